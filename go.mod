@@ -1,0 +1,3 @@
+module etcd2
+
+go 1.26

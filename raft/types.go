@@ -1,0 +1,103 @@
+package raft
+
+import "time"
+
+// None is the id of no member.
+const None uint64 = 0
+
+// EntryKind says what an entry's data is.
+type EntryKind uint8
+
+const (
+	EntryEmpty   EntryKind = iota // a new leader's first entry (§5.4.2), or a stamp: it only carries the time
+	EntryCommand                  // Data is a command of the state machine
+	EntryChange                   // Data is an encoded Change of the membership
+)
+
+// Entry is one entry of the log.
+type Entry struct {
+	Index uint64
+	Term  uint64
+	Stamp int64 // cluster clock, in nanoseconds since 1970 of the cluster's first leader's wall clock
+	Kind  EntryKind
+	ID    uint64 // names the proposal, so that its member finds who waits for it; 0 if nobody does
+	Data  []byte
+}
+
+// Member is one server of the cluster. It is immutable; changes make a new one.
+type Member struct {
+	ID         uint64
+	Name       string   // empty until it has started once
+	PeerURLs   []string // sorted
+	ClientURLs []string // sorted; empty until it has started once
+	Version    string   // of its program, "2.4.0"; empty until it has started once
+	Learner    bool     // replicates without a vote
+}
+
+// Membership is the configuration in force after some entry of the log. It is immutable.
+type Membership struct {
+	ClusterID uint64
+	Members   []Member // by id
+	Removed   []uint64 // ids that may never come back, ascending
+	Version   string   // the cluster's version; empty until the first leader has decided it
+}
+
+// ChangeKind says what a Change does.
+type ChangeKind uint8
+
+const (
+	ChangeAdd     ChangeKind = iota + 1 // add Member (as a learner when Member.Learner)
+	ChangePromote                       // give the learner Member.ID a vote
+	ChangeRemove                        // remove Member.ID for ever
+	ChangeUpdate                        // replace the URLs and names of Member.ID by the non-empty ones of Member
+	ChangeVersion                       // set the cluster's version to Member.Version
+)
+
+// Change is one change of the membership, of one server at a time (diss. 4.1).
+type Change struct {
+	Kind    ChangeKind
+	Member  Member
+	Command []byte // given to the state machine when the change is applied; may be empty
+}
+
+// Role is what a member is at the moment.
+type Role uint8
+
+const (
+	Follower Role = iota
+	PreCandidate
+	Candidate
+	Leader
+)
+
+// Result is what became of a proposal: its place in the log, and what the state machine returned.
+type Result struct {
+	Index uint64
+	Term  uint64
+	Value any
+}
+
+// Status is a member's view of the cluster at one moment.
+type Status struct {
+	ID          uint64
+	ClusterID   uint64
+	Role        Role
+	Leader      uint64 // None when not known
+	LeaderSince time.Time
+	Term        uint64
+	Vote        uint64
+	Commit      uint64
+	Applied     uint64
+	AppliedTerm uint64
+	Last        uint64
+	First       uint64              // index of the first entry still in the log
+	Progress    map[uint64]Progress // leader only: by member, itself left out
+}
+
+// Progress is what a leader knows of another member.
+type Progress struct {
+	Match    uint64 // highest index known to be on its disk
+	Next     uint64 // next index to send
+	State    string // "probe", "replicate", "snapshot"
+	Inflight int    // bytes on their way
+}

@@ -1,0 +1,2 @@
+// Package snap keeps checksummed snapshot files, written whole or not at all.
+package snap

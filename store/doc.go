@@ -1,0 +1,2 @@
+// Package store is the tree of keys: a pure function of (index, time, command).
+package store
