@@ -1,0 +1,100 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"etcd2/raft"
+)
+
+// Errors of Self.
+var (
+	ErrNotListed  = errors.New("the own name is not listed")
+	ErrURLsDiffer = errors.New("the advertised peer URLs differ from the listed ones")
+)
+
+// Static makes the membership of a new cluster of a list of its members,
+//
+//	name=url,name=url,…
+//
+// in which a name stands as often as it has URLs. All members are voters, and
+// have no client URLs yet. The token keeps apart clusters that were made of the
+// same URLs. (protocols section 2)
+func Static(list, token string) (raft.Membership, error) {
+	urls, err := parse(list)
+	if err != nil {
+		return raft.Membership{}, err
+	}
+	var m raft.Membership
+	for name, peerURLs := range urls {
+		slices.Sort(peerURLs)
+		m.Members = append(m.Members, raft.Member{ID: MemberID(peerURLs, token), Name: name, PeerURLs: peerURLs})
+	}
+	slices.SortFunc(m.Members, func(a, b raft.Member) int { return cmp.Compare(a.ID, b.ID) })
+	m.ClusterID = ClusterID(m.Members)
+	return m, nil
+}
+
+// Self finds the member called name, which must have exactly the peer URLs
+// that it is about to advertise; host names may stand for their addresses.
+func Self(ctx context.Context, m raft.Membership, name string, peerURLs []string) (raft.Member, error) {
+	i := slices.IndexFunc(m.Members, func(member raft.Member) bool { return member.Name == name })
+	if i < 0 {
+		return raft.Member{}, fmt.Errorf("%w: %q", ErrNotListed, name)
+	}
+	self := m.Members[i]
+	if !sameURLs(ctx, self.PeerURLs, peerURLs) {
+		return raft.Member{}, fmt.Errorf("%w: %s against %s of %q", ErrURLsDiffer,
+			strings.Join(peerURLs, ","), strings.Join(self.PeerURLs, ","), name)
+	}
+	return self, nil
+}
+
+// MemberID is the id of a member that a cluster begins with. peerURLs must be
+// sorted. (protocols section 1)
+func MemberID(peerURLs []string, token string) uint64 {
+	return sum64([]byte(strings.Join(peerURLs, "") + token))
+}
+
+// ClusterID is the id of a cluster that begins with these members, which must
+// be sorted by id; it never changes afterwards. (protocols section 1)
+func ClusterID(members []raft.Member) uint64 {
+	var ids []byte
+	for _, m := range members {
+		ids = binary.BigEndian.AppendUint64(ids, m.ID)
+	}
+	return sum64(ids)
+}
+
+// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection.
+func sum64(b []byte) uint64 {
+	sum := sha1.Sum(b)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// parse gathers the URLs by name.
+func parse(list string) (map[string][]string, error) {
+	urls, owner := map[string][]string{}, map[string]string{}
+	for part := range strings.SplitSeq(list, ",") {
+		name, text, found := strings.Cut(strings.TrimSpace(part), "=")
+		if !found || name == "" {
+			return nil, fmt.Errorf("want name=url, found %q", part)
+		}
+		u, err := ParseURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("member %q: %w", name, err)
+		}
+		if other, taken := owner[u]; taken {
+			return nil, fmt.Errorf("duplicate URL %s, of %q and %q", u, other, name)
+		}
+		owner[u] = name
+		urls[name] = append(urls[name], u)
+	}
+	return urls, nil
+}
