@@ -1,0 +1,33 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+var (
+	// ErrClosed is the error of every method after Close.
+	ErrClosed = errors.New("wal: the log is closed")
+	// ErrReleased says that records were asked for that have been released.
+	ErrReleased = errors.New("wal: these records have been released")
+)
+
+// Damage is the error of a log that does not hold what was written to it. The
+// log repairs none of it: whatever it dropped might have been acknowledged (H14).
+type Damage struct {
+	File   string
+	Offset int64 // in File, of what can't be read
+	Reason string
+}
+
+// Error names the place, the reason and the remedy, in one line.
+func (d *Damage) Error() string {
+	return fmt.Sprintf("wal: %s: offset %d: %s: the log is damaged and not repaired; "+
+		"restore it from a backup, or remove this member from the cluster and add it anew",
+		d.File, d.Offset, d.Reason)
+}
+
+func damagef(dir string, h header, offset int64, format string, args ...any) error {
+	return &Damage{filepath.Join(dir, h.name()), offset, fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,249 @@
+package wal
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+)
+
+// cursor reads the frames of one segment in order and checks each of them.
+type cursor struct {
+	dir string
+	segment
+	file  File
+	in    *bufio.Reader // stands at at.offset, and ends at limit
+	at    place         // of the next frame
+	last  int64         // offset of the frame before it, 0 when there is none
+	empty bool          // the frame before it is a mark
+	limit int64         // no frame goes beyond
+}
+
+const readAhead = 256 << 10 // bytes
+
+// newCursor returns a cursor before the first frame of s. file stays the caller's.
+func newCursor(dir string, s segment, file File, limit int64) *cursor {
+	size := max(int(min(readAhead, limit-headerSize)), frameHeader)
+	section := io.NewSectionReader(file, headerSize, limit-headerSize)
+	return &cursor{
+		dir: dir, segment: s, file: file,
+		in: bufio.NewReaderSize(section, size),
+		at: s.first(), limit: limit,
+	}
+}
+
+// flaw is the error of a place where a frame is due and none is.
+type flaw struct {
+	reason string
+	// scan is the offset from which a later frame, if there is one, proves that this is damage
+	// and not a torn tail; 0 where it is damage anyway.
+	scan int64
+}
+
+func (f *flaw) Error() string { return f.reason }
+
+// damage turns a flaw into damage at the place of the next frame.
+func (c *cursor) damage(f *flaw) error { return damagef(c.dir, c.header, c.at.offset, "%s", f.reason) }
+
+// next returns the payload of the next frame, io.EOF at the limit, a *flaw, or the file's error.
+func (c *cursor) next() ([]byte, error) {
+	if c.at.offset == c.limit {
+		return nil, io.EOF
+	}
+	f, err := c.frame()
+	if err != nil {
+		return nil, err
+	}
+	payload := make([]byte, f.length)
+	if _, err := io.ReadFull(c.in, payload); err != nil {
+		return nil, c.failure(err)
+	}
+	if _, err := c.in.Discard(int(align(f.length) - f.length)); err != nil {
+		return nil, c.failure(err)
+	}
+	if crc32.Update(c.at.sum, castagnoli, payload) != f.sum {
+		return nil, &flaw{"the payload fails its checksum", f.after().offset}
+	}
+	c.last, c.at, c.empty = c.at.offset, f.after(), f.length == 0
+	return payload, nil
+}
+
+// frame reads the header of the next frame. A length that it lets pass is
+// not more than what is left of the segment (H4).
+func (c *cursor) frame() (frame, error) {
+	left := c.limit - c.at.offset
+	if left < frameHeader {
+		return frame{}, &flaw{"the segment ends within a frame", c.limit}
+	}
+	b, err := c.in.Peek(frameHeader)
+	if err != nil {
+		return frame{}, c.failure(err)
+	}
+	f, ok := parseFrame(b, c.salt, c.at.offset)
+	switch {
+	case !ok:
+		return frame{}, &flaw{"no frame begins here", c.at.offset + 8}
+	case f.batch != c.at.batch:
+		return frame{}, &flaw{fmt.Sprintf("batch %d stands where %d is due", f.batch, c.at.batch), 0}
+	case frameSize(f.length) > left:
+		return frame{}, &flaw{"the frame is longer than what is left of the segment", 0}
+	}
+	_, err = c.in.Discard(frameHeader)
+	return f, err
+}
+
+func (c *cursor) failure(err error) error {
+	return fmt.Errorf("wal: read: %s: offset %d: %w", filepath.Join(c.dir, c.name()), c.at.offset, err)
+}
+
+// each visits the records of all frames up to the limit, with their offsets.
+// It returns nil at the limit; a flaw comes back as it is.
+func (c *cursor) each(visit func(offset int64, r Record) error) error {
+	for {
+		payload, err := c.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = c.records(payload, visit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// records visits the records of the frame that was read last.
+func (c *cursor) records(payload []byte, visit func(offset int64, r Record) error) error {
+	for rest := payload; len(rest) > 0; {
+		offset := c.last + frameHeader + int64(len(payload)-len(rest))
+		r, tail, ok := cutRecord(rest)
+		switch {
+		case !ok:
+			return damagef(c.dir, c.header, offset, "the record is longer than its batch")
+		case r.Kind == kindSeal:
+			return damagef(c.dir, c.header, c.last, "segment %d after it is missing", c.number+1)
+		}
+		if err := visit(offset, r); err != nil {
+			return err
+		}
+		rest = tail
+	}
+	return nil
+}
+
+// readClosed visits the records of a segment that another one follows: every
+// flaw in it is damage, and it has to end as next says.
+func readClosed(fs FS, dir string, s segment, next header, visit func(int64, Record) error) error {
+	return withSegment(fs, dir, s, s.end, func(c *cursor) error {
+		if err := c.strictly(visit); err != nil {
+			return err
+		}
+		if c.at.batch != next.batch || c.at.sum != next.sum {
+			return damagef(dir, s.header, c.at.offset, "the segment after it does not go on from here")
+		}
+		return nil
+	})
+}
+
+// strictly is each for what is known to be durable: every flaw is damage.
+func (c *cursor) strictly(visit func(int64, Record) error) error {
+	err := c.each(visit)
+	if f, ok := err.(*flaw); ok {
+		return c.damage(f)
+	}
+	return err
+}
+
+// withSegment opens the file of s for reading, checks that it still is the
+// segment that it was, and calls do with a cursor up to limit.
+func withSegment(fs FS, dir string, s segment, limit int64, do func(*cursor) error) (err error) {
+	f, err := fs.Open(filepath.Join(dir, s.name()))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrReleased, err)
+	}
+	if err != nil {
+		return fmt.Errorf("wal: read: %w", err)
+	}
+	defer func() { err = cmp.Or(err, f.Close()) }()
+	now, err := readHeader(f, dir, s.header)
+	if err != nil {
+		return err
+	}
+	if now.header != s.header {
+		return damagef(dir, s.header, 0, "the segment's header has changed")
+	}
+	return do(newCursor(dir, s, f, limit))
+}
+
+// Read yields the records from the last segment whose label is ≤ from up to
+// the end of what is durable now, checking every checksum (B15). It may be
+// called from any goroutine while Append and Release go on. It ends with the
+// first error: a *Damage where the disk has changed what was written,
+// ErrReleased where from is older than the log, or Release was faster.
+func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		visit := func(_ int64, r Record) error {
+			if !yield(r, nil) {
+				return errStopped
+			}
+			return nil
+		}
+		if err := l.read(from, visit); err != nil && err != errStopped {
+			yield(Record{}, err)
+		}
+	}
+}
+
+// errStopped ends a read whose consumer wants no more.
+var errStopped = errors.New("stopped")
+
+func (l *Log) read(from uint64, visit func(int64, Record) error) error {
+	segments, err := l.durable(from)
+	if err != nil {
+		return err
+	}
+	for i, s := range segments[:len(segments)-1] {
+		if err := readClosed(l.fs, l.dir, s, segments[i+1].header, visit); err != nil {
+			return err
+		}
+	}
+	last := segments[len(segments)-1]
+	return withSegment(l.fs, l.dir, last, last.end, func(c *cursor) error { return c.strictly(visit) })
+}
+
+// Dump visits all records of the log in dir, whoever's it is, from its first
+// segment on, and changes nothing. A torn tail, which may also be a batch that
+// is being written this moment, gives an error behind the last record. fs nil
+// means the operating system's.
+func Dump(dir string, fs FS, visit func(file string, offset int64, r Record) error) error {
+	if fs == nil {
+		fs = osFS{}
+	}
+	segments, err := listSegments(fs, dir)
+	if err != nil {
+		return err
+	}
+	in := func(s segment) func(int64, Record) error {
+		file := filepath.Join(dir, s.name())
+		return func(offset int64, r Record) error { return visit(file, offset, r) }
+	}
+	for i, s := range segments[:len(segments)-1] {
+		if err := readClosed(fs, dir, s, segments[i+1].header, in(s)); err != nil {
+			return err
+		}
+	}
+	last := segments[len(segments)-1]
+	return withSegment(fs, dir, last, last.size, func(c *cursor) error {
+		torn, err := c.tail(in(last))
+		if err == nil && torn.File != "" {
+			err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)
+		}
+		return err
+	})
+}
