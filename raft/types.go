@@ -101,3 +101,19 @@ type Progress struct {
 	State    string // "probe", "replicate", "snapshot"
 	Inflight int    // bytes on their way
 }
+
+// State is what a member must remember over a crash besides its log (fig. 2):
+// written as one record, all or nothing.
+type State struct {
+	Term   uint64
+	Vote   uint64 // whom this member voted for in Term, or None
+	Commit uint64 // a lower bound; it goes along with other writes and is never written for its own sake
+}
+
+// Snapshot names a state of the state machine and all that the log before it said of the cluster.
+type Snapshot struct {
+	Index      uint64 // of the last entry in it
+	Term       uint64 // of that entry
+	Stamp      int64  // of that entry
+	Membership Membership
+}

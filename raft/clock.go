@@ -1,0 +1,60 @@
+package raft
+
+// clusterClock is the time that the log carries, in nanoseconds. A leader
+// takes it over from the last stamp in its log or the last one that it heard,
+// whichever is later, and advances it by its own monotonic clock; without a
+// leader it stands still. So it never goes back, and neither skewed nor jumping wall
+// clocks stretch or cut a time to live (pitfalls I1, I2, I3).
+//
+// What was heard counts only while the log holds no entry of a later term than the one it was
+// heard in: a leader that was cut off goes on counting for a while, and if its count were
+// taken up after a successor has stamped entries, keys would expire early.
+type clusterClock struct {
+	now       int64  // this member's monotonic clock at the last input
+	heard     int64  // the latest stamp heard in heardTerm, or reached as its leader
+	heardTerm uint64 //
+	running   bool   // this member leads; the next two say since when
+	start     int64  // the cluster's time then
+	startedAt int64  // this member's monotonic clock then
+}
+
+// lead begins to advance the clock; wall is the first stamp of a new cluster.
+func (k *clusterClock) lead(l *entryLog, wall int64) {
+	k.start = k.last(l)
+	if k.start == 0 {
+		k.start = wall
+	}
+	k.startedAt, k.running = k.now, true
+}
+
+// halt lets the clock stand at the end of a leadership in term.
+func (k *clusterClock) halt(term uint64) {
+	if k.running {
+		k.running = false
+		k.heard, k.heardTerm = k.start+k.now-k.startedAt, term
+	}
+}
+
+// hear takes note of the time of the leader of a term.
+func (k *clusterClock) hear(term uint64, stamp int64) {
+	if term > k.heardTerm {
+		k.heard, k.heardTerm = stamp, term
+	}
+	k.heard = max(k.heard, stamp)
+}
+
+// last is the latest time known without counting on.
+func (k *clusterClock) last(l *entryLog) int64 {
+	if k.heardTerm >= l.lastTerm() {
+		return max(k.heard, l.lastStamp())
+	}
+	return l.lastStamp()
+}
+
+// time is the cluster's time now, never before the log's last stamp.
+func (k *clusterClock) time(l *entryLog) int64 {
+	if !k.running {
+		return k.last(l)
+	}
+	return max(k.start+k.now-k.startedAt, l.lastStamp())
+}

@@ -1,0 +1,126 @@
+package raft
+
+// Effects are all that the world must do after some inputs. The order of the
+// fields is no order of execution: what must wait for the disk is not in here
+// before the disk has answered.
+type Effects struct {
+	Persist   *Persist   // write and sync this, then call persisted
+	Messages  []Message  // send these now
+	Committed []Entry    // apply these, after everything handed out before
+	Restore   *Snapshot  // before that: replace the state machine's state by this snapshot's
+	Reads     []SafeRead // reads that became safe, or never will
+	Fetch     []Fetch    // read these from the log on disk, then call fetched
+}
+
+// Persist is one write of the disk writer, all or nothing.
+type Persist struct {
+	Seq      uint64
+	State    State
+	Entries  []Entry   // may overwrite what the log on disk has from the first one's index on
+	Snapshot *Snapshot // the log on disk is replaced by this snapshot, which has been received whole
+}
+
+// SafeRead answers a read: the state machine may be read for it once Index is applied.
+type SafeRead struct {
+	ID    uint64
+	Index uint64
+}
+
+// Fetch asks for entries that are no longer in memory.
+type Fetch struct {
+	To   uint64 // the member that lacks them
+	From uint64 // first index
+	Last uint64 // highest index wanted
+}
+
+// effects hands out what has gathered. diskFree says that the disk writer has nothing to do:
+// while it is busy, entries gather, and go as one write.
+func (c *core) effects(diskFree bool) Effects {
+	if c.role == Leader {
+		c.broadcastAppend()
+	}
+	if diskFree {
+		c.handToDisk()
+	}
+	c.handToStateMachine()
+	out := c.out
+	c.out = Effects{}
+	return out
+}
+
+// handToDisk makes one write of all that is not yet on its way.
+func (c *core) handToDisk() {
+	l := &c.log
+	if !c.dirty && l.handed == l.last() && c.installing == nil {
+		return
+	}
+	c.seq++
+	p := &Persist{Seq: c.seq, State: State{Term: c.term, Vote: c.vote, Commit: c.commit}, Snapshot: c.installing}
+	c.installing = nil
+	if l.handed < l.last() {
+		p.Entries = l.slice(l.handed+1, l.last(), maxInt)
+	}
+	l.handed = l.last()
+	if c.dirty {
+		c.dirty = false
+		c.stateSeq = c.seq
+	}
+	c.writes = append(c.writes, write{seq: c.seq, last: l.last()})
+	c.out.Persist = p
+}
+
+const maxInt = int(^uint(0) >> 1)
+
+// persisted says that the write numbered seq, and all before it, is on disk.
+func (c *core) persisted(seq uint64) {
+	for len(c.writes) > 0 && c.writes[0].seq <= seq {
+		c.written = c.writes[0].seq
+		c.log.durable = max(c.log.durable, c.writes[0].last)
+		c.writes = c.writes[1:]
+	}
+	c.stalled = 0
+	c.releaseHeld()
+	switch c.role {
+	case Candidate:
+		c.countVotes() // the own vote counts from now on (pitfall A4)
+	case Leader:
+		c.advanceCommit() // the own copy counts from now on (pitfall B9)
+	}
+}
+
+// truncateLog drops the entry at index and all after it, and with them what writes under way promise of them.
+func (c *core) truncateLog(index uint64) {
+	if index <= c.commit {
+		panic("raft: a committed entry would be truncated") // pitfall B3
+	}
+	c.log.truncate(index)
+	c.configs.truncate(index)
+	for i := range c.writes {
+		c.writes[i].last = min(c.writes[i].last, index-1)
+	}
+}
+
+// releaseHeld sends the messages that the disk has made true.
+func (c *core) releaseHeld() {
+	rest := c.held[:0]
+	for _, h := range c.held {
+		if c.mayBeSaid(&h) {
+			c.out.Messages = append(c.out.Messages, h.m)
+		} else {
+			rest = append(rest, h)
+		}
+	}
+	clear(c.held[len(rest):])
+	c.held = rest
+}
+
+// handToStateMachine hands over what is committed and on this member's own disk.
+func (c *core) handToStateMachine() {
+	to := min(c.commit, c.log.durable)
+	if c.applying >= to {
+		return
+	}
+	c.out.Committed = c.log.slice(c.applying+1, to, maxInt)
+	c.applying = to
+	c.trimTail()
+}

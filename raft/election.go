@@ -1,0 +1,186 @@
+package raft
+
+// campaign begins a round of votes: PreVote asks whether a campaign could be won (diss. 9.6), Vote is
+// the campaign itself (§5.2).
+func (c *core) campaign(kind MessageKind) {
+	c.solicit(kind, false)
+}
+
+func (c *core) solicit(kind MessageKind, transfer bool) {
+	if !c.mayCampaign() {
+		return
+	}
+	ask := Message{Kind: kind, Index: c.log.last(), LogTerm: c.log.lastTerm(), Transfer: transfer}
+	if kind == PreVote {
+		c.becomePreCandidate()
+		ask.Term = c.term + 1
+	} else {
+		c.becomeCandidate()
+	}
+	for _, v := range c.configs.now().voters {
+		if v != c.ID {
+			ask.To = v
+			c.send(ask)
+		}
+	}
+	c.countVotes()
+}
+
+// mayCampaign: a learner, a removed member and one whose disk stands still must not lead.
+func (c *core) mayCampaign() bool {
+	return c.role != Leader && c.configs.now().votes(c.ID) && c.stalled < c.ElectionTicks
+}
+
+func (c *core) becomePreCandidate() {
+	c.role = PreCandidate
+	c.leader = None
+	c.votes = nil
+	c.quiet = 0
+	c.drawPatience()
+}
+
+func (c *core) becomeCandidate() {
+	c.enterTerm(c.term + 1)
+	c.castVote(c.ID)
+	c.role = Candidate
+	c.leader = None
+	c.votes = nil
+	c.quiet = 0
+	c.drawPatience()
+}
+
+// handleVote answers a PreVote or a Vote. It is judged by the logs and the timer alone: this member's
+// configuration may be older than the candidate's (pitfall A11).
+func (c *core) handleVote(m *Message) {
+	if m.Kind == PreVote {
+		c.handlePreVote(m)
+		return
+	}
+	granted := c.upToDate(m) && (c.vote == m.From || c.vote == None && c.leader == None)
+	if granted {
+		c.castVote(m.From)
+		c.quiet = 0
+	}
+	c.send(Message{Kind: VoteAnswer, To: m.From, Reject: !granted})
+}
+
+// handlePreVote changes nothing here, whatever it answers (pitfall A7).
+func (c *core) handlePreVote(m *Message) {
+	answer := Message{Kind: PreVoteAnswer, To: m.From, Reject: true}
+	if c.upToDate(m) && m.Term > c.term && !c.hearsLeader() {
+		answer.Reject, answer.Term = false, m.Term
+	}
+	c.send(answer)
+}
+
+// upToDate is the restriction of §5.4.1: the candidate's last entry has a later term, or the same and
+// its log is at least as long.
+func (c *core) upToDate(m *Message) bool {
+	last := c.log.lastTerm()
+	return m.LogTerm > last || m.LogTerm == last && m.Index >= c.log.last()
+}
+
+func (c *core) handleVoteAnswer(m *Message) {
+	wanted := c.role == PreCandidate && m.Kind == PreVoteAnswer && m.Term == c.term+1 ||
+		c.role == Candidate && m.Kind == VoteAnswer
+	if !wanted || m.Reject {
+		return
+	}
+	for _, v := range c.votes {
+		if v == m.From {
+			return
+		}
+	}
+	c.votes = append(c.votes, m.From)
+	c.countVotes()
+}
+
+// countVotes goes one step further when a majority of the voters agrees. The own vote in a
+// campaign counts when it is on disk (pitfall A4).
+func (c *core) countVotes() {
+	config, granted := c.configs.now(), 0
+	if config.votes(c.ID) && (c.role == PreCandidate || c.stateDurable()) {
+		granted++
+	}
+	for _, v := range c.votes {
+		if config.votes(v) {
+			granted++
+		}
+	}
+	if granted < config.quorum() {
+		return
+	}
+	if c.role == PreCandidate {
+		c.campaign(Vote)
+	} else {
+		c.becomeLeader()
+	}
+}
+
+// becomeLeader opens the term with an empty entry: only an entry of its own term lets a leader know what is
+// committed (§5.4.2, §8).
+func (c *core) becomeLeader() {
+	c.role = Leader
+	c.leader = c.ID
+	c.votes = nil
+	c.clock.lead(&c.log, c.Wall)
+	c.lead = leadership{start: c.log.last() + 1}
+	c.followConfig()
+	for i := c.commit + 1; i <= c.log.last(); i++ {
+		c.lead.uncommitted += entrySize(c.log.at(i))
+	}
+	c.appendOwn(Entry{Kind: EntryEmpty})
+	c.beat()
+}
+
+// handleTimeoutNow campaigns at once, without asking before: the leader wants it (pitfall F6).
+func (c *core) handleTimeoutNow(m *Message) {
+	if m.From == c.leader {
+		c.solicit(Vote, true)
+	}
+}
+
+// lost says that the connection to a member broke: its process has died, or the network has. If that was the
+// leader, there is no need to wait for the whole timeout; a small random delay keeps the
+// others from doing the same at the same moment.
+func (c *core) lost(peer uint64) {
+	if p := c.lead.progress(peer); p != nil {
+		p.probe(p.match + 1)
+	}
+	if c.role == Follower && c.leader == peer {
+		c.leaderLost = true
+		c.patience = c.quiet + 1 + c.Rand.IntN(max(1, c.ElectionTicks/10))
+	}
+}
+
+// transfer hands the leadership to another voter (diss. 3.10): no proposal is taken from now on, and
+// when the target has the whole log it is told to campaign. It is given up after an election timeout (pitfall F5).
+func (c *core) transfer(to uint64) {
+	p := c.lead.progress(to)
+	if c.role != Leader || p == nil || !c.configs.now().votes(to) {
+		return
+	}
+	c.lead.target, c.lead.targetTicks = to, 0
+	c.tellTarget(p)
+}
+
+func (c *core) tellTarget(p *progress) {
+	if c.lead.target == p.id && p.match == c.log.last() {
+		c.send(Message{Kind: TimeoutNow, To: p.id})
+	}
+}
+
+// transferToBest hands over to the voter with the longest log; false when there is none.
+func (c *core) transferToBest() bool {
+	var best *progress
+	for i := range c.lead.members {
+		p := &c.lead.members[i]
+		if c.configs.now().votes(p.id) && (best == nil || p.match > best.match) {
+			best = p
+		}
+	}
+	if best != nil {
+		c.transfer(best.id)
+	}
+	return best != nil
+}

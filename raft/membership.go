@@ -1,0 +1,179 @@
+package raft
+
+import (
+	"cmp"
+	"slices"
+)
+
+// config is a configuration in the log: the membership after the entry at index.
+type config struct {
+	index      uint64
+	membership Membership
+	voters     []uint64 // ascending
+}
+
+func newConfig(index uint64, m Membership) config {
+	c := config{index: index, membership: m}
+	for _, p := range m.Members {
+		if !p.Learner {
+			c.voters = append(c.voters, p.ID)
+		}
+	}
+	return c
+}
+
+// votes tells whether a member has a vote.
+func (c *config) votes(id uint64) bool { return slices.Contains(c.voters, id) }
+
+// quorum is the least number of voters that is a majority.
+func (c *config) quorum() int { return len(c.voters)/2 + 1 }
+
+// majorityReached returns the highest value that a majority has reached; it sorts values.
+func majorityReached(values []uint64) uint64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
+}
+
+// configStack holds the configurations that the log may still go back to, oldest first.
+// The last one is in force, from the moment it is in the log, committed or not (diss. 4.1; pitfalls D3, D4, D5).
+type configStack []config
+
+func (s *configStack) reset(index uint64, m Membership) { *s = configStack{newConfig(index, m)} }
+
+func (s configStack) now() *config { return &s[len(s)-1] }
+
+// note takes up a configuration that was appended to the log.
+func (s *configStack) note(e *Entry) {
+	if e.Kind != EntryChange {
+		return
+	}
+	change, err := decodeChange(e.Data)
+	if err != nil {
+		panic("raft: an entry of the log holds no change of the membership: " + err.Error())
+	}
+	*s = append(*s, newConfig(e.Index, s.now().membership.Apply(change)))
+}
+
+// truncate forgets the configurations at index and after.
+func (s *configStack) truncate(index uint64) {
+	for s.now().index >= index {
+		*s = (*s)[:len(*s)-1]
+	}
+}
+
+// compact forgets configurations that are older than the one in force at index.
+func (s *configStack) compact(index uint64) {
+	for len(*s) > 1 && (*s)[1].index <= index {
+		*s = (*s)[1:]
+	}
+}
+
+// Apply returns the membership after a change. It is total: a change that makes no sense changes nothing.
+func (m Membership) Apply(c Change) Membership {
+	m.Members = slices.Clone(m.Members)
+	i, there := slices.BinarySearchFunc(m.Members, c.Member.ID, func(p Member, id uint64) int { return cmp.Compare(p.ID, id) })
+	switch {
+	case c.Kind == ChangeAdd && !there && !slices.Contains(m.Removed, c.Member.ID): // pitfall D9
+		m.Members = slices.Insert(m.Members, i, c.Member)
+	case c.Kind == ChangePromote && there:
+		m.Members[i].Learner = false
+	case c.Kind == ChangeRemove && there:
+		m.Members = slices.Delete(m.Members, i, i+1)
+		m.Removed = insertSorted(m.Removed, c.Member.ID)
+	case c.Kind == ChangeUpdate && there:
+		m.Members[i] = m.Members[i].update(c.Member)
+	case c.Kind == ChangeVersion:
+		m.Version = c.Member.Version
+	}
+	return m
+}
+
+// update returns the member with the attributes of by that are given; nothing else changes (pitfall D12).
+func (m Member) update(by Member) Member {
+	m.Name = cmp.Or(by.Name, m.Name)
+	m.Version = cmp.Or(by.Version, m.Version)
+	if len(by.PeerURLs) > 0 {
+		m.PeerURLs = by.PeerURLs
+	}
+	if len(by.ClientURLs) > 0 {
+		m.ClientURLs = by.ClientURLs
+	}
+	return m
+}
+
+func insertSorted(ids []uint64, id uint64) []uint64 {
+	i, there := slices.BinarySearch(ids, id)
+	if there {
+		return ids
+	}
+	return slices.Insert(slices.Clone(ids), i, id)
+}
+
+// Find returns the member with an id.
+func (m Membership) Find(id uint64) (Member, bool) {
+	for _, p := range m.Members {
+		if p.ID == id {
+			return p, true
+		}
+	}
+	return Member{}, false
+}
+
+// proposeChange appends a change of the membership to the leader's log: one at a time (pitfall D2), and not before an
+// entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in single-server membership changes").
+func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
+	if c.role == Leader && (c.configs.now().index > c.commit || c.commit < c.lead.start) {
+		return 0, errChanging
+	}
+	index, err := c.propose(proposal{kind: EntryChange, id: id, data: appendChange(nil, &change)})
+	if err == nil {
+		c.followConfig()
+	}
+	return index, err
+}
+
+// followConfig makes the leader's members those of the configuration in force.
+func (c *core) followConfig() {
+	var members []progress
+	for _, m := range c.configs.now().membership.Members {
+		if m.ID == c.ID {
+			continue
+		}
+		if p := c.lead.progress(m.ID); p != nil {
+			members = append(members, *p)
+		} else {
+			members = append(members, progress{id: m.ID, next: c.log.last() + 1})
+		}
+	}
+	c.lead.members = members
+}
+
+// configCommitted ends the leadership of a leader that has been removed, once that is agreed (diss. 4.2.2, pitfall D6).
+func (c *core) configCommitted() {
+	if !c.removed() || c.lead.target != None {
+		return
+	}
+	c.broadcastAppend() // the last thing the others hear from it is that the removal is committed
+	if !c.transferToBest() {
+		c.becomeFollower(c.term, None)
+	}
+}
+
+// removed tells whether it is agreed that this member has no vote.
+func (c *core) removed() bool {
+	now := c.configs.now()
+	return now.index <= c.commit && !now.votes(c.ID)
+}
+
+// promote gives a learner its vote when it has caught up: it lacks no more than what is on its way.
+func (c *core) promote(p *progress) {
+	m, ok := c.configs.now().membership.Find(p.id)
+	if !ok || !m.Learner || p.sending != replicating || p.match < c.commit || p.match < c.lead.start {
+		return
+	}
+	// Refused while another change is under way; the next answer of the learner tries again.
+	_, _ = c.proposeChange(Change{Kind: ChangePromote, Member: Member{ID: p.id}}, 0)
+}

@@ -1,0 +1,106 @@
+package raft
+
+import (
+	"fmt"
+	"strings"
+)
+
+// MessageKind says what a Message asks or answers.
+type MessageKind uint8
+
+// The messages of the protocol. Every request but TimeoutNow has its answer
+// right after it.
+const (
+	PreVote         MessageKind = iota + 1 // would you vote for me in Term? (diss. 9.6); changes nothing
+	PreVoteAnswer                          //
+	Vote                                   // vote for me in Term (§5.2)
+	VoteAnswer                             //
+	Append                                 // store Entries after Index@LogTerm (§5.3)
+	AppendAnswer                           // my log equals yours up to Index, on disk; or it does not (Reject)
+	Heartbeat                              // I lead; Commit is agreed; Round wants an answer
+	HeartbeatAnswer                        //
+	InstallSnapshot                        // replace your state by Snapshot (§7); its bytes go beside the message
+	ReadIndex                              // a follower asks for an index at which reading is linearizable (diss. 6.4)
+	ReadIndexAnswer                        //
+	TimeoutNow                             // campaign at once: the leader hands over to you (diss. 3.10)
+)
+
+var messageNames = [...]string{
+	PreVote: "PreVote", PreVoteAnswer: "PreVoteAnswer", Vote: "Vote", VoteAnswer: "VoteAnswer",
+	Append: "Append", AppendAnswer: "AppendAnswer", Heartbeat: "Heartbeat", HeartbeatAnswer: "HeartbeatAnswer",
+	InstallSnapshot: "InstallSnapshot", ReadIndex: "ReadIndex", ReadIndexAnswer: "ReadIndexAnswer", TimeoutNow: "TimeoutNow",
+}
+
+func (k MessageKind) String() string {
+	if k == 0 || int(k) >= len(messageNames) {
+		return fmt.Sprintf("MessageKind(%d)", uint8(k))
+	}
+	return messageNames[k]
+}
+
+// Message is what members say to each other. Which fields a kind uses stands
+// beside them; the others are zero.
+type Message struct {
+	Kind MessageKind
+	From uint64
+	To   uint64
+	Term uint64 // the sender's; in PreVote and a granting PreVoteAnswer the term that is asked for
+
+	Index   uint64 // Append: entry before Entries; Vote, PreVote: last entry; answers: highest match, or the Index rejected; ReadIndexAnswer: the index
+	LogTerm uint64 // term of the entry at Index; in a rejecting AppendAnswer of the entry at Hint
+	Hint    uint64 // rejecting AppendAnswer: highest index at which the sender's log may match
+	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it
+	Round   uint64 // Heartbeat and its answer: which round of heartbeats; ReadIndex and its answer: which read
+	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
+
+	Reject   bool // answers: no
+	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
+
+	Entries  []Entry
+	Snapshot *Snapshot // InstallSnapshot
+}
+
+// String prints a message in the notation of the scripts, index@term throughout:
+//
+//	n1@2 → n2 Append base=4@1 [5@2 6@2] commit=4
+func (m Message) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "n%x@%d → n%x %v", m.From, m.Term, m.To, m.Kind)
+	switch m.Kind {
+	case PreVote, Vote:
+		fmt.Fprintf(&b, " last=%d@%d", m.Index, m.LogTerm)
+	case Append:
+		fmt.Fprintf(&b, " base=%d@%d [%s] commit=%d", m.Index, m.LogTerm, entryNames(m.Entries), m.Commit)
+	case AppendAnswer:
+		if m.Reject {
+			fmt.Fprintf(&b, " reject=%d hint=%d@%d", m.Index, m.Hint, m.LogTerm)
+		} else {
+			fmt.Fprintf(&b, " match=%d", m.Index)
+		}
+	case Heartbeat:
+		fmt.Fprintf(&b, " commit=%d round=%d", m.Commit, m.Round)
+	case HeartbeatAnswer:
+		fmt.Fprintf(&b, " round=%d", m.Round)
+	case InstallSnapshot:
+		fmt.Fprintf(&b, " snapshot=%d@%d", m.Snapshot.Index, m.Snapshot.Term)
+	case ReadIndex:
+		fmt.Fprintf(&b, " read=%x", m.Round)
+	case ReadIndexAnswer:
+		fmt.Fprintf(&b, " read=%x index=%d", m.Round, m.Index)
+	}
+	if m.Transfer {
+		b.WriteString(" transfer")
+	}
+	if m.Reject && m.Kind != AppendAnswer {
+		b.WriteString(" reject")
+	}
+	return b.String()
+}
+
+func entryNames(es []Entry) string {
+	names := make([]string, len(es))
+	for i, e := range es {
+		names[i] = fmt.Sprintf("%d@%d", e.Index, e.Term)
+	}
+	return strings.Join(names, " ")
+}

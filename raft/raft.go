@@ -1,0 +1,320 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+)
+
+// coreConfig are the parameters of a core.
+type coreConfig struct {
+	ID             uint64
+	ElectionTicks  int // an election timeout; each wait is drawn from [ElectionTicks, 2·ElectionTicks)
+	HeartbeatTicks int
+	Rand           *rand.Rand
+	Wall           int64 // wall clock at the start in Unix nanoseconds: the very first stamp of a cluster
+
+	MaxAppendBytes      int // entries of one Append
+	MaxInflightBytes    int // entries on their way to one member
+	MaxUncommittedBytes int // entries proposed and not yet committed
+	MaxTailBytes        int // entries kept in memory for members that lag
+}
+
+// boot is what a core starts from: everything that survived on its disk.
+type boot struct {
+	State    State
+	Snapshot Snapshot // Index 0 when there is none
+	Entries  []Entry  // after the snapshot, without gaps
+	Applied  uint64   // of the state machine, at least Snapshot.Index
+	First    uint64   // lowest index that the disk still has; 0 means Snapshot.Index+1
+}
+
+// core is one member's mind: a pure state machine. Inputs are advance, tick, step,
+// propose, proposeChange, proposeStamp, read, transfer, persisted, fetched,
+// sent, lost, and compact; after any number of them, effects says what the world must
+// now do. It is owned by one goroutine.
+type core struct {
+	coreConfig
+
+	// Persistent on all servers: written before anything is said that depends on it (fig. 2).
+	term uint64 // never falls
+	vote uint64 // changes within a term only from None
+	log  entryLog
+
+	// Volatile on all servers.
+	role     Role
+	leader   uint64      // None when not known
+	commit   uint64      // applying ≤ commit ≤ log.last
+	applying uint64      // highest index handed to the state machine
+	configs  configStack // the configurations in the log; the last one is in force
+	clock    clusterClock
+	snapshot Snapshot // the newest one on this member's disk
+
+	quiet      int  // ticks since the leader was heard, or since the last campaign
+	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
+	leaderLost bool // the connection to the leader was seen to break since it was last heard
+
+	// Volatile on candidates.
+	votes []uint64 // who granted the present campaign
+
+	// Volatile on leaders.
+	lead leadership
+
+	// Towards the disk.
+	dirty    bool    // State must be written
+	stateSeq uint64  // number of the write that holds the present State
+	seq      uint64  // number of the last write handed out
+	written  uint64  // number of the last write that completed
+	writes   []write // handed out, not complete, in order
+	stalled  int     // ticks since the oldest of them was handed out
+
+	installing *Snapshot // received, and not yet noted on disk
+
+	reads readQueue
+	held  []held  // messages that wait for the disk
+	out   Effects // what the world must now do
+}
+
+// write is one write on its way to the disk.
+type write struct {
+	seq  uint64
+	last uint64 // highest index of the log that it makes durable; lowered when the log is truncated (pitfall B5)
+}
+
+// held is a message that may not be sent before the disk has caught up.
+type held struct {
+	m        Message
+	stateSeq uint64 // write that holds the state it speaks of
+	index    uint64 // entry that it speaks of
+}
+
+// Reasons why a proposal was not taken. Nothing of it will ever be applied.
+var (
+	errNotLeader   = errors.New("raft: not the leader")
+	errHandingOver = errors.New("raft: the leadership is being handed over")
+	errChanging    = errors.New("raft: another change of the membership is under way")
+)
+
+// newCore starts a member from what its disk holds; as a follower, whatever it was before.
+func newCore(cfg coreConfig, b boot) *core {
+	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote}
+	c.log.reset(&b.Snapshot)
+	if b.First != 0 {
+		c.log.first = b.First
+	}
+	c.snapshot = b.Snapshot
+	c.configs.reset(b.Snapshot.Index, b.Snapshot.Membership)
+	for _, e := range b.Entries {
+		c.log.append(e)
+		c.configs.note(&e)
+	}
+	c.log.durable, c.log.handed = c.log.last(), c.log.last()
+	c.commit = max(b.State.Commit, b.Snapshot.Index)
+	c.applying = max(b.Applied, b.Snapshot.Index)
+	if c.commit > c.log.last() || c.applying > c.commit { // pitfall B12
+		panic(fmt.Sprintf("raft: applied %d ≤ committed %d ≤ last %d does not hold", c.applying, c.commit, c.log.last()))
+	}
+	c.becomeFollower(c.term, None)
+	return c
+}
+
+// advance says what this member's monotonic clock shows, in nanoseconds. It comes before any input of that moment.
+func (c *core) advance(now int64) { c.clock.now = max(c.clock.now, now) }
+
+// tick says that one tick has passed.
+func (c *core) tick() {
+	c.quiet++
+	if len(c.writes) > 0 {
+		c.stalled++
+	}
+	if c.role == Leader {
+		c.tickLeader()
+	} else if c.quiet >= c.patience {
+		c.campaign(PreVote)
+	}
+}
+
+// step takes a message from another member.
+func (c *core) step(m Message) {
+	if m.To != c.ID { // pitfall B11
+		return
+	}
+	if m.Term > c.term && !c.stepHigherTerm(&m) {
+		return
+	}
+	if m.Term < c.term {
+		c.stepLowerTerm(&m)
+		return
+	}
+	switch m.Kind {
+	case PreVote, Vote:
+		c.handleVote(&m)
+		return
+	case ReadIndexAnswer:
+		c.handleReadIndexAnswer(&m)
+		return
+	}
+	switch c.role {
+	case Leader:
+		c.stepLeader(&m)
+	case Follower:
+		c.stepFollower(&m)
+	default:
+		c.stepCandidate(&m)
+	}
+}
+
+// stepHigherTerm deals with a message from a later term and tells whether there is
+// more to do with it (§5.1: "if one server's current term is smaller than the
+// other's, then it updates its current term").
+func (c *core) stepHigherTerm(m *Message) bool {
+	switch {
+	case m.Kind == PreVote, m.Kind == PreVoteAnswer && !m.Reject:
+		return true // a term that is only asked for is not adopted (pitfall A7)
+	case m.Kind == Vote && !m.Transfer && c.hearsLeader():
+		return false // diss. 4.2.3: a server that hears its leader does not help to unseat it
+	case m.Kind == Append, m.Kind == Heartbeat, m.Kind == InstallSnapshot:
+		c.becomeFollower(m.Term, m.From)
+	default:
+		c.becomeFollower(m.Term, None)
+	}
+	return true
+}
+
+// stepLowerTerm tells a sender that time has moved on. A leader must hear of it even though PreVote
+// keeps this member from campaigning (pitfall A9), a pre-candidate too (pitfall A8).
+func (c *core) stepLowerTerm(m *Message) {
+	switch m.Kind {
+	case PreVote:
+		c.send(Message{Kind: PreVoteAnswer, To: m.From, Reject: true})
+	case Vote:
+		c.send(Message{Kind: VoteAnswer, To: m.From, Reject: true})
+	case Append, Heartbeat, InstallSnapshot:
+		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true})
+	}
+}
+
+func (c *core) stepFollower(m *Message) {
+	switch m.Kind {
+	case Append:
+		c.hear(m)
+		c.handleAppend(m)
+	case Heartbeat:
+		c.hear(m)
+		c.handleHeartbeat(m)
+	case InstallSnapshot:
+		c.hear(m)
+		c.handleSnapshot(m)
+	case TimeoutNow:
+		c.handleTimeoutNow(m)
+	}
+}
+
+func (c *core) stepCandidate(m *Message) {
+	switch m.Kind {
+	case Append, Heartbeat, InstallSnapshot:
+		c.becomeFollower(m.Term, m.From) // the same term: somebody else has won (§5.2)
+		c.stepFollower(m)
+	case PreVoteAnswer, VoteAnswer:
+		c.handleVoteAnswer(m)
+	}
+}
+
+func (c *core) stepLeader(m *Message) {
+	switch m.Kind {
+	case AppendAnswer:
+		c.handleAppendAnswer(m)
+	case HeartbeatAnswer:
+		c.handleHeartbeatAnswer(m)
+	case ReadIndex:
+		c.reads.ask(read{id: m.Round, from: m.From})
+	case Append, Heartbeat:
+		panic(fmt.Sprintf("raft: two leaders in term %d: %v", c.term, m))
+	}
+}
+
+// hear notes that the leader of this term is alive.
+func (c *core) hear(m *Message) {
+	c.leader = m.From
+	c.leaderLost = false
+	c.quiet = 0
+	c.clock.hear(m.Term, m.Stamp)
+}
+
+// hearsLeader tells whether this member has reason to believe that a leader is at work (pitfall A10).
+func (c *core) hearsLeader() bool {
+	return c.role == Leader || c.leader != None && !c.leaderLost && c.quiet < c.ElectionTicks
+}
+
+// becomeFollower enters a term, the present one or a later one, without a role in it.
+func (c *core) becomeFollower(term, leader uint64) {
+	c.clock.halt(c.term)
+	c.enterTerm(term)
+	c.role = Follower
+	c.leader = leader
+	c.leaderLost = false
+	c.votes = nil
+	c.lead = leadership{}
+	c.quiet = 0
+	c.drawPatience()
+	c.reads = readQueue{}
+}
+
+// enterTerm is the only place where the term changes, and where a vote is forgotten (pitfalls A3, A5).
+func (c *core) enterTerm(term uint64) {
+	if term < c.term {
+		panic(fmt.Sprintf("raft: term falls from %d to %d", c.term, term))
+	}
+	if term == c.term {
+		return
+	}
+	c.term, c.vote = term, None
+	c.dirty = true
+	c.held = nil // what was to be said in the old term
+}
+
+// castVote is the only place where a vote is given.
+func (c *core) castVote(to uint64) {
+	if c.vote != None && c.vote != to {
+		panic(fmt.Sprintf("raft: second vote in term %d: %x after %x", c.term, to, c.vote))
+	}
+	c.dirty = c.dirty || c.vote != to
+	c.vote = to
+}
+
+func (c *core) drawPatience() {
+	c.patience = c.ElectionTicks + c.Rand.IntN(c.ElectionTicks)
+}
+
+// send sends a message in this member's name. Unless it asks or promises nothing (PreVote), it
+// waits until the state it speaks of is on disk.
+func (c *core) send(m Message) {
+	c.sendDurable(m, 0)
+}
+
+// sendDurable sends a message when the state and the log up to index are on disk.
+func (c *core) sendDurable(m Message, index uint64) {
+	m.From = c.ID
+	if m.Term == 0 {
+		m.Term = c.term
+	}
+	if c.role == Leader {
+		m.Stamp = c.clock.time(&c.log)
+	}
+	h := held{m: m, stateSeq: c.stateSeq, index: index}
+	if c.dirty {
+		h.stateSeq = c.seq + 1
+	}
+	if c.mayBeSaid(&h) {
+		c.out.Messages = append(c.out.Messages, m)
+	} else {
+		c.held = append(c.held, h)
+	}
+}
+
+func (c *core) mayBeSaid(h *held) bool {
+	return h.stateSeq <= c.written && h.index <= c.log.durable
+}
+
+// stateDurable tells whether term and vote are on disk as they are now.
+func (c *core) stateDurable() bool { return !c.dirty && c.stateSeq <= c.written }

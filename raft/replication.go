@@ -1,0 +1,287 @@
+package raft
+
+// proposal is one thing to be put into the log.
+type proposal struct {
+	kind EntryKind
+	id   uint64
+	data []byte
+}
+
+// propose appends a command to the leader's log and returns its index.
+func (c *core) propose(p proposal) (uint64, error) {
+	switch {
+	case c.role != Leader:
+		return 0, errNotLeader
+	case c.lead.target != None:
+		return 0, errHandingOver
+	case c.lead.uncommitted+len(p.data) > c.MaxUncommittedBytes && c.lead.uncommitted > 0:
+		return 0, ErrOverloaded
+	}
+	return c.appendOwn(Entry{Kind: p.kind, ID: p.id, Data: p.data}), nil
+}
+
+// proposeStamp appends an entry that only carries the time, so that what is due expires.
+func (c *core) proposeStamp() error {
+	_, err := c.propose(proposal{kind: EntryEmpty})
+	return err
+}
+
+// appendOwn appends one entry to the leader's own log; the leader only ever appends (fig. 3).
+func (c *core) appendOwn(e Entry) uint64 {
+	e.Index, e.Term, e.Stamp = c.log.last()+1, c.term, c.clock.time(&c.log)
+	c.log.append(e)
+	c.configs.note(&e)
+	c.lead.uncommitted += entrySize(&e)
+	return e.Index
+}
+
+// tickLeader keeps the leadership honest: it beats, and gives way when it has lost its majority or its disk.
+func (c *core) tickLeader() {
+	for i := range c.lead.members {
+		c.lead.members[i].quiet++
+	}
+	if c.lead.target != None {
+		if c.lead.targetTicks++; c.lead.targetTicks >= c.ElectionTicks {
+			c.lead.target = None
+		}
+	}
+	switch {
+	case !c.hasQuorum(), c.removed() && c.lead.target == None:
+		c.becomeFollower(c.term, None) // CheckQuorum (diss. 6.2), and silence (pitfall F2)
+		return
+	case c.stalled == c.ElectionTicks: // pitfall F3
+		c.transferToBest()
+	case c.stalled >= 2*c.ElectionTicks && c.configs.now().quorum() > 1:
+		c.becomeFollower(c.term, None)
+		return
+	}
+	if c.lead.sinceBeat++; c.lead.sinceBeat >= c.HeartbeatTicks {
+		c.beat()
+	}
+}
+
+// hasQuorum tells whether a majority of the voters answered within an election timeout.
+func (c *core) hasQuorum() bool {
+	alive := 0
+	for _, v := range c.configs.now().voters {
+		if p := c.lead.progress(v); v == c.ID || p != nil && p.quiet < c.ElectionTicks {
+			alive++
+		}
+	}
+	return alive >= c.configs.now().quorum()
+}
+
+// beat begins a round of heartbeats.
+func (c *core) beat() {
+	c.lead.round++
+	c.lead.sinceBeat = 0
+	for i := range c.lead.members {
+		c.sendHeartbeat(&c.lead.members[i], c.lead.round)
+	}
+}
+
+// sendHeartbeat tells a member what is committed of what it has (pitfalls F7, B4); round 0 wants no answer.
+func (c *core) sendHeartbeat(p *progress, round uint64) {
+	commit := min(p.match, c.commit)
+	p.told = max(p.told, commit)
+	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round})
+}
+
+// broadcastAppend sends every member what it lacks, as far as its window allows.
+func (c *core) broadcastAppend() {
+	for i := range c.lead.members {
+		p := &c.lead.members[i]
+		for c.sendAppend(p) {
+		}
+		if p.sending == replicating && p.told < min(p.match, c.commit) {
+			c.sendHeartbeat(p, 0)
+		}
+	}
+	c.beginReads()
+}
+
+// sendAppend sends one Append, and tells whether another one may follow.
+func (c *core) sendAppend(p *progress) bool {
+	if p.paused(c.MaxInflightBytes) || p.sending == replicating && p.next > c.log.last() {
+		return false
+	}
+	prev := p.next - 1
+	if prev < c.log.base {
+		c.sendFromDisk(p)
+		return false
+	}
+	var es []Entry
+	if p.next <= c.log.last() {
+		es = c.log.slice(p.next, c.log.last(), c.MaxAppendBytes)
+	}
+	prevTerm, _ := c.log.term(prev)
+	c.sendEntries(p, prev, prevTerm, es)
+	return true
+}
+
+func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
+	p.told = max(p.told, min(c.commit, prev+uint64(len(es))))
+	c.send(Message{Kind: Append, To: p.id, Index: prev, LogTerm: prevTerm, Entries: es, Commit: c.commit})
+	p.sent(es, c.lead.round)
+}
+
+// sendFromDisk asks for entries that left the memory; if they left the disk as well, only a snapshot helps.
+func (c *core) sendFromDisk(p *progress) {
+	if p.next > c.log.first { // the entry before it is there too, for its term
+		p.fetching = true
+		c.out.Fetch = append(c.out.Fetch, Fetch{To: p.id, From: p.next - 1, Last: c.log.base})
+		return
+	}
+	c.sendSnapshot(p)
+}
+
+// fetched brings entries from the disk: the first one is the one before what the member lacks. None: they
+// could not be read, and a snapshot goes instead (pitfall B15).
+func (c *core) fetched(to uint64, es []Entry) {
+	p := c.lead.progress(to)
+	if c.role != Leader || p == nil || !p.fetching {
+		return
+	}
+	p.fetching = false
+	switch {
+	case len(es) == 0:
+		c.sendSnapshot(p)
+	case es[0].Index == p.next-1:
+		c.sendEntries(p, es[0].Index, es[0].Term, es[1:])
+	}
+}
+
+// handleAppend is the receiver's side of §5.3.
+func (c *core) handleAppend(m *Message) {
+	es, prev := m.Entries, m.Index
+	switch {
+	case prev < c.commit: // what is committed can't conflict, nor may it be looked up: it may be gone (pitfall E3)
+		skip := min(uint64(len(es)), c.commit-prev)
+		es, prev = es[skip:], prev+skip
+		if prev < c.commit {
+			c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: c.commit}, c.commit)
+			return
+		}
+	case !c.log.matches(prev, m.LogTerm):
+		hint, term := c.log.findConflict(min(prev, c.log.last()), m.LogTerm)
+		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term})
+		return
+	}
+	c.store(es)
+	last := prev + uint64(len(es))
+	c.commitTo(min(m.Commit, last)) // no further than this message proves (pitfall B4)
+	c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: last}, last)
+}
+
+// store appends what the log lacks. It drops entries only from the first one on whose term differs: an old
+// or doubled message must not shorten the log (pitfall B3).
+func (c *core) store(es []Entry) {
+	for i := range es {
+		e := &es[i]
+		if c.log.matches(e.Index, e.Term) {
+			continue
+		}
+		if e.Index <= c.log.last() {
+			c.truncateLog(e.Index)
+		}
+		c.log.append(es[i:]...)
+		for j := range es[i:] {
+			c.configs.note(&es[i+j])
+		}
+		return
+	}
+}
+
+// commitTo moves a follower's commit index.
+func (c *core) commitTo(index uint64) {
+	if index > c.log.last() {
+		panic("raft: the leader committed what this member has not got")
+	}
+	c.commit = max(c.commit, index)
+}
+
+func (c *core) handleHeartbeat(m *Message) {
+	c.commitTo(m.Commit)
+	if m.Round != 0 {
+		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: c.log.last()})
+	}
+}
+
+func (c *core) handleHeartbeatAnswer(m *Message) {
+	p := c.lead.progress(m.From)
+	if p == nil {
+		return
+	}
+	p.quiet = 0
+	p.waiting = false
+	p.round = max(p.round, m.Round)
+	if p.lostOne(m.Round, m.Index) {
+		p.probe(p.match + 1)
+	}
+	c.releaseReads()
+}
+
+func (c *core) handleAppendAnswer(m *Message) {
+	p := c.lead.progress(m.From)
+	if p == nil {
+		return
+	}
+	p.quiet = 0
+	if m.Reject {
+		c.handleReject(p, m)
+		return
+	}
+	if m.Index > c.log.last() {
+		return // from a life in which it had more: see pitfall D11
+	}
+	if p.advance(m.Index) {
+		c.advanceCommit()
+	}
+	if c.role == Leader {
+		c.tellTarget(p)
+		c.promote(p)
+	}
+}
+
+// handleReject goes back to where the logs may agree. It counts only for the
+// message that is out (pitfall B8).
+func (c *core) handleReject(p *progress, m *Message) {
+	stale := p.sending == probing && m.Index != p.next-1 || m.Index <= p.match || p.sending == snapshotting
+	if stale {
+		return
+	}
+	hint := m.Hint
+	if hint > c.log.base {
+		hint, _ = c.log.findConflict(min(hint, c.log.last()), m.LogTerm)
+	}
+	p.probe(min(hint+1, m.Index))
+}
+
+// advanceCommit moves the commit index to what a majority has on disk, but only over an
+// entry of the own term (§5.4.2, fig. 8).
+func (c *core) advanceCommit() {
+	index := c.quorumOf(c.log.durable, func(p *progress) uint64 { return p.match })
+	if index <= c.commit || !c.log.matches(index, c.term) {
+		return
+	}
+	for i := c.commit + 1; i <= index; i++ {
+		c.lead.uncommitted -= entrySize(c.log.at(i))
+	}
+	c.commit = index
+	c.configCommitted()
+	c.beginReads()
+}
+
+// quorumOf returns the highest value that a majority of the voters has reached: own for this member, of for the others.
+func (c *core) quorumOf(own uint64, of func(*progress) uint64) uint64 {
+	var room [8]uint64
+	values := room[:0]
+	for _, v := range c.configs.now().voters {
+		if v == c.ID {
+			values = append(values, own)
+		} else {
+			values = append(values, of(c.lead.progress(v)))
+		}
+	}
+	return majorityReached(values)
+}

@@ -1,0 +1,75 @@
+package raft
+
+// trimTail forgets entries that are applied, when they are many: members that lag get them from the disk.
+func (c *core) trimTail() {
+	if c.log.bytes <= c.MaxTailBytes {
+		return
+	}
+	index, bytes := c.log.base, c.log.bytes
+	for bytes > c.MaxTailBytes/2 && index < min(c.applying, c.log.durable) {
+		index++
+		bytes -= entrySize(c.log.at(index))
+	}
+	c.log.trim(index)
+}
+
+// compact says that a snapshot is on disk, and which index is the first that the log on disk still has.
+func (c *core) compact(s Snapshot, first uint64) {
+	if s.Index > c.snapshot.Index {
+		c.snapshot = s
+	}
+	c.log.first = max(c.log.first, min(first, c.log.base+1))
+	c.configs.compact(s.Index)
+}
+
+// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent.
+func (c *core) sendSnapshot(p *progress) {
+	if c.snapshot.Index == 0 {
+		return
+	}
+	p.sending, p.snapshot = snapshotting, c.snapshot.Index
+	s := c.snapshot
+	c.send(Message{Kind: InstallSnapshot, To: p.id, Snapshot: &s})
+}
+
+// sent says how the sending of a snapshot ended. If it arrived, its AppendAnswer goes on from there.
+func (c *core) sent(to uint64, arrived bool) {
+	if p := c.lead.progress(to); p != nil && p.sending == snapshotting {
+		next := p.match + 1
+		if arrived {
+			next = p.snapshot + 1
+		}
+		p.probe(next)
+	}
+}
+
+// handleSnapshot installs a snapshot whose bytes are whole on this member's disk (§7). One at or below the commit index is old
+// news and changes nothing (pitfall E2).
+func (c *core) handleSnapshot(m *Message) {
+	s := m.Snapshot
+	switch {
+	case s.Index <= c.commit:
+		c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: c.commit}, c.commit)
+		return
+	case c.log.matches(s.Index, s.Term):
+		c.commitTo(s.Index) // the log has it all: what follows is kept (pitfall E1)
+	default:
+		c.install(s)
+	}
+	c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: s.Index}, s.Index)
+}
+
+// install replaces log, configuration and state by the snapshot's.
+func (c *core) install(s *Snapshot) {
+	for i := range c.writes {
+		c.writes[i].last = 0 // what is being written belongs to the old log
+	}
+	c.log.reset(s)
+	c.log.durable = 0 // until the disk has noted it
+	c.configs.reset(s.Index, s.Membership)
+	c.snapshot = *s
+	c.commit, c.applying = s.Index, s.Index
+	c.out.Committed = nil
+	c.out.Restore = s
+	c.installing = s
+}
