@@ -1,0 +1,46 @@
+// Package e2e tests the built binary from outside: real processes, real
+// sockets, real disks, real faults. It holds nothing but tests.
+//
+// # What it is
+//
+// Every other package is tested by itself. Here stands what the program
+// promises to people who only have the binary: one file per promise, named
+// after it. Nothing of the program is imported; what is known of it is what a
+// client, a shell or systemd can know.
+//
+// # Picture
+//
+//	go test ./e2e
+//	    │  TestMain: CGO_ENABLED=0 go build, once
+//	    ▼
+//	 member ── exec ──► etcd2 --data-dir … (its own process group)
+//	    │                 │ stderr ──► line by line, awaited by expectLog
+//	    │                 │ NOTIFY_SOCKET ──► READY=1, awaited by start
+//	    ├── HTTP ────────►│
+//	    ├── SIGTERM, SIGKILL, SIGSTOP
+//	    └── bits flipped, files cut, disks filled
+//
+// # Types
+//
+// A member is one server process with its directory and ports; it can be
+// started, killed and started again. A transcript is a recorded conversation
+// with etcd 2.3.8, and a player plays one of its scenarios.
+//
+// # Life of a test
+//
+// newMember picks two free ports and a directory, start runs the binary and
+// waits for its READY=1. The test talks to it, hurts it, and looks at what a
+// client sees. When the test ends the process group is killed, and when it
+// failed the end of the member's log is printed.
+//
+// # Invariants
+//
+//   - Every wait is for an event, with a deadline that only a failure reaches.
+//   - A test owns its member, directory and ports: all may run at once.
+//   - The clock of a test that measures time is read in the same process that
+//     sends the request; such tests run alone.
+//
+// # What is left out
+//
+// Several members, until members talk to each other. Long campaigns.
+package e2e

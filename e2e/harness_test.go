@@ -1,0 +1,420 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for an event that must come. Only a
+// failure takes that long.
+const patience = 20 * time.Second
+
+// binary is the path of the built server.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("e2e: left out by -short")
+		return
+	}
+	dir, err := os.MkdirTemp("", "e2e")
+	if err == nil {
+		binary = filepath.Join(dir, "etcd2")
+		err = build(binary)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	// Most of these tests wait for a clock or a disk, not for a core.
+	flag.Set("test.parallel", "8")
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// build makes the one static binary as a user would.
+func build(path string) error {
+	cmd := exec.Command("go", "build", "-o", path, "etcd2")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// A member is one server process with its directory and ports.
+type member struct {
+	t     *testing.T
+	dir   string // its parent directory: data, socket
+	url   string // where clients are answered
+	peer  string
+	flags []string // further flags
+	wrap  []string // a command that runs it, as prlimit
+
+	cmd    *exec.Cmd
+	log    *logLines
+	notify *net.UnixConn
+	ended  chan struct{} // closed when the process has ended; cmd.ProcessState then says how
+}
+
+// newMember prepares a member with a directory and ports of its own.
+func newMember(t *testing.T, flags ...string) *member {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "e2e") // short: the path of a socket may not exceed 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{t: t, dir: dir, url: freeURL(), peer: freeURL(), flags: flags, log: newLogLines()}
+	t.Cleanup(m.cleanUp)
+	return m
+}
+
+// startMember is a member that answers.
+func startMember(t *testing.T, flags ...string) *member {
+	t.Helper()
+	m := newMember(t, flags...)
+	m.start()
+	return m
+}
+
+func (m *member) cleanUp() {
+	m.kill()
+	if m.t.Failed() {
+		m.t.Logf("the last lines of the member's log:\n%s", m.log.tail(30))
+	}
+	os.RemoveAll(m.dir)
+}
+
+func (m *member) data() string { return filepath.Join(m.dir, "data") }
+
+// arguments are the member's command line.
+func (m *member) arguments() []string {
+	return append([]string{
+		"--data-dir=" + m.data(),
+		"--listen-client-urls=" + m.url, "--advertise-client-urls=" + m.url,
+		"--listen-peer-urls=" + m.peer, "--initial-advertise-peer-urls=" + m.peer,
+		"--initial-cluster=default=" + m.peer,
+	}, m.flags...)
+}
+
+// launch runs the process and does not wait for anything.
+func (m *member) launch() {
+	m.t.Helper()
+	m.listenForNotices()
+	line := append(append(append([]string{}, m.wrap...), binary), m.arguments()...)
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
+	cmd.Stderr, cmd.Stdout = m.log, m.log
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	m.cmd, m.ended = cmd, ended
+	go func() {
+		cmd.Wait() // its error is the process's status, which exited looks at
+		close(ended)
+	}()
+}
+
+// start runs the process and waits until it says that it is ready.
+func (m *member) start() {
+	m.t.Helper()
+	m.launch()
+	if notice := m.awaitNotice(); notice != "READY=1" {
+		m.t.Fatalf("the member did not become ready (%q):\n%s", notice, m.log.tail(30))
+	}
+}
+
+func (m *member) listenForNotices() {
+	m.t.Helper()
+	path := filepath.Join(m.dir, "notify")
+	if m.notify != nil {
+		m.notify.Close()
+		os.Remove(path)
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.notify = conn
+	m.t.Cleanup(func() { conn.Close() })
+}
+
+// awaitNotice returns the next sd_notify message, or "" when the process ends
+// before it sends one.
+func (m *member) awaitNotice() string {
+	notices := make(chan string, 1)
+	conn := m.notify
+	conn.SetReadDeadline(time.Now().Add(patience))
+	go func() {
+		b := make([]byte, 256)
+		n, _ := conn.Read(b)
+		notices <- string(b[:n])
+	}()
+	select {
+	case s := <-notices:
+		return s
+	case <-m.ended:
+		conn.SetReadDeadline(time.Now())
+		return <-notices
+	}
+}
+
+// signal sends a signal to the member's process group.
+func (m *member) signal(s syscall.Signal) {
+	if m.cmd != nil {
+		syscall.Kill(-m.cmd.Process.Pid, s)
+	}
+}
+
+// kill ends the process as a power cut would, and waits for the end.
+func (m *member) kill() {
+	if m.cmd == nil {
+		return
+	}
+	m.signal(syscall.SIGKILL)
+	<-m.ended
+}
+
+// stop asks the process to end, and returns its exit status.
+func (m *member) stop() int {
+	m.t.Helper()
+	m.signal(syscall.SIGTERM)
+	return m.exited()
+}
+
+// exited waits for the end of the process and returns its exit status.
+func (m *member) exited() int {
+	m.t.Helper()
+	select {
+	case <-m.ended:
+	case <-time.After(patience):
+		m.t.Fatalf("the member does not end:\n%s", m.log.tail(30))
+	}
+	return m.cmd.ProcessState.ExitCode()
+}
+
+// refused starts the member, which must end with status 1, and returns its only
+// line of output.
+func (m *member) refused() string {
+	m.t.Helper()
+	before := m.log.count()
+	m.launch()
+	if status := m.exited(); status != 1 {
+		m.t.Errorf("exit status %d, want 1", status)
+	}
+	lines := m.log.since(before)
+	if len(lines) == 0 {
+		m.t.Fatal("it says nothing")
+	}
+	return lines[len(lines)-1]
+}
+
+// An answer is a whole response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// index is the answer's X-Etcd-Index.
+func (a answer) index(t *testing.T) uint64 {
+	t.Helper()
+	var i uint64
+	if _, err := fmt.Sscan(a.header.Get("X-Etcd-Index"), &i); err != nil {
+		t.Fatalf("no X-Etcd-Index: %d %s", a.status, a.body)
+	}
+	return i
+}
+
+// client keeps connections; it has room for many.
+var client = &http.Client{
+	Timeout:   patience,
+	Transport: &http.Transport{MaxIdleConnsPerHost: 256},
+}
+
+// ask sends one request; form is the body when the method takes one.
+func ask(ctx context.Context, method, target string, form url.Values) (answer, error) {
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return answer{}, err
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, string(b)}, err
+}
+
+// do is ask for a request that must be answered.
+func (m *member) do(method, path string, form url.Values) answer {
+	m.t.Helper()
+	a, err := ask(m.t.Context(), method, m.url+path, form)
+	if err != nil {
+		m.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+func (m *member) get(path string) answer { m.t.Helper(); return m.do("GET", path, nil) }
+
+// put sets a key; pairs are further parameters.
+func (m *member) put(key, value string, pairs ...string) answer {
+	m.t.Helper()
+	form := url.Values{"value": {value}}
+	for i := 0; i < len(pairs); i += 2 {
+		form.Set(pairs[i], pairs[i+1])
+	}
+	a := m.do("PUT", "/v2/keys"+key, form)
+	if a.status > 201 {
+		m.t.Fatalf("PUT %s: %d %s", key, a.status, a.body)
+	}
+	return a
+}
+
+// eventually repeats check until it is satisfied.
+func eventually(t *testing.T, what string, within time.Duration, check func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for !check() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// ports hands out every port once, from outside the range of outgoing connections.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 10_000 + rand.IntN(18_000)}
+
+// freeURL is a URL that nobody listens on.
+func freeURL() string {
+	ports.Lock()
+	defer ports.Unlock()
+	for {
+		ports.next++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
+		if err == nil {
+			l.Close()
+			return "http://" + l.Addr().String()
+		}
+	}
+}
+
+// logLines keeps what a process writes, line by line, over all its lives.
+type logLines struct {
+	mu    sync.Mutex
+	rest  string
+	lines []string
+	news  chan struct{} // replaced and closed when a line comes
+}
+
+func newLogLines() *logLines { return &logLines{news: make(chan struct{})} }
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest += string(p)
+	for {
+		line, rest, found := strings.Cut(l.rest, "\n")
+		if !found {
+			return len(p), nil
+		}
+		l.lines, l.rest = append(l.lines, line), rest
+		close(l.news)
+		l.news = make(chan struct{})
+	}
+}
+
+func (l *logLines) count() int { return len(l.since(0)) }
+
+func (l *logLines) since(n int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string{}, l.lines[min(n, len(l.lines)):]...)
+}
+
+func (l *logLines) tail(n int) string {
+	lines := l.since(0)
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// await returns the first line from the n-th on that has all the words.
+func (l *logLines) await(n int, words ...string) (string, error) {
+	deadline := time.After(patience)
+	for {
+		l.mu.Lock()
+		news := l.news
+		l.mu.Unlock()
+		for _, line := range l.since(n) {
+			if hasAll(line, words...) {
+				return line, nil
+			}
+		}
+		select {
+		case <-news:
+		case <-deadline:
+			return "", errors.New("no such line in the log: " + strings.Join(words, " … "))
+		}
+	}
+}
+
+// expectLog waits for a line of the member's log that has all the words.
+func (m *member) expectLog(since int, words ...string) string {
+	m.t.Helper()
+	line, err := m.log.await(since, words...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return line
+}
+
+func hasAll(s string, words ...string) bool {
+	for _, w := range words {
+		if !strings.Contains(s, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// readLine reads one line of a stream, waiting for it.
+func readLine(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	line, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatalf("read a line: %v (%q)", err, line)
+	}
+	return line
+}

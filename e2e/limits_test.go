@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// dial opens n connections to the member.
+func dial(t *testing.T, m *member, n int) []net.Conn {
+	t.Helper()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(m.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conns[i] = conn
+	}
+	return conns
+}
+
+// closedBy counts connections that the server has closed before the deadline.
+func closedBy(conns []net.Conn, deadline time.Time) int {
+	var closed atomic.Int64
+	var wg sync.WaitGroup
+	for _, conn := range conns {
+		wg.Go(func() {
+			conn.SetReadDeadline(deadline)
+			_, err := io.Copy(io.Discard, conn) // until the server hangs up, or the deadline
+			if netErr, isNet := err.(net.Error); !isNet || !netErr.Timeout() {
+				closed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return int(closed.Load())
+}
+
+// pitfall J1
+func TestRequestsThatDripAreCutOff(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	conns := dial(t, m, 1000)
+	for _, conn := range conns {
+		fmt.Fprint(conn, "GET /v2/keys HTTP/1.1\r\nX-Drip: ")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // one byte a second each
+		for tick := time.Tick(time.Second); ctx.Err() == nil; <-tick {
+			for _, conn := range conns {
+				conn.Write([]byte("x")) // fails once the server has hung up, as it should
+			}
+		}
+	}()
+
+	start := time.Now()
+	m.put("/others", "are served")
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("another client waited %v", d)
+	}
+	if n := closedBy(conns, time.Now().Add(14*time.Second)); n != len(conns) {
+		t.Errorf("%d of %d connections are still open", len(conns)-n, len(conns))
+	}
+}
+
+// pitfall J4
+func TestHugeBodiesAreRefusedInFlatMemory(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/warm", "up")
+	before := m.peakMemory()
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() { sendHuge(t, m, i%2 == 0) })
+	}
+	wg.Wait()
+
+	// Six bodies of at most --max-request-bytes (10 MiB) may be in memory, twice while growing.
+	if grown := m.peakMemory() - before; grown > 150<<20 {
+		t.Errorf("memory grew by %d MB", grown>>20)
+	}
+	m.put("/still", "there")
+}
+
+// sendHuge sends a body of 100 MB, with or without saying so before; it must be refused.
+func sendHuge(t *testing.T, m *member, announced bool) {
+	body := io.LimitReader(zeros{}, 100<<20)
+	req, err := http.NewRequest("PUT", m.url+"/v2/keys/huge", body)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if announced {
+		req.ContentLength = 100 << 20
+	}
+	resp, err := (&http.Client{Timeout: patience}).Do(req)
+	if err != nil {
+		return // hung up before the body was sent: refused as well
+	}
+	defer resp.Body.Close()
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode/100 != 4 {
+		t.Errorf("got %d %s", resp.StatusCode, b)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}
+
+// peakMemory is the most resident memory that the process has had, in bytes.
+func (m *member) peakMemory() (kb int64) {
+	m.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid))
+	if err != nil {
+		m.t.Skip("this system does not tell a process's memory:", err)
+	}
+	_, after, _ := strings.Cut(string(b), "VmHWM:")
+	if _, err := fmt.Sscan(after, &kb); err != nil {
+		m.t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// pitfall J2
+func TestDescriptorsNeverRunOut(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	if _, err := exec.LookPath("prlimit"); err != nil {
+		t.Skip("no prlimit on this system")
+	}
+	m.wrap = []string{"prlimit", "--nofile=256:256"}
+	m.start()
+	conns := dial(t, m, 600)
+	served, turnedAway := 0, 0
+	for _, conn := range conns {
+		fmt.Fprint(conn, "GET /v2/keys HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	for _, conn := range conns {
+		conn.SetReadDeadline(time.Now().Add(patience))
+		line, _ := bufio.NewReader(conn).ReadString('\n') // closed without a word is allowed
+		switch {
+		case strings.Contains(line, " 200 "):
+			served++
+		case strings.Contains(line, " 503 ") || line == "":
+			turnedAway++
+		default:
+			t.Errorf("got %q", line)
+		}
+	}
+	if served < 100 || turnedAway < 300 {
+		t.Errorf("%d served, %d turned away", served, turnedAway)
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	eventually(t, "a write is served again", 5*time.Second, func() bool {
+		a, err := ask(t.Context(), "PUT", m.url+"/v2/keys/after", nil)
+		return err == nil && a.status <= 201
+	})
+	if lines := m.log.count(); lines > 50 {
+		t.Errorf("%d lines in the log", lines)
+	}
+}
+
+// pitfall J3
+func TestWatchersOfGoneClientsAreFreed(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	before := m.metric("go_goroutines")
+	conns := dial(t, m, 1000)
+	for _, conn := range conns {
+		fmt.Fprint(conn, "GET /v2/keys/never?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	eventually(t, "1000 watchers", patience, func() bool { return m.metric("etcd_store_watchers") == 1000 })
+
+	for _, conn := range conns {
+		conn.Close()
+	}
+
+	eventually(t, "no watcher is left", 2*time.Second, func() bool { return m.metric("etcd_store_watchers") == 0 })
+	eventually(t, "their goroutines are gone", 2*time.Second, func() bool { return m.metric("go_goroutines") < before+50 })
+}
+
+// metric reads one number of /metrics.
+func (m *member) metric(name string) (v float64) {
+	m.t.Helper()
+	_, after, found := strings.Cut(m.get("/metrics").body, "\n"+name+" ")
+	if _, err := fmt.Sscan(after, &v); err != nil || !found {
+		m.t.Fatalf("no metric %s", name)
+	}
+	return v
+}
+
+// pitfall J11, pitfall I11
+func TestAStreamReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	conns := dial(t, m, 20)
+	for _, conn := range conns {
+		conn.(*net.TCPConn).SetReadBuffer(4096)
+		fmt.Fprint(conn, "GET /v2/keys/big?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	eventually(t, "the watchers", patience, func() bool { return m.metric("etcd_store_watchers") == 20 })
+	value := strings.Repeat("x", 8000)
+	var took []time.Duration
+	for range 1500 {
+		start := time.Now()
+		m.put("/big", value)
+		took = append(took, time.Since(start))
+	}
+
+	slices.Sort(took)
+	if p99 := took[len(took)*99/100]; p99 > 250*time.Millisecond {
+		t.Errorf("the 99th percentile of a write is %v", p99)
+	}
+	eventually(t, "the streams that nobody reads are closed", 15*time.Second, func() bool {
+		return m.metric("etcd_store_watchers") == 0
+	})
+}

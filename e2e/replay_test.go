@@ -1,0 +1,357 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	headPatience  = 1500 * time.Millisecond // a watch shows its response head within this time
+	eventPatience = 5 * time.Second         // and an event
+)
+
+// later are the transcripts of what this server does not do yet.
+var later = []string{"auth", "cluster3"}
+
+// historyFlags make the event history as long as that of etcd 2.3.8, which the
+// recordings of a cleared history were made with.
+var historyFlags = map[string][]string{"history": {"--event-history=1000"}}
+
+// TestAnswersAreThoseOfEtcd plays every recorded conversation but those of
+// departures.txt. Indices are checked, so each file has a server of its own and
+// its scenarios run one after another.
+func TestAnswersAreThoseOfEtcd(t *testing.T) {
+	away := readDepartures(t, "testdata/transcripts/departures.txt")
+	paths, err := filepath.Glob("testdata/transcripts/*.jsonl")
+	if err != nil || len(paths) < 15 {
+		t.Fatal("where are the transcripts?", len(paths), err)
+	}
+	for _, path := range paths {
+		tr := readTranscript(t, path, away)
+		if slices.Contains(later, tr.Group) {
+			continue
+		}
+		t.Run(tr.Group, func(t *testing.T) {
+			t.Parallel()
+			m := startMember(t, append(tr.Flags, historyFlags[tr.Group]...)...)
+			for _, sc := range tr.Scenarios {
+				t.Run(sc.Name, func(t *testing.T) { newPlayer(t, m).play(sc) })
+			}
+		})
+	}
+}
+
+// A player plays one scenario.
+type player struct {
+	t       *testing.T
+	address string // host:port
+	env     *environment
+	watches map[string]*exchange
+}
+
+func newPlayer(t *testing.T, m *member) *player {
+	return &player{t, strings.TrimPrefix(m.url, "http://"), newEnvironment(), map[string]*exchange{}}
+}
+
+func (p *player) play(sc scenario) {
+	defer p.tidy(sc.Teardown)
+	p.unchecked(sc.Setup)
+	p.env.base = p.answer(&request{Method: "GET", Path: "/v2/keys/"}).index(p.t)
+	for i, st := range sc.Steps {
+		for _, bad := range p.do(st) {
+			p.t.Errorf("step %d: %s", i+1, bad)
+		}
+	}
+}
+
+// tidy removes what the scenario made, so that no key of it expires into the next one.
+func (p *player) tidy(teardown []step) {
+	for _, w := range p.watches {
+		w.conn.Close()
+	}
+	p.unchecked(teardown)
+	p.answer(&request{Method: "DELETE", Path: "/v2/keys{P}?recursive=true"})
+}
+
+func (p *player) unchecked(steps []step) {
+	for _, st := range steps {
+		a := p.answer(st.Req)
+		for name, path := range st.Capture {
+			p.env.capture(name, path, a)
+		}
+	}
+}
+
+// do does one step and returns what was not as expected.
+func (p *player) do(st step) []string {
+	switch {
+	case st.Sleep > 0:
+		<-time.After(seconds(st.Sleep))
+		return nil
+	case st.Close != "":
+		p.watches[st.Close].conn.Close()
+		return nil
+	case st.Quiet != "":
+		return p.quiet(p.watches[st.Quiet], seconds(st.Secs))
+	case st.Collect != "":
+		return p.collect(p.watches[st.Collect], st)
+	case st.Watch != "":
+		return p.watch(st)
+	case st.Times > 0:
+		return p.repeat(st)
+	}
+	return p.exchange(st)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// exchange sends a request and checks the answer; a step with Poll until it fits.
+func (p *player) exchange(st step) []string {
+	e, wantsJSON := p.expectation(st.Exp)
+	deadline := time.Now().Add(seconds(st.Poll))
+	for {
+		a := p.answer(st.Req)
+		m := matcher{env: p.env, when: time.Now()}
+		m.matchHead(e, a)
+		m.matchBody(e, a, wantsJSON)
+		if len(m.bad) == 0 || time.Now().After(deadline) {
+			for name, path := range st.Capture {
+				p.env.capture(name, path, a)
+			}
+			return m.bad
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func (p *player) repeat(st step) []string {
+	for p.env.n = 1; p.env.n <= st.Times; p.env.n++ {
+		if a := p.answer(st.Req); a.status > 201 {
+			return []string{fmt.Sprintf("repeat %d: %d %s", p.env.n, a.status, a.body)}
+		}
+	}
+	return nil
+}
+
+// watch sends a request and waits for the head of its response only.
+func (p *player) watch(st step) []string {
+	w := p.send(st.Req)
+	p.watches[st.Watch] = w
+	if !w.await(headPatience, func() bool { return w.status != 0 }) {
+		return []string{"no response head"}
+	}
+	e, _ := p.expectation(st.Exp)
+	m := matcher{env: p.env, when: time.Now()}
+	m.matchHead(e, w.answer())
+	return m.bad
+}
+
+// collect waits for the next events of a watch.
+func (p *player) collect(w *exchange, st step) []string {
+	var want []any
+	if err := json.Unmarshal(st.Exp, &want); err != nil {
+		p.t.Fatal(err)
+	}
+	end := w.taken + st.Events
+	w.await(eventPatience, func() bool { return len(decodeAll(w.body)) >= end })
+	documents := w.documents()
+	m := matcher{env: p.env, when: time.Now()}
+	m.match("events", want, documents[min(w.taken, len(documents)):min(end, len(documents))])
+	w.taken = end
+	if st.End != nil {
+		m.matchEnd(w, *st.End)
+	}
+	return m.bad
+}
+
+func (m *matcher) matchEnd(w *exchange, ends bool) {
+	if ended := ends && w.await(time.Second, func() bool { return w.ended }); ended != ends {
+		m.say("end", "the response has not ended")
+	}
+	if w.await(0, func() bool { return w.ended }) && !ends {
+		m.say("end", "the response ended early")
+	}
+	if ends && !strings.HasSuffix(w.answer().body, "\n") {
+		m.say("end", "no newline")
+	}
+}
+
+// quiet expects nothing for a while.
+func (p *player) quiet(w *exchange, d time.Duration) []string {
+	before := len(w.answer().body)
+	if w.await(d, func() bool { return len(w.body) > before || w.ended }) {
+		return []string{"expected silence, got " + show(w.answer().body[before:])}
+	}
+	return nil
+}
+
+func (p *player) expectation(raw json.RawMessage) (e expectation, wantsJSON bool) {
+	if raw == nil {
+		return e, false
+	}
+	var fields map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(raw, &e), json.Unmarshal(raw, &fields)); err != nil {
+		p.t.Fatal(err)
+	}
+	return e, fields["json"] != nil
+}
+
+// answer sends a request and waits for the whole answer.
+func (p *player) answer(r *request) answer {
+	p.t.Helper()
+	x := p.send(r)
+	defer x.conn.Close()
+	if !x.await(patience, func() bool { return x.ended }) || x.status == 0 {
+		p.t.Fatalf("%s %s: no whole answer: %v", r.Method, p.env.fill(r.Path), x.answer())
+	}
+	return x.answer()
+}
+
+// send opens a connection and sends a request exactly as the transcript has it:
+// net/http would rewrite its path.
+func (p *player) send(r *request) *exchange {
+	p.t.Helper()
+	conn, err := net.Dial("tcp", p.address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	x := &exchange{conn: conn, news: make(chan struct{}, 1)}
+	go x.read(r.Method)
+	// A refused body may break the connection; the answer is what counts.
+	conn.Write(p.wire(r))
+	return x
+}
+
+// wire is the request's bytes.
+func (p *player) wire(r *request) []byte {
+	body, hasBody := p.body(r.Body)
+	headers := map[string]string{"Host": p.address}
+	if hasBody {
+		headers["Content-Type"] = "application/x-www-form-urlencoded"
+	}
+	if hasBody || r.Method == "PUT" || r.Method == "POST" {
+		headers["Content-Length"] = fmt.Sprint(len(body))
+	}
+	for name, value := range r.Headers {
+		if delete(headers, http.CanonicalHeaderKey(name)); value != nil {
+			headers[name] = p.env.fill(*value)
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.Method, p.env.fill(r.Path))
+	for name, value := range headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+	}
+	b.WriteString("\r\n" + body)
+	return b.Bytes()
+}
+
+func (p *player) body(v any) (body string, present bool) {
+	switch v := v.(type) {
+	case string:
+		return p.env.fill(v), true
+	case map[string]any:
+		text := func(key string) string { s, _ := v[key].(string); return p.env.fill(s) }
+		return text("before") + strings.Repeat(text("repeat"), int(v["n"].(float64))) + text("after"), true
+	}
+	return "", false
+}
+
+// An exchange is one request on a connection of its own, whose answer comes in
+// bit by bit.
+type exchange struct {
+	conn  net.Conn
+	taken int           // events collected; the player's
+	news  chan struct{} // something below changed
+
+	mu     sync.Mutex // protects what follows
+	status int
+	header http.Header
+	body   []byte
+	ended  bool
+}
+
+// read takes the answer in; it ends with the response or the connection.
+func (x *exchange) read(method string) {
+	defer x.change(func() { x.ended = true })
+	resp, err := http.ReadResponse(bufio.NewReader(x.conn), &http.Request{Method: method})
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	x.change(func() { x.status, x.header = resp.StatusCode, resp.Header })
+	buffer := make([]byte, 64<<10)
+	for err == nil {
+		var n int
+		n, err = resp.Body.Read(buffer)
+		x.change(func() { x.body = append(x.body, buffer[:n]...) })
+	}
+	if err != io.EOF {
+		x.change(func() { x.body = append(x.body, "\n(broken off: "+err.Error()+")"...) })
+	}
+}
+
+func (x *exchange) change(f func()) {
+	x.mu.Lock()
+	f()
+	x.mu.Unlock()
+	select {
+	case x.news <- struct{}{}:
+	default:
+	}
+}
+
+// await waits until done, which is called under the lock, or until the response
+// has ended.
+func (x *exchange) await(d time.Duration, done func() bool) bool {
+	deadline := time.After(d)
+	for {
+		x.mu.Lock()
+		ok, ended := done(), x.ended
+		x.mu.Unlock()
+		if ok || ended {
+			return ok
+		}
+		select {
+		case <-x.news:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+func (x *exchange) answer() answer {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return answer{x.status, x.header, string(x.body)}
+}
+
+// documents are the whole JSON documents of the body so far.
+func (x *exchange) documents() []any {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return decodeAll(x.body)
+}
+
+func decodeAll(b []byte) []any {
+	list := []any{}
+	for decoder := json.NewDecoder(bytes.NewReader(b)); ; {
+		var v any
+		if decoder.Decode(&v) != nil {
+			return list
+		}
+		list = append(list, v)
+	}
+}

@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lateness is how long after its time a key may still be there.
+const lateness = 50 * time.Millisecond
+
+// pitfall I1
+func TestKeysExpireNeverEarlyAndHardlyLateUnderLoad(t *testing.T) {
+	m := startMember(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go newLoad(m).run(ctx, 4)
+
+	// Other programs share this machine: of three rounds one must be wholly in time.
+	var late []time.Duration
+	for range 3 {
+		late = expiries(t, m, 40)
+		if late[0] < 0 {
+			t.Fatalf("a key expired %v early", -late[0])
+		}
+		if late[len(late)-1] <= lateness {
+			return
+		}
+	}
+	t.Errorf("keys expired up to %v late (median %v)", late[len(late)-1], late[len(late)/2])
+}
+
+// expiries sets keys that live for a second, and returns how late each expired, ascending.
+func expiries(t *testing.T, m *member, keys int) (late []time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	events := stream(t, ctx, m.url+"/v2/keys/ttl?wait=true&stream=true&recursive=true")
+	due := map[string]time.Time{}
+	for i := range keys {
+		key := fmt.Sprint("/ttl/k", i)
+		before := time.Now()
+		m.put(key, "v", "ttl", "1")
+		due[key] = before.Add(time.Second)
+		<-time.After(5 * time.Millisecond)
+	}
+	for e := range events {
+		if e.Action == "expire" {
+			late = append(late, time.Since(due[e.Node.Key]))
+		}
+		if len(late) == keys {
+			slices.Sort(late)
+			return late
+		}
+	}
+	t.Fatalf("only %d of %d keys expired", len(late), keys)
+	return nil
+}
+
+// stream delivers the events of a watch, until the watch or the context ends.
+func stream(t *testing.T, ctx context.Context, target string) <-chan event {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, "GET", target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := make(chan event, 1024)
+	go func() {
+		defer resp.Body.Close()
+		defer close(events)
+		decoder := json.NewDecoder(bufio.NewReader(resp.Body))
+		for {
+			var e event
+			if decoder.Decode(&e) != nil {
+				return
+			}
+			events <- e
+		}
+	}()
+	return events
+}
+
+func TestKeysExpireAlthoughNobodyWrites(t *testing.T) {
+	m := startMember(t)
+	late := expiries(t, m, 1)
+
+	if late[0] < 0 || late[0] > 2*lateness {
+		t.Errorf("the key expired %v late", late[0])
+	}
+	if a := m.get("/v2/keys/ttl/k0"); a.status != 404 {
+		t.Errorf("after its expiry: %d %s", a.status, a.body)
+	}
+}
+
+func TestAnIdleServerWritesAndSaysNothing(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	lines, bytes := m.log.count(), m.bytesWritten()
+
+	<-time.After(3 * time.Second)
+
+	if now := m.bytesWritten(); now != bytes {
+		t.Errorf("it wrote %d bytes while nothing happened", now-bytes)
+	}
+	if said := m.log.since(lines); len(said) > 0 {
+		t.Errorf("it said, while nothing happened: %q", said)
+	}
+}
+
+// bytesWritten is what the process has sent to the disk so far.
+func (m *member) bytesWritten() (n int64) {
+	m.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", m.cmd.Process.Pid))
+	if err != nil {
+		m.t.Skip("this system does not count a process's writes:", err)
+	}
+	_, after, found := strings.Cut(string(b), "\nwrite_bytes: ")
+	if _, err := fmt.Sscan(after, &n); err != nil || !found {
+		m.t.Fatalf("no write_bytes in %q", b)
+	}
+	return n
+}

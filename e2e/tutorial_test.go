@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A command is one line of the README's tutorial and what it promises.
+type command struct {
+	line       string
+	background bool     // the line ends in &
+	want       []string // lines of output, in which … stands for anything
+}
+
+// TestTheTutorialDoesWhatItSays runs every line of the README's tutorial, in
+// order, against a fresh server.
+func TestTheTutorialDoesWhatItSays(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	commands := readTutorial(t, filepath.Join("..", "README.md"))
+	if len(commands) < 20 {
+		t.Fatalf("only %d commands in the tutorial", len(commands))
+	}
+	m := startMember(t)
+	shell := &shell{t: t, m: m, dir: t.TempDir()}
+	for _, c := range commands {
+		shell.run(c)
+	}
+}
+
+// readTutorial reads the commands of the README's section "Tutorial": in its
+// console blocks, lines that begin with "$ " are commands, the others output.
+func readTutorial(t *testing.T, path string) (commands []command) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(b), "\n## Tutorial\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		for line := range strings.Lines(block[1]) {
+			line = strings.TrimSuffix(line, "\n")
+			if text, isCommand := strings.CutPrefix(line, "$ "); isCommand {
+				text, background := strings.CutSuffix(text, " &")
+				commands = append(commands, command{line: text, background: background})
+				continue
+			}
+			last := &commands[len(commands)-1]
+			last.want = append(last.want, line)
+		}
+	}
+	return commands
+}
+
+// A shell runs commands in a directory of its own; at most one of them is in
+// the background, and ends after the next one.
+type shell struct {
+	t   *testing.T
+	m   *member
+	dir string
+
+	waiting *command
+	output  chan string
+}
+
+func (s *shell) run(c command) {
+	s.t.Helper()
+	if c.background {
+		s.waiting, s.output = &c, make(chan string, 1)
+		go func() { s.output <- s.execute(c.line) }()
+		eventually(s.t, "the watch of "+c.line, patience, func() bool { return s.m.metric("etcd_store_watchers") == 1 })
+		return
+	}
+	s.check(c, s.execute(c.line))
+	if s.waiting != nil {
+		select {
+		case got := <-s.output:
+			s.check(*s.waiting, got)
+		case <-time.After(patience):
+			s.t.Fatalf("%s: does not end", s.waiting.line)
+		}
+		s.waiting = nil
+	}
+}
+
+// execute runs one line against the member instead of the README's default port.
+func (s *shell) execute(line string) string {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	line = strings.ReplaceAll(line, "http://127.0.0.1:2379", s.m.url)
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Dir = s.dir
+	out, err := cmd.Output()
+	if err != nil {
+		return err.Error() + "\n" + string(out)
+	}
+	return string(out)
+}
+
+func (s *shell) check(c command, got string) {
+	s.t.Helper()
+	want := regexp.QuoteMeta(strings.Join(c.want, "\n"))
+	want = strings.ReplaceAll(want, "…", `[^\n]*`)
+	got = strings.TrimSuffix(strings.ReplaceAll(got, "\r\n", "\n"), "\n")
+	if !regexp.MustCompile("^" + want + "$").MatchString(got) {
+		s.t.Errorf("$ %s\ngot  %s\nwant %s", c.line, got, strings.Join(c.want, "\n"))
+	}
+}
