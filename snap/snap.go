@@ -1,60 +1,204 @@
 package snap
 
 import (
-	"errors"
-	"io"
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 )
 
-// CONTRACT (to be implemented; exported names are fixed, bodies are not).
+const (
+	suffix      = ".snap" // of a snapshot, INDEX.snap with the index in 16 hex digits
+	asideSuffix = ".tmp"  // of what is not a snapshot yet; Open removes it
+)
 
-// Dir is a directory of snapshot files, named by the index of the last entry they hold.
-type Dir struct{}
+// Dir is a directory of snapshot files, named by the index of the last entry
+// they hold. Its methods may be called from any goroutine.
+type Dir struct {
+	fs   FS
+	path string
 
-// Damage is a snapshot file that failed its checks.
+	// mu protects the maps, the count, and a file that is being opened or removed.
+	mu      sync.Mutex
+	readers map[uint64]int  // index → Readers that are open
+	damaged map[uint64]bool // indexes whose files are known to be damaged
+	asides  uint64          // files begun aside
+}
+
+// Damage is a snapshot file that failed its checks. Its pointer is the error of
+// what reads such a file.
 type Damage struct {
 	File   string
-	Offset int64
+	Offset int64 // in File, of what can't be read
 	Reason string
 }
 
-// Open opens dir (making it when missing, 0700), and removes what unfinished writes left.
-// fs nil means the operating system's.
-func Open(dir string, fs FS) (*Dir, error) { return nil, errors.New("not yet") }
+// Error names the place and the reason, in one line.
+func (d *Damage) Error() string {
+	return fmt.Sprintf("snap: %s: offset %d: %s", d.File, d.Offset, d.Reason)
+}
 
-// Newest returns the newest snapshot that passes every check (the whole file is verified before it
-// returns), or nil when there is none, and the newer ones that failed.
-func (d *Dir) Newest() (*Reader, []Damage, error) { return nil, nil, nil }
+// Open opens dir (making it when missing, 0700), and removes what unfinished
+// writes left. fs nil means the operating system's.
+func Open(dir string, fs FS) (*Dir, error) {
+	if fs == nil {
+		fs = osFS{}
+	}
+	d := &Dir{fs: fs, path: filepath.Clean(dir), readers: map[uint64]int{}, damaged: map[uint64]bool{}}
+	if err := d.prepare(); err != nil {
+		return nil, fmt.Errorf("snap: open: %w", err)
+	}
+	return d, nil
+}
 
-// OpenIndex opens the snapshot at index.
-func (d *Dir) OpenIndex(index uint64) (*Reader, error) { return nil, nil }
+func (d *Dir) prepare() error {
+	if err := d.fs.Mkdir(d.path); err != nil {
+		return err
+	}
+	if err := d.fs.SyncDir(filepath.Dir(d.path)); err != nil {
+		return err
+	}
+	names, err := d.fs.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, asideSuffix) {
+			continue
+		}
+		if err := d.fs.Remove(filepath.Join(d.path, name)); err != nil {
+			return err
+		}
+	}
+	return d.fs.SyncDir(d.path)
+}
 
-// Create begins a snapshot aside; nothing is visible before Commit. meta is the caller's.
-func (d *Dir) Create(index uint64, meta []byte) (*Writer, error) { return nil, nil }
+// Indexes lists the snapshots present, ascending, whether or not they are sound.
+func (d *Dir) Indexes() ([]uint64, error) {
+	names, err := d.fs.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("snap: list: %w", err)
+	}
+	var indexes []uint64
+	for _, name := range names {
+		index, err := strconv.ParseUint(strings.TrimSuffix(name, suffix), 16, 64)
+		if err == nil && name == fileName(index) {
+			indexes = append(indexes, index)
+		}
+	}
+	slices.Sort(indexes)
+	return indexes, nil
+}
 
-// Purge removes all but the newest keep snapshots, never one that an open Reader uses. keep 0 keeps all.
-func (d *Dir) Purge(keep int) error { return nil }
+func fileName(index uint64) string { return fmt.Sprintf("%016x%s", index, suffix) }
 
-// Indexes lists the snapshots present, ascending.
-func (d *Dir) Indexes() ([]uint64, error) { return nil, nil }
+func (d *Dir) file(index uint64) string { return filepath.Join(d.path, fileName(index)) }
 
-// Writer writes one snapshot. Not for concurrent use.
-type Writer struct{}
+// Newest returns the newest snapshot that passes every check (the whole file is
+// verified before it returns), or nil when there is none, and the newer ones
+// that failed.
+func (d *Dir) Newest() (*Reader, []Damage, error) {
+	indexes, err := d.Indexes()
+	if err != nil {
+		return nil, nil, err
+	}
+	var damages []Damage
+	for _, index := range slices.Backward(indexes) {
+		r, err := d.verified(index)
+		damage, ok := err.(*Damage)
+		if !ok {
+			return r, damages, err
+		}
+		damages = append(damages, *damage)
+		d.setDamaged(index, true)
+	}
+	return nil, damages, nil
+}
 
-// Write appends to the body. Every few MiB written are synced, so that no
-// single fsync of a large file holds up the log's.
-func (w *Writer) Write(p []byte) (int, error) { return 0, nil }
+// verified opens the snapshot at index after every block of it has been checked.
+func (d *Dir) verified(index uint64) (*Reader, error) {
+	r, err := d.OpenIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.verify(); err != nil {
+		return nil, cmp.Or(err, r.Close())
+	}
+	return r, nil
+}
 
-// Commit makes it durable: trailer, fsync, rename, fsync of the directory.
-func (w *Writer) Commit() error { return nil }
+func (d *Dir) setDamaged(index uint64, is bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if is {
+		d.damaged[index] = true
+	} else {
+		delete(d.damaged, index)
+	}
+}
 
-// Abort removes the unfinished file. After Commit it does nothing.
-func (w *Writer) Abort() error { return nil }
+// OpenIndex opens the snapshot at index. Beginning and end of the file are
+// checked now, every block when it is read.
+func (d *Dir) OpenIndex(index uint64) (*Reader, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, err := OpenFile(d.file(index), d.fs)
+	if err != nil {
+		return nil, err
+	}
+	if r.index != index {
+		return nil, cmp.Or[error](&Damage{r.path, 8, fmt.Sprintf("the file holds snapshot %d", r.index)}, r.Close())
+	}
+	d.readers[index]++
+	r.release = func() { d.release(index) }
+	return r, nil
+}
 
-// Reader reads one snapshot; every block is checked as it is read.
-type Reader struct{}
+// release takes one Reader off the count.
+func (d *Dir) release(index uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.readers[index]--
+	if d.readers[index] == 0 {
+		delete(d.readers, index)
+	}
+}
 
-func (r *Reader) Index() uint64              { return 0 }
-func (r *Reader) Meta() []byte               { return nil }
-func (r *Reader) Size() int64                { return 0 } // bytes of the body
-func (r *Reader) Read(p []byte) (int, error) { return 0, io.EOF }
-func (r *Reader) Close() error               { return nil }
+// Purge removes all but the newest keep snapshots, never one that an open
+// Reader uses (E5). One that Newest has found damaged does not count as kept.
+// keep 0 keeps all.
+func (d *Dir) Purge(keep int) error {
+	if keep == 0 {
+		return nil
+	}
+	indexes, err := d.Indexes()
+	if err != nil {
+		return err
+	}
+	for _, index := range slices.Backward(indexes) {
+		sound, err := d.purge(index, keep <= 0)
+		if err != nil {
+			return fmt.Errorf("snap: purge: %w", err)
+		}
+		if sound {
+			keep--
+		}
+	}
+	if err := d.fs.SyncDir(d.path); err != nil {
+		return fmt.Errorf("snap: purge: %w", err)
+	}
+	return nil
+}
+
+// purge removes the snapshot at index if it is surplus and nobody reads it.
+func (d *Dir) purge(index uint64, surplus bool) (sound bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if surplus && d.readers[index] == 0 {
+		err = d.fs.Remove(d.file(index))
+	}
+	return !d.damaged[index], err
+}

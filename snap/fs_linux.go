@@ -1,0 +1,19 @@
+package snap
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// datasync is fdatasync(2): it leaves out the times of the file, and with them
+// a commit of the file system's journal whenever only contents have changed.
+// An interrupted call has not failed and is made again, as os.File.Sync does.
+func datasync(f *os.File) error {
+	for {
+		err := syscall.Fdatasync(int(f.Fd()))
+		if !errors.Is(err, syscall.EINTR) {
+			return os.NewSyscallError("fdatasync "+f.Name(), err)
+		}
+	}
+}

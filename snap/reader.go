@@ -1,0 +1,199 @@
+package snap
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Reader reads one snapshot; every block is checked as it is read. Read and
+// Close belong to one goroutine, the rest may be called from any.
+type Reader struct {
+	path     string
+	file     File
+	fileSize int64
+	index    uint64
+	meta     []byte
+	size     int64  // of the body
+	release  func() // tells the Dir that the file is not read any more
+	start    spot   // of the first block of the body
+
+	next  spot   // of the next block
+	buf   []byte // room for a block of the body
+	rest  []byte // what has not been read of the block before it
+	total int64  // bytes of the body before next
+}
+
+// spot is where a block begins, and the sum that it goes on from.
+type spot struct {
+	offset int64
+	sum    uint32
+}
+
+// OpenFile opens the snapshot file at path, whatever its name, and changes
+// nothing. Beginning and end of the file are checked now, every block when it is
+// read. fs nil means the operating system's.
+func OpenFile(path string, fs FS) (*Reader, error) {
+	if fs == nil {
+		fs = osFS{}
+	}
+	f, err := fs.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("snap: open: %w", err)
+	}
+	r := &Reader{path: path, file: f, release: func() {}}
+	if err := r.open(); err != nil {
+		return nil, cmp.Or(err, f.Close())
+	}
+	return r, nil
+}
+
+// open reads what is around the body.
+func (r *Reader) open() (err error) {
+	if r.fileSize, err = r.file.Size(); err != nil {
+		return fmt.Errorf("snap: open: %w", err)
+	}
+	if r.fileSize < headerSize+blockHeader+trailerSize {
+		return r.damage(r.fileSize, "the file is too short for a snapshot")
+	}
+	var b [max(headerSize, trailerSize)]byte
+	if err := r.readAt(b[:headerSize], 0); err != nil {
+		return err
+	}
+	index, sum, reason := parseHeader(b[:])
+	if reason != "" {
+		return r.damage(0, reason)
+	}
+	r.index = index
+	end := r.fileSize - trailerSize
+	if err := r.readAt(b[:trailerSize], end); err != nil {
+		return err
+	}
+	var ok bool
+	if r.size, ok = parseTrailer(b[:]); !ok {
+		return r.damage(end, "the file does not end as a snapshot does")
+	}
+	r.meta, r.start, err = r.block(spot{headerSize, sum}, maxMeta, nil)
+	r.next = r.start
+	return err
+}
+
+// block reads the block at s, of not more than limit bytes, into buf or, when
+// that is too small, into a new one. It returns its data and where the next one is.
+func (r *Reader) block(s spot, limit int, buf []byte) ([]byte, spot, error) {
+	var head [blockHeader]byte
+	if err := r.readAt(head[:], s.offset); err != nil {
+		return nil, s, err
+	}
+	length := int(binary.LittleEndian.Uint32(head[:]))
+	end := s.offset + blockHeader + int64(length)
+	if length > limit || end > r.fileSize-trailerSize {
+		return nil, s, r.damage(s.offset, "the block's length is wrong")
+	}
+	if length > cap(buf) {
+		buf = make([]byte, length)
+	}
+	data := buf[:length]
+	if err := r.readAt(data, s.offset+blockHeader); err != nil {
+		return nil, s, err
+	}
+	sum := blockSum(head[:4], data, s.sum)
+	if sum != binary.LittleEndian.Uint32(head[4:]) {
+		return nil, s, r.damage(s.offset, "the block fails its checksum")
+	}
+	return data, spot{end, sum}, nil
+}
+
+// readAt fills b. A file that can't be read is as damaged as one that reads wrong.
+func (r *Reader) readAt(b []byte, offset int64) error {
+	if n, err := r.file.ReadAt(b, offset); n < len(b) {
+		return r.damage(offset, err.Error())
+	}
+	return nil
+}
+
+func (r *Reader) damage(offset int64, reason string) error { return &Damage{r.path, offset, reason} }
+
+// Index is the index of the last entry that the snapshot holds.
+func (r *Reader) Index() uint64 { return r.index }
+
+// Meta is what Create was given. The caller may not change it.
+func (r *Reader) Meta() []byte { return r.meta }
+
+// Size is the size of the body in bytes.
+func (r *Reader) Size() int64 { return r.size }
+
+// Raw returns the file itself and its size in bytes, for a copy from file to
+// file that Receive takes at the other end. It may be read until Close.
+func (r *Reader) Raw() (io.ReaderAt, int64) { return r.file, r.fileSize }
+
+// Read reads from the body. Its errors are io.EOF behind a body that was whole
+// and sound, or a *Damage.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(r.rest) == 0 {
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// fill reads the next block of the body, or checks the trailer.
+func (r *Reader) fill() error {
+	if r.next.offset == r.fileSize-trailerSize {
+		return r.finish()
+	}
+	if r.buf == nil {
+		r.buf = make([]byte, min(blockBytes, r.fileSize))
+	}
+	data, next, err := r.block(r.next, blockBytes, r.buf)
+	if err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		return r.damage(r.next.offset, "the body ends before the file does")
+	}
+	r.next, r.rest = next, data
+	r.total += int64(len(data))
+	return nil
+}
+
+// finish checks that the trailer belongs to the blocks that were read.
+func (r *Reader) finish() error {
+	b := make([]byte, trailerSize)
+	if err := r.readAt(b, r.next.offset); err != nil {
+		return err
+	}
+	if string(b) != string(trailer(r.next.sum, r.total)) {
+		return r.damage(r.next.offset, "the trailer does not belong to the blocks before it")
+	}
+	return io.EOF
+}
+
+// verify reads all of the body and goes back to its beginning.
+func (r *Reader) verify() error {
+	var err error
+	for err == nil {
+		err = r.fill()
+	}
+	if err != io.EOF {
+		return err
+	}
+	r.next, r.rest, r.total = r.start, nil, 0
+	return nil
+}
+
+// Close closes the file, which Purge may remove from now on. Call it once.
+func (r *Reader) Close() error {
+	r.release()
+	if err := r.file.Close(); err != nil {
+		return fmt.Errorf("snap: close: %w", err)
+	}
+	return nil
+}
