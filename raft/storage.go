@@ -1,0 +1,340 @@
+package raft
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"path/filepath"
+	"sync/atomic"
+
+	"etcd2/snap"
+	"etcd2/wal"
+)
+
+// Kinds of the records in the log on disk. A new kind needs a line in replayer.record and in Describe.
+const (
+	recordState    byte = 1 // State
+	recordEntry    byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
+	recordSnapshot byte = 3 // Snapshot, received: the log begins anew behind it
+)
+
+// storage is a member's memory on disk: the log, and the snapshots beside it.
+//
+//	DATA/member/wal   the log (or the directory named by --wal-dir)
+//	DATA/member/snap  the snapshots
+//
+// The log goes back at least to the older of the two newest snapshots, so that the newest may be damaged.
+// persist and release belong to one goroutine, saveSnapshot and purge to another; the rest may be called from any.
+type storage struct {
+	log   *wal.Log
+	snaps *snap.Dir
+	state atomic.Pointer[State] // as last written: the preamble of every segment
+
+	last uint64 // of the log: highest index written
+	buf  []byte // of persist
+	recs []wal.Record
+}
+
+// storageOptions say where a member's memory is and how it is kept.
+type storageOptions struct {
+	Dir    string // DATA/member
+	WALDir string // of the log; empty means Dir/wal
+	FS     wal.FS // nil means the operating system's
+	Bytes  int64  // of a segment; 0 means the default
+
+	MaxSnapshots int // snapshot files kept; 0 means all
+	MaxSegments  int // segments kept that are no longer needed
+}
+
+func (o *storageOptions) walDir() string {
+	return cmp.Or(o.WALDir, filepath.Join(o.Dir, "wal"))
+}
+
+// recovery is what openStorage found.
+type recovery struct {
+	boot
+	ID      uint64       // of this member
+	Reader  *snap.Reader // the snapshot that boot begins with, to restore the state machine from; nil when there is none
+	Torn    wal.Repair
+	Damaged []snap.Damage // newer snapshots that could not be used
+}
+
+// makeTag names a log's owner: the cluster that founded it, and the member.
+func makeTag(cluster, member uint64) (t wal.Tag) {
+	binary.BigEndian.PutUint64(t[:8], cluster)
+	binary.BigEndian.PutUint64(t[8:], member)
+	return t
+}
+
+// createStorage makes the disk of a new member, with the entries that every first member of the cluster begins
+// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10).
+func createStorage(o storageOptions, cluster, member uint64, first []Entry) error {
+	if _, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS); err != nil {
+		return err
+	}
+	return wal.Create(o.walDir(), wal.Options{
+		FS: o.FS, Tag: makeTag(cluster, member), SegmentBytes: o.Bytes,
+		Preamble: func() []wal.Record {
+			var last State
+			if n := len(first); n > 0 {
+				last = State{Term: first[n-1].Term, Commit: first[n-1].Index}
+			}
+			recs := []wal.Record{{Kind: recordState, Data: appendState(nil, last)}}
+			for i := range first {
+				recs = append(recs, wal.Record{Kind: recordEntry, Data: appendEntry(nil, &first[i])})
+			}
+			return recs
+		},
+	})
+}
+
+// storageExists tells whether a member lives there. Snapshots without a log are an error: to start with an empty log would
+// be to forget votes and entries (pitfall H11).
+func storageExists(o storageOptions) (bool, error) {
+	_, err := wal.Owner(o.walDir(), o.FS)
+	if err == nil || !errors.Is(err, iofs.ErrNotExist) {
+		return err == nil, err
+	}
+	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
+	if err != nil {
+		return false, err
+	}
+	indexes, err := snaps.Indexes()
+	if err == nil && len(indexes) > 0 {
+		err = fmt.Errorf("raft: %s has snapshots, but there is no log in %s: restore it, or remove the member and add it anew", o.Dir, o.walDir())
+	}
+	return false, err
+}
+
+// openStorage reads all that survived: the newest good snapshot, and the log from there on.
+func openStorage(o storageOptions) (*storage, *recovery, error) {
+	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
+	if err != nil {
+		return nil, nil, err
+	}
+	tag, err := wal.Owner(o.walDir(), o.FS)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &storage{snaps: snaps}
+	r := &recovery{ID: binary.BigEndian.Uint64(tag[8:])}
+	r.Snapshot.Membership.ClusterID = binary.BigEndian.Uint64(tag[:8])
+	if err := s.openSnapshot(r); err != nil {
+		return nil, nil, err
+	}
+	if err := s.openLog(o, tag, r); err != nil {
+		if r.Reader != nil {
+			err = errors.Join(err, r.Reader.Close())
+		}
+		return nil, nil, err
+	}
+	return s, r, nil
+}
+
+func (s *storage) openSnapshot(r *recovery) (err error) {
+	r.Reader, r.Damaged, err = s.snaps.Newest()
+	if err != nil || r.Reader == nil {
+		return err
+	}
+	r.Snapshot, err = decodeSnapshot(r.Reader.Meta())
+	r.Applied = r.Snapshot.Index
+	return err
+}
+
+func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error) {
+	s.state.Store(&State{})
+	replay := replayer{base: &r.Snapshot}
+	s.log, r.Torn, err = wal.Open(o.walDir(), wal.Options{
+		FS: o.FS, Tag: tag, SegmentBytes: o.Bytes, From: r.Snapshot.Index, Preamble: s.preamble,
+	}, replay.record)
+	if err != nil {
+		return s.explain(err, r)
+	}
+	s.state.Store(&replay.state)
+	r.State = replay.state
+	r.Entries = replay.after()
+	r.First = max(s.log.First(), 1)
+	s.last = r.Snapshot.Index + uint64(len(r.Entries))
+	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
+		err = s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot})
+	}
+	return cmp.Or(err, r.check())
+}
+
+// explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
+func (s *storage) explain(err error, r *recovery) error {
+	if errors.Is(err, wal.ErrReleased) && len(r.Damaged) > 0 {
+		d := r.Damaged[0]
+		return fmt.Errorf("raft: the snapshot %s is damaged at offset %d (%s), and the log does not go back far enough to do without it: %w",
+			d.File, d.Offset, d.Reason, err)
+	}
+	return err
+}
+
+// check is the last word before a member starts (pitfall B12).
+func (r *recovery) check() error {
+	last := r.Snapshot.Index + uint64(len(r.Entries))
+	if r.State.Commit > last {
+		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are missing; restore the member from a backup, or remove it and add it anew",
+			r.State.Commit, last, r.Snapshot.Index)
+	}
+	return nil
+}
+
+func (s *storage) preamble() []wal.Record {
+	return []wal.Record{{Kind: recordState, Data: appendState(nil, *s.state.Load())}}
+}
+
+// replayer rebuilds the log from its records.
+type replayer struct {
+	base     *Snapshot
+	state    State
+	entries  []Entry // from base.Index (included, when the log still has it) on
+	restarts bool    // the log begins anew behind base or an earlier snapshot
+}
+
+func (r *replayer) record(rec wal.Record) (err error) {
+	switch rec.Kind {
+	case recordState:
+		r.state, err = decodeState(rec.Data)
+		return err
+	case recordEntry:
+		return r.entry(rec.Data)
+	case recordSnapshot:
+		return r.snapshot(rec.Data)
+	default: // pitfall I7
+		return fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
+	}
+}
+
+// entry takes an entry's place in the log. Entries below the snapshot are skipped, but not the snapshot's own:
+// its term tells whether what follows belongs to it.
+func (r *replayer) entry(data []byte) error {
+	e, err := decodeEntry(data)
+	if err != nil || e.Index < r.base.Index {
+		return err
+	}
+	e.Data = append([]byte(nil), e.Data...)
+	if n := len(r.entries); n > 0 && e.Index <= r.entries[n-1].Index {
+		r.entries = r.entries[:e.Index-min(e.Index, r.entries[0].Index)]
+	}
+	next := r.base.Index + 1
+	if n := len(r.entries); n > 0 {
+		next = r.entries[n-1].Index + 1
+	}
+	if e.Index > next {
+		return fmt.Errorf("raft: entry %d follows, but %d is due", e.Index, next)
+	}
+	r.entries = append(r.entries, e)
+	return nil
+}
+
+func (r *replayer) snapshot(data []byte) error {
+	s, err := decodeSnapshot(data)
+	if err != nil {
+		return err
+	}
+	if s.Index > r.base.Index {
+		return fmt.Errorf("raft: the log goes on behind the snapshot at %d, which is missing or damaged", s.Index)
+	}
+	r.entries, r.restarts = nil, true
+	return nil
+}
+
+// detached tells whether the log knows nothing of the snapshot.
+func (r *replayer) detached() bool {
+	return !r.restarts && r.base.Index > 0 && !r.holdsBase()
+}
+
+func (r *replayer) holdsBase() bool {
+	return len(r.entries) > 0 && r.entries[0].Index == r.base.Index && r.entries[0].Term == r.base.Term
+}
+
+// after returns the entries behind the snapshot: none, when the log's entry at its index is another one (§7; pitfall E1).
+func (r *replayer) after() []Entry {
+	switch {
+	case len(r.entries) == 0:
+		return nil
+	case r.entries[0].Index == r.base.Index+1 && (r.restarts || r.base.Index == 0):
+		return r.entries
+	case r.holdsBase():
+		return r.entries[1:]
+	}
+	return nil
+}
+
+// persist writes one Persist, and returns when it is on disk. After an error the storage is dead.
+func (s *storage) persist(p *Persist) error {
+	s.state.Store(&p.State)
+	s.recs, s.buf = s.recs[:0], s.buf[:0]
+	if p.Snapshot != nil {
+		s.last = p.Snapshot.Index
+		s.record(recordSnapshot, appendSnapshot(s.buf, p.Snapshot))
+	}
+	s.record(recordState, appendState(s.buf, p.State))
+	for i := range p.Entries {
+		s.record(recordEntry, appendEntry(s.buf, &p.Entries[i]))
+	}
+	label := s.last + 1
+	if n := len(p.Entries); n > 0 {
+		label, s.last = p.Entries[0].Index, p.Entries[n-1].Index
+	}
+	err := s.log.Append(label, s.recs)
+	s.forget()
+	return err
+}
+
+// record adds a record whose bytes were just appended to buf. When that moved buf, the earlier records keep the old one.
+func (s *storage) record(kind byte, grown []byte) {
+	s.recs = append(s.recs, wal.Record{Kind: kind, Data: grown[len(s.buf):]})
+	s.buf = grown
+}
+
+// forget lets go of what one huge batch needed.
+func (s *storage) forget() {
+	if cap(s.buf) > 4<<20 {
+		s.buf = nil
+	}
+	clear(s.recs)
+}
+
+// saveSnapshot writes the state machine's frozen state; when it returns, the snapshot is durable and has its
+// name (pitfall E4). It returns the size of the body in bytes.
+func (s *storage) saveSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
+	w, err := s.snaps.Create(meta.Index, appendSnapshot(nil, &meta))
+	if err != nil {
+		return 0, err
+	}
+	count := &countingWriter{w: w}
+	if err := write(count); err != nil {
+		return 0, errors.Join(err, w.Abort())
+	}
+	return count.n, w.Commit()
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// release cuts what neither of the two newest snapshots needs, and returns the first index that the log still has.
+func (s *storage) release(o *storageOptions) (first uint64, err error) {
+	indexes, err := s.snaps.Indexes()
+	if err != nil || len(indexes) < 2 {
+		return s.log.First(), err
+	}
+	err = s.log.Release(indexes[len(indexes)-2], o.MaxSegments)
+	return s.log.First(), err
+}
+
+// close ends the storage; all that was persisted stays.
+func (s *storage) close() error { return s.log.Close() }

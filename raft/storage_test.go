@@ -1,0 +1,143 @@
+package raft
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// testStorage makes a member's disk in a directory of the test.
+func testStorage(t *testing.T, first ...Entry) storageOptions {
+	t.Helper()
+	o := storageOptions{Dir: filepath.Join(t.TempDir(), "member"), Bytes: 1 << 16}
+	if err := os.Mkdir(o.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := createStorage(o, 7, 1, first); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func reopen(t *testing.T, o storageOptions) (*storage, *recovery) {
+	t.Helper()
+	s, r, err := openStorage(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.close() })
+	return s, r
+}
+
+func entries(term uint64, from, to uint64) (es []Entry) {
+	for i := from; i <= to; i++ {
+		es = append(es, Entry{Index: i, Term: term, Kind: EntryCommand, Data: fmt.Appendf(nil, "%d@%d", i, term)})
+	}
+	return es
+}
+
+func indexTerms(es []Entry) (s string) { return entryNames(es) }
+
+func TestWhatWasPersistedIsThereAfterReopening(t *testing.T) {
+	o := testStorage(t, entries(1, 1, 2)...)
+	s, _ := reopen(t, o)
+
+	for _, p := range []Persist{
+		{State: State{Term: 2, Vote: 3, Commit: 2}, Entries: entries(2, 3, 6)},
+		{State: State{Term: 3, Commit: 3}, Entries: entries(3, 5, 5)}, // takes the place of 5 and 6
+	} {
+		if err := s.persist(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.close()
+	_, r := reopen(t, o)
+
+	if got := indexTerms(r.Entries); got != "1@1 2@1 3@2 4@2 5@3" || r.State != (State{Term: 3, Commit: 3}) || r.ID != 1 {
+		t.Fatalf("member %d, state %+v, entries %s", r.ID, r.State, got)
+	}
+}
+
+func saveTestSnapshot(t *testing.T, s *storage, index, term uint64) Snapshot {
+	t.Helper()
+	meta := Snapshot{Index: index, Term: term, Membership: voters(3)}
+	if _, err := s.saveSnapshot(meta, func(w io.Writer) error { _, err := io.WriteString(w, "state"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return meta
+}
+
+// pitfall E1, pitfall E4
+func TestAReceivedSnapshotCutsOffADivergentLog(t *testing.T) {
+	for _, noted := range []bool{true, false} { // the crash comes after or before the log knows of it
+		o := testStorage(t)
+		s, _ := reopen(t, o)
+		if err := s.persist(&Persist{State: State{Term: 2}, Entries: entries(2, 1, 9)}); err != nil {
+			t.Fatal(err)
+		}
+
+		meta := saveTestSnapshot(t, s, 5, 3)
+		if noted {
+			if err := s.persist(&Persist{State: State{Term: 3}, Snapshot: &meta}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.close()
+		s, r := reopen(t, o)
+		if len(r.Entries) != 0 || r.Snapshot.Index != 5 {
+			t.Fatalf("noted %v: entries %s behind the snapshot at %d", noted, indexTerms(r.Entries), r.Snapshot.Index)
+		}
+		if err := s.persist(&Persist{State: State{Term: 3, Commit: 5}, Entries: entries(3, 6, 7)}); err != nil {
+			t.Fatal(err)
+		}
+		s.close()
+		_, r = reopen(t, o)
+
+		if got := indexTerms(r.Entries); got != "6@3 7@3" {
+			t.Fatalf("noted %v: entries %s", noted, got)
+		}
+	}
+}
+
+func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	if err := s.persist(&Persist{State: State{Term: 1, Commit: 900}, Entries: entries(1, 1, 900)}); err != nil {
+		t.Fatal(err)
+	}
+	saveTestSnapshot(t, s, 300, 1)
+	saveTestSnapshot(t, s, 600, 1)
+	if _, err := s.release(&o); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	names, _ := filepath.Glob(filepath.Join(o.Dir, "snap", "*"))
+	if err := os.Truncate(names[len(names)-1], 40); err != nil {
+		t.Fatal(err)
+	}
+
+	_, r := reopen(t, o)
+
+	if r.Snapshot.Index != 300 || len(r.Entries) != 600 || len(r.Damaged) != 1 {
+		t.Fatalf("snapshot %d, %d entries, damaged %v", r.Snapshot.Index, len(r.Entries), r.Damaged)
+	}
+}
+
+// pitfall H11
+func TestSnapshotsWithoutALogAreNoMember(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	saveTestSnapshot(t, s, 3, 1)
+	s.close()
+	if err := os.RemoveAll(filepath.Join(o.Dir, "wal")); err != nil {
+		t.Fatal(err)
+	}
+
+	there, err := storageExists(o)
+
+	if there || err == nil {
+		t.Fatalf("exists %v, error %v", there, err)
+	}
+}
