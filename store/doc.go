@@ -1,2 +1,53 @@
 // Package store is the tree of keys: a pure function of (index, time, command).
+//
+// # What it is
+//
+// The state machine behind the log: files and directories, their times to live, the history of what happened to them, and the
+// watchers of it. Every replica applies the same commands at the same indices and stamps and so comes to the same bytes. There
+// is no clock, no random source, no file and no goroutine in here.
+//
+// # Picture
+//
+//	      Apply(index, now, command)                   Get, Watch, Freeze
+//	                 │ one applier, lock                       │ read lock, briefly
+//	   ┌─────────────┼──────────────┬─────────────────┐        │
+//	   ▼             ▼              ▼                 ▼        ▼
+//	 clock         tree          history          watchers    View
+//	 (wheels)    / ─ a ─ x     … 7 8 9 10 ⊔       / ─ a       the tree as
+//	 due times       b         events by index       └ wake   it was, no lock
+//
+// # Types
+//
+//   - Command is a write as it travels in the log; Event or Error is what comes of it.
+//   - Node is a file or directory. Files never change: a write makes a new one, and tree, events and views share them.
+//   - children is what a directory holds: a B-tree by name.
+//   - View is a part of the tree at one moment.
+//   - clock and wheel say which node expires next.
+//   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
+//
+// # Life of a command
+//
+// Apply takes the lock and checks that the entry follows the last one. It moves the clock to the entry's stamp
+// and removes what is due, each node as an event of its own. It decodes the command, one allocation for path and value, and looks the
+// operation up in a table. The operation checks what the specification wants checked, and fails without a trace, or takes the next
+// index of the store and changes the tree: above walks from the root to the parent, copies what a view may see, makes what is
+// missing, and marks every directory on the way as changed. At last record gives the event its place in the history and wakes
+// the watchers that it matches. They read the event from the history themselves, when they find the time.
+//
+// # Invariants
+//
+//   - applied grows by one with every entry (I6), now never falls, index grows by one with every event.
+//   - The history has an entry for each index from first to index.
+//   - A node of the tree that expires has exactly one armed timer, and there is no other.
+//   - A directory counts the timers below it; its changed is at least that of every directory in it and at least the modified index of
+//     every file in it.
+//   - What has an epoch before the store's is never written again: directories, pages of children. Whoever takes a
+//     view raises the epoch. A write copies what it meets on its way, once.
+//   - A watcher's next is at or before the first event that it is to be told and has not been.
+//
+// # What is left out
+//
+// Parsing, JSON, rights and the limits on keys and values belong to http, checksums to snap and wal. Nodes expire only when Apply is called: the
+// leader asks NextDue when that has to be. Directories do not count their nodes. "§" and "spec" in comments mean the
+// specification of the v2 API, letters with numbers the list of pitfalls that the tests name.
 package store

@@ -1,0 +1,317 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// operations says who executes each operation, and which counters of the statistics tell of it.
+var operations = [...]struct {
+	run   func(*Store, *Command) (*Event, *Error)
+	count func(*Stats) (success, fail *uint64)
+}{
+	OpSet:              {(*Store).set, func(t *Stats) (_, _ *uint64) { return &t.SetsSuccess, &t.SetsFail }},
+	OpCreate:           {(*Store).create, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
+	OpCreateInOrder:    {(*Store).createInOrder, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
+	OpUpdate:           {(*Store).update, func(t *Stats) (_, _ *uint64) { return &t.UpdateSuccess, &t.UpdateFail }},
+	OpCompareAndSwap:   {(*Store).compareAndSwap, func(t *Stats) (_, _ *uint64) { return &t.CompareAndSwapSuccess, &t.CompareAndSwapFail }},
+	OpDelete:           {(*Store).delete, func(t *Stats) (_, _ *uint64) { return &t.DeleteSuccess, &t.DeleteFail }},
+	OpCompareAndDelete: {(*Store).compareAndDelete, func(t *Stats) (_, _ *uint64) { return &t.CompareAndDeleteSuccess, &t.CompareAndDeleteFail }},
+}
+
+// Apply executes the command of one log entry. Whatever is due at now expires first, then the command sees the tree.
+// It returns *Event or *Error, or nil for an empty command and for OpAdvance. cmd is not kept.
+//
+// Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike. A command of a later
+// version gives an error that wraps ErrVersion and changes nothing, not even the applied index: the caller
+// must stop the member (I7).
+//
+// now never goes back: an earlier one counts as the last. index must follow the one before; anything else would apply an entry
+// twice or lose one, and panics (I6).
+func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.applied != 0 && index != s.applied+1 {
+		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
+	}
+	if len(cmd) > 0 && cmd[0] != commandVersion {
+		return fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])
+	}
+	s.applied = index
+	s.now = max(s.now, nanoseconds(now))
+	s.expire()
+	if len(cmd) == 0 {
+		return nil
+	}
+	var c Command
+	if c.decode(cmd) != nil {
+		return s.fail(CodeRaft, "unknown command")
+	}
+	return s.execute(&c)
+}
+
+// nanoseconds is the clock as a number; years that it has no number for count as the nearest.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, 0)):
+		return 0
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	default:
+		return t.UnixNano()
+	}
+}
+
+func (s *Store) execute(c *Command) any {
+	if c.Op == OpAdvance {
+		s.advance(max(1, c.Count))
+		return nil
+	}
+	operation := &operations[c.Op]
+	success, fail := operation.count(&s.stats)
+	e, err := operation.run(s, c)
+	if err != nil {
+		*fail++
+		return err
+	}
+	*success++
+	return e
+}
+
+// advance takes count indices at which nothing happens.
+func (s *Store) advance(count uint64) {
+	for range count {
+		s.index++
+		s.history.add(nil)
+	}
+}
+
+// set: spec section 8.1, and the plain refresh of section 13.
+func (s *Store) set(c *Command) (*Event, *Error) {
+	old, err := s.target(c.Path)
+	switch {
+	case err != nil:
+		return nil, err
+	case old == nil && c.Refresh:
+		_, err := s.find(c.Path)
+		return nil, err
+	case old != nil && old.Dir:
+		return nil, s.fail(CodeNotFile, c.Path)
+	}
+	return s.write(ActionSet, c, old), nil
+}
+
+// create: spec section 8.2. A refresh that creates is an ordinary create (section 13).
+func (s *Store) create(c *Command) (*Event, *Error) {
+	old, err := s.target(c.Path)
+	if err != nil {
+		if err.Code == CodeNotDirectory {
+			s.stats.SetsFail++ // counted twice (spec section 17.3)
+		}
+		return nil, err
+	}
+	if old != nil {
+		return nil, s.fail(CodeKeyExists, c.Path)
+	}
+	c.Refresh = false
+	return s.write(ActionCreate, c, nil), nil
+}
+
+// createInOrder: spec section 9.
+func (s *Store) createInOrder(c *Command) (*Event, *Error) {
+	path := join(c.Path, fmt.Sprintf("%020d", s.index+1))
+	text := path + c.Value
+	c.Path, c.Value = text[:len(path)], text[len(path):]
+	return s.create(c)
+}
+
+// update: spec section 8.3.
+func (s *Store) update(c *Command) (*Event, *Error) {
+	if c.Path == "/" {
+		return nil, s.fail(CodeRootReadOnly, "/")
+	}
+	old, err := s.find(c.Path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !old.Dir:
+		return s.write(ActionUpdate, c, old), nil
+	case c.Value != "":
+		return nil, s.fail(CodeNotFile, c.Path)
+	default:
+		return s.extend(c, old), nil
+	}
+}
+
+// compareAndSwap: spec section 8.4.
+func (s *Store) compareAndSwap(c *Command) (*Event, *Error) {
+	if c.Path == "/" {
+		return nil, s.fail(CodeRootReadOnly, "/")
+	}
+	old, err := s.compared(c)
+	if err != nil {
+		return nil, err
+	}
+	c.Dir = false
+	return s.write(ActionCompareAndSwap, c, old), nil
+}
+
+// delete: spec section 10.
+func (s *Store) delete(c *Command) (*Event, *Error) {
+	if c.Path == "/" {
+		return nil, s.fail(CodeRootReadOnly, "/")
+	}
+	old, err := s.find(c.Path)
+	switch {
+	case err != nil:
+		return nil, err
+	case old.Dir && !c.Dir && !c.Recursive:
+		return nil, s.fail(CodeNotFile, c.Path)
+	case old.Dir && !c.Recursive && old.inside.children.root != nil:
+		return nil, s.fail(CodeNotEmpty, c.Path)
+	}
+	return s.remove(ActionDelete, old), nil
+}
+
+// compareAndDelete: spec section 10.
+func (s *Store) compareAndDelete(c *Command) (*Event, *Error) {
+	old, err := s.compared(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.remove(ActionCompareAndDelete, old), nil
+}
+
+// target returns what is at path, nil when a node can be made there.
+func (s *Store) target(path string) (*Node, *Error) {
+	if path == "/" {
+		return nil, s.fail(CodeRootReadOnly, "/")
+	}
+	n := s.deepest(path)
+	switch {
+	case len(n.Path) == len(path):
+		return n, nil
+	case !n.Dir:
+		return nil, s.fail(CodeNotDirectory, n.Path)
+	default:
+		return nil, nil
+	}
+}
+
+// compared returns the file at the command's path when it is as the command wants it.
+func (s *Store) compared(c *Command) (*Node, *Error) {
+	n, err := s.find(c.Path)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == s.root:
+		return nil, s.fail(CodeNotFile, "")
+	case n.Dir:
+		return nil, s.fail(CodeNotFile, c.Path)
+	}
+	var failed []string
+	if c.PrevValue != "" && c.PrevValue != n.Value {
+		failed = append(failed, "["+c.PrevValue+" != "+n.Value+"]")
+	}
+	if c.PrevIndex != 0 && c.PrevIndex != n.Modified {
+		failed = append(failed, fmt.Sprintf("[%d != %d]", c.PrevIndex, n.Modified))
+	}
+	if failed != nil {
+		return nil, s.fail(CodeCompareFailed, strings.Join(failed, " "))
+	}
+	return n, nil
+}
+
+// expiry is the moment at which a node made by c expires; 0 for never, also when the clock does not reach it.
+func (s *Store) expiry(c *Command) int64 {
+	if !c.HasTTL || int64(c.TTL) > math.MaxInt64-s.now {
+		return 0
+	}
+	return max(1, s.now+max(0, int64(c.TTL)))
+}
+
+// write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps old's value;
+// update and compareAndSwap keep its creation (spec section 6).
+func (s *Store) write(a Action, c *Command, old *Node) *Event {
+	s.index++
+	n := &Node{Path: c.Path, Value: c.Value}
+	switch {
+	case c.Dir && a != ActionUpdate:
+		n = newDirectory(strings.Clone(c.Path), s.index, s.epoch.Load())
+	case c.Refresh:
+		n.Path, n.Value = old.Path, old.Value
+	}
+	n.Created, n.Modified = s.index, s.index
+	if a == ActionUpdate || a == ActionCompareAndSwap {
+		n.Created = old.Created
+	}
+	s.put(n, old, s.expiry(c))
+	return s.record(&Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh)
+}
+
+// extend gives a directory the time to live that c has. Only the event shows a new index (spec section 6).
+func (s *Store) extend(c *Command, old *Node) *Event {
+	s.index++
+	n := old.own(s.epoch.Load())
+	if n == old {
+		n = new(Node)
+		*n = *old
+	}
+	n.inside.changed = s.index
+	s.put(n, old, s.expiry(c))
+	e := &Event{Action: ActionUpdate, Node: n.shown(), Prev: old.shown()}
+	e.Node.Modified = s.index
+	return s.record(e, c.Refresh)
+}
+
+// put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its timer.
+func (s *Store) put(n, old *Node, expires int64) {
+	timers := 0
+	if old != nil && old.timer != nil {
+		old.timer.remove()
+		timers--
+	}
+	n.Expires, n.timer = expires, nil
+	if expires != 0 {
+		n.timer = s.clock.arm(expires, n.Path)
+		timers++
+	}
+	s.above(n.Path, timers).children.put(s.epoch.Load(), n)
+}
+
+// remove takes old, and everything below it, out of the tree. It is one event (spec section 6).
+func (s *Store) remove(a Action, old *Node) *Event {
+	s.index++
+	s.above(old.Path, -old.disarm()).children.remove(s.epoch.Load(), old.Path)
+	n := &Node{Path: old.Path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: s.index}
+	return s.record(&Event{Action: a, Node: n, Prev: old.shown()}, false)
+}
+
+// disarm removes the timers of n and of everything below it, and returns how many there were.
+func (n *Node) disarm() (timers int) {
+	if n.timer != nil {
+		n.timer.remove()
+		timers++
+	}
+	if n.inside != nil && n.inside.timers > 0 {
+		for child := range n.inside.children.all {
+			timers += child.disarm()
+		}
+	}
+	return timers
+}
+
+// record completes the event, gives it its place in the history and wakes its watchers. A silent one
+// (a refresh) has only the place.
+func (s *Store) record(e *Event, silent bool) *Event {
+	e.Index, e.Stamp = s.index, s.now
+	if silent {
+		s.history.add(nil)
+		return e
+	}
+	s.history.add(e)
+	s.watchers.wake(e)
+	return e
+}

@@ -1,0 +1,240 @@
+package store
+
+import (
+	"slices"
+	"strings"
+)
+
+// pageMax is the most nodes of a leaf and the most kids of an inner page; pageFill is what a bulk build puts there.
+const (
+	pageMax  = 32
+	pageFill = pageMax * 3 / 4
+)
+
+// children are the nodes of one directory, ascending by name: a B-tree whose leaves hold the nodes.
+//
+//	           ┌ bounds  ""   "f"   "q" ┐
+//	root       └ kids    │     │     │  ┘
+//	               ┌─────┘     │     └──────┐
+//	leaves     a b c d       f g h      q r s t
+//
+// Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and is
+// never changed again. Pages are filled by order of insertion, so that ascending names leave full pages behind; a page
+// is merged with a neighbour when both together fill half a page, and no page stays empty.
+type children struct {
+	skip int   // length of what the paths of all siblings share: names begin there
+	root *page // nil when there are none
+}
+
+// page is a leaf (kids is nil) or an inner page (nodes is nil).
+type page struct {
+	epoch  uint64
+	nodes  []*Node
+	kids   []*page
+	bounds []string // bounds[i] ≤ every name in kids[i] < bounds[i+1]; bounds[0] is not looked at
+}
+
+// get returns the child with this path, or nil.
+func (c *children) get(path string) *Node {
+	p, name := c.root, path[c.skip:]
+	if p == nil {
+		return nil
+	}
+	for p.kids != nil {
+		p = p.kids[p.kid(name)]
+	}
+	if i, ok := p.search(name, c.skip); ok {
+		return p.nodes[i]
+	}
+	return nil
+}
+
+// all yields the children ascending by name.
+func (c *children) all(yield func(*Node) bool) {
+	if c.root != nil {
+		c.root.all(yield)
+	}
+}
+
+// count returns how many there are.
+func (c *children) count() int {
+	if c.root == nil {
+		return 0
+	}
+	return c.root.count()
+}
+
+// put stores n in place of the child with its path, if there is one.
+func (c *children) put(epoch uint64, n *Node) {
+	if c.root == nil {
+		c.root = &page{epoch: epoch}
+	}
+	c.root = c.root.own(epoch)
+	if right, bound := c.root.put(n, c.skip); right != nil {
+		c.root = &page{epoch: epoch, kids: []*page{c.root, right}, bounds: []string{"", bound}}
+	}
+}
+
+// remove takes out the child with this path, which must be there.
+func (c *children) remove(epoch uint64, path string) {
+	c.root = c.root.own(epoch)
+	c.root.remove(path[c.skip:], c.skip)
+	for len(c.root.kids) == 1 {
+		c.root = c.root.kids[0]
+	}
+	if c.root.size() == 0 {
+		c.root = nil
+	}
+}
+
+// build makes children of nodes, which ascend by name.
+func build(epoch uint64, skip int, nodes []*Node) children {
+	var level []*page
+	var bounds []string
+	for part := range slices.Chunk(nodes, pageFill) {
+		level = append(level, &page{epoch: epoch, nodes: slices.Clone(part)})
+		bounds = append(bounds, strings.Clone(part[0].Path[skip:]))
+	}
+	for len(level) > 1 {
+		level, bounds = group(epoch, level, bounds)
+	}
+	if level == nil {
+		return children{skip: skip}
+	}
+	return children{skip: skip, root: level[0]}
+}
+
+// group returns the level of pages above this one.
+func group(epoch uint64, kids []*page, bounds []string) (level []*page, above []string) {
+	for at := 0; at < len(kids); at += pageFill {
+		end := min(at+pageFill, len(kids))
+		p := &page{epoch: epoch, kids: slices.Clone(kids[at:end]), bounds: slices.Clone(bounds[at:end])}
+		level, above = append(level, p), append(above, bounds[at])
+	}
+	return level, above
+}
+
+func (p *page) size() int { return len(p.nodes) + len(p.kids) }
+
+// own returns p if it belongs to the epoch, else a copy that does.
+func (p *page) own(epoch uint64) *page {
+	if p.epoch == epoch {
+		return p
+	}
+	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.kids), slices.Clone(p.bounds)}
+}
+
+// kid returns the place of the kid that name belongs to.
+func (p *page) kid(name string) int {
+	low, high := 1, len(p.bounds)
+	for low < high {
+		if m := (low + high) / 2; p.bounds[m] <= name {
+			low = m + 1
+		} else {
+			high = m
+		}
+	}
+	return low - 1
+}
+
+// search returns the place of name in a leaf, and whether it is there.
+func (p *page) search(name string, skip int) (int, bool) {
+	return slices.BinarySearchFunc(p.nodes, name, func(n *Node, name string) int {
+		return strings.Compare(n.Path[skip:], name)
+	})
+}
+
+func (p *page) all(yield func(*Node) bool) bool {
+	for _, n := range p.nodes {
+		if !yield(n) {
+			return false
+		}
+	}
+	for _, k := range p.kids {
+		if !k.all(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *page) count() int {
+	n := len(p.nodes)
+	for _, k := range p.kids {
+		n += k.count()
+	}
+	return n
+}
+
+// put stores n in this page, which is owned. When the page overflows, its right part and the bound of that are returned.
+func (p *page) put(n *Node, skip int) (right *page, bound string) {
+	name := n.Path[skip:]
+	var at int
+	if p.kids == nil {
+		i, found := p.search(name, skip)
+		if found {
+			p.nodes[i] = n
+			return nil, ""
+		}
+		at, p.nodes = i, slices.Insert(p.nodes, i, n)
+	} else {
+		i := p.kid(name)
+		p.kids[i] = p.kids[i].own(p.epoch)
+		right, bound := p.kids[i].put(n, skip)
+		if right == nil {
+			return nil, ""
+		}
+		at, p.kids, p.bounds = i+1, slices.Insert(p.kids, i+1, right), slices.Insert(p.bounds, i+1, bound)
+	}
+	if p.size() <= pageMax {
+		return nil, ""
+	}
+	return p.split(at, skip)
+}
+
+// split moves the upper half to a new page, or only the last one when that is what overflowed the page.
+func (p *page) split(last, skip int) (right *page, bound string) {
+	at := p.size() / 2
+	if last == p.size()-1 {
+		at = last
+	}
+	right = &page{epoch: p.epoch}
+	if p.kids == nil {
+		right.nodes, p.nodes = slices.Clone(p.nodes[at:]), slices.Clone(p.nodes[:at])
+		return right, strings.Clone(right.nodes[0].Path[skip:])
+	}
+	bound = p.bounds[at]
+	right.kids, p.kids = slices.Clone(p.kids[at:]), slices.Clone(p.kids[:at])
+	right.bounds, p.bounds = slices.Clone(p.bounds[at:]), slices.Clone(p.bounds[:at])
+	return right, bound
+}
+
+// remove takes the node called name out of this page, which is owned.
+func (p *page) remove(name string, skip int) {
+	if p.kids == nil {
+		if i, found := p.search(name, skip); found {
+			p.nodes = slices.Delete(p.nodes, i, i+1)
+		}
+		return
+	}
+	i := p.kid(name)
+	p.kids[i] = p.kids[i].own(p.epoch)
+	p.kids[i].remove(name, skip)
+	if p.kids[i].size() == 0 {
+		p.kids, p.bounds = slices.Delete(p.kids, i, i+1), slices.Delete(p.bounds, i, i+1)
+	} else if i = max(i, 1); i < len(p.kids) && p.kids[i-1].size()+p.kids[i].size() <= pageMax/2 {
+		p.merge(i)
+	}
+}
+
+// merge appends kid i to the one before it.
+func (p *page) merge(i int) {
+	left, right := p.kids[i-1].own(p.epoch), p.kids[i]
+	left.nodes = append(left.nodes, right.nodes...)
+	if right.kids != nil {
+		left.bounds = append(append(left.bounds, p.bounds[i]), right.bounds[1:]...)
+		left.kids = append(left.kids, right.kids...)
+	}
+	p.kids[i-1] = left
+	p.kids, p.bounds = slices.Delete(p.kids, i, i+1), slices.Delete(p.bounds, i, i+1)
+}

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// ErrVersion is wrapped by what Apply returns for a command written by a later version of this package.
+// The member must stop: skipping the command would make its tree differ from the others' (I7).
+var ErrVersion = errors.New("unknown command version")
+
+// ErrFellBehind ends a watcher that the history has overtaken.
+var ErrFellBehind = errors.New("store: the watcher fell behind the event history")
+
+// The codes of the keys API (spec section 11).
+const (
+	CodeKeyNotFound    = 100
+	CodeCompareFailed  = 101
+	CodeNotFile        = 102
+	CodeNotDirectory   = 104
+	CodeKeyExists      = 105
+	CodeRootReadOnly   = 107
+	CodeNotEmpty       = 108
+	CodeUnauthorized   = 110
+	CodePrevValue      = 201
+	CodeTTL            = 202
+	CodeIndex          = 203
+	CodeField          = 209
+	CodeForm           = 210
+	CodeRefreshValue   = 211
+	CodeRefreshTTL     = 212
+	CodeRaft           = 300
+	CodeLeaderElection = 301
+	CodeHistoryCleared = 401
+)
+
+// codes says what each code means. A code without a status of its own is a bad request.
+var codes = map[int]struct {
+	message string
+	status  int
+}{
+	CodeKeyNotFound:    {"Key not found", http.StatusNotFound},
+	CodeCompareFailed:  {"Compare failed", http.StatusPreconditionFailed},
+	CodeNotFile:        {"Not a file", http.StatusForbidden},
+	CodeNotDirectory:   {"Not a directory", http.StatusBadRequest},
+	CodeKeyExists:      {"Key already exists", http.StatusPreconditionFailed},
+	CodeRootReadOnly:   {"Root is read only", http.StatusBadRequest},
+	CodeNotEmpty:       {"Directory not empty", http.StatusForbidden},
+	CodeUnauthorized:   {"The request requires user authentication", http.StatusUnauthorized},
+	CodePrevValue:      {"PrevValue is Required in POST form", http.StatusBadRequest},
+	CodeTTL:            {"The given TTL in POST form is not a number", http.StatusBadRequest},
+	CodeIndex:          {"The given index in POST form is not a number", http.StatusBadRequest},
+	CodeField:          {"Invalid field", http.StatusBadRequest},
+	CodeForm:           {"Invalid POST form", http.StatusBadRequest},
+	CodeRefreshValue:   {"Value provided on refresh", http.StatusBadRequest},
+	CodeRefreshTTL:     {"A TTL must be provided on refresh", http.StatusBadRequest},
+	CodeRaft:           {"Raft Internal Error", http.StatusInternalServerError},
+	CodeLeaderElection: {"During Leader Election", http.StatusInternalServerError},
+	CodeHistoryCleared: {"The event in requested index is outdated and cleared", http.StatusBadRequest},
+}
+
+// Error is an error of the keys API: code, cause and the store index at that moment (spec section 11).
+type Error struct {
+	Code  int
+	Cause string
+	Index uint64
+}
+
+// Error returns code, message, cause and index in one line.
+func (e *Error) Error() string {
+	return fmt.Sprintf("store: %d %s: %s (at index %d)", e.Code, e.Message(), e.Cause, e.Index)
+}
+
+// Message is the code's text.
+func (e *Error) Message() string { return codes[e.Code].message }
+
+// Status is the code's HTTP status.
+func (e *Error) Status() int {
+	if c, ok := codes[e.Code]; ok {
+		return c.status
+	}
+	return http.StatusBadRequest
+}
+
+// fail returns the error of code and cause at the present index. s.mu must be held.
+func (s *Store) fail(code int, cause string) *Error {
+	return &Error{Code: code, Cause: cause, Index: s.index}
+}

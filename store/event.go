@@ -1,0 +1,64 @@
+package store
+
+// Action names what happened, as the API prints it.
+type Action string
+
+// The actions. ActionGet is here for the answer to a read; it is no event.
+const (
+	ActionGet              Action = "get"
+	ActionSet              Action = "set"
+	ActionCreate           Action = "create"
+	ActionUpdate           Action = "update"
+	ActionCompareAndSwap   Action = "compareAndSwap"
+	ActionDelete           Action = "delete"
+	ActionCompareAndDelete Action = "compareAndDelete"
+	ActionExpire           Action = "expire"
+)
+
+// Event is one change of the tree. It is immutable.
+type Event struct {
+	Action Action
+	Index  uint64 // of the store, after the event
+	Stamp  int64  // cluster clock at the event, in nanoseconds: the ttl shown counts from here
+	Node   *Node  // for deletes and expiries: no Value, and for expiries no Dir (spec section 12)
+	Prev   *Node  // nil when there was none
+}
+
+// removes reports whether the event took a node away.
+func (e *Event) removes() bool {
+	return e.Action == ActionDelete || e.Action == ActionCompareAndDelete || e.Action == ActionExpire
+}
+
+// matches reports whether a watch at path is told of e. It is the one rule for past and live events (spec sections 14,
+// 15.2 and 20):
+//
+//   - what happens at the watched key;
+//   - to a recursive watch, what happens below it, unless an element below it is hidden;
+//   - the end of a directory above it, which takes the watched key along whether it exists or not.
+func (e *Event) matches(path string, recursive bool) bool {
+	key := e.Node.Path
+	switch {
+	case key == path:
+		return true
+	case recursive && below(key, path):
+		return !hidden(key[stem(path):])
+	default:
+		return e.removes() && e.Prev.Dir && below(path, key)
+	}
+}
+
+// eventOverhead is what the history counts for an event beside keys and values: the event and two nodes.
+const eventOverhead = 256
+
+// size is what the event counts against Limits.Bytes. It depends on nothing but the event, so that
+// every replica cuts its history at the same place.
+func (e *Event) size() int {
+	if e == nil {
+		return 0
+	}
+	n := eventOverhead + len(e.Node.Path) + len(e.Node.Value)
+	if e.Prev != nil {
+		n += len(e.Prev.Path) + len(e.Prev.Value)
+	}
+	return n
+}

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
+//
+//	state    = "store 1\n"  applied  now  index  history  directory  "end\n"
+//	history  = first  count  entry…                    from the oldest to the newest
+//	entry    = 0                                       nothing is told at this index
+//	         | action+1  stamp  prev  node             action: its place in actions
+//	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
+//	node     = kind body
+//	directory= changed  count  child…                  what is in it, ascending by name
+//	child    = maker | kind name body [directory]
+//	maker    = 1 index                                 the file that the event of this index made
+//	kind     = 2 file | 3 directory
+//	body     = modified  created  expires  [value]     value only of files
+//
+// Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
+// on every replica. There is no checksum: package snap has one over the file.
+const (
+	stateHead = "store 1\n"
+	stateTail = "end\n"
+)
+
+// The kinds of a written node.
+const (
+	kindNone = iota
+	kindMaker
+	kindFile
+	kindDirectory
+)
+
+// actions gives each action its number in a frozen state. New ones go to the end.
+var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAndSwap, ActionDelete, ActionCompareAndDelete, ActionExpire}
+
+// frozen is the state at one moment.
+type frozen struct {
+	applied, now, index uint64
+	root                *Node
+	history             *history
+}
+
+// Freeze takes the state as it is now, at once and without copying it; the function it returns writes it, in any
+// goroutine and any number of times, while Apply goes on.
+func (s *Store) Freeze() func(w io.Writer) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f := frozen{s.applied, uint64(s.now), s.index, s.root, s.history.freeze()}
+	s.epoch.Add(1)
+	return f.write
+}
+
+// write writes the frozen state to w.
+func (f *frozen) write(w io.Writer) error {
+	e := encoder{Writer: bufio.NewWriterSize(w, 64<<10), history: f.history}
+	e.WriteString(stateHead)
+	e.uint(f.applied)
+	e.uint(f.now)
+	e.uint(f.index)
+	e.events()
+	e.directory(f.root.inside)
+	e.WriteString(stateTail)
+	return e.Flush()
+}
+
+// encoder writes a frozen state. Its writer keeps the first error until Flush.
+type encoder struct {
+	*bufio.Writer
+	history *history
+}
+
+func (e *encoder) uint(v uint64) {
+	e.Write(binary.AppendUvarint(e.AvailableBuffer(), v))
+}
+
+func (e *encoder) text(s string) {
+	e.uint(uint64(len(s)))
+	e.WriteString(s)
+}
+
+func (e *encoder) events() {
+	h := e.history
+	e.uint(h.first)
+	e.uint(h.next - h.first)
+	for i := h.first; i < h.next; i++ {
+		e.event(h.at(i))
+	}
+}
+
+func (e *encoder) event(ev *Event) {
+	if ev == nil {
+		e.uint(0)
+		return
+	}
+	e.uint(uint64(slices.Index(actions[:], ev.Action)) + 1)
+	e.uint(uint64(ev.Stamp))
+	switch {
+	case ev.Prev == nil:
+		e.uint(kindNone)
+		e.text(ev.Node.Path)
+	case e.made(ev.Prev):
+		e.maker(ev.Prev)
+	default:
+		e.kind(ev.Prev)
+		e.text(ev.Prev.Path)
+		e.body(ev.Prev)
+	}
+	e.kind(ev.Node)
+	e.body(ev.Node)
+}
+
+// made reports whether n is the node that an event of the history made.
+func (e *encoder) made(n *Node) bool {
+	maker := e.history.at(n.Modified)
+	return maker != nil && maker.Node == n
+}
+
+func (e *encoder) maker(n *Node) {
+	e.uint(kindMaker)
+	e.uint(n.Modified)
+}
+
+func (e *encoder) kind(n *Node) {
+	if n.Dir {
+		e.uint(kindDirectory)
+	} else {
+		e.uint(kindFile)
+	}
+}
+
+func (e *encoder) body(n *Node) {
+	e.uint(n.Modified)
+	e.uint(n.Created)
+	e.uint(uint64(n.Expires))
+	if !n.Dir {
+		e.text(n.Value)
+	}
+}
+
+// directory writes what is in d and below.
+func (e *encoder) directory(d *directory) {
+	e.uint(d.changed)
+	e.uint(uint64(d.children.count()))
+	for n := range d.children.all {
+		if e.made(n) {
+			e.maker(n)
+			continue
+		}
+		e.kind(n)
+		e.text(n.Path[d.children.skip:])
+		e.body(n)
+		if n.Dir {
+			e.directory(n.inside)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"iter"
+	"strings"
+)
+
+// Node is one file or directory as it was at some index. Files are immutable: a write makes a new Node, and tree, events
+// and views share it. A directory's children are reached through the View that showed it; the
+// directories in events have none.
+type Node struct {
+	Path     string // absolute; "/" for the root
+	Value    string // files only; cut from the same allocation as Path
+	Dir      bool
+	Created  uint64
+	Modified uint64
+	Expires  int64 // cluster clock in nanoseconds; 0 = never
+
+	timer  *timer     // nil when it never expires; armed while the node is in the tree
+	inside *directory // nil for files, and for directories in events
+}
+
+// directory is what a directory of the tree has inside. One whose epoch is older than the store's may be seen by
+// a view: it and its Node are never changed again but replaced by copies.
+type directory struct {
+	epoch    uint64
+	changed  uint64 // highest index at which anything here or below changed, refreshes included
+	timers   int    // how many nodes below have a timer
+	children children
+}
+
+// View is a node and everything below it at one moment, without a lock held.
+type View struct {
+	Node  *Node
+	Index uint64 // of the store
+}
+
+// Children yields the children of a directory seen in this view, hidden ones left out, ascending by name.
+func (v View) Children(n *Node) iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		if n.inside == nil {
+			return
+		}
+		skip := n.inside.children.skip
+		for child := range n.inside.children.all {
+			if !strings.HasPrefix(child.Path[skip:], "_") && !yield(child) {
+				return
+			}
+		}
+	}
+}
+
+// newDirectory returns an empty directory of the tree, made at index.
+func newDirectory(path string, index, epoch uint64) *Node {
+	inside := &directory{epoch: epoch, changed: index, children: children{skip: stem(path) + 1}}
+	return &Node{Path: path, Dir: true, Created: index, Modified: index, inside: inside}
+}
+
+// own returns n, a directory, if it belongs to the epoch, else a copy that does.
+func (n *Node) own(epoch uint64) *Node {
+	if n.inside.epoch == epoch {
+		return n
+	}
+	node, inside := *n, *n.inside
+	inside.epoch = epoch
+	node.inside = &inside
+	return &node
+}
+
+// shown returns n as events show it: a file as it is, a directory without its inside, so that
+// the history keeps no removed subtree alive.
+func (n *Node) shown() *Node {
+	if n == nil || n.inside == nil {
+		return n
+	}
+	return &Node{Path: n.Path, Dir: true, Created: n.Created, Modified: n.Modified, Expires: n.Expires}
+}
+
+// deepest returns the last node on the way from the root to path: the node itself, the file that
+// is in the way, or the last directory that exists. s.mu must be held.
+func (s *Store) deepest(path string) *Node {
+	n, end := s.root, 0
+	for len(n.Path) < len(path) && n.Dir {
+		end = elementEnd(path, end)
+		child := n.inside.children.get(path[:end])
+		if child == nil {
+			return n
+		}
+		n = child
+	}
+	return n
+}
+
+// find returns the node at path, or what the API answers when there is none. s.mu must be held.
+func (s *Store) find(path string) (*Node, *Error) {
+	n := s.deepest(path)
+	switch {
+	case len(n.Path) == len(path):
+		return n, nil
+	case !n.Dir:
+		return nil, s.fail(CodeNotDirectory, n.Path)
+	default:
+		return nil, s.fail(CodeKeyNotFound, path[:elementEnd(path, stem(n.Path))])
+	}
+}
+
+// changed returns the highest index at which path changed, or anything below it; when there is no such
+// node, anything in the last directory on the way to it. s.mu must be held.
+func (s *Store) changed(path string) uint64 {
+	n := s.deepest(path)
+	switch {
+	case n.Dir:
+		return n.inside.changed
+	case len(n.Path) == len(path):
+		return n.Modified
+	default:
+		return s.deepest(parent(n.Path)).inside.changed
+	}
+}
+
+// above returns the directory that holds path, ready to be written: it and all above it are owned, made when
+// missing, marked as changed at the present index, and count timers more. s.mu must be held.
+func (s *Store) above(path string, timers int) *directory {
+	s.root = s.root.own(s.epoch.Load())
+	at, made := s.root.inside, ""
+	for end := 0; ; {
+		at.changed = s.index
+		at.timers += timers
+		if end = elementEnd(path, end); end == len(path) {
+			return at
+		}
+		n := at.children.get(path[:end])
+		if n == nil {
+			if made == "" {
+				made = strings.Clone(parent(path)) // all the new directories cut their paths from it
+			}
+			n = newDirectory(made[:end], s.index, s.epoch.Load())
+			at.children.put(s.epoch.Load(), n)
+		} else if mine := n.own(s.epoch.Load()); mine != n {
+			n = mine
+			at.children.put(s.epoch.Load(), n)
+		}
+		at = n.inside
+	}
+}

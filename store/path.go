@@ -1,0 +1,56 @@
+package store
+
+import (
+	"path"
+	"strings"
+)
+
+// MaxDepth is the number of elements that the path of a command may have. Whoever takes keys from
+// clients refuses longer ones; a command that has one is no command (see Apply). It bounds every recursion here.
+const MaxDepth = 4096
+
+// Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".." elements, no
+// trailing slash. It is idempotent. Everything in this package expects canonical paths (J7).
+func Canonical(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	return path.Clean(p)
+}
+
+// elementEnd returns where the element of p ends that begins behind the slash at p[slash].
+func elementEnd(p string, slash int) int {
+	if i := strings.IndexByte(p[slash+1:], '/'); i >= 0 {
+		return slash + 1 + i
+	}
+	return len(p)
+}
+
+// parent returns the path of the directory that holds p.
+func parent(p string) string {
+	return p[:max(1, strings.LastIndexByte(p, '/'))]
+}
+
+// join returns the path of name in directory dir.
+func join(dir, name string) string {
+	return dir[:stem(dir)] + "/" + name
+}
+
+// stem is the length of a directory's path as a prefix of the paths below it: the root's slash belongs to them.
+func stem(dir string) int {
+	if dir == "/" {
+		return 0
+	}
+	return len(dir)
+}
+
+// below reports whether p lies below dir, by element: /dd is not below /d.
+func below(p, dir string) bool {
+	n := stem(dir)
+	return len(p) > n+1 && p[n] == '/' && p[:n] == dir[:n]
+}
+
+// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_" (spec section 14).
+func hidden(rest string) bool {
+	return strings.Contains(rest, "/_")
+}

@@ -1,0 +1,301 @@
+package store
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Restore replaces the state by one written by Freeze. What is not such a state gives an error that says what is wrong and
+// at which byte, and leaves the old state as it was. It trusts no length: memory grows only with what is really there.
+//
+// Watchers stay. Each goes on in the restored history behind the last index it could have seen, or gets ErrFellBehind
+// when that does not reach so far (E12).
+func (s *Store) Restore(r io.Reader) error {
+	d := decoder{
+		in:    bufio.NewReaderSize(r, 64<<10),
+		epoch: s.epoch.Load(),
+		store: &Store{clock: newClock()},
+	}
+	d.state(s.history.limits)
+	if d.err != nil {
+		return fmt.Errorf("store: restore: at byte %d: %w", d.at, d.err)
+	}
+	s.adopt(d.store)
+	return nil
+}
+
+// adopt makes the state of t that of s.
+func (s *Store) adopt(t *Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := s.index + 1
+	s.applied, s.now, s.index = t.applied, t.now, t.index
+	s.root, s.history, s.clock = t.root, t.history, t.clock
+	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
+}
+
+// decoder reads a frozen state into a store of its own. After the first error all its methods return zero values.
+type decoder struct {
+	in    *bufio.Reader
+	at    int64 // bytes read
+	err   error
+	epoch uint64
+	store *Store
+	path  []byte // of the directory that is being read, but for the root's slash
+	text  []byte // scratch: path and value of the node that is being read
+}
+
+func (d *decoder) state(l Limits) {
+	s := d.store
+	d.expect(stateHead)
+	s.applied, s.now, s.index = d.uint(), d.time(), d.uint()
+	d.history(l)
+	s.root = newDirectory("/", 0, d.epoch)
+	s.root.inside = d.directory(1)
+	d.expect(stateTail)
+	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
+		d.fail("something follows the end")
+	}
+	s.history.trim()
+}
+
+// fail sets the error, if it is the first.
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (d *decoder) byte() byte {
+	if d.err != nil {
+		return 0
+	}
+	b, err := d.in.ReadByte()
+	if err != nil {
+		d.end(err)
+		return 0
+	}
+	d.at++
+	return b
+}
+
+// end sets the error of a read that found no more.
+func (d *decoder) end(err error) {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	d.fail("%w", err)
+}
+
+func (d *decoder) uint() (v uint64) {
+	for shift := 0; shift < 64; shift += 7 {
+		b := d.byte()
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v
+		}
+	}
+	d.fail("a number is too long")
+	return 0
+}
+
+// time reads a moment of the cluster clock.
+func (d *decoder) time() int64 {
+	v := d.uint()
+	if v > 1<<63-1 {
+		d.fail("a time is too big")
+		return 0
+	}
+	return int64(v)
+}
+
+// upTo reads a number that may not exceed limit.
+func (d *decoder) upTo(limit uint64, what string) uint64 {
+	v := d.uint()
+	if v > limit {
+		d.fail("%s %d is above %d", what, v, limit)
+		return 0
+	}
+	return v
+}
+
+// more appends the text that comes next to d.text, in steps, since its length may be wrong.
+func (d *decoder) more() {
+	const step = 64 << 10
+	for n := d.uint(); n > 0 && d.err == nil; {
+		size, old := int(min(n, step)), len(d.text)
+		d.text = append(d.text, make([]byte, size)...)
+		got, err := io.ReadFull(d.in, d.text[old:])
+		d.at += int64(got)
+		n -= uint64(got)
+		if err != nil {
+			d.end(err)
+		}
+	}
+}
+
+func (d *decoder) expect(word string) {
+	for i := range len(word) {
+		if d.byte() != word[i] {
+			d.fail("%q is not there", word)
+			return
+		}
+	}
+}
+
+// history reads all events, however many the limits allow: the tree shares nodes with them.
+func (d *decoder) history(l Limits) {
+	s := d.store
+	first := d.upTo(s.index+1, "first index")
+	count := d.upTo(s.index+1, "number of events")
+	s.history = newHistory(l, first)
+	for range count {
+		if d.err != nil {
+			return
+		}
+		s.history.append(d.event(s.history.next))
+	}
+	if s.history.next != s.index+1 {
+		d.fail("the history ends at %d, not at %d", s.history.next-1, s.index)
+	}
+}
+
+func (d *decoder) event(index uint64) *Event {
+	action := d.upTo(uint64(len(actions)), "action")
+	if action == 0 {
+		return nil
+	}
+	e := &Event{Action: actions[action-1], Index: index, Stamp: d.time()}
+	d.text = d.text[:0]
+	switch kind := d.kind(); kind {
+	case kindNone:
+		d.more()
+	case kindMaker:
+		e.Prev = d.maker()
+		d.text = append(d.text, e.Prev.Path...)
+	default:
+		d.more()
+		e.Prev = d.node(kind)
+		d.text = append(d.text[:0], e.Prev.Path...)
+	}
+	if path := string(d.text); path == "/" || Canonical(path) != path {
+		d.fail("the event of index %d is of %q, which is no key", index, path)
+	}
+	e.Node = d.node(d.kind())
+	if e.Node.Modified != index || e.removes() && e.Prev == nil {
+		d.fail("the event of index %d contradicts itself", index)
+	}
+	return e
+}
+
+func (d *decoder) kind() uint64 { return d.upTo(kindDirectory, "kind") }
+
+// maker reads the index of an event and returns the file that it made.
+func (d *decoder) maker() *Node {
+	index := d.uint()
+	if e := d.store.history.at(index); e != nil && !e.removes() && !e.Node.Dir {
+		return e.Node
+	}
+	d.fail("the event of index %d made no file", index)
+	return &Node{}
+}
+
+// node reads the body of a node, whose path d.text has.
+func (d *decoder) node(kind uint64) *Node {
+	n := d.indices(kind)
+	end := len(d.text)
+	if kind == kindFile {
+		d.more()
+	}
+	text := string(d.text)
+	n.Path, n.Value = text[:end], text[end:]
+	return n
+}
+
+// indices reads what files and directories have alike.
+func (d *decoder) indices(kind uint64) *Node {
+	if kind != kindFile && kind != kindDirectory {
+		d.fail("kind %d is not that of a node", kind)
+	}
+	n := &Node{Dir: kind == kindDirectory}
+	n.Modified = d.upTo(d.store.index, "modified index")
+	n.Created = d.upTo(n.Modified, "created index")
+	n.Expires = d.time()
+	return n
+}
+
+// directory reads what is in the directory at d.path, whose children are at this depth.
+func (d *decoder) directory(depth int) *directory {
+	inside := &directory{epoch: d.epoch, changed: d.upTo(d.store.index, "changed index")}
+	skip, last := len(d.path)+1, ""
+	var nodes []*Node
+	for count := d.uint(); count > 0 && d.err == nil; count-- {
+		n := d.child(depth)
+		if d.err != nil {
+			break
+		}
+		name := n.Path[skip:]
+		if name <= last || name == "." || name == ".." || strings.Contains(name, "/") {
+			d.fail("%q can't stand behind %q in %q", name, last, d.path)
+		}
+		last = name
+		nodes = append(nodes, n)
+		inside.timers += d.arm(n)
+	}
+	inside.children = build(d.epoch, skip, nodes)
+	return inside
+}
+
+// child reads a child of the directory at d.path.
+func (d *decoder) child(depth int) *Node {
+	kind := d.kind()
+	d.text = append(append(d.text[:0], d.path...), '/')
+	if kind == kindMaker {
+		n := d.maker()
+		if !strings.HasPrefix(n.Path, string(d.text)) {
+			d.fail("%q is not in %q", n.Path, d.path)
+		}
+		return n
+	}
+	d.more()
+	if kind != kindDirectory {
+		return d.node(kind)
+	}
+	if depth > MaxDepth+1 {
+		d.fail("%q lies too deep", d.text)
+	}
+	up := len(d.path)
+	d.path = append(d.path[:0], d.text...)
+	n := d.indices(kind)
+	if d.err == nil {
+		n.inside = d.directory(depth + 1)
+		n.Path = n.inside.pathOf(d.path)
+	}
+	d.path = d.path[:up]
+	return n
+}
+
+// pathOf returns path as a string, cut from that of the first directory inside if there is one: so a long chain of
+// directories has its path once, not once a level.
+func (d *directory) pathOf(path []byte) string {
+	for n := range d.children.all {
+		if n.Dir {
+			return n.Path[:len(path)]
+		}
+	}
+	return string(path)
+}
+
+// arm arms the timer of n, if it expires, and returns how many timers n and what is below it have.
+func (d *decoder) arm(n *Node) (timers int) {
+	if n.inside != nil {
+		timers = n.inside.timers
+	}
+	if n.Expires != 0 {
+		n.timer = d.store.clock.arm(n.Expires, n.Path)
+		timers++
+	}
+	return timers
+}

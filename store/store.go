@@ -1,0 +1,61 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Store is the tree with its timers, watchers and history. Apply, Freeze, Restore and NextDue belong to
+// the applier; all other methods may be called from any goroutine.
+type Store struct {
+	// mu protects everything below: the applier writes under the lock; the others read under the read lock, each
+	// for a look at a few nodes, and never while they wait or walk a view. Watch and Close write the watcher index.
+	mu sync.RWMutex
+
+	// The state: what Freeze writes and every replica has alike.
+	applied uint64 // index of the last entry applied; 0 = none
+	now     int64  // the cluster clock at that entry, in nanoseconds; never falls
+	index   uint64 // of the store: how many events there were
+	root    *Node
+	history *history // history.next = index+1
+
+	// Derived from it, or of this member alone.
+	clock    *clock // one armed timer for every node of the tree that expires
+	watchers watchers
+	stats    Stats // but for what gets counts
+
+	// epoch is raised, also under the read lock, by whoever takes a view of the tree: directories and pages of
+	// earlier epochs are shared from then on and copied by the next write to them.
+	epoch atomic.Uint64
+	gets  struct{ success, fail atomic.Uint64 }
+}
+
+// New returns an empty store.
+func New(l Limits) *Store {
+	s := &Store{history: newHistory(l, 1), clock: newClock()}
+	s.root = newDirectory("/", 0, 0)
+	return s
+}
+
+// Get looks a key up: the view holds it as of one moment, with the index of that moment (I12). path must be canonical.
+func (s *Store) Get(path string) (View, *Error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n, err := s.find(path)
+	if err != nil {
+		s.gets.fail.Add(1)
+		return View{Index: s.index}, err
+	}
+	s.gets.success.Add(1)
+	if n.Dir {
+		s.epoch.Add(1)
+	}
+	return View{Node: n, Index: s.index}, nil
+}
+
+// Index is the present store index.
+func (s *Store) Index() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index
+}

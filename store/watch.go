@@ -1,0 +1,234 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+// Watcher is a cursor on the history. Next and Close belong to one goroutine.
+type Watcher struct {
+	store     *Store
+	path      string
+	recursive bool
+	began     uint64 // index of the store when the watch began
+	wake      chan struct{}
+
+	// Protected by store.mu: Apply writes them under the lock, Next under the read lock.
+	from  uint64 // events before it are not wanted
+	next  uint64 // no event before it is wanted and not delivered; 0: none up to the present index
+	perch *perch // where it sits in the index
+	seat  int    // and its place in the list there
+}
+
+// lookMax is how many entries of the history a watcher looks at before it lets go of the lock.
+const lookMax = 1024
+
+// Watch begins a watch at path: every matching event from index since on (0: from now on), in order, none twice.
+// A since that the history no longer reaches gives code 401, unless nothing at or below path changed since. path must be
+// canonical; it need not exist. Registering and deciding where to begin are one step (I9).
+func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.WatchRequests++
+	w := &Watcher{store: s, path: path, recursive: recursive, began: s.index, from: since, wake: make(chan struct{}, 1)}
+	if since > 0 && since <= s.index {
+		if s.cleared(path, since) {
+			return nil, s.fail(CodeHistoryCleared, fmt.Sprintf("the requested history has been cleared [%d/%d]", s.history.first, since))
+		}
+		w.next = since
+	}
+	s.watchers.add(w)
+	return w, nil
+}
+
+// cleared reports whether an event from since on that concerns a watch at path may be lost. s.mu must be held.
+func (s *Store) cleared(path string, since uint64) bool {
+	return since < s.history.first && s.changed(path) >= since
+}
+
+// Index is the store index at which the watch began.
+func (w *Watcher) Index() uint64 { return w.began }
+
+// Next waits for the next event. It returns ErrFellBehind, or the context's error.
+func (w *Watcher) Next(ctx context.Context) (*Event, error) {
+	for {
+		e, more, err := w.look()
+		if e != nil || err != nil {
+			return e, err
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// look returns the next event that matches, if there is one among the next lookMax entries, and whether there
+// are more entries to look at.
+func (w *Watcher) look() (e *Event, more bool, err error) {
+	w.store.mu.RLock()
+	defer w.store.mu.RUnlock()
+	h := w.store.history
+	if w.next == 0 {
+		return nil, false, nil
+	}
+	if w.store.cleared(w.path, w.next) {
+		return nil, false, ErrFellBehind
+	}
+	w.next = max(w.next, h.first)
+	for end := min(h.next, w.next+lookMax); w.next < end && e == nil; w.next++ {
+		if at := h.at(w.next); at != nil && at.matches(w.path, w.recursive) {
+			e = at
+		}
+	}
+	if w.next >= h.next {
+		w.next = 0
+		return e, false, nil
+	}
+	return e, true, nil
+}
+
+// notify tells the watcher of an event that matches. The store's lock must be held.
+func (w *Watcher) notify(index uint64) {
+	if w.next == 0 && index >= w.from {
+		w.next = index
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// resume makes the watcher go on in a restored history, from the index after the one the tree had.
+func (w *Watcher) resume(after uint64) {
+	w.from = max(w.from, after)
+	if w.next == 0 {
+		w.next = w.from
+	}
+	w.notify(w.from)
+}
+
+// Close ends the watch. It must be called.
+func (w *Watcher) Close() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	w.store.watchers.remove(w)
+}
+
+// watchers is the index of all watchers by the elements of their paths. An event visits the perches from
+// the root to its key, so that it costs nothing how many watchers sit elsewhere.
+type watchers struct {
+	root  perch
+	count int
+}
+
+// perch is where the watchers of one path sit. It exists while it or one below it is in use.
+type perch struct {
+	up     *perch
+	name   string
+	kids   map[string]*perch
+	plain  []*Watcher
+	recurs []*Watcher
+}
+
+// add seats w, which no perch holds yet.
+func (x *watchers) add(w *Watcher) {
+	p := &x.root
+	for end := 0; end < stem(w.path); {
+		start := end + 1
+		end = elementEnd(w.path, end)
+		p = p.kid(w.path[start:end])
+	}
+	list := p.list(w)
+	w.perch, w.seat = p, len(*list)
+	*list = append(*list, w)
+	x.count++
+}
+
+// kid returns the perch called name below p, which it makes when there is none.
+func (p *perch) kid(name string) *perch {
+	k := p.kids[name]
+	if k == nil {
+		if p.kids == nil {
+			p.kids = make(map[string]*perch)
+		}
+		k = &perch{up: p, name: name}
+		p.kids[name] = k
+	}
+	return k
+}
+
+// list is the one that w sits in at its perch.
+func (p *perch) list(w *Watcher) *[]*Watcher {
+	if w.recursive {
+		return &p.recurs
+	}
+	return &p.plain
+}
+
+// remove takes w away, and the perches that are empty then.
+func (x *watchers) remove(w *Watcher) {
+	p := w.perch
+	if p == nil {
+		return
+	}
+	list := p.list(w)
+	last := len(*list) - 1
+	moved := (*list)[last]
+	(*list)[w.seat], moved.seat = moved, w.seat
+	(*list)[last] = nil
+	*list = (*list)[:last]
+	w.perch = nil
+	x.count--
+	for p.up != nil && len(p.plain)+len(p.recurs)+len(p.kids) == 0 {
+		delete(p.up.kids, p.name)
+		p = p.up
+	}
+}
+
+// wake notifies the watchers that e matches: recursive ones above its key, all at its key, and when a directory went,
+// all below.
+func (x *watchers) wake(e *Event) {
+	p, key := &x.root, e.Node.Path
+	for end := 0; end < len(key); {
+		notify(p.recurs, e)
+		start := end + 1
+		end = elementEnd(key, end)
+		if p = p.kids[key[start:end]]; p == nil {
+			return
+		}
+	}
+	notify(p.recurs, e)
+	notify(p.plain, e)
+	if e.removes() && e.Prev.Dir {
+		for _, k := range p.kids {
+			k.each(func(w *Watcher) { w.notify(e.Index) })
+		}
+	}
+}
+
+// notify tells those of the list that e matches.
+func notify(list []*Watcher, e *Event) {
+	for _, w := range list {
+		if e.matches(w.path, w.recursive) {
+			w.notify(e.Index)
+		}
+	}
+}
+
+// each visits the watchers at p and below, in no order.
+func (p *perch) each(visit func(*Watcher)) {
+	for _, w := range p.plain {
+		visit(w)
+	}
+	for _, w := range p.recurs {
+		visit(w)
+	}
+	for _, k := range p.kids {
+		k.each(visit)
+	}
+}
