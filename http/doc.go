@@ -1,0 +1,66 @@
+// Package http is the client API of a member: the etcd 2 keys API and the
+// endpoints around it, on net/http alone.
+//
+// # What it is
+//
+// A Server turns a request into a store.Command for the node, or into a look at the tree, and
+// the result into the bytes that etcd 2 clients expect: field names and their order, omitted
+// fields, headers, error codes. The behaviour was recorded from the real servers; "section" in a
+// comment means a section of that specification of the v2 API, "J3" and the like a row of the list of pitfalls.
+//
+// Inside this package the standard library's package is called nethttp.
+//
+// # Picture
+//
+//	connection ──► listener ──► net/http ──► ServeHTTP
+//	               (how many)   (heads,        │ catch    a panic becomes a 500
+//	                            timeouts)      │ guard    CORS, OPTIONS, cross-site writes
+//	                                           │ cleanPath   301
+//	                                           ▼
+//	                                         routes ──► members, stats, health, metrics, …
+//	                                           │
+//	                                           ▼
+//	                                       serveKeys ── parse: form, query ──► params
+//	                      ┌────────────────────┼──────────────────────┐
+//	                      ▼                    ▼                      ▼
+//	                    write                 get                   watch
+//	                Node.Propose         Store.Get: a View     Store.Watch: a cursor
+//	                      │                    │                      │
+//	                      └──────────► encoder: JSON ◄────────────────┘
+//
+// # Types
+//
+//   - Server is the handler and the listener loop; Config says what it serves.
+//   - Node is the part of raft.Node that is used here, so that tests bring their own.
+//   - params are a request's parameters; names and rules are their table.
+//   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
+//   - response remembers the status sent; body and conn put a deadline on each piece received or sent.
+//   - family is a row of the table of metrics; scrape is one look at all of them.
+//
+// # Life of a PUT
+//
+// net/http has read the head. guard and cleanPath let the request pass, route finds serveKeys. readForm
+// reads the body into a buffer of the pool, up to the limit; scan picks the known names from body and query,
+// and check applies the rules in their order: the first that fails is the answer. command decides between set,
+// create, update and compareAndSwap. Node.Propose returns when this member has applied the entry, with
+// the event or error that the tree made of it. keysHeader and the encoder print it, in one write.
+//
+// When Propose can't tell what became of the write, the answer is code 300 with status 500, never a 4xx: those promise
+// that nothing happened and nothing will.
+//
+// # Invariants
+//
+//   - X-Etcd-Index and the body come from one moment: of the view, the event, or the watch's begin.
+//   - The key is made once, by store.Canonical, from the path that routing saw.
+//   - No header holds bytes of a key as they are; a redirect stays on this host.
+//   - Whatever a client sends or fails to read, it holds a bounded piece of memory for a bounded time; only a watch that
+//     waits for an event, and a connection that its client uses, may last.
+//   - A handler holds no lock while it writes to a client.
+//   - The same event prints the same bytes, as long as wall and cluster clock keep step.
+//
+// # What is left out
+//
+// Users and rights (/v2/auth), TLS, the Host check against DNS rebinding, latencies between members in the
+// statistics: they come with the packages that they need. The /v2/keys of etcd 3, its gRPC and
+// its gateway never come.
+package http

@@ -1,0 +1,236 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	nethttp "net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+// fakeNode is a cluster of one without log: it applies at once, to a real tree. Its clock
+// stands until tick moves it.
+type fakeNode struct {
+	mu      sync.Mutex // protects all below
+	store   *store.Store
+	index   uint64
+	now     time.Time
+	leader  uint64
+	members raft.Membership
+	err     error         // if set, Propose, Read and Change return it
+	changes []raft.Change // those accepted
+	reads   int
+
+	failed chan struct{}
+	stats  raft.Stats
+}
+
+const (
+	testMember  = 0x7fa0243da41856f2
+	testCluster = 0x2f825f7ee614161e
+)
+
+func newFakeNode(limits store.Limits) *fakeNode {
+	return &fakeNode{
+		store:  store.New(limits),
+		now:    time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
+		leader: testMember,
+		failed: make(chan struct{}),
+		members: raft.Membership{ClusterID: testCluster, Version: "2.4.0", Members: []raft.Member{{
+			ID: testMember, Name: "default", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
+		}}},
+	}
+}
+
+func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return raft.Result{}, n.err
+	}
+	n.stats.Proposals.Add(1)
+	n.index++
+	return raft.Result{Index: n.index, Term: 2, Value: n.store.Apply(n.index, n.now, cmd)}, nil
+}
+
+// tick moves the clock and lets what is due expire.
+func (n *fakeNode) tick(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.now = n.now.Add(d)
+	n.index++
+	n.store.Apply(n.index, n.now, nil)
+}
+
+func (n *fakeNode) Read(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads++
+	return n.err
+}
+
+func (n *fakeNode) Change(ctx context.Context, c raft.Change) (raft.Membership, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return raft.Membership{}, n.err
+	}
+	n.index++
+	n.store.Apply(n.index, n.now, c.Command)
+	n.changes = append(n.changes, c)
+	members := slices.Clone(n.members.Members)
+	at := slices.IndexFunc(members, func(m raft.Member) bool { return m.ID == c.Member.ID })
+	switch c.Kind {
+	case raft.ChangeAdd:
+		members = append(members, c.Member)
+	case raft.ChangeUpdate:
+		members[at].PeerURLs = c.Member.PeerURLs
+	case raft.ChangeRemove:
+		members = slices.Delete(members, at, at+1)
+		n.members.Removed = append(n.members.Removed, c.Member.ID)
+	}
+	n.members.Members = members
+	return n.members, nil
+}
+
+func (n *fakeNode) Membership() raft.Membership {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.members
+}
+
+func (n *fakeNode) Status() raft.Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index}
+	if n.leader == testMember {
+		st.Role, st.LeaderSince = raft.Leader, time.Now().Add(-time.Minute)
+	}
+	return st
+}
+
+func (n *fakeNode) Applied() (uint64, uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.index, 2
+}
+
+func (n *fakeNode) Leader() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leader
+}
+
+func (n *fakeNode) Now() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now
+}
+
+// set changes a field under the lock.
+func (n *fakeNode) set(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+}
+
+func (n *fakeNode) Failed() <-chan struct{} { return n.failed }
+func (n *fakeNode) Err() error              { return io.ErrShortWrite }
+func (n *fakeNode) Stats() *raft.Stats      { return &n.stats }
+
+// bench is a server on a fakeNode.
+type bench struct {
+	*Server
+	t    testing.TB
+	node *fakeNode
+}
+
+// newBench makes one; change may adapt the configuration. A handler that panics fails the test.
+func newBench(t testing.TB, change ...func(*Config)) *bench {
+	t.Helper()
+	node := newFakeNode(store.Limits{})
+	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Logger: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if n := s.metrics.panics.Load(); n > 0 && !t.Failed() && !strings.Contains(t.Name(), "Panic") {
+			t.Errorf("%d handlers panicked", n)
+		}
+	})
+	return &bench{Server: s, t: t, node: node}
+}
+
+// do sends one request without a network. A body is a form unless its header says something else.
+func (b *bench) do(method, target, form string, header ...string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	r := httptest.NewRequest(method, target, strings.NewReader(form))
+	if form != "" {
+		r.Header.Set("Content-Type", formType)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w
+}
+
+// want fails the test unless status and body are these.
+func (b *bench) want(w *httptest.ResponseRecorder, status int, body string) {
+	b.t.Helper()
+	if w.Code != status || w.Body.String() != body {
+		b.t.Errorf("got  %d %s\nwant %d %s", w.Code, w.Body, status, body)
+	}
+}
+
+// serve runs the server on a port of its own and returns its URL.
+func (b *bench) serve() string {
+	b.t.Helper()
+	ln := listen(b.t)
+	done := make(chan error, 1)
+	go func() { done <- b.Serve(ln) }()
+	b.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		b.Shutdown(ctx)
+		b.server.Close()
+		if err := <-done; err != nethttp.ErrServerClosed {
+			b.t.Errorf("Serve: %v", err)
+		}
+	})
+	return "http://" + ln.Addr().String()
+}
+
+// eventually waits until ok, at most d.
+func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func decode(t testing.TB, text string) (v map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return v
+}

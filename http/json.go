@@ -1,0 +1,219 @@
+package http
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"etcd2/store"
+)
+
+// bufferSize is how much of a listing is encoded before it is sent, and the most that a buffer
+// in the pool holds.
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+func getBuffer() *[]byte { return buffers.Get().(*[]byte) }
+
+// putBuffer gives b back. A large one is left to the collector, so that one large value does not
+// stay for ever.
+func putBuffer(b *[]byte) {
+	if cap(*b) <= 2*bufferSize {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
+}
+
+// maxOffsetError is how far the held offset between wall and cluster time may be off.
+const maxOffsetError = 500 * time.Millisecond
+
+// wallClock shows cluster times as wall times. The offset between the two is held until it is off by more than
+// maxOffsetError: the same event so prints the same bytes each time.
+type wallClock struct {
+	node   Node
+	offset atomic.Int64 // wall minus cluster time, in nanoseconds
+}
+
+// at returns the wall time of a cluster time, both in nanoseconds since 1970.
+func (c *wallClock) at(cluster int64) time.Time {
+	held := c.offset.Load()
+	offset := int64(time.Since(c.node.Now()))
+	if d := offset - held; d > int64(maxOffsetError) || d < -int64(maxOffsetError) {
+		c.offset.Store(offset)
+		held = offset
+	}
+	return time.Unix(0, cluster).Add(time.Duration(held)).UTC()
+}
+
+// encoder appends the JSON of nodes and events, field by field in the order of section 5.
+type encoder struct {
+	b    []byte
+	now  int64 // the cluster time at which ttl is counted, in nanoseconds
+	wall *wallClock
+}
+
+// field begins a field; name comes with quotes and colon.
+func (e *encoder) field(name string) {
+	if e.b[len(e.b)-1] != '{' {
+		e.b = append(e.b, ',')
+	}
+	e.b = append(e.b, name...)
+}
+
+// event appends a whole event and the newline after it.
+func (e *encoder) event(ev *store.Event) {
+	e.b = append(e.b, `{"action":"`...)
+	e.b = append(e.b, ev.Action...)
+	e.b = append(e.b, `","node":`...)
+	switch ev.Action {
+	case store.ActionDelete, store.ActionCompareAndDelete, store.ActionExpire:
+		e.removed(ev.Node)
+	default:
+		e.node(ev.Node)
+	}
+	if ev.Prev != nil {
+		e.b = append(e.b, `,"prevNode":`...)
+		e.node(ev.Prev)
+	}
+	e.b = append(e.b, "}\n"...)
+}
+
+// action appends an event that says only what was done (noValueOnSuccess).
+func (e *encoder) action(a store.Action) {
+	e.b = append(e.b, `{"action":"`...)
+	e.b = append(e.b, a...)
+	e.b = append(e.b, "\"}\n"...)
+}
+
+// node appends n without children.
+func (e *encoder) node(n *store.Node) {
+	e.open(n)
+	e.close(n)
+}
+
+// removed appends what is left to say of a node that is gone: no value, no end.
+func (e *encoder) removed(n *store.Node) {
+	e.b = append(e.b, '{')
+	e.key(n)
+	if n.Dir {
+		e.field(`"dir":true`)
+	}
+	e.close(n)
+}
+
+// open appends the fields that stand before a directory's children.
+func (e *encoder) open(n *store.Node) {
+	e.b = append(e.b, '{')
+	e.key(n)
+	if n.Dir {
+		e.field(`"dir":true`)
+	} else {
+		e.field(`"value":`)
+		e.b = appendString(e.b, n.Value)
+	}
+	if n.Expires != 0 {
+		e.expiry(n.Expires)
+	}
+}
+
+// close appends the fields that stand after the children. The root has none of them (section 3).
+func (e *encoder) close(n *store.Node) {
+	if n.Path != "/" {
+		e.field(`"modifiedIndex":`)
+		e.b = strconv.AppendUint(e.b, n.Modified, 10)
+		e.field(`"createdIndex":`)
+		e.b = strconv.AppendUint(e.b, n.Created, 10)
+	}
+	e.b = append(e.b, '}')
+}
+
+func (e *encoder) key(n *store.Node) {
+	if n.Path != "/" {
+		e.field(`"key":`)
+		e.b = appendString(e.b, n.Path)
+	}
+}
+
+// expiry appends the wall time of the end and the seconds left, rounded up; of those, 0 and less
+// is left out.
+func (e *encoder) expiry(expires int64) {
+	e.field(`"expiration":"`)
+	e.b = e.wall.at(expires).AppendFormat(e.b, time.RFC3339Nano)
+	e.b = append(e.b, '"')
+	if left := expires - e.now; left > 0 {
+		e.field(`"ttl":`)
+		e.b = strconv.AppendInt(e.b, (left-1)/int64(time.Second)+1, 10)
+	}
+}
+
+// appendError appends the error shape of the keys API.
+func appendError(b []byte, err *store.Error) []byte {
+	b = append(b, `{"errorCode":`...)
+	b = strconv.AppendInt(b, int64(err.Code), 10)
+	b = append(b, `,"message":`...)
+	b = appendString(b, err.Message())
+	if err.Cause != "" {
+		b = append(b, `,"cause":`...)
+		b = appendString(b, err.Cause)
+	}
+	b = append(b, `,"index":`...)
+	b = strconv.AppendUint(b, err.Index, 10)
+	return append(b, "}\n"...)
+}
+
+// plain are the bytes that stand for themselves in a JSON string. The brackets and the ampersand don't, as
+// in etcd 2, so that a page that shows an answer runs nothing of it.
+var plain = func() (p [utf8.RuneSelf]bool) {
+	for c := range p {
+		p[c] = c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return p
+}()
+
+// appendString appends s as a JSON string by the rules of section 2.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	done := 0 // s[:done] is in b
+	for i := 0; i < len(s); {
+		if c := s[i]; c < utf8.RuneSelf {
+			if !plain[c] {
+				b = appendEscaped(append(b, s[done:i]...), c)
+				done = i + 1
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 || r == '\u2028' || r == '\u2029' {
+			b = appendEscapedRune(append(b, s[done:i]...), r)
+			done = i + size
+		}
+		i += size
+	}
+	return append(append(b, s[done:]...), '"')
+}
+
+func appendEscaped(b []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\t':
+		return append(b, `\t`...)
+	case '\n':
+		return append(b, `\n`...)
+	case '\r':
+		return append(b, `\r`...)
+	}
+	return appendEscapedRune(b, rune(c))
+}
+
+func appendEscapedRune(b []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	return append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+}
+
+// hexID prints a member's or cluster's id as the API does: lower case, no leading zeros.
+func hexID(id uint64) string { return strconv.FormatUint(id, 16) }

@@ -1,0 +1,157 @@
+package http
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"etcd2/store"
+)
+
+// goControls rewrites the two escapes that encoding/json has and section 2 has not.
+var goControls = strings.NewReplacer(`\\`, `\\`, `\b`, `\u0008`, `\f`, `\u000c`)
+
+func checkString(t *testing.T, s string) {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(appendString(nil, s)), goControls.Replace(string(b)); got != want {
+		t.Fatalf("%q: got %s, want %s", s, got, want)
+	}
+}
+
+func TestStringsAreEscapedLikeEncodingJSON(t *testing.T) {
+	for c := range 256 {
+		checkString(t, string([]byte{'a', byte(c), 'b'}))
+	}
+	for _, s := range []string{"", "<script>&", "\u2028\u2029", "\xff\xfe", "ä\xc3", "日本", "\U0001f600", "\ufffd", `\b\\f`} {
+		checkString(t, s)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	alphabet := []string{"a", "é", "\u2028", "\xe2", "\x80", "\xa8", "\\", `"`, "\b", "\f", "\n", "<", "\xf0\x9f", "\x00", "z"}
+	for range 50_000 {
+		var s strings.Builder
+		for range random.IntN(12) {
+			s.WriteString(alphabet[random.IntN(len(alphabet))])
+		}
+		checkString(t, s.String())
+	}
+}
+
+func FuzzString(f *testing.F) {
+	f.Add("a<b>\xff\u2028")
+	f.Fuzz(func(t *testing.T, s string) { checkString(t, s) })
+}
+
+// nodeJSON and eventJSON are section 5 for encoding/json.
+type nodeJSON struct {
+	Key        string     `json:"key,omitempty"`
+	Value      *string    `json:"value,omitempty"`
+	Dir        bool       `json:"dir,omitempty"`
+	Expiration *time.Time `json:"expiration,omitempty"`
+	TTL        int64      `json:"ttl,omitempty"`
+	Modified   uint64     `json:"modifiedIndex,omitempty"`
+	Created    uint64     `json:"createdIndex,omitempty"`
+}
+
+type eventJSON struct {
+	Action store.Action `json:"action"`
+	Node   *nodeJSON    `json:"node"`
+	Prev   *nodeJSON    `json:"prevNode,omitempty"`
+}
+
+func wallNow(n *fakeNode) *wallClock { return &wallClock{node: n} }
+
+func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
+	node := newFakeNode(store.Limits{})
+	wall := wallNow(node)
+	now := node.now.UnixNano()
+	show := func(n *store.Node, value bool) *nodeJSON {
+		if n == nil {
+			return nil
+		}
+		j := &nodeJSON{Key: n.Path, Dir: n.Dir, Modified: n.Modified, Created: n.Created}
+		if value && !n.Dir {
+			j.Value = &n.Value
+		}
+		if value && n.Expires != 0 {
+			end := wall.at(n.Expires)
+			j.Expiration = &end
+			j.TTL = max(0, (n.Expires-now+int64(time.Second)-1)/int64(time.Second))
+		}
+		return j
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	randomNode := func() *store.Node {
+		n := &store.Node{Path: "/k<" + string(rune(random.IntN(0x3000))), Dir: random.IntN(3) == 0, Created: 1 + random.Uint64N(9), Modified: 1 + random.Uint64()>>1}
+		if !n.Dir {
+			n.Value = strings.Repeat("v\"", random.IntN(3))
+		}
+		if random.IntN(2) == 0 {
+			n.Expires = now + random.Int64N(int64(3*time.Second))
+		}
+		return n
+	}
+	for range 2000 {
+		actions := []store.Action{store.ActionSet, store.ActionCreate, store.ActionUpdate, store.ActionDelete, store.ActionExpire}
+		ev := &store.Event{Action: actions[random.IntN(len(actions))], Stamp: now, Node: randomNode()}
+		if random.IntN(2) == 0 {
+			ev.Prev = randomNode()
+		}
+		gone := ev.Action == store.ActionDelete || ev.Action == store.ActionExpire
+		want, err := json.Marshal(eventJSON{ev.Action, show(ev.Node, !gone), show(ev.Prev, true)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := encoder{now: ev.Stamp, wall: wall}
+		if e.event(ev); string(e.b) != goControls.Replace(string(want))+"\n" {
+			t.Fatalf("got  %s\nwant %s", e.b, want)
+		}
+	}
+}
+
+func TestTTLIsRoundedUpAndNeverNegative(t *testing.T) {
+	node := newFakeNode(store.Limits{})
+	for _, c := range []struct {
+		left time.Duration
+		want string
+	}{
+		{3 * time.Second, `,"ttl":3}`},
+		{3*time.Second - 1, `,"ttl":3}`},
+		{2*time.Second + 1, `,"ttl":3}`},
+		{1, `,"ttl":1}`},
+		{0, `Z"}`},
+		{-time.Hour, `Z"}`},
+	} {
+		e := encoder{b: []byte("{"), now: node.now.UnixNano(), wall: wallNow(node)}
+		e.expiry(node.now.Add(c.left).UnixNano())
+		if got := string(e.b) + "}"; !strings.HasSuffix(got, c.want) {
+			t.Errorf("%v left: %s, want %s", c.left, got, c.want)
+		}
+	}
+}
+
+func TestExpirationIsWallTimeAndHoldsStill(t *testing.T) {
+	node := newFakeNode(store.Limits{})
+	wall := wallNow(node)
+	end := node.now.Add(time.Minute).UnixNano()
+
+	first := wall.at(end)
+
+	if d := time.Until(first); d < 59*time.Second || d > 61*time.Second {
+		t.Errorf("ends in %v of wall time, want a minute", d)
+	}
+	for range 100 {
+		if again := wall.at(end); !again.Equal(first) {
+			t.Fatalf("the same end as %v and as %v", first, again)
+		}
+	}
+	node.now = node.now.Add(time.Second)
+	if d := first.Sub(wall.at(end)); d < 900*time.Millisecond || d > 1100*time.Millisecond {
+		t.Errorf("the cluster's clock went ahead by 1 s: the end is %v earlier", d)
+	}
+}

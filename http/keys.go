@@ -1,0 +1,220 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"etcd2/store"
+)
+
+const keysPrefix = "/v2/keys"
+
+// maxKeyBytes bounds a key; its depth is bounded by store.MaxDepth (J5).
+const maxKeyBytes = 32 << 10
+
+// Header values that all answers share.
+var (
+	jsonType = []string{"application/json"}
+	textType = []string{"text/plain; charset=utf-8"}
+)
+
+// serveKeys answers every request for /v2/keys.
+func (s *Server) serveKeys(w *response, r *nethttp.Request) {
+	begin := time.Now()
+	method := methodIndex(r.Method)
+	s.metrics.received[method].Add(1)
+	p, err := s.parse(w, r)
+	if err == nil {
+		err = s.serveKey(w, r, p)
+	}
+	if err != nil {
+		s.keysError(w, err)
+	}
+	if w.status >= nethttp.StatusBadRequest {
+		s.metrics.failed(method, w.status)
+	} else if !p.wait {
+		s.metrics.successful[method].Observe(time.Since(begin))
+	}
+}
+
+// serveKey executes a request with good parameters. An error it returns is not yet sent.
+func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Error {
+	key, err := keyOf(r.URL.Path)
+	switch {
+	case err != nil:
+		return err
+	case r.Method == "GET" && p.quorum:
+		return s.quorumGet(w, r, key, p)
+	case p.wait:
+		return s.watch(w, r, key, p)
+	case r.Method == "GET" || r.Method == "HEAD":
+		return s.get(w, key, p)
+	}
+	return s.write(w, r, key, p)
+}
+
+// keyOf makes the key of a request's path.
+func keyOf(path string) (string, *store.Error) {
+	path = path[len(keysPrefix):]
+	if len(path) > maxKeyBytes {
+		return "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes", maxKeyBytes)}
+	}
+	if strings.Count(path, "/") > store.MaxDepth {
+		return "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels", store.MaxDepth)}
+	}
+	return store.Canonical(path), nil
+}
+
+// write proposes a command and answers with what the tree made of it.
+func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	defer cancel()
+	cmd := p.command(r.Method, key)
+	result, err := s.Node.Propose(ctx, cmd.Append(nil))
+	if err != nil {
+		return nodeError(err)
+	}
+	switch v := result.Value.(type) {
+	case *store.Event:
+		s.keysHeader(w, v.Index, result.Index, result.Term)
+		s.writeEvent(w, v, p.noValue)
+		return nil
+	case *store.Error:
+		return v
+	default:
+		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
+	}
+}
+
+func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	e := encoder{b: *buf, now: ev.Stamp, wall: &s.wall}
+	if brief && hasValue(ev.Action) {
+		e.action(ev.Action)
+	} else {
+		e.event(ev)
+	}
+	*buf = e.b
+	w.WriteHeader(statusOf(ev))
+	w.Write(e.b)
+}
+
+// hasValue tells the actions that noValueOnSuccess makes brief (section 19).
+func hasValue(a store.Action) bool {
+	switch a {
+	case store.ActionSet, store.ActionCreate, store.ActionUpdate, store.ActionCompareAndSwap:
+		return true
+	}
+	return false
+}
+
+// statusOf is 201 for what made a new node where none was.
+func statusOf(ev *store.Event) int {
+	if ev.Action == store.ActionCreate || ev.Action == store.ActionSet && ev.Prev == nil {
+		return nethttp.StatusCreated
+	}
+	return nethttp.StatusOK
+}
+
+// keysHeader sets the headers of a success. Three numbers cost two allocations.
+func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
+	var digits [60]byte
+	b := strconv.AppendUint(digits[:0], index, 10)
+	n := len(b)
+	b = strconv.AppendUint(b, raftIndex, 10)
+	m := len(b)
+	text := string(strconv.AppendUint(b, raftTerm, 10))
+	values := []string{text[:n], text[n:m], text[m:]}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["X-Etcd-Cluster-Id"] = s.clusterID
+	h["X-Etcd-Index"] = values[0:1:1]
+	h["X-Raft-Index"] = values[1:2:2]
+	h["X-Raft-Term"] = values[2:3:3]
+}
+
+// quorumGet is a get of a tree that holds everything acknowledged before the request.
+func (s *Server) quorumGet(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	defer cancel()
+	if err := s.Node.Read(ctx); err != nil {
+		return nodeError(err)
+	}
+	return s.get(w, key, p)
+}
+
+// get answers from the local tree. Header and body come from one view (I12).
+func (s *Server) get(w *response, key string, p *params) *store.Error {
+	raftIndex, raftTerm := s.Node.Applied()
+	v, err := s.Store.Get(key)
+	if err != nil {
+		return err
+	}
+	s.keysHeader(w, v.Index, raftIndex, raftTerm)
+	buf := getBuffer()
+	defer putBuffer(buf)
+	l := listing{encoder: encoder{b: *buf, wall: &s.wall}, view: v, recursive: p.recursive, w: w}
+	if v.Node.Dir || v.Node.Expires != 0 {
+		l.now = s.Node.Now().UnixNano()
+	}
+	l.answer()
+	*buf = l.b
+	return nil
+}
+
+// listing encodes a view. It sends what it has whenever the buffer is full, so that its memory does not grow
+// with the tree; the view holds no lock meanwhile.
+type listing struct {
+	encoder
+	view      store.View
+	recursive bool
+	w         io.Writer
+	err       error // the client is gone
+}
+
+func (l *listing) answer() {
+	l.b = append(l.b, `{"action":"get","node":`...)
+	l.child(l.view.Node, true)
+	l.b = append(l.b, "}\n"...)
+	if l.err == nil {
+		l.w.Write(l.b)
+	}
+}
+
+// child appends one node; with its children when it is expanded.
+func (l *listing) child(n *store.Node, expand bool) {
+	l.open(n)
+	if n.Dir && expand {
+		l.children(n)
+	}
+	l.close(n)
+	if len(l.b) >= bufferSize && l.err == nil {
+		_, l.err = l.w.Write(l.b)
+		l.b = l.b[:0]
+	}
+}
+
+// children appends the field nodes, unless there is none to show.
+func (l *listing) children(n *store.Node) {
+	any := false
+	for c := range l.view.Children(n) {
+		if !any {
+			l.field(`"nodes":[`)
+		} else {
+			l.b = append(l.b, ',')
+		}
+		any = true
+		if l.child(c, l.recursive); l.err != nil {
+			return
+		}
+	}
+	if any {
+		l.b = append(l.b, ']')
+	}
+}

@@ -1,0 +1,279 @@
+package http
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	nethttp "net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+const (
+	membersPrefix  = "/v2/members"
+	maxMemberBytes = 1 << 20 // of a body of the members API
+)
+
+// memberJSON is a member as the API shows it.
+type memberJSON struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	PeerURLs   []string `json:"peerURLs"`
+	ClientURLs []string `json:"clientURLs"`
+}
+
+// showMember makes both lists arrays, never null.
+func showMember(m raft.Member) memberJSON {
+	return memberJSON{
+		ID:         hexID(m.ID),
+		Name:       m.Name,
+		PeerURLs:   append([]string{}, m.PeerURLs...),
+		ClientURLs: append([]string{}, m.ClientURLs...),
+	}
+}
+
+// serveMembers answers /v2/members and everything below (section 17.1).
+func (s *Server) serveMembers(w *response, r *nethttp.Request) {
+	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
+	id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
+	switch r.Method {
+	case "GET":
+		s.listMembers(w, id)
+	case "POST":
+		s.addMember(w, r)
+	case "PUT":
+		s.updateMember(w, r, id)
+	case "DELETE":
+		s.removeMember(w, r, id)
+	}
+}
+
+func (s *Server) listMembers(w *response, which string) {
+	members := s.Node.Membership().Members
+	switch which {
+	case "":
+		shown := []memberJSON{}
+		for _, m := range members {
+			shown = append(shown, showMember(m))
+		}
+		sendJSON(w, nethttp.StatusOK, map[string]any{"members": shown})
+	case "leader":
+		if m, ok := findMember(members, s.Node.Leader()); ok {
+			sendJSON(w, nethttp.StatusOK, showMember(m))
+			return
+		}
+		messageError(w, nethttp.StatusServiceUnavailable, "During election")
+	default:
+		messageError(w, nethttp.StatusNotFound, "Not found")
+	}
+}
+
+func findMember(members []raft.Member, id uint64) (raft.Member, bool) {
+	i := slices.IndexFunc(members, func(m raft.Member) bool { return m.ID == id })
+	if i < 0 {
+		return raft.Member{}, false
+	}
+	return members[i], true
+}
+
+// addMember adds a member without a vote: it gets one when it has caught up.
+func (s *Server) addMember(w *response, r *nethttp.Request) {
+	urls, ok := s.readPeerURLs(w, r)
+	if !ok {
+		return
+	}
+	now := s.Node.Membership()
+	if peerURLTaken(now, raft.None, urls) {
+		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
+		return
+	}
+	m := raft.Member{ID: newMemberID(now), PeerURLs: urls, Learner: true}
+	if s.change(w, r, raft.Change{Kind: raft.ChangeAdd, Member: m}, 1) {
+		sendJSON(w, nethttp.StatusCreated, showMember(m))
+	}
+}
+
+// updateMember replaces the peer URLs of a member.
+func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
+	id, ok := memberID(w, path)
+	if !ok {
+		return
+	}
+	urls, ok := s.readPeerURLs(w, r)
+	if !ok {
+		return
+	}
+	now := s.Node.Membership()
+	_, found := findMember(now.Members, id)
+	switch {
+	case slices.Contains(now.Removed, id):
+		messageError(w, nethttp.StatusInternalServerError, internalError)
+	case !found:
+		noSuchMember(w, hexID(id))
+	case peerURLTaken(now, id, urls):
+		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
+	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}, 1):
+		w.WriteHeader(nethttp.StatusNoContent)
+	}
+}
+
+// removeMember removes a member for ever. It takes two indices, as in etcd 2 (section 6).
+func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
+	id, ok := memberID(w, path)
+	if !ok {
+		return
+	}
+	now := s.Node.Membership()
+	_, found := findMember(now.Members, id)
+	switch {
+	case slices.Contains(now.Removed, id):
+		messageError(w, nethttp.StatusGone, "Member permanently removed: "+hexID(id))
+	case !found:
+		noSuchMember(w, hexID(id))
+	case s.change(w, r, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}, 2):
+		w.WriteHeader(nethttp.StatusNoContent)
+	}
+}
+
+// change proposes c, which takes the given number of indices of the store, and reports success. A
+// failure of any kind is answered by 500.
+func (s *Server) change(w *response, r *nethttp.Request, c raft.Change, indices uint64) bool {
+	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	defer cancel()
+	advance := store.Command{Op: store.OpAdvance, Count: indices}
+	c.Command = advance.Append(nil)
+	if _, err := s.Node.Change(ctx, c); err != nil {
+		s.log.Warn("http: membership not changed", "member", hexID(c.Member.ID), "error", err)
+		messageError(w, nethttp.StatusInternalServerError, internalError)
+		return false
+	}
+	return true
+}
+
+// peerURLTaken reports whether a member other than self has one of the URLs.
+func peerURLTaken(now raft.Membership, self uint64, urls []string) bool {
+	return slices.ContainsFunc(now.Members, func(m raft.Member) bool {
+		return m.ID != self && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(m.PeerURLs, u) })
+	})
+}
+
+// newMemberID is random, so that adding the same URLs again gives another one (D9).
+func newMemberID(now raft.Membership) uint64 {
+	for {
+		var b [8]byte
+		rand.Read(b[:])
+		id := binary.BigEndian.Uint64(b[:])
+		if _, present := findMember(now.Members, id); id != raft.None && !present && !slices.Contains(now.Removed, id) {
+			return id
+		}
+	}
+}
+
+// memberID parses the id in a path, hexadecimal with at most 16 digits; what it can't parse, it answers.
+func memberID(w *response, text string) (uint64, bool) {
+	if text == "" {
+		nethttp.Error(w, "Method Not Allowed", nethttp.StatusMethodNotAllowed)
+		return 0, false
+	}
+	id, err := strconv.ParseUint(text, 16, 64)
+	if err != nil || len(text) > 16 {
+		noSuchMember(w, text)
+		return 0, false
+	}
+	return id, true
+}
+
+func noSuchMember(w *response, id string) {
+	messageError(w, nethttp.StatusNotFound, "No such member: "+id)
+}
+
+// readPeerURLs reads the body of a POST or PUT; what is wrong with it, it answers.
+func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) {
+	if t := r.Header.Get("Content-Type"); t != jsonType[0] {
+		messageError(w, nethttp.StatusUnsupportedMediaType, "Bad Content-Type "+t+", accept application/json")
+		return nil, false
+	}
+	var body struct {
+		PeerURLs []string `json:"peerURLs"`
+	}
+	if status, err := s.readJSON(w, r, &body); err != nil {
+		messageError(w, status, err.Error())
+		return nil, false
+	}
+	urls, err := checkURLs(body.PeerURLs)
+	if err != nil {
+		messageError(w, nethttp.StatusBadRequest, err.Error())
+		return nil, false
+	}
+	return urls, true
+}
+
+// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the document is ignored.
+func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
+	err = json.NewDecoder(s.newBody(w, r, min(s.MaxRequestBytes, maxMemberBytes))).Decode(v)
+	if isTooLarge(err) {
+		return nethttp.StatusRequestEntityTooLarge, err
+	}
+	return nethttp.StatusBadRequest, err
+}
+
+// checkURLs returns the URLs sorted, or what is wrong with the first bad one.
+func checkURLs(texts []string) ([]string, error) {
+	if len(texts) == 0 {
+		return nil, errors.New("no valid URLs given")
+	}
+	urls := []string{}
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		if err := checkURL(text); err != nil {
+			return nil, err
+		}
+		urls = append(urls, text)
+	}
+	slices.Sort(urls)
+	return urls, nil
+}
+
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("URL scheme must be http or https: %s", text)
+	}
+	if _, _, err := net.SplitHostPort(u.Host); err != nil {
+		return fmt.Errorf(`URL address does not have the form "host:port": %s`, text)
+	}
+	if u.Path != "" {
+		return fmt.Errorf("URL must not contain a path: %s", text)
+	}
+	return nil
+}
+
+// serveMachines lists the client URLs of all members.
+func (s *Server) serveMachines(w *response, r *nethttp.Request) {
+	var urls []string
+	for _, m := range s.Node.Membership().Members {
+		urls = append(urls, m.ClientURLs...)
+	}
+	slices.Sort(urls)
+	w.Header()["Content-Type"] = textType
+	w.Write([]byte(strings.Join(urls, ", ")))
+}
+
+// sendJSON sends v and a newline.
+func sendJSON(w *response, status int, v any) {
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}

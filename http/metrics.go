@@ -1,0 +1,177 @@
+package http
+
+import (
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+// counters are what this package counts itself. All methods may be called from any goroutine.
+type counters struct {
+	received   [5]atomic.Uint64  // by method, as in keysMethods
+	successful [5]raft.Histogram // likewise
+	panics     atomic.Uint64
+
+	mu     sync.Mutex // protects errors
+	errors map[failure]uint64
+}
+
+// failure is one kind of keys request that failed.
+type failure struct{ method, status int }
+
+func methodIndex(method string) int { return slices.Index(keysMethods, method) }
+
+// failed counts one request that was answered by an error.
+func (c *counters) failed(method, status int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.errors == nil {
+		c.errors = map[failure]uint64{}
+	}
+	c.errors[failure{method, status}]++
+}
+
+// failures returns the kinds counted so far, in order, and their counts.
+func (c *counters) failures() ([]failure, []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var kinds []failure
+	for k := range c.errors {
+		kinds = append(kinds, k)
+	}
+	slices.SortFunc(kinds, func(a, b failure) int {
+		return (a.method-b.method)*1000 + a.status - b.status
+	})
+	counts := make([]uint64, len(kinds))
+	for i, k := range kinds {
+		counts[i] = c.errors[k]
+	}
+	return kinds, counts
+}
+
+// family is one row of the table of metrics.
+type family struct {
+	name, kind, help string
+	samples          func(m *scrape)
+}
+
+// families are all metrics; names are those of etcd 2.3 where the meaning is the same (section 17.7).
+var families = []family{
+	{"etcd_http_received_total", "counter", "Keys requests received, by method.", func(m *scrape) {
+		for i, method := range keysMethods {
+			m.sample(`{method="`+method+`"}`, float64(m.server.metrics.received[i].Load()))
+		}
+	}},
+	{"etcd_http_failed_total", "counter", "Keys requests answered by an error, by method and status.", func(m *scrape) {
+		kinds, counts := m.server.metrics.failures()
+		for i, k := range kinds {
+			m.sample(`{method="`+keysMethods[k.method]+`",code="`+strconv.Itoa(k.status)+`"}`, float64(counts[i]))
+		}
+	}},
+	{"etcd_http_successful_duration_second", "histogram", "Time of keys requests that succeeded, watches left out, by method.", func(m *scrape) {
+		for i, method := range keysMethods {
+			m.histogram(`method="`+method+`"`, &m.server.metrics.successful[i])
+		}
+	}},
+	gauge("etcd_http_connections", "Client connections open.", func(m *scrape) float64 { return float64(m.server.conns.open.Load()) }),
+	counter("etcd_http_connections_refused_total", "Client connections over the limit.", func(m *scrape) float64 { return float64(m.server.conns.refused.Load()) }),
+	counter("etcd_http_panics_total", "Handlers that panicked.", func(m *scrape) float64 { return float64(m.server.metrics.panics.Load()) }),
+
+	{"etcd_store_reads_total", "counter", "Reads that succeeded.", func(m *scrape) {
+		m.sample(`{action="get"}`, float64(m.store.GetsSuccess))
+	}},
+	{"etcd_store_reads_failed_total", "counter", "Reads that failed.", func(m *scrape) {
+		m.sample(`{action="get"}`, float64(m.store.GetsFail))
+	}},
+	{"etcd_store_writes_total", "counter", "Writes applied, by action.", func(m *scrape) {
+		for _, w := range writes {
+			ok, _ := w.counts(&m.store)
+			m.sample(`{action="`+w.action+`"}`, float64(ok))
+		}
+	}},
+	{"etcd_store_writes_failed_total", "counter", "Writes refused by the tree, by action.", func(m *scrape) {
+		for _, w := range writes {
+			_, failed := w.counts(&m.store)
+			m.sample(`{action="`+w.action+`"}`, float64(failed))
+		}
+	}},
+	counter("etcd_store_expires_total", "Nodes expired.", func(m *scrape) float64 { return float64(m.store.ExpireCount) }),
+	counter("etcd_store_watch_requests_total", "Watches begun.", func(m *scrape) float64 { return float64(m.store.WatchRequests) }),
+	gauge("etcd_store_watchers", "Watches now.", func(m *scrape) float64 { return float64(m.store.Watchers) }),
+
+	gauge("etcd_server_has_leader", "Whether a leader is known.", func(m *scrape) float64 { return yes(m.status.Leader != raft.None) }),
+	gauge("etcd_server_is_leader", "Whether this member leads.", func(m *scrape) float64 { return yes(m.status.Role == raft.Leader) }),
+	counter("etcd_server_leader_changes_seen_total", "Changes of the leader.", func(m *scrape) float64 { return float64(m.raft.LeaderChanges.Load()) }),
+	counter("etcd_server_elections_total", "Campaigns begun by this member.", func(m *scrape) float64 { return float64(m.raft.Elections.Load()) }),
+	counter("etcd_server_proposals_total", "Proposals made at this member.", func(m *scrape) float64 { return float64(m.raft.Proposals.Load()) }),
+	gauge("etcd_server_pending_proposal_total", "Proposals that wait now.", func(m *scrape) float64 { return float64(m.raft.Pending.Load()) }),
+	counter("etcd_server_proposal_failed_total", "Proposals without a known result.", func(m *scrape) float64 { return float64(m.raft.ProposalsFailed.Load()) }),
+	gauge("etcd_server_commit_index", "Index of the last entry committed.", func(m *scrape) float64 { return float64(m.status.Commit) }),
+	gauge("etcd_server_applied_index", "Index of the last entry applied.", func(m *scrape) float64 { return float64(m.status.Applied) }),
+	gauge("etcd_server_file_descriptors_used_total", "Descriptors open.", func(m *scrape) float64 { return m.proc.files }),
+	timing("etcd_server_proposal_durations_seconds", "From proposing to the result.", func(s *raft.Stats) *raft.Histogram { return &s.Propose }),
+	timing("etcd_server_commit_durations_seconds", "From proposing to commit, at the leader.", func(s *raft.Stats) *raft.Histogram { return &s.Commit }),
+	timing("etcd_server_apply_durations_seconds", "Applying one batch of entries.", func(s *raft.Stats) *raft.Histogram { return &s.Apply }),
+	timing("etcd_wal_fsync_durations_seconds", "Writing and syncing one batch of the log.", func(s *raft.Stats) *raft.Histogram { return &s.Fsync }),
+	gauge("etcd_wal_last_index_saved", "Index of the last entry in the log.", func(m *scrape) float64 { return float64(m.status.Last) }),
+	timing("etcd_snapshot_save_total_durations_seconds", "Writing one snapshot.", func(s *raft.Stats) *raft.Histogram { return &s.Snapshot }),
+	counter("etcd_snapshot_saves_total", "Snapshots written.", func(m *scrape) float64 { return float64(m.raft.Snapshots.Load()) }),
+
+	gauge("go_goroutines", "Goroutines now.", func(*scrape) float64 { return float64(runtime.NumGoroutine()) }),
+	gauge("go_memstats_alloc_bytes", "Bytes of objects on the heap.", func(m *scrape) float64 { return float64(m.memory.Alloc) }),
+	counter("go_memstats_alloc_bytes_total", "Bytes ever allocated.", func(m *scrape) float64 { return float64(m.memory.TotalAlloc) }),
+	gauge("go_memstats_heap_objects", "Objects on the heap.", func(m *scrape) float64 { return float64(m.memory.HeapObjects) }),
+	gauge("go_memstats_heap_inuse_bytes", "Bytes in heap spans in use.", func(m *scrape) float64 { return float64(m.memory.HeapInuse) }),
+	gauge("go_memstats_sys_bytes", "Bytes from the system.", func(m *scrape) float64 { return float64(m.memory.Sys) }),
+	counter("go_gc_cycles_total", "Collections finished.", func(m *scrape) float64 { return float64(m.memory.NumGC) }),
+	counter("go_gc_pause_seconds_total", "Time the world stood still for collections.", func(m *scrape) float64 { return time.Duration(m.memory.PauseTotalNs).Seconds() }),
+	{"go_info", "gauge", "The Go version.", func(m *scrape) { m.sample(`{version="`+runtime.Version()+`"}`, 1) }},
+
+	counter("process_cpu_seconds_total", "Time on the processors.", func(m *scrape) float64 { return m.proc.cpu }),
+	gauge("process_open_fds", "Descriptors open.", func(m *scrape) float64 { return m.proc.files }),
+	gauge("process_max_fds", "Descriptors allowed.", func(*scrape) float64 { return float64(fileLimit()) }),
+	gauge("process_resident_memory_bytes", "Memory in RAM.", func(m *scrape) float64 { return m.proc.resident }),
+	gauge("process_virtual_memory_bytes", "Address space.", func(m *scrape) float64 { return m.proc.virtual }),
+	gauge("process_start_time_seconds", "Start of the server, in seconds since 1970.", func(m *scrape) float64 {
+		return float64(m.server.started.UnixNano()) / 1e9
+	}),
+}
+
+// writes are the actions that change the tree, and where their counts are.
+var writes = []struct {
+	action string
+	counts func(s *store.Stats) (succeeded, failed uint64)
+}{
+	{"set", func(s *store.Stats) (uint64, uint64) { return s.SetsSuccess, s.SetsFail }},
+	{"create", func(s *store.Stats) (uint64, uint64) { return s.CreateSuccess, s.CreateFail }},
+	{"update", func(s *store.Stats) (uint64, uint64) { return s.UpdateSuccess, s.UpdateFail }},
+	{"compareAndSwap", func(s *store.Stats) (uint64, uint64) { return s.CompareAndSwapSuccess, s.CompareAndSwapFail }},
+	{"delete", func(s *store.Stats) (uint64, uint64) { return s.DeleteSuccess, s.DeleteFail }},
+	{"compareAndDelete", func(s *store.Stats) (uint64, uint64) { return s.CompareAndDeleteSuccess, s.CompareAndDeleteFail }},
+}
+
+func counter(name, help string, value func(m *scrape) float64) family {
+	return family{name, "counter", help, func(m *scrape) { m.sample("", value(m)) }}
+}
+
+func gauge(name, help string, value func(m *scrape) float64) family {
+	return family{name, "gauge", help, func(m *scrape) { m.sample("", value(m)) }}
+}
+
+func timing(name, help string, of func(s *raft.Stats) *raft.Histogram) family {
+	return family{name, "histogram", help, func(m *scrape) { m.histogram("", of(m.raft)) }}
+}
+
+// yes is how Prometheus writes a truth value.
+func yes(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

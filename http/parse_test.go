@@ -1,0 +1,340 @@
+package http
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	nethttp "net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"etcd2/store"
+)
+
+func TestParametersAreCheckedInOrder(t *testing.T) {
+	// From each request on, the first fault is taken out.
+	faults := []struct {
+		text  string
+		code  int
+		cause string
+	}{
+		{"prevIndex=x", 203, `invalid value for "prevIndex"`},
+		{"waitIndex=-1", 203, `invalid value for "waitIndex"`},
+		{"recursive=", 209, `invalid value for "recursive"`},
+		{"sorted=yes", 209, `invalid value for "sorted"`},
+		{"wait=2", 209, `invalid value for "wait"`},
+		{"dir=x", 209, `invalid value for "dir"`},
+		{"quorum=x", 209, `invalid value for "quorum"`},
+		{"stream=x", 209, `invalid value for "stream"`},
+		{"noValueOnSuccess=x", 209, `invalid value for "noValueOnSuccess"`},
+		{"prevValue=", 201, `"prevValue" cannot be empty`},
+		{"ttl=5s", 202, `invalid value for "ttl"`},
+		{"prevExist=x", 209, `invalid value for prevExist`},
+		{"refresh=x", 209, `invalid value for refresh`},
+	}
+	b := newBench(t)
+	for i, f := range faults {
+		var rest []string
+		for _, later := range faults[i:] {
+			rest = append(rest, later.text)
+		}
+		for _, method := range []string{"GET", "PUT", "POST", "DELETE"} {
+			w := b.do(method, "/v2/keys/k?"+strings.Join(rest, "&"), "")
+			got := decode(t, w.Body.String())
+			if w.Code != 400 || got["errorCode"] != float64(f.code) || got["cause"] != f.cause || w.Header().Get("X-Etcd-Index") != "0" {
+				t.Errorf("%s %s: %d %s", method, f.text, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestRulesThatNeedTwoParameters(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct{ method, query, body string }{
+		{"PUT", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
+		{"HEAD", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
+		{"PUT", "refresh=true&value=1&ttl=5", `{"errorCode":211,"message":"Value provided on refresh","cause":"A value was provided on a refresh","index":0}`},
+		{"GET", "refresh=true", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
+		{"PUT", "refresh=true&ttl=", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
+	} {
+		b.want(b.do(c.method, "/v2/keys/k?"+c.query, ""), 400, c.body+"\n")
+	}
+}
+
+// parsed runs the parser alone.
+func parsed(t *testing.T, b *bench, method, query, form, contentType string) (*params, *store.Error) {
+	t.Helper()
+	r := httptest.NewRequest(method, "/v2/keys/k?"+query, strings.NewReader(form))
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return b.parse(&response{ResponseWriter: httptest.NewRecorder()}, r)
+}
+
+func TestBodyGoesBeforeQueryAndFirstValueCounts(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct{ form, query, value string }{
+		{"value=body", "value=query", "body"},
+		{"value=", "value=query", ""},
+		{"value", "value=query", ""},
+		{"x=1", "value=query", "query"},
+		{"value=1&value=2", "", "1"},
+		{"&&value=3&&", "", "3"},
+		{"value=a=b", "", "a=b"},
+		{"v%61lue=7", "", "7"},
+		{"value=a+b%2B", "", "a b+"},
+		{"VALUE=7", "", ""},
+		{"=x", "", ""},
+	} {
+		p, err := parsed(t, b, "PUT", c.query, c.form, formType)
+		if err != nil || p.text[pValue] != c.value {
+			t.Errorf("%q, %q: %v, %v; want %q", c.form, c.query, p, err, c.value)
+		}
+	}
+}
+
+func TestOnlyFormsAreRead(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		method, contentType string
+		read                bool
+	}{
+		{"PUT", formType, true},
+		{"POST", "Application/X-WWW-Form-Urlencoded; charset=utf-8", true},
+		{"PUT", "", false},
+		{"PUT", "application/json", false},
+		{"PUT", "multipart/form-data; boundary=x", false},
+		{"GET", formType, false},
+		{"DELETE", formType, false},
+	} {
+		p, err := parsed(t, b, c.method, "", "value=1", c.contentType)
+		if err != nil || p.given[pValue] != c.read {
+			t.Errorf("%s %q: read %v, %v", c.method, c.contentType, p.given[pValue], err)
+		}
+	}
+}
+
+func TestFormsThatCantBeDecodedAreCode210(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct{ query, form, contentType string }{
+		{"", "value=%zz", formType},
+		{"", "%zz=1", formType},
+		{"other=%2", "value=1", formType},
+		{"a=1;b=2", "", ""},
+		{"", "value=1;2", formType},
+		{"", "value=1", ";"},
+		{"", "value=1", formType + "; charset"},
+	} {
+		if _, err := parsed(t, b, "PUT", c.query, c.form, c.contentType); err == nil || err.Code != 210 || err.Cause == "" {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// pitfall J13
+func TestNumbersNeverWrap(t *testing.T) {
+	for text, want := range map[string]struct {
+		ok, has, endless bool
+		ttl              time.Duration
+	}{
+		"":                     {ok: true},
+		"0":                    {ok: true, has: true},
+		"007":                  {ok: true, has: true, ttl: 7 * time.Second},
+		"9223372036":           {ok: true, has: true, ttl: 9223372036 * time.Second},
+		"9223372037":           {ok: true, endless: true},
+		"18446744073709551615": {ok: true, endless: true},
+		"18446744073709551616": {},
+		"-1":                   {}, "+1": {}, "1.5": {}, " 1": {}, "1_0": {}, "0x1": {}, "1e3": {}, "٣": {},
+	} {
+		var p params
+		ok := p.parseTTL(text)
+		if ok != want.ok || p.hasTTL != want.has || p.endlessTTL != want.endless || p.ttl != want.ttl {
+			t.Errorf("ttl=%q: %v %+v", text, ok, p)
+		}
+	}
+}
+
+// checkNumber compares number with what section 4.2 says in words.
+func checkNumber(t *testing.T, s string) {
+	t.Helper()
+	digits := s != "" && strings.Trim(s, "0123456789") == ""
+	short := len(strings.TrimLeft(s, "0")) < 20
+	var n uint64
+	ok := number(s, &n)
+	if ok && !digits || digits && short && !ok {
+		t.Fatalf("%q: parsed %v", s, ok)
+	}
+	if ok && strconv.FormatUint(n, 10) != cmpOr(strings.TrimLeft(s, "0"), "0") {
+		t.Fatalf("%q became %d", s, n)
+	}
+	var p params
+	if p.parseTTL(s) && (p.ttl < 0 || p.hasTTL && p.endlessTTL) {
+		t.Fatalf("ttl %q became %+v", s, p)
+	}
+}
+
+func cmpOr(s, empty string) string {
+	if s == "" {
+		return empty
+	}
+	return s
+}
+
+// pitfall J13
+func FuzzNumber(f *testing.F) {
+	f.Add("18446744073709551616")
+	f.Fuzz(checkNumber)
+}
+
+// pitfall J13
+func TestRandomNumbersNeverWrap(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
+		s := make([]byte, random.IntN(23))
+		for i := range s {
+			s[i] = "0123456789999999-+_x. "[random.IntN(22)]
+		}
+		checkNumber(t, string(s))
+	}
+}
+
+// checkForm compares scan with net/url: the same forms are good, and the first values are the same.
+func checkForm(t *testing.T, form string) {
+	t.Helper()
+	want, wantErr := url.ParseQuery(form)
+	var p params
+	err := p.scan(form)
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("%q: %v, net/url says %v", form, err, wantErr)
+	}
+	for i, name := range names {
+		if err == nil && (p.given[i] != want.Has(name) || p.text[i] != want.Get(name)) {
+			t.Fatalf("%q: %s is %q, want %q", form, name, p.text[i], want.Get(name))
+		}
+	}
+}
+
+func FuzzForm(f *testing.F) {
+	f.Add("value=a+b&dir=%74rue;&=")
+	f.Fuzz(checkForm)
+}
+
+func TestRandomFormsAreScannedLikeNetURL(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	parts := []string{"value", "dir", "ttl", "=", "=", "&", "&", "%", "%4", "%41", "+", ";", "v", "\x00", "\xff", "%zz", "1", "true"}
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		var form strings.Builder
+		for range random.IntN(10) {
+			form.WriteString(parts[random.IntN(len(parts))])
+		}
+		checkForm(t, form.String())
+	}
+}
+
+// pitfall J4
+func TestBodyOverTheLimitIsRefusedUnread(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 1000 })
+	for _, announced := range []int64{-1, 100 << 20} {
+		source := &countingReader{left: 100 << 20}
+		r := httptest.NewRequest("PUT", "/v2/keys/k", source)
+		r.ContentLength = announced
+		r.Header.Set("Content-Type", formType)
+		w := httptest.NewRecorder()
+
+		b.ServeHTTP(w, r)
+
+		b.want(w, 400, `{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n")
+		if source.read > 10_000 {
+			t.Errorf("length %d: %d bytes read of a body that may have 1000", announced, source.read)
+		}
+	}
+	b.want(b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 994)), 201,
+		`{"action":"set","node":{"key":"/k","value":"`+strings.Repeat("x", 994)+`","modifiedIndex":1,"createdIndex":1}}`+"\n")
+	b.want(b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 995)), 400,
+		`{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n")
+}
+
+// countingReader is an endless form of x.
+type countingReader struct{ left, read int }
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), r.left)
+	copy(p, bytes.Repeat([]byte("x"), n))
+	r.left -= n
+	r.read += n
+	return n, nil
+}
+
+// pitfall J4
+func TestManyLargeBodiesAtATimeDontFillTheMemory(t *testing.T) {
+	b := newBench(t)
+	for range maxLargeBodies {
+		b.bodies <- struct{}{}
+	}
+	large := "value=" + strings.Repeat("x", largeBody)
+
+	b.want(b.do("PUT", "/v2/keys/k", large), 500,
+		`{"errorCode":300,"message":"Raft Internal Error","cause":"http: too many large bodies at a time","index":0}`+"\n")
+	if w := b.do("PUT", "/v2/keys/k", "value=small"); w.Code != 201 {
+		t.Errorf("a small body: %d %s", w.Code, w.Body)
+	}
+	<-b.bodies
+	if w := b.do("PUT", "/v2/keys/k", large); w.Code != 200 {
+		t.Errorf("with a free slot: %d", w.Code)
+	}
+	if len(b.bodies) != maxLargeBodies-1 {
+		t.Errorf("%d slots taken after the request, want %d", len(b.bodies), maxLargeBodies-1)
+	}
+}
+
+// pitfall J4
+func TestJSONBodyOverTheLimitIsRefused(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 1000 })
+	w := b.do("POST", "/v2/members", `{"peerURLs":["`+strings.Repeat("x", 2000)+`"]}`, "Content-Type", "application/json")
+	if w.Code != nethttp.StatusRequestEntityTooLarge {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestOperationIsDecidedByPrevParameters(t *testing.T) {
+	for _, c := range []struct {
+		method, query string
+		want          store.Command
+	}{
+		{"PUT", "value=v", store.Command{Op: store.OpSet, Value: "v"}},
+		{"PUT", "value=v&prevIndex=0", store.Command{Op: store.OpSet, Value: "v"}},
+		{"PUT", "prevExist=false&prevValue=p&prevIndex=3", store.Command{Op: store.OpCreate}},
+		{"PUT", "prevExist=true&ttl=5", store.Command{Op: store.OpUpdate, TTL: 5 * time.Second, HasTTL: true}},
+		{"PUT", "prevExist=true&prevValue=p", store.Command{Op: store.OpCompareAndSwap, PrevValue: "p"}},
+		{"PUT", "prevIndex=3&dir=true", store.Command{Op: store.OpCompareAndSwap, PrevIndex: 3, Dir: true}},
+		{"PUT", "refresh=true&ttl=5", store.Command{Op: store.OpSet, Refresh: true, TTL: 5 * time.Second, HasTTL: true}},
+		{"PUT", "refresh=true&ttl=5&prevExist=false", store.Command{Op: store.OpCreate, TTL: 5 * time.Second, HasTTL: true}},
+		{"PUT", "ttl=99999999999999", store.Command{Op: store.OpSet}},
+		{"PUT", "ttl=0", store.Command{Op: store.OpSet, HasTTL: true}},
+		{"POST", "value=v&prevExist=true&prevIndex=3", store.Command{Op: store.OpCreateInOrder, Value: "v"}},
+		{"POST", "refresh=true&ttl=5", store.Command{Op: store.OpCreateInOrder, TTL: 5 * time.Second, HasTTL: true}},
+		{"DELETE", "recursive=true&prevExist=true", store.Command{Op: store.OpDelete, Recursive: true}},
+		{"DELETE", "dir=true&value=v&ttl=5", store.Command{Op: store.OpDelete, Dir: true}},
+		{"DELETE", "prevIndex=3&recursive=true", store.Command{Op: store.OpCompareAndDelete, PrevIndex: 3}},
+		{"DELETE", "prevValue=p", store.Command{Op: store.OpCompareAndDelete, PrevValue: "p"}},
+	} {
+		p := &params{method: c.method}
+		if err := p.scan(c.query); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.check(); err != nil {
+			t.Fatal(err)
+		}
+		c.want.Path = "/k"
+		if got := p.command(c.method, "/k"); got != c.want {
+			t.Errorf("%s %s:\ngot  %+v\nwant %+v", c.method, c.query, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	nethttp "net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+// Node is what the client API needs of a member; *raft.Node is one. All methods
+// may be called from any goroutine.
+type Node interface {
+	Propose(ctx context.Context, cmd []byte) (raft.Result, error)
+	Read(ctx context.Context) error
+	Change(ctx context.Context, c raft.Change) (raft.Membership, error)
+	Membership() raft.Membership
+	Status() raft.Status
+	Applied() (index, term uint64)
+	Leader() uint64
+	Now() time.Time
+	Failed() <-chan struct{}
+	Err() error
+	Stats() *raft.Stats
+}
+
+// Config says what a Server serves and within which limits. A zero limit means its default.
+type Config struct {
+	Node    Node         // must know the cluster's id already
+	Store   *store.Store // the tree that Node applies to
+	Name    string       // this member's, for /v2/stats/self
+	Version string       // of the program, for /version
+	Logger  *slog.Logger // nil: slog.Default()
+
+	// SetLogLevel changes what Logger lets pass: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG
+	// or TRACE. Without it PUT /config/local/log accepts a level and changes nothing.
+	SetLogLevel func(level string) error
+
+	CORS  []string // allowed origins, compared exactly; "*" allows all
+	Pprof bool     // serve /debug/pprof/
+
+	RequestTimeout  time.Duration // of what goes through consensus; 7 s
+	MaxRequestBytes int64         // of a request's body; 10 MiB
+	MaxWatchers     int           // watches at a time; 100,000
+	MaxConnections  int           // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
+}
+
+// The limits of a Config that says nothing else.
+const (
+	DefaultRequestTimeout  = 7 * time.Second
+	DefaultMaxRequestBytes = 10 << 20
+	DefaultMaxWatchers     = 100_000
+)
+
+// timeouts end what a client keeps waiting (J1, J11).
+type timeouts struct {
+	head  time.Duration // for a request's head, TLS handshake included
+	body  time.Duration // for each piece of its body
+	write time.Duration // for each piece of the answer
+	idle  time.Duration // between two requests
+}
+
+const (
+	maxHeaderBytes = 1 << 20
+	maxStreams     = 250 // requests at a time on one HTTP/2 connection (J9)
+)
+
+// Server is the client API of one member: an http.Handler, and the listener
+// loop with its limits. All methods may be called from any goroutine.
+type Server struct {
+	Config
+	log       *slog.Logger
+	started   time.Time
+	times     timeouts
+	clusterID []string // value of X-Etcd-Cluster-Id, shared by all answers
+	cors      *cors
+	wall      wallClock
+	watchers  atomic.Int64
+	bodies    chan struct{} // one slot for each large body being read
+	metrics   counters
+	leader    lastLeader
+
+	server  *nethttp.Server
+	conns   connections
+	ending  context.Context // done when Shutdown begins
+	endLong context.CancelFunc
+}
+
+// New returns a server for c.Node and c.Store; it serves nothing before Serve.
+func New(c Config) (*Server, error) {
+	if c.Node == nil || c.Store == nil {
+		return nil, errors.New("http: New: a node and a store are needed")
+	}
+	c = c.withDefaults()
+	cors, err := newCORS(c.CORS)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Config:    c,
+		log:       c.Logger,
+		started:   time.Now(),
+		times:     timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
+		clusterID: []string{hexID(c.Node.Membership().ClusterID)},
+		cors:      cors,
+		wall:      wallClock{node: c.Node},
+		bodies:    make(chan struct{}, maxLargeBodies),
+		conns:     connections{max: int64(c.MaxConnections)},
+	}
+	s.ending, s.endLong = context.WithCancel(context.Background())
+	s.server = s.newHTTPServer()
+	return s, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.SetLogLevel == nil {
+		c.SetLogLevel = func(string) error { return nil }
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = DefaultRequestTimeout
+	}
+	if c.MaxRequestBytes <= 0 {
+		c.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if c.MaxWatchers <= 0 {
+		c.MaxWatchers = DefaultMaxWatchers
+	}
+	if c.MaxConnections <= 0 {
+		c.MaxConnections = defaultMaxConnections()
+	}
+	return c
+}
+
+// newHTTPServer sets every limit but two: there is no ReadTimeout and no WriteTimeout, since
+// a watch may last for ever. Bodies and answers have a deadline for each piece instead.
+func (s *Server) newHTTPServer() *nethttp.Server {
+	protocols := new(nethttp.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &nethttp.Server{
+		Handler:           s,
+		Protocols:         protocols,
+		HTTP2:             &nethttp.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: s.times.write},
+		ReadHeaderTimeout: s.times.head,
+		IdleTimeout:       s.times.idle,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Serve answers the connections that ln accepts until Shutdown, then returns
+// http.ErrServerClosed of net/http. It may be called for several listeners; their connections
+// share one limit.
+func (s *Server) Serve(ln net.Listener) error {
+	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, timeout: s.times.write})
+}
+
+// Shutdown stops accepting, ends all watches (their bodies end without an event) and
+// waits for the requests in flight, until ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.endLong()
+	return s.server.Shutdown(ctx)
+}
+
+// ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers,
+// OPTIONS, cross-site writes, path cleaning, route, method.
+func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
+	out := &response{ResponseWriter: w}
+	if r.ProtoMajor > 1 {
+		out.timeout = s.times.write
+	}
+	defer s.catch(out, r)
+	if s.guard(out, r) && cleanPath(out, r) {
+		s.route(out, r)
+	}
+}
+
+// response remembers what was sent, for the counters and for catch. It gives each piece that it sends a
+// deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection is not (J11).
+type response struct {
+	nethttp.ResponseWriter
+	status  int           // 0 until the head is sent
+	timeout time.Duration // of a piece; 0: the connection sees to it
+}
+
+// WriteHeader sends the head.
+func (w *response) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a piece of the body, and the head before it.
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = nethttp.StatusOK
+	}
+	if w.timeout > 0 {
+		nethttp.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout))
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController find the deadlines and Flush.
+func (w *response) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }
+
+// route is one row of the table of paths.
+type route struct {
+	path    string
+	below   bool     // everything below path belongs to it, too
+	methods []string // in the order of the Allow header; nil: any
+	pprof   bool     // only with Config.Pprof
+	serve   func(s *Server, w *response, r *nethttp.Request)
+}
+
+var (
+	onlyGet     = []string{"GET"}
+	getOrHead   = []string{"GET", "HEAD"}
+	onlyPut     = []string{"PUT"}
+	keysMethods = []string{"HEAD", "GET", "PUT", "POST", "DELETE"}
+	membersOnly = []string{"GET", "POST", "DELETE", "PUT"}
+)
+
+// routes are all paths of the client port (section 1), the busiest first.
+var routes = []route{
+	{path: keysPrefix, below: true, methods: keysMethods, serve: (*Server).serveKeys},
+	{path: "/health", methods: onlyGet, serve: (*Server).serveHealth},
+	{path: "/version", methods: onlyGet, serve: (*Server).serveVersion},
+	{path: "/metrics", serve: (*Server).serveMetrics},
+	{path: "/v2/machines", methods: getOrHead, serve: (*Server).serveMachines},
+	{path: membersPrefix, below: true, methods: membersOnly, serve: (*Server).serveMembers},
+	{path: "/v2/stats/self", methods: onlyGet, serve: (*Server).serveSelfStats},
+	{path: "/v2/stats/leader", methods: onlyGet, serve: (*Server).serveLeaderStats},
+	{path: "/v2/stats/store", methods: onlyGet, serve: (*Server).serveStoreStats},
+	{path: "/debug/vars", methods: onlyGet, serve: (*Server).serveVars},
+	{path: "/debug/pprof", below: true, pprof: true, serve: (*Server).servePprof},
+	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
+}
+
+// route finds the row for the path and hands the request to it.
+func (s *Server) route(w *response, r *nethttp.Request) {
+	for i := range routes {
+		rt := &routes[i]
+		if !rt.matches(r.URL.Path) || rt.pprof && !s.Pprof {
+			continue
+		}
+		if rt.methods != nil && !slices.Contains(rt.methods, r.Method) {
+			methodNotAllowed(w, rt.methods)
+			return
+		}
+		rt.serve(s, w, r)
+		return
+	}
+	nethttp.NotFound(w, r)
+}
+
+func (rt *route) matches(path string) bool {
+	rest, ok := strings.CutPrefix(path, rt.path)
+	return ok && (rest == "" || rt.below && rest[0] == '/')
+}
+
+// cleanPath redirects a path with an empty, "." or ".." element to its clean form and reports
+// whether the path was clean already. It looks at the decoded path, so %2e%2e is seen as well. The
+// target begins with exactly one slash: it can't name another host (J6).
+func cleanPath(w *response, r *nethttp.Request) bool {
+	p := r.URL.Path
+	if !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
+		return true
+	}
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	if clean == p {
+		return true
+	}
+	target := *r.URL
+	target.Scheme, target.Host, target.User, target.Opaque = "", "", nil, ""
+	target.Path, target.RawPath = clean, ""
+	nethttp.Redirect(w, r, target.String(), nethttp.StatusMovedPermanently)
+	return false
+}

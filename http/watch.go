@@ -1,0 +1,63 @@
+package http
+
+import (
+	"context"
+	nethttp "net/http"
+
+	"etcd2/store"
+)
+
+// watch answers with the next event at key, or with all of them from now on (stream). The head is sent at once,
+// with the index at which the watch began. The body ends early when the server stops, and when the client reads
+// so slowly that the history overtakes it: it must ask again, and may be told that it missed something.
+func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+	if s.watchers.Add(1) > int64(s.MaxWatchers) {
+		s.watchers.Add(-1)
+		tooBusy(w, "too many watches")
+		return nil
+	}
+	defer s.watchers.Add(-1)
+	watcher, err := s.Store.Watch(key, p.recursive, p.waitIndex)
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	raftIndex, raftTerm := s.Node.Applied()
+	s.keysHeader(w, watcher.Index(), raftIndex, raftTerm)
+	w.WriteHeader(nethttp.StatusOK)
+
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)()
+	s.sendEvents(ctx, w, watcher, p.stream)
+	return nil
+}
+
+// sendEvents sends what watcher sees, each event in a piece of its own, until the context is done, the
+// client is gone or takes a piece too slowly, or, without stream, one is sent.
+func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Watcher, stream bool) {
+	out := nethttp.NewResponseController(w)
+	if out.Flush() != nil {
+		return
+	}
+	for {
+		ev, err := watcher.Next(ctx)
+		if err != nil {
+			return
+		}
+		if s.sendEvent(w, ev) != nil || !stream || out.Flush() != nil {
+			return
+		}
+	}
+}
+
+// sendEvent holds a buffer no longer than one event takes: most watches wait most of the time.
+func (s *Server) sendEvent(w *response, ev *store.Event) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	e := encoder{b: *buf, now: ev.Stamp, wall: &s.wall}
+	e.event(ev)
+	*buf = e.b
+	_, err := w.Write(e.b)
+	return err
+}
