@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -53,177 +51,12 @@ type Log struct {
 	marked bool   // the last frame is a mark
 	buf    []byte // the frame that is being written
 	spare  *spare // of the next segment; nil before it is needed
+	closed bool   // Close has been called
 
 	// mu protects what readers share. Only the goroutine that appends changes it.
 	mu       sync.Mutex
 	segments []segment // at least one, in order; at.offset == end of the last
 	err      error     // the first one: from then on the log is dead
-}
-
-// Create makes a new log in dir, which must not exist: everything is written
-// aside, synced, and one last rename makes it a log (H10). Its first segment
-// has the label 0 and holds the preamble.
-func Create(dir string, o Options) error {
-	o = o.withDefaults()
-	if err := create(filepath.Clean(dir), o); err != nil {
-		return fmt.Errorf("wal: create: %w", err)
-	}
-	return nil
-}
-
-func create(dir string, o Options) error {
-	_, err := o.FS.ReadDir(dir)
-	if err == nil {
-		return fmt.Errorf("%s: %w", dir, os.ErrExist)
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	aside := dir + asideSuffix
-	if err := o.FS.Mkdir(aside); err != nil {
-		return err
-	}
-	if err := removeAll(o.FS, aside, ""); err != nil {
-		return err
-	}
-	if err := createFirst(aside, o); err != nil {
-		return err
-	}
-	if err := o.FS.Rename(aside, dir); err != nil {
-		return err
-	}
-	return o.FS.SyncDir(filepath.Dir(dir))
-}
-
-func createFirst(dir string, o Options) error {
-	preamble := o.Preamble()
-	h := header{size: o.sizeFor(recordsSize(preamble)), number: 1, batch: 1, tag: o.Tag}
-	b, salt := h.append(nil)
-	b, _ = appendFrame(b, h.first(), salt, preamble)
-	f, err := o.FS.Create(filepath.Join(dir, asideName(h.number)))
-	if err != nil {
-		return err
-	}
-	err = fill(f, 0, h.size)
-	if err == nil {
-		err = publish(o.FS, dir, f, h, b)
-	}
-	return cmp.Or(err, f.Close())
-}
-
-// publish writes b at the beginning of a file that is full of zeros, and gives
-// the file its name when all of it is durable (H6).
-func publish(fs FS, dir string, f File, h header, b []byte) error {
-	if _, err := f.WriteAt(b, 0); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := fs.Rename(filepath.Join(dir, asideName(h.number)), filepath.Join(dir, h.name())); err != nil {
-		return err
-	}
-	return fs.SyncDir(dir)
-}
-
-// sizeFor is the size of a segment whose first frame has payload bytes.
-func (o Options) sizeFor(payload int64) int64 {
-	return max(align(min(o.SegmentBytes, maxSize)), headerSize+frameSize(payload)+reserve)
-}
-
-// removeAll removes the files of dir whose names end in suffix.
-func removeAll(fs FS, dir, suffix string) error {
-	names, err := fs.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !strings.HasSuffix(name, suffix) {
-			continue
-		}
-		if err := fs.Remove(filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Open replays the log in dir from o.From, in order, and returns it ready for
-// Append. It repairs a torn tail and nothing else: see tail and mend. An error
-// of replay stops it and comes back with file and offset.
-func Open(dir string, o Options, replay func(Record) error) (*Log, Repair, error) {
-	o = o.withDefaults()
-	l := &Log{fs: o.FS, dir: filepath.Clean(dir), options: o}
-	var err error
-	if l.segments, err = listSegments(l.fs, l.dir); err != nil {
-		return nil, Repair{}, err
-	}
-	if first := l.segments[0]; first.tag != o.Tag {
-		return nil, Repair{}, fmt.Errorf("wal: open: %s: offset 40: the log belongs to %x, not to %x",
-			filepath.Join(l.dir, first.name()), first.tag, o.Tag)
-	}
-	if err := l.tidy(); err != nil {
-		return nil, Repair{}, fmt.Errorf("wal: open: %w", err)
-	}
-	torn, err := l.replay(o.From, replay)
-	if err != nil {
-		return nil, Repair{}, err
-	}
-	return l, torn, nil
-}
-
-// tidy takes the directory from everybody else's eyes (H13) and removes what
-// never became a segment.
-func (l *Log) tidy() error {
-	if err := l.fs.Mkdir(l.dir); err != nil {
-		return err
-	}
-	return removeAll(l.fs, l.dir, asideSuffix)
-}
-
-// replay reads the log from label from on and makes it ready for Append.
-func (l *Log) replay(from uint64, replay func(Record) error) (Repair, error) {
-	segments, err := l.durable(from)
-	if err != nil {
-		return Repair{}, err
-	}
-	in := func(s segment) func(int64, Record) error {
-		return func(offset int64, r Record) error {
-			if err := replay(r); err != nil {
-				return fmt.Errorf("wal: replay: %s: offset %d: %w", filepath.Join(l.dir, s.name()), offset, err)
-			}
-			return nil
-		}
-	}
-	for i, s := range segments[:len(segments)-1] {
-		if err := readClosed(l.fs, l.dir, s, segments[i+1].header, in(s)); err != nil {
-			return Repair{}, err
-		}
-	}
-	last := segments[len(segments)-1]
-	return l.openLast(last, in(last))
-}
-
-// openLast reads the last segment, mends its tail and keeps it open.
-func (l *Log) openLast(last segment, visit func(int64, Record) error) (torn Repair, err error) {
-	l.file, err = l.fs.OpenRW(filepath.Join(l.dir, last.name()))
-	if err != nil {
-		return torn, fmt.Errorf("wal: open: %w", err)
-	}
-	c := newCursor(l.dir, last, l.file, last.size)
-	torn, err = c.tail(visit)
-	if err == nil {
-		err = c.mend(torn)
-	}
-	if err == nil {
-		err = l.fs.SyncDir(l.dir)
-	}
-	if err != nil {
-		return Repair{}, cmp.Or(err, l.file.Close())
-	}
-	l.at, l.marked = c.at, c.empty
-	l.segments[len(l.segments)-1].end = c.at.offset
-	return torn, nil
 }
 
 // reserve is kept free behind the last batch of a segment, for the mark that
@@ -320,19 +153,18 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 }
 
 // blank returns the file that is to become segment h, full of zeros.
-func (l *Log) blank(h header) (f File, err error) {
-	var size int64
-	if l.spare != nil {
-		f, size, err = l.spare.take()
-		l.spare = nil
-	} else {
-		f, err = l.fs.Create(filepath.Join(l.dir, asideName(h.number)))
+func (l *Log) blank(h header) (File, error) {
+	if l.spare == nil {
+		l.spare = prepare(l.fs, l.dir, h.number, h.size)
+	}
+	s := l.spare
+	l.spare = nil
+	f, size, err := s.take()
+	if err == nil {
+		err = fill(f, size, h.size)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := fill(f, size, h.size); err != nil {
-		return nil, cmp.Or(err, f.Close())
+		return nil, cmp.Or(err, s.discard(l.fs))
 	}
 	return f, nil
 }
@@ -412,23 +244,22 @@ func (l *Log) failed() error {
 	return l.err
 }
 
-// fail makes err the log's end, unless it is dead already, and returns what it died of.
+// fail makes err what the log died of.
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil {
-		l.err = err
-	}
-	return l.err
+	l.err = err
+	return err
 }
 
 // Close writes the mark that everything before it is durable, and closes. On a
 // dead log it writes nothing and returns the error that the log died of.
 func (l *Log) Close() error {
 	dead := l.failed()
-	if dead == ErrClosed {
+	if l.closed {
 		return dead
 	}
+	l.closed = true
 	var err error
 	if dead == nil && !l.marked {
 		err = l.write(l.last().salt, nil)

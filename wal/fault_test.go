@@ -1,0 +1,103 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// Whatever call fails, be it a write, a sync, a rename: the log stops with that
+// error and acknowledges nothing more; whether only the process is started again
+// or the machine too, all that was acknowledged is there; and when a call
+// of the next life fails as well, the same holds.
+//
+// pitfall H8, pitfall H9, pitfall H16
+func TestTheFirstErrorIsFinal(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 0))
+	failed := 0
+	for n := 1; ; n++ {
+		d, m := newDisk(), &model{}
+		d.fault = failAt(n)
+		hit, err := untilError(d, m, 0)
+		if err != nil {
+			t.Fatalf("call %d fails: %v", n, err)
+		}
+		if !hit {
+			break
+		}
+		failed++
+		for range 3 {
+			again, m := d.kill(), m.snapshot()
+			again.fault = failAt(1 + rng.IntN(40))
+			if _, err := untilError(again, m, 50); err != nil {
+				t.Fatalf("call %d fails, and one after it: %v", n, err)
+			}
+			again.fault = nil
+			if _, err := tryStates(again, m, rng, 10); err != nil {
+				t.Fatalf("call %d failed, and one after it: %v", n, err)
+			}
+		}
+		d.fault = nil
+		if _, err := tryStates(d, m, rng, 20); err != nil {
+			t.Fatalf("call %d failed: %v", n, err)
+		}
+	}
+	t.Logf("each of %d calls failed", failed)
+}
+
+func failAt(n int) func(int, string, string) error {
+	return func(call int, _, _ string) error {
+		if call == n {
+			return errInjected
+		}
+		return nil
+	}
+}
+
+// untilError lives on d until a call fails, and checks how the log takes it.
+func untilError(d *disk, m *model, life int) (hit bool, err error) {
+	for i := range 2 {
+		p := &process{d: d, m: m, life: life + i}
+		err := p.live(18)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errInjected) {
+			return true, err
+		}
+		if p.log != nil {
+			if err := p.dead(); err != nil {
+				return true, err
+			}
+		}
+		if d.open != 0 {
+			return true, fmt.Errorf("%d files are still open", d.open)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// dead checks that a log that has failed stays so and touches the disk no more.
+func (p *process) dead() error {
+	first := p.log.Append(1, testBatch(0, 0))
+	closed := p.log.Close()
+	calls := p.d.calls
+	var read error
+	for _, err := range p.log.Read(0) {
+		read = err
+	}
+	for i, err := range []error{p.log.Append(1, testBatch(0, 0)), p.log.Release(1000, 0), read, p.log.Close()} {
+		if err == nil || err != first {
+			return fmt.Errorf("method %d: %v came after %v", i, err, first)
+		}
+	}
+	if !errors.Is(first, errInjected) || closed != first {
+		return fmt.Errorf("dead of %v, closed with %v", first, closed)
+	}
+	if p.d.calls != calls {
+		return errors.New("a dead log changed the disk")
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package wal
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+)
+
+// Open replays the log in dir from o.From, in order, and returns it ready for
+// Append. It repairs a torn tail and nothing else: see tail and mend. An error
+// of replay stops it and comes back with file and offset.
+func Open(dir string, o Options, replay func(Record) error) (*Log, Repair, error) {
+	o = o.withDefaults()
+	l := &Log{fs: o.FS, dir: filepath.Clean(dir), options: o}
+	var err error
+	if l.segments, err = listSegments(l.fs, l.dir); err != nil {
+		return nil, Repair{}, err
+	}
+	if first := l.segments[0]; first.tag != o.Tag {
+		return nil, Repair{}, fmt.Errorf("wal: open: %s: offset 40: the log belongs to %x, not to %x",
+			filepath.Join(l.dir, first.name()), first.tag, o.Tag)
+	}
+	if err := l.tidy(); err != nil {
+		return nil, Repair{}, fmt.Errorf("wal: open: %w", err)
+	}
+	torn, err := l.replay(o.From, replay)
+	if err != nil {
+		return nil, Repair{}, err
+	}
+	return l, torn, nil
+}
+
+// tidy takes the directory from everybody else's eyes (H13) and removes what
+// never became a segment.
+func (l *Log) tidy() error {
+	if err := l.fs.Mkdir(l.dir); err != nil {
+		return err
+	}
+	return removeAll(l.fs, l.dir, asideSuffix)
+}
+
+// replay reads the log from label from on and makes it ready for Append.
+func (l *Log) replay(from uint64, replay func(Record) error) (Repair, error) {
+	segments, err := l.durable(from)
+	if err != nil {
+		return Repair{}, err
+	}
+	in := func(s segment) func(int64, Record) error {
+		return func(offset int64, r Record) error {
+			if err := replay(r); err != nil {
+				return fmt.Errorf("wal: replay: %s: offset %d: %w", filepath.Join(l.dir, s.name()), offset, err)
+			}
+			return nil
+		}
+	}
+	for i, s := range segments[:len(segments)-1] {
+		if err := readClosed(l.fs, l.dir, s, segments[i+1].header, in(s)); err != nil {
+			return Repair{}, err
+		}
+	}
+	last := segments[len(segments)-1]
+	return l.openLast(last, in(last))
+}
+
+// openLast reads the last segment, mends its tail and keeps it open.
+func (l *Log) openLast(last segment, visit func(int64, Record) error) (torn Repair, err error) {
+	l.file, err = l.fs.OpenRW(filepath.Join(l.dir, last.name()))
+	if err != nil {
+		return torn, fmt.Errorf("wal: open: %w", err)
+	}
+	c := newCursor(l.dir, last, l.file, last.size)
+	torn, err = c.tail(visit)
+	if err == nil {
+		err = c.mend(torn)
+	}
+	if err == nil {
+		err = l.syncNames()
+	}
+	if err != nil {
+		return Repair{}, cmp.Or(err, l.file.Close())
+	}
+	l.at, l.marked = c.at, c.empty
+	l.segments[len(l.segments)-1].end = c.at.offset
+	return torn, nil
+}
+
+// syncNames makes durable what the process before may have been killed in front
+// of: the names of the segments, and that of the log itself.
+func (l *Log) syncNames() error {
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	return l.fs.SyncDir(filepath.Dir(l.dir))
+}
