@@ -2,6 +2,7 @@ package raft
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -22,30 +23,125 @@ func voters(n int) Membership {
 	return m
 }
 
-// A cluster of one goes through the same core as any other.
-func TestOneMemberElectsItselfAndCommits(t *testing.T) {
-	c := newCore(testConfig(1), boot{Snapshot: Snapshot{Membership: voters(1)}})
-
-	for range 21 {
-		c.tick()
-		settle(c)
+// logOf is a log from its entries' terms; the first one has the index 1.
+func logOf(terms ...uint64) (es []Entry) {
+	for i, t := range terms {
+		es = append(es, Entry{Index: uint64(i + 1), Term: t, Kind: EntryCommand, Data: []byte("x")})
 	}
-	index, err := c.propose(proposal{kind: EntryCommand, data: []byte("x")})
-	committed := settle(c)
+	return es
+}
 
-	if c.role != Leader || err != nil || index != 2 || len(committed) != 1 || committed[0].Index != 2 {
-		t.Fatalf("role %d, index %d, error %v, committed %v", c.role, index, err, committed)
+// bootOf is a disk with n voters and a log, in the term of the log's last entry.
+func bootOf(n int, terms ...uint64) boot {
+	b := boot{Snapshot: Snapshot{Membership: voters(n)}, Entries: logOf(terms...)}
+	if len(terms) > 0 {
+		b.State.Term = terms[len(terms)-1]
+	}
+	return b
+}
+
+// newMember is member 1 of n voters, with a log.
+func newMember(n int, terms ...uint64) *core { return newCore(testConfig(1), bootOf(n, terms...)) }
+
+// newLeader is newMember after it has won the next term with the votes of all.
+func newLeader(t *testing.T, n int, terms ...uint64) *core {
+	t.Helper()
+	c := newMember(n, terms...)
+	elect(t, c)
+	return c
+}
+
+// elect lets all others vote for c, so that it leads the next term.
+func elect(t *testing.T, c *core) {
+	t.Helper()
+	term := c.term + 1
+	c.campaign(PreVote)
+	for _, kind := range []MessageKind{PreVoteAnswer, VoteAnswer} {
+		settle(t, c)
+		for _, v := range c.configs.now().voters[1:] {
+			c.step(Message{Kind: kind, From: v, To: c.ID, Term: term})
+		}
+	}
+	settle(t, c)
+	if c.role != Leader || c.term != term {
+		t.Fatalf("no leader of term %d: role %d, term %d", term, c.role, c.term)
 	}
 }
 
-// settle plays a disk without delay until nothing is left to do, and returns what was committed.
-func settle(c *core) (committed []Entry) {
+// settle plays a disk without delay until nothing is left to do; what each round of effects says
+// comes in one value. Only the last snapshot to restore is kept.
+func settle(t *testing.T, c *core) (all Effects) {
+	t.Helper()
 	for {
 		e := c.effects(true)
-		committed = append(committed, e.Committed...)
+		checkInvariants(t, c)
+		all.Messages = append(all.Messages, e.Messages...)
+		all.Committed = append(all.Committed, e.Committed...)
+		all.Reads = append(all.Reads, e.Reads...)
+		all.Fetch = append(all.Fetch, e.Fetch...)
+		if e.Restore != nil {
+			all.Restore = e.Restore
+		}
 		if e.Persist == nil {
-			return committed
+			return all
 		}
 		c.persisted(e.Persist.Seq)
+	}
+}
+
+// say steps one message, whose addressee is c, and settles.
+func say(t *testing.T, c *core, m Message) Effects {
+	t.Helper()
+	m.To = c.ID
+	c.step(m)
+	return settle(t, c)
+}
+
+// pass lets ticks pass, and settles after each.
+func pass(t *testing.T, c *core, ticks int) (all []Message) {
+	t.Helper()
+	for range ticks {
+		c.tick()
+		all = append(all, settle(t, c).Messages...)
+	}
+	return all
+}
+
+// only returns the messages of one kind.
+func only(kind MessageKind, ms []Message) (some []Message) {
+	for _, m := range ms {
+		if m.Kind == kind {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
+// texts prints messages in the notation of the scripts.
+func texts(ms []Message) (list []string) {
+	for _, m := range ms {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+// wantMessages fails unless exactly these messages were sent.
+func wantMessages(t *testing.T, got []Message, want ...string) {
+	t.Helper()
+	if !slices.Equal(texts(got), want) {
+		t.Fatalf("sent %q, want %q", texts(got), want)
+	}
+}
+
+// A cluster of one goes through the same core as any other.
+func TestOneMemberElectsItselfAndCommits(t *testing.T) {
+	c := newMember(1)
+
+	pass(t, c, 21)
+	index, err := c.propose(proposal{kind: EntryCommand, data: []byte("x")})
+	committed := settle(t, c).Committed
+
+	if c.role != Leader || err != nil || index != 2 || len(committed) != 1 || committed[0].Index != 2 {
+		t.Fatalf("role %d, index %d, error %v, committed %v", c.role, index, err, committed)
 	}
 }

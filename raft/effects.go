@@ -26,7 +26,7 @@ type SafeRead struct {
 	Index uint64
 }
 
-// Fetch asks for entries that are no longer in memory.
+// Fetch asks for entries that are no longer in memory: as many as are handy, but at least two when there are two.
 type Fetch struct {
 	To   uint64 // the member that lacks them
 	From uint64 // first index

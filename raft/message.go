@@ -46,7 +46,9 @@ type Message struct {
 	To   uint64
 	Term uint64 // the sender's; in PreVote and a granting PreVoteAnswer the term that is asked for
 
-	Index   uint64 // Append: entry before Entries; Vote, PreVote: last entry; answers: highest match, or the Index rejected; ReadIndexAnswer: the index
+	// Index is, in Append, the entry before Entries; in Vote, PreVote and HeartbeatAnswer the sender's last entry; in
+	// AppendAnswer the highest match, or the Index rejected; in ReadIndexAnswer the index to read at.
+	Index   uint64
 	LogTerm uint64 // term of the entry at Index; in a rejecting AppendAnswer of the entry at Hint
 	Hint    uint64 // rejecting AppendAnswer: highest index at which the sender's log may match
 	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it

@@ -112,8 +112,8 @@ func (p *progress) paused(maxInflight int) bool {
 	}
 }
 
-// lostOne tells whether an Append sent well before a round of heartbeats has not arrived: the
-// member answered that round, and its log ends below it (pitfall B10).
-func (p *progress) lostOne(round, last uint64) bool {
-	return p.sending == replicating && len(p.inflight) > 0 && p.inflight[0].round+1 < round && last < p.inflight[0].last
+// overdue tells whether an Append was sent well before a round of heartbeats that is answered, and is not
+// answered itself: it may wait for the member's disk, or be lost.
+func (p *progress) overdue(round uint64) bool {
+	return p.sending == replicating && len(p.inflight) > 0 && p.inflight[0].round+1 < round
 }

@@ -235,8 +235,11 @@ func (c *core) stepLeader(m *Message) {
 
 // hear notes that the leader of this term is alive.
 func (c *core) hear(m *Message) {
+	if c.leaderLost { // it is back: no hurry any more
+		c.leaderLost = false
+		c.drawPatience()
+	}
 	c.leader = m.From
-	c.leaderLost = false
 	c.quiet = 0
 	c.clock.hear(m.Term, m.Stamp)
 }
@@ -286,8 +289,7 @@ func (c *core) drawPatience() {
 	c.patience = c.ElectionTicks + c.Rand.IntN(c.ElectionTicks)
 }
 
-// send sends a message in this member's name. Unless it asks or promises nothing (PreVote), it
-// waits until the state it speaks of is on disk.
+// send sends a message in this member's name, when the term and vote it speaks of are on disk.
 func (c *core) send(m Message) {
 	c.sendDurable(m, 0)
 }

@@ -105,11 +105,11 @@ func (c *core) sendAppend(p *progress) bool {
 	if p.paused(c.MaxInflightBytes) || p.sending == replicating && p.next > c.log.last() {
 		return false
 	}
-	prev := p.next - 1
-	if prev < c.log.base {
+	if p.next <= c.log.base {
 		c.sendFromDisk(p)
 		return false
 	}
+	prev := p.next - 1
 	var es []Entry
 	if p.next <= c.log.last() {
 		es = c.log.slice(p.next, c.log.last(), c.MaxAppendBytes)
@@ -127,27 +127,48 @@ func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
 
 // sendFromDisk asks for entries that left the memory; if they left the disk as well, only a snapshot helps.
 func (c *core) sendFromDisk(p *progress) {
-	if p.next > c.log.first { // the entry before it is there too, for its term
-		p.fetching = true
-		c.out.Fetch = append(c.out.Fetch, Fetch{To: p.id, From: p.next - 1, Last: c.log.base})
+	from := p.next
+	if _, known := c.termBefore(p); !known {
+		from-- // the entry before it as well, for its term
+	}
+	if from < c.log.first {
+		c.sendSnapshot(p)
 		return
 	}
-	c.sendSnapshot(p)
+	p.fetching = true
+	c.out.Fetch = append(c.out.Fetch, Fetch{To: p.id, From: from, Last: c.log.base})
 }
 
-// fetched brings entries from the disk: the first one is the one before what the member lacks. None: they
-// could not be read, and a snapshot goes instead (pitfall B15).
+// termBefore returns the term of the entry before p.next, which is not in memory: nothing is before the
+// first entry, and the snapshot tells what it ends with.
+func (c *core) termBefore(p *progress) (uint64, bool) {
+	switch p.next - 1 {
+	case 0:
+		return 0, true
+	case c.snapshot.Index:
+		return c.snapshot.Term, true
+	}
+	return 0, false
+}
+
+// fetched brings entries from the disk. None: they could not be read, and a snapshot goes instead
+// (pitfall B15). Entries that no longer fit, because the member's progress changed meanwhile, are dropped.
 func (c *core) fetched(to uint64, es []Entry) {
 	p := c.lead.progress(to)
-	if c.role != Leader || p == nil || !p.fetching {
+	if p == nil || !p.fetching {
 		return
 	}
 	p.fetching = false
-	switch {
-	case len(es) == 0:
+	if len(es) == 0 {
 		c.sendSnapshot(p)
+		return
+	}
+	term, known := c.termBefore(p)
+	switch {
 	case es[0].Index == p.next-1:
 		c.sendEntries(p, es[0].Index, es[0].Term, es[1:])
+	case es[0].Index == p.next && known:
+		c.sendEntries(p, p.next-1, term, es)
 	}
 }
 
@@ -203,7 +224,7 @@ func (c *core) commitTo(index uint64) {
 func (c *core) handleHeartbeat(m *Message) {
 	c.commitTo(m.Commit)
 	if m.Round != 0 {
-		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: c.log.last()})
+		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: c.log.last(), LogTerm: c.log.lastTerm()})
 	}
 }
 
@@ -215,9 +236,11 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	p.quiet = 0
 	p.waiting = false
 	p.round = max(p.round, m.Round)
-	if p.lostOne(m.Round, m.Index) {
+	differs := m.Index > c.log.base && !c.log.matches(m.Index, m.LogTerm)
+	if p.overdue(m.Round) && (differs || m.Index < p.inflight[0].last) { // pitfall B10
 		p.probe(p.match + 1)
 	}
+	c.promote(p)
 	c.releaseReads()
 }
 
@@ -239,7 +262,6 @@ func (c *core) handleAppendAnswer(m *Message) {
 	}
 	if c.role == Leader {
 		c.tellTarget(p)
-		c.promote(p)
 	}
 }
 
