@@ -188,16 +188,17 @@ func (d *decoder) membership() Membership {
 func appendChange(b []byte, c *Change) []byte {
 	b = append(b, byte(c.Kind))
 	b = appendMember(b, &c.Member)
+	b = binary.AppendUvarint(b, c.ClusterID)
 	return append(binary.AppendUvarint(b, uint64(len(c.Command))), c.Command...)
 }
 
 func decodeChange(b []byte) (Change, error) {
 	d := decoder{in: b}
-	c := Change{Kind: ChangeKind(d.byte()), Member: d.member(), Command: d.bytes()}
+	c := Change{Kind: ChangeKind(d.byte()), Member: d.member(), ClusterID: d.uint(), Command: d.bytes()}
 	if err := d.end(); err != nil {
 		return Change{}, err
 	}
-	if c.Kind == 0 || c.Kind > ChangeVersion {
+	if c.Kind == 0 || c.Kind > ChangeForce {
 		return Change{}, fmt.Errorf("raft: change of the unknown kind %d: written by a newer version?", c.Kind)
 	}
 	return c, nil
@@ -270,9 +271,23 @@ func (m *Message) check() error {
 		return fmt.Errorf("raft: %v with or without a snapshot", m.Kind)
 	}
 	for i := range m.Entries {
-		if m.Entries[i].Index != m.Index+uint64(i)+1 {
-			return fmt.Errorf("raft: entry %d where %d is due", m.Entries[i].Index, m.Index+uint64(i)+1)
+		if err := m.Entries[i].check(m.Index + uint64(i) + 1); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// check tells whether a decoded entry may stand at index.
+func (e *Entry) check(index uint64) error {
+	if e.Index != index {
+		return fmt.Errorf("raft: entry %d where %d is due", e.Index, index)
+	}
+	if e.Kind != EntryChange {
+		return nil
+	}
+	if _, err := decodeChange(e.Data); err != nil {
+		return fmt.Errorf("raft: entry %d: %w", index, err)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package raft
 import (
 	"cmp"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // config is a configuration in the log: the membership after the entry at index.
@@ -87,7 +89,22 @@ func (m Membership) Apply(c Change) Membership {
 		m.Members[i] = m.Members[i].update(c.Member)
 	case c.Kind == ChangeVersion:
 		m.Version = c.Member.Version
+	case c.Kind == ChangeForce && there:
+		return m.alone(i, c.ClusterID)
 	}
+	return m
+}
+
+// alone returns the membership of a new cluster of the i-th member, which gets a vote if it had none.
+func (m Membership) alone(i int, cluster uint64) Membership {
+	self := m.Members[i]
+	self.Learner = false
+	for _, p := range m.Members {
+		if p.ID != self.ID {
+			m.Removed = insertSorted(m.Removed, p.ID)
+		}
+	}
+	m.ClusterID, m.Members = cluster, []Member{self}
 	return m
 }
 
@@ -110,6 +127,32 @@ func insertSorted(ids []uint64, id uint64) []uint64 {
 		return ids
 	}
 	return slices.Insert(slices.Clone(ids), i, id)
+}
+
+// lowestVersion is the lowest version of all members, or "" when one has not yet told its own.
+func (m Membership) lowestVersion() (lowest string) {
+	for i, p := range m.Members {
+		if i == 0 || compareVersions(p.Version, lowest) < 0 {
+			lowest = p.Version
+		}
+	}
+	return lowest
+}
+
+// compareVersions compares texts like 2.10.0 number by number; what is no number counts as 0, the empty text as less than all.
+func compareVersions(a, b string) int {
+	return slices.Compare(versionNumbers(a), versionNumbers(b))
+}
+
+func versionNumbers(v string) (numbers []int) {
+	if v == "" {
+		return nil
+	}
+	for _, part := range strings.Split(v, ".") {
+		number, _ := strconv.Atoi(part) // 0 when it is no number
+		numbers = append(numbers, number)
+	}
+	return numbers
 }
 
 // Find returns the member with an id.
@@ -168,12 +211,13 @@ func (c *core) removed() bool {
 	return now.index <= c.commit && !now.votes(c.ID)
 }
 
-// promote gives a learner its vote when it has caught up: it lacks no more than what is on its way.
+// promote gives a learner its vote when it has caught up: it lacks no more than what is on its way. That is judged
+// with every answered heartbeat, because when nobody writes there is no other answer.
 func (c *core) promote(p *progress) {
 	m, ok := c.configs.now().membership.Find(p.id)
 	if !ok || !m.Learner || p.sending != replicating || p.match < c.commit || p.match < c.lead.start {
 		return
 	}
-	// Refused while another change is under way; the next answer of the learner tries again.
+	// Refused while another change is under way; the learner's next answer tries again.
 	_, _ = c.proposeChange(Change{Kind: ChangePromote, Member: Member{ID: p.id}}, 0)
 }

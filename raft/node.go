@@ -3,18 +3,22 @@ package raft
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 )
-
-// CONTRACT for http and main (exported names are fixed, bodies are being written).
 
 // StateMachine is what the log is applied to. Its methods are called by the
 // node's applier only, one at a time.
 type StateMachine interface {
 	// Apply executes one entry. It must be a pure function of the state and its
 	// arguments and may not fail: what it returns goes to who proposed cmd.
-	// cmd is empty for an entry that only carries the time.
+	// cmd is empty for an entry that only carries the time. A value that is a Fatal stops the member.
 	Apply(index uint64, now time.Time, cmd []byte) any
 	// Freeze returns at once; the returned function writes the state as it was then. It runs
 	// in another goroutine, while Apply goes on.
@@ -25,52 +29,497 @@ type StateMachine interface {
 	NextDue() (time.Time, bool)
 }
 
+// Fatal is a result of Apply that stops the member: the command can't be
+// executed here, and to skip it would be to diverge (pitfall I7).
+type Fatal interface {
+	error
+	Fatal() bool
+}
+
 // Errors of Propose, Read and Change.
 var (
 	ErrStopped    = errors.New("raft: the member is stopping")
 	ErrUnknown    = errors.New("raft: the outcome is not known") // leader lost or deadline passed: it may yet be applied
 	ErrOverloaded = errors.New("raft: too much waits to be agreed")
 	ErrNoLeader   = errors.New("raft: no leader is known") // the proposal was never made
+	ErrChanging   = errChanging                            // Change only: not proposed, another change is under way
 )
+
+// Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
+type Config struct {
+	Dir    string // the data directory; the member lives in Dir/member
+	WALDir string // of the log, when it is not to be in there
+
+	ID         uint64     // of this member; looked at only when Dir holds no member yet
+	Bootstrap  Membership // the cluster's first members, likewise
+	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
+	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
+
+	Heartbeat      time.Duration // interval of heartbeats; 100 ms
+	Election       time.Duration // election timeout; 1 s
+	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
+	SnapshotCount  uint64        // least number of entries between two snapshots; 10,000
+	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
+	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
+	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes
+
+	// Command gives the state machine's command that goes with a change of the membership; nil: none.
+	Command func(ChangeKind) []byte
+	Logger  *slog.Logger // nil: slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Heartbeat, 100*time.Millisecond)
+	setDefault(&c.Election, time.Second)
+	setDefault(&c.RequestTimeout, 7*time.Second)
+	setDefault(&c.SnapshotCount, 10_000)
+	if c.MaxSnapshots == 1 {
+		c.MaxSnapshots = 2 // the newest may turn out to be damaged
+	}
+	if c.Command == nil {
+		c.Command = func(ChangeKind) []byte { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c *Config) storage() storageOptions {
+	return storageOptions{
+		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, Bytes: c.SegmentBytes,
+		MaxSnapshots: c.MaxSnapshots, MaxSegments: c.MaxWALs,
+	}
+}
+
+// ticksPerHeartbeat is how finely the core's time is cut.
+const ticksPerHeartbeat = 4
+
+func (c *Config) core(id uint64) coreConfig {
+	tick := c.Heartbeat / ticksPerHeartbeat
+	return coreConfig{
+		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
+		MaxAppendBytes: 1 << 20, MaxInflightBytes: 8 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20,
+	}
+}
 
 // Node is one running member: the core and what drives it. All methods may be
 // called from any goroutine.
-type Node struct{}
+type Node struct {
+	Config
+	id      uint64
+	sm      StateMachine
+	stats   Stats
+	storage *storage
+	lock    io.Closer
+	epoch   time.Time // the monotonic clock counts from here
+
+	inbox   inbox
+	waiters waiters
+
+	// Of the loop.
+	core     *core
+	parked   []request         // proposals and reads that no leader has taken yet
+	reads    map[uint64]uint64 // try of a read that is out → its waiter
+	retry    int               // ticks until reads that are out are tried again
+	diskBusy bool              // the disk writer has something to do
+	snapped  *Snapshot         // written, and the log not yet cut behind it
+	backlog  []job             // for the applier
+	stamped  uint64            // index of the last entry appended only to let keys expire
+	commits  []commitTime      // when entries were proposed, for Stats.Commit
+	seen     leadershipSeen    // as last logged
+
+	toDisk   chan diskJob
+	fromDisk chan diskDone
+	toApply  chan job
+
+	// Of the applier, and read by others.
+	applied     atomic.Pointer[appliedState]
+	nextDue     atomic.Int64 // when the next key expires; 0 when none does
+	snapshotter snapshotter
+	snapshots   sync.WaitGroup
+	membership  chan struct{} // capacity 1: the membership has changed
+
+	clock       shownClock
+	leader      atomic.Uint64
+	leaderSince atomic.Int64 // wall clock in Unix nanoseconds
+	ready       chan struct{}
+	quit        chan struct{} // closed by Stop, or by fail
+	stop        sync.Once
+	looped      chan struct{} // closed when the loop has ended
+	done        chan struct{} // closed when everything has ended
+	failure     atomic.Pointer[error]
+	failed      chan struct{}
+}
+
+// Open starts the member that lives in c.Dir, or a new one when there is none. When it returns, the state machine has what
+// the newest snapshot holds; Ready says when the log is applied as well.
+func Open(c Config, sm StateMachine) (*Node, error) {
+	c = c.withDefaults()
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n, err := open(c, sm)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	n.lock = lock
+	n.start()
+	return n, nil
+}
+
+func open(c Config, sm StateMachine) (*Node, error) {
+	o := c.storage()
+	if err := c.bootstrap(o); err != nil {
+		return nil, err
+	}
+	s, r, err := openStorage(o)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		Config: c, id: r.ID, sm: sm, storage: s, epoch: time.Now(),
+		reads:  map[uint64]uint64{},
+		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), toApply: make(chan job),
+		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
+		looped: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
+	}
+	n.inbox.wake = make(chan struct{}, 1)
+	n.waiters.init()
+	n.logRecovery(r)
+	if err := n.restore(r); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if c.ForceAlone {
+		if err := n.forceAlone(r); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	n.core = newCore(c.core(n.id), r.boot)
+	return n, nil
+}
+
+// start lets the goroutines run.
+func (n *Node) start() {
+	go n.writeDisk()
+	go n.applyLoop()
+	config := n.core.configs.now()
+	alone := config.votes(n.id) && config.quorum() == 1
+	go n.greet(n.core.commit, alone)
+	go n.loop(alone)
+}
+
+// loop owns the core. It never waits for the disk, the state machine or a client.
+func (n *Node) loop(alone bool) {
+	defer close(n.looped)
+	ticker := time.NewTicker(n.Heartbeat / ticksPerHeartbeat)
+	defer ticker.Stop()
+	due, timed := time.NewTimer(never), false
+	defer due.Stop()
+	if alone {
+		n.core.campaign(Vote) // there is nobody to wait for
+	}
+	for {
+		n.turn()
+		if d := n.untilDue(); d != never || timed {
+			timed = d != never
+			due.Reset(d)
+		}
+		toApply, next := n.nextJob()
+		select {
+		case <-n.inbox.wake:
+		case <-ticker.C: // after a pause one tick is due, not many (pitfall A14)
+			n.tick()
+		case d := <-n.fromDisk:
+			n.diskDone(d)
+		case toApply <- next:
+			n.backlog = n.backlog[1:]
+		case <-due.C:
+		case <-n.quit:
+			return
+		}
+	}
+}
+
+// turn takes in what has arrived and does what follows from it.
+func (n *Node) turn() {
+	n.core.advance(n.mono())
+	n.takeInbox()
+	n.expireKeys()
+	e := n.core.effects(!n.diskBusy)
+	n.handOut(&e)
+	n.clock.set(n.core)
+	n.noteLeadership()
+}
+
+// handOut gives the core's wishes to those who carry them out.
+func (n *Node) handOut(e *Effects) {
+	if e.Persist != nil {
+		n.diskBusy = true
+		n.toDisk <- diskJob{persist: e.Persist}
+	} else if n.snapped != nil && !n.diskBusy {
+		n.diskBusy = true
+		n.toDisk <- diskJob{release: n.snapped}
+		n.snapped = nil
+	}
+	if e.Restore != nil {
+		n.backlog = append(n.backlog, job{restore: e.Restore})
+	}
+	if len(e.Committed) > 0 {
+		n.observeCommit(e.Committed[len(e.Committed)-1].Index)
+		n.backlog = append(n.backlog, job{entries: e.Committed})
+	}
+	for _, r := range e.Reads {
+		if id, ok := n.reads[r.ID]; ok {
+			delete(n.reads, r.ID)
+			n.waiters.answerAt(id, r.Index)
+		}
+	}
+}
+
+// nextJob returns what the applier is to do next, and the channel to give it through; nil when there is nothing.
+func (n *Node) nextJob() (chan job, job) {
+	if len(n.backlog) == 0 {
+		return nil, job{}
+	}
+	return n.toApply, n.backlog[0]
+}
+
+func (n *Node) tick() {
+	n.core.tick()
+	n.waiters.expire(n.mono())
+	if n.retry--; n.retry <= 0 {
+		n.retryReads()
+	}
+}
+
+// mono is this member's monotonic clock, in nanoseconds.
+func (n *Node) mono() int64 { return int64(time.Since(n.epoch)) }
+
+// expireKeys appends a stamp when a key is due, so that it expires although nobody writes; and, while there are keys
+// that will expire, once a minute, so that a restart of the whole cluster stretches no time to live by more.
+func (n *Node) expireKeys() {
+	if n.untilDue() > 0 || n.core.role != Leader {
+		return
+	}
+	if n.core.proposeStamp() == nil {
+		n.stamped = n.core.log.last()
+	}
+}
+
+// never is as long as no timer of the loop ever waits.
+const never = time.Duration(maxInt64)
+
+// stampEvery is the longest that the log goes without a stamp while a key has a time to live.
+const stampEvery = time.Minute
+
+// untilDue is how long the loop may sleep for expireKeys' sake; 0: a stamp is due now.
+func (n *Node) untilDue() time.Duration {
+	due := n.nextDue.Load()
+	if due == 0 || n.core.role != Leader || n.applied.Load().index < n.stamped {
+		return never
+	}
+	due = min(due, n.core.log.lastStamp()+int64(stampEvery))
+	return max(time.Duration(due-n.core.clock.time(&n.core.log)), 0)
+}
 
 // Propose offers a command to the log and waits until this member has applied it. The context's end
-// gives ErrUnknown: the command may still be applied.
-func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) { return Result{}, nil }
+// gives ErrUnknown, and so does Config.RequestTimeout: the command may still be applied.
+// cmd belongs to the node from now on and must not be changed.
+func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) {
+	n.stats.Proposals.Add(1)
+	started := time.Now()
+	r, err := n.ask(ctx, request{kind: askCommand, data: cmd})
+	n.stats.Propose.Observe(time.Since(started))
+	if err != nil {
+		n.stats.ProposalsFailed.Add(1)
+	}
+	return r, err
+}
 
 // Read waits until everything that was acknowledged anywhere before the call is applied here (ReadIndex, diss. 6.4):
 // reading the state machine afterwards is linearizable.
-func (n *Node) Read(ctx context.Context) error { return nil }
+func (n *Node) Read(ctx context.Context) error {
+	_, err := n.ask(ctx, request{kind: askRead})
+	return err
+}
 
 // Change proposes one change of the membership and returns the membership after it.
-func (n *Node) Change(ctx context.Context, c Change) (Membership, error) { return Membership{}, nil }
+func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
+	if c.Command == nil {
+		c.Command = n.Command(c.Kind)
+	}
+	r, err := n.ask(ctx, request{kind: askChange, change: &c})
+	if err != nil {
+		return Membership{}, err
+	}
+	return r.Value.(Membership), nil
+}
 
 // Membership returns the configuration as applied at this member.
-func (n *Node) Membership() Membership { return Membership{} }
-
-// Status returns a consistent view of this member. It takes a turn of the node's loop; use Applied on hot paths.
-func (n *Node) Status() Status { return Status{} }
+func (n *Node) Membership() Membership { return n.applied.Load().membership }
 
 // Applied returns the index and term of the last entry applied. It never blocks.
-func (n *Node) Applied() (index, term uint64) { return 0, 0 }
+func (n *Node) Applied() (index, term uint64) {
+	a := n.applied.Load()
+	return a.index, a.term
+}
 
 // Leader returns the leader's id, or None. It never blocks.
-func (n *Node) Leader() uint64 { return 0 }
+func (n *Node) Leader() uint64 { return n.leader.Load() }
+
+// ID returns this member's id.
+func (n *Node) ID() uint64 { return n.id }
 
 // Now is the cluster clock as this member knows it. It stands still while no leader is known. It never blocks.
-func (n *Node) Now() time.Time { return time.Time{} }
+func (n *Node) Now() time.Time { return time.Unix(0, n.clock.time(n.mono())) }
+
+// Ready is closed when this member has applied everything that its own disk knows to be committed (pitfall
+// C8), and, when it is a cluster of its own, has told its name: then its clients may come.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Failed is closed when the member can't go on (its disk failed, say); Err then says why.
-func (n *Node) Failed() <-chan struct{} { return nil }
+func (n *Node) Failed() <-chan struct{} { return n.failed }
 
-// Err is the reason of Failed.
-func (n *Node) Err() error { return nil }
+// Err is the reason of Failed; nil before it.
+func (n *Node) Err() error {
+	if err := n.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Stats returns the node's counters and histograms; they are updated for ever after.
-func (n *Node) Stats() *Stats { return nil }
+func (n *Node) Stats() *Stats { return &n.stats }
 
-// Stop ends the member: hands leadership over, finishes the batch in hand, closes the log.
-func (n *Node) Stop(ctx context.Context) error { return nil }
+// Status returns a consistent view of this member. It takes a turn of the node's loop; use Applied on hot paths.
+func (n *Node) Status() (s Status) {
+	n.do(func(c *core) { s = c.status() })
+	s.Applied, s.AppliedTerm = n.Applied()
+	s.ClusterID = n.Membership().ClusterID
+	s.LeaderSince = time.Unix(0, n.leaderSince.Load())
+	return s
+}
+
+func (c *core) status() Status {
+	s := Status{
+		ID: c.ID, Role: c.role, Leader: c.leader, Term: c.term, Vote: c.vote,
+		Commit: c.commit, First: c.log.first, Last: c.log.last(), Progress: map[uint64]Progress{},
+	}
+	for i := range c.lead.members {
+		p := &c.lead.members[i]
+		s.Progress[p.id] = Progress{Match: p.match, Next: p.next, State: sendingNames[p.sending], Inflight: p.inflightBytes}
+	}
+	return s
+}
+
+// do runs f with the core, in the loop; after the loop's end in its place.
+func (n *Node) do(f func(*core)) {
+	ran := make(chan struct{})
+	n.inbox.call(func(c *core) { f(c); close(ran) })
+	select {
+	case <-ran:
+	case <-n.looped:
+		select {
+		case <-ran:
+		default:
+			f(n.core)
+		}
+	}
+}
+
+// Stop ends the member: hands leadership over, finishes the write in hand, closes the log. What it returns is the first
+// error on that way; the context bounds the handing over only.
+func (n *Node) Stop(ctx context.Context) error {
+	n.handOver(ctx)
+	n.stop.Do(func() { close(n.quit) })
+	<-n.done
+	return n.Err()
+}
+
+// handOver waits until another member leads, if there is one that can.
+func (n *Node) handOver(ctx context.Context) {
+	for n.Leader() == n.id {
+		under := false
+		n.do(func(c *core) { under = c.role == Leader && (c.lead.target != None || c.transferToBest()) })
+		if !under {
+			return
+		}
+		select {
+		case <-time.After(n.Heartbeat / ticksPerHeartbeat):
+		case <-n.looped:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fail ends the member because it can't go on.
+func (n *Node) fail(err error) {
+	if n.failure.CompareAndSwap(nil, &err) {
+		close(n.failed)
+	}
+	n.stop.Do(func() { close(n.quit) })
+}
+
+// leadershipSeen is who led when it was last logged.
+type leadershipSeen struct {
+	role   Role
+	leader uint64
+	term   uint64
+}
+
+// noteLeadership tells the log and the metrics when the leader changes.
+func (n *Node) noteLeadership() {
+	c := n.core
+	now := leadershipSeen{c.role, c.leader, c.term}
+	if now == n.seen {
+		return
+	}
+	was := n.seen
+	n.seen = now
+	n.leader.Store(c.leader)
+	if c.role == PreCandidate && was.role != PreCandidate {
+		n.stats.Elections.Add(1)
+	}
+	if now.leader != was.leader || now.term != was.term && now.leader != None {
+		n.leaderChanged(was)
+	}
+}
+
+func (n *Node) leaderChanged(was leadershipSeen) {
+	n.retryReads()
+	if n.core.leader == None {
+		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
+		return
+	}
+	n.leaderSince.Store(time.Now().UnixNano())
+	n.stats.LeaderChanges.Add(1)
+	n.Logger.Info("a leader is elected", "leader", hex(n.core.leader), "term", n.core.term, "self", n.core.role == Leader)
+}
+
+func hex(id uint64) string { return fmt.Sprintf("%x", id) }
+
+// commitTime is when an entry was proposed.
+type commitTime struct {
+	index uint64
+	at    int64
+}
+
+// observeCommit measures how long the entries up to index took from proposing to commit.
+func (n *Node) observeCommit(index uint64) {
+	now := n.mono()
+	for len(n.commits) > 0 && n.commits[0].index <= index {
+		n.stats.Commit.Observe(time.Duration(now - n.commits[0].at))
+		n.commits = n.commits[1:]
+	}
+}

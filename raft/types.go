@@ -51,13 +51,15 @@ const (
 	ChangeRemove                        // remove Member.ID for ever
 	ChangeUpdate                        // replace the URLs and names of Member.ID by the non-empty ones of Member
 	ChangeVersion                       // set the cluster's version to Member.Version
+	ChangeForce                         // Member.ID becomes the only member of a new cluster, ClusterID (--force-new-cluster)
 )
 
 // Change is one change of the membership, of one server at a time (diss. 4.1).
 type Change struct {
-	Kind    ChangeKind
-	Member  Member
-	Command []byte // given to the state machine when the change is applied; may be empty
+	Kind      ChangeKind
+	Member    Member
+	ClusterID uint64 // ChangeForce
+	Command   []byte // given to the state machine when the change is applied; may be empty
 }
 
 // Role is what a member is at the moment.

@@ -1,0 +1,186 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// job is one thing for the applier to do.
+type job struct {
+	entries []Entry
+	restore *Snapshot
+}
+
+// appliedState is what everybody may know of what is applied. It is immutable.
+type appliedState struct {
+	index      uint64
+	term       uint64
+	stamp      int64
+	membership Membership
+}
+
+// applyLoop owns the state machine. It waits for no client: an answer has room in its waiter's channel.
+func (n *Node) applyLoop() {
+	defer close(n.done)
+	defer n.close()
+	var answers []answer
+	for {
+		select {
+		case j := <-n.toApply:
+			answers = n.apply(j, answers[:0])
+			n.waiters.answerAll(answers, n.applied.Load().index)
+			n.noteDue()
+			n.maybeSnapshot()
+		case <-n.looped:
+			return
+		}
+	}
+}
+
+// apply gives a batch of entries to the state machine and gathers the answers.
+func (n *Node) apply(j job, answers []answer) []answer {
+	started := time.Now()
+	now := *n.applied.Load()
+	changed := false
+	for i := range j.entries {
+		e := &j.entries[i]
+		value, err := n.applyEntry(e, &now.membership)
+		if err != nil {
+			n.fail(fmt.Errorf("entry %d: %w", e.Index, err))
+			break
+		}
+		now.index, now.term, now.stamp = e.Index, e.Term, e.Stamp
+		changed = changed || e.Kind == EntryChange
+		if e.ID != 0 {
+			answers = append(answers, answer{id: e.ID, Result: Result{Index: e.Index, Term: e.Term, Value: value}})
+		}
+	}
+	n.applied.Store(&now)
+	n.stats.Apply.Observe(time.Since(started))
+	if changed {
+		n.membershipChanged()
+	}
+	return answers
+}
+
+// applyEntry applies one entry: to the membership, to the state machine, or to both.
+func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
+	stamp := time.Unix(0, e.Stamp)
+	switch e.Kind {
+	case EntryChange:
+		c, err := decodeChange(e.Data)
+		if err != nil {
+			return nil, err
+		}
+		*m = m.Apply(c)
+		n.sm.Apply(e.Index, stamp, c.Command)
+		return *m, nil
+	case EntryCommand:
+		value := n.sm.Apply(e.Index, stamp, e.Data)
+		if f, ok := value.(Fatal); ok && f.Fatal() {
+			return nil, f
+		}
+		return value, nil
+	default:
+		return n.sm.Apply(e.Index, stamp, nil), nil
+	}
+}
+
+// noteDue tells the loop when the next key expires.
+func (n *Node) noteDue() {
+	due := int64(0)
+	if t, ok := n.sm.NextDue(); ok {
+		due = max(t.UnixNano(), 1)
+	}
+	if before := n.nextDue.Swap(due); before != 0 || due != 0 {
+		n.inbox.ring()
+	}
+}
+
+func (n *Node) membershipChanged() {
+	select {
+	case n.membership <- struct{}{}:
+	default:
+	}
+}
+
+// close ends everything after the loop: the write in hand, the snapshot in hand, the log, the lock.
+func (n *Node) close() {
+	close(n.toDisk)
+	n.snapshots.Wait()
+	for range n.fromDisk { // closed by the disk writer when it has ended
+	}
+	if err := n.storage.close(); err != nil && n.Err() == nil {
+		n.fail(err)
+	}
+	if err := n.lock.Close(); err != nil && n.Err() == nil {
+		n.fail(err)
+	}
+}
+
+// snapshotter decides when the next snapshot is due.
+type snapshotter struct {
+	last    uint64       // of the applier: index of the newest one
+	size    atomic.Int64 // of its body in bytes
+	writing atomic.Bool
+}
+
+// maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state: so
+// the cost per write stays flat when the store grows.
+func (n *Node) maybeSnapshot() {
+	s, now := &n.snapshotter, n.applied.Load()
+	if now.index < s.last+n.SnapshotCount || s.writing.Load() || n.storage.log.Bytes(s.last) < s.size.Load()/2 {
+		return
+	}
+	s.last = now.index
+	s.writing.Store(true)
+	meta := Snapshot{Index: now.index, Term: now.term, Stamp: now.stamp, Membership: now.membership}
+	write := n.sm.Freeze()
+	n.snapshots.Go(func() {
+		defer s.writing.Store(false)
+		size, err := n.writeSnapshot(meta, write)
+		switch {
+		case errors.Is(err, ErrStopped):
+			return
+		case err != nil:
+			n.fail(fmt.Errorf("the snapshot at %d can't be written, so this member stops: %w", meta.Index, err))
+			return
+		}
+		s.size.Store(size)
+	})
+}
+
+// writeSnapshot writes one snapshot, and has the log cut behind it.
+func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
+	started := time.Now()
+	size, err := n.storage.saveSnapshot(meta, func(w io.Writer) error { return write(&interruptible{w, n.quit}) })
+	if err != nil {
+		return 0, err
+	}
+	if err := n.storage.snaps.Purge(n.MaxSnapshots); err != nil {
+		return 0, err
+	}
+	n.stats.Snapshots.Add(1)
+	n.stats.Snapshot.Observe(time.Since(started))
+	n.Logger.Info("wrote a snapshot", "index", meta.Index, "bytes", size, "seconds", time.Since(started).Seconds())
+	n.inbox.call(func(*core) { n.snapped = &meta })
+	return size, nil
+}
+
+// interruptible is a writer that ends with the member: nobody waits for a large snapshot at the end.
+type interruptible struct {
+	w    io.Writer
+	quit <-chan struct{}
+}
+
+func (i *interruptible) Write(p []byte) (int, error) {
+	select {
+	case <-i.quit:
+		return 0, ErrStopped
+	default:
+		return i.w.Write(p)
+	}
+}

@@ -1,0 +1,68 @@
+package raft
+
+import (
+	"context"
+	"time"
+)
+
+// greet makes the member known to the cluster, says when its clients may come, and from then on sees to the cluster's version.
+// commit is what its disk knew to be committed at the start; alone: it is a cluster of its own.
+func (n *Node) greet(commit uint64, alone bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { <-n.quit; cancel() }()
+	if !alone && n.waitApplied(ctx, commit) == nil {
+		close(n.ready)
+	}
+	self := n.Self
+	self.ID = n.id
+	n.insist(ctx, Change{Kind: ChangeUpdate, Member: self})
+	n.decideVersion(ctx)
+	if alone && ctx.Err() == nil {
+		close(n.ready)
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-n.membership:
+			n.decideVersion(ctx)
+		case <-ctx.Done():
+		}
+	}
+}
+
+// insist makes a change, however long it takes.
+func (n *Node) insist(ctx context.Context, c Change) {
+	for ctx.Err() == nil {
+		if _, err := n.Change(ctx, c); err == nil {
+			return
+		}
+		select {
+		case <-time.After(n.Heartbeat):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// waitApplied waits until the entry at index is applied here.
+func (n *Node) waitApplied(ctx context.Context, index uint64) error {
+	w := &waiter{result: make(chan outcome, 1)}
+	id := n.waiters.add(w, maxInt64)
+	n.waiters.answerAt(id, index)
+	select {
+	case <-w.result:
+		return nil
+	case <-ctx.Done():
+		n.waiters.remove(id)
+		return ctx.Err()
+	}
+}
+
+const maxInt64 = int64(^uint64(0) >> 1)
+
+// decideVersion raises the cluster's version to the lowest of its members', when this member leads.
+func (n *Node) decideVersion(ctx context.Context) {
+	m := n.Membership()
+	if v := m.lowestVersion(); v != "" && compareVersions(v, m.Version) > 0 && n.Leader() == n.id {
+		n.insist(ctx, Change{Kind: ChangeVersion, Member: Member{Version: v}})
+	}
+}
