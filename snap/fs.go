@@ -28,7 +28,6 @@ type File = interface {
 	io.WriterAt
 	io.Closer
 	Sync() error // fdatasync: contents and length
-	Truncate(size int64) error
 	Size() (int64, error)
 }
 

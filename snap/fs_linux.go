@@ -1,7 +1,6 @@
 package snap
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -11,9 +10,12 @@ import (
 // An interrupted call has not failed and is made again, as os.File.Sync does.
 func datasync(f *os.File) error {
 	for {
-		err := syscall.Fdatasync(int(f.Fd()))
-		if !errors.Is(err, syscall.EINTR) {
-			return os.NewSyscallError("fdatasync "+f.Name(), err)
+		switch err := syscall.Fdatasync(int(f.Fd())); err {
+		case nil:
+			return nil
+		case syscall.EINTR:
+		default:
+			return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 		}
 	}
 }

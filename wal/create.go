@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Create makes a new log in dir, which must not exist: everything is written
-// aside, synced, and one last rename makes it a log (H10). Its first segment
-// has the label 0 and holds the preamble.
+// aside, synced, and one last rename makes it a log (H10). What an unfinished
+// Create has left aside is overwritten. The first segment has the label 0 and
+// holds the preamble.
 func Create(dir string, o Options) error {
 	o = o.withDefaults()
 	if err := create(filepath.Clean(dir), o); err != nil {
@@ -30,9 +30,6 @@ func create(dir string, o Options) error {
 	}
 	aside := dir + asideSuffix
 	if err := o.FS.Mkdir(aside); err != nil {
-		return err
-	}
-	if err := removeAll(o.FS, aside, ""); err != nil {
 		return err
 	}
 	if err := createFirst(aside, o); err != nil {
@@ -78,21 +75,4 @@ func publish(fs FS, dir string, f File, h header, b []byte) error {
 // sizeFor is the size of a segment whose first frame has payload bytes.
 func (o Options) sizeFor(payload int64) int64 {
 	return max(align(min(o.SegmentBytes, maxSize)), headerSize+frameSize(payload)+reserve)
-}
-
-// removeAll removes the files of dir whose names end in suffix.
-func removeAll(fs FS, dir, suffix string) error {
-	names, err := fs.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !strings.HasSuffix(name, suffix) {
-			continue
-		}
-		if err := fs.Remove(filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // Open replays the log in dir from o.From, in order, and returns it ready for
@@ -36,7 +37,19 @@ func (l *Log) tidy() error {
 	if err := l.fs.Mkdir(l.dir); err != nil {
 		return err
 	}
-	return removeAll(l.fs, l.dir, asideSuffix)
+	names, err := l.fs.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, asideSuffix) {
+			continue
+		}
+		if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replay reads the log from label from on and makes it ready for Append.

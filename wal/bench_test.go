@@ -1,0 +1,100 @@
+package wal
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+)
+
+func BenchmarkAppend(b *testing.B) {
+	for _, synced := range []bool{true, false} {
+		for _, n := range []int{1, 64, 256} {
+			b.Run(fmt.Sprintf("records=%d/sync=%t", n, synced), func(b *testing.B) {
+				benchmarkAppend(b, n, synced)
+			})
+		}
+	}
+}
+
+func benchmarkAppend(b *testing.B, n int, synced bool) {
+	o := Options{}
+	if !synced {
+		o.FS = unsynced{}
+	}
+	dir := filepath.Join(b.TempDir(), "wal")
+	if err := Create(dir, o); err != nil {
+		b.Fatal(err)
+	}
+	l, _, err := Open(dir, o, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	recs := make([]Record, n)
+	for i := range recs {
+		recs[i] = Record{1, make([]byte, 300)}
+	}
+	b.SetBytes(int64(n * 300))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := l.Append(1, recs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	if err := l.Release(1<<63, 0); err != nil {
+		b.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// unsynced is the operating system's file system with a Sync that does nothing.
+type unsynced struct{ osFS }
+
+func (fs unsynced) Create(name string) (File, error) {
+	f, err := fs.osFS.Create(name)
+	return unsyncedFile{f}, err
+}
+
+func (fs unsynced) OpenRW(name string) (File, error) {
+	f, err := fs.osFS.OpenRW(name)
+	return unsyncedFile{f}, err
+}
+
+type unsyncedFile struct{ File }
+
+func (unsyncedFile) Sync() error { return nil }
+
+func BenchmarkOpen(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "wal")
+	if err := Create(dir, Options{}); err != nil {
+		b.Fatal(err)
+	}
+	l, _, err := Open(dir, Options{FS: unsynced{}}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	recs := make([]Record, 4)
+	for i := range recs {
+		recs[i] = Record{1, make([]byte, 300)}
+	}
+	total := int64(0)
+	for ; total < 64<<20; total += 1200 {
+		if err := l.Append(1, recs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(total)
+	b.ReportAllocs()
+	for b.Loop() {
+		l, _, err := Open(dir, Options{}, func(Record) error { return nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Close()
+	}
+}

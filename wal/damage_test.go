@@ -1,0 +1,310 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// hundred is a log of 100 records in 2 segments, as it is while it is open.
+func hundred(t *testing.T, d *disk) *Log {
+	l := testLog(t, d, Options{SegmentBytes: 4000})
+	appendMany(t, l, 100, 20)
+	if len(l.segments) != 2 {
+		t.Fatalf("%d segments", len(l.segments))
+	}
+	return l
+}
+
+func content(d *disk, name string) []byte {
+	_, node, _ := d.find(name)
+	return node.data
+}
+
+func segmentFile(s segment) string { return "wal/" + s.name() }
+
+// After a clean stop, every flipped bit of a log is found and told with file
+// and offset, or it harms nothing: never is there less than was written.
+//
+// pitfall H2, pitfall H3, pitfall H14
+func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
+	d := newDisk()
+	l := hundred(t, d)
+	segments := l.segments
+	closeLog(t, l)
+	found, harmless := 0, 0
+	for _, s := range segments {
+		size := len(content(d, segmentFile(s)))
+		for bit := range size * 8 {
+			copied := d.kill()
+			content(copied, segmentFile(s))[bit/8] ^= 1 << (bit % 8)
+			texts, torn, err := replayed(copied, 0)
+			var damage *Damage
+			switch {
+			case err == nil && len(texts) == 100:
+				harmless++
+			case errors.As(err, &damage) && damage.File == segmentFile(s):
+				found++
+			default:
+				t.Fatalf("%s, bit %d of byte %d: %d records, %+v, %v", s.name(), bit%8, bit/8, len(texts), torn, err)
+			}
+		}
+	}
+	t.Logf("%d flips found, %d harmless", found, harmless)
+}
+
+// Without a clean stop, only the very last batch can be taken for torn.
+//
+// pitfall H2
+func TestAFlippedBitBelowTheLastBatchIsNeverATornTail(t *testing.T) {
+	d := newDisk()
+	l := hundred(t, d)
+	last := l.last()
+	lastFrame := int(last.end - frameSize(recordsSize([]Record{{1, make([]byte, 20)}})))
+	for bit := range int(last.end) * 8 {
+		copied := d.kill()
+		content(copied, segmentFile(last))[bit/8] ^= 1 << (bit % 8)
+		texts, torn, err := replayed(copied, 0)
+		switch {
+		case errors.As(err, new(*Damage)):
+		case err == nil && len(texts) == 100:
+		case err == nil && len(texts) == 99 && bit/8 >= lastFrame && torn.Offset == int64(lastFrame):
+		default:
+			t.Fatalf("bit %d of byte %d: %d records, %+v, %v", bit%8, bit/8, len(texts), torn, err)
+		}
+	}
+	closeLog(t, l)
+}
+
+// What remains of a torn batch is cut off, told, and gone for good, however
+// short the batches that are written in its place.
+//
+// pitfall H7
+func TestWhatRemainsOfATornBatchIsZeroed(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{SegmentBytes: 4096})
+	appendText(t, l, 1, "one")
+	appendText(t, l, 2, strings.Repeat("x", 2000))
+	torn := d.kill()
+	start := l.at.offset - frameSize(2003)
+	file := content(torn, segmentFile(l.last()))
+	clear(file[start : start+512])
+	closeLog(t, l)
+
+	texts, repair, err := replayed(torn, 0)
+
+	want := Repair{segmentFile(l.last()), start, 24 + 2003, "no frame begins here"}
+	if err != nil || len(texts) != 1 || repair != want {
+		t.Fatalf("%d records, %+v instead of %+v, %v", len(texts), repair, want, err)
+	}
+	l = testLog(t, torn, Options{})
+	appendText(t, l, 2, "two")
+	end := l.at.offset
+	closeLog(t, l)
+	if rest := content(torn, segmentFile(l.last()))[end+markSize:]; slices.ContainsFunc(rest, func(b byte) bool { return b != 0 }) {
+		t.Fatal("old bytes stand behind the new batch")
+	}
+}
+
+func TestTheFirstFrameOfASegmentIsNeverTorn(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{})
+	for len(l.segments) < 2 {
+		appendText(t, l, 1, strings.Repeat("x", 200))
+	}
+	content(d, segmentFile(l.last()))[headerSize+40]++
+
+	_, _, err := replayed(d, 0)
+
+	wantDamage(t, err, segmentFile(l.last()), headerSize)
+	closeLog(t, l)
+}
+
+// A frame that passes its own checks and is still not the one that is due was
+// not torn by any crash.
+func TestASoundFrameThatIsNotDueIsDamage(t *testing.T) {
+	for what, forge := range map[string]func(f *frame){
+		"a batch is missing":               func(f *frame) { f.batch++ },
+		"it is longer than the segment":    func(f *frame) { f.length = 5000 },
+		"it is longer than any allocation": func(f *frame) { f.length = 1<<32 - 1 },
+	} {
+		d := newDisk()
+		l := testLog(t, d, Options{})
+		appendText(t, l, 1, "one")
+		f := frame{8, l.at.batch, l.at.sum, l.at.offset}
+		forge(&f)
+		f.put(content(d, segmentFile(l.last()))[l.at.offset:], l.last().salt)
+
+		_, _, err := replayed(d, 0)
+
+		t.Log(what)
+		wantDamage(t, err, segmentFile(l.last()), l.at.offset)
+	}
+}
+
+func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{})
+	appendText(t, l, 1, "one")
+	b, _ := appendFrame(nil, l.at, l.last().salt, []Record{{1, []byte("long")}})
+	b[frameHeader+1] = 5
+	sum := l.at
+	payload := b[frameHeader : frameHeader+6]
+	frame{6, sum.batch, crc32.Update(sum.sum, castagnoli, payload), sum.offset}.put(b, l.last().salt)
+	copy(content(d, segmentFile(l.last()))[l.at.offset:], b)
+
+	_, _, err := replayed(d, 0)
+
+	wantDamage(t, err, segmentFile(l.last()), l.at.offset+frameHeader)
+}
+
+// pitfall H5
+func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{Tag: Tag{1}})
+	appendMany(t, l, 30, 100)
+	segments := slices.Clone(l.segments)
+	closeLog(t, l)
+	foreign := newDisk()
+	l = testLog(t, foreign, Options{Tag: Tag{2}})
+	appendMany(t, l, 30, 100)
+	closeLog(t, l)
+	open := func(d *disk) error {
+		_, _, err := Open("wal", Options{FS: d, Tag: Tag{1}}, func(Record) error { return nil })
+		return err
+	}
+	if len(segments) < 4 {
+		t.Fatalf("%d segments", len(segments))
+	}
+
+	for i, s := range segments {
+		name := segmentFile(s)
+		for what, spoil := range map[string]func(d *disk){
+			"removed":  func(d *disk) { d.Remove(name) },
+			"cut":      func(d *disk) { _, n, _ := d.find(name); n.data = n.data[:900] },
+			"cut to 0": func(d *disk) { _, n, _ := d.find(name); n.data = nil },
+			"longer":   func(d *disk) { _, n, _ := d.find(name); n.data = append(n.data, 0) },
+			"foreign": func(d *disk) {
+				_, n, _ := d.find(name)
+				n.data = slices.Clone(content(foreign, name))
+			},
+			"swapped with the next": func(d *disk) {
+				_, a, _ := d.find(name)
+				_, b, _ := d.find(segmentFile(segments[(i+1)%len(segments)]))
+				a.data, b.data = b.data, a.data
+			},
+			"copied behind the last": func(d *disk) {
+				copyAs(d, name, header{number: uint64(len(segments) + 1), label: s.label})
+			},
+			"doubled with another label": func(d *disk) {
+				copyAs(d, name, header{number: s.number, label: s.label + 1})
+			},
+			"made anew with another label": func(d *disk) {
+				copyAs(d, name, header{number: s.number, label: s.label + 1})
+				h := s.header
+				h.label++
+				b, _ := h.append(nil)
+				copy(content(d, segmentFile(segment{header: h})), b)
+			},
+			"with another name": func(d *disk) { d.Rename(name, "wal/x.wal") },
+		} {
+			spoiled := d.kill()
+			spoil(spoiled)
+			if err := open(spoiled); err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "wal/") {
+				t.Errorf("segment %d %s: %v", s.number, what, err)
+			}
+			if spoiled.open != 0 {
+				t.Errorf("segment %d %s: %d files are still open", s.number, what, spoiled.open)
+			}
+		}
+	}
+	if err := open(foreign); err == nil || !strings.Contains(err.Error(), "belongs to") {
+		t.Errorf("another log: %v", err)
+	}
+	if err := open(d); err != nil {
+		t.Errorf("unspoiled: %v", err)
+	}
+}
+
+func copyAs(d *disk, name string, h header) {
+	dir, n, _ := d.find(name)
+	dir.rename(h.name(), &inode{data: slices.Clone(n.data)})
+}
+
+// A segment of the same log at another time has the right tag, name and size; the
+// sums and batch numbers tell that it does not belong here.
+//
+// pitfall H5
+func TestASegmentOfAnotherTimeIsRefused(t *testing.T) {
+	d, other := newDisk(), newDisk()
+	for i, d := range []*disk{d, other} {
+		l := testLog(t, d, Options{})
+		appendText(t, l, 0, fmt.Sprint("log ", i))
+		appendMany(t, l, 30, 100)
+		closeLog(t, l)
+	}
+	segments, err := listSegments(d, "wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for i, s := range segments[1:] {
+		spoiled := d.kill()
+		_, n, _ := spoiled.find(segmentFile(s))
+		n.data = slices.Clone(content(other, segmentFile(s)))
+		_, _, err := replayed(spoiled, 0)
+		wantDamage(t, err, segmentFile(segments[i]), segments[i].end)
+	}
+}
+
+// pitfall B15
+func TestReadFindsDamageUnderARunningLog(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{})
+	appendMany(t, l, 30, 100)
+	closed, last := l.segments[1], l.last()
+
+	for _, s := range []segment{closed, last} {
+		content(d, segmentFile(s))[headerSize+50] ^= 4
+		texts, err := readTexts(l, 0)
+		wantDamage(t, err, segmentFile(s), headerSize)
+		if len(texts) == 0 || len(texts) >= 30 {
+			t.Errorf("%d records before the damage", len(texts))
+		}
+		content(d, segmentFile(s))[headerSize+50] ^= 4
+	}
+	content(d, segmentFile(closed))[30] ^= 1
+	_, err := readTexts(l, 0)
+	wantDamage(t, err, segmentFile(closed), 0)
+	content(d, segmentFile(closed))[30] ^= 1
+
+	if texts, err := readTexts(l, 0); err != nil || len(texts) != 30 {
+		t.Fatalf("%d records, %v", len(texts), err)
+	}
+	closeLog(t, l)
+}
+
+func TestDumpTellsATornTailAndLeavesIt(t *testing.T) {
+	d := newDisk()
+	l := testLog(t, d, Options{})
+	appendText(t, l, 1, "one")
+	appendText(t, l, 2, "two")
+	torn := d.kill()
+	end := l.at.offset
+	content(torn, segmentFile(l.last()))[end-4]++
+	closeLog(t, l)
+
+	var texts []string
+	err := Dump("wal", torn, func(_ string, _ int64, r Record) error {
+		texts = append(texts, string(r.Data))
+		return nil
+	})
+
+	want := fmt.Sprintf("%s: offset %d: 29 bytes of a torn tail", segmentFile(l.last()), end-32)
+	if err == nil || !strings.Contains(err.Error(), want) || len(texts) != 1 || torn.calls != 0 {
+		t.Fatalf("%q, %v", texts, err)
+	}
+}
