@@ -17,6 +17,9 @@ import (
 	"etcd2/store"
 )
 
+// What main wires.
+var _ Node = (*raft.Node)(nil)
+
 // fakeNode is a cluster of one without log: it applies at once, to a real tree. Its clock
 // stands until tick moves it.
 type fakeNode struct {

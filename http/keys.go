@@ -70,9 +70,10 @@ func keyOf(path string) (string, *store.Error) {
 	return store.Canonical(path), nil
 }
 
-// write proposes a command and answers with what the tree made of it.
+// write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
+// proposal, so its context has no part in the deadline.
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.RequestTimeout)
 	defer cancel()
 	cmd := p.command(r.Method, key)
 	result, err := s.Node.Propose(ctx, cmd.Append(nil))
@@ -187,14 +188,17 @@ func (l *listing) answer() {
 	}
 }
 
-// child appends one node; with its children when it is expanded.
+// child appends one node; with its children when it is expanded. After an error it appends nothing more.
 func (l *listing) child(n *store.Node, expand bool) {
 	l.open(n)
 	if n.Dir && expand {
 		l.children(n)
 	}
+	if l.err != nil {
+		return
+	}
 	l.close(n)
-	if len(l.b) >= bufferSize && l.err == nil {
+	if len(l.b) >= bufferSize {
 		_, l.err = l.w.Write(l.b)
 		l.b = l.b[:0]
 	}
@@ -202,19 +206,19 @@ func (l *listing) child(n *store.Node, expand bool) {
 
 // children appends the field nodes, unless there is none to show.
 func (l *listing) children(n *store.Node) {
-	any := false
+	shown := false
 	for c := range l.view.Children(n) {
-		if !any {
-			l.field(`"nodes":[`)
-		} else {
+		if shown {
 			l.b = append(l.b, ',')
+		} else {
+			l.field(`"nodes":[`)
+			shown = true
 		}
-		any = true
 		if l.child(c, l.recursive); l.err != nil {
 			return
 		}
 	}
-	if any {
+	if shown {
 		l.b = append(l.b, ']')
 	}
 }

@@ -190,14 +190,20 @@ const (
 	maxLargeBodies = 16
 )
 
-// readForm returns the form in the body of a PUT or POST, "" when there is none: other types of
-// content and other methods count as empty (section 4.1).
+// readForm returns the form in the body of a PUT or POST, "" when there is none: other types of content and other
+// methods count as empty (section 4.1). Their bodies are read all the same, since net/http sees only
+// behind a body that its client has hung up (J3).
 func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error) {
-	if r.Method != "PUT" && r.Method != "POST" || r.Body == nil || r.Body == nethttp.NoBody {
+	if r.Body == nil || r.Body == nethttp.NoBody {
 		return "", nil
 	}
-	if ok, err := isForm(r.Header.Get("Content-Type")); !ok {
-		return "", err
+	form, bad := false, (*store.Error)(nil)
+	if r.Method == "PUT" || r.Method == "POST" {
+		form, bad = isForm(r.Header.Get("Content-Type"))
+	}
+	if !form {
+		io.Copy(io.Discard, s.newBody(w, r, s.MaxRequestBytes))
+		return "", bad
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -274,11 +280,11 @@ func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) body {
 	return body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), conn: nethttp.NewResponseController(inner), timeout: s.times.body}
 }
 
-// Read sets a deadline for itself only: what watches the connection afterwards has none.
+// Read sets a deadline, and takes it back behind the body: what watches the connection from there on has none.
 func (b body) Read(p []byte) (int, error) {
 	b.conn.SetReadDeadline(time.Now().Add(b.timeout))
 	n, err := b.bytes.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err

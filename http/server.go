@@ -182,6 +182,10 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		out.timeout = s.times.write
 	}
 	defer s.catch(out, r)
+	if r.Body != nil && r.Body != nethttp.NoBody {
+		// For a body that nobody reads: net/http does so after the answer.
+		nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.times.body))
+	}
 	if s.guard(out, r) && cleanPath(out, r) {
 		s.route(out, r)
 	}

@@ -1,0 +1,320 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+// exchange is a request and its whole answer.
+type exchange struct {
+	method, target, form string
+	status               int
+	body                 string
+}
+
+func (b *bench) play(exchanges []exchange) {
+	b.t.Helper()
+	for _, x := range exchanges {
+		w := b.do(x.method, x.target, x.form)
+		if w.Code != x.status || w.Body.String() != x.body+"\n" {
+			b.t.Errorf("%s %s %s\ngot  %d %swant %d %s", x.method, x.target, x.form, w.Code, w.Body, x.status, x.body)
+		}
+	}
+}
+
+func TestLifeOfAKey(t *testing.T) {
+	newBench(t).play([]exchange{
+		{"GET", "/v2/keys", "", 200, `{"action":"get","node":{"dir":true}}`},
+		{"GET", "/v2/keys/a/b", "", 404, `{"errorCode":100,"message":"Key not found","cause":"/a","index":0}`},
+		{"PUT", "/v2/keys/a/b", "value=1", 201, `{"action":"set","node":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
+		{"PUT", "/v2/keys/a/b/", "value=2", 200, `{"action":"set","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2},"prevNode":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
+		{"GET", "/v2/keys/a/b", "", 200, `{"action":"get","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
+		{"PUT", "/v2/keys/a/b?prevExist=false", "value=3", 412, `{"errorCode":105,"message":"Key already exists","cause":"/a/b","index":2}`},
+		{"PUT", "/v2/keys/a/b?prevExist=true", "value=", 200, `{"action":"update","node":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2},"prevNode":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
+		{"PUT", "/v2/keys/a/b?prevIndex=2", "value=4", 412, `{"errorCode":101,"message":"Compare failed","cause":"[2 != 3]","index":3}`},
+		{"PUT", "/v2/keys/a/b?prevIndex=3", "value=4", 200, `{"action":"compareAndSwap","node":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2},"prevNode":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2}}`},
+		{"POST", "/v2/keys/a", "value=q", 201, `{"action":"create","node":{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5}}`},
+		{"PUT", "/v2/keys/a/_h", "value=h", 201, `{"action":"set","node":{"key":"/a/_h","value":"h","modifiedIndex":6,"createdIndex":6}}`},
+		{"GET", "/v2/keys?recursive=true&sorted=true", "", 200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"nodes":[{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5},{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}],"modifiedIndex":1,"createdIndex":1}]}}`},
+		{"GET", "/v2/keys", "", 200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}]}}`},
+		{"DELETE", "/v2/keys/a", "", 403, `{"errorCode":102,"message":"Not a file","cause":"/a","index":6}`},
+		{"DELETE", "/v2/keys/a?dir=true", "", 403, `{"errorCode":108,"message":"Directory not empty","cause":"/a","index":6}`},
+		{"DELETE", "/v2/keys/a/b?prevValue=4", "", 200, `{"action":"compareAndDelete","node":{"key":"/a/b","modifiedIndex":7,"createdIndex":2},"prevNode":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}}`},
+		{"DELETE", "/v2/keys/a?recursive=true", "", 200, `{"action":"delete","node":{"key":"/a","dir":true,"modifiedIndex":8,"createdIndex":1},"prevNode":{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}}`},
+		{"DELETE", "/v2/keys", "", 400, `{"errorCode":107,"message":"Root is read only","cause":"/","index":8}`},
+	})
+}
+
+func TestHeadersOfSuccessAndError(t *testing.T) {
+	b := newBench(t)
+	ok := b.do("PUT", "/v2/keys/k", "value=1").Header()
+	for name, want := range map[string]string{
+		"Content-Type": "application/json", "X-Etcd-Cluster-Id": "2f825f7ee614161e", "X-Etcd-Index": "1", "X-Raft-Index": "1", "X-Raft-Term": "2",
+	} {
+		if ok.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, ok.Get(name), want)
+		}
+	}
+	missing := b.do("GET", "/v2/keys/none", "").Header()
+	if missing.Get("X-Etcd-Index") != "1" || missing.Get("X-Etcd-Cluster-Id") == "" || missing["X-Raft-Index"] != nil || missing["X-Raft-Term"] != nil {
+		t.Errorf("headers of an error: %v", missing)
+	}
+}
+
+func TestNoValueOnSuccessAnswersTheActionOnly(t *testing.T) {
+	b := newBench(t)
+	b.play([]exchange{
+		{"PUT", "/v2/keys/k?noValueOnSuccess=true", "value=1", 201, `{"action":"set"}`},
+		{"PUT", "/v2/keys/k?prevValue=1", "value=2&noValueOnSuccess=true", 200, `{"action":"compareAndSwap"}`},
+		{"POST", "/v2/keys/q?noValueOnSuccess=1", "value=2", 201, `{"action":"create"}`},
+		{"PUT", "/v2/keys/k?prevExist=true&noValueOnSuccess=t", "value=2", 200, `{"action":"update"}`},
+		{"DELETE", "/v2/keys/k?noValueOnSuccess=true", "", 200, `{"action":"delete","node":{"key":"/k","modifiedIndex":5,"createdIndex":1},"prevNode":{"key":"/k","value":"2","modifiedIndex":4,"createdIndex":1}}`},
+	})
+}
+
+func TestTTLCountsByTheClusterClock(t *testing.T) {
+	b := newBench(t)
+	ttl := func(w *httptest.ResponseRecorder, node string) any {
+		return decode(t, w.Body.String())[node].(map[string]any)["ttl"]
+	}
+	if got := ttl(b.do("PUT", "/v2/keys/k", "ttl=10"), "node"); got != 10.0 {
+		t.Errorf("after the write: ttl %v", got)
+	}
+	b.node.tick(1500 * time.Millisecond)
+	if got := ttl(b.do("GET", "/v2/keys/k", ""), "node"); got != 9.0 {
+		t.Errorf("1.5 s later: ttl %v, want 9", got)
+	}
+	b.node.tick(5 * time.Second)
+	if got := ttl(b.do("PUT", "/v2/keys/k", "value=2"), "prevNode"); got != 4.0 {
+		t.Errorf("of the replaced node: ttl %v, want 4", got)
+	}
+	b.node.tick(time.Hour)
+	event := b.do("GET", "/v2/keys/k?wait=true&waitIndex=2", "")
+	if got := ttl(event, "prevNode"); got != 4.0 {
+		t.Errorf("an event from history shows ttl %v, want the 4 of its moment", got)
+	}
+}
+
+// pitfall J13
+func TestHugeTTLsNeverEnd(t *testing.T) {
+	b := newBench(t)
+	for i, ttl := range []string{"9000000000", "9223372036", "9223372037", "18446744073709551615"} {
+		b.want(b.do("PUT", fmt.Sprintf("/v2/keys/%d", i), "ttl="+ttl), 201,
+			fmt.Sprintf(`{"action":"set","node":{"key":"/%d","value":"","modifiedIndex":%d,"createdIndex":%d}}`+"\n", i, i+1, i+1))
+	}
+}
+
+// pitfall G2
+func TestUnknownOutcomesAreNeverA4xx(t *testing.T) {
+	for err, cause := range map[error]string{
+		raft.ErrUnknown:                      "etcdserver: request timed out",
+		context.DeadlineExceeded:             "etcdserver: request timed out",
+		raft.ErrNoLeader:                     "etcdserver: no leader",
+		raft.ErrOverloaded:                   "etcdserver: too many requests",
+		raft.ErrStopped:                      "etcdserver: server stopped",
+		errors.New("disk"):                   "disk",
+		fmt.Errorf("x: %w", raft.ErrUnknown): "etcdserver: request timed out",
+	} {
+		b := newBench(t)
+		b.node.err = err
+		for _, r := range [][3]string{{"PUT", "/v2/keys/k", "value=1"}, {"POST", "/v2/keys/k", "value=1"}, {"DELETE", "/v2/keys/k", ""}, {"GET", "/v2/keys/k?quorum=true", ""}} {
+			w := b.do(r[0], r[1], r[2])
+			b.want(w, 500, `{"errorCode":300,"message":"Raft Internal Error","cause":"`+cause+`","index":0}`+"\n")
+			if w.Header().Get("X-Etcd-Index") != "0" {
+				t.Errorf("X-Etcd-Index: %s", w.Header().Get("X-Etcd-Index"))
+			}
+		}
+		if w := b.do("GET", "/v2/keys/k", ""); w.Code != 404 {
+			t.Errorf("a plain get needs no node: %d", w.Code)
+		}
+	}
+}
+
+// stuckNode never learns what became of a proposal.
+type stuckNode struct{ *fakeNode }
+
+func (stuckNode) Propose(ctx context.Context, _ []byte) (raft.Result, error) {
+	<-ctx.Done()
+	return raft.Result{}, raft.ErrUnknown
+}
+
+// pitfall G2
+func TestWritesTimeOut(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		c.Node = stuckNode{c.Node.(*fakeNode)}
+		c.RequestTimeout = 20 * time.Millisecond
+	})
+	b.want(b.do("PUT", "/v2/keys/k", "value=1"), 500,
+		`{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`+"\n")
+}
+
+func TestQuorumGetAsksTheNodeFirstAndBeatsWait(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=1")
+	want := `{"action":"get","node":{"key":"/k","value":"1","modifiedIndex":1,"createdIndex":1}}` + "\n"
+	b.want(b.do("GET", "/v2/keys/k?quorum=true", ""), 200, want)
+	b.want(b.do("GET", "/v2/keys/k?quorum=true&wait=true", ""), 200, want)
+	if b.node.reads != 2 {
+		t.Errorf("%d reads through the node, want 2", b.node.reads)
+	}
+	if b.do("HEAD", "/v2/keys/k?quorum=true", ""); b.node.reads != 2 {
+		t.Error("HEAD went through the node")
+	}
+}
+
+// pitfall J5
+func TestKeysHaveALengthAndADepth(t *testing.T) {
+	b := newBench(t)
+	deep := func(n int) string { return strings.Repeat("/a", n) }
+	for _, c := range []struct {
+		key    string
+		status int
+	}{
+		{"/" + strings.Repeat("k", 4000), 201},
+		{deep(60) + "/x", 201},
+		{deep(store.MaxDepth-1) + "/x", 201},
+		{deep(store.MaxDepth) + "/x", 400},
+		{"/" + strings.Repeat("k", maxKeyBytes), 400},
+	} {
+		w := b.do("PUT", "/v2/keys"+c.key, "value=1")
+		if w.Code != c.status {
+			t.Errorf("%d bytes: %d %.200s", len(c.key), w.Code, w.Body)
+		}
+		if w.Code == 400 && decode(t, w.Body.String())["errorCode"] != 209.0 {
+			t.Errorf("%s", w.Body)
+		}
+	}
+}
+
+// pitfall J5
+func TestThreeThousandLevelsAreListedWithinASecond(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys"+strings.Repeat("/d", 3000)+"/k", "value=1")
+	begin := time.Now()
+
+	w := b.do("GET", "/v2/keys?recursive=true", "")
+
+	if d := time.Since(begin); d > time.Second {
+		t.Errorf("took %v", d)
+	}
+	if n := strings.Count(w.Body.String(), `"dir":true`); n != 3001 || !strings.HasSuffix(w.Body.String(), "}}\n") {
+		t.Errorf("%d directories in the listing", n)
+	}
+}
+
+// pieces counts what a listing sends.
+type pieces struct {
+	*httptest.ResponseRecorder
+	largest int
+}
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.largest = max(p.largest, len(b))
+	return p.ResponseRecorder.Write(b)
+}
+
+func TestHugeListingsAreSentInPieces(t *testing.T) {
+	b := newBench(t)
+	for i := range 5000 {
+		b.do("PUT", fmt.Sprintf("/v2/keys/d/%05d", i), "value="+strings.Repeat("v", 100))
+	}
+	w := &pieces{ResponseRecorder: httptest.NewRecorder()}
+
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/v2/keys/d", nil))
+
+	if w.largest > 2*bufferSize {
+		t.Errorf("a piece of %d bytes", w.largest)
+	}
+	var got struct {
+		Node struct {
+			Nodes []struct{ Key string }
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range got.Node.Nodes {
+		if n.Key != fmt.Sprintf("/d/%05d", i) {
+			t.Fatalf("child %d is %s", i, n.Key)
+		}
+	}
+	if len(got.Node.Nodes) != 5000 {
+		t.Errorf("%d children", len(got.Node.Nodes))
+	}
+}
+
+// goneWriter is a client that hung up.
+type goneWriter struct {
+	*httptest.ResponseRecorder
+	writes int
+}
+
+func (w *goneWriter) Write([]byte) (int, error) {
+	w.writes++
+	return 0, errors.New("connection reset")
+}
+
+func TestListingStopsWhenTheClientIsGone(t *testing.T) {
+	b := newBench(t)
+	for i := range 3000 {
+		b.do("PUT", fmt.Sprintf("/v2/keys/d/%05d", i), "value="+strings.Repeat("v", 100))
+	}
+	w := &goneWriter{ResponseRecorder: httptest.NewRecorder()}
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/v2/keys/d", nil))
+	if w.writes != 1 {
+		t.Errorf("%d pieces offered", w.writes)
+	}
+}
+
+// pitfall I12
+func TestHeaderAndBodyAreOfOneMoment(t *testing.T) {
+	b := newBench(t)
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				c := store.Command{Op: store.OpSet, Path: "/d/" + strconv.Itoa(i%50), Value: "x"}
+				b.node.Propose(context.Background(), c.Append(nil))
+			}
+		}
+	})
+	for range 300 {
+		w := b.do("GET", "/v2/keys/d?recursive=true", "")
+		if w.Code == 404 {
+			continue
+		}
+		var got struct {
+			Node struct {
+				Nodes []struct{ ModifiedIndex uint64 }
+			}
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		index, _ := strconv.ParseUint(w.Header().Get("X-Etcd-Index"), 10, 64)
+		newest := uint64(0)
+		for _, n := range got.Node.Nodes {
+			newest = max(newest, n.ModifiedIndex)
+		}
+		if newest != index {
+			t.Fatalf("X-Etcd-Index %d, newest node %d", index, newest)
+		}
+	}
+	close(stop)
+	writer.Wait()
+}

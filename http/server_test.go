@@ -1,0 +1,345 @@
+package http
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	nethttp "net/http"
+	"net/http/httptest"
+	"net/url"
+	"path"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestUnknownPathsAre404InPlainText(t *testing.T) {
+	b := newBench(t)
+	for _, p := range []string{
+		"/", "/foo", "/v2", "/v2/", "/v2/stats", "/v2/stats/", "/v2/stats/foo", "/v1/keys/x", "/v2/keysx", "/v2/leader", "/v2/machines/",
+		"/version/", "/health/", "/debug/vars/", "/debug", "/debug/pprof/", "/v2/auth", "/v2/auth/", "/v2/membersx", "/config/local/log/",
+	} {
+		for _, method := range []string{"GET", "PUT", "DELETE", "FOO"} {
+			w := b.do(method, p, "")
+			b.want(w, 404, "404 page not found\n")
+			if h := w.Header(); h.Get("Content-Type") != "text/plain; charset=utf-8" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %v", p, h)
+			}
+		}
+	}
+}
+
+func TestOtherMethodsAre405WithTheListInOrder(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct{ method, path, allow string }{
+		{"PATCH", "/v2/keys/k", "HEAD,GET,PUT,POST,DELETE"},
+		{"get", "/v2/keys", "HEAD,GET,PUT,POST,DELETE"},
+		{"HEAD", "/v2/members", "GET,POST,DELETE,PUT"},
+		{"POST", "/v2/machines", "GET,HEAD"},
+		{"HEAD", "/version", "GET"},
+		{"POST", "/health", "GET"},
+		{"PUT", "/v2/stats/store", "GET"},
+		{"HEAD", "/v2/stats/self", "GET"},
+		{"DELETE", "/debug/vars", "GET"},
+		{"GET", "/config/local/log", "PUT"},
+	} {
+		w := b.do(c.method, c.path, "")
+		b.want(w, 405, "Method Not Allowed\n")
+		if h := w.Header(); h.Get("Allow") != c.allow || h["X-Etcd-Cluster-Id"] != nil {
+			t.Errorf("%s %s: %v", c.method, c.path, h)
+		}
+	}
+}
+
+func TestOptionsIsAnsweredEverywhere(t *testing.T) {
+	b := newBench(t)
+	for _, p := range []string{"/v2/keys/k", "/v2/members", "/nothing//here", "/"} {
+		w := b.do("OPTIONS", p, "")
+		b.want(w, 200, "")
+		if len(w.Header()) != 0 {
+			t.Errorf("%s: %v", p, w.Header())
+		}
+	}
+}
+
+// pitfall J6
+func TestUncleanPathsAreRedirectedOnThisHost(t *testing.T) {
+	b := newBench(t)
+	for target, location := range map[string]string{
+		"/v2/keys//a":              "/v2/keys/a",
+		"/v2/keys/k//":             "/v2/keys/k/",
+		"/v2/keys/a/./b?x=1&y=%20": "/v2/keys/a/b?x=1&y=%20",
+		"/v2/keys/../members":      "/v2/members",
+		"/v2/keys/k/..":            "/v2/keys",
+		"/v2/keys/%2e%2e/x":        "/v2/x",
+		"/v2/keys/a%2F%2Fb":        "/v2/keys/a/b",
+		"/v2/keys/a%2F..%2Fk":      "/v2/keys/k",
+		"//evil.example/x":         "/evil.example/x",
+		"/.//evil.example":         "/evil.example",
+		"/%2Fevil.example/x":       "/evil.example/x",
+		"/..":                      "/",
+		"/v2/keys//a%0D%0AX: y":    "/v2/keys/a%0D%0AX:%20y",
+	} {
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			r := httptest.NewRequest("GET", "/", nil)
+			u, err := url.ParseRequestURI(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Method, r.URL = method, u
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, r)
+			if w.Code != 301 || w.Header().Get("Location") != location || w.Header()["X-Etcd-Index"] != nil {
+				t.Errorf("%s %s: %d to %q, want %q", method, target, w.Code, w.Header().Get("Location"), location)
+			}
+		}
+	}
+	for _, target := range []string{"/v2/keys/...", "/v2/keys/.x", "/v2/keys/a..b", "/v2/keys/a."} {
+		if w := b.do("GET", target, ""); w.Code != 404 || w.Header().Get("X-Etcd-Index") != "0" {
+			t.Errorf("%s: %d, want a missing key", target, w.Code)
+		}
+	}
+}
+
+// checkPath sends one decoded path and checks what must hold for every path.
+func checkPath(t *testing.T, b *bench, method, p string) {
+	t.Helper()
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Method, r.URL = method, &url.URL{Path: p}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	if w.Code >= 500 || w.Code == 0 {
+		t.Fatalf("%s %q: %d %s", method, p, w.Code, w.Body)
+	}
+	for name, values := range w.Header() {
+		if strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
+			t.Fatalf("%q: header %s: %q", p, name, values)
+		}
+	}
+	if w.Code != 301 {
+		return
+	}
+	to, err := url.Parse(w.Header().Get("Location"))
+	if err != nil || to.Host != "" || to.Scheme != "" || path.Clean(to.Path) != strings.TrimSuffix(to.Path, "/") && to.Path != "/" {
+		t.Fatalf("%q: redirected to %q", p, w.Header().Get("Location"))
+	}
+}
+
+// pitfall J6, pitfall J7
+func FuzzPath(f *testing.F) {
+	f.Add("PUT", "/v2/keys/../x\r\n")
+	b := newBench(f)
+	f.Fuzz(func(t *testing.T, method, p string) {
+		if !strings.Contains(p, "wait") {
+			checkPath(t, b, method, p)
+		}
+	})
+}
+
+// pitfall J6, pitfall J7
+func TestRandomPathsAreAnsweredOrRedirectedOnce(t *testing.T) {
+	b := newBench(t)
+	random := rand.New(rand.NewPCG(9, 10))
+	parts := []string{"/", "/", "/", ".", "..", "v2", "keys", "/v2/keys", "/v2/keys/", "members", "a", "_b", "\r\n", "\x00", "\xff", "%", "?", ";", "é", "stats/self"}
+	methods := []string{"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"}
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		var p strings.Builder
+		for range 1 + random.IntN(8) {
+			p.WriteString(parts[random.IntN(len(parts))])
+		}
+		checkPath(t, b, methods[random.IntN(len(methods))], p.String())
+	}
+}
+
+// rawDial opens a connection that this test writes itself.
+func rawDial(t *testing.T, url string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+// pitfall J1
+func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
+	b := newBench(t)
+	b.times.body = 100 * time.Millisecond
+	if b.server.ReadHeaderTimeout != 10*time.Second || b.server.WriteTimeout != 0 || b.server.ReadTimeout != 0 {
+		t.Fatalf("limits of the server: %+v", b.server)
+	}
+	b.server.ReadHeaderTimeout = 100 * time.Millisecond
+	url := b.serve()
+	var slow []net.Conn
+	const rest = " HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 100\r\n\r\nvalue="
+	for i := range 50 {
+		c := rawDial(t, url)
+		switch i % 4 {
+		case 0:
+			io.WriteString(c, "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+		case 1:
+			io.WriteString(c, "PUT /v2/keys/k"+rest)
+		case 2:
+			io.WriteString(c, "GET /v2/keys/k"+rest)
+		case 3:
+			io.WriteString(c, "GET /version"+rest)
+		}
+		slow = append(slow, c)
+	}
+	for _, c := range slow {
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatalf("still open: %v", err)
+		}
+	}
+	eventually(t, 2*time.Second, "all closed", func() bool { return b.conns.open.Load() == 0 })
+}
+
+// pitfall J1
+func TestLongPollsOutliveTheTimeouts(t *testing.T) {
+	b := newBench(t)
+	b.times.body, b.times.write = 20*time.Millisecond, 20*time.Millisecond
+	b.server.ReadHeaderTimeout, b.server.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
+	url := b.serve()
+	w, err := nethttp.Get(url + "/v2/keys/k?wait=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+
+	<-time.After(100 * time.Millisecond) // five times every timeout
+	b.do("PUT", "/v2/keys/k", "value=1")
+
+	body, err := io.ReadAll(w.Body)
+	if err != nil || !strings.Contains(string(body), `"action":"set"`) {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// pitfall J2
+func TestConnectionsOverTheLimitGet503(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxConnections = 3 })
+	url := b.serve()
+	var kept []net.Conn
+	for range 3 {
+		c := rawDial(t, url)
+		fmt.Fprintf(c, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+		if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 200 {
+			t.Fatalf("within the limit: %v, %v", w, err)
+		}
+		kept = append(kept, c)
+	}
+
+	over := rawDial(t, url)
+	fmt.Fprintf(over, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+
+	w, err := nethttp.ReadResponse(bufio.NewReader(over), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(w.Body)
+	if w.StatusCode != 503 || err != nil || string(body) != `{"message":"too many connections"}` || w.Header.Get("Retry-After") == "" {
+		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
+	}
+	kept[0].Close()
+	eventually(t, 2*time.Second, "a place is free again", func() bool {
+		w, err := nethttp.Get(url + "/version")
+		if err != nil {
+			return false
+		}
+		w.Body.Close()
+		return w.StatusCode == 200
+	})
+}
+
+// pitfall J2
+func TestDefaultLimitLeavesDescriptorsToTheMember(t *testing.T) {
+	if got, limit := defaultMaxConnections(), int(fileLimit()); got >= limit || got < limit/2 {
+		t.Errorf("%d connections of %d descriptors", got, limit)
+	}
+}
+
+// pitfall J9
+func TestHTTP2IsServedAndItsStreamsAreLimited(t *testing.T) {
+	b := newBench(t)
+	url := b.serve()
+	if b.server.HTTP2.MaxConcurrentStreams != maxStreams {
+		t.Errorf("%d streams", b.server.HTTP2.MaxConcurrentStreams)
+	}
+	plain := new(nethttp.Protocols)
+	plain.SetUnencryptedHTTP2(true)
+	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: plain}}
+	defer client.CloseIdleConnections()
+
+	w, err := client.Post(url+"/v2/keys/q", formType, strings.NewReader("value=1"))
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	if w.ProtoMajor != 2 || w.StatusCode != 201 {
+		t.Errorf("%s %d", w.Proto, w.StatusCode)
+	}
+}
+
+func TestTLSListenerServesHTTP2(t *testing.T) {
+	b := newBench(t)
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	ln := listen(t)
+	go b.Serve(tls.NewListener(ln, &tls.Config{Certificates: certified.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}))
+	defer b.server.Close()
+
+	w, err := certified.Client().Get("https://" + ln.Addr().String() + "/version")
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Body.Close()
+	if w.StatusCode != 200 {
+		t.Errorf("%s %d", w.Proto, w.StatusCode)
+	}
+}
+
+func TestShutdownEndsWatchesAndFinishesRequests(t *testing.T) {
+	b := newBench(t)
+	ln := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(ln) }()
+	w, err := nethttp.Get("http://" + ln.Addr().String() + "/v2/keys/k?wait=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+
+	err = b.Shutdown(ctx)
+
+	if err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; err != nethttp.ErrServerClosed {
+		t.Errorf("Serve: %v", err)
+	}
+	if body, err := io.ReadAll(w.Body); err != nil || len(body) != 0 {
+		t.Errorf("the watch ended with %q, %v; want an empty body", body, err)
+	}
+}
+
+func TestNewNeedsNodeAndGoodOrigins(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("a server without node and store")
+	}
+	b := newBench(t)
+	c := b.Config
+	c.CORS = []string{"no origin"}
+	if _, err := New(c); err == nil {
+		t.Error("a server with an origin that is none")
+	}
+}
