@@ -18,7 +18,7 @@ func ParseURL(text string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("not a URL: %s", text)
+		return "", fmt.Errorf("not a URL: %q", text)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", fmt.Errorf("URL scheme must be http or https: %s", text)
 	case !hasHostAndPort(u):

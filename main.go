@@ -1,0 +1,761 @@
+// Command etcd2 is a replicated key-value store with the HTTP API of etcd 2, in
+// one static binary.
+//
+// # What it is
+//
+// The front door: it turns flags and environment into a configuration, joins
+// the packages, and ends them in the right order. No rule of Raft, of the tree
+// or of the API is here.
+//
+// # Picture
+//
+//	flags, environment ──► config ──► listen        the ports, before any file is touched
+//	                                     │
+//	                       discovery ──► raft.Open  log and snapshots, replayed into the store
+//	                                     │
+//	                                  http.Server   answers; READY=1
+//	                                     │
+//	            SIGTERM, SIGINT ──────► shut down   STOPPING=1; in-flight requests, then the log
+//
+// # Types
+//
+// A [config] is everything that can be chosen, checked. A [setting] is one flag:
+// the table in [config.settings] is the whole list, for the command line, the
+// environment and --help alike. [logs] makes the loggers, one a package.
+//
+// # Life of a start
+//
+// [configure] sets every default, then the environment, then the command line,
+// and checks what contradicts what; the first fault ends the start with one
+// line and exit status 1, before anything is written. [serve] then opens the
+// ports, so that a taken one costs nothing; opens the node, which replays its
+// disk and tells the cluster who it is; and only when that is ready answers
+// clients, so that none sees a half-replayed tree (C8). It waits for a signal,
+// or for the node to fail, which is the one way to end with status 1 after a
+// start.
+//
+// # Invariants
+//
+//   - One bad flag, one line on standard error, status 1, and nothing on disk.
+//     (`TestABadConfigurationIsOneLine`)
+//   - The command line wins over the environment, and that over the default.
+//     (`TestCommandLineBeatsEnvironmentBeatsDefault`)
+//   - Imports run downward only, as drawn. (`TestImportsRunDownward`)
+//
+// # What is left out
+//
+// A configuration file, and reloading: a member is restarted to be changed. TLS,
+// discovery and proxy mode are later rooms of the house; their flags are unknown
+// until they do something.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"etcd2/discovery"
+	"etcd2/http"
+	"etcd2/raft"
+	"etcd2/snap"
+	"etcd2/store"
+	"etcd2/wal"
+)
+
+// version is what this program says it is, to clients and to other members.
+const version = "2.4.0"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is main with everything that it touches passed in; it returns the exit status.
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	err := command(args, environ, stdout, stderr)
+	if err != nil {
+		oneLine := strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprintln(stderr, "etcd2:", oneLine)
+		return 1
+	}
+	return 0
+}
+
+func command(args, environ []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "dump" {
+		return dump(args[1:], stdout)
+	}
+	c, err := configure(args, environ)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return printHelp(stdout)
+	case err != nil:
+		return fmt.Errorf("%w (etcd2 --help lists the flags)", err)
+	case c.version:
+		return printVersion(stdout)
+	}
+	l := newLogs(stderr, c)
+	for _, note := range c.notes {
+		l.of("main").Info(note)
+	}
+	return serve(c, l)
+}
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
+		version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// revision is the commit that the binary was built from, as far as it knows.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value[:min(7, len(s.Value))]
+			}
+		}
+	}
+	return "unknown"
+}
+
+// Serving.
+
+// stopPatience is how long requests in flight, and then the node, may take to end.
+const stopPatience = 10 * time.Second
+
+// serve runs the member until a signal ends it, or it fails.
+func serve(c *config, l *logs) error {
+	// The first signal ends ctx; a second one, the process.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, stop)
+	defer stop()
+
+	self, founders, err := c.founders(ctx)
+	if err != nil {
+		return err
+	}
+	listeners, err := c.listen(l.of("main"))
+	if err != nil {
+		return err
+	}
+	defer closeAll(listeners)
+	tree := store.New(store.Limits{Events: c.eventHistory})
+	node, err := c.open(tree, self, founders, l)
+	if err != nil {
+		return err
+	}
+	err = c.answer(ctx, node, tree, listeners, l)
+	return cmp.Or(err, shut("raft", node.Stop))
+}
+
+// founders is the membership that a new cluster begins with, and this member
+// in it. A member with a log does not ask: there its flags count no more
+// (protocols section 1).
+func (c *config) founders(ctx context.Context) (self raft.Member, m raft.Membership, err error) {
+	if _, err := wal.Owner(c.walDir, nil); err == nil {
+		return self, m, nil
+	}
+	if c.state == "existing" {
+		return self, m, fmt.Errorf("--initial-cluster-state=existing: there is no log in %s, and joining a running cluster is not possible: give new", c.walDir)
+	}
+	m, err = discovery.Static(c.initialCluster, c.token)
+	if err != nil {
+		return self, m, fmt.Errorf("--initial-cluster=%s: %w", c.initialCluster, err)
+	}
+	if len(m.Members) > 1 {
+		return self, m, fmt.Errorf("--initial-cluster=%s: clusters of several members are not possible: name one", c.initialCluster)
+	}
+	self, err = discovery.Self(ctx, m, c.name, c.advertisePeer)
+	switch {
+	case errors.Is(err, discovery.ErrNotListed):
+		err = fmt.Errorf("--initial-cluster=%s: %w: add it, or give its name as --name", c.initialCluster, err)
+	case errors.Is(err, discovery.ErrURLsDiffer):
+		err = fmt.Errorf("--initial-advertise-peer-urls: %w: give the same URLs there and in --initial-cluster", err)
+	}
+	return self, m, err
+}
+
+// open opens the node, whose disk is then replayed into the tree.
+func (c *config) open(tree *store.Store, self raft.Member, founders raft.Membership, l *logs) (*raft.Node, error) {
+	return raft.Open(raft.Config{
+		Dir: c.dataDir, WALDir: c.walDir,
+		ID: self.ID, Bootstrap: founders,
+		Self:       raft.Member{Name: c.name, ClientURLs: slices.Sorted(slices.Values(c.advertiseClient)), Version: version},
+		ForceAlone: c.forceNew,
+		Heartbeat:  c.heartbeat, Election: c.election, RequestTimeout: c.requestTimeout(),
+		SnapshotCount: uint64(c.snapshotCount), MaxSnapshots: c.maxSnapshots, MaxWALs: orAll(c.maxWALs),
+		Command: advance,
+		Logger:  l.of("raft"),
+	}, tree)
+}
+
+// orAll is a number of files to keep, of which 0 means all.
+func orAll(n int) int {
+	if n == 0 {
+		return math.MaxInt32
+	}
+	return n
+}
+
+// requestTimeout is how long a request may wait for agreement (spec section 16).
+func (c *config) requestTimeout() time.Duration { return 5*time.Second + 2*c.election }
+
+// indices is how many indices of the store a change of the membership takes, as
+// in etcd 2 (spec section 6). So the first write of a new cluster of N gets 2N+2:
+// N founders, N names, one version.
+var indices = map[raft.ChangeKind]uint64{raft.ChangeAdd: 1, raft.ChangeUpdate: 1, raft.ChangeRemove: 2, raft.ChangeVersion: 1}
+
+// advance is the command that goes into the tree with a change of the
+// membership, if any.
+func advance(k raft.ChangeKind) []byte {
+	count, takes := indices[k]
+	if !takes {
+		return nil
+	}
+	command := store.Command{Op: store.OpAdvance, Count: count}
+	return command.Append(nil)
+}
+
+// answer serves clients, as soon as the node is ready, until ctx ends, the node
+// fails or a listener does. Then it stops accepting, ends watches, and waits
+// for the requests in flight.
+func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, listeners []net.Listener, l *logs) error {
+	select {
+	case <-node.Ready():
+	case <-node.Failed():
+		return node.Err()
+	case <-ctx.Done():
+		return nil
+	}
+	server, err := http.New(http.Config{
+		Node: node, Store: tree, Name: c.name, Version: version,
+		Logger: l.of("http"), SetLogLevel: l.setLevel,
+		CORS: c.cors, Pprof: c.pprof,
+		RequestTimeout: c.requestTimeout(), MaxRequestBytes: int64(c.maxRequestBytes),
+	})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { ended <- server.Serve(listener) }()
+	}
+	log := l.of("main")
+	announce(log, "READY=1", "serving", "name", c.name, "version", version, "clients", c.advertiseClient, "data", c.dataDir)
+	select {
+	case <-ctx.Done():
+	case <-node.Failed():
+		err = node.Err()
+	case err = <-ended:
+	}
+	announce(log, "STOPPING=1", "stopping", "failed", err != nil)
+	return cmp.Or(err, shut("http", server.Shutdown))
+}
+
+// shut gives a part of the program its time to stop.
+func shut(part string, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		return fmt.Errorf("main: stop %s: %w", part, err)
+	}
+	return nil
+}
+
+// announce tells the log and systemd what the service is about to do.
+func announce(log *slog.Logger, state, message string, attrs ...any) {
+	log.Info(message, attrs...)
+	if err := notify(state); err != nil {
+		log.Warn("systemd is not told", "err", err)
+	}
+}
+
+// Configuration.
+
+// A config is everything that can be chosen, after all checks.
+type config struct {
+	name, dataDir, walDir           string
+	snapshotCount                   int
+	maxSnapshots, maxWALs           int // files kept; 0 means all
+	heartbeat, election             time.Duration
+	listenClient, advertiseClient   []string
+	listenPeer, advertisePeer       []string
+	initialCluster, state, token    string
+	cors                            []string
+	maxRequestBytes                 int
+	eventHistory                    int
+	pprof, debug, forceNew, version bool
+	levels                          map[string]slog.Level
+
+	given map[string]bool // flags that somebody set, by name
+	notes []string        // what the log should tell about the environment
+}
+
+// A setting is one flag: --name VALUE on the command line, ETCD_NAME=VALUE in
+// the environment. One without an arg is a switch.
+type setting struct {
+	group  string
+	name   string
+	preset string
+	arg    string // what the value is, for --help
+	help   string
+	set    func(value string) error // checks and stores
+}
+
+const (
+	presetClientURLs = "http://localhost:2379,http://localhost:4001"
+	presetPeerURLs   = "http://localhost:2380,http://localhost:7001"
+)
+
+// settings is the table of all flags. A new flag is one new line here.
+func (c *config) settings() []setting {
+	return []setting{
+		{"Member", "name", "default", "NAME", "name of this member, unique in its cluster", name(&c.name)},
+		{"Member", "data-dir", "", "DIR", "where everything is kept; empty means NAME.etcd", text(&c.dataDir)},
+		{"Member", "wal-dir", "", "DIR", "where the log is kept, to give it a disk of its own; empty means inside the data directory", text(&c.walDir)},
+		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots", number(&c.snapshotCount, 1, 1<<31)},
+		{"Member", "max-snapshots", "5", "N", "snapshot files kept, at least two; 0 keeps all", number(&c.maxSnapshots, 0, 1<<20)},
+		{"Member", "max-wals", "5", "N", "log files kept that no restart needs; 0 keeps all", number(&c.maxWALs, 0, 1<<20)},
+		{"Member", "heartbeat-interval", "100", "MS", "milliseconds between two heartbeats of a leader", milliseconds(&c.heartbeat, 1, 10_000)},
+		{"Member", "election-timeout", "1000", "MS", "milliseconds without a leader before an election; at least five heartbeats, under 50000", milliseconds(&c.election, 5, 49_999)},
+		{"Member", "listen-client-urls", presetClientURLs, "URL,...", "where clients are answered", listenURLs(&c.listenClient)},
+		{"Member", "listen-peer-urls", presetPeerURLs, "URL,...", "where other members are answered", listenURLs(&c.listenPeer)},
+
+		{"Cluster", "advertise-client-urls", presetClientURLs, "URL,...", "where clients find this member, as the cluster tells them", urls(&c.advertiseClient)},
+		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one", urls(&c.advertisePeer)},
+		{"Cluster", "initial-cluster", "", "NAME=URL,...", "the members that begin the cluster; empty means this one at its default peer URLs", text(&c.initialCluster)},
+		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the cluster begins now", choice(&c.state, "new", "existing")},
+		{"Cluster", "initial-cluster-token", "etcd-cluster", "TEXT", "keeps clusters apart that were begun with the same URLs", text(&c.token)},
+		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
+
+		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
+		{"Clients", "max-request-bytes", "10485760", "BYTES", "longest request body", number(&c.maxRequestBytes, 1, 1<<30)},
+		{"Clients", "event-history", "100000", "N", "events kept for watches of the past", number(&c.eventHistory, 1, 1<<30)},
+		{"Clients", "enable-pprof", "false", "", "serve profiles at /debug/pprof", toggle(&c.pprof)},
+
+		{"Logging", "debug", "false", "", "log at level DEBUG", toggle(&c.debug)},
+		{"Logging", "log-package-levels", "", "PKG=LEVEL,...", "levels of single packages, as raft=DEBUG,http=WARNING", packageLevels(&c.levels)},
+	}
+}
+
+// configure makes the configuration of defaults, environment and command line,
+// each beaten by the next.
+func configure(args, environ []string) (*config, error) {
+	c := &config{given: map[string]bool{}}
+	settings := c.settings()
+	for _, s := range settings {
+		if err := s.set(s.preset); err != nil {
+			panic(fmt.Sprintf("main: the default of --%s is refused: %v", s.name, err))
+		}
+	}
+	if err := c.parse(args, settings); err != nil || c.version {
+		return c, err
+	}
+	if err := c.readEnvironment(environ, settings); err != nil {
+		return c, err
+	}
+	c.deriveDefaults()
+	return c, c.contradiction()
+}
+
+// parse applies the command line.
+func (c *config) parse(args []string, settings []setting) error {
+	fs := flag.NewFlagSet("etcd2", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.BoolVar(&c.version, "version", false, "")
+	for _, s := range settings {
+		if s.arg == "" {
+			fs.BoolFunc(s.name, s.help, s.set)
+		} else {
+			fs.Func(s.name, s.help, s.set)
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag: write --name=value", fs.Arg(0))
+	}
+	fs.Visit(func(f *flag.Flag) { c.given[f.Name] = true })
+	return nil
+}
+
+// readEnvironment applies the variables of flags that the command line does
+// not set. An empty variable counts as unset.
+func (c *config) readEnvironment(environ []string, settings []setting) error {
+	for _, entry := range environ {
+		variable, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(variable, "ETCD_") || value == "" {
+			continue
+		}
+		i := slices.IndexFunc(settings, func(s setting) bool { return s.variable() == variable })
+		switch {
+		case i < 0:
+			c.notes = append(c.notes, "unrecognized environment variable "+variable)
+		case c.given[settings[i].name]:
+			c.notes = append(c.notes, "unused environment variable "+variable+": the command line has the flag")
+		default:
+			if err := settings[i].set(value); err != nil {
+				return fmt.Errorf("invalid value %q for %s: %w", value, variable, err)
+			}
+			c.given[settings[i].name] = true
+		}
+	}
+	return nil
+}
+
+// variable is the flag's name in the environment.
+func (s setting) variable() string {
+	return "ETCD_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// deriveDefaults fills in the defaults that follow from other flags.
+func (c *config) deriveDefaults() {
+	if c.dataDir == "" {
+		c.dataDir = c.name + ".etcd"
+	}
+	if c.walDir == "" {
+		c.walDir = filepath.Join(c.dataDir, "member", "wal")
+	}
+	if c.initialCluster == "" {
+		var members []string
+		for u := range strings.SplitSeq(presetPeerURLs, ",") {
+			members = append(members, c.name+"="+u)
+		}
+		c.initialCluster = strings.Join(members, ",")
+	}
+}
+
+// contradiction returns what is wrong between flags that are right one by one.
+func (c *config) contradiction() error {
+	switch {
+	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"]:
+		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
+	case c.election < 5*c.heartbeat:
+		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
+			c.election.Milliseconds(), c.heartbeat.Milliseconds(), 5*c.heartbeat.Milliseconds())
+	}
+	return nil
+}
+
+// The kinds of values: each returns what checks a value and stores it.
+
+func text(p *string) func(string) error {
+	return func(v string) error { *p = v; return nil }
+}
+
+func name(p *string) func(string) error {
+	return func(v string) error {
+		if v == "" || strings.ContainsAny(v, "=, \t\n") {
+			return errors.New("want a name without blank, comma or equals sign")
+		}
+		*p = v
+		return nil
+	}
+}
+
+func number(p *int, least, most int) func(string) error {
+	return func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("want a whole number from %d to %d", least, most)
+		}
+		*p = n
+		return nil
+	}
+}
+
+func milliseconds(p *time.Duration, least, most int) func(string) error {
+	var ms int
+	check := number(&ms, least, most)
+	return func(v string) error {
+		err := check(v)
+		if err == nil {
+			*p = time.Duration(ms) * time.Millisecond
+		}
+		return err
+	}
+}
+
+func toggle(p *bool) func(string) error {
+	return func(v string) (err error) {
+		if *p, err = strconv.ParseBool(v); err != nil {
+			return errors.New("want true or false")
+		}
+		return nil
+	}
+}
+
+func choice(p *string, values ...string) func(string) error {
+	return func(v string) error {
+		if !slices.Contains(values, v) {
+			return errors.New("want " + strings.Join(values, " or "))
+		}
+		*p = v
+		return nil
+	}
+}
+
+func urls(p *[]string) func(string) error {
+	return func(v string) (err error) {
+		*p, err = discovery.ParseURLs(v)
+		return err
+	}
+}
+
+// listenURLs are urls that this program can listen on.
+func listenURLs(p *[]string) func(string) error {
+	return func(v string) error {
+		if strings.Contains(v, "https:") {
+			return errors.New("https is not served: want http://HOST:PORT")
+		}
+		return urls(p)(v)
+	}
+}
+
+func origins(p *[]string) func(string) error {
+	return func(v string) error {
+		*p = nil
+		for origin := range strings.SplitSeq(v, ",") {
+			u, err := url.Parse(origin)
+			if err != nil || origin != "" && origin != "*" && (u.Host == "" || u.Path != "") {
+				return errors.New("want origins as http://HOST, separated by commas, or *")
+			}
+			if origin != "" {
+				*p = append(*p, origin)
+			}
+		}
+		return nil
+	}
+}
+
+func packageLevels(p *map[string]slog.Level) func(string) error {
+	return func(v string) error {
+		*p = map[string]slog.Level{}
+		for pair := range strings.SplitSeq(v, ",") {
+			if pair == "" {
+				continue
+			}
+			pkg, word, _ := strings.Cut(pair, "=")
+			level, known := levels[strings.ToUpper(word)]
+			if !known {
+				return errors.New("want PACKAGE=LEVEL, with a level of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG or TRACE")
+			}
+			(*p)[pkg] = level
+		}
+		return nil
+	}
+}
+
+// Help.
+
+func printHelp(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	out.WriteString(`etcd2 is a replicated key-value store with the HTTP API of etcd 2.
+
+usage: etcd2 [--FLAG VALUE]...   run a member
+       etcd2 dump DIR            print the log and the snapshots of a data directory
+       etcd2 --version           print the version
+       etcd2 --help              print this text
+
+Every flag may also be given in the environment, as ETCD_DATA_DIR for --data-dir.
+The command line wins.
+`)
+	group := ""
+	for _, s := range new(config).settings() {
+		if s.group != group {
+			group = s.group
+			fmt.Fprintf(out, "\n%s\n", group)
+		}
+		fmt.Fprintf(out, "  --%s %s\n", s.name, s.arg)
+		fmt.Fprintf(out, "        %s\n", s.help)
+		if s.preset != "" {
+			fmt.Fprintf(out, "        default: %s\n", s.preset)
+		}
+	}
+	return out.Flush()
+}
+
+// Logging.
+
+// levels are the level names of etcd 2, for slog.
+var levels = map[string]slog.Level{
+	"CRITICAL": slog.LevelError + 4,
+	"ERROR":    slog.LevelError,
+	"WARNING":  slog.LevelWarn,
+	"NOTICE":   slog.LevelInfo + 2,
+	"INFO":     slog.LevelInfo,
+	"DEBUG":    slog.LevelDebug,
+	"TRACE":    slog.LevelDebug - 4,
+}
+
+// logs makes the loggers of the packages. All methods may be called from any goroutine.
+type logs struct {
+	w      io.Writer
+	common slog.LevelVar         // of all packages without a level of their own
+	own    map[string]slog.Level // from --log-package-levels
+}
+
+func newLogs(w io.Writer, c *config) *logs {
+	l := &logs{w: w, own: c.levels}
+	if c.debug {
+		l.common.Set(slog.LevelDebug)
+	}
+	return l
+}
+
+// of returns the logger of one package: one line an event.
+func (l *logs) of(pkg string) *slog.Logger {
+	var level slog.Leveler = &l.common
+	if own, given := l.own[pkg]; given {
+		level = own
+	}
+	return slog.New(slog.NewTextHandler(l.w, &slog.HandlerOptions{Level: level})).With("pkg", pkg)
+}
+
+// setLevel changes the level of all packages that have none of their own.
+func (l *logs) setLevel(word string) error {
+	level, known := levels[strings.ToUpper(word)]
+	if !known {
+		return fmt.Errorf("main: unknown log level %q", word)
+	}
+	l.common.Set(level)
+	return nil
+}
+
+// Sockets.
+
+// listen opens the client ports. Of the preset ones only the first must open:
+// the second is the port of etcd 0.4, which another program may have; then it is
+// not advertised either.
+func (c *config) listen(log *slog.Logger) (listeners []net.Listener, err error) {
+	preset := !c.given["listen-client-urls"]
+	var open []string
+	for i, u := range c.listenClient {
+		listener, err := net.Listen("tcp", strings.TrimPrefix(u, "http://"))
+		switch {
+		case err == nil:
+			listeners, open = append(listeners, listener), append(open, u)
+		case preset && i > 0:
+			log.Warn("a default port is taken, going on without it", "url", u, "err", err)
+		default:
+			closeAll(listeners)
+			return nil, fmt.Errorf("--listen-client-urls=%s: %w: free the address or give another", u, err)
+		}
+	}
+	if preset && !c.given["advertise-client-urls"] {
+		c.advertiseClient = open
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}
+
+// notify tells systemd the state of the service, when it asked to be told
+// (sd_notify(3)): one datagram to the socket named by NOTIFY_SOCKET, where a
+// leading @ stands for an abstract name.
+func notify(state string) error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("main: notify %s: %w", state, err)
+	}
+	_, err = conn.Write([]byte(state))
+	return errors.Join(err, conn.Close())
+}
+
+// Dump.
+
+// dump prints the snapshots and the log of a data directory, a line a record.
+// It changes nothing, and may be used while the member runs.
+func dump(args []string, w io.Writer) error {
+	if len(args) < 1 || len(args) > 2 {
+		return errors.New("dump: want the data directory, and the log's if it is elsewhere: etcd2 dump DIR [WALDIR]")
+	}
+	member := filepath.Join(args[0], "member")
+	logDir := filepath.Join(member, "wal")
+	if len(args) == 2 {
+		logDir = args[1]
+	}
+	out := bufio.NewWriter(w)
+	err := cmp.Or(dumpSnapshots(filepath.Join(member, "snap"), out), dumpLog(logDir, out))
+	return cmp.Or(err, out.Flush())
+}
+
+func dumpSnapshots(dir string, out *bufio.Writer) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.snap"))
+	if err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	for _, path := range paths {
+		if err := dumpSnapshot(path, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dumpSnapshot(path string, out *bufio.Writer) error {
+	r, err := snap.OpenFile(path, nil)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	tree := store.New(store.Limits{})
+	if err := tree.Restore(r); err != nil {
+		return fmt.Errorf("dump: %s: %w", path, err)
+	}
+	fmt.Fprintf(out, "%s snapshot=%d bytes=%d index=%d\n", filepath.Base(path), r.Index(), r.Size(), tree.Index())
+	root, _ := tree.Get("/") // the root is always there
+	dumpNode(root, root.Node, out)
+	return nil
+}
+
+// dumpNode prints a node and what is below it.
+func dumpNode(v store.View, n *store.Node, out *bufio.Writer) {
+	fmt.Fprintf(out, "  %q modified=%d created=%d", n.Path, n.Modified, n.Created)
+	if n.Expires != 0 {
+		fmt.Fprintf(out, " expires=%s", time.Unix(0, n.Expires).UTC().Format(time.RFC3339Nano))
+	}
+	if !n.Dir {
+		fmt.Fprintf(out, " value=%q\n", n.Value)
+		return
+	}
+	fmt.Fprintln(out, " dir")
+	for child := range v.Children(n) {
+		dumpNode(v, child, out)
+	}
+}
+
+func dumpLog(dir string, out *bufio.Writer) error {
+	return wal.Dump(dir, nil, func(file string, offset int64, r wal.Record) error {
+		_, err := fmt.Fprintf(out, "%s %8d kind=%d %q\n", filepath.Base(file), offset, r.Kind, r.Data)
+		return err
+	})
+}

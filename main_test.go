@@ -1,0 +1,670 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Flags and environment.
+
+func TestDefaultsAreThoseOfEtcd(t *testing.T) {
+	c, err := configure(nil, nil)
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"name": "default", "data-dir": "default.etcd", "snapshot-count": 10_000, "max-snapshots": 5, "max-wals": 5,
+		"heartbeat": 100 * time.Millisecond, "election": time.Second, "max-request-bytes": 10 << 20, "history": 100_000,
+		"clients": presetClientURLs, "peers": presetPeerURLs,
+		"cluster": "default=http://localhost:2380,default=http://localhost:7001",
+	}
+	got := map[string]any{
+		"name": c.name, "data-dir": c.dataDir, "snapshot-count": c.snapshotCount, "max-snapshots": c.maxSnapshots, "max-wals": c.maxWALs,
+		"heartbeat": c.heartbeat, "election": c.election, "max-request-bytes": c.maxRequestBytes, "history": c.eventHistory,
+		"clients": strings.Join(c.listenClient, ","), "peers": strings.Join(c.listenPeer, ","),
+		"cluster": c.initialCluster,
+	}
+	for key := range want {
+		if got[key] != want[key] {
+			t.Errorf("%s: got %v, want %v", key, got[key], want[key])
+		}
+	}
+}
+
+func TestTheDefaultClusterFollowsTheName(t *testing.T) {
+	c, err := configure([]string{"--name", "n1"}, nil)
+
+	if err != nil || c.initialCluster != "n1=http://localhost:2380,n1=http://localhost:7001" || c.dataDir != "n1.etcd" {
+		t.Errorf("%v: %s in %s", err, c.initialCluster, c.dataDir)
+	}
+}
+
+func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
+	environ := []string{"ETCD_NAME=env", "ETCD_SNAPSHOT_COUNT=7", "ETCD_MAX_WALS=", "ETCD_DEBUG=true", "OTHER=x", "ETCD_BOGUS=1"}
+	c, err := configure([]string{"-name=line"}, environ)
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.name != "line" || c.snapshotCount != 7 || c.maxWALs != 5 || !c.debug {
+		t.Errorf("name %q, snapshot-count %d, max-wals %d, debug %v", c.name, c.snapshotCount, c.maxWALs, c.debug)
+	}
+	if notes := strings.Join(c.notes, "\n"); !strings.Contains(notes, "ETCD_BOGUS") || !strings.Contains(notes, "ETCD_NAME") || strings.Contains(notes, "OTHER") {
+		t.Errorf("notes: %s", notes)
+	}
+}
+
+func TestABadConfigurationIsOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args, environ string // separated by blanks
+		words         string // that the line must have
+	}{
+		{"--bogus", "", "-bogus"},
+		{"--name", "", "-name"},
+		{"extra", "", `"extra"`},
+		{"--debug false", "", `"false"`},
+		{"--debug=maybe", "", "-debug true"},
+		{"--name=a,b", "", "-name comma"},
+		{"--snapshot-count=0", "", "-snapshot-count from 1"},
+		{"--snapshot-count=many", "", `"many" from 1`},
+		{"--max-wals=-1", "", "-max-wals from 0"},
+		{"--heartbeat-interval=1.5", "", "-heartbeat-interval whole"},
+		{"--election-timeout=50000", "", "-election-timeout 49999"},
+		{"--election-timeout=400", "", "--election-timeout=400 --heartbeat-interval=100 500"},
+		{"--heartbeat-interval=300", "", "--election-timeout=1000 1500"},
+		{"--initial-cluster-state=old", "", "-initial-cluster-state existing"},
+		{"--listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
+		{"--listen-client-urls=127.0.0.1:1 --advertise-client-urls=http://a:1", "", "-listen-client-urls URL"},
+		{"--listen-peer-urls=https://127.0.0.1:1", "", "-listen-peer-urls https"},
+		{"--advertise-client-urls=http://a", "", "host:port"},
+		{"--advertise-client-urls=http://a:1,http://a:1", "", "twice"},
+		{"--advertise-client-urls=http://a:1/path", "", "path"},
+		{"--cors=example", "", "-cors http://HOST"},
+		{"--max-request-bytes=1e6", "", "-max-request-bytes"},
+		{"--event-history=0", "", "-event-history"},
+		{"--log-package-levels=raft=LOUD", "", "-log-package-levels DEBUG"},
+		{"--peer-cert-file=x", "", "-peer-cert-file"},
+		{"", "ETCD_ELECTION_TIMEOUT=abc", `"abc" ETCD_ELECTION_TIMEOUT`},
+		{"", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "--advertise-client-urls"},
+	} {
+		var out, line strings.Builder
+		status := run(strings.Fields(c.args), strings.Fields(c.environ), &out, &line)
+
+		if status != 1 || out.Len() > 0 || strings.Count(line.String(), "\n") != 1 {
+			t.Errorf("%s%s: status %d, output %q, errors %q", c.args, c.environ, status, &out, &line)
+		}
+		for word := range strings.FieldsSeq(c.words) {
+			if !strings.Contains(line.String(), word) {
+				t.Errorf("%s%s: %q lacks %q", c.args, c.environ, &line, word)
+			}
+		}
+	}
+}
+
+func TestHelpListsEveryFlagInItsGroup(t *testing.T) {
+	var out strings.Builder
+	status := run([]string{"-h"}, nil, &out, &out)
+
+	if status != 0 {
+		t.Errorf("status %d", status)
+	}
+	for _, s := range new(config).settings() {
+		_, group, found := strings.Cut(out.String(), "\n"+s.group+"\n")
+		group, _, _ = strings.Cut(group, "\n\n")
+		if !found || !strings.Contains(group, "  --"+s.name+" "+s.arg+"\n") {
+			t.Errorf("--%s is not listed under %s", s.name, s.group)
+		}
+	}
+	if _, err := configure([]string{"--help"}, nil); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("--help gives %v", err)
+	}
+}
+
+func TestTheReadmeListsEveryFlag(t *testing.T) {
+	readme := read(t, "README.md")
+	for _, s := range new(config).settings() {
+		name := strings.ReplaceAll(strings.TrimSpace(s.name+" "+s.arg), "|", `\|`)
+		row := "| `--" + name + "` | " + code(s.preset) + " | " + s.help + " |"
+		if !strings.Contains(readme, row) {
+			t.Errorf("the README's table of flags lacks the row\n%s", row)
+		}
+	}
+}
+
+// code is a text as code in Markdown.
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func TestVersionIsFourLines(t *testing.T) {
+	var out strings.Builder
+	status := run([]string{"--version"}, []string{"ETCD_NAME=,"}, &out, &out)
+
+	lines := strings.Split(out.String(), "\n")
+	if status != 0 || len(lines) != 5 || lines[0] != "etcd Version: "+version {
+		t.Errorf("status %d: %q", status, lines)
+	}
+}
+
+func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
+	c, err := configure([]string{"--log-package-levels=raft=DEBUG,http=ERROR"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	l := newLogs(&out, c)
+	for _, pkg := range []string{"raft", "http", "main"} {
+		l.of(pkg).Debug("quiet")
+		l.of(pkg).Warn("loud")
+	}
+	if err := l.setLevel("debug"); err != nil {
+		t.Fatal(err)
+	}
+	l.of("main").Debug("now")
+
+	for _, want := range []string{"quiet pkg=raft", "loud pkg=raft", "loud pkg=main", "now pkg=main"} {
+		if !strings.Contains(out.String(), "msg="+want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 4 {
+		t.Errorf("%d lines:\n%s", n, &out)
+	}
+}
+
+// House rules: what no test enforces does not hold.
+
+// A source is one Go file of the repository.
+type source struct {
+	path string // slashes, relative to the root
+	pkg  string // its directory; "main" for the root
+	test bool
+	file *ast.File
+	fset *token.FileSet
+}
+
+// sources parses the repository once.
+var sources = sync.OnceValues(func() (list []source, err error) {
+	fset := token.NewFileSet()
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || d.Name() == ".git"):
+			return fs.SkipDir
+		case !strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		if pkg == "." {
+			pkg = "main"
+		}
+		list = append(list, source{filepath.ToSlash(path), pkg, strings.HasSuffix(path, "_test.go"), file, fset})
+		return err
+	})
+	return list, err
+})
+
+func repository(t *testing.T) []source {
+	t.Helper()
+	list, err := sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// drawing is the import graph of the house. main may import everything.
+var drawing = map[string][]string{
+	"discovery":    {"http/client", "raft"},
+	"http":         {"raft", "store", "http/auth"},
+	"http/peer":    {"raft"},
+	"http/auth":    {"store"},
+	"http/proxy":   {"http/client"},
+	"http/etcdctl": {"http/client", "http/certs"},
+	"raft":         {"wal", "snap"},
+	"store":        {}, "wal": {}, "snap": {}, "http/client": {}, "http/certs": {}, "e2e": {},
+}
+
+func TestImportsRunDownward(t *testing.T) {
+	drawn, found := map[string]bool{}, map[string]bool{}
+	for _, s := range repository(t) {
+		found[s.pkg] = true
+		if s.test || s.pkg == "main" {
+			continue
+		}
+		if _, known := drawing[s.pkg]; !known {
+			t.Errorf("%s: package %s is not in the drawing", s.path, s.pkg)
+		}
+		for _, imported := range imports(s) {
+			if pkg, ours := strings.CutPrefix(imported, "etcd2/"); ours {
+				drawn[s.pkg+" → "+pkg] = true
+				if !slices.Contains(drawing[s.pkg], pkg) {
+					t.Errorf("%s imports %s, which is not drawn", s.path, pkg)
+				}
+			}
+		}
+	}
+	for pkg, below := range drawing {
+		for _, b := range below {
+			if found[pkg] && found[b] && !drawn[pkg+" → "+b] {
+				t.Errorf("%s → %s is drawn, and nothing imports it", pkg, b)
+			}
+		}
+	}
+}
+
+func TestOnlyTheStandardLibrary(t *testing.T) {
+	for _, s := range repository(t) {
+		for _, imported := range imports(s) {
+			first, _, _ := strings.Cut(imported, "/")
+			foreign := strings.Contains(first, ".")
+			if foreign && !(s.test && strings.HasPrefix(imported, "github.com/stretchr/testify/")) {
+				t.Errorf("%s imports %s", s.path, imported)
+			}
+		}
+	}
+}
+
+func imports(s source) (paths []string) {
+	for _, spec := range s.file.Imports {
+		path, _ := strconv.Unquote(spec.Path.Value) // the parser has checked it
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// purely is all that raft's core may import: no disk, socket, logger or lock.
+var purely = []string{"cmp", "encoding/binary", "errors", "fmt", "maps", "math", "math/bits", "math/rand/v2", "slices", "sort", "strconv", "strings", "time"}
+
+// drivers are the files of raft that are not the core.
+func isDriver(path string) bool {
+	name := strings.TrimPrefix(path, "raft/")
+	return strings.HasPrefix(name, "node") || name == "stats.go" // counters that the driver shares with http
+}
+
+func TestRaftsCoreIsPure(t *testing.T) {
+	core := 0
+	for _, s := range repository(t) {
+		if s.pkg != "raft" || s.test || isDriver(s.path) {
+			continue
+		}
+		core++
+		for _, imported := range imports(s) {
+			if !slices.Contains(purely, imported) {
+				t.Errorf("%s imports %s", s.path, imported)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n.(type) {
+			case *ast.GoStmt, *ast.SelectStmt, *ast.SendStmt, *ast.ChanType:
+				t.Errorf("%s: a goroutine or channel in the core", s.fset.Position(n.Pos()))
+			}
+			return true
+		})
+		forbid(t, s, "time", "Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer")
+		forbid(t, s, "rand", "Int", "IntN", "Int64", "Int64N", "Uint32", "Uint64", "Uint64N", "Float64", "Perm", "Shuffle", "N")
+	}
+	if core < 5 {
+		t.Errorf("only %d files of a core", core)
+	}
+}
+
+func TestTheGroundFloorHasNoClockAndItsTestsDoNotSleep(t *testing.T) {
+	for _, s := range repository(t) {
+		if s.test && slices.Contains([]string{"wal", "snap", "store", "raft"}, s.pkg) {
+			forbid(t, s, "time", "Sleep")
+		}
+		if !s.test && slices.Contains([]string{"wal", "snap", "store"}, s.pkg) {
+			forbid(t, s, "time", "Now", "Since", "Until")
+		}
+	}
+}
+
+// forbid reports uses of functions of a package.
+func forbid(t *testing.T, s source, pkg string, names ...string) {
+	t.Helper()
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		selector, _ := n.(*ast.SelectorExpr)
+		if selector == nil {
+			return true
+		}
+		if x, isName := selector.X.(*ast.Ident); isName && x.Name == pkg && x.Obj == nil && slices.Contains(names, selector.Sel.Name) {
+			t.Errorf("%s: %s.%s", s.fset.Position(n.Pos()), pkg, selector.Sel.Name)
+		}
+		return true
+	})
+}
+
+func TestEveryExportedNameHasAComment(t *testing.T) {
+	for _, s := range repository(t) {
+		if s.test {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			for _, id := range undocumented(d) {
+				t.Errorf("%s: %s has no comment", s.fset.Position(id.Pos()), id.Name)
+			}
+		}
+	}
+}
+
+// undocumented lists the exported names of a declaration that no comment is attached to.
+func undocumented(d ast.Decl) (names []*ast.Ident) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Doc == nil && d.Name.IsExported() && receiverIsExported(d) {
+			names = append(names, d.Name)
+		}
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			switch spec := spec.(type) {
+			case *ast.TypeSpec:
+				if spec.Name.IsExported() && d.Doc == nil && spec.Doc == nil {
+					names = append(names, spec.Name)
+				}
+			case *ast.ValueSpec:
+				if spec.Names[0].IsExported() && d.Doc == nil && spec.Doc == nil && spec.Comment == nil {
+					names = append(names, spec.Names[0])
+				}
+			}
+		}
+	}
+	return names
+}
+
+func receiverIsExported(d *ast.FuncDecl) bool {
+	if d.Recv == nil {
+		return true
+	}
+	receiver := d.Recv.List[0].Type
+	if pointer, isPointer := receiver.(*ast.StarExpr); isPointer {
+		receiver = pointer.X
+	}
+	id, isName := receiver.(*ast.Ident)
+	return isName && id.IsExported()
+}
+
+// headings are those of every package comment, in this order; what follows
+// "Life of" is the package's own.
+var headings = []string{"# What it is\n", "# Picture\n", "# Types\n", "# Life of ", "# Invariants\n", "# What is left out\n"}
+
+func TestEveryPackageCommentIsAnEssay(t *testing.T) {
+	essays := map[string]bool{}
+	for _, s := range repository(t) {
+		essays[s.pkg] = essays[s.pkg] || !s.test && isEssay(s.file.Doc.Text())
+	}
+	for pkg, found := range essays {
+		if !found {
+			t.Errorf("package %s: its comment lacks one of %q, in this order", pkg, headings)
+		}
+	}
+}
+
+func isEssay(text string) bool {
+	for _, h := range headings {
+		_, rest, found := strings.Cut(text, h)
+		if !found {
+			return false
+		}
+		text = rest
+	}
+	return true
+}
+
+// read returns a file of the root.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// essays are the README and the package comments, by file.
+func essays(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{"README.md": read(t, "README.md")}
+	for _, s := range repository(t) {
+		if !s.test && s.file.Doc != nil {
+			texts[s.path] = s.file.Doc.Text()
+		}
+	}
+	return texts
+}
+
+var testName = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`)
+
+func TestEveryTestThatATextNamesExists(t *testing.T) {
+	tests := map[string]bool{}
+	for _, s := range repository(t) {
+		for _, d := range s.file.Decls {
+			if f, isFunc := d.(*ast.FuncDecl); isFunc && s.test {
+				tests[f.Name.Name] = true
+			}
+		}
+	}
+	for path, text := range essays(t) {
+		for _, name := range testName.FindAllString(text, -1) {
+			if !tests[name] {
+				t.Errorf("%s names %s, which does not exist", path, name)
+			}
+		}
+	}
+}
+
+var section = regexp.MustCompile(`§\d+(?:\.\d+)*`)
+
+func TestEverySectionThatRaftsTableCitesStandsInTheCode(t *testing.T) {
+	cited, inCode := "", ""
+	for _, s := range repository(t) {
+		switch {
+		case s.path == "raft/doc.go":
+			cited = s.file.Doc.Text()
+		case s.pkg == "raft" && !s.test:
+			inCode += read(t, s.path)
+		}
+	}
+	code := section.FindAllString(inCode, -1)
+	for _, number := range section.FindAllString(cited, -1) {
+		if !slices.Contains(code, number) {
+			t.Errorf("raft/doc.go cites %s, which stands at no line of the code", number)
+		}
+	}
+}
+
+var quoted = regexp.MustCompile("`([a-z]+)\\.([A-Za-z]\\w*(?:\\.\\w+)?)`|`([a-z]+(?:/\\w+)*\\.go)`")
+
+func TestTheTourNamesWhatExists(t *testing.T) {
+	known, packages := map[string]bool{}, map[string]bool{}
+	for _, s := range repository(t) {
+		known[s.path], packages[s.pkg] = true, true
+		for _, name := range declared(s) {
+			known[s.pkg+"."+name] = true
+		}
+	}
+	_, tour, found := strings.Cut(read(t, "README.md"), "\n## A tour of the code\n")
+	tour, _, _ = strings.Cut(tour, "\n## ")
+	if stops := strings.Count(tour, "\n### "); !found || stops != 8 {
+		t.Errorf("the README's tour has %d stops, want 8", stops)
+	}
+	for _, m := range quoted.FindAllStringSubmatch(tour, -1) {
+		if m[3] != "" && !known[m[3]] || packages[m[1]] && !known[m[1]+"."+m[2]] {
+			t.Errorf("the README's tour names %s, which does not exist", m[0])
+		}
+	}
+}
+
+// declared lists the names that a file declares: Name, Type.Method, Type.Field.
+func declared(s source) (names []string) {
+	for _, d := range s.file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				name = strings.TrimPrefix(typeName(d.Recv.List[0].Type), "*") + "." + name
+			}
+			names = append(names, name)
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				names = append(names, specNames(spec)...)
+			}
+		}
+	}
+	return names
+}
+
+func typeName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return typeName(e.X)
+	case *ast.IndexExpr:
+		return typeName(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
+func specNames(spec ast.Spec) (names []string) {
+	switch spec := spec.(type) {
+	case *ast.ValueSpec:
+		for _, id := range spec.Names {
+			names = append(names, id.Name)
+		}
+	case *ast.TypeSpec:
+		names = append(names, spec.Name.Name)
+		for _, member := range members(spec.Type) {
+			names = append(names, spec.Name.Name+"."+member)
+		}
+	}
+	return names
+}
+
+func members(e ast.Expr) (names []string) {
+	var list *ast.FieldList
+	switch e := e.(type) {
+	case *ast.StructType:
+		list = e.Fields
+	case *ast.InterfaceType:
+		list = e.Methods
+	default:
+		return nil
+	}
+	for _, field := range list.List {
+		for _, id := range field.Names {
+			names = append(names, id.Name)
+		}
+	}
+	return names
+}
+
+func TestTheReadmesTwoCommandsAreTheOnesThatRun(t *testing.T) {
+	_, setUp, _ := strings.Cut(read(t, "README.md"), "\n## Set up\n")
+	setUp, _, _ = strings.Cut(setUp, "\n## ")
+	var commands []string
+	for line := range strings.Lines(setUp) {
+		if command, found := strings.CutPrefix(line, "$ "); found {
+			commands = append(commands, strings.TrimSpace(command))
+		}
+	}
+	if want := []string{"go run .", "go test ./..."}; !slices.Equal(commands, want) {
+		t.Errorf("the README's set-up is %q, want %q", commands, want)
+	}
+	if !strings.Contains(read(t, ".ci/run"), "\ngo test ./... ") {
+		t.Error(".ci/run does not run the README's test command")
+	}
+	if info, err := os.Stat(".ci/run"); err != nil || info.Mode()&0o111 == 0 {
+		t.Errorf(".ci/run is not executable: %v", err)
+	}
+}
+
+// rooms are the names allowed at the top, besides dotfiles, a binary that was
+// built here and the data of a server that was run here.
+var rooms = []string{"main.go", "main_test.go", "go.mod", "go.sum", "README.md", "LICENSE",
+	"raft", "store", "http", "wal", "snap", "discovery", "e2e"}
+
+func TestTheTopHasNoOtherRoom(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		ignored := strings.HasPrefix(name, ".") || name == "etcd2" || strings.HasSuffix(name, ".etcd") || strings.HasSuffix(name, ".test")
+		if !ignored && !slices.Contains(rooms, name) {
+			t.Errorf("%s does not belong at the top", name)
+		}
+	}
+}
+
+// buildPath is a path that only exists where the code was written. (The
+// brackets keep this line from matching itself.)
+var buildPath = regexp.MustCompile(`/(?:w[o]rk|f[a]rm|r[o]ot|h[o]me/\w+)/|/t[m]p/\w|bash[_]jobs`)
+
+// textual are the extensions of the files that people write here.
+var textual = []string{".go", ".md", ".txt", ".mod", ".py", ""}
+
+func TestNoPathOfABuildMachine(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || strings.HasSuffix(d.Name(), ".etcd")):
+			return fs.SkipDir
+		case d.IsDir() || path == "etcd2" || !slices.Contains(textual, filepath.Ext(path)):
+			return nil
+		}
+		for i, line := range strings.Split(read(t, path), "\n") {
+			if found := buildPath.FindString(line); found != "" {
+				t.Errorf("%s:%d: %s", path, i+1, found)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFunctionsAreShort(t *testing.T) {
+	lengths := map[string][]int{}
+	for _, s := range repository(t) {
+		for _, d := range s.file.Decls {
+			f, isFunc := d.(*ast.FuncDecl)
+			if !isFunc || s.test {
+				continue
+			}
+			lines := s.fset.Position(f.End()).Line - s.fset.Position(f.Pos()).Line + 1
+			lengths[s.pkg] = append(lengths[s.pkg], lines)
+			if lines > 70 {
+				t.Errorf("%s: %s has %d lines", s.fset.Position(f.Pos()), f.Name.Name, lines)
+			}
+		}
+	}
+	for pkg, list := range lengths {
+		slices.Sort(list)
+		if median, most := list[len(list)/2], list[len(list)*9/10]; median > 12 || most > 35 {
+			t.Errorf("package %s: the median function has %d lines, one in ten more than %d", pkg, median, most)
+		}
+	}
+}
