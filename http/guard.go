@@ -61,7 +61,7 @@ func (c *cors) announce(w *response, r *nethttp.Request) {
 // Origin alone only POST is refused, as it is all that such a page may send without asking first: the answer to
 // its OPTIONS stops the browser from sending a PUT or DELETE, and other programs go on as with etcd 2.
 func (c *cors) refuses(r *nethttp.Request) bool {
-	if c.all || r.Method != "POST" && r.Header["Sec-Fetch-Site"] == nil {
+	if c.all || r.Method != "POST" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return false
 	}
 	return c.foreign.Check(r) != nil

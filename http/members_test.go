@@ -1,0 +1,135 @@
+package http
+
+import (
+	"slices"
+	"testing"
+
+	"etcd2/raft"
+)
+
+const (
+	self     = `{"id":"7fa0243da41856f2","name":"default","peerURLs":["http://127.0.0.1:2380"],"clientURLs":["http://127.0.0.1:2379"]}`
+	urlsJSON = "application/json"
+)
+
+func TestMembersAreListed(t *testing.T) {
+	b := newBench(t)
+	for _, p := range []string{"/v2/members", "/v2/members/"} {
+		w := b.do("GET", p, "")
+		b.want(w, 200, `{"members":[`+self+`]}`+"\n")
+		if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" || h.Get("Content-Type") != "application/json" || h["X-Etcd-Index"] != nil {
+			t.Errorf("%v", h)
+		}
+	}
+	b.want(b.do("GET", "/v2/members/leader", ""), 200, self+"\n")
+	for _, p := range []string{"leader/", "leader/x", "nosuch", "7fa0243da41856f2"} {
+		b.want(b.do("GET", "/v2/members/"+p, ""), 404, `{"message":"Not found"}`)
+	}
+	b.node.leader = raft.None
+	b.want(b.do("GET", "/v2/members/leader", ""), 503, `{"message":"During election"}`)
+}
+
+// pitfall D9
+func TestAddedMemberGetsARandomIDAndNoVote(t *testing.T) {
+	b := newBench(t)
+	ids := map[uint64]bool{}
+	for range 20 {
+		w := b.do("POST", "/v2/members/whatever", `{"peerURLs":["http://10.0.0.2:2380","http://10.0.0.1:2380"],"name":"ignored"}`, "Content-Type", urlsJSON)
+		c := b.node.changes[len(b.node.changes)-1]
+		b.want(w, 201, `{"id":"`+hexID(c.Member.ID)+`","name":"","peerURLs":["http://10.0.0.1:2380","http://10.0.0.2:2380"],"clientURLs":[]}`+"\n")
+		if c.Kind != raft.ChangeAdd || !c.Member.Learner || c.Member.ID == raft.None || ids[c.Member.ID] {
+			t.Fatalf("change %+v", c)
+		}
+		ids[c.Member.ID] = true
+		b.want(b.do("DELETE", "/v2/members/"+hexID(c.Member.ID), ""), 204, "")
+	}
+	if got := b.Store.Index(); got != 20*3 {
+		t.Errorf("store index %d, want one for each addition and two for each removal", got)
+	}
+}
+
+func TestBadPeerURLsAreRefused(t *testing.T) {
+	b := newBench(t)
+	for body, message := range map[string]string{
+		`{}`:                                `no valid URLs given`,
+		`{"peerURLs":null}`:                 `no valid URLs given`,
+		`{"peerURLs":["foo"]}`:              `URL scheme must be http or https: foo`,
+		`{"peerURLs":["http://127.0.0.1"]}`: `URL address does not have the form "host:port": http://127.0.0.1`,
+		`{"peerURLs":["http://a:1","http://b:1/"]}`: `URL must not contain a path: http://b:1/`,
+		`{"peerURLs":["unix://<x>"]}`:               `URL scheme must be http or https: unix://<x>`,
+	} {
+		w := b.do("POST", "/v2/members", body, "Content-Type", urlsJSON)
+		if got := decode(t, w.Body.String())["message"]; w.Code != 400 || got != message {
+			t.Errorf("%s: %d %v", body, w.Code, got)
+		}
+	}
+	for _, body := range []string{"", "{", "[]", `{"peerURLs":"http://a:1"}`, `{"peerURLs":["http://a b:1"]}`, `{"peerURLs":["http://[:1"]}`} {
+		if w := b.do("POST", "/v2/members", body, "Content-Type", urlsJSON); w.Code != 400 || decode(t, w.Body.String())["message"] == "" {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	b.want(b.do("POST", "/v2/members", "{}", "Content-Type", "application/json; charset=utf-8"), 415,
+		`{"message":"Bad Content-Type application/json; charset=utf-8, accept application/json"}`)
+	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`, "Content-Type", urlsJSON), 409, `{"message":"etcdserver: peerURL exists"}`)
+	if len(b.node.changes) != 0 {
+		t.Errorf("changes: %+v", b.node.changes)
+	}
+}
+
+func TestMemberIsUpdated(t *testing.T) {
+	b := newBench(t)
+	b.want(b.do("PUT", "/v2/members/7FA0243DA41856F2", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`, "Content-Type", urlsJSON), 204, "")
+	if got := b.node.Membership().Members[0].PeerURLs; !slices.Equal(got, []string{"http://127.0.0.1:2380", "http://a:1"}) {
+		t.Errorf("peer URLs %v", got)
+	}
+	if got := b.Store.Index(); got != 1 {
+		t.Errorf("store index %d, want 1", got)
+	}
+	b.want(b.do("PUT", "/v2/members/xyz", "{", "Content-Type", urlsJSON), 404, `{"message":"No such member: xyz"}`)
+	b.want(b.do("PUT", "/v2/members/12345", "x=1"), 415, `{"message":"Bad Content-Type application/x-www-form-urlencoded, accept application/json"}`)
+	b.want(b.do("PUT", "/v2/members/00012345", `{"peerURLs":["http://c:1"]}`, "Content-Type", urlsJSON), 404, `{"message":"No such member: 12345"}`)
+}
+
+func TestURLOfAnotherMemberIsAConflict(t *testing.T) {
+	b := newBench(t)
+	b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON)
+	b.want(b.do("PUT", "/v2/members/7fa0243da41856f2", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 409, `{"message":"etcdserver: peerURL exists"}`)
+}
+
+func TestMemberIsRemovedForEver(t *testing.T) {
+	b := newBench(t)
+	const id = "/v2/members/7fa0243da41856f2"
+	b.want(b.do("DELETE", id, ""), 204, "")
+	b.want(b.do("DELETE", id, ""), 410, `{"message":"Member permanently removed: 7fa0243da41856f2"}`)
+	b.want(b.do("PUT", id, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"Internal Server Error"}`)
+	if c := b.node.changes[0]; c.Kind != raft.ChangeRemove || c.Member.ID != testMember {
+		t.Errorf("change %+v", c)
+	}
+	for path, shown := range map[string]string{"12345": "12345", "ABCDEF": "abcdef", "xyz": "xyz", "0": "0", "-1": "-1", "0x12": "0x12",
+		"12345678901234567": "12345678901234567", "12345/x": "12345/x", "00000000000012345": "00000000000012345"} {
+		b.want(b.do("DELETE", "/v2/members/"+path, ""), 404, `{"message":"No such member: `+shown+`"}`)
+	}
+	w := b.do("DELETE", "/v2/members/", "")
+	b.want(w, 405, "Method Not Allowed\n")
+	if h := w.Header(); h["Allow"] != nil || h.Get("X-Etcd-Cluster-Id") == "" {
+		t.Errorf("%v", h)
+	}
+}
+
+// pitfall G2
+func TestFailedChangeIsA500(t *testing.T) {
+	b := newBench(t)
+	b.node.err = raft.ErrUnknown
+	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"Internal Server Error"}`)
+	b.want(b.do("DELETE", "/v2/members/7fa0243da41856f2", ""), 500, `{"message":"Internal Server Error"}`)
+}
+
+func TestMachinesAreAllClientURLsSorted(t *testing.T) {
+	b := newBench(t)
+	b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 9, ClientURLs: []string{"http://z:1", "http://a:1"}}, raft.Member{ID: 10})
+	w := b.do("GET", "/v2/machines", "")
+	b.want(w, 200, "http://127.0.0.1:2379, http://a:1, http://z:1")
+	if w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("%v", w.Header())
+	}
+}

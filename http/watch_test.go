@@ -1,0 +1,194 @@
+package http
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"etcd2/store"
+)
+
+// stream opens a watch and returns its answer's head, and a reader of its events.
+func stream(t *testing.T, url string) (*nethttp.Response, *json.Decoder) {
+	t.Helper()
+	w, err := nethttp.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Body.Close() })
+	return w, json.NewDecoder(w.Body)
+}
+
+type watched struct {
+	Action string
+	Node   struct {
+		Key           string
+		ModifiedIndex uint64
+	}
+}
+
+func TestHeadOfAWatchIsSentBeforeAnyEvent(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=1")
+	url := b.serve()
+
+	w, events := stream(t, url+"/v2/keys/k?wait=true")
+
+	h := w.Header
+	if w.StatusCode != 200 || h.Get("X-Etcd-Index") != "1" || h.Get("X-Raft-Index") != "1" || h.Get("X-Raft-Term") != "2" || h.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %v", w.StatusCode, h)
+	}
+	b.do("PUT", "/v2/keys/k", "value=2")
+	var ev watched
+	if err := events.Decode(&ev); err != nil || ev.Node.ModifiedIndex != 2 {
+		t.Errorf("%+v, %v", ev, err)
+	}
+	if err := events.Decode(&ev); err != io.EOF {
+		t.Errorf("the answer goes on after its event: %+v, %v", ev, err)
+	}
+}
+
+func TestStreamGoesFromThePastOnWithoutGap(t *testing.T) {
+	b := newBench(t)
+	url := b.serve()
+	for i := range 50 {
+		b.do("PUT", fmt.Sprintf("/v2/keys/d/%d", i), "value=1")
+	}
+	w, events := stream(t, url+"/v2/keys/d?wait=true&stream=true&recursive=true&waitIndex=1")
+	if w.Header.Get("X-Etcd-Index") != "50" {
+		t.Errorf("began at %s", w.Header.Get("X-Etcd-Index"))
+	}
+	go func() {
+		for i := range 50 {
+			c := store.Command{Op: store.OpSet, Path: fmt.Sprintf("/d/%d", i)}
+			b.node.Propose(context.Background(), c.Append(nil))
+		}
+	}()
+	for want := uint64(1); want <= 100; want++ {
+		var ev watched
+		if err := events.Decode(&ev); err != nil || ev.Node.ModifiedIndex != want {
+			t.Fatalf("event %d: %+v, %v", want, ev, err)
+		}
+	}
+}
+
+func TestWatchFromClearedHistoryIsCode401(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		node := newFakeNode(store.Limits{Events: 10})
+		c.Node, c.Store = node, node.store
+	})
+	for range 30 {
+		b.do("PUT", "/v2/keys/k", "value=1")
+	}
+	w := b.do("GET", "/v2/keys/k?wait=true&waitIndex=1", "")
+	if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != 401.0 || got["index"] != 30.0 || w.Header().Get("X-Etcd-Index") != "30" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if n := b.watchers.Load(); n != 0 {
+		t.Errorf("%d watches counted after the refusal", n)
+	}
+}
+
+func TestWatchesOverTheLimitGet503(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxWatchers = 2 })
+	url := b.serve()
+	first, _ := stream(t, url+"/v2/keys/k?wait=true")
+	stream(t, url+"/v2/keys/k?wait=true")
+
+	w, _ := stream(t, url+"/v2/keys/k?wait=true")
+
+	if w.StatusCode != 503 || w.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", w.StatusCode, w.Header)
+	}
+	first.Body.Close()
+	eventually(t, 2*time.Second, "one may watch again", func() bool { return b.watchers.Load() == 1 })
+}
+
+// pitfall J3
+func TestWatchersOfGoneClientsGo(t *testing.T) {
+	b := newBench(t)
+	url := b.serve()
+	before := runtime.NumGoroutine()
+	var polls []net.Conn
+	for i := range 300 {
+		c := rawDial(t, url)
+		body := ""
+		if i%3 == 0 {
+			body = "Content-Length: 5\r\n\r\nhello"
+		} else {
+			body = "\r\n"
+		}
+		io.WriteString(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n"+body)
+		polls = append(polls, c)
+	}
+	eventually(t, 5*time.Second, "all watch", func() bool { return b.Store.Stats().Watchers == 300 })
+
+	for _, c := range polls {
+		c.Close()
+	}
+
+	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.Store.Stats().Watchers == 0 })
+	eventually(t, 2*time.Second, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
+}
+
+// pitfall J11
+func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
+	b := newBench(t)
+	b.times.write = 200 * time.Millisecond
+	url := b.serve()
+	const readers = 10
+	for range readers {
+		c := rawDial(t, url)
+		io.WriteString(c, "GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n")
+		if line, err := bufio.NewReaderSize(c, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	eventually(t, 2*time.Second, "all watch", func() bool { return b.Store.Stats().Watchers == readers })
+	value := "value=" + strings.Repeat("x", 400_000)
+	slowest := time.Duration(0)
+
+	for range 40 { // more than the sockets take
+		begin := time.Now()
+		b.do("PUT", "/v2/keys/k", value)
+		slowest = max(slowest, time.Since(begin))
+	}
+
+	if slowest > time.Second {
+		t.Errorf("a write waited %v", slowest)
+	}
+	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.open.Load() == 0 })
+	if n := b.Store.Stats().Watchers; n != 0 {
+		t.Errorf("%d watchers left", n)
+	}
+}
+
+// pitfall J11
+func TestStuckStreamOfHTTP2IsEnded(t *testing.T) {
+	b := newBench(t)
+	b.times.write = 200 * time.Millisecond
+	url := b.serve()
+	plain := new(nethttp.Protocols)
+	plain.SetUnencryptedHTTP2(true)
+	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: plain}}
+	defer client.CloseIdleConnections()
+	w, err := client.Get(url + "/v2/keys/k?wait=true&stream=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+
+	for range 40 { // more than the stream's window
+		b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 400_000))
+	}
+
+	eventually(t, 5*time.Second, "its watcher is gone", func() bool { return b.Store.Stats().Watchers == 0 })
+}
