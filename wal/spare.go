@@ -20,7 +20,7 @@ type spare struct {
 	stop atomic.Bool
 }
 
-const fillPiece = 1 << 20 // bytes written at once, and synced at once, of a new segment
+const fillPiece = 256 << 10 // bytes written at once, and synced at once, of a new segment
 
 var zeros [fillPiece]byte
 
