@@ -164,7 +164,7 @@ func serve(c *config, l *logs) error {
 		return err
 	}
 	err = c.answer(ctx, node, tree, listeners, l)
-	return cmp.Or(err, shut("raft", node.Stop))
+	return cmp.Or(err, patiently(node.Stop))
 }
 
 // founders is the membership that a new cluster begins with, and this member
@@ -268,17 +268,17 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 	case err = <-ended:
 	}
 	announce(log, "STOPPING=1", "stopping", "failed", err != nil)
-	return cmp.Or(err, shut("http", server.Shutdown))
+	if late := patiently(server.Shutdown); late != nil {
+		log.Warn("some requests in flight do not end; going on without them", "err", late)
+	}
+	return err
 }
 
-// shut gives a part of the program its time to stop.
-func shut(part string, stop func(context.Context) error) error {
+// patiently gives a part of the program its time to stop.
+func patiently(stop func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	if err := stop(ctx); err != nil {
-		return fmt.Errorf("main: stop %s: %w", part, err)
-	}
-	return nil
+	return stop(ctx)
 }
 
 // announce tells the log and systemd what the service is about to do.

@@ -7,6 +7,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -111,6 +113,37 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 			if !strings.Contains(line.String(), word) {
 				t.Errorf("%s%s: %q lacks %q", c.args, c.environ, &line, word)
 			}
+		}
+	}
+}
+
+func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free, busy := "http://127.0.0.1:0", "http://"+taken.Addr().String()
+	log := slog.New(slog.DiscardHandler)
+	for _, c := range []struct {
+		list   []string
+		preset bool
+		open   int // how many listeners; 0: refused
+	}{
+		{[]string{free, busy}, true, 1},
+		{[]string{busy, free}, true, 0},
+		{[]string{free, busy}, false, 0},
+		{[]string{free, free}, false, 2},
+	} {
+		config := &config{listenClient: c.list, advertiseClient: c.list, given: map[string]bool{"listen-client-urls": !c.preset}}
+		listeners, err := config.listen(log)
+		closeAll(listeners)
+
+		if len(listeners) != c.open || (err != nil) != (c.open == 0) {
+			t.Errorf("%v, preset %v: %d listeners, %v", c.list, c.preset, len(listeners), err)
+		}
+		if c.preset && err == nil && len(config.advertiseClient) != c.open {
+			t.Errorf("%v are advertised", config.advertiseClient)
 		}
 	}
 }

@@ -373,6 +373,16 @@ func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
 	}
 }
 
+func TestSIGTERMDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	openHalfSentPut(t, m, "/never", "value=never")
+
+	if status := m.stop(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+}
+
 // A halfSent is a PUT whose body the server waits for.
 type halfSent struct {
 	t      *testing.T

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +23,8 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"--name=other"}, []string{"--initial-cluster", "other"}},
 		{[]string{"--initial-advertise-peer-urls=http://127.0.0.1:1"}, []string{"--initial-advertise-peer-urls", "http://127.0.0.1:1"}},
 		{[]string{"--initial-cluster=default=http://a:1,b=http://a:1"}, []string{"--initial-cluster", "http://a:1"}},
+		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster-state", "new"}},
+		{[]string{"--initial-cluster=default=http://127.0.0.1:1,b=http://127.0.0.1:2"}, []string{"--initial-cluster", "http://127.0.0.1:2", "name one"}},
 		{[]string{"--listen-client-urls=http://192.0.2.1:1"}, []string{"--listen-client-urls", "http://192.0.2.1:1"}},
 	} {
 		t.Run(strings.Join(c.flags, " "), func(t *testing.T) {
@@ -57,6 +60,47 @@ func TestATakenPortStopsTheStart(t *testing.T) {
 	if !hasAll(line, "--listen-client-urls", m.url, "address already in use") {
 		t.Errorf("it says: %s", line)
 	}
+}
+
+func TestARestartTakesItsIdentityFromTheData(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	before := m.memberID()
+	m.stop()
+	m.flags = []string{"--initial-cluster=someone=http://127.0.0.1:1,else=http://127.0.0.1:2", "--initial-cluster-token=other", "--initial-cluster-state=existing"}
+
+	m.start()
+
+	if after := m.memberID(); after != before || before == "" {
+		t.Errorf("the member's id was %q and is %q", before, after)
+	}
+}
+
+func (m *member) memberID() string {
+	m.t.Helper()
+	var list struct{ Members []struct{ ID string } }
+	if err := json.Unmarshal([]byte(m.get("/v2/members").body), &list); err != nil || len(list.Members) != 1 {
+		m.t.Fatalf("%v: %+v", err, list)
+	}
+	return list.Members[0].ID
+}
+
+func TestForceNewClusterKeepsTheData(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	cluster := m.get("/v2/keys/k").header.Get("X-Etcd-Cluster-Id")
+	m.stop()
+	m.flags = []string{"--force-new-cluster"}
+
+	m.start()
+
+	a := m.get("/v2/keys/k")
+	if decode(t, a).Node.Value != "v" || a.header.Get("X-Etcd-Cluster-Id") == cluster {
+		t.Errorf("cluster %s has become %v: %s", cluster, a.header["X-Etcd-Cluster-Id"], a.body)
+	}
+	m.put("/after", "v")
 }
 
 func TestVersionIsFourLines(t *testing.T) {
