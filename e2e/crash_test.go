@@ -138,6 +138,44 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
+// pitfall C8
+func TestAReaderNeverSeesTheTreeGoBack(t *testing.T) {
+	t.Parallel()
+	m := startMember(t, "--snapshot-count=100")
+	m.put("/n", "0")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { readOnwards(ctx, m); close(done) }()
+	for n := 1; n <= 500; n++ {
+		m.put("/n", fmt.Sprint(n))
+		if n%100 == 0 {
+			m.kill()
+			m.start()
+		}
+	}
+	cancel()
+	<-done
+}
+
+// readOnwards reads /n over and over, while the server goes down and comes up;
+// its value may only grow, and each answer must be one.
+func readOnwards(ctx context.Context, m *member) {
+	last := -1.0
+	for ctx.Err() == nil {
+		a, err := ask(ctx, "GET", m.url+"/v2/keys/n", nil)
+		if err != nil {
+			continue // down
+		}
+		var e event
+		err = json.Unmarshal([]byte(a.body), &e)
+		n, isNumber := number(e.Node.Value).(float64)
+		if err != nil || !isNumber || n < last {
+			m.t.Errorf("after %v: %d %s", last, a.status, a.body)
+		}
+		last = n
+	}
+}
+
 // pitfall H12
 func TestADataDirectoryHasOneProcess(t *testing.T) {
 	t.Parallel()
