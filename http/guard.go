@@ -146,7 +146,6 @@ const refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/j
 // refuse answers c and closes it. It reads what the client sends in the meantime, since closing with unread
 // bytes would take the answer back.
 func (n *connections) refuse(c net.Conn) {
-	n.refused.Add(1)
 	defer c.Close()
 	defer n.refusing.Add(-1)
 	if n.refusing.Add(1) > maxRefusing {
@@ -173,6 +172,7 @@ type listener struct {
 	net.Listener
 	conns   *connections
 	timeout time.Duration // for a piece of an answer
+	mute    bool          // refuse without a word: the client waits for TLS
 }
 
 // Accept waits for a connection within the limit.
@@ -186,6 +186,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			return &conn{Conn: c, conns: l.conns, timeout: l.timeout}, nil
 		}
 		l.conns.open.Add(-1)
+		l.conns.refused.Add(1)
+		if l.mute {
+			c.Close()
+			continue
+		}
 		go l.conns.refuse(c)
 	}
 }

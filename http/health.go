@@ -28,25 +28,25 @@ func (s *Server) serveHealth(w *response, r *nethttp.Request) {
 // illness says why the member is not healthy, "" if it is.
 func (s *Server) illness() string {
 	select {
-	case <-s.Node.Failed():
-		return "the member failed: " + s.Node.Err().Error()
+	case <-s.node.Failed():
+		return "the member failed: " + s.node.Err().Error()
 	default:
 	}
-	if s.Node.Leader() == raft.None {
+	if s.node.Leader() == raft.None {
 		return "no leader is known"
 	}
 	return ""
 }
 
 func (s *Server) serveVersion(w *response, r *nethttp.Request) {
-	cluster := s.Node.Membership().Version
+	cluster := s.node.Membership().Version
 	if cluster == "" {
 		cluster = "not_decided"
 	}
 	sendBareJSON(w, struct {
 		Server  string `json:"etcdserver"`
 		Cluster string `json:"etcdcluster"`
-	}{s.Version, cluster})
+	}{s.cfg.Version, cluster})
 }
 
 // raftVars is the part of /debug/vars about consensus.
@@ -79,7 +79,7 @@ func (s *Server) serveVars(w *response, r *nethttp.Request) {
 		"cmdline":               os.Args,
 		"memstats":              &memory,
 		"file_descriptor_limit": fileLimit(),
-		"raft.status":           showRaft(s.Node.Status()),
+		"raft.status":           showRaft(s.node.Status()),
 	}, "", " ")
 	if err != nil {
 		panic(err) // all values are of types that JSON has
@@ -115,7 +115,7 @@ func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
 		return
 	}
 	level := strings.ToUpper(body.Level)
-	if !slices.Contains(logLevels, level) || s.SetLogLevel(level) != nil {
+	if !slices.Contains(logLevels, level) || s.cfg.SetLogLevel(level) != nil {
 		messageError(w, nethttp.StatusBadRequest, "Invalid log level "+body.Level)
 		return
 	}

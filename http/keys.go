@@ -73,10 +73,10 @@ func keyOf(path string) (string, *store.Error) {
 // write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
 // proposal, so its context has no part in the deadline.
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
 	defer cancel()
 	cmd := p.command(r.Method, key)
-	result, err := s.Node.Propose(ctx, cmd.Append(nil))
+	result, err := s.node.Propose(ctx, cmd.Append(nil))
 	if err != nil {
 		return nodeError(err)
 	}
@@ -142,9 +142,9 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 
 // quorumGet is a get of a tree that holds everything acknowledged before the request.
 func (s *Server) quorumGet(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
-	if err := s.Node.Read(ctx); err != nil {
+	if err := s.node.Read(ctx); err != nil {
 		return nodeError(err)
 	}
 	return s.get(w, key, p)
@@ -152,8 +152,8 @@ func (s *Server) quorumGet(w *response, r *nethttp.Request, key string, p *param
 
 // get answers from the local tree. Header and body come from one view (I12).
 func (s *Server) get(w *response, key string, p *params) *store.Error {
-	raftIndex, raftTerm := s.Node.Applied()
-	v, err := s.Store.Get(key)
+	raftIndex, raftTerm := s.node.Applied()
+	v, err := s.store.Get(key)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Server) get(w *response, key string, p *params) *store.Error {
 	defer putBuffer(buf)
 	l := listing{encoder: encoder{b: *buf, wall: &s.wall}, view: v, recursive: p.recursive, w: w}
 	if v.Node.Dir || v.Node.Expires != 0 {
-		l.now = s.Node.Now().UnixNano()
+		l.now = s.node.Now().UnixNano()
 	}
 	l.answer()
 	*buf = l.b

@@ -58,7 +58,7 @@ func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 }
 
 func (s *Server) listMembers(w *response, which string) {
-	members := s.Node.Membership().Members
+	members := s.node.Membership().Members
 	switch which {
 	case "":
 		shown := []memberJSON{}
@@ -67,7 +67,7 @@ func (s *Server) listMembers(w *response, which string) {
 		}
 		sendJSON(w, nethttp.StatusOK, map[string]any{"members": shown})
 	case "leader":
-		if m, ok := findMember(members, s.Node.Leader()); ok {
+		if m, ok := findMember(members, s.node.Leader()); ok {
 			sendJSON(w, nethttp.StatusOK, showMember(m))
 			return
 		}
@@ -91,7 +91,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request) {
 	if !ok {
 		return
 	}
-	now := s.Node.Membership()
+	now := s.node.Membership()
 	if peerURLTaken(now, raft.None, urls) {
 		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
 		return
@@ -112,7 +112,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 	if !ok {
 		return
 	}
-	now := s.Node.Membership()
+	now := s.node.Membership()
 	_, found := findMember(now.Members, id)
 	switch {
 	case slices.Contains(now.Removed, id):
@@ -132,7 +132,7 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 	if !ok {
 		return
 	}
-	now := s.Node.Membership()
+	now := s.node.Membership()
 	_, found := findMember(now.Members, id)
 	switch {
 	case slices.Contains(now.Removed, id):
@@ -147,11 +147,11 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 // change proposes c, which takes the given number of indices of the store, and reports success. A
 // failure of any kind is answered by 500.
 func (s *Server) change(w *response, r *nethttp.Request, c raft.Change, indices uint64) bool {
-	ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	advance := store.Command{Op: store.OpAdvance, Count: indices}
 	c.Command = advance.Append(nil)
-	if _, err := s.Node.Change(ctx, c); err != nil {
+	if _, err := s.node.Change(ctx, c); err != nil {
 		s.log.Warn("http: membership not changed", "member", hexID(c.Member.ID), "error", err)
 		messageError(w, nethttp.StatusInternalServerError, internalError)
 		return false
@@ -219,7 +219,7 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 
 // readJSON decodes the body of r into v, or returns the error and the status for it. Text after the document is ignored.
 func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
-	err = json.NewDecoder(s.newBody(w, r, min(s.MaxRequestBytes, maxMemberBytes))).Decode(v)
+	err = json.NewDecoder(s.newBody(w, r, min(s.cfg.MaxRequestBytes, maxMemberBytes))).Decode(v)
 	if isTooLarge(err) {
 		return nethttp.StatusRequestEntityTooLarge, err
 	}
@@ -263,7 +263,7 @@ func checkURL(text string) error {
 // serveMachines lists the client URLs of all members.
 func (s *Server) serveMachines(w *response, r *nethttp.Request) {
 	var urls []string
-	for _, m := range s.Node.Membership().Members {
+	for _, m := range s.node.Membership().Members {
 		urls = append(urls, m.ClientURLs...)
 	}
 	slices.Sort(urls)

@@ -43,7 +43,7 @@ func TestAddedMemberGetsARandomIDAndNoVote(t *testing.T) {
 		ids[c.Member.ID] = true
 		b.want(b.do("DELETE", "/v2/members/"+hexID(c.Member.ID), ""), 204, "")
 	}
-	if got := b.Store.Index(); got != 20*3 {
+	if got := b.node.store.Index(); got != 20*3 {
 		t.Errorf("store index %d, want one for each addition and two for each removal", got)
 	}
 }
@@ -82,7 +82,7 @@ func TestMemberIsUpdated(t *testing.T) {
 	if got := b.node.Membership().Members[0].PeerURLs; !slices.Equal(got, []string{"http://127.0.0.1:2380", "http://a:1"}) {
 		t.Errorf("peer URLs %v", got)
 	}
-	if got := b.Store.Index(); got != 1 {
+	if got := b.node.store.Index(); got != 1 {
 		t.Errorf("store index %d, want 1", got)
 	}
 	b.want(b.do("PUT", "/v2/members/xyz", "{", "Content-Type", urlsJSON), 404, `{"message":"No such member: xyz"}`)

@@ -191,8 +191,8 @@ const (
 )
 
 // readForm returns the form in the body of a PUT or POST, "" when there is none: other types of content and other
-// methods count as empty (section 4.1). Their bodies are read all the same, since net/http sees only
-// behind a body that its client has hung up (J3).
+// methods count as empty (section 4.1). Their bodies are read all the same: behind a body, the connection has no
+// deadline, and net/http sees when its client hangs up (J3).
 func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error) {
 	if r.Body == nil || r.Body == nethttp.NoBody {
 		return "", nil
@@ -202,7 +202,7 @@ func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error
 		form, bad = isForm(r.Header.Get("Content-Type"))
 	}
 	if !form {
-		io.Copy(io.Discard, s.newBody(w, r, s.MaxRequestBytes))
+		io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
 		return "", bad
 	}
 	buf := getBuffer()
@@ -236,8 +236,8 @@ var (
 // readBody appends the body of r to b. Of a body over the limit no more than the limit is read, and when its length is
 // announced nothing of it is kept.
 func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, error) {
-	body := s.newBody(w, r, s.MaxRequestBytes)
-	keep, slot := r.ContentLength <= s.MaxRequestBytes, false
+	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
+	keep, slot := r.ContentLength <= s.cfg.MaxRequestBytes, false
 	for {
 		if len(b) >= largeBody && !slot {
 			select {

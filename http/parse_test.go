@@ -274,7 +274,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 
 // pitfall J4
 func TestManyLargeBodiesAtATimeDontFillTheMemory(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 2 * largeBody })
 	for range maxLargeBodies {
 		b.bodies <- struct{}{}
 	}
@@ -282,6 +282,8 @@ func TestManyLargeBodiesAtATimeDontFillTheMemory(t *testing.T) {
 
 	b.want(b.do("PUT", "/v2/keys/k", large), 500,
 		`{"errorCode":300,"message":"Raft Internal Error","cause":"http: too many large bodies at a time","index":0}`+"\n")
+	b.want(b.do("PUT", "/v2/keys/k", strings.Repeat("x", 3*largeBody)), 400,
+		`{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n")
 	if w := b.do("PUT", "/v2/keys/k", "value=small"); w.Code != 201 {
 		t.Errorf("a small body: %d %s", w.Code, w.Body)
 	}

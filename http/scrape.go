@@ -28,7 +28,7 @@ type scrape struct {
 
 // serveMetrics writes the table of metrics in Prometheus' text format, version 0.0.4.
 func (s *Server) serveMetrics(w *response, r *nethttp.Request) {
-	m := scrape{server: s, store: s.Store.Stats(), status: s.Node.Status(), raft: s.Node.Stats(), proc: readProcess()}
+	m := scrape{server: s, store: s.store.Stats(), status: s.node.Status(), raft: s.node.Stats(), proc: readProcess()}
 	runtime.ReadMemStats(&m.memory)
 	for i := range families {
 		m.family(&families[i])

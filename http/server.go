@@ -2,10 +2,12 @@ package http
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -76,7 +78,9 @@ const (
 // Server is the client API of one member: an http.Handler, and the listener
 // loop with its limits. All methods may be called from any goroutine.
 type Server struct {
-	Config
+	cfg       Config
+	node      Node
+	store     *store.Store
 	log       *slog.Logger
 	started   time.Time
 	times     timeouts
@@ -105,7 +109,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Config:    c,
+		cfg:       c,
+		node:      c.Node,
+		store:     c.Store,
 		log:       c.Logger,
 		started:   time.Now(),
 		times:     timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
@@ -165,6 +171,16 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, timeout: s.times.write})
+}
+
+// ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
+func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
+	config = config.Clone()
+	if config.NextProtos == nil {
+		config.NextProtos = []string{"h2", "http/1.1"}
+	}
+	inner := &listener{Listener: ln, conns: &s.conns, timeout: s.times.write, mute: true}
+	return s.server.Serve(tls.NewListener(inner, config))
 }
 
 // Shutdown stops accepting, ends all watches (their bodies end without an event) and
@@ -256,7 +272,7 @@ var routes = []route{
 func (s *Server) route(w *response, r *nethttp.Request) {
 	for i := range routes {
 		rt := &routes[i]
-		if !rt.matches(r.URL.Path) || rt.pprof && !s.Pprof {
+		if !rt.matches(r.URL.Path) || rt.pprof && !s.cfg.Pprof {
 			continue
 		}
 		if rt.methods != nil && !slices.Contains(rt.methods, r.Method) {
@@ -289,9 +305,7 @@ func cleanPath(w *response, r *nethttp.Request) bool {
 	if clean == p {
 		return true
 	}
-	target := *r.URL
-	target.Scheme, target.Host, target.User, target.Opaque = "", "", nil, ""
-	target.Path, target.RawPath = clean, ""
+	target := url.URL{Path: clean, RawQuery: r.URL.RawQuery}
 	nethttp.Redirect(w, r, target.String(), nethttp.StatusMovedPermanently)
 	return false
 }

@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,23 +205,42 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 
 // pitfall J1
 func TestLongPollsOutliveTheTimeouts(t *testing.T) {
-	b := newBench(t)
-	b.times.body, b.times.write = 20*time.Millisecond, 20*time.Millisecond
-	b.server.ReadHeaderTimeout, b.server.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
-	url := b.serve()
-	w, err := nethttp.Get(url + "/v2/keys/k?wait=true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Body.Close()
+	for name, client := range map[string]*nethttp.Client{"HTTP/1": nethttp.DefaultClient, "HTTP/2": plainHTTP2(t)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.times.body, b.times.write = 20*time.Millisecond, 20*time.Millisecond
+			b.server.ReadHeaderTimeout, b.server.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
+			url := b.serve()
+			r, err := nethttp.NewRequest("GET", url+"/v2/keys/k?wait=true&stream=true", strings.NewReader("ignored"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Body.Close()
+			events := json.NewDecoder(w.Body)
+			for range 2 {
+				<-time.After(100 * time.Millisecond) // five times every timeout
+				b.do("PUT", "/v2/keys/k", "value=1")
 
-	<-time.After(100 * time.Millisecond) // five times every timeout
-	b.do("PUT", "/v2/keys/k", "value=1")
-
-	body, err := io.ReadAll(w.Body)
-	if err != nil || !strings.Contains(string(body), `"action":"set"`) {
-		t.Errorf("%q, %v", body, err)
+				var ev watched
+				if err := events.Decode(&ev); err != nil || ev.Action != "set" {
+					t.Fatalf("%+v, %v", ev, err)
+				}
+			}
+		})
 	}
+}
+
+// plainHTTP2 is a client that speaks HTTP/2 without TLS.
+func plainHTTP2(t *testing.T) *nethttp.Client {
+	protocols := new(nethttp.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: protocols}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
 }
 
 // pitfall J2
@@ -271,12 +293,8 @@ func TestHTTP2IsServedAndItsStreamsAreLimited(t *testing.T) {
 	if b.server.HTTP2.MaxConcurrentStreams != maxStreams {
 		t.Errorf("%d streams", b.server.HTTP2.MaxConcurrentStreams)
 	}
-	plain := new(nethttp.Protocols)
-	plain.SetUnencryptedHTTP2(true)
-	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: plain}}
-	defer client.CloseIdleConnections()
 
-	w, err := client.Post(url+"/v2/keys/q", formType, strings.NewReader("value=1"))
+	w, err := plainHTTP2(t).Post(url+"/v2/keys/q", formType, strings.NewReader("value=1"))
 
 	if err != nil {
 		t.Fatal(err)
@@ -287,22 +305,54 @@ func TestHTTP2IsServedAndItsStreamsAreLimited(t *testing.T) {
 	}
 }
 
-func TestTLSListenerServesHTTP2(t *testing.T) {
+func TestTLSServesHTTP2(t *testing.T) {
 	b := newBench(t)
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
 	ln := listen(t)
-	go b.Serve(tls.NewListener(ln, &tls.Config{Certificates: certified.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}))
-	defer b.server.Close()
+	served := make(chan error, 1)
+	go func() { served <- b.ServeTLS(ln, &tls.Config{Certificates: certified.TLS.Certificates}) }()
+	transport := certified.Client().Transport.(*nethttp.Transport).Clone()
+	transport.ForceAttemptHTTP2 = true
+	defer transport.CloseIdleConnections()
+	client := &nethttp.Client{Transport: transport}
 
-	w, err := certified.Client().Get("https://" + ln.Addr().String() + "/version")
+	w, err := client.Get("https://" + ln.Addr().String() + "/version")
 
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Body.Close()
-	if w.StatusCode != 200 {
+	if w.StatusCode != 200 || w.ProtoMajor != 2 {
 		t.Errorf("%s %d", w.Proto, w.StatusCode)
+	}
+	b.server.Close()
+	if err := <-served; err != nethttp.ErrServerClosed {
+		t.Errorf("ServeTLS: %v", err)
+	}
+}
+
+func TestHeadHasTheHeadersOfGet(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=1")
+	url := b.serve()
+	for path, status := range map[string]int{"/v2/keys/k": 200, "/v2/keys": 200, "/v2/keys/none": 404} {
+		get, err := nethttp.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		get.Body.Close()
+		head, err := nethttp.Head(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(head.Body)
+		head.Body.Close()
+		get.Header.Del("Date")
+		head.Header.Del("Date")
+		if err != nil || len(body) != 0 || head.StatusCode != status || !maps.EqualFunc(get.Header, head.Header, slices.Equal[[]string]) {
+			t.Errorf("%s: %d %v %q, GET has %v", path, head.StatusCode, head.Header, body, get.Header)
+		}
 	}
 }
 
@@ -337,7 +387,7 @@ func TestNewNeedsNodeAndGoodOrigins(t *testing.T) {
 		t.Error("a server without node and store")
 	}
 	b := newBench(t)
-	c := b.Config
+	c := b.cfg
 	c.CORS = []string{"no origin"}
 	if _, err := New(c); err == nil {
 		t.Error("a server with an origin that is none")

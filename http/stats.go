@@ -57,9 +57,9 @@ func (l *lastLeader) update(st raft.Status) leaderInfo {
 }
 
 func (s *Server) serveSelfStats(w *response, r *nethttp.Request) {
-	st := s.Node.Status()
+	st := s.node.Status()
 	sendBareJSON(w, selfStats{
-		Name:       s.Name,
+		Name:       s.cfg.Name,
 		ID:         hexID(st.ID),
 		State:      roleNames[st.Role],
 		StartTime:  s.started,
@@ -69,7 +69,7 @@ func (s *Server) serveSelfStats(w *response, r *nethttp.Request) {
 
 // serveLeaderStats answers at the leader only. The followers' latencies come with the transport that measures them.
 func (s *Server) serveLeaderStats(w *response, r *nethttp.Request) {
-	st := s.Node.Status()
+	st := s.node.Status()
 	if st.Role != raft.Leader {
 		messageError(w, nethttp.StatusForbidden, "not current leader")
 		return
@@ -102,7 +102,7 @@ type storeStats struct {
 }
 
 func (s *Server) serveStoreStats(w *response, r *nethttp.Request) {
-	sendBareJSON(w, storeStats(s.Store.Stats()))
+	sendBareJSON(w, storeStats(s.store.Stats()))
 }
 
 // The conversion in serveStoreStats holds the two types together: a counter that is new in

@@ -3,6 +3,7 @@ package http
 import (
 	"context"
 	nethttp "net/http"
+	"time"
 
 	"etcd2/store"
 )
@@ -11,18 +12,18 @@ import (
 // with the index at which the watch began. The body ends early when the server stops, and when the client reads
 // so slowly that the history overtakes it: it must ask again, and may be told that it missed something.
 func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	if s.watchers.Add(1) > int64(s.MaxWatchers) {
+	if s.watchers.Add(1) > int64(s.cfg.MaxWatchers) {
 		s.watchers.Add(-1)
 		tooBusy(w, "too many watches")
 		return nil
 	}
 	defer s.watchers.Add(-1)
-	watcher, err := s.Store.Watch(key, p.recursive, p.waitIndex)
+	watcher, err := s.store.Watch(key, p.recursive, p.waitIndex)
 	if err != nil {
 		return err
 	}
 	defer watcher.Close()
-	raftIndex, raftTerm := s.Node.Applied()
+	raftIndex, raftTerm := s.node.Applied()
 	s.keysHeader(w, watcher.Index(), raftIndex, raftTerm)
 	w.WriteHeader(nethttp.StatusOK)
 
@@ -48,6 +49,7 @@ func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Wat
 		if s.sendEvent(w, ev) != nil || !stream || out.Flush() != nil {
 			return
 		}
+		out.SetWriteDeadline(time.Time{}) // HTTP/2 would end the stream by it though nothing waits
 	}
 }
 

@@ -129,13 +129,13 @@ func TestWatchersOfGoneClientsGo(t *testing.T) {
 		io.WriteString(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n"+body)
 		polls = append(polls, c)
 	}
-	eventually(t, 5*time.Second, "all watch", func() bool { return b.Store.Stats().Watchers == 300 })
+	eventually(t, 5*time.Second, "all watch", func() bool { return b.node.store.Stats().Watchers == 300 })
 
 	for _, c := range polls {
 		c.Close()
 	}
 
-	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.Store.Stats().Watchers == 0 })
+	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
 	eventually(t, 2*time.Second, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
 }
 
@@ -152,7 +152,7 @@ func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
 			t.Fatalf("%q, %v", line, err)
 		}
 	}
-	eventually(t, 2*time.Second, "all watch", func() bool { return b.Store.Stats().Watchers == readers })
+	eventually(t, 2*time.Second, "all watch", func() bool { return b.node.store.Stats().Watchers == readers })
 	value := "value=" + strings.Repeat("x", 400_000)
 	slowest := time.Duration(0)
 
@@ -166,7 +166,7 @@ func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
 		t.Errorf("a write waited %v", slowest)
 	}
 	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.open.Load() == 0 })
-	if n := b.Store.Stats().Watchers; n != 0 {
+	if n := b.node.store.Stats().Watchers; n != 0 {
 		t.Errorf("%d watchers left", n)
 	}
 }
@@ -176,11 +176,7 @@ func TestStuckStreamOfHTTP2IsEnded(t *testing.T) {
 	b := newBench(t)
 	b.times.write = 200 * time.Millisecond
 	url := b.serve()
-	plain := new(nethttp.Protocols)
-	plain.SetUnencryptedHTTP2(true)
-	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: plain}}
-	defer client.CloseIdleConnections()
-	w, err := client.Get(url + "/v2/keys/k?wait=true&stream=true")
+	w, err := plainHTTP2(t).Get(url + "/v2/keys/k?wait=true&stream=true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +186,5 @@ func TestStuckStreamOfHTTP2IsEnded(t *testing.T) {
 		b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 400_000))
 	}
 
-	eventually(t, 5*time.Second, "its watcher is gone", func() bool { return b.Store.Stats().Watchers == 0 })
+	eventually(t, 5*time.Second, "its watcher is gone", func() bool { return b.node.store.Stats().Watchers == 0 })
 }
