@@ -145,7 +145,7 @@ func (c *core) handleTimeoutNow(m *Message) {
 // others from doing the same at the same moment.
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
-		p.probe(p.match + 1)
+		p.rest(c.lead.round)
 	}
 	if c.role == Follower && c.leader == peer {
 		c.leaderLost = true

@@ -39,7 +39,8 @@ type progress struct {
 	match    uint64 // highest index known to be on its disk; never falls within a term (pitfall B8)
 	next     uint64 // next index to send
 	sending  sending
-	waiting  bool   // probing: the probe is out
+	waiting  bool   // probing: the probe is out, or there is none to send now
+	asked    uint64 // waiting: the last round of heartbeats begun before that
 	fetching bool   // entries are being read from disk for it
 	snapshot uint64 // snapshotting: index of the snapshot on its way
 	told     uint64 // highest commit index sent to it
@@ -64,6 +65,13 @@ func (p *progress) probe(next uint64) {
 	p.inflight, p.inflightBytes = nil, 0
 }
 
+// rest is probe, but nothing is sent before the member answers a round of heartbeats after round: there is nobody
+// to hear it, or nothing to say.
+func (p *progress) rest(round uint64) {
+	p.probe(p.match + 1)
+	p.waiting, p.asked = true, round
+}
+
 // advance notes that the member has everything up to index on disk; false when that is nothing new.
 func (p *progress) advance(index uint64) bool {
 	for len(p.inflight) > 0 && p.inflight[0].last <= index {
@@ -84,7 +92,7 @@ func (p *progress) advance(index uint64) bool {
 // sent notes an Append on its way.
 func (p *progress) sent(es []Entry, round uint64) {
 	if p.sending == probing {
-		p.waiting = true
+		p.waiting, p.asked = true, round
 		return
 	}
 	if len(es) == 0 {

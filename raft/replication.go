@@ -234,7 +234,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 		return
 	}
 	p.quiet = 0
-	p.waiting = false
+	p.waiting = p.waiting && m.Round <= p.asked // a later round is answered: the probe was lost
 	p.round = max(p.round, m.Round)
 	differs := m.Index > c.log.base && !c.log.matches(m.Index, m.LogTerm)
 	if p.overdue(m.Round) && (differs || m.Index < p.inflight[0].last) { // pitfall B10

@@ -22,9 +22,11 @@ func (c *core) compact(s Snapshot, first uint64) {
 	c.configs.compact(s.Index)
 }
 
-// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent.
+// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent. While there is none
+// that the member lacks, the next round of heartbeats tries again.
 func (c *core) sendSnapshot(p *progress) {
-	if c.snapshot.Index == 0 {
+	if c.snapshot.Index < p.next {
+		p.rest(c.lead.round)
 		return
 	}
 	p.sending, p.snapshot = snapshotting, c.snapshot.Index
@@ -32,14 +34,15 @@ func (c *core) sendSnapshot(p *progress) {
 	c.send(Message{Kind: InstallSnapshot, To: p.id, Snapshot: &s})
 }
 
-// sent says how the sending of a snapshot ended. If it arrived, its AppendAnswer goes on from there.
+// sent says how the sending of a snapshot ended. If it did not arrive, the member may be down.
 func (c *core) sent(to uint64, arrived bool) {
-	if p := c.lead.progress(to); p != nil && p.sending == snapshotting {
-		next := p.match + 1
-		if arrived {
-			next = p.snapshot + 1
-		}
-		p.probe(next)
+	p := c.lead.progress(to)
+	switch {
+	case p == nil || p.sending != snapshotting:
+	case arrived:
+		p.probe(p.snapshot + 1)
+	default:
+		p.rest(c.lead.round)
 	}
 }
 
