@@ -26,9 +26,11 @@ func (c *core) solicit(kind MessageKind, transfer bool) {
 	c.countVotes()
 }
 
-// mayCampaign: a learner, a removed member and one whose disk stands still must not lead.
+// mayCampaign: a learner, a removed member and one whose disk stands still must not lead. A member whose removal is not
+// yet agreed may: perhaps nobody else has that entry, and the others can't win against a longer log (diss. 4.2.2, pitfall D6).
 func (c *core) mayCampaign() bool {
-	return c.role != Leader && c.configs.now().votes(c.ID) && c.stalled < c.ElectionTicks
+	votes := c.configs.now().votes(c.ID) || c.configs.at(c.commit).votes(c.ID)
+	return c.role != Leader && votes && c.stalled < c.ElectionTicks
 }
 
 func (c *core) becomePreCandidate() {

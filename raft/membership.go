@@ -47,6 +47,15 @@ func (s *configStack) reset(index uint64, m Membership) { *s = configStack{newCo
 
 func (s configStack) now() *config { return &s[len(s)-1] }
 
+// at returns the configuration as of an index, which must not be below the oldest one's.
+func (s configStack) at(index uint64) *config {
+	i := len(s) - 1
+	for s[i].index > index {
+		i--
+	}
+	return &s[i]
+}
+
 // note takes up a configuration that was appended to the log.
 func (s *configStack) note(e *Entry) {
 	if e.Kind != EntryChange {

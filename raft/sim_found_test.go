@@ -1,0 +1,23 @@
+package raft
+
+import "testing"
+
+// The tests in this file show in a few lines what the simulation found the hard way.
+
+// pitfall D6: n1 led, put its own removal into its log, and crashed before n2 had the entry. n2 can't win against the
+// longer log, so n1 must campaign once more, though it is not in its own configuration.
+func TestMemberWhoseRemovalIsNotAgreedStillCampaigns(t *testing.T) {
+	b := bootOf(2, 1, 1)
+	b.Entries = append(b.Entries, Entry{Index: 3, Term: 1, Kind: EntryChange,
+		Data: appendChange(nil, &Change{Kind: ChangeRemove, Member: Member{ID: 1}})})
+	c := newCore(testConfig(1), b)
+
+	asked := pass(t, c, 2*c.ElectionTicks)
+	say(t, c, Message{Kind: PreVoteAnswer, From: 2, Term: 2})
+	say(t, c, Message{Kind: VoteAnswer, From: 2, Term: 2})
+
+	wantMessages(t, asked[:1], "n1@2 → n2 PreVote last=3@1")
+	if c.role != Leader {
+		t.Fatalf("role %d", c.role)
+	}
+}
