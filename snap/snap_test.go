@@ -2,9 +2,11 @@ package snap
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -254,6 +256,79 @@ func TestABlockMissingDoubledOrForeignIsFound(t *testing.T) {
 	}
 	if d.open != 0 {
 		t.Errorf("%d files are open", d.open)
+	}
+}
+
+// A file may carry the right sums and still be none that a Writer makes.
+//
+// pitfall H4
+func TestAForgedFileIsFound(t *testing.T) {
+	block := func(b []byte, sum uint32, size int) ([]byte, uint32) {
+		start := len(b)
+		b = append(b, make([]byte, blockHeader+size)...)
+		return b, sealBlock(b[start:], sum)
+	}
+	forge := func(sizes ...int) []byte {
+		b, sum := appendHeader(nil, 1)
+		total := 0
+		for i, size := range sizes {
+			if b, sum = block(b, sum, size); i > 0 {
+				total += size
+			}
+		}
+		return append(b, trailer(sum, int64(total))...)
+	}
+	intoTrailer := forge(10, 100)
+	at := headerSize + 2*blockHeader + 10
+	binary.LittleEndian.PutUint32(intoTrailer[at-blockHeader:], 104)
+	otherFormat := forge(10, 100)
+	otherFormat[7]++
+	binary.LittleEndian.PutUint32(otherFormat[16:], crc32.Checksum(otherFormat[:16], castagnoli))
+
+	for what, c := range map[string]struct {
+		data   []byte
+		reason string
+	}{
+		"as a Writer makes it": {forge(10, 100), ""},
+		"an empty block":       {forge(10, 0, 100), "the body ends before the file does"},
+		"a large block":        {forge(10, blockBytes+1), "the block's length is wrong"},
+		"a large meta":         {forge(maxMeta+1, 100), "the block's length is wrong"},
+		"into the trailer":     {intoTrailer, "the block's length is wrong"},
+		"another format":       {otherFormat, "not a snapshot of this format"},
+	} {
+		d, dir := testDir(t, 1)
+		setContent(d, dir.file(1), c.data)
+		_, err := dir.verified(1)
+		var damage *Damage
+		if (c.reason != "") != errors.As(err, &damage) || damage != nil && damage.Reason != c.reason {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// pitfall H8
+func TestAFailedWriteIsNotTriedAgain(t *testing.T) {
+	d, dir := testDir(t, 1)
+	w, err := dir.Create(2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.fault = func(int, string, string) error { return errInjected }
+	if _, err := w.Write(make([]byte, blockBytes)); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	d.fault = nil
+
+	err = w.Commit()
+
+	if !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	if err := w.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tidy(d); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 )
 
 var (
@@ -26,8 +25,4 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("wal: %s: offset %d: %s: the log is damaged and not repaired; "+
 		"restore it from a backup, or remove this member from the cluster and add it anew",
 		d.File, d.Offset, d.Reason)
-}
-
-func damagef(dir string, h header, offset int64, format string, args ...any) error {
-	return &Damage{filepath.Join(dir, h.name()), offset, fmt.Sprintf(format, args...)}
 }

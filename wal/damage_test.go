@@ -140,8 +140,10 @@ func TestASoundFrameThatIsNotDueIsDamage(t *testing.T) {
 
 		_, _, err := replayed(d, 0)
 
-		t.Log(what)
 		wantDamage(t, err, segmentFile(l.last()), l.at.offset)
+		if strings.Contains(err.Error(), "but a later") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -179,6 +181,13 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 	if len(segments) < 4 {
 		t.Fatalf("%d segments", len(segments))
 	}
+	reason := map[string]string{
+		"removed":                      "is missing",
+		"doubled with another label":   "the file holds segment",
+		"made anew with another label": "is there twice",
+		"foreign":                      "belongs to another log",
+		"with another name":            "not the name of a segment",
+	}
 
 	for i, s := range segments {
 		name := segmentFile(s)
@@ -213,7 +222,11 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 		} {
 			spoiled := d.kill()
 			spoil(spoiled)
-			if err := open(spoiled); err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "wal/") {
+			err := open(spoiled)
+			if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "wal/") {
+				t.Errorf("segment %d %s: %v", s.number, what, err)
+			}
+			if i > 0 && !strings.Contains(err.Error(), reason[what]) {
 				t.Errorf("segment %d %s: %v", s.number, what, err)
 			}
 			if spoiled.open != 0 {

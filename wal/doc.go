@@ -1,5 +1,96 @@
-// Package wal is a segmented, checksummed, append-only log of records.
-//
-// It stores (kind, bytes) and does not know what they mean; see the contract
-// in log.go. This file becomes the package's essay.
+/*
+Package wal is a segmented, checksummed, append-only log of records.
+
+# What it is
+
+A log holds records, each a kind (one byte) and data (bytes), and does not know
+what they mean. They are appended in batches, all of a batch or nothing, and when
+[Log.Append] returns, the batch is on disk. After a crash [Open] gives back every
+batch that was acknowledged, perhaps the one that was being written, and nothing
+else; or it says in one line which byte of which file is not what was written.
+
+# Picture
+
+	DIR/0000000000000001-0000000000000000.wal     a segment: number, label
+	DIR/0000000000000002-00000000000004d2.wal
+	DIR/0000000000000003-00000000000009a1.wal     the last one: batches go here
+	DIR/0000000000000004.tmp                      the spare: zeros, not yet a segment
+
+	┌────────┬──────────┬───────┬───────┬───────┬──────┬───────────────────────┐
+	│ header │ preamble │ batch │ batch │ batch │ mark │ zeros                 │
+	│        │ + batch  │       │       │       │      │                       │
+	└────────┴──────────┴───────┴───────┴───────┴──────┴───────────────────────┘
+	 synced before the   one frame, one write,   of a     written when the file
+	 file has its name   one fdatasync each      clean    was made, so that an
+	                                             stop     append allocates nothing
+
+The bytes are drawn where they are defined: a record in record.go, a frame in
+frame.go, a segment's header in segment.go.
+
+# Types
+
+	Log       a log that is open: Append, Read, Release, Bytes, First, Close
+	Record    a kind and its data
+	Options   what Create and Open need to know: whose log, how large a segment
+	Tag       whose log; every segment carries it
+	Repair    the torn tail that Open cut off
+	Damage    the error of a byte that is not what was written
+	FS, File  the file system, so that tests can crash it and make it fail
+
+Inside, header is the beginning of a segment, frame that of a batch; place is
+where the next frame goes and what it goes on from; cursor reads a segment
+frame by frame; spare is the next segment's file while it is made ready.
+
+# Life of a batch
+
+Append encodes the records into one buffer, behind a frame header that carries
+the batch's number, its own offset, and a sum that goes on from the frame
+before. One WriteAt puts it over zeros that are long on disk, one fdatasync makes
+it durable without a commit of the file system's journal, and then readers may
+see it.
+
+When the segment is half full, a goroutine begins to write the next one full of
+zeros, piece by piece. The batch that does not fit any more becomes the first of
+the next segment: header, preamble and batch are written into the spare in one
+write, synced, and only then is the file renamed to its name and the directory
+synced. The old segment gets a seal, which says that another follows, and is
+never written to again.
+
+After a crash, Open walks over the frames up to the first place where none is.
+In the last segment that may be zeros; or a batch whose write was cut short, which is
+zeroed before anything is written over it; or it may be damage. tail tells them apart: a
+batch is begun only after the one before it was synced, so a bad frame that a good
+one follows was once whole. Close writes an empty frame, the mark, behind
+the last batch, and so after a clean stop each batch has one that follows it.
+
+# Invariants
+
+  - A file whose name ends in .wal is complete: its header and its first frame were
+    synced before it had the name. Numbers go up by one without a gap.
+  - A frame's header is believed only when its CRC is right, and that is
+    seeded with the CRC of the segment's header and covers the frame's own offset: bytes of another
+    segment, another log or another place never pass. No length is used before.
+  - Batch numbers go up by one, and payload sums go on from one another, through
+    all segments: a batch or a segment that is missing, doubled or swapped breaks the chain.
+  - Only the last frame of the last segment can be torn, never the first frame of
+    a segment. Everything else that is wrong is damage, and damage is never repaired.
+  - What Open has replayed is durable when it returns, whatever the page cache had
+    made of it: it writes the last frame again, and syncs the file and the names.
+  - Segments are removed oldest first, and each removal is durable before the next.
+  - The first error of a write, a sync, a rename ends the log: every later call
+    returns it, and nothing is tried again.
+  - Behind the last batch of a segment there is always room for a mark and a seal.
+  - A log that is not appended to writes nothing.
+
+# What is left out
+
+There is no locking of the directory; who opens a log has to be its only process.
+There is no compression and no encryption. Closed segments that Open's From leaves behind
+are checked for their place in the sequence when the log is opened, their contents only when
+they are read. The last batch before an unclean stop can't be told from a torn
+one when the disk damages just that one; what a disk does to earlier ones is found. A SyncDir
+that failed is trusted when a later process repeats it with success, since a
+file system whose journal fails allows no more changes. Segments are not reused,
+because new zeros are cheap when they are written ahead.
+*/
 package wal

@@ -37,7 +37,8 @@ func (o Options) withDefaults() Options {
 }
 
 // Log is a log that is ready to append to.
-// Append, Release and Close belong to one goroutine; Read and Bytes may be called from any.
+// Append, Release and Close belong to one goroutine; Read, Bytes and First may be
+// called from any.
 type Log struct {
 	// Fixed.
 	fs      FS
@@ -217,6 +218,14 @@ func (l *Log) Bytes(from uint64) int64 {
 		n += s.end - headerSize
 	}
 	return n
+}
+
+// First returns the label of the oldest segment: everything from that label on is
+// still in the log. It may be called from any goroutine.
+func (l *Log) First() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[0].label
 }
 
 // durable returns the segments that hold what is durable from label from on.

@@ -209,6 +209,9 @@ func TestReleaseRemovesWhatNoReaderFromTheLabelOnNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if l.First() != l.segments[0].label {
+		t.Errorf("the log begins at label %d, and says %d", l.segments[0].label, l.First())
+	}
 	if len(l.segments) != kept-2 || kept >= all || l.segments[0].label > 25 || l.segments[1].label <= 25 {
 		t.Fatalf("of %d segments %d and then %d stayed, the first with label %d", all, kept, len(l.segments), l.segments[0].label)
 	}
@@ -429,6 +432,20 @@ func TestDumpShowsEveryRecordWithItsPlace(t *testing.T) {
 		t.Fatal("dump changed the disk")
 	}
 	closeLog(t, l)
+}
+
+func TestTheOwnerOfALogCanBeAsked(t *testing.T) {
+	d := newDisk()
+	if _, err := Owner("wal", d); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	closeLog(t, testLog(t, d, Options{Tag: Tag{4, 2}}))
+
+	tag, err := Owner("wal", d)
+
+	if err != nil || tag != (Tag{4, 2}) {
+		t.Fatal(tag, err)
+	}
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {

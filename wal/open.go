@@ -58,43 +58,47 @@ func (l *Log) replay(from uint64, replay func(Record) error) (Repair, error) {
 	if err != nil {
 		return Repair{}, err
 	}
-	in := func(s segment) func(int64, Record) error {
-		return func(offset int64, r Record) error {
-			if err := replay(r); err != nil {
-				return fmt.Errorf("wal: replay: %s: offset %d: %w", filepath.Join(l.dir, s.name()), offset, err)
-			}
-			return nil
+	visit := func(file string, offset int64, r Record) error {
+		if err := replay(r); err != nil {
+			return fmt.Errorf("wal: replay: %s: offset %d: %w", file, offset, err)
 		}
+		return nil
 	}
-	for i, s := range segments[:len(segments)-1] {
-		if err := readClosed(l.fs, l.dir, s, segments[i+1].header, in(s)); err != nil {
-			return Repair{}, err
-		}
+	if err := readClosed(l.fs, l.dir, segments, visit); err != nil {
+		return Repair{}, err
 	}
-	last := segments[len(segments)-1]
-	return l.openLast(last, in(last))
+	return l.openLast(visit)
 }
 
 // openLast reads the last segment, mends its tail and keeps it open.
-func (l *Log) openLast(last segment, visit func(int64, Record) error) (torn Repair, err error) {
-	l.file, err = l.fs.OpenRW(filepath.Join(l.dir, last.name()))
-	if err != nil {
+func (l *Log) openLast(visit visitor) (torn Repair, err error) {
+	last := &l.segments[len(l.segments)-1]
+	path := filepath.Join(l.dir, last.name())
+	if l.file, err = l.fs.OpenRW(path); err != nil {
 		return torn, fmt.Errorf("wal: open: %w", err)
 	}
-	c := newCursor(l.dir, last, l.file, last.size)
+	c := newCursor(*last, l.file, path, last.size)
 	torn, err = c.tail(visit)
 	if err == nil {
-		err = c.mend(torn)
-	}
-	if err == nil {
-		err = l.syncNames()
+		err = l.settle(c, torn)
 	}
 	if err != nil {
 		return Repair{}, cmp.Or(err, l.file.Close())
 	}
-	l.at, l.marked = c.at, c.empty
-	l.segments[len(l.segments)-1].end = c.at.offset
+	l.at, l.marked, last.end = c.at, c.empty, c.at.offset
 	return torn, nil
+}
+
+// settle makes durable all that has been replayed.
+func (l *Log) settle(c *cursor, torn Repair) error {
+	err := c.mend(torn)
+	if err == nil {
+		err = l.syncNames()
+	}
+	if err != nil {
+		return fmt.Errorf("wal: open: %w", err)
+	}
+	return nil
 }
 
 // syncNames makes durable what the process before may have been killed in front

@@ -12,29 +12,35 @@ import (
 	"path/filepath"
 )
 
+// visitor is called for every record that is read, with its file and its offset in it.
+type visitor func(file string, offset int64, r Record) error
+
 // cursor reads the frames of one segment in order and checks each of them.
 type cursor struct {
-	dir string
 	segment
 	file  File
+	path  string
 	in    *bufio.Reader // stands at at.offset, and ends at limit
-	at    place         // of the next frame
-	last  int64         // offset of the frame before it, 0 when there is none
-	empty bool          // the frame before it is a mark
 	limit int64         // no frame goes beyond
+
+	at    place // of the next frame
+	last  int64 // offset of the frame before it, 0 when there is none
+	empty bool  // the frame before it is a mark
 }
 
 const readAhead = 256 << 10 // bytes
 
 // newCursor returns a cursor before the first frame of s. file stays the caller's.
-func newCursor(dir string, s segment, file File, limit int64) *cursor {
-	size := max(int(min(readAhead, limit-headerSize)), frameHeader)
-	section := io.NewSectionReader(file, headerSize, limit-headerSize)
-	return &cursor{
-		dir: dir, segment: s, file: file,
-		in: bufio.NewReaderSize(section, size),
-		at: s.first(), limit: limit,
-	}
+func newCursor(s segment, file File, path string, limit int64) *cursor {
+	c := &cursor{segment: s, file: file, path: path, limit: limit, at: s.first()}
+	c.seek()
+	return c
+}
+
+// seek makes the cursor read on from at.offset.
+func (c *cursor) seek() {
+	section := io.NewSectionReader(c.file, c.at.offset, c.limit-c.at.offset)
+	c.in = bufio.NewReaderSize(section, int(max(min(readAhead, c.limit-c.at.offset), frameHeader)))
 }
 
 // flaw is the error of a place where a frame is due and none is.
@@ -48,9 +54,15 @@ type flaw struct {
 func (f *flaw) Error() string { return f.reason }
 
 // damage turns a flaw into damage at the place of the next frame.
-func (c *cursor) damage(f *flaw) error { return damagef(c.dir, c.header, c.at.offset, "%s", f.reason) }
+func (c *cursor) damage(f *flaw) error { return &Damage{c.path, c.at.offset, f.reason} }
 
-// next returns the payload of the next frame, io.EOF at the limit, a *flaw, or the file's error.
+// failure is the error of a file that can't be read at the place of the next frame.
+func (c *cursor) failure(err error) error {
+	return fmt.Errorf("wal: read: %s: offset %d: %w", c.path, c.at.offset, err)
+}
+
+// next returns the payload of the next frame, io.EOF at the limit, a *flaw, or
+// the file's error.
 func (c *cursor) next() ([]byte, error) {
 	if c.at.offset == c.limit {
 		return nil, io.EOF
@@ -97,13 +109,9 @@ func (c *cursor) frame() (frame, error) {
 	return f, err
 }
 
-func (c *cursor) failure(err error) error {
-	return fmt.Errorf("wal: read: %s: offset %d: %w", filepath.Join(c.dir, c.name()), c.at.offset, err)
-}
-
-// each visits the records of all frames up to the limit, with their offsets.
-// It returns nil at the limit; a flaw comes back as it is.
-func (c *cursor) each(visit func(offset int64, r Record) error) error {
+// each visits the records of all frames up to the limit. It returns nil at the
+// limit; a flaw comes back as it is.
+func (c *cursor) each(visit visitor) error {
 	for {
 		payload, err := c.next()
 		if err == io.EOF {
@@ -119,17 +127,17 @@ func (c *cursor) each(visit func(offset int64, r Record) error) error {
 }
 
 // records visits the records of the frame that was read last.
-func (c *cursor) records(payload []byte, visit func(offset int64, r Record) error) error {
+func (c *cursor) records(payload []byte, visit visitor) error {
 	for rest := payload; len(rest) > 0; {
 		offset := c.last + frameHeader + int64(len(payload)-len(rest))
 		r, tail, ok := cutRecord(rest)
 		switch {
 		case !ok:
-			return damagef(c.dir, c.header, offset, "the record is longer than its batch")
+			return &Damage{c.path, offset, "the record is longer than its batch"}
 		case r.Kind == kindSeal:
-			return damagef(c.dir, c.header, c.last, "segment %d after it is missing", c.number+1)
+			return &Damage{c.path, c.last, fmt.Sprintf("segment %d after it is missing", c.number+1)}
 		}
-		if err := visit(offset, r); err != nil {
+		if err := visit(c.path, offset, r); err != nil {
 			return err
 		}
 		rest = tail
@@ -137,22 +145,8 @@ func (c *cursor) records(payload []byte, visit func(offset int64, r Record) erro
 	return nil
 }
 
-// readClosed visits the records of a segment that another one follows: every
-// flaw in it is damage, and it has to end as next says.
-func readClosed(fs FS, dir string, s segment, next header, visit func(int64, Record) error) error {
-	return withSegment(fs, dir, s, s.end, func(c *cursor) error {
-		if err := c.strictly(visit); err != nil {
-			return err
-		}
-		if c.at.batch != next.batch || c.at.sum != next.sum {
-			return damagef(dir, s.header, c.at.offset, "the segment after it does not go on from here")
-		}
-		return nil
-	})
-}
-
 // strictly is each for what is known to be durable: every flaw is damage.
-func (c *cursor) strictly(visit func(int64, Record) error) error {
+func (c *cursor) strictly(visit visitor) error {
 	err := c.each(visit)
 	if f, ok := err.(*flaw); ok {
 		return c.damage(f)
@@ -160,10 +154,32 @@ func (c *cursor) strictly(visit func(int64, Record) error) error {
 	return err
 }
 
-// withSegment opens the file of s for reading, checks its header
-// again, and calls do with a cursor up to limit.
+// readClosed visits the records of all segments but the last one. Every flaw in
+// them is damage, and each has to end as the one after it says.
+func readClosed(fs FS, dir string, segments []segment, visit visitor) error {
+	for i, s := range segments[:len(segments)-1] {
+		next := segments[i+1]
+		err := withSegment(fs, dir, s, s.end, func(c *cursor) error {
+			if err := c.strictly(visit); err != nil {
+				return err
+			}
+			if c.at.batch != next.batch || c.at.sum != next.sum {
+				return c.damage(&flaw{reason: "the segment after it does not go on from here"})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withSegment opens the file of s for reading, checks its header again, and
+// calls do with a cursor up to limit.
 func withSegment(fs FS, dir string, s segment, limit int64, do func(*cursor) error) (err error) {
-	f, err := fs.Open(filepath.Join(dir, s.name()))
+	path := filepath.Join(dir, s.name())
+	f, err := fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrReleased, err)
 	}
@@ -171,10 +187,10 @@ func withSegment(fs FS, dir string, s segment, limit int64, do func(*cursor) err
 		return fmt.Errorf("wal: read: %w", err)
 	}
 	defer func() { err = cmp.Or(err, f.Close()) }()
-	if _, err := readHeader(f, dir, s.header); err != nil {
+	if _, err := readHeader(f, path, s.header); err != nil {
 		return err
 	}
-	return do(newCursor(dir, s, f, limit))
+	return do(newCursor(s, f, path, limit))
 }
 
 // Read yields the records from the last segment whose label is ≤ from up to
@@ -184,7 +200,7 @@ func withSegment(fs FS, dir string, s segment, limit int64, do func(*cursor) err
 // ErrReleased where from is older than the log, or Release was faster.
 func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		visit := func(_ int64, r Record) error {
+		visit := func(_ string, _ int64, r Record) error {
 			if !yield(r, nil) {
 				return errStopped
 			}
@@ -199,47 +215,14 @@ func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
 // errStopped ends a read whose consumer wants no more.
 var errStopped = errors.New("stopped")
 
-func (l *Log) read(from uint64, visit func(int64, Record) error) error {
+func (l *Log) read(from uint64, visit visitor) error {
 	segments, err := l.durable(from)
 	if err != nil {
 		return err
 	}
-	for i, s := range segments[:len(segments)-1] {
-		if err := readClosed(l.fs, l.dir, s, segments[i+1].header, visit); err != nil {
-			return err
-		}
+	if err := readClosed(l.fs, l.dir, segments, visit); err != nil {
+		return err
 	}
 	last := segments[len(segments)-1]
 	return withSegment(l.fs, l.dir, last, last.end, func(c *cursor) error { return c.strictly(visit) })
-}
-
-// Dump visits all records of the log in dir, whoever's it is, from its first
-// segment on, and changes nothing. A torn tail, which may also be a batch that
-// is being written this moment, gives an error behind the last record. fs nil
-// means the operating system's.
-func Dump(dir string, fs FS, visit func(file string, offset int64, r Record) error) error {
-	if fs == nil {
-		fs = osFS{}
-	}
-	segments, err := listSegments(fs, dir)
-	if err != nil {
-		return err
-	}
-	in := func(s segment) func(int64, Record) error {
-		file := filepath.Join(dir, s.name())
-		return func(offset int64, r Record) error { return visit(file, offset, r) }
-	}
-	for i, s := range segments[:len(segments)-1] {
-		if err := readClosed(fs, dir, s, segments[i+1].header, in(s)); err != nil {
-			return err
-		}
-	}
-	last := segments[len(segments)-1]
-	return withSegment(fs, dir, last, last.size, func(c *cursor) error {
-		torn, err := c.tail(in(last))
-		if err == nil && torn.File != "" {
-			err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)
-		}
-		return err
-	})
 }

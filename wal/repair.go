@@ -1,12 +1,9 @@
 package wal
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math/bits"
-	"path/filepath"
 )
 
 // Repair says what Open cut off a torn tail. The zero value: nothing.
@@ -27,7 +24,7 @@ type Repair struct {
 //
 // Close leaves a mark behind the last batch. So after a clean stop no batch is
 // ever taken for torn.
-func (c *cursor) tail(visit func(int64, Record) error) (Repair, error) {
+func (c *cursor) tail(visit visitor) (Repair, error) {
 	err := c.each(visit)
 	f, ok := err.(*flaw)
 	if !ok {
@@ -47,7 +44,7 @@ func (c *cursor) tail(visit func(int64, Record) error) (Repair, error) {
 	if used == c.at.offset {
 		return Repair{}, nil
 	}
-	return Repair{filepath.Join(c.dir, c.name()), c.at.offset, used - c.at.offset, f.reason}, nil
+	return Repair{c.path, c.at.offset, used - c.at.offset, f.reason}, nil
 }
 
 // scan looks through the rest of the segment. later is the offset of the first
@@ -55,7 +52,7 @@ func (c *cursor) tail(visit func(int64, Record) error) (Repair, error) {
 // that is not zero.
 func (c *cursor) scan(from int64) (later, used int64, err error) {
 	used = c.at.offset
-	c.in = bufio.NewReaderSize(io.NewSectionReader(c.file, used, c.limit-used), c.in.Size())
+	c.seek()
 	for offset := used; offset < c.limit; offset += 8 {
 		b, err := c.in.Peek(int(min(frameHeader, c.limit-offset)))
 		if err != nil {

@@ -155,47 +155,51 @@ func parseName(name string) (header, bool) {
 
 // loadSegment reads the header of a segment and compares it with its name.
 func loadSegment(fs FS, dir string, named header) (segment, error) {
-	f, err := fs.Open(filepath.Join(dir, named.name()))
+	path := filepath.Join(dir, named.name())
+	f, err := fs.Open(path)
 	if err != nil {
 		return segment{}, fmt.Errorf("wal: open: %w", err)
 	}
-	s, err := readHeader(f, dir, named)
+	s, err := readHeader(f, path, named)
 	return s, cmp.Or(err, f.Close())
 }
 
-func readHeader(f File, dir string, named header) (segment, error) {
+func readHeader(f File, path string, named header) (segment, error) {
 	var b [headerSize]byte
 	if n, err := f.ReadAt(b[:], 0); n < headerSize && err != io.EOF {
 		return segment{}, fmt.Errorf("wal: open: %w", err)
 	}
 	h, salt, reason := parseHeader(b[:])
 	if reason != "" {
-		return segment{}, damagef(dir, named, 0, "%s", reason)
+		return segment{}, &Damage{path, 0, reason}
 	}
 	if h.number != named.number || h.label != named.label {
-		return segment{}, damagef(dir, named, 16, "the file holds segment %s", h.name())
+		return segment{}, &Damage{path, 16, "the file holds segment " + h.name()}
 	}
 	size, err := f.Size()
 	if err != nil {
 		return segment{}, fmt.Errorf("wal: open: %w", err)
 	}
 	if size != h.size {
-		return segment{}, damagef(dir, named, min(size, h.size), "the file has %d bytes and was made with %d", size, h.size)
+		return segment{}, &Damage{path, min(size, h.size), fmt.Sprintf("the file has %d bytes and was made with %d", size, h.size)}
 	}
 	return segment{header: h, salt: salt}, nil
 }
 
 // join checks that next goes on where s ends, and tells s its end.
 func join(dir string, s *segment, next header) error {
+	damage := func(offset int64, reason string) error {
+		return &Damage{filepath.Join(dir, next.name()), offset, reason}
+	}
 	switch {
 	case next.number == s.number:
-		return damagef(dir, next, 16, "segment %d is there twice", s.number)
+		return damage(16, fmt.Sprintf("segment %d is there twice", s.number))
 	case next.number != s.number+1:
-		return damagef(dir, next, 16, "segment %d before it is missing", next.number-1)
+		return damage(16, fmt.Sprintf("segment %d before it is missing", next.number-1))
 	case next.tag != s.tag:
-		return damagef(dir, next, 40, "the segment belongs to another log than the one before")
+		return damage(40, "the segment belongs to another log than the one before")
 	case next.previousEnd < headerSize || next.previousEnd > s.size || next.batch < s.batch:
-		return damagef(dir, next, 12, "the segment does not go on from the one before")
+		return damage(12, "the segment does not go on from the one before")
 	}
 	s.end = next.previousEnd
 	return nil
