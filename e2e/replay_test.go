@@ -33,6 +33,7 @@ var historyFlags = map[string][]string{"history": {"--event-history=1000"}}
 // departures.txt. Indices are checked, so each file has a server of its own and
 // its scenarios run one after another.
 func TestAnswersAreThoseOfEtcd(t *testing.T) {
+	t.Parallel()
 	away := readDepartures(t, "testdata/transcripts/departures.txt")
 	paths, err := filepath.Glob("testdata/transcripts/*.jsonl")
 	if err != nil || len(paths) < 15 {
