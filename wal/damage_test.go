@@ -247,6 +247,30 @@ func copyAs(d *disk, name string, h header) {
 	dir.rename(h.name(), &inode{data: slices.Clone(n.data)})
 }
 
+// pitfall H5
+func TestAHeaderThatDoesNotGoOnFromTheSegmentBeforeIsDamage(t *testing.T) {
+	for what, forge := range map[string]func(h *header){
+		"end before the first frame": func(h *header) { h.previousEnd = headerSize - 8 },
+		"end behind the segment":     func(h *header) { h.previousEnd = 1 << 20 },
+		"batch goes back":            func(h *header) { h.batch = 0 },
+	} {
+		d := newDisk()
+		l := testLog(t, d, Options{})
+		appendMany(t, l, 30, 100)
+		h := l.segments[1].header
+		closeLog(t, l)
+		file := "wal/" + h.name()
+		forge(&h)
+		b, _ := h.append(nil)
+		copy(content(d, file), b)
+
+		_, _, err := replayed(d, 1<<63)
+
+		t.Log(what)
+		wantDamage(t, err, file, 12)
+	}
+}
+
 // A segment of the same log at another time has the right tag, name and size; the
 // sums and batch numbers tell that it does not belong here.
 //
