@@ -191,19 +191,13 @@ const (
 )
 
 // readForm returns the form in the body of a PUT or POST, "" when there is none: other types of content and other
-// methods count as empty (section 4.1). Their bodies are read all the same: behind a body, the connection has no
-// deadline, and net/http sees when its client hangs up (J3).
+// methods count as empty (section 4.1).
 func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error) {
-	if r.Body == nil || r.Body == nethttp.NoBody {
+	if r.Method != "PUT" && r.Method != "POST" || r.Body == nil || r.Body == nethttp.NoBody {
 		return "", nil
 	}
-	form, bad := false, (*store.Error)(nil)
-	if r.Method == "PUT" || r.Method == "POST" {
-		form, bad = isForm(r.Header.Get("Content-Type"))
-	}
-	if !form {
-		io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
-		return "", bad
+	if form, err := isForm(r.Header.Get("Content-Type")); !form {
+		return "", err
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -273,21 +267,21 @@ type body struct {
 	bytes   io.Reader
 	conn    *nethttp.ResponseController
 	timeout time.Duration
+	begun   bool
 }
 
-func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) body {
+func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
 	inner := w.ResponseWriter
-	return body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), conn: nethttp.NewResponseController(inner), timeout: s.times.body}
+	return &body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), conn: nethttp.NewResponseController(inner), timeout: s.times.body}
 }
 
-// Read sets a deadline, and takes it back behind the body: what watches the connection from there on has none.
-func (b body) Read(p []byte) (int, error) {
-	b.conn.SetReadDeadline(time.Now().Add(b.timeout))
-	n, err := b.bytes.Read(p)
-	if err == io.EOF {
-		b.conn.SetReadDeadline(time.Time{})
+// Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
+func (b *body) Read(p []byte) (int, error) {
+	if b.begun {
+		b.conn.SetReadDeadline(time.Now().Add(b.timeout))
 	}
-	return n, err
+	b.begun = true
+	return b.bytes.Read(p)
 }
 
 func isTooLarge(err error) bool {

@@ -199,7 +199,7 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 	defer s.catch(out, r)
 	if r.Body != nil && r.Body != nethttp.NoBody {
-		// For a body that nobody reads: net/http does so after the answer.
+		// Here, since net/http reads a body that nobody else does. It takes the deadline back at the body's end.
 		nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.times.body))
 	}
 	if s.guard(out, r) && cleanPath(out, r) {

@@ -204,6 +204,21 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 }
 
 // pitfall J1
+func TestBodyThatComesSlowlyButSteadilyIsRead(t *testing.T) {
+	b := newBench(t)
+	b.times.body = 250 * time.Millisecond
+	c := rawDial(t, b.serve())
+	fmt.Fprintf(c, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 10\r\n\r\n", formType)
+	for _, piece := range []string{"va", "lu", "e=", "ab", "cd"} {
+		io.WriteString(c, piece)
+		<-time.After(100 * time.Millisecond) // less than the timeout; all of them are more
+	}
+	if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 201 {
+		t.Errorf("%v, %v", w, err)
+	}
+}
+
+// pitfall J1
 func TestLongPollsOutliveTheTimeouts(t *testing.T) {
 	for name, client := range map[string]*nethttp.Client{"HTTP/1": nethttp.DefaultClient, "HTTP/2": plainHTTP2(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -268,6 +283,12 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 	if w.StatusCode != 503 || err != nil || string(body) != `{"message":"too many connections"}` || w.Header.Get("Retry-After") == "" {
 		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
 	}
+	for range 50 {
+		if _, err := over.Write(make([]byte, 1000)); err != nil {
+			t.Fatalf("closed while the client was still sending, which may take back the answer: %v", err)
+		}
+	}
+	over.Close()
 	kept[0].Close()
 	eventually(t, 2*time.Second, "a place is free again", func() bool {
 		w, err := nethttp.Get(url + "/version")
