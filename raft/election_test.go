@@ -1,6 +1,107 @@
 package raft
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
+
+// pitfall A6: the last term counts before the last index, and a log that a snapshot has emptied ends with the snapshot.
+func TestVoteGoesToLogsThatAreUpToDate(t *testing.T) {
+	full := bootOf(3, 1, 3)
+	emptied := boot{State: State{Term: 3}, Snapshot: Snapshot{Index: 2, Term: 3, Membership: voters(3)}}
+	for _, b := range []boot{full, emptied} {
+		for _, c := range []struct {
+			index, term uint64
+			granted     bool
+		}{
+			{0, 0, false}, {9, 2, false}, {1, 3, false}, {2, 3, true}, {3, 3, true}, {1, 4, true},
+		} {
+			voter := newCore(testConfig(1), b)
+
+			sent := say(t, voter, Message{Kind: Vote, From: 2, Term: 5, Index: c.index, LogTerm: c.term}).Messages
+
+			if len(sent) != 1 || sent[0].Reject == c.granted {
+				t.Errorf("log %v, candidate's last %d@%d: %q", entryNames(b.Entries), c.index, c.term, texts(sent))
+			}
+		}
+	}
+}
+
+// pitfall A3: neither an Append of the same term nor an old PreVoteAnswer gives a vote back.
+func TestVoteIsForgottenOnlyWithItsTerm(t *testing.T) {
+	for _, m := range []Message{
+		{Kind: Append, From: 2, Term: 1},
+		{Kind: PreVoteAnswer, From: 2, Term: 1, Reject: true},
+		{Kind: VoteAnswer, From: 2, Term: 1, Reject: true},
+	} {
+		c := newMember(3)
+		c.campaign(Vote)
+		settle(t, c)
+
+		say(t, c, m)
+		sent := say(t, c, Message{Kind: Vote, From: 3, Term: 1}).Messages
+
+		if c.vote != 1 || len(sent) != 1 || !sent[0].Reject {
+			t.Errorf("after %v the vote is %x, sent %q", m, c.vote, texts(sent))
+		}
+	}
+}
+
+// pitfall A7
+func TestPreVoteChangesNothingAtTheVoter(t *testing.T) {
+	for _, m := range []Message{
+		{Kind: PreVote, From: 2, Term: 9, Index: 9, LogTerm: 8},
+		{Kind: PreVote, From: 2, Term: 9},
+		{Kind: PreVote, From: 2, Term: 1},
+	} {
+		c, twin := newMember(3, 1, 2), newMember(3, 1, 2)
+		pass(t, c, 7)
+		pass(t, twin, 7)
+
+		say(t, c, m)
+
+		if !reflect.DeepEqual(c, twin) {
+			t.Errorf("%v changed %+v to %+v", m, twin, c)
+		}
+	}
+}
+
+// pitfall A8: the refusal carries the refuser's term, whatever the reason.
+func TestRefusedPreCandidateLearnsTheTerm(t *testing.T) {
+	for _, term := range []uint64{1, 4, 5} { // asked for by a member whose own term is one lower
+		c := newMember(3, 1, 5)
+
+		sent := say(t, c, Message{Kind: PreVote, From: 2, Term: term, Index: 9, LogTerm: 5}).Messages
+
+		wantMessages(t, sent, "n1@5 → n2 PreVoteAnswer reject")
+	}
+}
+
+// pitfall A10: who hears a leader grants nothing, nor does the leader; who saw the connection break, or has waited, does.
+func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
+	heard := func(t *testing.T, c *core) { say(t, c, Message{Kind: Heartbeat, From: 3, Term: 1}) }
+	for _, c := range []struct {
+		name    string
+		before  func(*testing.T, *core)
+		granted bool
+	}{
+		{"fresh", func(*testing.T, *core) {}, true},
+		{"hears a leader", heard, false},
+		{"heard one long ago", func(t *testing.T, c *core) { heard(t, c); c.quiet = c.ElectionTicks }, true},
+		{"saw its connection break", func(t *testing.T, c *core) { heard(t, c); c.lost(3) }, true},
+		{"saw another connection break", func(t *testing.T, c *core) { heard(t, c); c.lost(2) }, false},
+		{"leads", elect, false},
+	} {
+		voter := newMember(3)
+		c.before(t, voter)
+
+		sent := only(PreVoteAnswer, say(t, voter, Message{Kind: PreVote, From: 2, Term: 9, Index: 9, LogTerm: 9}).Messages)
+
+		if len(sent) != 1 || sent[0].Reject == c.granted {
+			t.Errorf("who %s: %q", c.name, texts(sent))
+		}
+	}
+}
 
 // pitfall A10: a broken connection makes a follower impatient; a leader that is heard again, patient.
 func TestLeaderHeardAgainIsGivenTheWholeTimeout(t *testing.T) {
@@ -12,4 +113,103 @@ func TestLeaderHeardAgainIsGivenTheWholeTimeout(t *testing.T) {
 	sent := pass(t, c, c.ElectionTicks-1)
 
 	wantMessages(t, sent)
+}
+
+// pitfall A13
+func TestPatienceIsDrawnAnewEachTime(t *testing.T) {
+	c, drawn := newMember(3), map[int]int{}
+	for range 1000 {
+		c.becomeFollower(c.term, None)
+		drawn[c.patience]++
+	}
+
+	for patience := c.ElectionTicks; patience < 2*c.ElectionTicks; patience++ {
+		if n := drawn[patience]; n < 50 || n > 200 {
+			t.Errorf("%d ticks were drawn %d times of 1000, want about 100", patience, n)
+		}
+	}
+}
+
+// pitfall A4: with one member nothing but its own vote is needed, and that is on disk before it leads.
+func TestOwnVoteCountsWhenItIsOnDisk(t *testing.T) {
+	c := newMember(1)
+	c.campaign(PreVote)
+
+	e := c.effects(true)
+	before := c.role
+	c.persisted(e.Persist.Seq)
+
+	if before != Candidate || e.Persist.State.Vote != 1 || c.role != Leader {
+		t.Fatalf("role %d before, %d after, on disk %+v", before, c.role, e.Persist.State)
+	}
+}
+
+// pitfall A1, pitfall A2: term and vote are one write, and the answer comes after it.
+func TestVoteIsAnsweredWhenItIsOnDisk(t *testing.T) {
+	c := newMember(3)
+	c.step(Message{Kind: Vote, From: 2, To: 1, Term: 4})
+
+	e := c.effects(true)
+	early := c.effects(true).Messages
+	c.persisted(e.Persist.Seq)
+
+	if want := (State{Term: 4, Vote: 2}); e.Persist.State != want {
+		t.Fatalf("on disk %+v, want %+v", e.Persist.State, want)
+	}
+	wantMessages(t, append(e.Messages, early...))
+	wantMessages(t, c.effects(true).Messages, "n1@4 → n2 VoteAnswer")
+}
+
+// Only a member with a vote campaigns, and only while its disk answers.
+func TestWhoMayNotLeadDoesNotCampaign(t *testing.T) {
+	learner, removed := voters(3), voters(3)
+	learner.Members[0].Learner = true
+	removed.Members = removed.Members[1:]
+	for _, m := range []Membership{learner, removed, {}} {
+		c := newCore(testConfig(1), boot{Snapshot: Snapshot{Membership: m}})
+
+		sent := pass(t, c, 100)
+
+		if len(sent) != 0 || c.role != Follower {
+			t.Errorf("%v: role %d, sent %q", m.Members, c.role, texts(sent))
+		}
+	}
+}
+
+// pitfall F6: whom the leader wants is voted for, although the leader is heard.
+func TestTransferIsVotedForThoughTheLeaderIsHeard(t *testing.T) {
+	for _, c := range []struct {
+		transfer bool
+		want     []string
+	}{{false, nil}, {true, []string{"n1@2 → n3 VoteAnswer"}}} {
+		voter := newMember(3)
+		say(t, voter, Message{Kind: Heartbeat, From: 2, Term: 1})
+
+		sent := say(t, voter, Message{Kind: Vote, From: 3, Term: 2, Transfer: c.transfer}).Messages
+
+		wantMessages(t, sent, c.want...)
+	}
+}
+
+// TimeoutNow counts from the leader of the term alone: a late one, of a leader that is gone, does not unseat another.
+func TestTimeoutNowOfAnotherIsIgnored(t *testing.T) {
+	c := newMember(3)
+	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 3})
+
+	sent := say(t, c, Message{Kind: TimeoutNow, From: 3, Term: 3}).Messages
+	sent = append(sent, say(t, c, Message{Kind: TimeoutNow, From: 2, Term: 2}).Messages...)
+
+	wantMessages(t, sent)
+}
+
+// pitfall B11
+func TestMessageForAnotherMemberIsDropped(t *testing.T) {
+	c := newMember(3)
+	c.step(Message{Kind: Append, From: 2, To: 3, Term: 7, Entries: logOf(7)})
+
+	e := settle(t, c)
+
+	if c.term != 0 || c.log.last() != 0 || len(e.Messages) != 0 {
+		t.Fatalf("term %d, last %d, sent %q", c.term, c.log.last(), texts(e.Messages))
+	}
 }

@@ -1,6 +1,118 @@
 package raft
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
+
+// Apply is total: what makes no sense changes nothing. pitfall D9, pitfall D12
+func TestMembershipAfterAChange(t *testing.T) {
+	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0"}
+	base := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
+	with := func(edit func(*Membership)) Membership {
+		m := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
+		edit(&m)
+		return m
+	}
+	nothing := func(*Membership) {}
+	for _, c := range []struct {
+		name   string
+		change Change
+		edit   func(*Membership)
+	}{
+		{"add", Change{Kind: ChangeAdd, Member: Member{ID: 5, Learner: true}}, func(m *Membership) {
+			m.Members = append(m.Members, Member{ID: 5, Learner: true})
+		}},
+		{"add one that is there", Change{Kind: ChangeAdd, Member: Member{ID: 2}}, nothing},
+		{"add one that was removed", Change{Kind: ChangeAdd, Member: Member{ID: 3}}, nothing},
+		{"promote", Change{Kind: ChangePromote, Member: Member{ID: 4}}, func(m *Membership) { m.Members[2].Learner = false }},
+		{"promote nobody", Change{Kind: ChangePromote, Member: Member{ID: 9}}, nothing},
+		{"remove", Change{Kind: ChangeRemove, Member: Member{ID: 2}}, func(m *Membership) {
+			m.Members, m.Removed = []Member{{ID: 1}, {ID: 4, Learner: true}}, []uint64{2, 3}
+		}},
+		{"remove nobody", Change{Kind: ChangeRemove, Member: Member{ID: 9}}, nothing},
+		{"update one attribute", Change{Kind: ChangeUpdate, Member: Member{ID: 2, PeerURLs: []string{"http://d"}}}, func(m *Membership) {
+			m.Members[1].PeerURLs = []string{"http://d"}
+		}},
+		{"update nothing", Change{Kind: ChangeUpdate, Member: Member{ID: 2}}, nothing},
+		{"update does not promote", Change{Kind: ChangeUpdate, Member: Member{ID: 4, Name: "d"}}, func(m *Membership) { m.Members[2].Name = "d" }},
+		{"version", Change{Kind: ChangeVersion, Member: Member{Version: "2.4.0"}}, func(m *Membership) { m.Version = "2.4.0" }},
+	} {
+		got := base.Apply(c.change)
+
+		if want := with(c.edit); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, want)
+		}
+		if want := with(nothing); !reflect.DeepEqual(base, want) {
+			t.Fatalf("%s changed the old membership to %+v", c.name, base)
+		}
+	}
+}
+
+// pitfall D3, pitfall D4, pitfall D5: the configuration in force is the last one in the log, whatever becomes of the log.
+func TestConfigurationFollowsTheLog(t *testing.T) {
+	change := func(kind ChangeKind, id uint64) []byte {
+		return appendChange(nil, &Change{Kind: kind, Member: Member{ID: id}})
+	}
+	es := []Entry{
+		{Index: 1, Term: 1},
+		{Index: 2, Term: 1, Kind: EntryChange, Data: change(ChangeAdd, 4)},
+		{Index: 3, Term: 1},
+		{Index: 4, Term: 1, Kind: EntryChange, Data: change(ChangeRemove, 1)},
+	}
+	votes := func(c *core) []uint64 { return c.configs.now().voters }
+
+	f := newMember(3)
+	say(t, f, Message{Kind: Append, From: 2, Term: 1, Entries: es, Commit: 1})
+	onAppend := votes(f)
+	restarted := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)}, Entries: es})
+	onRestart := votes(restarted)
+	say(t, f, Message{Kind: Append, From: 3, Term: 2, Index: 3, LogTerm: 1, Entries: []Entry{{Index: 4, Term: 2}}})
+	onTruncation := votes(f)
+
+	for _, c := range []struct{ got, want []uint64 }{
+		{onAppend, []uint64{2, 3, 4}}, {onRestart, []uint64{2, 3, 4}}, {onTruncation, []uint64{1, 2, 3, 4}},
+	} {
+		if !reflect.DeepEqual(c.got, c.want) {
+			t.Errorf("the voters are %v, want %v", c.got, c.want)
+		}
+	}
+}
+
+// pitfall D1, pitfall D2
+func TestChangeIsRefusedWhileAnythingBeforeItIsOpen(t *testing.T) {
+	add := func(c *core) error {
+		_, err := c.proposeChange(Change{Kind: ChangeAdd, Member: Member{ID: 9, Learner: true}}, 0)
+		settle(t, c)
+		return err
+	}
+	ack := func(c *core) { say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()}) }
+	leader := newLeader(t, 3, 1)
+
+	beforeOwnTerm := add(leader)
+	ack(leader)
+	first := add(leader)
+	second := add(leader)
+	ack(leader)
+	leader.transfer(2)
+	handingOver := add(leader)
+	follower := add(newMember(3))
+
+	for _, c := range []struct {
+		name      string
+		got, want error
+	}{
+		{"before an entry of the own term is committed", beforeOwnTerm, errChanging},
+		{"the first change", first, nil},
+		{"a change while one is uncommitted", second, errChanging},
+		{"a change while handing over", handingOver, errHandingOver},
+		{"a change at a follower", follower, errNotLeader},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
+		}
+	}
+}
 
 // When nobody writes, a learner's answers to heartbeats are the only ones. At the moment of its last AppendAnswer its own
 // addition may still wait for the other members.
@@ -18,5 +130,38 @@ func TestLearnerIsPromotedThoughNobodyWrites(t *testing.T) {
 
 	if !c.configs.now().votes(4) {
 		t.Fatalf("the members are %v", c.configs.now().membership.Members)
+	}
+}
+
+// pitfall D7: a member that is added and never answers takes no part in any majority.
+func TestLearnerDoesNotCount(t *testing.T) {
+	c := newLeader(t, 1)
+	follow(t, c, Member{ID: 2, Learner: true})
+
+	index, err := c.propose(proposal{kind: EntryCommand})
+	settle(t, c)
+	pass(t, c, 5*c.ElectionTicks)
+
+	if err != nil || c.commit != index || c.role != Leader {
+		t.Fatalf("entry %d (%v), commit %d, role %d", index, err, c.commit, c.role)
+	}
+}
+
+// pitfall D6: n1 and n2 have the entry that removes n1 from three; of n2 and n3, which now decide, only one.
+func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
+	c := newLeader(t, 3)
+	ack := func(from uint64) {
+		say(t, c, Message{Kind: AppendAnswer, From: from, Term: c.term, Index: c.log.last()})
+	}
+	ack(2)
+	index, err := c.proposeChange(Change{Kind: ChangeRemove, Member: Member{ID: 1}}, 0)
+	settle(t, c)
+
+	ack(2)
+	withOne := c.commit
+	ack(3)
+
+	if err != nil || withOne >= index || c.commit != index {
+		t.Fatalf("entry %d (%v), commit %d with one of two, %d with both", index, err, withOne, c.commit)
 	}
 }

@@ -66,3 +66,247 @@ func follow(t *testing.T, c *core, m Member) {
 	}
 	settle(t, c)
 }
+
+// Each row of the receiver's side of §5.3: the follower has 1@1 2@1 3@2 4@2, of which 2 are committed.
+// pitfall B3, pitfall B4, pitfall B6, pitfall E3
+func TestAppendToAFollower(t *testing.T) {
+	entries := func(first uint64, terms ...uint64) (es []Entry) {
+		for i, term := range terms {
+			es = append(es, Entry{Index: first + uint64(i), Term: term})
+		}
+		return es
+	}
+	for _, c := range []struct {
+		name        string
+		base, term  uint64
+		entries     []Entry
+		commit      uint64
+		wantLog     string
+		wantCommit  uint64
+		wantMessage string
+	}{
+		{"what follows", 4, 2, entries(5, 3), 5, "1@1 2@1 3@2 4@2 5@3", 5, "match=5"},
+		{"a gap", 6, 3, entries(7, 3), 7, "1@1 2@1 3@2 4@2", 2, "reject=6 hint=4@2"},
+		{"another term before", 4, 3, entries(5, 3), 5, "1@1 2@1 3@2 4@2", 2, "reject=4 hint=4@2"},
+		{"a conflict", 2, 1, entries(3, 3), 3, "1@1 2@1 3@3", 3, "match=3"},
+		{"a conflict later on", 2, 1, entries(3, 2, 3), 4, "1@1 2@1 3@2 4@3", 4, "match=4"},
+		{"a double", 2, 1, entries(3, 2), 2, "1@1 2@1 3@2 4@2", 2, "match=3"},
+		{"nothing new, but the commit", 3, 2, nil, 9, "1@1 2@1 3@2 4@2", 3, "match=3"},
+		{"below the commit index", 0, 0, entries(1, 1), 9, "1@1 2@1 3@2 4@2", 2, "match=2"},
+		{"from below the commit index on", 1, 1, entries(2, 1, 2, 2, 3), 5, "1@1 2@1 3@2 4@2 5@3", 5, "match=5"},
+	} {
+		b := bootOf(3, 1, 1, 2, 2)
+		b.State = State{Term: 3, Commit: 2}
+		f := newCore(testConfig(1), b)
+
+		sent := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: c.base, LogTerm: c.term, Entries: c.entries, Commit: c.commit}).Messages
+
+		if got := entryNames(f.log.entries); got != c.wantLog || f.commit != c.wantCommit {
+			t.Errorf("%s: log %s, commit %d, want %s, %d", c.name, got, f.commit, c.wantLog, c.wantCommit)
+		}
+		if want := "n1@3 → n2 AppendAnswer " + c.wantMessage; len(sent) != 1 || sent[0].String() != want {
+			t.Errorf("%s: sent %q, want %s", c.name, texts(sent), want)
+		}
+	}
+}
+
+// pitfall B3
+func TestTruncatingACommittedEntryPanics(t *testing.T) {
+	b := bootOf(3, 1, 1)
+	b.State.Commit = 2
+	c := newCore(testConfig(1), b)
+	defer func() {
+		if recover() == nil {
+			t.Fatal("it was dropped")
+		}
+	}()
+	c.truncateLog(2)
+}
+
+// pitfall B5: the write of the old entries ends after others took their place.
+func TestAnswerToAnEntryWaitsForThatVeryEntry(t *testing.T) {
+	c := newMember(3)
+	c.step(Message{Kind: Append, From: 2, To: 1, Term: 1, Entries: []Entry{{Index: 1, Term: 1}}})
+	old := c.effects(true).Persist
+	c.step(Message{Kind: Append, From: 3, To: 1, Term: 2, Entries: []Entry{{Index: 1, Term: 2}}})
+	c.effects(false)
+
+	c.persisted(old.Seq)
+	e := c.effects(true)
+	c.persisted(e.Persist.Seq)
+
+	wantMessages(t, e.Messages)
+	wantMessages(t, c.effects(true).Messages, "n1@2 → n3 AppendAnswer match=1")
+}
+
+// pitfall B1: three of five have 2@1 on disk, and it is not committed before an entry of the leader's own term is.
+func TestOnlyEntriesOfTheOwnTermAreCommittedByCounting(t *testing.T) {
+	c := newLeader(t, 5, 1, 1)
+	ack := func(from, index uint64) {
+		say(t, c, Message{Kind: AppendAnswer, From: from, Term: c.term, Index: index})
+	}
+	ack(2, 2)
+	ack(3, 2)
+	before := c.commit
+
+	ack(2, 3)
+	ack(3, 3)
+
+	if before != 0 || c.commit != 3 {
+		t.Fatalf("commit %d, then %d", before, c.commit)
+	}
+}
+
+// pitfall B2
+func TestLeaderOpensItsTermWithAnEmptyEntry(t *testing.T) {
+	c := newLeader(t, 3, 1)
+
+	e := c.log.at(c.log.last())
+
+	if e.Index != 2 || e.Term != 2 || e.Kind != EntryEmpty || e.Stamp == 0 {
+		t.Fatalf("the last entry is %+v", e)
+	}
+}
+
+// pitfall B8: late, doubled and foreign answers leave match and next alone.
+func TestLateAnswersDoNotMoveProgress(t *testing.T) {
+	c := newLeader(t, 3, 1, 1, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 4})
+	for _, m := range []Message{
+		{From: 2, Term: c.term, Index: 2},
+		{From: 2, Term: c.term, Index: 4},
+		{From: 2, Term: c.term, Index: 3, Reject: true, Hint: 1, LogTerm: 1},
+		{From: 2, Term: c.term - 1, Index: 4, Reject: true},
+		{From: 2, Term: c.term, Index: 99},
+		{From: 9, Term: c.term, Index: 4},
+	} {
+		m.Kind = AppendAnswer
+		say(t, c, m)
+
+		if p := c.lead.progress(2); p.match != 4 || p.next != 5 || p.sending != replicating {
+			t.Errorf("%v: match %d, next %d, sending %v", m, p.match, p.next, p.sending)
+		}
+	}
+}
+
+// pitfall B8: while probing, a refusal counts only for the probe that is out.
+func TestRefusalOfAnOldProbeIsIgnored(t *testing.T) {
+	c := newLeader(t, 3, 1, 1, 1)
+	out := c.lead.progress(2).next
+
+	sent := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: out - 2, Reject: true}).Messages
+
+	if next := c.lead.progress(2).next; next != out {
+		t.Fatalf("next %d, want %d", next, out)
+	}
+	wantMessages(t, sent)
+}
+
+// pitfall B9
+func TestLeaderAloneCommitsWhatIsOnItsDisk(t *testing.T) {
+	c := newLeader(t, 1)
+	index, err := c.propose(proposal{kind: EntryCommand})
+	e := c.effects(true)
+	before := c.commit
+
+	c.persisted(e.Persist.Seq)
+
+	if err != nil || before >= index || c.commit != index {
+		t.Fatalf("entry %d (%v), commit %d before the disk, %d after", index, err, before, c.commit)
+	}
+}
+
+// pitfall B12
+func TestNoStartBehindWhatIsCommitted(t *testing.T) {
+	b := bootOf(1, 1)
+	b.State.Commit = 2
+	defer func() {
+		if recover() == nil {
+			t.Fatal("it started")
+		}
+	}()
+	newCore(testConfig(1), b)
+}
+
+// pitfall B13
+func TestProposalsAreRefusedWhenTooMuchIsUncommitted(t *testing.T) {
+	config := testConfig(1)
+	config.MaxUncommittedBytes = 1000
+	c := newCore(config, bootOf(3))
+	elect(t, c)
+	taken := 0
+	for range 1000 {
+		if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 100)}); err == nil {
+			taken++
+		}
+	}
+
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
+	_, after := c.propose(proposal{kind: EntryCommand, data: make([]byte, 100)})
+
+	if taken == 0 || taken > 10 || after != nil {
+		t.Fatalf("%d of 1000 were taken, and after the commit: %v", taken, after)
+	}
+}
+
+// Flow control: what is on its way is bounded, and an answer makes room.
+func TestAppendsInFlightAreBounded(t *testing.T) {
+	config := testConfig(1)
+	config.MaxAppendBytes, config.MaxInflightBytes = 1, 3*(entryOverhead+1)
+	c := newCore(config, bootOf(2))
+	elect(t, c)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})
+	for range 10 {
+		if _, err := c.propose(proposal{kind: EntryCommand, data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	first := only(Append, settle(t, c).Messages)
+	second := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 3}).Messages)
+
+	if len(first) != 3 || len(second) != 2 {
+		t.Fatalf("%d were sent, and after two answers %d more", len(first), len(second))
+	}
+}
+
+// pitfall F2: a leader that hears no majority steps down after an election timeout, and sends nothing any more.
+func TestLeaderWithoutMajorityFallsSilent(t *testing.T) {
+	c := newLeader(t, 5)
+	for range c.ElectionTicks - 1 {
+		say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round})
+		pass(t, c, 1)
+	}
+	before := c.role
+
+	last := pass(t, c, 1)
+
+	if before != Leader || c.role != Follower || len(last) != 0 {
+		t.Fatalf("role %d, then %d, sent %q", before, c.role, texts(last))
+	}
+}
+
+// pitfall F3: heartbeats go on while a disk stands still, so the leader itself must give way.
+func TestLeaderWithAStalledDiskHandsOverAndStepsDown(t *testing.T) {
+	c := newLeader(t, 3)
+	answer := func(kind MessageKind) {
+		c.step(Message{Kind: kind, From: 2, To: 1, Term: c.term, Index: c.log.last(), LogTerm: c.term, Round: c.lead.round})
+	}
+	if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+		t.Fatal(err)
+	}
+	c.effects(true) // the write that never ends
+	answer(AppendAnswer)
+	var sent []Message
+	for range 2 * c.ElectionTicks {
+		c.tick()
+		answer(HeartbeatAnswer)
+		sent = append(sent, c.effects(false).Messages...)
+		checkInvariants(t, c)
+	}
+
+	wantMessages(t, only(TimeoutNow, sent), "n1@1 → n2 TimeoutNow")
+	if c.role != Follower || c.mayCampaign() {
+		t.Fatalf("role %d, may campaign: %v", c.role, c.mayCampaign())
+	}
+}

@@ -1,0 +1,165 @@
+package raft
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+)
+
+var (
+	sampleMember     = Member{ID: 1 << 63, Name: "a", PeerURLs: []string{"http://a:1", "http://a:2"}, ClientURLs: []string{"http://a:3"}, Version: "2.4.0", Learner: true}
+	sampleMembership = Membership{ClusterID: 9, Members: []Member{{ID: 1}, sampleMember}, Removed: []uint64{3, 5}, Version: "2.4.0"}
+	sampleSnapshot   = Snapshot{Index: 8, Term: 2, Stamp: 1e18, Membership: sampleMembership}
+	sampleChange     = Change{Kind: ChangeAdd, Member: sampleMember, ClusterID: 9, Command: []byte("set")}
+	sampleEntries    = []Entry{
+		{Index: 5, Term: 2, Stamp: -1, Kind: EntryCommand, ID: 1 << 63, Data: []byte("x")},
+		{Index: 6, Term: 2, Stamp: 1e18, Kind: EntryChange, Data: appendChange(nil, &sampleChange)},
+	}
+	sampleMessages = []Message{
+		{Kind: PreVote, From: 1, To: 2, Term: 3, Index: 4, LogTerm: 2},
+		{Kind: Vote, From: 1, To: 2, Term: 3, Index: 4, LogTerm: 2, Transfer: true},
+		{Kind: Append, From: 1, To: 2, Term: 3, Index: 4, LogTerm: 2, Commit: 4, Stamp: 1e18, Entries: sampleEntries},
+		{Kind: AppendAnswer, From: 2, To: 1, Term: 3, Index: 9, Hint: 7, LogTerm: 2, Reject: true},
+		{Kind: Heartbeat, From: 1, To: 2, Term: 3, Commit: 4, Round: 77, Stamp: -1},
+		{Kind: InstallSnapshot, From: 1, To: 2, Term: 3, Snapshot: &sampleSnapshot},
+		{Kind: ReadIndexAnswer, From: 1, To: 2, Term: 3, Round: 1 << 63, Index: 8},
+	}
+)
+
+// format is one of the encodings: read decodes b, and encodes again what came of it.
+type format struct {
+	name    string
+	read    func(b []byte) (again []byte, err error)
+	samples [][]byte
+}
+
+func formats() []format {
+	messages := format{name: "message", read: rewrite(decodeMessage, appendMessage)}
+	for i := range sampleMessages {
+		messages.samples = append(messages.samples, appendMessage(nil, &sampleMessages[i]))
+	}
+	return []format{
+		messages,
+		{"entry", rewrite(decodeEntry, appendEntry), [][]byte{appendEntry(nil, &sampleEntries[0]), appendEntry(nil, &sampleEntries[1])}},
+		{"change", rewrite(decodeChange, appendChange), [][]byte{appendChange(nil, &sampleChange)}},
+		{"state", rewrite(decodeState, func(b []byte, s *State) []byte { return appendState(b, *s) }), [][]byte{appendState(nil, State{1, 1 << 63, 3})}},
+		{"snapshot", rewrite(decodeSnapshot, appendSnapshot), [][]byte{appendSnapshot(nil, &sampleSnapshot)}},
+	}
+}
+
+func rewrite[T any](decode func([]byte) (T, error), encode func([]byte, *T) []byte) func([]byte) ([]byte, error) {
+	return func(b []byte) ([]byte, error) {
+		v, err := decode(b)
+		if err != nil {
+			return nil, err
+		}
+		return encode(nil, &v), nil
+	}
+}
+
+func TestDecodedMessageIsTheEncodedOne(t *testing.T) {
+	for _, m := range sampleMessages {
+		got, err := decodeMessage(appendMessage(nil, &m))
+
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v became %+v, %v", m, got, err)
+		}
+	}
+}
+
+// pitfall H4: whatever is cut off, it is an error and not a guess; and what is left over is one, too.
+func TestEncodingIsWholeOrRefused(t *testing.T) {
+	for _, f := range formats() {
+		for _, b := range f.samples {
+			again, err := f.read(b)
+			if err != nil || !bytes.Equal(again, b) {
+				t.Errorf("%s %x became %x, %v", f.name, b, again, err)
+			}
+			for n := range b {
+				if _, err := f.read(b[:n]); err == nil {
+					t.Errorf("%s: %d of %d bytes were taken", f.name, n, len(b))
+				}
+			}
+			if _, err := f.read(append(bytes.Clone(b), 0)); err == nil {
+				t.Errorf("%s: a byte too many was taken", f.name)
+			}
+		}
+	}
+}
+
+// pitfall H4, pitfall I7: what arrives is checked before the core relies on it.
+func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
+	for name, m := range map[string]Message{
+		"no kind":              {},
+		"an unknown kind":      {Kind: TimeoutNow + 1},
+		"no snapshot":          {Kind: InstallSnapshot},
+		"a snapshot too much":  {Kind: Append, Snapshot: &sampleSnapshot},
+		"a gap":                {Kind: Append, Index: 3, Entries: []Entry{{Index: 5}}},
+		"an unknown entry":     {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange + 1}}},
+		"a broken change":      {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: []byte{99}}}},
+		"a change of no kind":  {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{})}}},
+		"a change yet unknown": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{Kind: 99})}}},
+	} {
+		if _, err := decodeMessage(appendMessage(nil, &m)); err == nil {
+			t.Errorf("a message with %s was taken", name)
+		}
+	}
+}
+
+// pitfall H4: no length in the input makes the decoder take more memory than the input is long, within a factor.
+func TestLengthsInTheInputAreNotBelieved(t *testing.T) {
+	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x7f}
+	for _, f := range formats() {
+		for _, b := range f.samples {
+			for at := range b {
+				in := append(bytes.Clone(b[:at]), huge...)
+				if n := testing.AllocsPerRun(1, func() { _, _ = f.read(in) }); n > 100 {
+					t.Errorf("%s: %v allocations for %d bytes", f.name, n, len(in))
+				}
+			}
+		}
+	}
+}
+
+// check is what holds for any input: it is refused, or read as something whose encoding reads as the same.
+func (f *format) check(t *testing.T, b []byte) {
+	t.Helper()
+	once, err := f.read(b)
+	if err != nil {
+		return
+	}
+	twice, err := f.read(once)
+	if err != nil || !bytes.Equal(once, twice) {
+		t.Fatalf("%s: %x was read as %x, and that as %x, %v", f.name, b, once, twice, err)
+	}
+}
+
+// pitfall H4: every format survives a second of damage to good encodings.
+func TestAnyBytesAreReadOrRefused(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		for _, f := range formats() {
+			b := bytes.Clone(f.samples[rnd.IntN(len(f.samples))])
+			for range 1 + rnd.IntN(4) {
+				b[rnd.IntN(len(b))] = byte(rnd.Uint32())
+			}
+			f.check(t, b[:len(b)-rnd.IntN(2)])
+		}
+	}
+}
+
+func fuzzFormat(f *testing.F, i int) {
+	format := formats()[i]
+	for _, b := range format.samples {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { format.check(t, b) })
+}
+
+func FuzzMessage(f *testing.F)  { fuzzFormat(f, 0) }
+func FuzzEntry(f *testing.F)    { fuzzFormat(f, 1) }
+func FuzzChange(f *testing.F)   { fuzzFormat(f, 2) }
+func FuzzState(f *testing.F)    { fuzzFormat(f, 3) }
+func FuzzSnapshot(f *testing.F) { fuzzFormat(f, 4) }

@@ -1,0 +1,122 @@
+package raft
+
+import (
+	"reflect"
+	"testing"
+)
+
+// beatAnswer answers the last round of heartbeats for a member.
+func beatAnswer(t *testing.T, c *core, from uint64) Effects {
+	t.Helper()
+	return say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Round: c.lead.round, Index: c.log.last(), LogTerm: c.term})
+}
+
+// readyLeader is a leader of n that has committed in its own term.
+func readyLeader(t *testing.T, n int) *core {
+	t.Helper()
+	c := newLeader(t, n)
+	for id := uint64(2); id <= uint64(n); id++ {
+		say(t, c, Message{Kind: AppendAnswer, From: id, Term: c.term, Index: c.log.last()})
+	}
+	return c
+}
+
+func mustRead(t *testing.T, c *core, id uint64) []SafeRead {
+	t.Helper()
+	if err := c.read(id); err != nil {
+		t.Fatal(err)
+	}
+	return settle(t, c).Reads
+}
+
+// pitfall C2
+func TestReadWaitsForAnEntryOfTheOwnTerm(t *testing.T) {
+	c := newLeader(t, 3, 1)
+	mustRead(t, c, 7)
+
+	early := beatAnswer(t, c, 2).Reads
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
+	late := beatAnswer(t, c, 2).Reads
+
+	if len(early) != 0 || !reflect.DeepEqual(late, []SafeRead{{ID: 7, Index: 2}}) {
+		t.Fatalf("answered %v early, %v late", early, late)
+	}
+}
+
+// pitfall C4
+func TestReadIsConfirmedByARoundBegunAfterIt(t *testing.T) {
+	c := readyLeader(t, 3)
+	pass(t, c, 1)
+	before := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round}
+	mustRead(t, c, 7)
+
+	early := say(t, c, before).Reads
+	late := beatAnswer(t, c, 2).Reads
+
+	if len(early) != 0 || len(late) != 1 {
+		t.Fatalf("answered %v early, %v late", early, late)
+	}
+}
+
+// All reads that wait share a round; those that come while it runs share the next one.
+func TestReadsShareRounds(t *testing.T) {
+	c := readyLeader(t, 3)
+	rounds := c.lead.round
+	mustRead(t, c, 1)
+	for id := range uint64(100) {
+		mustRead(t, c, id+2)
+	}
+
+	first := beatAnswer(t, c, 3).Reads
+	second := beatAnswer(t, c, 3).Reads
+
+	if len(first) != 1 || len(second) != 100 || c.lead.round != rounds+2 {
+		t.Fatalf("%d and %d reads in %d rounds", len(first), len(second), c.lead.round-rounds)
+	}
+}
+
+// pitfall C9: the answers of learners confirm nothing, nor do those of removed members.
+func TestReadIsConfirmedByVotersAlone(t *testing.T) {
+	c := readyLeader(t, 3)
+	follow(t, c, Member{ID: 4, Learner: true})
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
+	mustRead(t, c, 7)
+
+	byLearner := beatAnswer(t, c, 4).Reads
+	byVoter := beatAnswer(t, c, 3).Reads
+
+	if len(byLearner) != 0 || len(byVoter) != 1 {
+		t.Fatalf("answered %v by a learner, %v by a voter", byLearner, byVoter)
+	}
+}
+
+// pitfall C1, pitfall C3: with the leadership its reads end, and an answer of an earlier term is dropped.
+func TestReadDoesNotOutliveItsTerm(t *testing.T) {
+	c := readyLeader(t, 3)
+	mustRead(t, c, 7)
+
+	down := say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1}).Reads
+	stale := say(t, c, Message{Kind: ReadIndexAnswer, From: 3, Term: 1, Round: 7, Index: 1}).Reads
+	fresh := say(t, c, Message{Kind: ReadIndexAnswer, From: 2, Term: 2, Round: 8, Index: 1}).Reads
+
+	if len(down) != 0 || len(stale) != 0 || len(fresh) != 1 {
+		t.Fatalf("answered %v after stepping down, %v by an old leader, %v by the new one", down, stale, fresh)
+	}
+}
+
+// pitfall C5: without a leader a read is refused at once.
+func TestReadWithoutALeaderIsRefused(t *testing.T) {
+	if err := newMember(3).read(1); err != errNotLeader {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestOneMemberReadsAtOnce(t *testing.T) {
+	c := newLeader(t, 1)
+
+	reads := mustRead(t, c, 7)
+
+	if !reflect.DeepEqual(reads, []SafeRead{{ID: 7, Index: 1}}) {
+		t.Fatalf("answered %v", reads)
+	}
+}

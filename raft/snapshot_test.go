@@ -1,0 +1,114 @@
+package raft
+
+import "testing"
+
+// newFollower is member 1 of three with 1@1 2@1 3@1 4@1, of which 2 are committed, in term 3.
+func newFollower() *core {
+	b := bootOf(3, 1, 1, 1, 1)
+	b.State = State{Term: 3, Commit: 2}
+	return newCore(testConfig(1), b)
+}
+
+// pitfall E1, pitfall E2
+func TestSnapshotAtAFollower(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		index, term uint64
+		restored    bool
+		wantLast    uint64
+		wantMessage string
+	}{
+		{"beyond the log", 9, 2, true, 9, "match=9"},
+		{"in place of a conflicting tail", 3, 2, true, 3, "match=3"},
+		{"within the log", 3, 1, false, 4, "match=3"},
+		{"at the commit index", 2, 1, false, 4, "match=2"},
+		{"below it", 1, 1, false, 4, "match=2"},
+	} {
+		f := newFollower()
+		s := &Snapshot{Index: c.index, Term: c.term, Membership: voters(3)}
+
+		e := say(t, f, Message{Kind: InstallSnapshot, From: 2, Term: 3, Snapshot: s})
+
+		if restored := e.Restore != nil; restored != c.restored || f.log.last() != c.wantLast || f.commit < 2 {
+			t.Errorf("%s: restored %v, last %d, commit %d", c.name, restored, f.log.last(), f.commit)
+		}
+		if want := "n1@3 → n2 AppendAnswer " + c.wantMessage; len(e.Messages) != 1 || e.Messages[0].String() != want {
+			t.Errorf("%s: sent %q, want %s", c.name, texts(e.Messages), want)
+		}
+	}
+}
+
+// A write of the old log that ends late says nothing about the new one.
+func TestSnapshotIsVouchedForWhenTheDiskHasNotedIt(t *testing.T) {
+	f := newFollower()
+	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Entries: []Entry{{Index: 5, Term: 3}}})
+	old := f.effects(true).Persist
+	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3, Membership: voters(3)}})
+	early := f.effects(false).Messages
+
+	f.persisted(old.Seq)
+	e := f.effects(true)
+	f.persisted(e.Persist.Seq)
+
+	wantMessages(t, append(early, e.Messages...))
+	if e.Persist.Snapshot == nil || e.Persist.Snapshot.Index != 9 || e.Persist.State.Commit != 9 {
+		t.Fatalf("the write is %+v", e.Persist)
+	}
+	wantMessages(t, f.effects(true).Messages, "n1@3 → n2 AppendAnswer match=5", "n1@3 → n2 AppendAnswer match=9")
+}
+
+// What was committed and not yet handed over is in the snapshot; it must not be applied on top of it.
+func TestNothingOlderIsAppliedAfterARestore(t *testing.T) {
+	f := newFollower()
+	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Commit: 4})
+	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3, Membership: voters(3)}})
+
+	e := settle(t, f)
+	after := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: 9, LogTerm: 3, Entries: []Entry{{Index: 10, Term: 3}}, Commit: 10})
+
+	if e.Restore == nil || len(e.Committed) != 0 || entryNames(after.Committed) != "10@3" {
+		t.Fatalf("restored %v with %s, then applied %s", e.Restore, entryNames(e.Committed), entryNames(after.Committed))
+	}
+}
+
+// The configuration of a snapshot is in force with it, and the one in the log that was replaced is not.
+func TestSnapshotBringsItsConfiguration(t *testing.T) {
+	f := newFollower()
+
+	say(t, f, Message{Kind: InstallSnapshot, From: 2, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 2, Membership: voters(5)}})
+
+	if got := len(f.configs.now().voters); got != 5 {
+		t.Fatalf("%d voters, want 5", got)
+	}
+}
+
+// pitfall E11: an answer at or above the snapshot's index ends the state, whatever became of the sending.
+func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
+	c := newLeader(t, 3, 1, 1)
+	p := c.lead.progress(2)
+	p.sending, p.waiting, p.snapshot = snapshotting, false, 2
+
+	below := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1}).Messages)
+	at := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2}).Messages)
+
+	wantMessages(t, below)
+	wantMessages(t, at, "n1@2 → n2 Append base=2@1 [3@2] commit=0")
+}
+
+// Memory holds no more than it may, and never lets go of what is not applied.
+func TestTailInMemoryIsBounded(t *testing.T) {
+	config := testConfig(1)
+	config.MaxTailBytes = 10 * entryOverhead
+	c := newCore(config, bootOf(1))
+	elect(t, c)
+	for range 1000 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, c)
+
+		if c.log.bytes > config.MaxTailBytes || c.log.base > c.applying {
+			t.Fatalf("%d bytes, entries up to %d dropped, %d applied", c.log.bytes, c.log.base, c.applying)
+		}
+	}
+}
