@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // Effects are all that the world must do after some inputs. The order of the
 // fields is no order of execution: what must wait for the disk is not in here
 // before the disk has answered.
@@ -73,11 +75,13 @@ const maxInt = int(^uint(0) >> 1)
 
 // persisted says that the write numbered seq, and all before it, is on disk.
 func (c *core) persisted(seq uint64) {
-	for len(c.writes) > 0 && c.writes[0].seq <= seq {
-		c.written = c.writes[0].seq
-		c.log.durable = max(c.log.durable, c.writes[0].last)
-		c.writes = c.writes[1:]
+	done := 0
+	for done < len(c.writes) && c.writes[done].seq <= seq {
+		c.written = c.writes[done].seq
+		c.log.durable = max(c.log.durable, c.writes[done].last)
+		done++
 	}
+	c.writes = slices.Delete(c.writes, 0, done)
 	c.stalled = 0
 	c.releaseHeld()
 	switch c.role {

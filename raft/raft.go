@@ -229,7 +229,7 @@ func (c *core) stepLeader(m *Message) {
 	case ReadIndex:
 		c.reads.ask(read{id: m.Round, from: m.From})
 	case Append, Heartbeat:
-		panic(fmt.Sprintf("raft: two leaders in term %d: %v", c.term, m))
+		panic(fmt.Sprintf("raft: two leaders in term %d: %v", c.term, *m))
 	}
 }
 
