@@ -31,6 +31,7 @@ var messageNames = [...]string{
 	InstallSnapshot: "InstallSnapshot", ReadIndex: "ReadIndex", ReadIndexAnswer: "ReadIndexAnswer", TimeoutNow: "TimeoutNow",
 }
 
+// String returns the name of the kind.
 func (k MessageKind) String() string {
 	if k == 0 || int(k) >= len(messageNames) {
 		return fmt.Sprintf("MessageKind(%d)", uint8(k))
@@ -50,7 +51,7 @@ type Message struct {
 	// AppendAnswer the highest match, or the Index rejected; in ReadIndexAnswer the index to read at.
 	Index   uint64
 	LogTerm uint64 // term of the entry at Index; in a rejecting AppendAnswer of the entry at Hint
-	Hint    uint64 // rejecting AppendAnswer: highest index at which the sender's log may match
+	Hint    uint64 // rejecting AppendAnswer: highest index at which the sender's log may match; HeartbeatAnswer: highest index on its disk
 	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it
 	Round   uint64 // Heartbeat and its answer: which round of heartbeats; ReadIndex and its answer: which read
 	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader

@@ -221,13 +221,16 @@ func (c *core) commitTo(index uint64) {
 	c.commit = max(c.commit, index)
 }
 
+// handleHeartbeat answers with this member's log: its last entry, and how far it is on disk.
 func (c *core) handleHeartbeat(m *Message) {
 	c.commitTo(m.Commit)
-	if m.Round != 0 {
-		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: c.log.last(), LogTerm: c.log.lastTerm()})
+	if l := &c.log; m.Round != 0 {
+		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: l.last(), LogTerm: l.lastTerm(), Hint: l.durable})
 	}
 }
 
+// handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an Append that has not
+// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching).
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
@@ -236,9 +239,12 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	p.quiet = 0
 	p.waiting = p.waiting && m.Round <= p.asked // a later round is answered: the probe was lost
 	p.round = max(p.round, m.Round)
-	differs := m.Index > c.log.base && !c.log.matches(m.Index, m.LogTerm)
-	if p.overdue(m.Round) && (differs || m.Index < p.inflight[0].last) { // pitfall B10
+	same := c.log.matches(m.Index, m.LogTerm)
+	switch {
+	case p.overdue(m.Round) && (m.Index < p.inflight[0].last || m.Index > c.log.base && !same):
 		p.probe(p.match + 1)
+	case p.sending == replicating && same:
+		c.acknowledged(p, min(m.Index, m.Hint))
 	}
 	c.promote(p)
 	c.releaseReads()
@@ -257,10 +263,13 @@ func (c *core) handleAppendAnswer(m *Message) {
 	if m.Index > c.log.last() {
 		return // from a life in which it had more: see pitfall D11
 	}
-	if p.advance(m.Index) {
+	c.acknowledged(p, m.Index)
+}
+
+// acknowledged notes that a member has the log up to index on disk.
+func (c *core) acknowledged(p *progress, index uint64) {
+	if p.advance(index) {
 		c.advanceCommit()
-	}
-	if c.role == Leader {
 		c.tellTarget(p)
 	}
 }

@@ -21,3 +21,24 @@ func TestMemberWhoseRemovalIsNotAgreedStillCampaigns(t *testing.T) {
 		t.Fatalf("role %d", c.role)
 	}
 }
+
+// pitfall B10: the entry arrived, the answer got lost, and nobody writes any more: the next heartbeat tells the leader.
+func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
+	c := newLeader(t, 2)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})
+	if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+		t.Fatal(err)
+	}
+	pass(t, c, 1)
+
+	onTheWayToTheDisk := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: c.term, Hint: 1}
+	say(t, c, onTheWayToTheDisk)
+	before := c.commit
+	onDisk := onTheWayToTheDisk
+	onDisk.Hint = 2
+	say(t, c, onDisk)
+
+	if before != 1 || c.commit != 2 {
+		t.Fatalf("commit %d before it was on disk, and then %d", before, c.commit)
+	}
+}
