@@ -2,7 +2,6 @@ package http
 
 import (
 	"errors"
-	"io"
 	"math"
 	"mime"
 	nethttp "net/http"
@@ -50,7 +49,7 @@ type params struct {
 	given  [paramCount]bool
 
 	prevIndex, waitIndex                            uint64
-	recursive, sorted, wait, dir, quorum, stream    bool
+	recursive, wait, dir, quorum, stream            bool // sorted has no field: listings always are
 	noValue, refresh, prevExist, hasTTL, endlessTTL bool
 	ttl                                             time.Duration
 }
@@ -69,7 +68,7 @@ var rules = []struct {
 	{pPrevIndex, func(p *params, s string) bool { return number(s, &p.prevIndex) }, store.CodeIndex, `invalid value for "prevIndex"`},
 	{pWaitIndex, func(p *params, s string) bool { return number(s, &p.waitIndex) }, store.CodeIndex, `invalid value for "waitIndex"`},
 	{pRecursive, func(p *params, s string) bool { return boolean(s, &p.recursive) }, store.CodeField, `invalid value for "recursive"`},
-	{pSorted, func(p *params, s string) bool { return boolean(s, &p.sorted) }, store.CodeField, `invalid value for "sorted"`},
+	{pSorted, func(_ *params, s string) bool { return boolean(s, new(bool)) }, store.CodeField, `invalid value for "sorted"`},
 	{pWait, func(p *params, s string) bool { return boolean(s, &p.wait) }, store.CodeField, `invalid value for "wait"`},
 	{pDir, func(p *params, s string) bool { return boolean(s, &p.dir) }, store.CodeField, `invalid value for "dir"`},
 	{pQuorum, func(p *params, s string) bool { return boolean(s, &p.quorum) }, store.CodeField, `invalid value for "quorum"`},
@@ -181,14 +180,7 @@ func (p *params) parseTTL(s string) bool {
 	return true
 }
 
-const (
-	formType = "application/x-www-form-urlencoded"
-
-	// A body may be large only while fewer than maxLargeBodies others are, so that many at a time
-	// don't fill the memory (J4).
-	largeBody      = 1 << 20
-	maxLargeBodies = 16
-)
+const formType = "application/x-www-form-urlencoded"
 
 // readForm returns the form in the body of a PUT or POST, "" when there is none: other types of content and other
 // methods count as empty (section 4.1).
@@ -220,73 +212,6 @@ func isForm(contentType string) (bool, *store.Error) {
 		return false, &store.Error{Code: store.CodeForm, Cause: err.Error()}
 	}
 	return t == formType, nil
-}
-
-var (
-	errBodyTooLarge = errors.New("http: POST too large")
-	errTooManyLarge = errors.New("http: too many large bodies at a time")
-)
-
-// readBody appends the body of r to b. Of a body over the limit no more than the limit is read, and when its length is
-// announced nothing of it is kept.
-func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, error) {
-	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
-	keep, slot := r.ContentLength <= s.cfg.MaxRequestBytes, false
-	for {
-		if len(b) >= largeBody && !slot {
-			select {
-			case s.bodies <- struct{}{}:
-				slot = true
-				defer func() { <-s.bodies }()
-			default:
-				return b, errTooManyLarge
-			}
-		}
-		if len(b) == cap(b) {
-			b = slices.Grow(b, 512+len(b)/2)
-		}
-		n, err := body.Read(b[len(b):cap(b)])
-		if keep {
-			b = b[:len(b)+n]
-		}
-		if err == io.EOF {
-			return b, nil
-		}
-		if isTooLarge(err) {
-			return b, errBodyTooLarge
-		}
-		if err != nil {
-			return b, err
-		}
-	}
-}
-
-// body reads the body of a request up to a limit, beyond which the connection is closed after the answer. The client must
-// send something each timeout (J1, J4).
-type body struct {
-	bytes   io.Reader
-	conn    *nethttp.ResponseController
-	timeout time.Duration
-	begun   bool
-}
-
-func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
-	inner := w.ResponseWriter
-	return &body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), conn: nethttp.NewResponseController(inner), timeout: s.times.body}
-}
-
-// Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
-func (b *body) Read(p []byte) (int, error) {
-	if b.begun {
-		b.conn.SetReadDeadline(time.Now().Add(b.timeout))
-	}
-	b.begun = true
-	return b.bytes.Read(p)
-}
-
-func isTooLarge(err error) bool {
-	_, ok := errors.AsType[*nethttp.MaxBytesError](err)
-	return ok
 }
 
 // command is the write that method and parameters ask for (sections 8 to 10).

@@ -1,0 +1,86 @@
+package http
+
+import (
+	"encoding/json"
+	nethttp "net/http"
+	"net/http/pprof"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"etcd2/raft"
+)
+
+// raftVars is the part of /debug/vars about consensus.
+type raftVars struct {
+	ID       string                   `json:"id"`
+	Term     uint64                   `json:"term"`
+	Vote     string                   `json:"vote"`
+	Commit   uint64                   `json:"commit"`
+	Lead     string                   `json:"lead"`
+	State    string                   `json:"raftState"`
+	Progress map[string]raft.Progress `json:"progress"`
+}
+
+func showRaft(st raft.Status) raftVars {
+	v := raftVars{
+		ID: hexID(st.ID), Term: st.Term, Vote: hexID(st.Vote), Commit: st.Commit,
+		Lead: hexID(st.Leader), State: roleNames[st.Role], Progress: map[string]raft.Progress{},
+	}
+	for id, p := range st.Progress {
+		v.Progress[hexID(id)] = p
+	}
+	return v
+}
+
+// serveVars shows the process from inside, for debugging.
+func (s *Server) serveVars(w *response, r *nethttp.Request) {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	b, err := json.MarshalIndent(map[string]any{
+		"cmdline":               os.Args,
+		"memstats":              &memory,
+		"file_descriptor_limit": fileLimit(),
+		"raft.status":           showRaft(s.node.Status()),
+	}, "", " ")
+	if err != nil {
+		panic(err) // all values are of types that JSON has
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Write(append(b, '\n'))
+}
+
+// servePprof hands /debug/pprof/ to the profiler of the standard library.
+func (s *Server) servePprof(w *response, r *nethttp.Request) {
+	switch strings.TrimPrefix(r.URL.Path, "/debug/pprof/") {
+	case "cmdline":
+		pprof.Cmdline(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Index(w, r)
+	}
+}
+
+// logLevels are the names of etcd 2.
+var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACE"}
+
+// serveLogLevel changes what this member logs (section 17.8).
+func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
+	var body struct{ Level string }
+	if _, err := s.readJSON(w, r, &body); err != nil {
+		messageError(w, nethttp.StatusBadRequest, "Invalid json body")
+		return
+	}
+	level := strings.ToUpper(body.Level)
+	if !slices.Contains(logLevels, level) || s.cfg.SetLogLevel(level) != nil {
+		messageError(w, nethttp.StatusBadRequest, "Invalid log level "+body.Level)
+		return
+	}
+	w.WriteHeader(nethttp.StatusNoContent)
+}

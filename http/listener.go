@@ -1,0 +1,135 @@
+package http
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Descriptors kept back from clients, for the log, snapshots and peers (J2), and what is
+// assumed when the limit can't be read.
+const (
+	reservedFiles    = 128
+	assumedFileLimit = 1024
+)
+
+func fileLimit() uint64 {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return assumedFileLimit
+	}
+	return limit.Cur
+}
+
+// defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are few.
+func defaultMaxConnections() int {
+	files := int(min(fileLimit(), 1<<20))
+	return max(files-reservedFiles, files/2)
+}
+
+// connections counts the clients' connections, of all listeners together.
+type connections struct {
+	max      int64
+	open     atomic.Int64
+	refused  atomic.Uint64
+	refusing atomic.Int64
+}
+
+// maxRefusing connections at a time are told why they are refused; more are just closed.
+const maxRefusing = 16
+
+// refusal answers a connection over the limit, whatever it asks.
+const refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n" +
+	"Connection: close\r\nContent-Length: 34\r\n\r\n" + `{"message":"too many connections"}`
+
+// refuse answers c and closes it. It reads what the client sends in the meantime, since closing with unread
+// bytes would take the answer back.
+func (n *connections) refuse(c net.Conn) {
+	defer c.Close()
+	defer n.refusing.Add(-1)
+	if n.refusing.Add(1) > maxRefusing {
+		return
+	}
+	c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte(refusal)); err != nil {
+		return
+	}
+	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		var rest [512]byte
+		for n := 0; n < maxHeaderBytes; {
+			k, err := c.Read(rest[:])
+			if err != nil {
+				return
+			}
+			n += k
+		}
+	}
+}
+
+// listener accepts as many connections as the limit allows and refuses the rest.
+type listener struct {
+	net.Listener
+	conns   *connections
+	timeout time.Duration // for a piece of an answer
+	mute    bool          // refuse without a word: the client waits for TLS
+}
+
+// Accept waits for a connection within the limit.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.conns.open.Add(1) <= l.conns.max {
+			return &conn{Conn: c, conns: l.conns, timeout: l.timeout}, nil
+		}
+		l.conns.open.Add(-1)
+		l.conns.refused.Add(1)
+		if l.mute {
+			c.Close()
+			continue
+		}
+		go l.conns.refuse(c)
+	}
+}
+
+// conn is a connection within the limit. A client that doesn't read what it asked for loses it: each piece of
+// pieceSize bytes must be taken within timeout (J11).
+type conn struct {
+	net.Conn
+	conns   *connections
+	timeout time.Duration
+	once    sync.Once
+}
+
+const pieceSize = 64 << 10
+
+// Write sends b in pieces with a deadline each.
+func (c *conn) Write(b []byte) (sent int, err error) {
+	for err == nil && len(b) > 0 {
+		piece := b[:min(len(b), pieceSize)]
+		c.SetWriteDeadline(time.Now().Add(c.timeout))
+		var n int
+		n, err = c.Conn.Write(piece)
+		sent += n
+		b = b[n:]
+	}
+	return sent, err
+}
+
+// Close gives the place to another connection.
+func (c *conn) Close() error {
+	c.once.Do(func() { c.conns.open.Add(-1) })
+	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http end a connection without taking back its last answer.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
