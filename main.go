@@ -731,7 +731,11 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	if err := tree.Restore(r); err != nil {
 		return fmt.Errorf("dump: %s: %w", path, err)
 	}
-	fmt.Fprintf(out, "%s snapshot=%d bytes=%d index=%d\n", filepath.Base(path), r.Index(), r.Size(), tree.Index())
+	meta, err := raft.DescribeSnapshot(r.Meta())
+	if err != nil {
+		return fmt.Errorf("dump: %s: %w", path, err)
+	}
+	fmt.Fprintf(out, "%s %s bytes=%d index=%d\n", filepath.Base(path), meta, r.Size(), tree.Index())
 	root, _ := tree.Get("/") // the root is always there
 	dumpNode(root, root.Node, out)
 	return nil
@@ -755,7 +759,11 @@ func dumpNode(v store.View, n *store.Node, out *bufio.Writer) {
 
 func dumpLog(dir string, out *bufio.Writer) error {
 	return wal.Dump(dir, nil, func(file string, offset int64, r wal.Record) error {
-		_, err := fmt.Fprintf(out, "%s %8d kind=%d %q\n", filepath.Base(file), offset, r.Kind, r.Data)
+		text, err := raft.Describe(r, store.Describe)
+		if err != nil {
+			return fmt.Errorf("dump: %s: offset %d: %w", file, offset, err)
+		}
+		_, err = fmt.Fprintf(out, "%s %8d  %s\n", filepath.Base(file), offset, text)
 		return err
 	})
 }

@@ -42,7 +42,6 @@ var (
 	ErrUnknown    = errors.New("raft: the outcome is not known") // leader lost or deadline passed: it may yet be applied
 	ErrOverloaded = errors.New("raft: too much waits to be agreed")
 	ErrNoLeader   = errors.New("raft: no leader is known") // the proposal was never made
-	ErrChanging   = errChanging                            // Change only: not proposed, another change is under way
 )
 
 // Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
@@ -353,7 +352,8 @@ func (n *Node) Read(ctx context.Context) error {
 	return err
 }
 
-// Change proposes one change of the membership and returns the membership after it.
+// Change makes one change of the membership and returns the membership after it. While another one is under
+// way it waits.
 func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
 		c.Command = n.Command(c.Kind)

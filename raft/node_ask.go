@@ -117,7 +117,7 @@ func (n *Node) pass(r *request) bool {
 	switch err {
 	case nil:
 		n.waiters.asked(r.id)
-	case errNotLeader, errHandingOver:
+	case errNotLeader, errHandingOver, errChanging:
 		return false
 	default:
 		n.waiters.answer(r.id, outcome{err: err})

@@ -70,11 +70,9 @@ func makeTag(cluster, member uint64) (t wal.Tag) {
 }
 
 // createStorage makes the disk of a new member, with the entries that every first member of the cluster begins
-// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10).
+// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The directory
+// of the snapshots comes later: it shows that there was a log.
 func createStorage(o storageOptions, cluster, member uint64, first []Entry) error {
-	if _, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS); err != nil {
-		return err
-	}
 	return wal.Create(o.walDir(), wal.Options{
 		FS: o.FS, Tag: makeTag(cluster, member), SegmentBytes: o.Bytes,
 		Preamble: func() []wal.Record {
@@ -91,22 +89,20 @@ func createStorage(o storageOptions, cluster, member uint64, first []Entry) erro
 	})
 }
 
-// storageExists tells whether a member lives there. Snapshots without a log are an error: to start with an empty log would
-// be to forget votes and entries (pitfall H11).
+// storageExists tells whether a member lives there. A directory for snapshots without a log is an error: to start with an
+// empty log would be to forget votes and entries (pitfall H11).
 func storageExists(o storageOptions) (bool, error) {
 	_, err := wal.Owner(o.walDir(), o.FS)
 	if err == nil || !errors.Is(err, iofs.ErrNotExist) {
 		return err == nil, err
 	}
-	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
-	if err != nil {
+	switch there, err := snap.Exists(filepath.Join(o.Dir, "snap"), o.FS); {
+	case err != nil:
 		return false, err
+	case there:
+		return false, fmt.Errorf("raft: %s was a member's, but there is no log in %s: restore it, or remove the member and add it anew", o.Dir, o.walDir())
 	}
-	indexes, err := snaps.Indexes()
-	if err == nil && len(indexes) > 0 {
-		err = fmt.Errorf("raft: %s has snapshots, but there is no log in %s: restore it, or remove the member and add it anew", o.Dir, o.walDir())
-	}
-	return false, err
+	return false, nil
 }
 
 // openStorage reads all that survived: the newest good snapshot, and the log from there on.

@@ -65,10 +65,11 @@ type Change struct {
 // Role is what a member is at the moment.
 type Role uint8
 
+// The roles (fig. 4), and the one that PreVote adds (diss. 9.6).
 const (
-	Follower Role = iota
-	PreCandidate
-	Candidate
+	Follower     Role = iota // listens to a leader, or waits for one
+	PreCandidate             // asks whether it could win
+	Candidate                // campaigns
 	Leader
 )
 

@@ -2,7 +2,9 @@ package snap
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -39,6 +41,18 @@ type Damage struct {
 // Error names the place and the reason, in one line.
 func (d *Damage) Error() string {
 	return fmt.Sprintf("snap: %s: offset %d: %s", d.File, d.Offset, d.Reason)
+}
+
+// Exists tells whether dir was ever opened here, without making it. fs nil means the operating system's.
+func Exists(dir string, fs FS) (bool, error) {
+	if fs == nil {
+		fs = osFS{}
+	}
+	_, err := fs.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Open opens dir (making it when missing, 0700), and removes what unfinished

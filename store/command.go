@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -124,4 +125,35 @@ func (c *Command) valid() bool {
 		return c.Count <= MaxAdvance
 	}
 	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= MaxDepth
+}
+
+var opNames = [...]string{
+	OpSet: "set", OpCreate: "create", OpCreateInOrder: "create-in-order", OpUpdate: "update", OpCompareAndSwap: "compare-and-swap",
+	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance",
+}
+
+// Describe prints an encoded command in a line, for people.
+func Describe(cmd []byte) string {
+	var c Command
+	if len(cmd) == 0 || cmd[0] != commandVersion || c.decode(cmd) != nil {
+		return fmt.Sprintf("no command: %q", cmd)
+	}
+	if c.Op == OpAdvance {
+		return fmt.Sprintf("advance %d", c.Count)
+	}
+	text := fmt.Sprintf("%s %q", opNames[c.Op], c.Path)
+	for _, part := range []struct {
+		show bool
+		name string
+		arg  any
+	}{
+		{c.Value != "", "value=%q", c.Value}, {c.PrevValue != "", "prevValue=%q", c.PrevValue},
+		{c.PrevIndex != 0, "prevIndex=%d", c.PrevIndex}, {c.HasTTL, "ttl=%v", c.TTL},
+		{c.Dir, "dir=%v", true}, {c.Recursive, "recursive=%v", true}, {c.Refresh, "refresh=%v", true},
+	} {
+		if part.show {
+			text += " " + fmt.Sprintf(part.name, part.arg)
+		}
+	}
+	return text
 }

@@ -1,0 +1,65 @@
+package raft
+
+import (
+	"fmt"
+	"strings"
+
+	"etcd2/wal"
+)
+
+// Describe prints one record of the log in a line, in the notation of the scripts; command prints a command of the state
+// machine.
+func Describe(r wal.Record, command func([]byte) string) (string, error) {
+	switch r.Kind {
+	case recordState:
+		s, err := decodeState(r.Data)
+		return fmt.Sprintf("state    term=%d vote=%x commit=%d", s.Term, s.Vote, s.Commit), err
+	case recordEntry:
+		e, err := decodeEntry(r.Data)
+		if err != nil {
+			return "", err
+		}
+		return describeEntry(&e, command)
+	case recordSnapshot:
+		s, err := decodeSnapshot(r.Data)
+		return fmt.Sprintf("snapshot %d@%d received", s.Index, s.Term), err
+	}
+	return "", fmt.Errorf("raft: record of the unknown kind %d", r.Kind)
+}
+
+func describeEntry(e *Entry, command func([]byte) string) (string, error) {
+	head := fmt.Sprintf("entry    %d@%d stamp=%d", e.Index, e.Term, e.Stamp)
+	switch e.Kind {
+	case EntryCommand:
+		return head + " " + command(e.Data), nil
+	case EntryChange:
+		c, err := decodeChange(e.Data)
+		return head + " " + c.String(), err
+	}
+	return head + " empty", nil
+}
+
+var changeNames = [...]string{ChangeAdd: "add", ChangePromote: "promote", ChangeRemove: "remove", ChangeUpdate: "update", ChangeVersion: "version", ChangeForce: "force"}
+
+// String prints a change in one line.
+func (c Change) String() string {
+	if int(c.Kind) >= len(changeNames) {
+		return fmt.Sprintf("change of the unknown kind %d", c.Kind)
+	}
+	m := &c.Member
+	text := fmt.Sprintf("%s member=%x name=%q peers=%s clients=%s", changeNames[c.Kind], m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","))
+	switch {
+	case c.Kind == ChangeVersion:
+		return "version " + m.Version
+	case m.Learner:
+		return text + " learner"
+	}
+	return text
+}
+
+// DescribeSnapshot prints what the meta of a snapshot file says, in one line.
+func DescribeSnapshot(meta []byte) (string, error) {
+	s, err := decodeSnapshot(meta)
+	return fmt.Sprintf("snapshot %d@%d stamp=%d cluster=%x members=%d removed=%d",
+		s.Index, s.Term, s.Stamp, s.Membership.ClusterID, len(s.Membership.Members), len(s.Membership.Removed)), err
+}
