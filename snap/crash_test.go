@@ -14,6 +14,14 @@ import (
 
 var crashStates = flag.Int("snap.states", 5000, "crash states that TestEveryCrashStateHasAWholeSnapshot tries")
 
+// stride is 1, and more in a short run, which tries so much less.
+func stride() int {
+	if testing.Short() {
+		return 9
+	}
+	return 1
+}
+
 // model is what a directory may hold after a crash: as its newest a snapshot that is not older
 // than the last one that was committed, nor newer than the last one that was begun.
 type model struct{ committed, begun uint64 }
@@ -201,11 +209,8 @@ func tryStates(d *disk, m model, rng *rand.Rand, n int) (tried int, err error) {
 //
 // pitfall E4, pitfall E9, pitfall H6
 func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
-	want, states := *crashStates, 0
-	if testing.Short() {
-		want /= 4
-	}
-	for seed := uint64(1); states < want; seed++ {
+	states := 0
+	for seed := uint64(1); states < *crashStates/stride(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		d, m := newDisk(), model{}
 		d.after = func(d *disk, call, name string) {
@@ -229,7 +234,7 @@ func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
 // pitfall H8, pitfall H9, pitfall H16
 func TestAFailedCallCostsNoCommittedSnapshot(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
-	for n := 1; ; n++ {
+	for n := 1; ; n += stride() {
 		d, m := newDisk(), model{}
 		d.fault = func(call int, _, _ string) error {
 			if call == n {
@@ -239,7 +244,7 @@ func TestAFailedCallCostsNoCommittedSnapshot(t *testing.T) {
 		}
 		err := live(d, &m, 3)
 		if err == nil {
-			t.Logf("each of %d calls failed", n-1)
+			t.Logf("calls up to %d failed", n-1)
 			return
 		}
 		if !errors.Is(err, errInjected) || strings.Contains(err.Error(), "\n") || d.open != 0 {

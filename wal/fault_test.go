@@ -16,7 +16,7 @@ import (
 func TestTheFirstErrorIsFinal(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
 	failed := 0
-	for n := 1; ; n++ {
+	for n := 1; ; n += stride() {
 		d, m := newDisk(), &model{}
 		d.fault = failAt(n)
 		hit, err := untilError(d, m, 0)
