@@ -126,10 +126,9 @@ func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
 }
 
 // pitfall H11
-func TestSnapshotsWithoutALogAreNoMember(t *testing.T) {
+func TestAMemberThatLostItsLogIsNotStartedAnew(t *testing.T) {
 	o := testStorage(t)
 	s, _ := reopen(t, o)
-	saveTestSnapshot(t, s, 3, 1)
 	s.close()
 	if err := os.RemoveAll(filepath.Join(o.Dir, "wal")); err != nil {
 		t.Fatal(err)
