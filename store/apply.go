@@ -9,7 +9,7 @@ import (
 
 // operations says who executes each operation, and which counters of the statistics tell of it.
 var operations = [...]struct {
-	run   func(*Store, *Command) (*Event, *Error)
+	run   func(*Store, Command) (*Event, *Error)
 	count func(*Stats) (success, fail *uint64)
 }{
 	OpSet:              {(*Store).set, func(t *Stats) (_, _ *uint64) { return &t.SetsSuccess, &t.SetsFail }},
@@ -49,7 +49,7 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if c.decode(cmd) != nil {
 		return s.fail(CodeRaft, "unknown command")
 	}
-	return s.execute(&c)
+	return s.execute(c)
 }
 
 // nanoseconds is the clock as a number; years that it has no number for count as the nearest.
@@ -64,7 +64,7 @@ func nanoseconds(t time.Time) int64 {
 	}
 }
 
-func (s *Store) execute(c *Command) any {
+func (s *Store) execute(c Command) any {
 	if c.Op == OpAdvance {
 		s.advance(max(1, c.Count))
 		return nil
@@ -89,7 +89,7 @@ func (s *Store) advance(count uint64) {
 }
 
 // set: spec section 8.1, and the plain refresh of section 13.
-func (s *Store) set(c *Command) (*Event, *Error) {
+func (s *Store) set(c Command) (*Event, *Error) {
 	old, err := s.target(c.Path)
 	switch {
 	case err != nil:
@@ -104,7 +104,7 @@ func (s *Store) set(c *Command) (*Event, *Error) {
 }
 
 // create: spec section 8.2. A refresh that creates is an ordinary create (section 13).
-func (s *Store) create(c *Command) (*Event, *Error) {
+func (s *Store) create(c Command) (*Event, *Error) {
 	old, err := s.target(c.Path)
 	if err != nil {
 		if err.Code == CodeNotDirectory {
@@ -120,7 +120,7 @@ func (s *Store) create(c *Command) (*Event, *Error) {
 }
 
 // createInOrder: spec section 9.
-func (s *Store) createInOrder(c *Command) (*Event, *Error) {
+func (s *Store) createInOrder(c Command) (*Event, *Error) {
 	path := join(c.Path, fmt.Sprintf("%020d", s.index+1))
 	text := path + c.Value
 	c.Path, c.Value = text[:len(path)], text[len(path):]
@@ -128,7 +128,7 @@ func (s *Store) createInOrder(c *Command) (*Event, *Error) {
 }
 
 // update: spec section 8.3.
-func (s *Store) update(c *Command) (*Event, *Error) {
+func (s *Store) update(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
@@ -146,7 +146,7 @@ func (s *Store) update(c *Command) (*Event, *Error) {
 }
 
 // compareAndSwap: spec section 8.4.
-func (s *Store) compareAndSwap(c *Command) (*Event, *Error) {
+func (s *Store) compareAndSwap(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
@@ -159,7 +159,7 @@ func (s *Store) compareAndSwap(c *Command) (*Event, *Error) {
 }
 
 // delete: spec section 10.
-func (s *Store) delete(c *Command) (*Event, *Error) {
+func (s *Store) delete(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
@@ -176,7 +176,7 @@ func (s *Store) delete(c *Command) (*Event, *Error) {
 }
 
 // compareAndDelete: spec section 10.
-func (s *Store) compareAndDelete(c *Command) (*Event, *Error) {
+func (s *Store) compareAndDelete(c Command) (*Event, *Error) {
 	old, err := s.compared(c)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (s *Store) target(path string) (*Node, *Error) {
 }
 
 // compared returns the file at the command's path when it is as the command wants it.
-func (s *Store) compared(c *Command) (*Node, *Error) {
+func (s *Store) compared(c Command) (*Node, *Error) {
 	n, err := s.find(c.Path)
 	switch {
 	case err != nil:
@@ -225,8 +225,8 @@ func (s *Store) compared(c *Command) (*Node, *Error) {
 }
 
 // expiry is the moment at which a node made by c expires; 0 for never, also when the clock does not reach it.
-func (s *Store) expiry(c *Command) int64 {
-	if !c.HasTTL || int64(c.TTL) > math.MaxInt64-s.now {
+func (s *Store) expiry(c Command) int64 {
+	if !c.HasTTL || int64(c.TTL) >= math.MaxInt64-s.now {
 		return 0
 	}
 	return max(1, s.now+max(0, int64(c.TTL)))
@@ -234,7 +234,7 @@ func (s *Store) expiry(c *Command) int64 {
 
 // write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps old's value;
 // update and compareAndSwap keep its creation (spec section 6).
-func (s *Store) write(a Action, c *Command, old *Node) *Event {
+func (s *Store) write(a Action, c Command, old *Node) *Event {
 	s.index++
 	n := &Node{Path: c.Path, Value: c.Value}
 	switch {
@@ -252,7 +252,7 @@ func (s *Store) write(a Action, c *Command, old *Node) *Event {
 }
 
 // extend gives a directory the time to live that c has. Only the event shows a new index (spec section 6).
-func (s *Store) extend(c *Command, old *Node) *Event {
+func (s *Store) extend(c Command, old *Node) *Event {
 	s.index++
 	n := old.own(s.epoch.Load())
 	if n == old {

@@ -18,6 +18,10 @@ const (
 //	               ┌─────┘     │     └──────┐
 //	leaves     a b c d       f g h      q r s t
 //
+// To look into 32 nodes for their names would be most of the cost of a write to a big directory, since none is in the processor's
+// cache. So a leaf knows how many leading bytes its names share, and keeps the eight bytes behind those of each: names are
+// compared in full only when these heads are equal.
+//
 // Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and is
 // never changed again. Pages are filled by order of insertion, so that ascending names leave full pages behind; a page
 // is merged with a neighbour when both together fill half a page, and no page stays empty.
@@ -30,6 +34,8 @@ type children struct {
 type page struct {
 	epoch  uint64
 	nodes  []*Node
+	heads  []uint64 // heads[i] is that of nodes[i]: the eight bytes of its name behind shared
+	shared int      // leading bytes that all names of a leaf have in common; may be too low
 	kids   []*page
 	bounds []string // bounds[i] ≤ every name in kids[i] < bounds[i+1]; bounds[0] is not looked at
 }
@@ -92,7 +98,9 @@ func build(epoch uint64, skip int, nodes []*Node) children {
 	var level []*page
 	var bounds []string
 	for part := range slices.Chunk(nodes, pageFill) {
-		level = append(level, &page{epoch: epoch, nodes: slices.Clone(part)})
+		leaf := &page{epoch: epoch, nodes: slices.Clone(part)}
+		leaf.index(skip)
+		level = append(level, leaf)
 		bounds = append(bounds, strings.Clone(part[0].Path[skip:]))
 	}
 	for len(level) > 1 {
@@ -121,7 +129,7 @@ func (p *page) own(epoch uint64) *page {
 	if p.epoch == epoch {
 		return p
 	}
-	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.kids), slices.Clone(p.bounds)}
+	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.heads), p.shared, slices.Clone(p.kids), slices.Clone(p.bounds)}
 }
 
 // kid returns the place of the kid that name belongs to.
@@ -139,9 +147,62 @@ func (p *page) kid(name string) int {
 
 // search returns the place of name in a leaf, and whether it is there.
 func (p *page) search(name string, skip int) (int, bool) {
-	return slices.BinarySearchFunc(p.nodes, name, func(n *Node, name string) int {
-		return strings.Compare(n.Path[skip:], name)
-	})
+	if len(p.nodes) == 0 {
+		return 0, false
+	}
+	if first := p.nodes[0].Path[skip:]; !strings.HasPrefix(name, first[:p.shared]) {
+		if name < first {
+			return 0, false
+		}
+		return len(p.nodes), false
+	}
+	h := head(name[p.shared:])
+	i, _ := slices.BinarySearch(p.heads, h)
+	for ; i < len(p.nodes) && p.heads[i] == h; i++ {
+		if c := strings.Compare(p.nodes[i].Path[skip:], name); c >= 0 {
+			return i, c == 0
+		}
+	}
+	return i, false
+}
+
+// head is the first eight bytes of s as a number that orders like them.
+func head(s string) (h uint64) {
+	for i := range min(8, len(s)) {
+		h |= uint64(s[i]) << (56 - 8*i)
+	}
+	return h
+}
+
+// insert puts n at its place in a leaf.
+func (p *page) insert(i int, n *Node, skip int) {
+	name := n.Path[skip:]
+	shares := len(p.nodes) > 0 && strings.HasPrefix(name, p.nodes[0].Path[skip:][:p.shared])
+	p.nodes = slices.Insert(p.nodes, i, n)
+	if shares {
+		p.heads = slices.Insert(p.heads, i, head(name[p.shared:]))
+	} else {
+		p.index(skip)
+	}
+}
+
+// index finds out again what the names of a leaf share, and their heads.
+func (p *page) index(skip int) {
+	first, last := p.nodes[0], p.nodes[len(p.nodes)-1]
+	p.shared = common(first.Path[skip:], last.Path[skip:])
+	p.heads = slices.Grow(p.heads[:0], len(p.nodes))
+	for _, n := range p.nodes {
+		p.heads = append(p.heads, head(n.Path[skip+p.shared:]))
+	}
+}
+
+// common is the length of what a and b both begin with.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 func (p *page) all(yield func(*Node) bool) bool {
@@ -176,7 +237,8 @@ func (p *page) put(n *Node, skip int) (right *page, bound string) {
 			p.nodes[i] = n
 			return nil, ""
 		}
-		at, p.nodes = i, slices.Insert(p.nodes, i, n)
+		at = i
+		p.insert(i, n, skip)
 	} else {
 		i := p.kid(name)
 		p.kids[i] = p.kids[i].own(p.epoch)
@@ -200,7 +262,9 @@ func (p *page) split(last, skip int) (right *page, bound string) {
 	}
 	right = &page{epoch: p.epoch}
 	if p.kids == nil {
-		right.nodes, p.nodes = slices.Clone(p.nodes[at:]), slices.Clone(p.nodes[:at])
+		right.nodes, p.nodes, p.heads = slices.Clone(p.nodes[at:]), slices.Clone(p.nodes[:at]), nil
+		right.index(skip)
+		p.index(skip)
 		return right, strings.Clone(right.nodes[0].Path[skip:])
 	}
 	bound = p.bounds[at]
@@ -213,7 +277,7 @@ func (p *page) split(last, skip int) (right *page, bound string) {
 func (p *page) remove(name string, skip int) {
 	if p.kids == nil {
 		if i, found := p.search(name, skip); found {
-			p.nodes = slices.Delete(p.nodes, i, i+1)
+			p.nodes, p.heads = slices.Delete(p.nodes, i, i+1), slices.Delete(p.heads, i, i+1)
 		}
 		return
 	}
@@ -223,15 +287,17 @@ func (p *page) remove(name string, skip int) {
 	if p.kids[i].size() == 0 {
 		p.kids, p.bounds = slices.Delete(p.kids, i, i+1), slices.Delete(p.bounds, i, i+1)
 	} else if i = max(i, 1); i < len(p.kids) && p.kids[i-1].size()+p.kids[i].size() <= pageMax/2 {
-		p.merge(i)
+		p.merge(i, skip)
 	}
 }
 
 // merge appends kid i to the one before it.
-func (p *page) merge(i int) {
+func (p *page) merge(i, skip int) {
 	left, right := p.kids[i-1].own(p.epoch), p.kids[i]
-	left.nodes = append(left.nodes, right.nodes...)
-	if right.kids != nil {
+	if right.kids == nil {
+		left.nodes = append(left.nodes, right.nodes...)
+		left.index(skip)
+	} else {
 		left.bounds = append(append(left.bounds, p.bounds[i]), right.bounds[1:]...)
 		left.kids = append(left.kids, right.kids...)
 	}

@@ -8,13 +8,13 @@
 //
 // # Picture
 //
-//	      Apply(index, now, command)                   Get, Watch, Freeze
-//	                 │ one applier, lock                       │ read lock, briefly
-//	   ┌─────────────┼──────────────┬─────────────────┐        │
-//	   ▼             ▼              ▼                 ▼        ▼
-//	 clock         tree          history          watchers    View
-//	 (wheels)    / ─ a ─ x     … 7 8 9 10 ⊔       / ─ a       the tree as
-//	 due times       b         events by index       └ wake   it was, no lock
+//	     Apply(index, now, command)                   Get, Watch, Freeze
+//	                │ one applier, lock                       │ read lock, briefly
+//	  ┌─────────────┼──────────────┬─────────────────┐        │
+//	  ▼             ▼              ▼                 ▼        ▼
+//	clock         tree          history          watchers    View
+//	(wheels)    / ─ a ─ x     … 7 8 9 10 ⊔       / ─ a       the tree as
+//	due times       b         events by index       └ wake   it was, no lock
 //
 // # Types
 //

@@ -76,6 +76,14 @@ func (n *Node) shown() *Node {
 	return &Node{Path: n.Path, Dir: true, Created: n.Created, Modified: n.Modified, Expires: n.Expires}
 }
 
+// lastChange is the highest index at which the node, or anything below it, changed.
+func (n *Node) lastChange() uint64 {
+	if n.inside != nil {
+		return n.inside.changed
+	}
+	return n.Modified
+}
+
 // deepest returns the last node on the way from the root to path: the node itself, the file that
 // is in the way, or the last directory that exists. s.mu must be held.
 func (s *Store) deepest(path string) *Node {
@@ -108,14 +116,10 @@ func (s *Store) find(path string) (*Node, *Error) {
 // node, anything in the last directory on the way to it. s.mu must be held.
 func (s *Store) changed(path string) uint64 {
 	n := s.deepest(path)
-	switch {
-	case n.Dir:
-		return n.inside.changed
-	case len(n.Path) == len(path):
-		return n.Modified
-	default:
-		return s.deepest(parent(n.Path)).inside.changed
+	if !n.Dir && len(n.Path) < len(path) {
+		n = s.deepest(parent(n.Path))
 	}
+	return n.lastChange()
 }
 
 // above returns the directory that holds path, ready to be written: it and all above it are owned, made when

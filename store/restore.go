@@ -231,21 +231,35 @@ func (d *decoder) directory(depth int) *directory {
 	inside := &directory{epoch: d.epoch, changed: d.upTo(d.store.index, "changed index")}
 	skip, last := len(d.path)+1, ""
 	var nodes []*Node
-	for count := d.uint(); count > 0 && d.err == nil; count-- {
+	for count := d.uint(); count > 0; count-- {
 		n := d.child(depth)
+		if d.err == nil {
+			d.admit(n, n.Path[skip:], last, inside)
+		}
 		if d.err != nil {
-			break
+			return nil
 		}
-		name := n.Path[skip:]
-		if name <= last || name == "." || name == ".." || strings.Contains(name, "/") {
-			d.fail("%q can't stand behind %q in %q", name, last, d.path)
-		}
-		last = name
-		nodes = append(nodes, n)
-		inside.timers += d.arm(n)
+		nodes, last = append(nodes, n), n.Path[skip:]
 	}
 	inside.children = build(d.epoch, skip, nodes)
 	return inside
+}
+
+// admit checks that the directory at d.path can have n called name behind the one called last, and arms its timer.
+func (d *decoder) admit(n *Node, name, last string, inside *directory) {
+	if name <= last || name == "." || name == ".." || strings.Contains(name, "/") {
+		d.fail("%q can't stand behind %q in %q", name, last, d.path)
+	}
+	if changed := n.lastChange(); changed > inside.changed {
+		d.fail("%q changed at %d, its directory at %d", n.Path, changed, inside.changed)
+	}
+	if n.inside != nil {
+		inside.timers += n.inside.timers
+	}
+	if n.Expires != 0 {
+		n.timer = d.store.clock.arm(n.Expires, n.Path)
+		inside.timers++
+	}
 }
 
 // child reads a child of the directory at d.path.
@@ -269,8 +283,7 @@ func (d *decoder) child(depth int) *Node {
 	up := len(d.path)
 	d.path = append(d.path[:0], d.text...)
 	n := d.indices(kind)
-	if d.err == nil {
-		n.inside = d.directory(depth + 1)
+	if n.inside = d.directory(depth + 1); n.inside != nil {
 		n.Path = n.inside.pathOf(d.path)
 	}
 	d.path = d.path[:up]
@@ -286,16 +299,4 @@ func (d *directory) pathOf(path []byte) string {
 		}
 	}
 	return string(path)
-}
-
-// arm arms the timer of n, if it expires, and returns how many timers n and what is below it have.
-func (d *decoder) arm(n *Node) (timers int) {
-	if n.inside != nil {
-		timers = n.inside.timers
-	}
-	if n.Expires != 0 {
-		n.timer = d.store.clock.arm(n.Expires, n.Path)
-		timers++
-	}
-	return timers
 }

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sets returns the commands that set n keys, in an order without pattern.
+func sets(n int) [][]byte {
+	cmds := make([][]byte, n)
+	for i := range cmds {
+		c := Command{Op: OpSet, Path: fmt.Sprintf("/bench/key-%08d", i), Value: strings.Repeat("v", 256)}
+		cmds[i] = c.Append(nil)
+	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(n, func(i, j int) { cmds[i], cmds[j] = cmds[j], cmds[i] })
+	return cmds
+}
+
+// filled returns a store that the commands were applied to.
+func filled(cmds [][]byte) *Store {
+	s := New(Limits{})
+	for i, cmd := range cmds {
+		s.Apply(uint64(i)+1, time.Unix(1, 0), cmd)
+	}
+	return s
+}
+
+// BenchmarkApplySet overwrites keys; the rate at a million keys should be near that at ten thousand.
+func BenchmarkApplySet(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			cmds := sets(n)
+			s := filled(cmds)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				s.Apply(s.applied+1, time.Unix(1, 0), cmds[i%n])
+			}
+		})
+	}
+}
+
+// BenchmarkApplyTTL refreshes keys that expire, the next to expire first.
+func BenchmarkApplyTTL(b *testing.B) {
+	const n = 100_000
+	s := New(Limits{})
+	now := time.Unix(1, 0)
+	cmds := make([][]byte, n)
+	for i := range cmds {
+		c := Command{Op: OpSet, Path: fmt.Sprintf("/ttl/%06d", i), HasTTL: true, TTL: time.Hour}
+		cmds[i] = c.Append(nil)
+	}
+	b.ReportAllocs()
+	for i := range b.N + n {
+		if i == n {
+			b.ResetTimer()
+		}
+		now = now.Add(300 * time.Microsecond)
+		s.Apply(s.applied+1, now, cmds[i%n])
+		s.NextDue()
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := filled(sets(10_000))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Get("/bench/key-00001234"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkApplyWatchedElsewhere sets a key with 100,000 watchers on other keys and one on its own.
+func BenchmarkApplyWatchedElsewhere(b *testing.B) {
+	s := filled(sets(10_000))
+	for i := range 100_000 {
+		if _, err := s.Watch(fmt.Sprintf("/elsewhere/%d/%d", i%300, i), i%2 == 0, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w, _ := s.Watch("/bench/key-00001234", false, 0)
+	c := Command{Op: OpSet, Path: "/bench/key-00001234", Value: "v"}
+	cmd := c.Append(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Apply(s.applied+1, time.Unix(1, 0), cmd)
+		if _, err := w.Next(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFreeze writes a million keys of 256 bytes.
+func BenchmarkFreeze(b *testing.B) {
+	s := filled(sets(1_000_000))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Freeze()(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRestore reads a million keys of 256 bytes, and tells the heap that they take.
+func BenchmarkRestore(b *testing.B) {
+	const n = 1_000_000
+	var state bytes.Buffer
+	if err := filled(sets(n)).Freeze()(&state); err != nil {
+		b.Fatal(err)
+	}
+	before := heap()
+	var s *Store
+	b.ReportAllocs()
+	for b.Loop() {
+		s = New(Limits{})
+		if err := s.Restore(bytes.NewReader(state.Bytes())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(heap()-before)/n, "heap-B/key")
+	runtime.KeepAlive(s)
+}
+
+// heap is how many bytes are in use after a collection.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

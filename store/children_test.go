@@ -1,0 +1,120 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A B-tree holds what a sorted slice holds, whatever is put and removed, and its frozen copies hold what it held.
+// pitfall E8
+func TestChildrenAreASortedSlice(t *testing.T) {
+	const steps = 30_000
+	byPath := func(a, b *Node) int { return strings.Compare(a.Path, b.Path) }
+	for seed := range uint64(4) {
+		g := rand.New(rand.NewPCG(seed, 1))
+		c, epoch, want := children{skip: 3}, uint64(0), []*Node{}
+		type shot struct {
+			children children
+			want     []*Node
+		}
+		var shots []shot
+		for step := range steps {
+			// Some seeds grow, some shrink, all have phases of both; names have long and short common beginnings.
+			n := &Node{Path: "/d/" + strings.Repeat("long", g.IntN(3)) + fmt.Sprint(g.IntN(1500))}
+			i, found := slices.BinarySearchFunc(want, n, byPath)
+			switch grow := step/5000%2 == 0; {
+			case found && (!grow || g.IntN(4) == 0):
+				c.remove(epoch, n.Path)
+				want = slices.Delete(want, i, i+1)
+			case found:
+				c.put(epoch, n)
+				want[i] = n
+			case grow || g.IntN(8) == 0:
+				c.put(epoch, n)
+				want = slices.Insert(want, i, n)
+			}
+			if got := c.get(n.Path); got != nil && got.Path != n.Path {
+				t.Fatalf("seed %d, step %d: get(%q) is %q", seed, step, n.Path, got.Path)
+			}
+			if g.IntN(700) == 0 {
+				shots = append(shots, shot{c, slices.Clone(want)})
+				epoch++
+			}
+			if step%500 == 0 {
+				sameChildren(t, &c, want)
+			}
+		}
+		for _, s := range shots {
+			sameChildren(t, &s.children, s.want)
+		}
+		for len(want) > 0 {
+			i := g.IntN(len(want))
+			c.remove(epoch, want[i].Path)
+			want = slices.Delete(want, i, i+1)
+		}
+		if c.root != nil {
+			t.Errorf("seed %d: pages are left of nothing", seed)
+		}
+	}
+}
+
+// sameChildren fails unless c holds exactly the nodes want, in order, in well-formed pages.
+func sameChildren(t *testing.T, c *children, want []*Node) {
+	t.Helper()
+	if !slices.Equal(slices.Collect(c.all), want) || c.count() != len(want) {
+		t.Fatalf("%d children, want %d, or not the same", c.count(), len(want))
+	}
+	for _, n := range want {
+		if c.get(n.Path) != n {
+			t.Fatalf("get(%q) does not find it", n.Path)
+		}
+	}
+	if c.get("/d/missing") != nil || c.get("/d/zzz") != nil {
+		t.Fatal("get finds what is not there")
+	}
+	if c.root != nil {
+		if _, err := c.root.wellFormed(c.skip, "", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestBuildMakesTheSameChildren(t *testing.T) {
+	for _, size := range []int{0, 1, pageFill, pageFill + 1, pageFill * pageFill, pageFill*pageFill + 1, 20_000} {
+		nodes := make([]*Node, size)
+		for i := range nodes {
+			nodes[i] = &Node{Path: fmt.Sprintf("/d/%06d", i)}
+		}
+
+		c := build(1, 3, nodes)
+
+		sameChildren(t, &c, nodes)
+	}
+}
+
+// Names that ascend leave full pages behind.
+func TestAscendingNamesFillPages(t *testing.T) {
+	c := children{skip: 1}
+	for i := range 10_000 {
+		c.put(0, &Node{Path: fmt.Sprintf("/%020d", i)})
+	}
+
+	leaves := 0
+	var visit func(p *page)
+	visit = func(p *page) {
+		if p.kids == nil {
+			leaves++
+		}
+		for _, k := range p.kids {
+			visit(k)
+		}
+	}
+	visit(c.root)
+
+	if most := 10_000/pageMax + 2; leaves > most {
+		t.Errorf("%d leaves, want at most %d", leaves, most)
+	}
+}

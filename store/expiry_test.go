@@ -1,0 +1,85 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// The wheels fire what a sorted list fires, in its order, and know the earliest at every moment.
+func TestClockIsASortedList(t *testing.T) {
+	const steps = 20_000
+	for seed, reach := range []int64{1e6, 1e8, 1e11, 1e15, math.MaxInt64 / 2} { // how far away timers are, in nanoseconds
+		g := rand.New(rand.NewPCG(uint64(seed), 2))
+		c, now, want := newClock(), int64(0), []*timer{}
+		for step := range steps {
+			switch g.IntN(5) {
+			default:
+				expires := now + g.Int64N(reach) - reach/20
+				if g.IntN(3) == 0 {
+					expires = now + reach/3 // many at once
+				}
+				timer := c.arm(max(1, expires), fmt.Sprint(g.IntN(1000), step))
+				i, _ := slices.BinarySearchFunc(want, timer, before)
+				want = slices.Insert(want, i, timer)
+			case 0:
+				if len(want) > 0 {
+					i := g.IntN(len(want))
+					want[i].remove()
+					want = slices.Delete(want, i, i+1)
+				}
+			case 1:
+				if g.IntN(20) > 0 {
+					continue
+				}
+				now += g.Int64N(reach / 4)
+				due := c.due(now)
+				if !slices.Equal(due, want[:len(due)]) || len(want) > len(due) && want[len(due)].expires <= now {
+					t.Fatalf("reach %d, step %d: %d timers are due", reach, step, len(due))
+				}
+				for _, timer := range due {
+					timer.remove()
+				}
+				want = want[len(due):]
+				c.settle()
+			}
+			if first := c.top.earliest(); len(want) > 0 && first != want[0] || len(want) == 0 && first != nil {
+				t.Fatalf("reach %d, step %d: the earliest is %+v", reach, step, first)
+			}
+			if step%1000 == 0 {
+				wellFormedClock(t, c, want)
+			}
+		}
+		for _, timer := range want {
+			timer.remove()
+		}
+		wellFormedClock(t, c, nil)
+	}
+}
+
+func wellFormedClock(t *testing.T, c *clock, want []*timer) {
+	t.Helper()
+	armed := make(map[*timer]bool)
+	for _, timer := range want {
+		armed[timer] = true
+	}
+	if err := c.top.wellFormed(armed); err != nil || len(armed) > 0 {
+		t.Fatalf("%v; %d timers are lost", err, len(armed))
+	}
+}
+
+func TestNextDueIsTheEarliest(t *testing.T) {
+	s := New(Limits{})
+	_, none := s.NextDue()
+	s.do(set("/b", "1").ttl(2_000_001))
+	s.do(set("/a", "1").ttl(2_000_000))
+	first, some := s.NextDue()
+	s.do(del("/a"))
+	second, _ := s.NextDue()
+
+	if none || !some || first.UnixNano() != 2_000_000 || second.UnixNano() != 2_000_001 {
+		t.Errorf("none %v, some %v, first %v, second %v", none, some, first, second)
+	}
+}

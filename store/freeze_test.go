@@ -1,0 +1,181 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// varied returns a store with something of every kind in it.
+func varied() *Store {
+	s := New(Limits{Events: 20})
+	for i, c := range []Command{
+		set("/early", "dropped from the history"), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
+		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h", "").refresh().ttl(time.Hour), set("/x", "").dir(),
+		post("/q", "a"), post("/q", "b"), swap("/_h", "3").prev("2", 0), del("/q").recursive(), compareDelete("/early").prev("", 1),
+		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late", "7"), create("/a/b/c", "8"),
+	} {
+		s.at(int64(i)*1e9, c)
+	}
+	return s
+}
+
+// nodes counts the nodes that tree and history hold, each once.
+func (s *Store) nodes() int {
+	seen := make(map[*Node]bool)
+	s.root.walk(func(n *Node) { seen[n] = true })
+	for i := s.history.first; i < s.history.next; i++ {
+		if e := s.history.at(i); e != nil {
+			seen[e.Node] = true
+			if e.Prev != nil {
+				seen[e.Prev] = true
+			}
+		}
+	}
+	return len(seen)
+}
+
+// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which nodes these share.
+// pitfall E7
+func TestRestoreGivesWhatWasFrozen(t *testing.T) {
+	s := varied()
+	state := s.frozenBytes(t)
+
+	r := restored(t, Limits{Events: 20}, state)
+
+	r.check(t)
+	expect(t, "tree", r.listing(), s.listing())
+	expect(t, "applied", r.applied, s.applied)
+	expect(t, "now", r.now, s.now)
+	expect(t, "index", r.Index(), s.Index())
+	expect(t, "nodes in memory", r.nodes(), s.nodes())
+	due, _ := s.NextDue()
+	again, _ := r.NextDue()
+	expect(t, "next due", again, due)
+	for i := range s.index + 2 {
+		if a, b := s.history.at(i), r.history.at(i); (a == nil) != (b == nil) || a != nil && (sketch(a) != sketch(b) || a.Stamp != b.Stamp) {
+			t.Errorf("event %d: %v and %v", i, a, b)
+		}
+	}
+	if !bytes.Equal(r.frozenBytes(t), state) {
+		t.Error("frozen again it has other bytes")
+	}
+}
+
+// A restored history keeps to the limits of the store that restores it.
+func TestRestoreKeepsItsOwnLimits(t *testing.T) {
+	s := varied()
+
+	r := restored(t, Limits{Events: 3}, s.frozenBytes(t))
+
+	expect(t, "first index", r.history.first, s.index-2)
+	expect(t, "tree", r.listing(), s.listing())
+	r.check(t)
+}
+
+// The state is refused with the reason at whatever byte it ends, or goes wrong, and the old state stays.
+func TestRestoreRefusesWhatIsBroken(t *testing.T) {
+	state := varied().frozenBytes(t)
+	s := New(Limits{})
+	s.do(set("/old", "state"))
+	try := func(what string, broken []byte) {
+		t.Helper()
+		err := s.Restore(bytes.NewReader(broken))
+		if err == nil || !strings.HasPrefix(err.Error(), "store: restore: at byte ") {
+			t.Fatalf("%s: %v", what, err)
+		}
+		expect(t, what, s.listing(), "/old=state 1/1\n")
+	}
+
+	for i := range state {
+		try("cut short", state[:i])
+	}
+	try("longer", append(state[:len(state):len(state)], 'x'))
+	try("of another version", append([]byte("store 2\n"), state[len(stateHead):]...))
+	if err := s.Restore(bytes.NewReader(state[:100])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut short: %v", err)
+	}
+	s.check(t)
+}
+
+// Whatever bit is wrong, Restore gives an error or a state that keeps every invariant.
+func TestRestoreOfFlippedBitsKeepsTheInvariants(t *testing.T) {
+	state := varied().frozenBytes(t)
+	for i := range state {
+		for bit := range 8 {
+			broken := bytes.Clone(state)
+			broken[i] ^= 1 << bit
+			tryRestore(t, broken)
+		}
+	}
+}
+
+// tryRestore restores any bytes and checks what comes of it, and that memory stays in proportion.
+func tryRestore(t *testing.T, state []byte) {
+	t.Helper()
+	var before, after runtime.MemStats
+	s := New(Limits{})
+	runtime.ReadMemStats(&before)
+	err := s.Restore(bytes.NewReader(state))
+	runtime.ReadMemStats(&after)
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(64*len(state)+1<<20); got > most {
+		t.Fatalf("%d bytes of state took %d bytes, at most %d are fair", len(state), got, most)
+	}
+	if err != nil {
+		return
+	}
+	s.check(t)
+	s.listing()
+	if s.index < math.MaxUint64-10 {
+		s.at(math.MaxInt64, set("/after", "x"))
+		s.at(math.MaxInt64, del("/after"))
+		s.check(t)
+	}
+	again := s.frozenBytes(t)
+	if !bytes.Equal(restored(t, Limits{}, again).frozenBytes(t), again) {
+		t.Fatal("restored again it has other bytes")
+	}
+}
+
+// Freeze reports what its writer reports.
+func TestFreezeReportsTheWritersError(t *testing.T) {
+	full := errors.New("disk full")
+	reader, writer := io.Pipe()
+	reader.CloseWithError(full)
+
+	err := varied().Freeze()(writer)
+
+	if !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The bounds of the history hold by count and by bytes, but the last event stays.
+func TestHistoryKeepsItsLimits(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		limits Limits
+		size   int
+		held   uint64
+	}{
+		{"by count", Limits{Events: 7}, 10, 7},
+		{"by bytes", Limits{Bytes: 10 * (eventOverhead + 2*2 + 2*500)}, 500, 10},
+		{"one event too big", Limits{Bytes: 1000}, 5000, 1},
+		{"over chunks", Limits{Events: chunkEntries + 1}, 1, chunkEntries + 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := New(c.limits)
+			for range 3 * chunkEntries {
+				s.do(set("/k", strings.Repeat("v", c.size)))
+			}
+
+			expect(t, "held", s.history.next-s.history.first, c.held)
+			s.check(t)
+		})
+	}
+}

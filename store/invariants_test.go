@@ -1,0 +1,160 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// check fails the test when one of the invariants in the package's essay does not hold.
+func (s *Store) check(t testing.TB) {
+	t.Helper()
+	if err := s.invariants(); err != nil {
+		t.Fatalf("after entry %d: %v", s.applied, err)
+	}
+}
+
+func (s *Store) invariants() error {
+	armed := make(map[*timer]bool)
+	if _, err := s.tree(s.root, armed); err != nil {
+		return err
+	}
+	if err := s.clock.top.wellFormed(armed); err != nil {
+		return err
+	}
+	if len(armed) > 0 {
+		return fmt.Errorf("%d timers of nodes are not in the wheel", len(armed))
+	}
+	return s.history.wellFormed(s.index)
+}
+
+// tree checks a directory and what is below, gathers its timers in armed, and returns how many there are.
+func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
+	d := dir.inside
+	if d.epoch > s.epoch.Load() || d.children.skip != stem(dir.Path)+1 {
+		return 0, fmt.Errorf("directory %q: epoch %d, names from %d", dir.Path, d.epoch, d.children.skip)
+	}
+	if d.children.root != nil {
+		if _, err := d.children.root.wellFormed(d.children.skip, "", ""); err != nil {
+			return 0, fmt.Errorf("directory %q: %w", dir.Path, err)
+		}
+	}
+	for n := range d.children.all {
+		changed := n.Modified
+		if parent(n.Path) != dir.Path || n.Dir != (n.inside != nil) || (n.Expires != 0) != (n.timer != nil) {
+			return 0, fmt.Errorf("node %+v in %q", n, dir.Path)
+		}
+		if n.timer != nil {
+			armed[n.timer] = true
+			timers++
+		}
+		if n.Dir {
+			below, err := s.tree(n, armed)
+			if err != nil {
+				return 0, err
+			}
+			timers += below
+			changed = n.inside.changed
+		}
+		if changed > d.changed || d.changed > s.index {
+			return 0, fmt.Errorf("directory %q changed at %d, %q in it at %d, the store at %d", dir.Path, d.changed, n.Path, changed, s.index)
+		}
+	}
+	if timers != d.timers {
+		return 0, fmt.Errorf("directory %q counts %d timers, there are %d", dir.Path, d.timers, timers)
+	}
+	return timers, nil
+}
+
+// wellFormed checks a page whose names lie from low up to high ("" is no bound), and returns its height.
+func (p *page) wellFormed(skip int, low, high string) (height int, err error) {
+	if p.size() == 0 || p.size() > pageMax {
+		return 0, fmt.Errorf("page of %d", p.size())
+	}
+	if p.kids == nil {
+		return 1, p.wellFormedLeaf(skip, low, high)
+	}
+	if len(p.kids) != len(p.bounds) || p.nodes != nil {
+		return 0, fmt.Errorf("page of %d kids, %d bounds, %d nodes", len(p.kids), len(p.bounds), len(p.nodes))
+	}
+	for i, k := range p.kids {
+		from, to := low, high
+		if i > 0 {
+			from = p.bounds[i]
+		}
+		if i+1 < len(p.kids) {
+			to = p.bounds[i+1]
+		}
+		h, err := k.wellFormed(skip, from, to)
+		if err != nil {
+			return 0, err
+		}
+		if i > 0 && h != height || k.epoch > p.epoch {
+			return 0, fmt.Errorf("kids of height %d and %d, of epoch %d in %d", height, h, k.epoch, p.epoch)
+		}
+		height = h
+	}
+	return height + 1, nil
+}
+
+func (p *page) wellFormedLeaf(skip int, low, high string) error {
+	last := ""
+	for i, n := range p.nodes {
+		name := n.Path[skip:]
+		if name <= last || name < low || high != "" && name >= high {
+			return fmt.Errorf("name %q behind %q in [%q, %q)", name, last, low, high)
+		}
+		if len(name) < p.shared || name[:p.shared] != p.nodes[0].Path[skip:][:p.shared] || p.heads[i] != head(name[p.shared:]) {
+			return fmt.Errorf("name %q: shared %d, head %x", name, p.shared, p.heads[i])
+		}
+		last = name
+	}
+	if len(p.heads) != len(p.nodes) {
+		return fmt.Errorf("%d heads of %d nodes", len(p.heads), len(p.nodes))
+	}
+	return nil
+}
+
+// wellFormed checks w and the wheels below, and takes its timers out of armed, where all must be.
+func (w *wheel) wellFormed(armed map[*timer]bool) error {
+	for i := range w.slots {
+		s := &w.slots[i]
+		if used := s.first != nil || s.finer != nil; used != (w.used>>i&1 == 1) {
+			return fmt.Errorf("slot %d of level %d: used is %v", i, w.level, !used)
+		}
+		count := 0
+		for t := s.first; t != nil; t = t.next {
+			if !armed[t] || t.wheel != w || t.digit(w.level) != i {
+				return fmt.Errorf("timer %+v in slot %d of level %d", t, i, w.level)
+			}
+			delete(armed, t)
+			count++
+		}
+		if count != s.count || s.finer != nil && (count > 0 || s.finer.used == 0 || s.finer.up != w) {
+			return fmt.Errorf("slot %d of level %d: %+v with %d timers", i, w.level, s, count)
+		}
+		if s.finer != nil {
+			if err := s.finer.wellFormed(armed); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wellFormed checks the history of a store at index.
+func (h *history) wellFormed(index uint64) error {
+	bytes := 0
+	for i := h.first; i < h.next; i++ {
+		e := h.at(i)
+		if e != nil && (e.Index != i || e.Node.Modified != i || !slices.Contains(actions[:], e.Action)) {
+			return fmt.Errorf("event %+v at index %d", e, i)
+		}
+		bytes += e.size()
+	}
+	held := h.next - h.first
+	if h.next != index+1 || bytes != h.bytes || held > uint64(h.limits.Events) || bytes > h.limits.Bytes && held > 1 {
+		return fmt.Errorf("history [%d, %d) at index %d, %d bytes counted as %d", h.first, h.next, index, bytes, h.bytes)
+	}
+	return nil
+}

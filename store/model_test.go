@@ -1,0 +1,373 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// model is the specification written down as plainly as can be: a map of nodes, and a scan of it for every question.
+type model struct {
+	nodes map[string]Node
+	index uint64
+	now   int64
+	log   []string // the event of each index; "" = nothing is told
+	told  []*Event // the same, for watches
+}
+
+// apply is Apply. The answer is in the form of sketch.
+func (m *model) apply(now int64, c Command) string {
+	m.now = max(m.now, now)
+	for m.expireOne() {
+	}
+	if c.Op == OpAdvance {
+		for range max(1, c.Count) {
+			m.index++
+			m.tell(nil)
+		}
+		return "<nil>"
+	}
+	e, code, cause := m.execute(c)
+	if code != 0 {
+		return fmt.Sprintf("%d %s at %d", code, cause, m.index)
+	}
+	if c.Refresh && e.Action != ActionCreate && e.Action != ActionDelete && e.Action != ActionCompareAndDelete {
+		m.tell(nil)
+	} else {
+		m.tell(e)
+	}
+	return sketch(e)
+}
+
+func (m *model) tell(e *Event) {
+	m.told = append(m.told, e)
+	if e == nil {
+		m.log = append(m.log, "")
+		return
+	}
+	e.Index = m.index
+	m.log = append(m.log, sketch(e))
+}
+
+// expireOne removes the node that is due first, if there is one.
+func (m *model) expireOne() bool {
+	due := ""
+	for path, n := range m.nodes {
+		if n.Expires != 0 && n.Expires <= m.now {
+			if d := m.nodes[due]; due == "" || n.Expires < d.Expires || n.Expires == d.Expires && path < due {
+				due = path
+			}
+		}
+	}
+	if due == "" {
+		return false
+	}
+	m.tell(m.take(ActionExpire, due))
+	return true
+}
+
+// take removes the node at path and what is below it.
+func (m *model) take(a Action, path string) *Event {
+	m.index++
+	old := m.nodes[path]
+	maps.DeleteFunc(m.nodes, func(p string, _ Node) bool { return p == path || strings.HasPrefix(p, path+"/") })
+	n := Node{Path: path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: m.index}
+	return &Event{Action: a, Node: &n, Prev: &old}
+}
+
+// way returns the first path on the way to path that is missing, or that is a file although it should be a directory.
+func (m *model) way(path string) (missing, file string) {
+	for i, b := range path + "/" {
+		if i == 0 || b != '/' {
+			continue
+		}
+		n, ok := m.nodes[path[:i]]
+		switch {
+		case !ok:
+			return path[:i], ""
+		case !n.Dir && i < len(path):
+			return "", path[:i]
+		}
+	}
+	return "", ""
+}
+
+func (m *model) execute(c Command) (e *Event, code int, cause string) {
+	if c.Op == OpCreateInOrder {
+		c.Path = strings.TrimSuffix(c.Path, "/") + fmt.Sprintf("/%020d", m.index+1)
+	}
+	if c.Path == "/" {
+		if c.Op == OpCompareAndDelete {
+			return nil, 102, ""
+		}
+		return nil, 107, "/"
+	}
+	missing, file := m.way(c.Path)
+	if file != "" {
+		return nil, 104, file
+	}
+	old, exists := m.nodes[c.Path], missing == ""
+	makes := c.Op == OpCreate || c.Op == OpCreateInOrder || c.Op == OpSet && !c.Refresh
+	switch {
+	case !exists && !makes:
+		return nil, 100, missing
+	case c.Op == OpCreate || c.Op == OpCreateInOrder:
+		if exists {
+			return nil, 105, c.Path
+		}
+		return m.write(ActionCreate, c, nil), 0, ""
+	case c.Op == OpSet && !exists:
+		return m.write(ActionSet, c, nil), 0, ""
+	case c.Op == OpDelete:
+		return m.delete(c, old)
+	case c.Op == OpUpdate && old.Dir && c.Value == "":
+		return m.update(c, old), 0, ""
+	case old.Dir:
+		return nil, 102, c.Path
+	case c.Op == OpSet:
+		return m.write(ActionSet, c, &old), 0, ""
+	case c.Op == OpUpdate:
+		return m.update(c, old), 0, ""
+	}
+	if cause := m.compare(c, old); cause != "" {
+		return nil, 101, cause
+	}
+	if c.Op == OpCompareAndDelete {
+		return m.take(ActionCompareAndDelete, c.Path), 0, ""
+	}
+	e = m.update(c, old)
+	e.Action = ActionCompareAndSwap
+	return e, 0, ""
+}
+
+func (m *model) delete(c Command, old Node) (e *Event, code int, cause string) {
+	full := false
+	for path := range m.nodes {
+		full = full || strings.HasPrefix(path, c.Path+"/")
+	}
+	switch {
+	case old.Dir && !c.Dir && !c.Recursive:
+		return nil, 102, c.Path
+	case full && !c.Recursive:
+		return nil, 108, c.Path
+	}
+	return m.take(ActionDelete, c.Path), 0, ""
+}
+
+func (m *model) compare(c Command, old Node) string {
+	var parts []string
+	if c.PrevValue != "" && c.PrevValue != old.Value {
+		parts = append(parts, fmt.Sprintf("[%s != %s]", c.PrevValue, old.Value))
+	}
+	if c.PrevIndex != 0 && c.PrevIndex != old.Modified {
+		parts = append(parts, fmt.Sprintf("[%d != %d]", c.PrevIndex, old.Modified))
+	}
+	return strings.Join(parts, " ")
+}
+
+func (m *model) expires(c Command) int64 {
+	end := time.Unix(0, m.now).Add(c.TTL)
+	if !c.HasTTL || end.Year() > 2261 {
+		return 0
+	}
+	return end.UnixNano()
+}
+
+// write makes a new node in the place of a file or nothing.
+func (m *model) write(a Action, c Command, old *Node) *Event {
+	m.index++
+	n := Node{Path: c.Path, Value: c.Value, Dir: c.Dir, Created: m.index, Modified: m.index, Expires: m.expires(c)}
+	if c.Refresh && old != nil {
+		n.Value = old.Value
+	}
+	if c.Dir {
+		n.Value = ""
+	}
+	for i, b := range c.Path {
+		if _, ok := m.nodes[c.Path[:i]]; i > 0 && b == '/' && !ok {
+			m.nodes[c.Path[:i]] = Node{Path: c.Path[:i], Dir: true, Created: m.index, Modified: m.index}
+		}
+	}
+	m.nodes[c.Path] = n
+	return &Event{Action: a, Node: &n, Prev: old}
+}
+
+// update changes value and ttl of a node that exists. A directory keeps its old index, but for the event.
+func (m *model) update(c Command, old Node) *Event {
+	m.index++
+	n := old
+	n.Modified, n.Expires = m.index, m.expires(c)
+	if !old.Dir && !c.Refresh {
+		n.Value = c.Value
+	}
+	kept := n
+	if old.Dir {
+		kept.Modified = old.Modified
+	}
+	m.nodes[c.Path] = kept
+	return &Event{Action: ActionUpdate, Node: &n, Prev: &old}
+}
+
+// listing is all nodes, one a line, as Store.listing has them: every directory followed by what is in it.
+func (m *model) listing() string {
+	paths := slices.Collect(maps.Keys(m.nodes))
+	slices.SortFunc(paths, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
+	var b strings.Builder
+	for _, p := range paths {
+		n := m.nodes[p]
+		b.WriteString(sketch(&n) + "\n")
+	}
+	return b.String()
+}
+
+// generator makes random commands that often meet each other.
+type generator struct {
+	*rand.Rand
+	now int64
+}
+
+func newGenerator(seed uint64) *generator {
+	return &generator{rand.New(rand.NewPCG(seed, 7)), int64(time.Hour)}
+}
+
+func (g *generator) pick(words ...string) string { return words[g.IntN(len(words))] }
+
+func (g *generator) path() string {
+	p := "/"
+	for range g.IntN(5) {
+		p = join(p, g.pick("a", "aa", "_h"))
+	}
+	if p == "/" && g.IntN(4) > 0 {
+		return g.path()
+	}
+	return p
+}
+
+// next returns a command and the time of its entry, which goes back sometimes.
+func (g *generator) next(index uint64) (int64, Command) {
+	g.now += int64(g.IntN(1000)) * int64(time.Millisecond)
+	c := Command{Op: Op(1 + g.IntN(7)), Path: g.path(), Value: g.pick("", "x", "y", "zz")}
+	if g.IntN(3) == 0 {
+		c = c.ttl(time.Duration(g.IntN(20)) * 100 * time.Millisecond)
+	}
+	if g.IntN(20) == 0 {
+		c = c.ttl(1<<63 - 1 - time.Duration(g.IntN(3)))
+	}
+	if g.IntN(3) == 0 {
+		c.PrevValue = g.pick("", "x", "y")
+	}
+	if g.IntN(3) == 0 {
+		c.PrevIndex = index - min(index, uint64(g.IntN(10)))
+	}
+	c.Dir, c.Recursive, c.Refresh = g.IntN(4) == 0, g.IntN(4) == 0, g.IntN(5) == 0 && c.Op != OpDelete
+	if g.IntN(40) == 0 {
+		c = advance(uint64(g.IntN(3)))
+	}
+	return g.now - int64(g.IntN(2))*int64(time.Minute), c
+}
+
+// What the specification says of every command, alone and in any company, is what the store does.
+// pitfall I1, pitfall I3
+func TestStoreDoesWhatTheModelDoes(t *testing.T) {
+	const commands = 100_000
+	s, m, g := New(Limits{Events: 1000}), &model{nodes: map[string]Node{}}, newGenerator(1)
+	for i := range commands {
+		now, c := g.next(s.index)
+		first := s.index
+
+		got, want := sketch(s.at(now, c)), m.apply(now, c)
+
+		if got != want {
+			t.Fatalf("command %d, %+v:\n got %s\nwant %s", i, c, got, want)
+		}
+		for index := first + 1; index <= s.index; index++ {
+			told := ""
+			if e := s.history.at(index); e != nil {
+				told = sketch(e)
+			}
+			if told != m.log[index-1] {
+				t.Fatalf("command %d, %+v, event %d:\n got %s\nwant %s", i, c, index, told, m.log[index-1])
+			}
+		}
+		if i%50 == 0 {
+			s.check(t)
+			if got, want := s.listing(), m.listing(); got != want {
+				t.Fatalf("command %d, %+v:\n got\n%s\nwant\n%s", i, c, got, want)
+			}
+		}
+	}
+}
+
+// Replicas that apply the same log hold the same bytes, also one that begins with a snapshot of another.
+// pitfall I4, pitfall E7, pitfall E8
+func TestReplicasHoldTheSameBytes(t *testing.T) {
+	limits := Limits{Events: 700, Bytes: 200_000}
+	for seed := range uint64(5) {
+		replicas, g := []*Store{New(limits), New(limits)}, newGenerator(seed)
+		for i := range 3000 {
+			now, c := g.next(replicas[0].index)
+			answer := sketch(replicas[0].at(now, c))
+			for _, s := range replicas[1:] {
+				if other := sketch(s.at(now, c)); other != answer {
+					t.Fatalf("seed %d, command %d: %s and %s", seed, i, answer, other)
+				}
+			}
+			if i%200 != 0 {
+				continue
+			}
+			state := replicas[0].frozenBytes(t)
+			for _, s := range replicas {
+				if !bytes.Equal(s.frozenBytes(t), state) {
+					t.Fatalf("seed %d, command %d: the states differ", seed, i)
+				}
+				s.check(t)
+			}
+			replicas = append(replicas[:2], restored(t, limits, state))
+		}
+	}
+}
+
+// A frozen state stays as it was, whatever is applied later.
+// pitfall E8
+func TestFrozenStateDoesNotChange(t *testing.T) {
+	s, g := New(Limits{Events: 600}), newGenerator(3)
+	type shot struct {
+		write   func() []byte
+		then    []byte
+		view    View
+		listing string
+	}
+	var shots []shot
+	for i := range 4000 {
+		s.at(g.next(s.index))
+		if i%50 != 0 {
+			continue
+		}
+		freeze := s.Freeze()
+		write := func() []byte {
+			var b bytes.Buffer
+			if err := freeze(&b); err != nil {
+				t.Fatal(err)
+			}
+			return b.Bytes()
+		}
+		view, _ := s.Get("/")
+		shots = append(shots, shot{write, write(), view, s.listing()})
+	}
+
+	for i, shot := range shots {
+		if !bytes.Equal(shot.write(), shot.then) {
+			t.Errorf("frozen state %d has changed", i)
+		}
+		var b strings.Builder
+		shot.view.Node.walk(func(n *Node) { b.WriteString(sketch(n) + "\n") })
+		if b.String() != shot.listing {
+			t.Errorf("view %d has changed:\n got\n%s\nwant\n%s", i, b.String(), shot.listing)
+		}
+	}
+}
