@@ -6,9 +6,8 @@ package raft
 // leader it stands still. So it never goes back, and neither skewed nor jumping wall
 // clocks stretch or cut a time to live (pitfalls I1, I2, I3).
 //
-// What was heard counts only while the log holds no entry of a later term than the one it was
-// heard in: a leader that was cut off goes on counting for a while, and if its count were
-// taken up after a successor has stamped entries, keys would expire early.
+// What was heard in a term is forgotten with the first word of a later leader: a leader that was cut off goes on
+// counting for a while, and if its count were taken up after a successor has stamped entries, keys would expire early.
 type clusterClock struct {
 	now       int64  // this member's monotonic clock at the last input
 	heard     int64  // the latest stamp heard in heardTerm, or reached as its leader
@@ -44,12 +43,7 @@ func (k *clusterClock) hear(term uint64, stamp int64) {
 }
 
 // last is the latest time known without counting on.
-func (k *clusterClock) last(l *entryLog) int64 {
-	if k.heardTerm >= l.lastTerm() {
-		return max(k.heard, l.lastStamp())
-	}
-	return l.lastStamp()
-}
+func (k *clusterClock) last(l *entryLog) int64 { return max(k.heard, l.lastStamp()) }
 
 // time is the cluster's time now, never before the log's last stamp.
 func (k *clusterClock) time(l *entryLog) int64 {

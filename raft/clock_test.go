@@ -16,7 +16,7 @@ func stampOf(t *testing.T, c *core) int64 {
 	return stamp
 }
 
-// Only the very first stamp of a cluster is wall time; then the leader's monotonic clock counts.
+// pitfall I1: only the very first stamp of a cluster is wall time; then the leader's monotonic clock counts.
 func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	c := newMember(1)
 	c.advance(100 * second)
@@ -31,7 +31,7 @@ func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	}
 }
 
-// pitfall I1: a new leader goes on from the last stamp, whatever its own wall clock shows, and without a leader no time passes.
+// pitfall I2, pitfall I3: a new leader goes on from the last stamp; without a leader no time passes.
 func TestNewLeaderGoesOnFromTheLastStamp(t *testing.T) {
 	b := bootOf(1, 1)
 	b.Entries[0].Stamp = 50 * second
@@ -71,7 +71,7 @@ func TestTimeOfADeposedLeaderDoesNotCount(t *testing.T) {
 	}
 }
 
-// pitfall I2: the clock of a process that was moved to another machine, or woken up, does not run backwards.
+// pitfall I3: the clock of a process that was moved to another machine, or woken up, does not run backwards.
 func TestClockNeverGoesBack(t *testing.T) {
 	c := newLeader(t, 1)
 	c.advance(10 * second)

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
-	"time"
 )
 
 var (
@@ -136,11 +135,11 @@ func (f *format) check(t *testing.T, b []byte) {
 	}
 }
 
-// pitfall H4: every format survives a second of damage to good encodings.
+// pitfall H4: every format survives damage to good encodings; about a second of it.
 func TestAnyBytesAreReadOrRefused(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
-		for _, f := range formats() {
+	rnd, all := rand.New(rand.NewPCG(1, 2)), formats()
+	for range 40_000 {
+		for _, f := range all {
 			b := bytes.Clone(f.samples[rnd.IntN(len(f.samples))])
 			for range 1 + rnd.IntN(4) {
 				b[rnd.IntN(len(b))] = byte(rnd.Uint32())

@@ -144,6 +144,21 @@ func TestOwnVoteCountsWhenItIsOnDisk(t *testing.T) {
 	}
 }
 
+// A doubled answer is no second vote.
+func TestDoubledVoteCountsOnce(t *testing.T) {
+	c := newMember(5)
+	c.campaign(Vote)
+	settle(t, c)
+
+	for range 3 {
+		say(t, c, Message{Kind: VoteAnswer, From: 2, Term: 1})
+	}
+
+	if c.role != Candidate {
+		t.Fatalf("role %d with two votes of five", c.role)
+	}
+}
+
 // pitfall A1, pitfall A2: term and vote are one write, and the answer comes after it.
 func TestVoteIsAnsweredWhenItIsOnDisk(t *testing.T) {
 	c := newMember(3)

@@ -123,10 +123,12 @@ func TestTruncatingACommittedEntryPanics(t *testing.T) {
 	c.truncateLog(2)
 }
 
-// pitfall B5: the write of the old entries ends after others took their place.
+// pitfall B5: the write of the old entry ends after another one took its place. The term is no protection: the new one was
+// in the same write.
 func TestAnswerToAnEntryWaitsForThatVeryEntry(t *testing.T) {
 	c := newMember(3)
 	c.step(Message{Kind: Append, From: 2, To: 1, Term: 1, Entries: []Entry{{Index: 1, Term: 1}}})
+	c.step(Message{Kind: Heartbeat, From: 3, To: 1, Term: 2})
 	old := c.effects(true).Persist
 	c.step(Message{Kind: Append, From: 3, To: 1, Term: 2, Entries: []Entry{{Index: 1, Term: 2}}})
 	c.effects(false)
@@ -202,11 +204,12 @@ func TestRefusalOfAnOldProbeIsIgnored(t *testing.T) {
 	wantMessages(t, sent)
 }
 
-// pitfall B9
-func TestLeaderAloneCommitsWhatIsOnItsDisk(t *testing.T) {
-	c := newLeader(t, 1)
+// pitfall B9: the other one of two has the entry on disk before the leader has.
+func TestLeaderCountsItselfWhenItsDiskHasAnswered(t *testing.T) {
+	c := newLeader(t, 2)
 	index, err := c.propose(proposal{kind: EntryCommand})
 	e := c.effects(true)
+	c.step(Message{Kind: AppendAnswer, From: 2, To: 1, Term: c.term, Index: index})
 	before := c.commit
 
 	c.persisted(e.Persist.Seq)

@@ -72,7 +72,6 @@ func (c *core) install(s *Snapshot) {
 	c.configs.reset(s.Index, s.Membership)
 	c.snapshot = *s
 	c.commit, c.applying = s.Index, s.Index
-	c.out.Committed = nil
 	c.out.Restore = s
 	c.installing = s
 }
