@@ -25,20 +25,20 @@ var (
 // send something each timeout (J1, J4).
 type body struct {
 	bytes   io.Reader
-	conn    *nethttp.ResponseController
+	from    nethttp.ResponseWriter // knows the connection
 	timeout time.Duration
 	begun   bool
 }
 
 func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
 	inner := w.ResponseWriter
-	return &body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), conn: nethttp.NewResponseController(inner), timeout: s.times.body}
+	return &body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), from: inner, timeout: s.times.body}
 }
 
 // Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
 func (b *body) Read(p []byte) (int, error) {
 	if b.begun {
-		b.conn.SetReadDeadline(time.Now().Add(b.timeout))
+		nethttp.NewResponseController(b.from).SetReadDeadline(time.Now().Add(b.timeout))
 	}
 	b.begun = true
 	return b.bytes.Read(p)

@@ -76,7 +76,9 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
 	defer cancel()
 	cmd := p.command(r.Method, key)
-	result, err := s.node.Propose(ctx, cmd.Append(nil))
+	const numbers = 64 // room for the parts of the command that are no text
+	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue))
+	result, err := s.node.Propose(ctx, cmd.Append(room))
 	if err != nil {
 		return nodeError(err)
 	}
