@@ -30,6 +30,9 @@ func (n *Node) applyLoop() {
 	for {
 		select {
 		case j := <-n.toApply:
+			if n.Err() != nil {
+				continue // nothing may be applied behind an entry that could not be
+			}
 			answers = n.apply(j, answers[:0])
 			n.waiters.answerAll(answers, n.applied.Load().index)
 			n.noteDue()

@@ -3,6 +3,7 @@ package raft
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -230,6 +231,35 @@ func TestADirectoryBelongsToOneProcessAtATime(t *testing.T) {
 
 	if err == nil {
 		t.Fatal("a second node opened the same directory")
+	}
+}
+
+// strange is a state machine that does not know one of its commands.
+type strange struct{ register }
+
+type fatalError struct{ error }
+
+func (fatalError) Fatal() bool { return true }
+
+func (s *strange) Apply(index uint64, now time.Time, cmd []byte) any {
+	if string(cmd) == "from the future" {
+		return fatalError{errors.New("unknown")}
+	}
+	return s.register.Apply(index, now, cmd)
+}
+
+// pitfall I7
+func TestACommandOfALaterVersionStopsTheMember(t *testing.T) {
+	n, err := Open(nodeConfig(t.TempDir()), &strange{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, err = n.Propose(context.Background(), []byte("from the future"))
+	<-n.Failed()
+
+	if err != ErrUnknown || n.Stop(context.Background()) == nil {
+		t.Fatalf("error %v, the member failed with %v", err, n.Err())
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
 	}
 	if len(cmd) > 0 && cmd[0] != commandVersion {
-		return fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])
+		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
 	}
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))

@@ -10,6 +10,15 @@ import (
 // The member must stop: skipping the command would make its tree differ from the others' (I7).
 var ErrVersion = errors.New("unknown command version")
 
+// fatal is an error of Apply after which the caller must not go on; raft.Fatal tells it from a command's result.
+type fatal struct{ error }
+
+// Fatal is true.
+func (fatal) Fatal() bool { return true }
+
+// Unwrap leads to ErrVersion.
+func (f fatal) Unwrap() error { return f.error }
+
 // ErrFellBehind ends a watcher that the history has overtaken.
 var ErrFellBehind = errors.New("store: the watcher fell behind the event history")
 
