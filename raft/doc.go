@@ -1,3 +1,219 @@
-// Package raft is consensus: log, election, replication, membership, reads and
-// snapshots as a pure core, and the Node that drives it.
+/*
+Package raft is consensus: log, election, replication, membership, reads and
+snapshots as a pure core, and the Node that drives it.
+
+# What it is
+
+Several members hold the same log and apply it in the same order, so that their
+state machines are one. A majority decides: while it can talk, entries
+are agreed and none that was acknowledged is ever lost, whatever
+the others, the network and the crashes do. The algorithm is Raft: "§" and "fig."
+are sections and figures of Ongaro and Ousterhout, "In Search of an Understandable
+Consensus Algorithm" (extended version, 2014); "diss." is Ongaro's dissertation
+(Stanford, 2014).
+
+The package is in two halves. The core thinks: a state machine without
+goroutine, clock, random source of its own, disk or socket. A message, a tick, a
+proposal go in; one value, [Effects], comes out and says all that the world
+must now do. The Node does it. So the whole of consensus can be played from a
+script (testdata), simulated from a seed, and checked after every step
+(checkInvariants in the tests).
+
+# Picture
+
+	 Propose, Read, Change         messages of other members          ticks
+	          │                                │                        │
+	══════════╪════════════════════════════════╪════════════════════════╪═════ node*.go above, core below
+	          ▼                                ▼                        ▼
+	   propose, read,                        step                     tick
+	   proposeChange                           │
+	          └───────────────►  core  ◄───────┴────────────────────────┘
+	                 role, term, vote, log, commit, configs, clock
+	                               │
+	                            effects
+	          ┌──────────┬─────────┴─┬───────────┬──────────┐
+	══════════╪══════════╪═══════════╪═══════════╪══════════╪═════════════════ core above, node*.go below
+	          ▼          ▼           ▼           ▼          ▼
+	       Persist    Messages   Committed     Reads      Fetch
+	       disk       network    applier       waiters    disk
+	          │                                             │
+	          └─► persisted                       fetched ◄─┘
+
+The goroutines of a node, and what each owns:
+
+	goroutine               how many   owns                                  never does
+	node loop               1          the core, the log's tail in memory    disk, sockets, Apply
+	disk writer             1          the WAL and its fsync                 decide
+	applier                 1          writes to the state machine           wait for a client
+	snapshot writer         0 or 1     one frozen view, one file             hold a lock
+	handler (in http)       1 a call   the request                           touch the core
+
+The files, in the order in which to read them. The core:
+
+	types.go        what a log, a membership, a snapshot consist of
+	message.go      what members say to each other
+	raft.go         the core: its state, its inputs, terms and votes
+	election.go     PreVote, campaigns, handing over
+	replication.go  proposals, Append and its answers, the commit rule
+	progress.go     what a leader knows of each other member
+	log.go          the tail of the log in memory
+	membership.go   configurations and changes of them
+	read.go         linearizable reads
+	snapshot.go     compaction, sending and installing snapshots
+	clock.go        the time that the log carries
+	effects.go      what the world must do, and what the disk has done
+	codec.go        bytes of all of these
+
+The driver: node.go first, then node_ask.go (who waits for what), node_disk.go
+(the disk writer), node_apply.go (the applier), node_storage.go (log and
+snapshots on disk); stats.go counts. The tests: testdata holds one lesson a
+file, script_test.go their language; the tables of election_test.go and its
+neighbours show each rule with its edges.
+
+# Types
+
+	core          one member's mind
+	entryLog      the newest entries, in memory
+	configStack   the configurations that the log may still go back to
+	leadership    what only a leader knows, and progress for each other member
+	readQueue     reads that a leader has not yet answered
+	clusterClock  the time that stamps are taken from
+	Message       what members say to each other; the kinds:
+
+	request           answer            asks for, or says
+	PreVote           PreVoteAnswer     could I win the next term?
+	Vote              VoteAnswer        your vote in my term
+	Append            AppendAnswer      store these entries; my log is yours up to here, on disk
+	Heartbeat         HeartbeatAnswer   I lead, this much is committed; this is my log
+	InstallSnapshot   AppendAnswer      replace your state by this
+	ReadIndex         ReadIndexAnswer   up to where must I have applied before I may read?
+	TimeoutNow                          campaign, I hand over to you
+
+	Effects       what the world must do; Persist, SafeRead and Fetch are parts of it
+	Node          one running member; StateMachine is what it applies the log to
+
+# Life of an entry
+
+A client's command comes to [Node.Propose], which leaves it in the inbox and waits. The
+loop takes all that is there in one turn: core.propose puts each into the log, with
+index, term and stamp. core.effects then hands out one write for the disk, and one
+Append for every other member, at the same time: the leader is only one of those
+who must have it on disk. A follower that has the entry before it stores
+what is new (core.handleAppend), and its answer is held until its own disk has
+answered (core.sendDurable). Each answer moves that member's match, the
+leader's own disk moves log.durable, and core.advanceCommit takes the highest index that a majority has
+reached. What is committed and on the own disk goes to the applier,
+which calls Apply and gives the result to who waits. The followers hear of the commit with
+the next Append, or at once by a heartbeat if there is none.
+
+# Invariants
+
+Those of one member stand beside the fields, and checkInvariants checks them after every
+step of every test:
+
+	applying ≤ commit ≤ last                   base ≤ durable ≤ handed ≤ last
+	term never falls, vote only with term      match < next ≤ last + 1
+	snapshot ≤ commit                          configuration = the last one in the log
+
+Those of the cluster are the paper's five (fig. 3): at most one leader a term; a
+leader only appends; logs that share an entry share all before it; a
+committed entry is in every later leader's log; no two members apply different
+entries at one index.
+
+What the paper and the dissertation ask for, where it is done, and which test shows it:
+
+	section      rule                                             function                   test
+	fig. 2       on disk before it is said                        core.sendDurable           TestVoteIsAnsweredWhenItIsOnDisk
+	§5.1         a later term is entered at once                  core.stepHigherTerm        TestScripts/figure_8
+	§5.1         an earlier term is refused                       core.stepLowerTerm         TestScripts/term_that_ran_ahead
+	§5.2         one vote a term                                  core.castVote              TestVoteIsForgottenOnlyWithItsTerm
+	§5.2         a majority elects                                core.countVotes            TestScripts/split_vote
+	§5.2         timeouts are random, each time                   core.drawPatience          TestPatienceIsDrawnAnewEachTime
+	§5.3         the entry before must match                      core.handleAppend          TestAppendToAFollower
+	§5.3         drop what conflicts, and nothing else            core.store                 TestAppendToAFollower
+	§5.3         a refusal says how far to go back                entryLog.findConflict      TestFindConflictReturnsTheLastEntryThatMayAgree
+	§5.4.1       no vote for an outdated log                      core.upToDate              TestVoteGoesToLogsThatAreUpToDate
+	§5.4.2       commit by counting in the own term alone         core.advanceCommit         TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
+	§5.4.2       a term begins with an empty entry                core.becomeLeader          TestLeaderOpensItsTermWithAnEmptyEntry
+	§7           a snapshot keeps a log that contains it          core.handleSnapshot        TestSnapshotAtAFollower
+	§8           no read before an own entry is committed         core.beginReads            TestReadWaitsForAnEntryOfTheOwnTerm
+	diss. 3.10   handing over                                     core.transfer              TestScripts/transfer
+	diss. 4.1    a configuration counts from append on            configStack.note           TestConfigurationFollowsTheLog
+	diss. 4.1    one change at a time, after an own entry         core.proposeChange         TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	diss. 4.2.1  a new member learns before it votes              core.promote               TestLearnerIsPromotedThoughNobodyWrites
+	diss. 4.2.2  a removed leader does not count itself           core.quorumOf              TestRemovedLeaderDoesNotCountItself
+	diss. 4.2.2  a removed leader goes after the commit           core.configCommitted       TestScripts/leader_removes_itself
+	diss. 4.2.3  who hears a leader does not help to unseat it    core.hearsLeader           TestTransferIsVotedForThoughTheLeaderIsHeard
+	diss. 6.2    a leader without a majority steps down           core.hasQuorum             TestLeaderWithoutMajorityFallsSilent
+	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads          TestReadIsConfirmedByARoundBegunAfterIt
+	diss. 9.6    PreVote changes nothing                          core.handlePreVote         TestPreVoteChangesNothingAtTheVoter
+	diss. 10.2   the leader writes while it sends                 core.effects               TestScripts/append
+
+Break it. Delete a rule, run the test, and it is red:
+
+	delete                                                        in                         test
+	the term in core.advanceCommit                                replication.go             TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
+	the comparison of logs                                        core.handleVote            TestVoteGoesToLogsThatAreUpToDate
+	the vote already given                                        core.handleVote            TestVoteIsForgottenOnlyWithItsTerm
+	the search for a doubled answer                               core.handleVoteAnswer      TestDoubledVoteCountsOnce
+	the wait for the disk                                         core.sendDurable           TestVoteIsAnsweredWhenItIsOnDisk
+	stateDurable: the own vote counts at once                     core.countVotes            TestOwnVoteCountsWhenItIsOnDisk
+	durable: the own copy counts at once                          core.advanceCommit         TestLeaderCountsItselfWhenItsDiskHasAnswered
+	the entries that match: every Append truncates                core.store                 TestAppendToAFollower
+	the end of the message: commit to the end of the log          core.handleAppend          TestAppendToAFollower
+	the case below the commit index                               core.handleAppend          TestAppendToAFollower
+	the writes under way when the log is truncated                core.truncateLog           TestAnswerToAnEntryWaitsForThatVeryEntry
+	the durable mark when the log is truncated                    entryLog.truncate          TestTruncationLowersTheDurableMark
+	the configurations when the log is truncated                  core.truncateLog           TestConfigurationFollowsTheLog
+	the probe that a refusal is for                               core.handleReject          TestRefusalOfAnOldProbeIsIgnored
+	match, which a refusal must be above                          core.handleReject          TestLateAnswersDoNotMoveProgress
+	the empty entry                                               core.becomeLeader          TestLeaderOpensItsTermWithAnEmptyEntry
+	start: read before an own entry is committed                  core.beginReads            TestReadWaitsForAnEntryOfTheOwnTerm
+	beat: confirm a read by an earlier round                      core.beginReads            TestReadIsConfirmedByARoundBegunAfterIt
+	start: change before an own entry is committed                core.proposeChange         TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	Learner: everybody votes                                      newConfig                  TestLearnerDoesNotCount
+	hearsLeader: grant whoever asks                               core.handlePreVote         TestPreVoteIsGrantedOnlyWithoutALeader
+	hearsLeader: listen to every campaign                         core.stepHigherTerm        TestTransferIsVotedForThoughTheLeaderIsHeard
+	PreVote: enter the term that is asked for                     core.stepHigherTerm        TestPreVoteChangesNothingAtTheVoter
+	the answer to an Append of an earlier term                    core.stepLowerTerm         TestScripts/term_that_ran_ahead
+	hasQuorum                                                     core.tickLeader            TestLeaderWithoutMajorityFallsSilent
+	stalled: campaign with a disk that stands still               core.mayCampaign           TestLeaderWithAStalledDiskHandsOverAndStepsDown
+	the end of a transfer that does not come about                core.tickLeader            TestScripts/transfer_timeout_now_lost
+	the refusal of proposals during a transfer                    core.propose               TestScripts/transfer
+	match: tell every member the whole commit index               core.sendHeartbeat         TestScripts/heartbeat_carries_the_commit
+	the look for overdue Appends                                  progress.overdue           TestScripts/lost_append
+	the pause after a snapshot that did not arrive                core.sent                  TestScripts/snapshot_receiver_dies
+	the case at or below the commit index                         core.handleSnapshot        TestSnapshotAtAFollower
+	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower
+	durable, which an installed snapshot takes back               core.install               TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
+	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
+	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
+	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
+
+# What is left out
+
+Joint consensus: members change one at a time, which needs no second
+kind of majority. Leases: a read never trusts a clock. Forwarding of more than
+reads: a proposal at a follower is the driver's to send on.
+
+Where the paper is departed from:
+
+  - PreVote and the leader's own check of its majority are always on (diss. 9.6, 6.2). In
+    addition a follower that sees the connection to its leader break need not wait for
+    the timeout, and grants a PreVote to others on the same evidence.
+  - A heartbeat is no empty Append. It carries a round, for reads, and no more of the commit
+    index than its receiver is known to have. Its answer says what the member's log is, and
+    so makes up for an Append or an answer that was lost.
+  - Entries are sent in a stream, without waiting for answers, once the place is known from which
+    on the logs differ; bytes on their way are bounded.
+  - A refusal names the last entry that may match, so that a probe skips a whole term.
+  - A voter judges a candidate by the logs and the timer, not by its own configuration,
+    which may be older than the candidate's.
+  - A new member has no vote, and gets it from the leader on its own when it has caught up.
+  - A member applies what is committed only when it is on its own disk as well.
+  - The commit index is written along with other state, as a lower bound. The paper has it volatile.
+  - A leader whose disk stands still for an election timeout hands over.
+  - A snapshot goes in one piece, beside the messages.
+  - Entries carry the time of the cluster's own clock. There is no such clock in the paper.
+*/
 package raft
