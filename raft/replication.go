@@ -230,7 +230,8 @@ func (c *core) handleHeartbeat(m *Message) {
 }
 
 // handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an Append that has not
-// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching).
+// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching); if that
+// can't be seen, a probe will tell.
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
@@ -241,7 +242,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
 	switch {
-	case p.overdue(m.Round) && (m.Index < p.inflight[0].last || m.Index > c.log.base && !same):
+	case p.overdue(m.Round) && (m.Index < p.inflight[0].last || !same):
 		p.probe(p.match + 1)
 	case p.sending == replicating && same:
 		c.acknowledged(p, min(m.Index, m.Hint))

@@ -42,3 +42,26 @@ func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 		t.Fatalf("commit %d before it was on disk, and then %d", before, c.commit)
 	}
 }
+
+// pitfall B10: as before, but the member lags so far behind that its last entry is no longer in the leader's memory.
+func TestLostAcknowledgementOfOldEntriesIsAskedForAgain(t *testing.T) {
+	c := newLeader(t, 1, 1, 1, 1, 1)
+	follow(t, c, Member{ID: 2, Learner: true})
+	c.log.trim(4)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 6})
+	c.fetched(2, logOf(1))
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})
+	c.fetched(2, logOf(1, 1))
+	settle(t, c) // the answer to 2@1 gets lost
+
+	var fetch []Fetch
+	for range 3 {
+		pass(t, c, 1)
+		answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 1, Hint: 2}
+		fetch = append(fetch, say(t, c, answer).Fetch...)
+	}
+
+	if len(fetch) != 1 || fetch[0] != (Fetch{To: 2, From: 1, Last: 4}) {
+		t.Fatalf("fetch %v", fetch)
+	}
+}
