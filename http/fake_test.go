@@ -81,6 +81,15 @@ func (n *fakeNode) Read(ctx context.Context) error {
 	return n.err
 }
 
+// advance is the command that goes with a change of the membership (section 6).
+func advance(k raft.ChangeKind) []byte {
+	c := store.Command{Op: store.OpAdvance, Count: 1}
+	if k == raft.ChangeRemove {
+		c.Count = 2
+	}
+	return c.Append(nil)
+}
+
 func (n *fakeNode) Change(ctx context.Context, c raft.Change) (raft.Membership, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -88,7 +97,7 @@ func (n *fakeNode) Change(ctx context.Context, c raft.Change) (raft.Membership, 
 		return raft.Membership{}, n.err
 	}
 	n.index++
-	n.store.Apply(n.index, n.now, c.Command)
+	n.store.Apply(n.index, n.now, advance(c.Kind))
 	n.changes = append(n.changes, c)
 	members := slices.Clone(n.members.Members)
 	at := slices.IndexFunc(members, func(m raft.Member) bool { return m.ID == c.Member.ID })

@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"etcd2/raft"
-	"etcd2/store"
 )
 
 const (
@@ -97,7 +96,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request) {
 		return
 	}
 	m := raft.Member{ID: newMemberID(now), PeerURLs: urls, Learner: true}
-	if s.change(w, r, raft.Change{Kind: raft.ChangeAdd, Member: m}, 1) {
+	if s.change(w, r, raft.Change{Kind: raft.ChangeAdd, Member: m}) {
 		sendJSON(w, nethttp.StatusCreated, showMember(m))
 	}
 }
@@ -121,12 +120,12 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 		noSuchMember(w, hexID(id))
 	case peerURLTaken(now, id, urls):
 		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
-	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}, 1):
+	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
 
-// removeMember removes a member for ever. It takes two indices, as in etcd 2 (section 6).
+// removeMember removes a member for ever.
 func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 	id, ok := memberID(w, path)
 	if !ok {
@@ -139,18 +138,15 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 		messageError(w, nethttp.StatusGone, "Member permanently removed: "+hexID(id))
 	case !found:
 		noSuchMember(w, hexID(id))
-	case s.change(w, r, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}, 2):
+	case s.change(w, r, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
 
-// change proposes c, which takes the given number of indices of the store, and reports success. A
-// failure of any kind is answered by 500.
-func (s *Server) change(w *response, r *nethttp.Request, c raft.Change, indices uint64) bool {
+// change proposes c and reports success. A failure of any kind is answered by 500.
+func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
-	advance := store.Command{Op: store.OpAdvance, Count: indices}
-	c.Command = advance.Append(nil)
 	if _, err := s.node.Change(ctx, c); err != nil {
 		s.log.Warn("http: membership not changed", "member", hexID(c.Member.ID), "error", err)
 		messageError(w, nethttp.StatusInternalServerError, internalError)

@@ -177,8 +177,12 @@ func (m Membership) Find(id uint64) (Member, bool) {
 // proposeChange appends a change of the membership to the leader's log: one at a time (pitfall D2), and not before an
 // entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in single-server membership changes").
 func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
-	if c.role == Leader && (c.configs.now().index > c.commit || c.commit < c.lead.start) {
+	now := c.configs.now()
+	switch {
+	case c.role == Leader && (now.index > c.commit || c.commit < c.lead.start):
 		return 0, errChanging
+	case change.Kind == ChangeRemove && now.votes(change.Member.ID) && len(now.voters) == 1:
+		return 0, errLastVoter
 	}
 	index, err := c.propose(proposal{kind: EntryChange, id: id, data: appendChange(nil, &change)})
 	if err == nil {

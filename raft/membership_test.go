@@ -165,3 +165,13 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 		t.Fatalf("entry %d (%v), commit %d with one of two, %d with both", index, err, withOne, c.commit)
 	}
 }
+
+func TestTheLastVoterStays(t *testing.T) {
+	c := newLeader(t, 1)
+
+	_, err := c.proposeChange(Change{Kind: ChangeRemove, Member: Member{ID: 1}}, 0)
+
+	if err != errLastVoter || len(c.configs.now().voters) != 1 {
+		t.Fatalf("error %v, voters %v", err, c.configs.now().voters)
+	}
+}

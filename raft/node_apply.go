@@ -135,7 +135,7 @@ type snapshotter struct {
 // the cost per write stays flat when the store grows.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
-	if now.index < s.last+n.SnapshotCount || s.writing.Load() || n.storage.log.Bytes(s.last) < s.size.Load()/2 {
+	if now.index < s.last+n.SnapshotCount || s.writing.Load() || n.storage.log.Bytes(s.last) < s.size.Load() {
 		return
 	}
 	s.last = now.index

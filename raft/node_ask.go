@@ -27,16 +27,33 @@ type request struct {
 type inbox struct {
 	wake chan struct{} // capacity 1
 
-	mu       sync.Mutex // protects the rest
-	requests []request
-	calls    []func(*core)
-	spare    []request // the array of the batch before
+	mu        sync.Mutex // protects the rest
+	proposals tray
+	reads     tray
+	calls     []func(*core)
+}
+
+// tray holds requests until the loop takes them, in one of two arrays: while the loop has one, the other fills.
+type tray struct {
+	full, spare []request
+}
+
+// take empties the tray. What it returns is the loop's until the next call.
+func (t *tray) take(mu *sync.Mutex) []request {
+	mu.Lock()
+	defer mu.Unlock()
+	t.full, t.spare = t.spare[:0], t.full
+	return t.spare
 }
 
 func (b *inbox) ask(r request) {
+	t := &b.proposals
+	if r.kind == askRead {
+		t = &b.reads
+	}
 	b.mu.Lock()
-	b.requests = append(b.requests, r)
-	first := len(b.requests) == 1
+	t.full = append(t.full, r)
+	first := len(t.full) == 1
 	b.mu.Unlock()
 	if first {
 		b.ring()
@@ -57,33 +74,40 @@ func (b *inbox) ring() {
 	}
 }
 
-// take empties the inbox. The requests are the loop's until the next call.
-func (b *inbox) take() ([]request, []func(*core)) {
+func (b *inbox) takeCalls() []func(*core) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	requests, calls := b.requests, b.calls
-	b.requests, b.spare = b.spare[:0], requests
+	calls := b.calls
 	b.calls = nil
-	return requests, calls
+	return calls
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch.
+// takeInbox passes everything that has arrived to the core, proposals as one batch. While the disk is busy and nobody else is
+// to get them, proposals may as well gather where they are.
 func (n *Node) takeInbox() {
-	requests, calls := n.inbox.take()
-	for _, f := range calls {
+	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
 	}
-	last := n.core.log.last()
 	n.retake()
+	n.passAll(n.inbox.reads.take(&n.inbox.mu))
+	if n.diskBusy && n.core.role == Leader && len(n.core.lead.members) == 0 {
+		return
+	}
+	last := n.core.log.last()
+	n.passAll(n.inbox.proposals.take(&n.inbox.mu))
+	if now := n.core.log.last(); now > last {
+		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
+	}
+}
+
+// passAll passes the requests on, and parks those that no leader takes.
+func (n *Node) passAll(requests []request) {
 	for i := range requests {
 		if !n.pass(&requests[i]) {
 			n.parked = append(n.parked, requests[i])
 		}
 	}
 	clear(requests)
-	if now := n.core.log.last(); now > last {
-		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
-	}
 }
 
 // retake tries again what no leader had taken, when there is one.
