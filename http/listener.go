@@ -1,7 +1,9 @@
 package http
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -98,26 +100,80 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // conn is a connection within the limit. A client that doesn't read what it asked for loses it: each piece of
 // pieceSize bytes must be taken within timeout (J11).
+//
+// net/http sets seven deadlines a request, and to tell the poller of each would cost as much as the answer's JSON. So the
+// poller hears only of a deadline that is earlier than the one it knows; when that one passes, Read looks which one is wanted.
 type conn struct {
 	net.Conn
-	conns   *connections
-	timeout time.Duration
-	once    sync.Once
+	conns    *connections
+	timeout  time.Duration
+	once     sync.Once
+	extended atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
+
+	mu     sync.Mutex // protects the deadlines of Read
+	wanted time.Time  // zero: none
+	armed  time.Time  // what the poller knows; zero: none
 }
 
 const pieceSize = 64 << 10
 
-// Write sends b in pieces with a deadline each.
+// Write sends b in pieces with a deadline each, of timeout or up to a tenth less.
 func (c *conn) Write(b []byte) (sent int, err error) {
 	for err == nil && len(b) > 0 {
-		piece := b[:min(len(b), pieceSize)]
-		c.SetWriteDeadline(time.Now().Add(c.timeout))
+		if now := time.Now(); now.UnixNano()-c.extended.Load() > int64(c.timeout/10) {
+			c.extended.Store(now.UnixNano())
+			c.Conn.SetWriteDeadline(now.Add(c.timeout))
+		}
 		var n int
-		n, err = c.Conn.Write(piece)
+		n, err = c.Conn.Write(b[:min(len(b), pieceSize)])
 		sent += n
 		b = b[n:]
 	}
 	return sent, err
+}
+
+// Read reads until the deadline that is wanted.
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearm() {
+			return n, err
+		}
+	}
+}
+
+// rearm tells the poller of the deadline that is wanted; false when that has passed.
+func (c *conn) rearm() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.wanted.IsZero() && !time.Now().Before(c.wanted) {
+		return false
+	}
+	c.armed = c.wanted
+	return c.Conn.SetReadDeadline(c.wanted) == nil
+}
+
+// SetReadDeadline takes effect at once, also for a Read that waits.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = t
+	if t.IsZero() || !c.armed.IsZero() && !t.Before(c.armed) {
+		return nil
+	}
+	c.armed = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline sets both.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetWriteDeadline holds until the next Write, which sets its own.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.extended.Store(0)
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // Close gives the place to another connection.
