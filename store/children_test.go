@@ -54,6 +54,9 @@ func TestChildrenAreASortedSlice(t *testing.T) {
 			i := g.IntN(len(want))
 			c.remove(epoch, want[i].Path)
 			want = slices.Delete(want, i, i+1)
+			if len(want)%50 == 0 {
+				sameChildren(t, &c, want)
+			}
 		}
 		if c.root != nil {
 			t.Errorf("seed %d: pages are left of nothing", seed)
@@ -102,19 +105,65 @@ func TestAscendingNamesFillPages(t *testing.T) {
 		c.put(0, &Node{Path: fmt.Sprintf("/%020d", i)})
 	}
 
-	leaves := 0
-	var visit func(p *page)
-	visit = func(p *page) {
-		if p.kids == nil {
-			leaves++
-		}
-		for _, k := range p.kids {
-			visit(k)
-		}
-	}
-	visit(c.root)
-
-	if most := 10_000/pageMax + 2; leaves > most {
+	if leaves, most := c.root.leaves(), 10_000/pageMax+2; leaves > most {
 		t.Errorf("%d leaves, want at most %d", leaves, most)
 	}
+}
+
+// Pages that lose their nodes are merged: what is left of many names takes few pages.
+func TestSparsePagesAreMerged(t *testing.T) {
+	const names = 10_000
+	c := children{skip: 1}
+	for i := range names {
+		c.put(0, &Node{Path: fmt.Sprintf("/%020d", i)})
+	}
+
+	for i := range names {
+		if i%20 != 0 {
+			c.remove(0, fmt.Sprintf("/%020d", i))
+		}
+	}
+
+	if leaves, most := c.root.leaves(), names/20/(pageMax/4); leaves > most {
+		t.Errorf("%d leaves for %d names, want at most %d", leaves, names/20, most)
+	}
+}
+
+// A page that came to hold a name below its first bound keeps it when it is merged into the page before it.
+func TestMergedPageKeepsNamesBelowItsFirstBound(t *testing.T) {
+	const half = pageFill * pageFill // names of one inner page
+	var nodes []*Node
+	for i := range 2 * half {
+		nodes = append(nodes, &Node{Path: fmt.Sprintf("/%06d", 10*i)})
+	}
+	c := build(0, 1, nodes)
+	low := &Node{Path: fmt.Sprintf("/%06d", 10*half+5)}
+	for _, n := range nodes[half : half+pageFill] { // the first leaf of the second page
+		c.remove(0, n.Path)
+	}
+	c.put(0, low)
+
+	for _, n := range append(nodes[:half-4*pageFill:half-4*pageFill], nodes[half+4*pageFill:]...) {
+		c.remove(0, n.Path)
+	}
+
+	want := append(append(nodes[half-4*pageFill:half:half], low), nodes[half+pageFill:half+4*pageFill]...)
+	if c.root.kids[0].kids != nil {
+		t.Error("the inner pages were not merged")
+	}
+	if !slices.Equal(slices.Collect(c.all), want) || c.get(low.Path) != low {
+		t.Errorf("%d names, want %d, or %s is lost", c.count(), len(want), low.Path)
+	}
+}
+
+// leaves counts the leaves of a page.
+func (p *page) leaves() int {
+	if p.kids == nil {
+		return 1
+	}
+	n := 0
+	for _, k := range p.kids {
+		n += k.leaves()
+	}
+	return n
 }

@@ -30,16 +30,19 @@ func mutate(g *rand.Rand, seeds [][]byte) []byte {
 	return b
 }
 
-// onRandomInput runs a fuzz target on mutated seeds for fuzzTime.
+// onRandomInput runs a fuzz target on mutated seeds for fuzzTime. The input that fails is logged.
 func onRandomInput(t *testing.T, seeds [][]byte, target func([]byte)) {
 	g := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 3))
+	var input []byte
+	defer func() {
+		if t.Failed() {
+			t.Logf("on %q", input)
+		}
+	}()
 	tried := 0
 	for began := time.Now(); time.Since(began) < fuzzTime && !t.Failed(); tried++ {
-		b := mutate(g, seeds)
-		target(b)
-		if t.Failed() {
-			t.Logf("on %q", b)
-		}
+		input = mutate(g, seeds)
+		target(input)
 	}
 	if tried < 100 {
 		t.Errorf("only %d inputs were tried", tried)

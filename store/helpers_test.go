@@ -71,9 +71,11 @@ func sketch(v any) string {
 func stemmed(path string) string { return path[:stem(path)] }
 
 // listing is all nodes of the store, one a line, hidden ones too.
-func (s *Store) listing() string {
+func (s *Store) listing() string { return s.root.listing() }
+
+func (n *Node) listing() string {
 	var b strings.Builder
-	s.root.walk(func(n *Node) { b.WriteString(sketch(n) + "\n") })
+	n.walk(func(n *Node) { b.WriteString(sketch(n) + "\n") })
 	return b.String()
 }
 

@@ -92,12 +92,15 @@ func (d *decoder) end(err error) {
 func (d *decoder) uint() (v uint64) {
 	for shift := 0; shift < 64; shift += 7 {
 		b := d.byte()
+		if shift == 63 && b > 1 {
+			break
+		}
 		v |= uint64(b&0x7f) << shift
 		if b < 0x80 {
 			return v
 		}
 	}
-	d.fail("a number is too long")
+	d.fail("a number has more than 64 bits")
 	return 0
 }
 

@@ -106,9 +106,6 @@ func (w *Watcher) notify(index uint64) {
 // resume makes the watcher go on in a restored history, from the index after the one the tree had.
 func (w *Watcher) resume(after uint64) {
 	w.from = max(w.from, after)
-	if w.next == 0 {
-		w.next = w.from
-	}
 	w.notify(w.from)
 }
 

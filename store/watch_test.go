@@ -115,7 +115,9 @@ func TestClearedHistoryIsRefusedOnlyWhereSomethingChanged(t *testing.T) {
 	s := New(Limits{Events: 1000})
 	s.do(set("/quiet/key", "1"))
 	s.do(set("/busy/other", "1"))
-	for range 2998 {
+	s.do(set("/touched/key", "1"))
+	s.do(update("/touched", "").ttl(time.Hour))
+	for range 2996 {
 		s.do(set("/busy/key", "1"))
 	}
 	for _, c := range []struct {
@@ -132,6 +134,8 @@ func TestClearedHistoryIsRefusedOnlyWhereSomethingChanged(t *testing.T) {
 		{"/busy/other", 3, ""},
 		{"/quiet", 2, ""},
 		{"/quiet/none/such", 2, ""},
+		{"/touched", 4, "401 the requested history has been cleared [2001/4] at 3000"},
+		{"/touched", 5, ""},
 		{"/quiet/key", 1, "401 the requested history has been cleared [2001/1] at 3000"},
 		{"/", 3001, ""},
 		{"/", 1 << 63, ""},
