@@ -66,6 +66,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,6 +159,9 @@ func serve(c *config, l *logs) error {
 		return err
 	}
 	defer closeAll(listeners)
+	if os.Getenv("GOGC") == "" {
+		paceGC()
+	}
 	tree := store.New(store.Limits{Events: c.eventHistory})
 	node, err := c.open(tree, self, founders, l)
 	if err != nil {
@@ -287,6 +291,25 @@ func announce(log *slog.Logger, state, message string, attrs ...any) {
 	if err := notify(state); err != nil {
 		log.Warn("systemd is not told", "err", err)
 	}
+}
+
+// Memory.
+
+// The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
+// own rule, 100 percent, has it run all the time over a small tree, and doubles the memory of a large one.
+const (
+	spareHeap  = 64 << 20
+	spareShare = 60
+)
+
+// paceGC sets that, and again after every run of the collector, for the heap that it found.
+func paceGC() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	percent := spareShare + spareHeap*100/max(live[0].Value.Uint64(), 1<<20)
+	debug.SetGCPercent(int(percent))
+	type garbage struct{ _ *garbage }
+	runtime.AddCleanup(new(garbage), func(struct{}) { paceGC() }, struct{}{})
 }
 
 // Configuration.
