@@ -65,3 +65,15 @@ func TestLostAcknowledgementOfOldEntriesIsAskedForAgain(t *testing.T) {
 		t.Fatalf("fetch %v", fetch)
 	}
 }
+
+// pitfall G4: an entry that a member proposed in a former life must find nobody who waits for it.
+func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
+	var before, after waiters
+
+	before.init()
+	after.init()
+
+	if distance := after.next - before.next; distance < 1<<20 || -distance < 1<<20 {
+		t.Fatalf("ids begin at %x, and then at %x", before.next, after.next)
+	}
+}

@@ -1,0 +1,164 @@
+package raft
+
+// simClient asks one thing after the other, each of some member.
+type simClient struct {
+	w        *simWorld
+	number   int
+	call     *simCall // under way
+	observed [simKeys]uint64
+}
+
+// simCall is one operation of a client, from its beginning to its answer.
+type simCall struct {
+	op     simOp
+	result simResult
+	from   int // when it began and ended, in events of this history
+	to     int
+	known  bool // its outcome
+
+	client *simClient
+	at     *simProcess // who was asked
+	id     uint64      // of the proposal, or the try to read
+	safe   uint64      // read: index that must be applied; 0 as long as that is not known
+	asked  bool        // write: it may be in a log
+	done   bool
+	floor  uint64 // whatever had ended before this began happened at or below this index
+	leader uint64 // term of the leader when it began
+}
+
+func newSimClient(w *simWorld, number int) *simClient {
+	c := &simClient{w: w, number: number}
+	c.pause()
+	return c
+}
+
+func (c *simClient) pause() { c.w.after(c.w.around(c.w.profile.think), c.next) }
+
+// next begins the next call.
+func (c *simClient) next() {
+	if c.w.calm {
+		return
+	}
+	w := c.w
+	call := &simCall{client: c, op: c.choose(), floor: w.check.settledIndex, leader: w.check.latestTerm, from: w.check.moment()}
+	c.call = call
+	w.history = append(w.history, call)
+	deadline := w.between(20, 60)
+	if w.on(faultGiveUp) && w.chance(0.3) {
+		deadline = w.between(0, 8)
+	}
+	w.after(deadline, call.fail)
+	if call.op.kind == simGet {
+		call.read()
+	} else {
+		call.propose(w.anyone())
+	}
+}
+
+func (c *simClient) choose() simOp {
+	w := c.w
+	o := simOp{key: uint8(w.rand.IntN(simKeys))}
+	if w.chance(w.profile.reads) {
+		return o
+	}
+	o.value = w.check.newID()
+	switch {
+	case w.chance(0.2):
+		o.kind, o.expect = simCAS, c.observed[o.key]
+	case w.chance(0.1):
+		o.kind, o.value = simDelete, 0
+	default:
+		o.kind = simPut
+	}
+	return o
+}
+
+// read asks any member that answers at all.
+func (c *simCall) read() {
+	p := c.client.w.anyone()
+	if p == nil || p.paused {
+		c.later(c.read)
+		return
+	}
+	c.at = p
+	p.read(c)
+}
+
+// propose asks a member, and when that one does not lead, the one it takes for the leader.
+func (c *simCall) propose(p *simProcess) {
+	w := c.client.w
+	if p == nil || p.core == nil || p.paused {
+		c.later(func() { c.propose(w.anyone()) })
+		return
+	}
+	c.at, c.asked = p, true
+	if p.propose(c) {
+		return
+	}
+	c.asked = false
+	next := w.anyone()
+	if leader := p.core.leader; leader != None && leader != p.id {
+		next = w.processes[leader-1]
+	}
+	c.later(func() { c.propose(next) })
+}
+
+func (c *simCall) later(do func()) {
+	w := c.client.w
+	w.after(w.around(1), func() {
+		if !c.done {
+			do()
+		}
+	})
+}
+
+// fail ends a call without an answer: its deadline is over, or the member it asked has died (pitfall G1).
+func (c *simCall) fail() {
+	if c.done {
+		return
+	}
+	if c.at != nil {
+		c.at.drop(c)
+	}
+	c.end()
+}
+
+// wrote ends a write, which stands at an index of the log.
+func (c *simCall) wrote(index uint64, r simResult) {
+	w := c.client.w
+	if index <= c.floor {
+		w.violated("linearizability: a write went to index %d, but what had ended before it began was at %d", index, c.floor)
+	}
+	w.count(countWrites)
+	c.answered(index, r)
+}
+
+// saw ends a read of the state at an index.
+func (c *simCall) saw(index uint64, r simResult) {
+	w := c.client.w
+	if index < c.floor && !w.mutant.trusted() {
+		w.violated("linearizability: n%x read at index %d, but what had ended before the read began was at %d", c.at.id, index, c.floor)
+	}
+	if w.check.latestTerm > c.leader {
+		w.count(countReadsOverChange)
+	}
+	w.count(countReads)
+	c.answered(index, r)
+}
+
+func (c *simCall) answered(index uint64, r simResult) {
+	w := c.client.w
+	w.check.settledIndex = max(w.check.settledIndex, index)
+	c.known, c.result = true, r
+	if c.op.kind == simGet || c.op.kind == simCAS && !r.ok {
+		c.client.observed[c.op.key] = r.value
+	}
+	c.end()
+}
+
+func (c *simCall) end() {
+	c.done = true
+	c.to = c.client.w.check.moment()
+	c.client.call = nil
+	c.client.pause()
+}

@@ -1,0 +1,102 @@
+package raft
+
+import (
+	"fmt"
+	"strings"
+)
+
+// simCount is something that is counted, so that a test can tell whether the faults bite.
+type simCount int
+
+const (
+	countElections simCount = iota
+	countCrashes
+	countPowers
+	countPauses
+	countPartitions
+	countResets
+	countLost
+	countDoubled
+	countMisaddressed
+	countSnapshots
+	countInstalls
+	countFetches
+	countTransfers
+	countChanges
+	countPromotions
+	countReads
+	countReadsOverChange
+	countWrites
+	countHistories
+	simCountsEnd
+)
+
+// simCountTable says how often each thing must happen in a million steps, or the simulation proves less than it seems to.
+var simCountTable = [simCountsEnd]struct {
+	name       string
+	perMillion int
+}{
+	countElections:       {"elections", 500},
+	countCrashes:         {"crashes", 200},
+	countPowers:          {"powers", 20},
+	countPauses:          {"pauses", 200},
+	countPartitions:      {"partitions", 100},
+	countResets:          {"connections reset", 200},
+	countLost:            {"messages lost", 10_000},
+	countDoubled:         {"messages doubled", 10_000},
+	countMisaddressed:    {"messages misaddressed", 100},
+	countSnapshots:       {"snapshots", 100},
+	countInstalls:        {"snapshots installed", 50},
+	countFetches:         {"reads of old entries from disk", 500},
+	countTransfers:       {"transfers of the leadership", 200},
+	countChanges:         {"changes of the membership", 50},
+	countPromotions:      {"learners promoted", 20},
+	countReads:           {"quorum reads", 5000},
+	countReadsOverChange: {"quorum reads over a change of leader", 2000},
+	countWrites:          {"writes", 10_000},
+	countHistories:       {"histories checked", 100},
+}
+
+// simCounts are the counts of one run or of many.
+type simCounts struct {
+	events   [simCountsEnd]int
+	messages [len(messageNames)]int // delivered, by kind
+	steps    int
+}
+
+func (c *simCounts) add(d *simCounts) {
+	for i := range c.events {
+		c.events[i] += d.events[i]
+	}
+	for i := range c.messages {
+		c.messages[i] += d.messages[i]
+	}
+	c.steps += d.steps
+}
+
+// perMillion is how often a thing has happened in a million steps.
+func (c *simCounts) perMillion(i simCount) int { return c.events[i] * 1_000_000 / max(c.steps, 1) }
+
+// tooFew names what has happened too seldom.
+func (c *simCounts) tooFew() (names []string) {
+	for i, row := range simCountTable {
+		if n := c.perMillion(simCount(i)); n < row.perMillion {
+			names = append(names, fmt.Sprintf("%s: %d", row.name, n))
+		}
+	}
+	for kind, n := range c.messages {
+		if kind > 0 && n == 0 {
+			names = append(names, fmt.Sprintf("%v: none", MessageKind(kind)))
+		}
+	}
+	return names
+}
+
+// String is the table of a campaign: what happened, and how often in a million steps.
+func (c *simCounts) String() string {
+	var b strings.Builder
+	for i, row := range simCountTable {
+		fmt.Fprintf(&b, "%10d %8d  %s\n", c.events[i], c.perMillion(simCount(i)), row.name)
+	}
+	return b.String()
+}

@@ -1,0 +1,93 @@
+package raft
+
+// simDisk is what survives of a member.
+type simDisk interface {
+	open() (boot, any)                                      // what a start finds: the log, and the state of the newest snapshot
+	write(*Persist)                                         // done and synced
+	crash(*Persist)                                         // while this write, if any, was under way
+	fetch(Fetch) []Entry                                    // nil when they are gone
+	receive(s *Snapshot, state any)                         // a snapshot's file, whole, under its name
+	file(index uint64) any                                  // of a snapshot; nil when there is none
+	has(index, term uint64) bool                            // the entry is in the log, or in the snapshot
+	remembers() State                                       // synced
+	save(s Snapshot, state any, keep uint64) (first uint64) // own snapshot; then the log before it is cut, but for some entries
+}
+
+func (w *simWorld) newDisk(_ uint64, first []Entry) simDisk {
+	d := &simMemory{w: w, first: 1, log: first, files: map[uint64]any{0: w.newMachine().freeze()}}
+	if n := len(first); n > 0 {
+		d.state = State{Term: first[n-1].Term, Commit: first[n-1].Index}
+	}
+	return d
+}
+
+// simMemory is a disk of which only the meaning is kept: a write is there as a whole, or not at all.
+type simMemory struct {
+	w        *simWorld
+	state    State
+	snapshot Snapshot // noted in the log
+	first    uint64   // index of log[0]
+	log      []Entry
+	files    map[uint64]any
+}
+
+func (d *simMemory) last() uint64 { return d.first + uint64(len(d.log)) - 1 }
+
+func (d *simMemory) open() (boot, any) {
+	b := boot{State: d.state, Snapshot: d.snapshot, First: d.first, Applied: d.snapshot.Index}
+	if d.last() > d.snapshot.Index {
+		b.Entries = append(b.Entries, d.log[d.snapshot.Index+1-d.first:]...)
+	}
+	return b, d.files[d.snapshot.Index]
+}
+
+func (d *simMemory) write(q *Persist) {
+	d.state = q.State
+	if q.Snapshot != nil {
+		d.snapshot, d.first, d.log = *q.Snapshot, q.Snapshot.Index+1, nil
+	}
+	if len(q.Entries) > 0 {
+		keep := q.Entries[0].Index - d.first
+		d.log = append(d.log[:keep:keep], q.Entries...)
+	}
+}
+
+func (d *simMemory) crash(q *Persist) {
+	if q != nil && d.w.chance(0.5) {
+		d.write(q)
+	}
+}
+
+func (d *simMemory) fetch(f Fetch) []Entry {
+	if f.From < d.first || f.Last > d.last() {
+		return nil
+	}
+	es := d.log[f.From-d.first : f.Last-d.first+1]
+	return es[:min(len(es), 2+d.w.rand.IntN(20))]
+}
+
+func (d *simMemory) receive(s *Snapshot, state any) { d.files[s.Index] = state }
+
+func (d *simMemory) file(index uint64) any { return d.files[index] }
+
+func (d *simMemory) save(s Snapshot, state any, keep uint64) uint64 {
+	d.files[s.Index] = state
+	d.snapshot = s
+	if first := s.Index + 1 - min(keep, s.Index); first > d.first {
+		d.log = d.log[first-d.first:]
+		d.first = first
+	}
+	return d.first
+}
+
+func (d *simMemory) has(index, term uint64) bool {
+	switch {
+	case index <= d.snapshot.Index:
+		return true
+	case index < d.first || index > d.last():
+		return false
+	}
+	return d.log[index-d.first].Term == term
+}
+
+func (d *simMemory) remembers() State { return d.state }

@@ -1,0 +1,245 @@
+package raft
+
+import (
+	"slices"
+	"testing"
+)
+
+// simMutant breaks one rule, from outside: it changes what goes into a core or comes out of it, or does, after a step, the
+// opposite of what the rule says. The hooks may be nil.
+type simMutant struct {
+	name string // M… of the test programme
+	rule string // that it breaks
+
+	step    func(c *core, m *Message) (after func()) // around a message's step
+	input   func(c *core)                            // after every input, before its effects
+	effects func(c *core, e *Effects)                // before they are carried out
+	write   func(p *simProcess, q *Persist)          // before the disk has it
+	change  func(c *core) (after func())             // around a change of the membership
+
+	unwatched bool              // reads are judged by the history alone
+	bias      func(*simProfile) // towards where it shows
+	from      uint64            // the first seed that caught it; 0 is 1
+}
+
+func (x *simMutant) aroundStep(c *core, m *Message) func() {
+	if x == nil || x.step == nil || m.To != c.ID {
+		return func() {}
+	}
+	return x.step(c, m)
+}
+
+func (x *simMutant) aroundChange(c *core) func() {
+	if x == nil || x.change == nil {
+		return func() {}
+	}
+	return x.change(c)
+}
+
+func (x *simMutant) afterInput(c *core) {
+	if x != nil && x.input != nil {
+		x.input(c)
+	}
+}
+
+func (x *simMutant) afterEffects(c *core, e *Effects) {
+	if x != nil && x.effects != nil {
+		x.effects(c, e)
+	}
+}
+
+func (x *simMutant) beforeWrite(p *simProcess, q *Persist) {
+	if x != nil && x.write != nil {
+		x.write(p, q)
+	}
+}
+
+func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
+
+// Not here, because they break rules outside of the core: M14 and M15 (the log on disk; its crash states), M16 (ids of members: the
+// membership's tests), M18 and M20 (the store), M19 (there are no ids of requests: nothing is ever proposed twice, so
+// pitfall G5 has no window to lose).
+var simMutants = []simMutant{
+	{name: "M1", from: 74, rule: "only an entry of the own term is committed by counting (§5.4.2)", bias: piecemeal, input: func(c *core) {
+		if c.role == Leader {
+			commitByForce(c, c.quorumOf(c.log.durable, matchOf))
+		}
+	}},
+	{name: "M2", rule: "a vote is on disk before it is given", write: func(_ *simProcess, q *Persist) { q.State.Vote = None }},
+	{name: "M3", rule: "no read before the own term has committed", input: func(c *core) {
+		if c.role == Leader {
+			defer withoutStart(c)()
+			c.beginReads()
+		}
+	}},
+	{name: "M4", from: 61, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
+		if m.Kind == HeartbeatAnswer && c.role == Leader {
+			m.Round = c.lead.round
+		}
+		return func() {}
+	}},
+	{name: "M5", from: 68, rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
+	{name: "M6", rule: "a log is truncated only at a conflict", step: func(c *core, m *Message) func() {
+		last := max(m.Index, c.commit)
+		if m.Kind == Append && c.role == Follower && m.Term == c.term && c.log.matches(m.Index, m.LogTerm) && last < c.log.last() {
+			c.truncateLog(last + 1)
+		}
+		return func() {}
+	}},
+	{name: "M7", from: 40, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
+		return func() {
+			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
+				c.commit = max(c.commit, min(m.Commit, c.log.last()))
+			}
+		}
+	}},
+	{name: "M8", rule: "a PreVote changes nothing", step: func(c *core, m *Message) func() {
+		return func() {
+			if m.Kind == PreVote && m.Term > c.term {
+				c.vote, c.dirty = None, true
+			}
+		}
+	}},
+	{name: "M9", rule: "a leader's own copy counts when it is on disk", input: func(c *core) {
+		if c.role != Leader {
+			return
+		}
+		if index := c.quorumOf(c.log.last(), matchOf); c.log.matches(index, c.term) {
+			commitByForce(c, index)
+		}
+	}},
+	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
+	{name: "M11", from: 100, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
+	{name: "M12", rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
+		return func() {
+			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
+				c.install(m.Snapshot)
+			}
+		}
+	}},
+	{name: "M13", rule: "every write is synced", write: func(p *simProcess, q *Persist) {
+		if p.w.chance(1e-3) {
+			q.Entries = nil
+		}
+	}},
+	{name: "M17", rule: "stamps come from the cluster clock, not from the wall", input: func(c *core) {
+		if c.clock.running {
+			c.clock.start, c.clock.startedAt = c.Wall, 0
+		}
+	}},
+	{name: "M21", rule: "a learner does not count", input: func(c *core) {
+		if c.role == Leader {
+			defer everybodyVotes(c)()
+			c.advanceCommit()
+		}
+	}},
+	{name: "M22", rule: "no read on the strength of a lease (pitfall C7)", input: func(c *core) { // pitfall C7
+		if c.role == Leader && c.commit >= c.lead.start {
+			for _, r := range c.reads.waiting {
+				c.out.Reads = append(c.out.Reads, SafeRead{ID: r.id, Index: c.commit})
+			}
+			c.reads.waiting = nil
+		}
+	}},
+	{name: "M23", rule: "a heartbeat carries no commit index beyond what the member has", effects: func(c *core, e *Effects) {
+		for i := range e.Messages {
+			if m := &e.Messages[i]; m.Kind == Heartbeat {
+				m.Commit = c.commit
+			}
+		}
+	}},
+	{name: "local reads", rule: "a follower asks the leader, and the history shows it when not", unwatched: true, input: func(c *core) {
+		for i := range c.out.Messages {
+			if m := &c.out.Messages[i]; m.Kind == ReadIndex {
+				c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: c.applying})
+			}
+		}
+	}},
+}
+
+func matchOf(p *progress) uint64 { return p.match }
+
+// commitByForce moves a leader's commit index without asking for a reason.
+func commitByForce(c *core, index uint64) {
+	for c.commit < index {
+		c.commit++
+		c.lead.uncommitted -= entrySize(c.log.at(c.commit))
+	}
+}
+
+// withoutStart lets the leader believe that its own term has committed.
+func withoutStart(c *core) (undo func()) {
+	start := c.lead.start
+	c.lead.start = 0
+	return func() { c.lead.start = start }
+}
+
+func everybodyVotes(c *core) (undo func()) {
+	now := c.configs.now()
+	voters := now.voters
+	now.voters = nil
+	for _, m := range now.membership.Members {
+		now.voters = append(now.voters, m.ID)
+	}
+	return func() { now.voters = voters }
+}
+
+func keepDurableMarks(c *core, _ *Message) func() {
+	durable, writes := c.log.durable, slices.Clone(c.writes)
+	return func() {
+		c.log.durable = max(c.log.durable, min(durable, c.log.last()))
+		for i := range c.writes {
+			c.writes[i].last = max(c.writes[i].last, min(writes[i].last, c.log.last()))
+		}
+	}
+}
+
+func keepLogBehindSnapshot(c *core, m *Message) func() {
+	if m.Kind != InstallSnapshot {
+		return func() {}
+	}
+	entries, before := c.log.entries, c.snapshot.Index
+	return func() {
+		for i := range entries {
+			if e := &entries[i]; c.snapshot.Index != before && e.Index == c.log.last()+1 {
+				c.log.append(*e)
+				c.configs.note(e)
+			}
+		}
+	}
+}
+
+// piecemeal is where old entries reach a follower long before the new leader's own does: one by one.
+func piecemeal(p *simProfile) {
+	p.appendBytes, p.inflightBytes = 100, 1000
+	p.faults |= faultBurst | faultPartition | faultCrash
+}
+
+// quarrelsome is where two leaders may change the membership without knowing of each other: an even number of
+// members, and little else to do.
+func quarrelsome(p *simProfile) {
+	p.members, p.pace, p.clients, p.heartbeatTicks = 4, 0.3, 2, 3
+	p.faults = faultPartition | faultChange | faultReset | p.faults&(faultClog|faultLoss|faultCrash|faultBurst|faultSlowApply)
+}
+
+// The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary run begins with the seed
+// that has caught it before; a campaign, with the first.
+func TestEveryMutantIsCaught(t *testing.T) {
+	for i := range simMutants {
+		x := &simMutants[i]
+		seed, steps := max(x.from, 1), 0
+		if *simTime != 0 {
+			seed = 1
+		}
+		r := simReport{}
+		for ; r.failure == "" && steps < 5_000_000; seed++ {
+			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias})
+			steps += r.done.steps
+		}
+		if r.failure == "" {
+			t.Errorf("%s lives: %s", x.name, x.rule)
+			continue
+		}
+		t.Logf("%-11s %8d steps, seed %3d  %s: %.120s", x.name, steps, seed-1, x.rule, r.failure)
+	}
+}

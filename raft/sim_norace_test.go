@@ -1,0 +1,6 @@
+//go:build !race
+
+package raft
+
+// raceEnabled tells whether the race detector is at work: everything is ten times slower.
+const raceEnabled = false

@@ -1,0 +1,354 @@
+package raft
+
+import (
+	"math/rand/v2"
+	"slices"
+)
+
+// simProcess is one member's process: a core and, around it, what a Node does for one, without goroutines.
+type simProcess struct {
+	w    *simWorld
+	id   uint64
+	rate float64 // how fast its clock runs
+	disk simDisk // survives a crash
+
+	life     int      // counts the starts
+	paused   bool     // stopped (SIGSTOP), but not dead
+	deferred []func() // what would have happened while it was paused
+	retired  bool     // removed from the cluster, and stopped for good
+
+	// Of one life.
+	core         *core // nil while it is down
+	machine      simMachine
+	bootedAt     int64
+	writing      *Persist // on its way to the disk
+	todo         []simJob // for the applier
+	applying     bool     // the applier has been woken
+	applied      uint64
+	appliedEntry Entry // the last one applied, without data
+	membership   Membership
+	snapshotting bool
+	waiters      []*simCall
+	reads        []*simCall
+	retry        int // ticks until the reads are tried again
+
+	seen simSeen
+}
+
+// simJob is one thing for the applier to do.
+type simJob struct {
+	entries []Entry
+	restore *Snapshot
+}
+
+func newSimProcess(w *simWorld, id uint64, first []Entry) *simProcess {
+	p := &simProcess{w: w, id: id, rate: w.profile.drawRate(w.rand)}
+	p.disk = w.newDisk(id, first)
+	return p
+}
+
+// boot starts the process from what its disk holds.
+func (p *simProcess) boot() {
+	b, state := p.disk.open()
+	p.life++
+	p.bootedAt = p.w.now
+	p.machine = p.w.newMachine()
+	p.machine.restore(state)
+	p.applied, p.membership = b.Snapshot.Index, b.Snapshot.Membership
+	p.appliedEntry = Entry{Index: b.Snapshot.Index, Term: b.Snapshot.Term, Stamp: b.Snapshot.Stamp}
+	p.writing, p.todo, p.waiters, p.reads = nil, nil, nil, nil
+	p.applying, p.snapshotting = false, false
+	p.w.tracef("%s n%x starts term=%d commit=%d last=%d", p.w.clock(), p.id, b.State.Term, b.State.Commit, b.Snapshot.Index+uint64(len(b.Entries)))
+	p.w.check.booting(p, &b)
+	p.core = newCore(p.w.profile.core(p.id, p.w.rand), b)
+	p.w.check.checkLog(p)
+	p.input(func(*core) {})
+	p.after(int64(p.w.rand.Float64()*float64(simTick)), p.tick)
+}
+
+// crash ends the process: what was not synced is lost, or half there.
+func (p *simProcess) crash() {
+	if p.core == nil {
+		return
+	}
+	p.w.tracef("%s n%x crashes", p.w.clock(), p.id)
+	p.disk.crash(p.writing)
+	p.core = nil
+	p.resume()
+	for _, c := range slices.Concat(p.waiters, p.reads) {
+		c.fail()
+	}
+}
+
+// after lets something happen in this life of the process, once it is not paused.
+func (p *simProcess) after(d int64, do func()) {
+	life := p.life
+	p.w.after(d, func() {
+		p.whenAwake(func() {
+			if p.core != nil && p.life == life {
+				do()
+			}
+		})
+	})
+}
+
+// whenAwake does something now, or when the process is no longer paused.
+func (p *simProcess) whenAwake(do func()) {
+	if p.paused {
+		p.deferred = append(p.deferred, do)
+		return
+	}
+	do()
+}
+
+func (p *simProcess) resume() {
+	deferred := p.deferred
+	p.paused, p.deferred = false, nil
+	for _, do := range deferred {
+		p.w.after(0, func() { p.whenAwake(do) })
+	}
+}
+
+// mono is what the process's monotonic clock shows.
+func (p *simProcess) mono() int64 { return int64(float64(p.w.now-p.bootedAt) * p.rate) }
+
+// tick: after a pause one tick is due, not many (pitfall A14).
+func (p *simProcess) tick() {
+	p.w.done.steps++
+	p.w.mix(uint64(p.w.now))
+	p.input((*core).tick)
+	if p.retry--; p.retry <= 0 {
+		p.retryReads()
+	}
+	p.after(int64(float64(simTick)/p.rate), p.tick)
+}
+
+// deliver brings a message from the network.
+func (p *simProcess) deliver(m *Message) {
+	w := p.w
+	w.done.steps++
+	w.mix(uint64(w.now) ^ uint64(m.Kind)<<56 ^ m.From<<48 ^ p.id<<40 ^ m.Term<<20 ^ m.Index)
+	if w.trace != nil {
+		w.tracef("%s %v", w.clock(), m)
+	}
+	w.done.messages[m.Kind]++
+	if m.To != p.id || m.Kind == PreVote {
+		defer w.check.untouched(p, m)()
+	}
+	p.input(func(c *core) {
+		undo := w.mutant.aroundStep(c, m)
+		c.step(*m)
+		undo()
+	})
+	w.check.stepped(p, m)
+}
+
+// input is the only way to the core: one input, the checks, and all that the world must do because of it.
+func (p *simProcess) input(f func(*core)) {
+	c := p.core
+	c.advance(p.mono())
+	f(c)
+	p.w.mutant.afterInput(c)
+	e := c.effects(p.writing == nil)
+	p.w.mutant.afterEffects(c, &e)
+	p.w.check.after(p, &e)
+	p.carryOut(&e)
+}
+
+// carryOut does what the core wants, as Node.handOut does.
+func (p *simProcess) carryOut(e *Effects) {
+	if e.Persist != nil {
+		p.write(e.Persist)
+	}
+	if e.Restore != nil {
+		p.todo = append(p.todo, simJob{restore: e.Restore})
+	}
+	if len(e.Committed) > 0 {
+		p.todo = append(p.todo, simJob{entries: e.Committed})
+	}
+	for i := range e.Messages {
+		p.w.check.said(p, &e.Messages[i])
+		p.w.send(p, &e.Messages[i])
+	}
+	for _, r := range e.Reads {
+		p.readIsSafe(r)
+	}
+	for _, f := range e.Fetch {
+		p.fetch(f)
+	}
+	p.wakeApplier()
+}
+
+// write lets the disk take its time.
+func (p *simProcess) write(q *Persist) {
+	p.writing = q
+	p.after(p.w.diskDelay(), func() { p.written(q) })
+}
+
+func (p *simProcess) written(q *Persist) {
+	if q == nil || p.writing != q {
+		return
+	}
+	p.w.mutant.beforeWrite(p, q)
+	p.disk.write(q)
+	p.writing = nil
+	p.input(func(c *core) { c.persisted(q.Seq) })
+}
+
+// fetch reads entries from the log on disk; seldom they can't be read.
+func (p *simProcess) fetch(f Fetch) {
+	p.w.count(countFetches)
+	p.after(p.w.around(p.w.profile.diskDelay), func() {
+		var es []Entry
+		if !p.w.on(faultBadFetch) || !p.w.chance(0.02) {
+			es = p.disk.fetch(f)
+		}
+		p.input(func(c *core) { c.fetched(f.To, es) })
+	})
+}
+
+// wakeApplier lets the applier work, at once or when it gets round to it.
+func (p *simProcess) wakeApplier() {
+	switch {
+	case len(p.todo) == 0 || p.applying:
+	case p.w.on(faultSlowApply):
+		p.applying = true
+		p.after(p.w.around(p.w.profile.applyDelay), p.applyAll)
+	default:
+		p.applyAll()
+	}
+}
+
+func (p *simProcess) applyAll() {
+	p.applying = false
+	todo := p.todo
+	p.todo = nil
+	for _, j := range todo {
+		if j.restore != nil {
+			p.restore(j.restore)
+		}
+		for i := range j.entries {
+			p.apply(&j.entries[i])
+		}
+	}
+	p.answerReads()
+	p.maybeSnapshot()
+}
+
+func (p *simProcess) restore(s *Snapshot) {
+	p.w.count(countInstalls)
+	p.machine.restore(p.disk.file(s.Index))
+	p.applied, p.membership = s.Index, s.Membership
+	p.appliedEntry = Entry{Index: s.Index, Term: s.Term, Stamp: s.Stamp}
+	p.w.check.restored(p)
+}
+
+func (p *simProcess) apply(e *Entry) {
+	p.w.check.applying(p, e)
+	result := p.machine.apply(e)
+	if e.Kind == EntryChange {
+		change, _ := decodeChange(e.Data)
+		p.membership = p.membership.Apply(change)
+	}
+	p.applied, p.appliedEntry = e.Index, Entry{Index: e.Index, Term: e.Term, Stamp: e.Stamp}
+	p.w.check.applied(p)
+	for i, c := range p.waiters {
+		if c.id == e.ID {
+			p.waiters = slices.Delete(p.waiters, i, i+1)
+			c.wrote(e.Index, result)
+			return
+		}
+	}
+}
+
+// maybeSnapshot freezes the state now and has it on disk later, and then cuts the log behind it.
+func (p *simProcess) maybeSnapshot() {
+	if p.snapshotting || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
+		return
+	}
+	p.snapshotting = true
+	e := p.appliedEntry
+	s := Snapshot{Index: e.Index, Term: e.Term, Stamp: e.Stamp, Membership: p.membership}
+	frozen := p.machine.freeze()
+	p.after(p.w.around(5), func() {
+		p.snapshotting = false
+		if s.Index <= p.core.snapshot.Index {
+			return // one that was received meanwhile is newer
+		}
+		p.w.count(countSnapshots)
+		first := p.disk.save(s, frozen, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		p.input(func(c *core) { c.compact(s, first) })
+	})
+}
+
+// propose passes a client's write on; false when this member does not lead.
+func (p *simProcess) propose(c *simCall) bool {
+	c.id = p.w.check.newID()
+	var err error
+	p.input(func(core *core) {
+		_, err = core.propose(proposal{kind: EntryCommand, id: c.id, data: c.op.encode(p.w)})
+	})
+	if err != nil {
+		p.w.check.refused(c.id)
+		return false
+	}
+	if p.core != nil && !c.done {
+		p.waiters = append(p.waiters, c)
+	}
+	return true
+}
+
+// read begins a client's read. Until a leader answers, it is tried again, with a new id each time (pitfall C3).
+func (p *simProcess) read(c *simCall) {
+	p.reads = append(p.reads, c)
+	p.try(c)
+}
+
+func (p *simProcess) try(c *simCall) {
+	c.id, c.safe = p.w.check.newID(), 0
+	p.input(func(core *core) { _ = core.read(c.id) })
+}
+
+func (p *simProcess) retryReads() {
+	p.retry = simElection
+	for _, c := range slices.Clone(p.reads) {
+		if c.safe == 0 && !c.done {
+			p.try(c)
+		}
+	}
+}
+
+func (p *simProcess) readIsSafe(r SafeRead) {
+	for _, c := range p.reads {
+		if c.id == r.ID && c.safe == 0 {
+			c.safe = max(r.Index, 1)
+		}
+	}
+	p.answerReads()
+}
+
+// answerReads answers the reads whose index is applied (pitfall C6).
+func (p *simProcess) answerReads() {
+	p.reads = slices.DeleteFunc(p.reads, func(c *simCall) bool {
+		if c.safe == 0 || c.safe > p.applied {
+			return false
+		}
+		c.saw(p.applied, p.machine.read(c.op.key))
+		return true
+	})
+}
+
+// drop forgets a client that has given up (pitfall G6).
+func (p *simProcess) drop(c *simCall) {
+	same := func(o *simCall) bool { return o == c }
+	p.waiters = slices.DeleteFunc(p.waiters, same)
+	p.reads = slices.DeleteFunc(p.reads, same)
+}
+
+// lost tells the core that the connection to a member broke.
+func (p *simProcess) lost(peer uint64) {
+	p.after(p.w.around(0.2), func() { p.input(func(c *core) { c.lost(peer) }) })
+}
+
+// newRand is a generator for one core, itself drawn from the run's.
+func newRand(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }

@@ -1,0 +1,324 @@
+package raft
+
+import (
+	"math/rand/v2"
+	"strings"
+)
+
+// simFaults is a set of faults.
+type simFaults uint32
+
+// The faults that a seed switches on or off.
+const (
+	faultLoss simFaults = 1 << iota
+	faultDoubles
+	faultReorder
+	faultMisaddress
+	faultPartition
+	faultClog
+	faultReset
+	faultCrash
+	faultPower
+	faultPause
+	faultSlowDisk
+	faultStallDisk
+	faultSlowApply
+	faultBadFetch
+	faultDrift
+	faultTransfer
+	faultChange
+	faultBurst
+	faultGiveUp
+	faultsEnd
+)
+
+var simFaultNames = [...]string{
+	"loss", "doubles", "reorder", "misaddress", "partition", "clog", "reset", "crash", "power", "pause", "slow-disk",
+	"stall-disk", "slow-apply", "bad-fetch", "drift", "transfer", "change", "burst", "give-up",
+}
+
+func (f simFaults) String() string {
+	var names []string
+	for i, name := range simFaultNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// simProfile is the character of a run: which faults happen, and how large everything is. Durations are means in ticks.
+type simProfile struct {
+	faults  simFaults
+	members int
+	clients int
+
+	delay, diskDelay, applyDelay, transferDelay float64
+	loss, doubles                               float64
+	think, reads                                float64
+	pace                                        float64 // of the faults: less than 1 is more often
+
+	appendBytes, inflightBytes, uncommittedBytes, tailBytes int
+	heartbeatTicks, snapshotEvery, keepEntries              int
+}
+
+// drawProfile draws a profile. A fault that is switched off changes nothing else in it, so that
+// a failure can be shrunk.
+func drawProfile(r *rand.Rand, without simFaults) (p simProfile) {
+	p.members = []int{1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7}[r.IntN(12)]
+	p.clients = 3 + r.IntN(5)
+	p.delay, p.diskDelay = 0.02+r.Float64()*r.Float64(), 0.02+r.Float64()*r.Float64()
+	p.applyDelay, p.transferDelay = 4*r.Float64(), 6*r.Float64()
+	p.loss, p.doubles = 0.3*r.Float64()*r.Float64(), 0.2*r.Float64()
+	p.think, p.reads = 0.2+3*r.Float64(), 0.3+0.6*r.Float64()
+	p.pace = 0.15 + r.Float64()
+	p.appendBytes = 100 + int(2000*r.Float64()*r.Float64())
+	p.inflightBytes = p.appendBytes * (2 + r.IntN(20))
+	p.uncommittedBytes = 1000 << r.IntN(8)
+	p.tailBytes = 500 << r.IntN(7)
+	p.heartbeatTicks = 1 + r.IntN(3)
+	p.snapshotEvery, p.keepEntries = 10<<r.IntN(6), 1<<r.IntN(7)
+	p.faults = simFaults(r.Uint32()) & (faultsEnd - 1) &^ without
+	return p
+}
+
+// on tells whether a fault may happen now.
+func (w *simWorld) on(f simFaults) bool { return !w.calm && w.profile.faults&f != 0 }
+
+// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest clock, and the
+// time to bring a member the entries that it lacks, in messages as small as the profile makes them.
+func (p *simProfile) patience(missing uint64) int64 {
+	return int64((10*simElection*1.1 + float64(missing)*(0.5+p.delay)) * float64(simTick))
+}
+
+// drawRate draws how fast a member's clock runs.
+func (p *simProfile) drawRate(r *rand.Rand) float64 {
+	drift := 0.2*r.Float64() - 0.1
+	if p.faults&faultDrift == 0 {
+		return 1
+	}
+	return 1 + drift
+}
+
+func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
+	return coreConfig{
+		ID: id, ElectionTicks: simElection, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r),
+		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
+		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes,
+	}
+}
+
+// drawWall draws what a member's wall clock shows: anything within an hour of the truth.
+func (p *simProfile) drawWall(r *rand.Rand) int64 {
+	const hour = 3600e9
+	return int64(1e18) + r.Int64N(2*hour) - hour
+}
+
+// founding are the entries that every first member's log begins with.
+func (p *simProfile) founding() (es []Entry) {
+	for i := range p.members {
+		change := Change{Kind: ChangeAdd, Member: Member{ID: uint64(i + 1)}}
+		es = append(es, Entry{Index: uint64(i + 1), Term: 1, Kind: EntryChange, Data: appendChange(nil, &change)})
+	}
+	return es
+}
+
+// simNemesis is a fault that strikes a process now and then.
+type simNemesis struct {
+	fault  simFaults
+	every  float64 // mean ticks between two strikes, at a pace of 1
+	leader bool    // strikes those who lead, or believe so
+	strike func(*simWorld, *simProcess)
+}
+
+func simNemeses() []simNemesis {
+	return []simNemesis{
+		{faultPartition, 150, false, (*simWorld).partition},
+		{faultClog, 100, false, (*simWorld).clog},
+		{faultReset, 100, false, (*simWorld).reset},
+		{faultCrash, 60, false, (*simWorld).crash},
+		{faultPower, 400, false, (*simWorld).power},
+		{faultPause, 80, false, (*simWorld).pause},
+		{faultTransfer, 50, true, (*simWorld).transfer},
+		{faultChange, 40, true, (*simWorld).change},
+		{faultBurst, 60, true, (*simWorld).burst},
+	}
+}
+
+func (w *simWorld) startNemeses() {
+	for i := range w.nemeses {
+		if n := &w.nemeses[i]; w.profile.faults&n.fault != 0 {
+			w.schedule(n)
+		}
+	}
+}
+
+func (w *simWorld) schedule(n *simNemesis) {
+	w.after(w.around(n.every*w.profile.pace), func() {
+		if !w.on(n.fault) {
+			return
+		}
+		if p := w.victim(n.leader); p != nil {
+			n.strike(w, p)
+		}
+		w.schedule(n)
+	})
+}
+
+// victim is whom a fault strikes: those who lead more often than their share.
+func (w *simWorld) victim(leads bool) *simProcess {
+	if !leads && w.chance(0.7) {
+		return w.anyone()
+	}
+	var leaders []*simProcess
+	for _, p := range w.running() {
+		if p.core.role == Leader && !p.paused {
+			leaders = append(leaders, p)
+		}
+	}
+	if len(leaders) == 0 {
+		return nil
+	}
+	return leaders[w.rand.IntN(len(leaders))]
+}
+
+// welcome lets something happen to a new leader, at the moment when it has the most to lose.
+func (w *simWorld) welcome(p *simProcess) {
+	n := &w.nemeses[w.rand.IntN(len(w.nemeses))]
+	switch {
+	case w.chance(0.3):
+		n = &simNemesis{fault: faultPartition, strike: (*simWorld).isolate}
+	case w.chance(0.4):
+		n = &simNemesis{fault: faultChange, leader: true, strike: (*simWorld).quarrel}
+	}
+	p.after(w.between(0, 3)*int64(w.rand.IntN(2)), func() {
+		if w.on(n.fault) && (p.core.role == Leader || !n.leader) {
+			n.strike(w, p)
+		}
+	})
+}
+
+// quarrel has a leader change the membership while it loses sight of some of the members: others
+// may change it at the same time.
+func (w *simWorld) quarrel(l *simProcess) {
+	if w.on(faultPartition) && w.chance(0.5) {
+		w.after(w.between(0, 1), func() { w.split(l) })
+	} else if w.on(faultPartition) {
+		w.isolate(l)
+	}
+	w.change(l)
+}
+
+// diskDelay is how long a write and its sync take.
+func (w *simWorld) diskDelay() int64 {
+	switch {
+	case w.on(faultStallDisk) && w.chance(0.01):
+		return w.between(10, 200)
+	case w.on(faultSlowDisk):
+		return w.between(0, 20)
+	}
+	return w.around(w.profile.diskDelay)
+}
+
+// crash kills a process, which its peers may notice, and starts it again after a while.
+func (w *simWorld) crash(p *simProcess) {
+	w.count(countCrashes)
+	w.kill(p, w.between(0, 60))
+}
+
+func (w *simWorld) kill(p *simProcess, down int64) {
+	p.crash()
+	for _, q := range w.running() {
+		if w.on(faultReset) {
+			q.lost(p.id)
+		}
+	}
+	w.after(down, func() {
+		if p.core == nil && !p.retired {
+			p.boot()
+		}
+	})
+}
+
+// power takes the current from all at one instant (pitfall H15).
+func (w *simWorld) power(*simProcess) {
+	w.count(countPowers)
+	for _, p := range w.running() {
+		w.kill(p, w.between(0, 30))
+	}
+}
+
+// pause stops a process for a while; it notices nothing but the gap.
+func (w *simWorld) pause(p *simProcess) {
+	w.count(countPauses)
+	w.tracef("%s n%x pauses", w.clock(), p.id)
+	p.paused = true
+	w.after(w.between(1, 50), p.resume)
+}
+
+// transfer has a leader hand over to somebody.
+func (w *simWorld) transfer(l *simProcess) {
+	to := w.anyone()
+	w.count(countTransfers)
+	w.tracef("%s n%x is told to hand over to n%x", w.clock(), l.id, to.id)
+	l.input(func(c *core) { c.transfer(to.id) })
+	if w.on(faultClog) && w.chance(0.5) {
+		w.clog(l) // so that it does not hear of its end
+	}
+}
+
+// burst has a leader take many proposals at once, of clients that do not wait for the answer.
+func (w *simWorld) burst(l *simProcess) {
+	l.input(func(c *core) {
+		for range w.rand.IntN(40) {
+			op := simOp{kind: simPut, key: uint8(w.rand.IntN(simKeys)), value: w.check.newID()}
+			call := &simCall{op: op, from: w.check.moment(), asked: true, id: w.check.newID()}
+			if _, err := c.propose(proposal{kind: EntryCommand, id: call.id, data: op.encode(w)}); err != nil {
+				w.check.refused(call.id)
+				return
+			}
+			w.history = append(w.history, call)
+		}
+	})
+}
+
+// change has a leader add, remove or rename a member.
+func (w *simWorld) change(l *simProcess) {
+	members := l.core.configs.now().membership.Members
+	one := members[w.rand.IntN(len(members))]
+	switch grow := len(members) < w.profile.members+2 && len(w.processes) < simMaxMembers; {
+	case grow && w.chance(0.5):
+		w.addMember(l)
+	case w.chance(0.2):
+		w.propose(l, Change{Kind: ChangeUpdate, Member: Member{ID: one.ID, Name: "n", PeerURLs: []string{w.clock()}}})
+	case len(l.core.configs.now().voters) > 1 || one.Learner:
+		w.propose(l, Change{Kind: ChangeRemove, Member: Member{ID: one.ID}})
+	}
+}
+
+// addMember adds a member and starts it, whatever becomes of the proposal. Most begin as learners.
+func (w *simWorld) addMember(l *simProcess) {
+	id := uint64(len(w.processes) + 1)
+	if w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: id, Learner: w.chance(0.7)}}) {
+		w.addProcess(nil)
+	}
+}
+
+func (w *simWorld) propose(l *simProcess, change Change) bool {
+	var err error
+	l.input(func(c *core) {
+		undo := w.mutant.aroundChange(c)
+		_, err = c.proposeChange(change, 0)
+		undo()
+	})
+	return err == nil
+}
+
+// retire stops a member for good some time after its removal was agreed.
+func (w *simWorld) retire(id uint64) {
+	p := w.processes[id-1]
+	w.after(w.between(0, 100), func() {
+		p.retired = true
+		p.crash()
+	})
+}

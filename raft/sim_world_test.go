@@ -1,0 +1,317 @@
+package raft
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// The simulation runs a whole cluster in one goroutine, in virtual time, from one
+// seed: the seed picks the faults (simProfile), and then every delay, loss and crash. What the members must never do is
+// checked after every step (simChecker), and what they must at last do when the faults have ended.
+//
+//	 clients ──▶ process 1 ◀──▶ network ◀──▶ process 2 …      agenda: what happens next, by virtual time
+//	                │  core                                   nemesis: partitions, crashes, stalls, operators
+//	                ├─ disk (what is synced survives)         checker: sees every input's outcome
+//	                └─ machine (what the log is applied to)
+//
+// Two runs of one seed are the same, step by step; -sim.seed replays one that failed.
+
+// simTick is the length of a tick on a clock that runs true, in nanoseconds.
+const simTick = int64(10 * time.Millisecond)
+
+// simElection is the election timeout in ticks.
+const simElection = 10
+
+// simMaxMembers bounds the ids of a run: members that are removed do not come back.
+const simMaxMembers = 100
+
+// simSetup says what to simulate.
+type simSetup struct {
+	seed    uint64
+	steps   int               // before the faults end
+	without simFaults         // faults that the seed may not switch on
+	bias    func(*simProfile) // may be nil
+	mutant  *simMutant
+	trace   io.Writer // may be nil
+}
+
+// simWorld is one run. Everything in it belongs to one goroutine.
+type simWorld struct {
+	simSetup
+	profile simProfile
+	rand    *rand.Rand
+	now     int64 // virtual time in nanoseconds
+	agenda  simAgenda
+	done    simCounts // so far; its steps are messages delivered and ticks passed
+	hash    uint64
+	calm    bool // the faults have ended
+
+	processes []*simProcess // by id-1; those that were removed stay in it
+	network   simNetwork
+	clients   []*simClient
+	nemeses   []simNemesis
+	history   []*simCall
+	check     simChecker
+}
+
+// simReport is what became of a run.
+type simReport struct {
+	profile *simProfile
+	done    simCounts
+	hash    uint64
+	failure string // empty when all is well
+}
+
+// simViolation is a broken promise; the checker panics with it.
+type simViolation string
+
+func (w *simWorld) violated(format string, args ...any) {
+	panic(simViolation(fmt.Sprintf(format, args...)))
+}
+
+// simulate runs one seed.
+func simulate(setup simSetup) (r simReport) {
+	w := newSimWorld(setup)
+	defer func() {
+		r = simReport{profile: &w.profile, done: w.done, hash: w.hash}
+		switch v := recover().(type) {
+		case nil:
+		case simViolation:
+			r.failure = string(v)
+		default:
+			r.failure = fmt.Sprint("panic: ", v)
+			w.tracef("%s", debug.Stack())
+		}
+	}()
+	for w.done.steps < setup.steps {
+		w.next()
+	}
+	w.recoverAndSettle()
+	w.checkHistory()
+	return r
+}
+
+func newSimWorld(setup simSetup) *simWorld {
+	w := &simWorld{simSetup: setup, now: simTick, nemeses: simNemeses()}
+	w.rand = rand.New(rand.NewPCG(setup.seed, 1))
+	w.profile = drawProfile(rand.New(rand.NewPCG(setup.seed, 2)), setup.without)
+	if setup.bias != nil {
+		setup.bias(&w.profile)
+	}
+	w.check = newSimChecker(w, w.profile.founding())
+	for range w.profile.members {
+		w.addProcess(w.profile.founding())
+	}
+	for i := range w.profile.clients {
+		w.clients = append(w.clients, newSimClient(w, i))
+	}
+	w.startNemeses()
+	return w
+}
+
+// addProcess starts a new member with the log that a first member begins with, or an empty one.
+func (w *simWorld) addProcess(first []Entry) *simProcess {
+	p := newSimProcess(w, uint64(len(w.processes)+1), first)
+	w.processes = append(w.processes, p)
+	p.boot()
+	return p
+}
+
+// next lets the next event happen.
+func (w *simWorld) next() {
+	e := w.agenda.pop()
+	w.now = e.at
+	e.do()
+}
+
+func (w *simWorld) count(c simCount) { w.done.events[c]++ }
+
+func (w *simWorld) at(t int64, do func()) { w.agenda.push(max(t, w.now), do) }
+
+func (w *simWorld) after(d int64, do func()) { w.agenda.push(w.now+d, do) }
+
+// chance is true once in 1/p times.
+func (w *simWorld) chance(p float64) bool { return p > 0 && w.rand.Float64() < p }
+
+// around draws a duration of the given mean in ticks, seldom much longer.
+func (w *simWorld) around(ticks float64) int64 {
+	return int64(w.rand.ExpFloat64() * ticks * float64(simTick))
+}
+
+// between draws a number of ticks, as a duration.
+func (w *simWorld) between(low, high int) int64 {
+	return int64(low)*simTick + w.rand.Int64N(int64(high-low)*simTick+1)
+}
+
+// running returns the processes that are up, in the order of their ids.
+func (w *simWorld) running() (up []*simProcess) {
+	for _, p := range w.processes {
+		if p.core != nil {
+			up = append(up, p)
+		}
+	}
+	return up
+}
+
+// anyone returns a process that is up, or nil.
+func (w *simWorld) anyone() *simProcess {
+	up := w.running()
+	if len(up) == 0 {
+		return nil
+	}
+	return up[w.rand.IntN(len(up))]
+}
+
+// leader returns the leader of the latest term among those that are up, or nil.
+func (w *simWorld) leader() (leader *simProcess) {
+	for _, p := range w.processes {
+		if p.core != nil && p.core.role == Leader && (leader == nil || p.core.term > leader.core.term) {
+			leader = p
+		}
+	}
+	return leader
+}
+
+// recoverAndSettle ends the faults: then, within ten election timeouts, one leader; and as soon as
+// the log can be sent, everything applied everywhere and every client answered (pitfalls B10, E11, F8, G1).
+func (w *simWorld) recoverAndSettle() {
+	w.calm = true
+	w.network.heal()
+	w.tracef("%s faults end", w.clock())
+	last, applied := uint64(0), w.check.commit()
+	for _, p := range w.processes {
+		p.resume()
+		switch {
+		case p.core != nil:
+			p.written(p.writing)
+		case !p.retired:
+			p.boot()
+		}
+		if p.core != nil {
+			last, applied = max(last, p.core.log.last()), min(applied, p.applied)
+		}
+	}
+	w.await(w.profile.patience(0), func() string {
+		if w.leader() == nil {
+			return "no leader"
+		}
+		return ""
+	})
+	w.await(w.profile.patience(last-applied), w.unsettled)
+}
+
+// await lets time pass until nothing is missing any more.
+func (w *simWorld) await(patience int64, missing func() string) {
+	deadline := w.now + patience
+	why := missing()
+	for ; why != ""; why = missing() {
+		if w.now >= deadline {
+			w.violated("liveness: %s, %d ticks after the faults ended", why, patience/simTick)
+		}
+		for until := w.now + simTick; w.now < until; {
+			w.next()
+		}
+	}
+}
+
+// unsettled says what is still missing to a healthy cluster.
+func (w *simWorld) unsettled() string {
+	l := w.leader()
+	if l == nil {
+		return "the leader is gone"
+	}
+	for _, c := range w.clients {
+		if c.call != nil {
+			return fmt.Sprintf("client %d waits", c.number)
+		}
+	}
+	for _, m := range l.core.configs.now().membership.Members {
+		p := w.processes[m.ID-1]
+		switch {
+		case p.core == nil:
+			return fmt.Sprintf("n%x is down", p.id)
+		case p.core.term != l.core.term || p.core.leader != l.id:
+			return fmt.Sprintf("n%x does not follow n%x", p.id, l.id)
+		case p.applied != l.core.log.last():
+			return fmt.Sprintf("n%x has applied %d of %d", p.id, p.applied, l.core.log.last())
+		case p.machine.digest() != l.machine.digest():
+			return fmt.Sprintf("n%x differs from n%x at %d", p.id, l.id, p.applied)
+		}
+	}
+	return ""
+}
+
+func (w *simWorld) clock() string { return fmt.Sprintf("%9.2f", float64(w.now)/float64(simTick)) }
+
+func (w *simWorld) tracef(format string, args ...any) {
+	if w.trace == nil {
+		return
+	}
+	line := fmt.Sprintf(format, args...)
+	if !strings.HasSuffix(line, "\n") {
+		line += "\n"
+	}
+	_, _ = io.WriteString(w.trace, line)
+}
+
+// mix takes one more value into the hash of the run.
+func (w *simWorld) mix(v uint64) { w.hash = simMix(w.hash, v) }
+
+// simMix is a hash of two values (the finisher of splitmix64).
+func simMix(h, v uint64) uint64 {
+	h ^= v + 0x9e3779b97f4a7c15 + h<<6
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	return h ^ h>>27
+}
+
+// simAgenda holds what will happen, earliest first; events of one moment come in the order in which they were entered.
+type simAgenda struct {
+	heap []simEvent
+	seq  uint64
+}
+
+type simEvent struct {
+	at  int64
+	seq uint64
+	do  func()
+}
+
+func (e *simEvent) before(f *simEvent) bool { return e.at < f.at || e.at == f.at && e.seq < f.seq }
+
+func (a *simAgenda) push(at int64, do func()) {
+	a.seq++
+	e := simEvent{at, a.seq, do}
+	a.heap = append(a.heap, e)
+	i := len(a.heap) - 1
+	for i > 0 && e.before(&a.heap[(i-1)/2]) {
+		a.heap[i] = a.heap[(i-1)/2]
+		i = (i - 1) / 2
+	}
+	a.heap[i] = e
+}
+
+func (a *simAgenda) pop() simEvent {
+	top, last := a.heap[0], a.heap[len(a.heap)-1]
+	a.heap[len(a.heap)-1] = simEvent{}
+	a.heap = a.heap[:len(a.heap)-1]
+	if len(a.heap) == 0 {
+		return top
+	}
+	i := 0
+	for child := 1; child < len(a.heap); child = 2*i + 1 {
+		if child+1 < len(a.heap) && a.heap[child+1].before(&a.heap[child]) {
+			child++
+		}
+		if last.before(&a.heap[child]) {
+			break
+		}
+		a.heap[i] = a.heap[child]
+		i = child
+	}
+	a.heap[i] = last
+	return top
+}
