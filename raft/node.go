@@ -231,7 +231,7 @@ func (n *Node) loop(alone bool) {
 		n.turn()
 		if d := n.untilDue(); d != never || timed {
 			timed = d != never
-			due.Reset(d)
+			due.Reset(max(d, time.Millisecond)) // a stamp may be refused for a while
 		}
 		toApply, next := n.nextJob()
 		select {
