@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"etcd2/wal/disk"
 )
 
 // aside is a file that has no name yet that Newest would look at. A crash at
@@ -12,7 +14,7 @@ import (
 type aside struct {
 	d      *Dir
 	path   string
-	file   File // nil when it has been named or removed
+	file   disk.File // nil when it has been named or removed
 	size   int64
 	synced int64 // bytes of it that are durable
 	err    error // the first one; nothing is tried again after it (H8)

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"etcd2/wal/disk/disktest"
 )
 
 var crashStates = flag.Int("snap.states", 5000, "crash states that TestEveryCrashStateHasAWholeSnapshot tries")
@@ -47,7 +49,7 @@ func check(r *Reader) error {
 }
 
 // start opens the directory and compares it with the model.
-func start(d *disk, m *model) (*Dir, error) {
+func start(d *disktest.Disk, m *model) (*Dir, error) {
 	dir, err := Open("snap", d)
 	if err != nil {
 		return nil, err
@@ -115,8 +117,8 @@ func receiveNext(dir *Dir, m *model) error {
 }
 
 // testFiles is another member's disk that holds the snapshots 1 to 30.
-var testFiles = func() *disk {
-	d := newDisk()
+var testFiles = func() *disktest.Disk {
+	d := disktest.New()
 	dir, err := Open(".", d)
 	for m := (&model{}); err == nil && m.committed < 30; {
 		err = writeNext(dir, m)
@@ -128,7 +130,7 @@ var testFiles = func() *disk {
 }()
 
 // live is a life with everything in it.
-func live(d *disk, m *model, rounds int) error {
+func live(d *disktest.Disk, m *model, rounds int) error {
 	dir, err := start(d, m)
 	if err != nil {
 		return err
@@ -148,7 +150,7 @@ func live(d *disk, m *model, rounds int) error {
 }
 
 // tidy checks that a directory holds snapshots only, and that all files are closed.
-func tidy(d *disk) error {
+func tidy(d *disktest.Disk) error {
 	names, err := d.ReadDir("snap")
 	if err != nil {
 		return err
@@ -158,21 +160,21 @@ func tidy(d *disk) error {
 			return fmt.Errorf("%s is left over", name)
 		}
 	}
-	if len(names) > 2 || d.open != 0 {
-		return fmt.Errorf("%d snapshots are there, %d files open", len(names), d.open)
+	if len(names) > 2 || d.OpenFiles != 0 {
+		return fmt.Errorf("%d snapshots are there, %d files open", len(names), d.OpenFiles)
 	}
 	return nil
 }
 
 // afterCrash lives on a disk that has crashed, crashes it once more, and lives on that.
-func afterCrash(d *disk, m model, crashes int, rng *rand.Rand) error {
-	var next *disk
+func afterCrash(d *disktest.Disk, m model, crashes int, rng *rand.Rand) error {
+	var next *disktest.Disk
 	var nextModel model
-	at := d.calls + 1 + rng.IntN(16)
-	d.after = func(d *disk, _, _ string) {
-		if crashes > 0 && d.calls == at {
-			fates := d.fates(rng)
-			next, nextModel = d.crash(fates[rng.IntN(len(fates))]), m
+	at := d.Calls + 1 + rng.IntN(16)
+	d.After = func(d *disktest.Disk, _, _ string) {
+		if crashes > 0 && d.Calls == at {
+			fates := d.Fates(rng)
+			next, nextModel = d.Crash(fates[rng.IntN(len(fates))]), m
 		}
 	}
 	if err := live(d, &m, 1); err != nil {
@@ -187,17 +189,17 @@ func afterCrash(d *disk, m model, crashes int, rng *rand.Rand) error {
 	return nil
 }
 
-// tryStates tries n of the states that a crash now may leave. d.mu must be held.
-func tryStates(d *disk, m model, rng *rand.Rand, n int) (tried int, err error) {
-	if err := afterCrash(d.kill(), m, 1, rng); err != nil {
+// tryStates tries n of the states that a crash now may leave. The disk has to stand still.
+func tryStates(d *disktest.Disk, m model, rng *rand.Rand, n int) (tried int, err error) {
+	if err := afterCrash(d.Kill(), m, 1, rng); err != nil {
 		return 1, fmt.Errorf("process killed: %w", err)
 	}
-	fates := d.fates(rng)
+	fates := d.Fates(rng)
 	rng.Shuffle(len(fates), func(i, j int) { fates[i], fates[j] = fates[j], fates[i] })
 	fates = fates[:min(n, len(fates))]
 	for i, f := range fates {
-		if err := afterCrash(d.crash(f), m, 1, rng); err != nil {
-			return i + 2, fmt.Errorf("%s %d: %w", f.what, f.at, err)
+		if err := afterCrash(d.Crash(f), m, 1, rng); err != nil {
+			return i + 2, fmt.Errorf("%v: %w", f, err)
 		}
 	}
 	return len(fates) + 1, nil
@@ -212,11 +214,11 @@ func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
 	states := 0
 	for seed := uint64(1); states < *crashStates/stride(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		d, m := newDisk(), model{}
-		d.after = func(d *disk, call, name string) {
+		d, m := disktest.New(), model{}
+		d.After = func(d *disktest.Disk, call, name string) {
 			n, err := tryStates(d, m, rng, 12)
 			if states += n; err != nil {
-				t.Fatalf("seed %d, call %d (%s %s): %v", seed, d.calls, call, name, err)
+				t.Fatalf("seed %d, call %d (%s %s): %v", seed, d.Calls, call, name, err)
 			}
 		}
 		for range 2 {
@@ -235,22 +237,17 @@ func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
 func TestAFailedCallCostsNoCommittedSnapshot(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
 	for n := 1; ; n += stride() {
-		d, m := newDisk(), model{}
-		d.fault = func(call int, _, _ string) error {
-			if call == n {
-				return errInjected
-			}
-			return nil
-		}
+		d, m := disktest.New(), model{}
+		d.Fault = disktest.FailAt(n)
 		err := live(d, &m, 3)
 		if err == nil {
 			t.Logf("calls up to %d failed", n-1)
 			return
 		}
-		if !errors.Is(err, errInjected) || strings.Contains(err.Error(), "\n") || d.open != 0 {
-			t.Fatalf("call %d failed: %v; %d files are open", n, err, d.open)
+		if !errors.Is(err, disktest.ErrInjected) || strings.Contains(err.Error(), "\n") || d.OpenFiles != 0 {
+			t.Fatalf("call %d failed: %v; %d files are open", n, err, d.OpenFiles)
 		}
-		d.fault = nil
+		d.Fault = nil
 		if _, err := tryStates(d, m, rng, 10); err != nil {
 			t.Fatalf("call %d failed: %v", n, err)
 		}

@@ -30,8 +30,8 @@ The bytes are drawn in format.go.
 	Receiver  a snapshot whose file comes from another member; Commit checks it and makes it one
 	Reader    a snapshot that is being read
 	Damage    a file that is not what was written
-	FS, File  the file system, so that tests can crash it and make it fail
 
+The file system is a disk.FS, so that tests can crash it and make it fail.
 Inside, aside is the file that both Writer and Receiver write before it has a
 name; spot is where a block begins and the sum that it goes on from.
 

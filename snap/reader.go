@@ -5,13 +5,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"etcd2/wal/disk"
 )
 
 // Reader reads one snapshot; every block is checked as it is read. Read and
 // Close belong to one goroutine, the rest may be called from any.
 type Reader struct {
 	path     string
-	file     File
+	file     disk.File
 	fileSize int64
 	index    uint64
 	meta     []byte
@@ -34,9 +36,9 @@ type spot struct {
 // OpenFile opens the snapshot file at path, whatever its name, and changes
 // nothing. Beginning and end of the file are checked now, every block when it is
 // read. fs nil means the operating system's.
-func OpenFile(path string, fs FS) (*Reader, error) {
+func OpenFile(path string, fs disk.FS) (*Reader, error) {
 	if fs == nil {
-		fs = osFS{}
+		fs = disk.OS{}
 	}
 	f, err := fs.Open(path)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"etcd2/wal/disk"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 // Dir is a directory of snapshot files, named by the index of the last entry
 // they hold. Its methods may be called from any goroutine.
 type Dir struct {
-	fs   FS
+	fs   disk.FS
 	path string
 
 	// mu protects the maps, the count, and a file that is being opened or removed.
@@ -44,9 +46,9 @@ func (d *Damage) Error() string {
 }
 
 // Exists tells whether dir was ever opened here, without making it. fs nil means the operating system's.
-func Exists(dir string, fs FS) (bool, error) {
+func Exists(dir string, fs disk.FS) (bool, error) {
 	if fs == nil {
-		fs = osFS{}
+		fs = disk.OS{}
 	}
 	_, err := fs.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -57,9 +59,9 @@ func Exists(dir string, fs FS) (bool, error) {
 
 // Open opens dir (making it when missing, 0700), and removes what unfinished
 // writes left. fs nil means the operating system's.
-func Open(dir string, fs FS) (*Dir, error) {
+func Open(dir string, fs disk.FS) (*Dir, error) {
 	if fs == nil {
-		fs = osFS{}
+		fs = disk.OS{}
 	}
 	d := &Dir{fs: fs, path: filepath.Clean(dir), readers: map[uint64]int{}, damaged: map[uint64]bool{}}
 	if err := d.prepare(); err != nil {

@@ -15,12 +15,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/wal/disk/disktest"
 )
 
 // testDir is a directory on a disk in memory with the snapshots 1 to n.
-func testDir(t *testing.T, n uint64) (*disk, *Dir) {
+func testDir(t *testing.T, n uint64) (*disktest.Disk, *Dir) {
 	t.Helper()
-	d := newDisk()
+	d := disktest.New()
 	dir, err := Open("snap", d)
 	for m := (&model{}); err == nil && m.committed < n; {
 		err = writeNext(dir, m)
@@ -29,16 +31,6 @@ func testDir(t *testing.T, n uint64) (*disk, *Dir) {
 		t.Fatal(err)
 	}
 	return d, dir
-}
-
-func content(d *disk, name string) []byte {
-	_, node, _ := d.find(name)
-	return node.data
-}
-
-func setContent(d *disk, name string, data []byte) {
-	_, node, _ := d.find(name)
-	node.data = data
 }
 
 func indexes(t *testing.T, dir *Dir) []uint64 {
@@ -90,7 +82,7 @@ func TestASnapshotIsReadAsItWasWritten(t *testing.T) {
 
 func TestWritesOfAnySizeMakeTheSameFile(t *testing.T) {
 	d, dir := testDir(t, 4)
-	want := slices.Clone(content(d, dir.file(4)))
+	want := slices.Clone(d.Content(dir.file(4)))
 	w, err := dir.Create(4, testMeta(4))
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +99,7 @@ func TestWritesOfAnySizeMakeTheSameFile(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if !bytes.Equal(content(d, dir.file(4)), want) {
+	if !bytes.Equal(d.Content(dir.file(4)), want) {
 		t.Fatal("the files differ")
 	}
 }
@@ -165,13 +157,8 @@ func TestAbortAfterCommitDoesNothing(t *testing.T) {
 func TestALargeSnapshotIsSyncedInParts(t *testing.T) {
 	d, dir := testDir(t, 0)
 	unsynced := 0
-	d.after = func(d *disk, _, _ string) {
-		writes, _ := d.unsynced()
-		n := 0
-		for _, w := range writes {
-			n += len(w.data)
-		}
-		unsynced = max(unsynced, n)
+	d.After = func(d *disktest.Disk, _, _ string) {
+		unsynced = max(unsynced, d.UnsyncedBytes())
 	}
 	w, err := dir.Create(1, nil)
 	if err != nil {
@@ -194,7 +181,7 @@ func TestALargeSnapshotIsSyncedInParts(t *testing.T) {
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	d, dir := testDir(t, 2)
 	file := dir.file(2)
-	data := content(d, file)
+	data := d.Content(file)
 	for bit := range len(data) * 8 {
 		data[bit/8] ^= 1 << (bit % 8)
 		wantDamaged(t, dir, file, 1)
@@ -206,22 +193,22 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 func TestEveryTruncationIsFound(t *testing.T) {
 	d, dir := testDir(t, 4)
 	two, four := dir.file(2), dir.file(4)
-	data := content(d, four)
+	data := d.Content(four)
 	blocks := headerSize + blockHeader + len(testMeta(4))
 	for _, size := range []int{blocks, blocks + blockHeader + blockBytes, len(data) - trailerSize} {
-		setContent(d, four, data[:size])
+		d.SetContent(four, data[:size])
 		wantDamaged(t, dir, four, 3)
 	}
-	setContent(d, four, data)
-	setContent(d, dir.file(3), nil)
-	data = content(d, two)
+	d.SetContent(four, data)
+	d.SetContent(dir.file(3), nil)
+	data = d.Content(two)
 	for size := range data {
-		setContent(d, two, data[:size])
+		d.SetContent(two, data[:size])
 		if _, err := dir.verified(2); !errors.As(err, new(*Damage)) {
 			t.Fatalf("cut to %d bytes: %v", size, err)
 		}
 	}
-	setContent(d, two, append(data, 0))
+	d.SetContent(two, append(data, 0))
 	if _, err := dir.verified(2); !errors.As(err, new(*Damage)) {
 		t.Fatalf("one byte longer: %v", err)
 	}
@@ -229,11 +216,11 @@ func TestEveryTruncationIsFound(t *testing.T) {
 
 func TestABlockMissingDoubledOrForeignIsFound(t *testing.T) {
 	d, dir := testDir(t, 9)
-	data := content(d, dir.file(9))
+	data := d.Content(dir.file(9))
 	first := headerSize + blockHeader + len(testMeta(9))
 	second := first + blockHeader + blockBytes
 	end := len(data) - trailerSize
-	foreign := content(d, dir.file(4))[first:second]
+	foreign := d.Content(dir.file(4))[first:second]
 	for what, spoiled := range map[string][]byte{
 		"missing":   slices.Concat(data[:first], data[second:]),
 		"last gone": slices.Concat(data[:second], data[end:]),
@@ -243,19 +230,19 @@ func TestABlockMissingDoubledOrForeignIsFound(t *testing.T) {
 		"empty":     slices.Concat(data[:end], make([]byte, blockHeader), data[end:]),
 		"two ends":  slices.Concat(data, data[end:]),
 	} {
-		setContent(d, dir.file(9), spoiled)
+		d.SetContent(dir.file(9), spoiled)
 		r, err := dir.verified(9)
 		if !errors.As(err, new(*Damage)) {
 			t.Errorf("%s: %v, %v", what, r, err)
 		}
 	}
-	setContent(d, dir.file(9), data)
-	setContent(d, dir.file(8), data)
+	d.SetContent(dir.file(9), data)
+	d.SetContent(dir.file(8), data)
 	if _, err := dir.OpenIndex(8); !errors.As(err, new(*Damage)) {
 		t.Errorf("under another name: %v", err)
 	}
-	if d.open != 0 {
-		t.Errorf("%d files are open", d.open)
+	if d.OpenFiles != 0 {
+		t.Errorf("%d files are open", d.OpenFiles)
 	}
 }
 
@@ -297,7 +284,7 @@ func TestAForgedFileIsFound(t *testing.T) {
 		"another format":       {otherFormat, "not a snapshot of this format"},
 	} {
 		d, dir := testDir(t, 1)
-		setContent(d, dir.file(1), c.data)
+		d.SetContent(dir.file(1), c.data)
 		_, err := dir.verified(1)
 		var damage *Damage
 		if (c.reason != "") != errors.As(err, &damage) || damage != nil && damage.Reason != c.reason {
@@ -313,15 +300,15 @@ func TestAFailedWriteIsNotTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.fault = func(int, string, string) error { return errInjected }
-	if _, err := w.Write(make([]byte, blockBytes)); !errors.Is(err, errInjected) {
+	d.Fault = func(int, string, string) error { return disktest.ErrInjected }
+	if _, err := w.Write(make([]byte, blockBytes)); !errors.Is(err, disktest.ErrInjected) {
 		t.Fatal(err)
 	}
-	d.fault = nil
+	d.Fault = nil
 
 	err = w.Commit()
 
-	if !errors.Is(err, errInjected) {
+	if !errors.Is(err, disktest.ErrInjected) {
 		t.Fatal(err)
 	}
 	if err := w.Abort(); err != nil {
@@ -338,7 +325,7 @@ func TestDamageWhileReadingIsFound(t *testing.T) {
 	if err != nil || damages != nil {
 		t.Fatal(damages, err)
 	}
-	content(d, dir.file(4))[blockBytes+500]++
+	d.Content(dir.file(4))[blockBytes+500]++
 
 	n, err := io.Copy(io.Discard, r)
 
@@ -360,7 +347,7 @@ func TestWithoutASoundSnapshotThereIsNone(t *testing.T) {
 		t.Fatal(r, damages, err)
 	}
 	d, dir := testDir(t, 1)
-	content(d, dir.file(1))[3]++
+	d.Content(dir.file(1))[3]++
 	wantDamaged(t, dir, dir.file(1), 0)
 }
 
@@ -398,14 +385,14 @@ func TestPurgeLeavesWhatIsBeingRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	purge(1, 6)
-	if d.open != 0 {
-		t.Fatalf("%d files are open", d.open)
+	if d.OpenFiles != 0 {
+		t.Fatalf("%d files are open", d.OpenFiles)
 	}
 }
 
 func TestADamagedSnapshotDoesNotCountAsKept(t *testing.T) {
 	d, dir := testDir(t, 3)
-	content(d, dir.file(3))[30]++
+	d.Content(dir.file(3))[30]++
 	wantDamaged(t, dir, dir.file(3), 2)
 
 	if err := dir.Purge(1); err != nil {
@@ -429,7 +416,7 @@ func TestADamagedSnapshotDoesNotCountAsKept(t *testing.T) {
 // pitfall E9
 func TestAnIncompleteOrChangedFileIsNeverReceived(t *testing.T) {
 	d, dir := testDir(t, 1)
-	data := content(testFiles, fileName(7))
+	data := testFiles.Content(fileName(7))
 	try := func(data []byte) error {
 		r, err := dir.Receive()
 		if err != nil {
@@ -512,8 +499,8 @@ var fuzzTime = flag.Duration("snap.fuzz", 2*time.Second, "how long TestMutatedFi
 
 // readMutant reads a file: it gives not a byte more than it says, and never a panic.
 func readMutant(t *testing.T, data []byte) {
-	d := newDisk()
-	d.root.names["x"] = &inode{data: data}
+	d := disktest.New()
+	d.SetContent("x", data)
 	r, err := OpenFile("x", d)
 	if err != nil {
 		return
@@ -530,7 +517,7 @@ func readMutant(t *testing.T, data []byte) {
 func seeds() [][]byte {
 	seeds := [][]byte{nil, []byte(magic), make([]byte, 100)}
 	for _, index := range []uint64{1, 2, 5} {
-		seeds = append(seeds, content(testFiles, fileName(index)))
+		seeds = append(seeds, testFiles.Content(fileName(index)))
 	}
 	return seeds
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+
+	"etcd2/wal/disk"
 )
 
 func BenchmarkAppend(b *testing.B) {
@@ -50,19 +52,19 @@ func benchmarkAppend(b *testing.B, n int, synced bool) {
 }
 
 // unsynced is the operating system's file system with a Sync that does nothing.
-type unsynced struct{ osFS }
+type unsynced struct{ disk.OS }
 
-func (fs unsynced) Create(name string) (File, error) {
-	f, err := fs.osFS.Create(name)
+func (fs unsynced) Create(name string) (disk.File, error) {
+	f, err := fs.OS.Create(name)
 	return unsyncedFile{f}, err
 }
 
-func (fs unsynced) OpenRW(name string) (File, error) {
-	f, err := fs.osFS.OpenRW(name)
+func (fs unsynced) OpenRW(name string) (disk.File, error) {
+	f, err := fs.OS.OpenRW(name)
 	return unsyncedFile{f}, err
 }
 
-type unsyncedFile struct{ File }
+type unsyncedFile struct{ disk.File }
 
 func (unsyncedFile) Sync() error { return nil }
 

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"etcd2/wal/disk/disktest"
 )
 
 var crashStates = flag.Int("wal.states", 20000, "crash states that TestEveryCrashStateOpens tries")
@@ -119,7 +121,7 @@ func (h *history) check(m *model) error {
 
 // process is one life of a log on a disk.
 type process struct {
-	d    *disk
+	d    *disktest.Disk
 	m    *model
 	life int
 	log  *Log
@@ -217,7 +219,7 @@ func (p *process) live(appends int) error {
 }
 
 // tidy checks what has to hold of a disk after a clean end.
-func tidy(d *disk, m *model) error {
+func tidy(d *disktest.Disk, m *model) error {
 	p := &process{d: d, m: m}
 	if err := p.start(); err != nil {
 		return fmt.Errorf("after a clean end: %w", err)
@@ -225,11 +227,11 @@ func tidy(d *disk, m *model) error {
 	if p.torn != (Repair{}) {
 		return fmt.Errorf("after a clean end: %+v", p.torn)
 	}
-	calls := d.calls
+	calls := d.Calls
 	if err := p.log.Close(); err != nil {
 		return err
 	}
-	if d.calls != calls {
+	if d.Calls != calls {
 		return errors.New("a log that was not appended to was written to")
 	}
 	names, err := d.ReadDir("wal")
@@ -241,24 +243,24 @@ func tidy(d *disk, m *model) error {
 			return fmt.Errorf("%s is left over", name)
 		}
 	}
-	if d.open != 0 {
-		return fmt.Errorf("%d files are still open", d.open)
+	if d.OpenFiles != 0 {
+		return fmt.Errorf("%d files are still open", d.OpenFiles)
 	}
 	return nil
 }
 
 // afterCrash lives on a disk that has crashed, crashes it again at some call,
 // lives on that one, and so on.
-func afterCrash(d *disk, m *model, life, crashes int, rng *rand.Rand) error {
-	var next *disk
+func afterCrash(d *disktest.Disk, m *model, life, crashes int, rng *rand.Rand) error {
+	var next *disktest.Disk
 	var nextModel *model
-	var what fate
-	at := d.calls + 1 + rng.IntN(14)
-	d.after = func(d *disk, call, name string) {
-		if crashes > 0 && d.calls == at {
-			fates := d.fates(rng)
+	var what disktest.Fate
+	at := d.Calls + 1 + rng.IntN(14)
+	d.After = func(d *disktest.Disk, call, name string) {
+		if crashes > 0 && d.Calls == at {
+			fates := d.Fates(rng)
 			what = fates[rng.IntN(len(fates))]
-			next, nextModel = d.crash(what), m.snapshot()
+			next, nextModel = d.Crash(what), m.snapshot()
 		}
 	}
 	p := &process{d: d, m: m, life: life}
@@ -269,7 +271,7 @@ func afterCrash(d *disk, m *model, life, crashes int, rng *rand.Rand) error {
 		return err
 	}
 	if err := afterCrash(next, nextModel, life+1, crashes-1, rng); err != nil {
-		return fmt.Errorf("second crash at call %d, %s %d: %w", at, what.what, what.at, err)
+		return fmt.Errorf("second crash at call %d, %v: %w", at, what, err)
 	}
 	return nil
 }
@@ -284,14 +286,14 @@ func TestEveryCrashStateOpens(t *testing.T) {
 	for seed := uint64(1); states < *crashStates/stride(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		m := &model{}
-		d := newDisk()
+		d := disktest.New()
 		var failure error
-		d.after = func(d *disk, call, name string) {
+		d.After = func(d *disktest.Disk, call, name string) {
 			if failure == nil {
 				n, err := tryStates(d, m, rng, 25)
 				states += n
 				if err != nil {
-					failure = fmt.Errorf("seed %d, call %d (%s %s): %w", seed, d.calls, call, name, err)
+					failure = fmt.Errorf("seed %d, call %d (%s %s): %w", seed, d.Calls, call, name, err)
 				}
 			}
 		}
@@ -305,22 +307,22 @@ func TestEveryCrashStateOpens(t *testing.T) {
 	t.Logf("%d crash states", states)
 }
 
-// tryStates tries n of the states that a crash now may leave. d.mu must be held.
-func tryStates(d *disk, m *model, rng *rand.Rand, n int) (tried int, err error) {
-	if err := afterCrash(d.kill(), m.snapshot(), 100, 1, rng); err != nil {
+// tryStates tries n of the states that a crash now may leave. The disk has to stand still.
+func tryStates(d *disktest.Disk, m *model, rng *rand.Rand, n int) (tried int, err error) {
+	if err := afterCrash(d.Kill(), m.snapshot(), 100, 1, rng); err != nil {
 		return 1, fmt.Errorf("process killed: %w", err)
 	}
-	fates := some(rng, d.fates(rng), n)
+	fates := some(rng, d.Fates(rng), n)
 	for i, f := range fates {
-		if err := afterCrash(d.crash(f), m.snapshot(), 100, 1, rng); err != nil {
-			return i + 2, fmt.Errorf("%s %d: %w", f.what, f.at, err)
+		if err := afterCrash(d.Crash(f), m.snapshot(), 100, 1, rng); err != nil {
+			return i + 2, fmt.Errorf("%v: %w", f, err)
 		}
 	}
 	return len(fates) + 1, nil
 }
 
 // some returns n of the fates, and always the first two.
-func some(rng *rand.Rand, fates []fate, n int) []fate {
+func some(rng *rand.Rand, fates []disktest.Fate, n int) []disktest.Fate {
 	rng.Shuffle(len(fates)-2, func(i, j int) { fates[2+i], fates[2+j] = fates[2+j], fates[2+i] })
 	return fates[:min(n, len(fates))]
 }

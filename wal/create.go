@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"etcd2/wal/disk"
 )
 
 // Create makes a new log in dir, which must not exist: everything is written
@@ -59,7 +61,7 @@ func createFirst(dir string, o Options) error {
 
 // publish writes b at the beginning of a file that is full of zeros, and gives
 // the file its name when all of it is durable (H6).
-func publish(fs FS, dir string, f File, h header, b []byte) error {
+func publish(fs disk.FS, dir string, f disk.File, h header, b []byte) error {
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return err
 	}

@@ -7,21 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"etcd2/wal/disk/disktest"
 )
 
 // hundred is a log of 100 records in 2 segments, as it is while it is open.
-func hundred(t *testing.T, d *disk) *Log {
+func hundred(t *testing.T, d *disktest.Disk) *Log {
 	l := testLog(t, d, Options{SegmentBytes: 4000})
 	appendMany(t, l, 100, 20)
 	if len(l.segments) != 2 {
 		t.Fatalf("%d segments", len(l.segments))
 	}
 	return l
-}
-
-func content(d *disk, name string) []byte {
-	_, node, _ := d.find(name)
-	return node.data
 }
 
 func segmentFile(s segment) string { return "wal/" + s.name() }
@@ -31,16 +28,16 @@ func segmentFile(s segment) string { return "wal/" + s.name() }
 //
 // pitfall H2, pitfall H3, pitfall H14
 func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := hundred(t, d)
 	segments := l.segments
 	closeLog(t, l)
 	found, harmless := 0, 0
 	for _, s := range segments {
-		size := len(content(d, segmentFile(s)))
+		size := len(d.Content(segmentFile(s)))
 		for bit := 0; bit < size*8; bit += stride() {
-			copied := d.kill()
-			content(copied, segmentFile(s))[bit/8] ^= 1 << (bit % 8)
+			copied := d.Kill()
+			copied.Content(segmentFile(s))[bit/8] ^= 1 << (bit % 8)
 			texts, torn, err := replayed(copied, 0)
 			var damage *Damage
 			switch {
@@ -60,13 +57,13 @@ func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
 //
 // pitfall H2
 func TestAFlippedBitBelowTheLastBatchIsNeverATornTail(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := hundred(t, d)
 	last := l.last()
 	lastFrame := int(last.end - frameSize(recordsSize([]Record{{1, make([]byte, 20)}})))
 	for bit := 0; bit < int(last.end)*8; bit += stride() {
-		copied := d.kill()
-		content(copied, segmentFile(last))[bit/8] ^= 1 << (bit % 8)
+		copied := d.Kill()
+		copied.Content(segmentFile(last))[bit/8] ^= 1 << (bit % 8)
 		texts, torn, err := replayed(copied, 0)
 		switch {
 		case errors.As(err, new(*Damage)):
@@ -84,13 +81,13 @@ func TestAFlippedBitBelowTheLastBatchIsNeverATornTail(t *testing.T) {
 //
 // pitfall H7
 func TestWhatRemainsOfATornBatchIsZeroed(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{SegmentBytes: 4096})
 	appendText(t, l, 1, "one")
 	appendText(t, l, 2, strings.Repeat("x", 2000))
-	torn := d.kill()
+	torn := d.Kill()
 	start := l.at.offset - frameSize(2003)
-	file := content(torn, segmentFile(l.last()))
+	file := torn.Content(segmentFile(l.last()))
 	clear(file[start : start+512])
 	closeLog(t, l)
 
@@ -104,18 +101,18 @@ func TestWhatRemainsOfATornBatchIsZeroed(t *testing.T) {
 	appendText(t, l, 2, "two")
 	end := l.at.offset
 	closeLog(t, l)
-	if rest := content(torn, segmentFile(l.last()))[end+markSize:]; slices.ContainsFunc(rest, func(b byte) bool { return b != 0 }) {
+	if rest := torn.Content(segmentFile(l.last()))[end+markSize:]; slices.ContainsFunc(rest, func(b byte) bool { return b != 0 }) {
 		t.Fatal("old bytes stand behind the new batch")
 	}
 }
 
 func TestTheFirstFrameOfASegmentIsNeverTorn(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	for len(l.segments) < 2 {
 		appendText(t, l, 1, strings.Repeat("x", 200))
 	}
-	content(d, segmentFile(l.last()))[headerSize+40]++
+	d.Content(segmentFile(l.last()))[headerSize+40]++
 
 	_, _, err := replayed(d, 0)
 
@@ -131,12 +128,12 @@ func TestASoundFrameThatIsNotDueIsDamage(t *testing.T) {
 		"it is longer than the segment":    func(f *frame) { f.length = 5000 },
 		"it is longer than any allocation": func(f *frame) { f.length = 1<<32 - 1 },
 	} {
-		d := newDisk()
+		d := disktest.New()
 		l := testLog(t, d, Options{})
 		appendText(t, l, 1, "one")
 		f := frame{8, l.at.batch, l.at.sum, l.at.offset}
 		forge(&f)
-		f.put(content(d, segmentFile(l.last()))[l.at.offset:], l.last().salt)
+		f.put(d.Content(segmentFile(l.last()))[l.at.offset:], l.last().salt)
 
 		_, _, err := replayed(d, 0)
 
@@ -148,7 +145,7 @@ func TestASoundFrameThatIsNotDueIsDamage(t *testing.T) {
 }
 
 func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendText(t, l, 1, "one")
 	b, _ := appendFrame(nil, l.at, l.last().salt, []Record{{1, []byte("long")}})
@@ -156,7 +153,7 @@ func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
 	sum := l.at
 	payload := b[frameHeader : frameHeader+6]
 	frame{6, sum.batch, crc32.Update(sum.sum, castagnoli, payload), sum.offset}.put(b, l.last().salt)
-	copy(content(d, segmentFile(l.last()))[l.at.offset:], b)
+	copy(d.Content(segmentFile(l.last()))[l.at.offset:], b)
 
 	_, _, err := replayed(d, 0)
 
@@ -165,16 +162,16 @@ func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
 
 // pitfall H5
 func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{Tag: Tag{1}})
 	appendMany(t, l, 30, 100)
 	segments := slices.Clone(l.segments)
 	closeLog(t, l)
-	foreign := newDisk()
+	foreign := disktest.New()
 	l = testLog(t, foreign, Options{Tag: Tag{2}})
 	appendMany(t, l, 30, 100)
 	closeLog(t, l)
-	open := func(d *disk) error {
+	open := func(d *disktest.Disk) error {
 		_, _, err := Open("wal", Options{FS: d, Tag: Tag{1}}, func(Record) error { return nil })
 		return err
 	}
@@ -191,36 +188,36 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 
 	for i, s := range segments {
 		name := segmentFile(s)
-		for what, spoil := range map[string]func(d *disk){
-			"removed":  func(d *disk) { d.Remove(name) },
-			"cut":      func(d *disk) { _, n, _ := d.find(name); n.data = n.data[:900] },
-			"cut to 0": func(d *disk) { _, n, _ := d.find(name); n.data = nil },
-			"longer":   func(d *disk) { _, n, _ := d.find(name); n.data = append(n.data, 0) },
-			"foreign": func(d *disk) {
-				_, n, _ := d.find(name)
-				n.data = slices.Clone(content(foreign, name))
+		for what, spoil := range map[string]func(d *disktest.Disk){
+			"removed":  func(d *disktest.Disk) { d.Remove(name) },
+			"cut":      func(d *disktest.Disk) { d.SetContent(name, d.Content(name)[:900]) },
+			"cut to 0": func(d *disktest.Disk) { d.SetContent(name, nil) },
+			"longer":   func(d *disktest.Disk) { d.SetContent(name, append(d.Content(name), 0)) },
+			"foreign": func(d *disktest.Disk) {
+				d.SetContent(name, slices.Clone(foreign.Content(name)))
 			},
-			"swapped with the next": func(d *disk) {
-				_, a, _ := d.find(name)
-				_, b, _ := d.find(segmentFile(segments[(i+1)%len(segments)]))
-				a.data, b.data = b.data, a.data
+			"swapped with the next": func(d *disktest.Disk) {
+				next := segmentFile(segments[(i+1)%len(segments)])
+				a, b := d.Content(name), d.Content(next)
+				d.SetContent(name, b)
+				d.SetContent(next, a)
 			},
-			"copied behind the last": func(d *disk) {
+			"copied behind the last": func(d *disktest.Disk) {
 				copyAs(d, name, header{number: uint64(len(segments) + 1), label: s.label})
 			},
-			"doubled with another label": func(d *disk) {
+			"doubled with another label": func(d *disktest.Disk) {
 				copyAs(d, name, header{number: s.number, label: s.label + 1})
 			},
-			"made anew with another label": func(d *disk) {
+			"made anew with another label": func(d *disktest.Disk) {
 				copyAs(d, name, header{number: s.number, label: s.label + 1})
 				h := s.header
 				h.label++
 				b, _ := h.append(nil)
-				copy(content(d, segmentFile(segment{header: h})), b)
+				copy(d.Content(segmentFile(segment{header: h})), b)
 			},
-			"with another name": func(d *disk) { d.Rename(name, "wal/x.wal") },
+			"with another name": func(d *disktest.Disk) { d.Rename(name, "wal/x.wal") },
 		} {
-			spoiled := d.kill()
+			spoiled := d.Kill()
 			spoil(spoiled)
 			err := open(spoiled)
 			if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "wal/") {
@@ -229,8 +226,8 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 			if i > 0 && !strings.Contains(err.Error(), reason[what]) {
 				t.Errorf("segment %d %s: %v", s.number, what, err)
 			}
-			if spoiled.open != 0 {
-				t.Errorf("segment %d %s: %d files are still open", s.number, what, spoiled.open)
+			if spoiled.OpenFiles != 0 {
+				t.Errorf("segment %d %s: %d files are still open", s.number, what, spoiled.OpenFiles)
 			}
 		}
 	}
@@ -242,9 +239,8 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 	}
 }
 
-func copyAs(d *disk, name string, h header) {
-	dir, n, _ := d.find(name)
-	dir.rename(h.name(), &inode{data: slices.Clone(n.data)})
+func copyAs(d *disktest.Disk, name string, h header) {
+	d.SetContent("wal/"+h.name(), slices.Clone(d.Content(name)))
 }
 
 // pitfall H5
@@ -254,7 +250,7 @@ func TestAHeaderThatDoesNotGoOnFromTheSegmentBeforeIsDamage(t *testing.T) {
 		"end behind the segment":     func(h *header) { h.previousEnd = 1 << 20 },
 		"batch goes back":            func(h *header) { h.batch = 0 },
 	} {
-		d := newDisk()
+		d := disktest.New()
 		l := testLog(t, d, Options{})
 		appendMany(t, l, 30, 100)
 		h := l.segments[1].header
@@ -262,7 +258,7 @@ func TestAHeaderThatDoesNotGoOnFromTheSegmentBeforeIsDamage(t *testing.T) {
 		file := "wal/" + h.name()
 		forge(&h)
 		b, _ := h.append(nil)
-		copy(content(d, file), b)
+		copy(d.Content(file), b)
 
 		_, _, err := replayed(d, 1<<63)
 
@@ -276,8 +272,8 @@ func TestAHeaderThatDoesNotGoOnFromTheSegmentBeforeIsDamage(t *testing.T) {
 //
 // pitfall H5
 func TestASegmentOfAnotherTimeIsRefused(t *testing.T) {
-	d, other := newDisk(), newDisk()
-	for i, d := range []*disk{d, other} {
+	d, other := disktest.New(), disktest.New()
+	for i, d := range []*disktest.Disk{d, other} {
 		l := testLog(t, d, Options{})
 		appendText(t, l, 0, fmt.Sprint("log ", i))
 		appendMany(t, l, 30, 100)
@@ -289,9 +285,8 @@ func TestASegmentOfAnotherTimeIsRefused(t *testing.T) {
 	}
 
 	for i, s := range segments[1:] {
-		spoiled := d.kill()
-		_, n, _ := spoiled.find(segmentFile(s))
-		n.data = slices.Clone(content(other, segmentFile(s)))
+		spoiled := d.Kill()
+		spoiled.SetContent(segmentFile(s), slices.Clone(other.Content(segmentFile(s))))
 		_, _, err := replayed(spoiled, 0)
 		wantDamage(t, err, segmentFile(segments[i]), segments[i].end)
 	}
@@ -299,24 +294,24 @@ func TestASegmentOfAnotherTimeIsRefused(t *testing.T) {
 
 // pitfall B15
 func TestReadFindsDamageUnderARunningLog(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendMany(t, l, 30, 100)
 	closed, last := l.segments[1], l.last()
 
 	for _, s := range []segment{closed, last} {
-		content(d, segmentFile(s))[headerSize+50] ^= 4
+		d.Content(segmentFile(s))[headerSize+50] ^= 4
 		texts, err := readTexts(l, 0)
 		wantDamage(t, err, segmentFile(s), headerSize)
 		if len(texts) == 0 || len(texts) >= 30 {
 			t.Errorf("%d records before the damage", len(texts))
 		}
-		content(d, segmentFile(s))[headerSize+50] ^= 4
+		d.Content(segmentFile(s))[headerSize+50] ^= 4
 	}
-	content(d, segmentFile(closed))[30] ^= 1
+	d.Content(segmentFile(closed))[30] ^= 1
 	_, err := readTexts(l, 0)
 	wantDamage(t, err, segmentFile(closed), 0)
-	content(d, segmentFile(closed))[30] ^= 1
+	d.Content(segmentFile(closed))[30] ^= 1
 
 	if texts, err := readTexts(l, 0); err != nil || len(texts) != 30 {
 		t.Fatalf("%d records, %v", len(texts), err)
@@ -325,13 +320,13 @@ func TestReadFindsDamageUnderARunningLog(t *testing.T) {
 }
 
 func TestDumpTellsATornTailAndLeavesIt(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendText(t, l, 1, "one")
 	appendText(t, l, 2, "two")
-	torn := d.kill()
+	torn := d.Kill()
 	end := l.at.offset
-	content(torn, segmentFile(l.last()))[end-4]++
+	torn.Content(segmentFile(l.last()))[end-4]++
 	closeLog(t, l)
 
 	var texts []string
@@ -341,7 +336,7 @@ func TestDumpTellsATornTailAndLeavesIt(t *testing.T) {
 	})
 
 	want := fmt.Sprintf("%s: offset %d: 29 bytes of a torn tail", segmentFile(l.last()), end-32)
-	if err == nil || !strings.Contains(err.Error(), want) || len(texts) != 1 || torn.calls != 0 {
+	if err == nil || !strings.Contains(err.Error(), want) || len(texts) != 1 || torn.Calls != 0 {
 		t.Fatalf("%q, %v", texts, err)
 	}
 }

@@ -35,8 +35,8 @@ frame.go, a segment's header in segment.go.
 	Tag       whose log; every segment carries it
 	Repair    the torn tail that Open cut off
 	Damage    the error of a byte that is not what was written
-	FS, File  the file system, so that tests can crash it and make it fail
 
+The file system is a disk.FS, so that tests can crash it and make it fail.
 Inside, header is the beginning of a segment, frame that of a batch; place is
 where the next frame goes and what it goes on from; cursor reads a segment
 frame by frame; spare is the next segment's file while it is made ready.

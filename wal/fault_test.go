@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"etcd2/wal/disk/disktest"
 )
 
 // Whatever call fails, be it a write, a sync, a rename: the log stops with that
@@ -17,8 +19,8 @@ func TestTheFirstErrorIsFinal(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
 	failed := 0
 	for n := 1; ; n += stride() {
-		d, m := newDisk(), &model{}
-		d.fault = failAt(n)
+		d, m := disktest.New(), &model{}
+		d.Fault = disktest.FailAt(n)
 		hit, err := untilError(d, m, 0)
 		if err != nil {
 			t.Fatalf("call %d fails: %v", n, err)
@@ -28,17 +30,17 @@ func TestTheFirstErrorIsFinal(t *testing.T) {
 		}
 		failed++
 		for range 3 {
-			again, m := d.kill(), m.snapshot()
-			again.fault = failAt(1 + rng.IntN(40))
+			again, m := d.Kill(), m.snapshot()
+			again.Fault = disktest.FailAt(1 + rng.IntN(40))
 			if _, err := untilError(again, m, 50); err != nil {
 				t.Fatalf("call %d fails, and one after it: %v", n, err)
 			}
-			again.fault = nil
+			again.Fault = nil
 			if _, err := tryStates(again, m, rng, 10); err != nil {
 				t.Fatalf("call %d failed, and one after it: %v", n, err)
 			}
 		}
-		d.fault = nil
+		d.Fault = nil
 		if _, err := tryStates(d, m, rng, 20); err != nil {
 			t.Fatalf("call %d failed: %v", n, err)
 		}
@@ -46,24 +48,15 @@ func TestTheFirstErrorIsFinal(t *testing.T) {
 	t.Logf("each of %d calls failed", failed)
 }
 
-func failAt(n int) func(int, string, string) error {
-	return func(call int, _, _ string) error {
-		if call == n {
-			return errInjected
-		}
-		return nil
-	}
-}
-
 // untilError lives on d until a call fails, and checks how the log takes it.
-func untilError(d *disk, m *model, life int) (hit bool, err error) {
+func untilError(d *disktest.Disk, m *model, life int) (hit bool, err error) {
 	for i := range 2 {
 		p := &process{d: d, m: m, life: life + i}
 		err := p.live(18)
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, errInjected) {
+		if !errors.Is(err, disktest.ErrInjected) {
 			return true, err
 		}
 		if p.log != nil {
@@ -71,8 +64,8 @@ func untilError(d *disk, m *model, life int) (hit bool, err error) {
 				return true, err
 			}
 		}
-		if d.open != 0 {
-			return true, fmt.Errorf("%d files are still open", d.open)
+		if d.OpenFiles != 0 {
+			return true, fmt.Errorf("%d files are still open", d.OpenFiles)
 		}
 		return true, nil
 	}
@@ -83,7 +76,7 @@ func untilError(d *disk, m *model, life int) (hit bool, err error) {
 func (p *process) dead() error {
 	first := p.log.Append(1, testBatch(0, 0))
 	closed := p.log.Close()
-	calls := p.d.calls
+	calls := p.d.Calls
 	var read error
 	for _, err := range p.log.Read(0) {
 		read = err
@@ -93,10 +86,10 @@ func (p *process) dead() error {
 			return fmt.Errorf("method %d: %v came after %v", i, err, first)
 		}
 	}
-	if !errors.Is(first, errInjected) || closed != first {
+	if !errors.Is(first, disktest.ErrInjected) || closed != first {
 		return fmt.Errorf("dead of %v, closed with %v", first, closed)
 	}
-	if p.d.calls != calls {
+	if p.d.Calls != calls {
 		return errors.New("a dead log changed the disk")
 	}
 	return nil

@@ -9,20 +9,21 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"etcd2/wal/disk/disktest"
 )
 
 var fuzzTime = flag.Duration("wal.fuzz", 2*time.Second, "how long TestMutatedSegmentsAreHarmless mutates")
 
 // mutant is a log whose last segment is data.
-func mutant(data []byte) *disk {
-	d := newDisk()
-	dir := newDirectory()
+func mutant(data []byte) *disktest.Disk {
+	d := disktest.New()
 	h, _, reason := parseHeader(append(slices.Clone(data), make([]byte, headerSize)...))
 	if reason != "" {
 		h = header{number: 1}
 	}
-	dir.names[h.name()] = &inode{data: slices.Clone(data)}
-	d.root.names["wal"] = dir
+	d.Mkdir("wal")
+	d.SetContent("wal/"+h.name(), slices.Clone(data))
 	return d
 }
 
@@ -59,16 +60,19 @@ func openMutant(t *testing.T, data []byte) {
 
 // seeds are segments of real logs: fresh, filled, closed, torn, sealed.
 func seeds(tb testing.TB) [][]byte {
-	d := newDisk()
+	d := disktest.New()
 	o := Options{FS: d, SegmentBytes: 1024}
 	if err := Create("wal", o); err != nil {
 		tb.Fatal(err)
 	}
 	var seeds [][]byte
 	grab := func() {
-		_, dir, _ := d.find("wal")
-		for _, node := range dir.names {
-			seeds = append(seeds, slices.Clone(node.data))
+		names, err := d.ReadDir("wal")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, name := range names {
+			seeds = append(seeds, slices.Clone(d.Content("wal/"+name)))
 		}
 	}
 	grab()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"etcd2/wal/disk"
 )
 
 // Tag says whose log this is; it stands in every segment and must match at Open (H5).
@@ -13,7 +15,7 @@ type Tag [16]byte
 
 // Options are the parameters of Create and Open.
 type Options struct {
-	FS           FS              // nil means the operating system's
+	FS           disk.FS         // nil means the operating system's
 	Tag          Tag             // whose log
 	SegmentBytes int64           // size of a segment in bytes; 0 means DefaultSegmentBytes
 	Preamble     func() []Record // the first records of every new segment, written with its header; may be nil
@@ -25,7 +27,7 @@ const DefaultSegmentBytes = 32 << 20
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = osFS{}
+		o.FS = disk.OS{}
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes
@@ -41,17 +43,17 @@ func (o Options) withDefaults() Options {
 // called from any.
 type Log struct {
 	// Fixed.
-	fs      FS
+	fs      disk.FS
 	dir     string
 	options Options
 
 	// Of the goroutine that appends.
-	file   File   // of the last segment
-	at     place  // of the next frame, in the last segment
-	marked bool   // the last frame is a mark
-	buf    []byte // the frame that is being written
-	spare  *spare // of the next segment; nil before it is needed
-	closed bool   // Close has been called
+	file   disk.File // of the last segment
+	at     place     // of the next frame, in the last segment
+	marked bool      // the last frame is a mark
+	buf    []byte    // the frame that is being written
+	spare  *spare    // of the next segment; nil before it is needed
+	closed bool      // Close has been called
 
 	// mu protects what readers share. Only the goroutine that appends changes it.
 	mu       sync.Mutex
@@ -153,7 +155,7 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 }
 
 // blank returns the file that is to become segment h, full of zeros.
-func (l *Log) blank(h header) (File, error) {
+func (l *Log) blank(h header) (disk.File, error) {
 	if l.spare == nil {
 		l.spare = prepare(l.fs, l.dir, h.number, h.size)
 	}
@@ -220,12 +222,16 @@ func (l *Log) Bytes(from uint64) int64 {
 	return n
 }
 
-// First returns the label of the oldest segment: everything from that label on is
-// still in the log. It may be called from any goroutine.
+// First returns the lowest label that Read may be asked for. That is not always
+// the first segment's: labels go back where a batch takes the place of others.
 func (l *Log) First() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.segments[0].label
+	first := l.segments[0].label
+	for _, s := range l.segments {
+		first = min(first, s.label)
+	}
+	return first
 }
 
 // durable returns the segments that hold what is durable from label from on.

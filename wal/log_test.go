@@ -9,10 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"etcd2/wal/disk"
+	"etcd2/wal/disk/disktest"
 )
 
 // testLog is a log on a disk in memory, opened.
-func testLog(t *testing.T, d *disk, o Options) *Log {
+func testLog(t *testing.T, d *disktest.Disk, o Options) *Log {
 	t.Helper()
 	o.FS = d
 	if o.SegmentBytes == 0 {
@@ -57,7 +60,7 @@ func closeLog(t *testing.T, l *Log) {
 }
 
 // replayed opens the log, returns the texts of its records, and closes it.
-func replayed(d *disk, from uint64) (texts []string, torn Repair, err error) {
+func replayed(d *disktest.Disk, from uint64) (texts []string, torn Repair, err error) {
 	l, torn, err := Open("wal", Options{FS: d, From: from}, func(r Record) error {
 		texts = append(texts, string(r.Data))
 		return nil
@@ -92,7 +95,7 @@ func wantDamage(t *testing.T, err error, file string, offset int64) {
 }
 
 func TestReplayGivesWhatWasAppended(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	want := []Record{{1, nil}, {255, []byte{0}}, {7, bytes.Repeat([]byte("x"), 700)}, {7, bytes.Repeat([]byte("y"), 5000)}}
 	for i := range want {
@@ -122,7 +125,7 @@ func TestReplayGivesWhatWasAppended(t *testing.T) {
 }
 
 func TestABatchLargerThanASegmentGetsOneOfItsOwn(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendText(t, l, 1, "small")
 
@@ -139,7 +142,7 @@ func TestABatchLargerThanASegmentGetsOneOfItsOwn(t *testing.T) {
 }
 
 func TestTheKindZeroIsRefused(t *testing.T) {
-	l := testLog(t, newDisk(), Options{})
+	l := testLog(t, disktest.New(), Options{})
 	defer closeLog(t, l)
 	defer func() {
 		if recover() == nil {
@@ -150,7 +153,7 @@ func TestTheKindZeroIsRefused(t *testing.T) {
 }
 
 func TestABatchBeyondAllMeasureIsRefused(t *testing.T) {
-	l := testLog(t, newDisk(), Options{})
+	l := testLog(t, disktest.New(), Options{})
 	mebibyte := Record{1, make([]byte, 1<<20)}
 
 	err := l.Append(1, slices.Repeat([]Record{mebibyte}, maxPayload>>20))
@@ -161,7 +164,7 @@ func TestABatchBeyondAllMeasureIsRefused(t *testing.T) {
 }
 
 func TestEverySegmentBeginsWithThePreamble(t *testing.T) {
-	d, calls := newDisk(), 0
+	d, calls := disktest.New(), 0
 	l := testLog(t, d, Options{Preamble: func() []Record {
 		calls++
 		return []Record{{9, fmt.Appendf(nil, "preamble %d", calls)}}
@@ -180,7 +183,7 @@ func TestEverySegmentBeginsWithThePreamble(t *testing.T) {
 // A log whose entries are overwritten has labels that go back: reading starts
 // at the last segment that is not above, so nothing that still counts is missed.
 func TestReadingStartsAtTheLastSegmentNotAbove(t *testing.T) {
-	l := testLog(t, newDisk(), Options{SegmentBytes: 300})
+	l := testLog(t, disktest.New(), Options{SegmentBytes: 300})
 	defer closeLog(t, l)
 	big := strings.Repeat("x", 200)
 	for _, label := range []uint64{5, 100, 200, 150, 300} { // one segment each, but 5 shares none with 0
@@ -196,7 +199,7 @@ func TestReadingStartsAtTheLastSegmentNotAbove(t *testing.T) {
 }
 
 func TestReleaseRemovesWhatNoReaderFromTheLabelOnNeeds(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendMany(t, l, 40, 200)
 	all := len(l.segments)
@@ -231,8 +234,30 @@ func TestReleaseRemovesWhatNoReaderFromTheLabelOnNeeds(t *testing.T) {
 	}
 }
 
+// A batch that takes the place of others may begin a segment with a label below the last one's.
+func TestFirstIsTheLowestLabelThoughLabelsGoBack(t *testing.T) {
+	l := testLog(t, disktest.New(), Options{})
+	for _, label := range []uint64{1, 50, 20, 21} {
+		appendText(t, l, label, fmt.Sprintf("%0900d", label))
+	}
+
+	before := l.First()
+	err := l.Release(20, 1)
+	after := l.First()
+
+	if err != nil || before != 0 || after != 20 {
+		t.Errorf("first %d before the release, and %d after it (%v)", before, after, err)
+	}
+	for _, err := range l.Read(after) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeLog(t, l)
+}
+
 func TestReleaseNeverRemovesTheLastSegment(t *testing.T) {
-	l := testLog(t, newDisk(), Options{})
+	l := testLog(t, disktest.New(), Options{})
 	defer closeLog(t, l)
 	appendMany(t, l, 40, 200)
 
@@ -246,7 +271,7 @@ func TestReleaseNeverRemovesTheLastSegment(t *testing.T) {
 }
 
 func TestAReaderThatReleaseOvertakesIsTold(t *testing.T) {
-	l := testLog(t, newDisk(), Options{})
+	l := testLog(t, disktest.New(), Options{})
 	defer closeLog(t, l)
 	appendMany(t, l, 40, 200)
 
@@ -264,7 +289,7 @@ func TestAReaderThatReleaseOvertakesIsTold(t *testing.T) {
 }
 
 func TestBytesCountsFromTheSegmentThatReadWouldStartAt(t *testing.T) {
-	l := testLog(t, newDisk(), Options{})
+	l := testLog(t, disktest.New(), Options{})
 	defer closeLog(t, l)
 	before := l.Bytes(0)
 	appendMany(t, l, 40, 200)
@@ -287,16 +312,16 @@ func TestBytesCountsFromTheSegmentThatReadWouldStartAt(t *testing.T) {
 }
 
 func TestANextSegmentIsPreparedOnlyWhenThisOneIsHalfFull(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{SegmentBytes: 4096})
-	calls := d.calls
+	calls := d.Calls
 
 	for l.at.offset+232 <= 2048 {
 		appendText(t, l, 1, strings.Repeat("x", 200))
 		calls += 2
 	}
-	if d.calls != calls {
-		t.Fatalf("%d calls more than a write and a sync for each batch", d.calls-calls)
+	if d.Calls != calls {
+		t.Fatalf("%d calls more than a write and a sync for each batch", d.Calls-calls)
 	}
 	appendText(t, l, 1, strings.Repeat("x", 200))
 
@@ -312,7 +337,7 @@ func TestANextSegmentIsPreparedOnlyWhenThisOneIsHalfFull(t *testing.T) {
 
 // pitfall I7
 func TestAnErrorOfReplayStopsTheStart(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	appendText(t, l, 1, "one")
 	appendText(t, l, 2, "two")
@@ -329,14 +354,14 @@ func TestAnErrorOfReplayStopsTheStart(t *testing.T) {
 	if want := "0000000000000001-0000000000000000.wal: offset 144: kind 77 is unknown"; !errors.Is(err, unknown) || !strings.HasSuffix(err.Error(), want) {
 		t.Fatal(err)
 	}
-	if d.open != 0 {
-		t.Fatalf("%d files are still open", d.open)
+	if d.OpenFiles != 0 {
+		t.Fatalf("%d files are still open", d.OpenFiles)
 	}
 }
 
 // pitfall H10, pitfall H11
 func TestALogIsCreatedOnceAndNeverTakenForGranted(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	if _, _, err := replayed(d, 0); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("opening no directory: %v", err)
 	}
@@ -352,7 +377,7 @@ func TestALogIsCreatedOnceAndNeverTakenForGranted(t *testing.T) {
 }
 
 func TestReadSeesOnlyWhatIsDurable(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{SegmentBytes: 2000})
 	const n = 300
 	var readers sync.WaitGroup
@@ -382,11 +407,11 @@ func TestReadSeesOnlyWhatIsDurable(t *testing.T) {
 }
 
 func TestAReaderMayStop(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{})
 	defer closeLog(t, l)
 	appendMany(t, l, 20, 100)
-	open := d.open
+	open := d.OpenFiles
 
 	seen := 0
 	for _, err := range l.Read(0) {
@@ -395,19 +420,19 @@ func TestAReaderMayStop(t *testing.T) {
 		}
 	}
 
-	if seen != 7 || d.open != open {
-		t.Fatalf("%d records, %d files open more", seen, d.open-open)
+	if seen != 7 || d.OpenFiles != open {
+		t.Fatalf("%d records, %d files open more", seen, d.OpenFiles-open)
 	}
 }
 
 func TestDumpShowsEveryRecordWithItsPlace(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	l := testLog(t, d, Options{Tag: Tag{7}})
 	appendMany(t, l, 20, 100)
 	if err := l.Append(20, []Record{{1, []byte("ab")}, {2, []byte("cd")}}); err != nil {
 		t.Fatal(err)
 	}
-	calls, open := d.calls, d.open
+	calls, open := d.Calls, d.OpenFiles
 
 	var texts []string
 	var offsets []int64
@@ -428,14 +453,14 @@ func TestDumpShowsEveryRecordWithItsPlace(t *testing.T) {
 	if err != nil || len(texts) != 22 || offsets[21]-offsets[20] != 4 {
 		t.Fatalf("%d records, %v", len(texts), err)
 	}
-	if d.calls != calls || d.open != open {
+	if d.Calls != calls || d.OpenFiles != open {
 		t.Fatal("dump changed the disk")
 	}
 	closeLog(t, l)
 }
 
 func TestTheOwnerOfALogCanBeAsked(t *testing.T) {
-	d := newDisk()
+	d := disktest.New()
 	if _, err := Owner("wal", d); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -449,7 +474,7 @@ func TestTheOwnerOfALogCanBeAsked(t *testing.T) {
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {
-	l := testLog(t, newDisk(), Options{SegmentBytes: 1 << 20})
+	l := testLog(t, disktest.New(), Options{SegmentBytes: 1 << 20})
 	l.file = void{}
 	recs := []Record{{1, make([]byte, 300)}, {2, make([]byte, 300)}}
 
@@ -462,7 +487,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 }
 
 // void is a file that takes everything.
-type void struct{ File }
+type void struct{ disk.File }
 
 func (void) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (void) Sync() error                            { return nil }

@@ -10,6 +10,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+
+	"etcd2/wal/disk"
 )
 
 // visitor is called for every record that is read, with its file and its offset in it.
@@ -18,7 +20,7 @@ type visitor func(file string, offset int64, r Record) error
 // cursor reads the frames of one segment in order and checks each of them.
 type cursor struct {
 	segment
-	file  File
+	file  disk.File
 	path  string
 	in    *bufio.Reader // stands at at.offset, and ends at limit
 	limit int64         // no frame goes beyond
@@ -31,7 +33,7 @@ type cursor struct {
 const readAhead = 256 << 10 // bytes
 
 // newCursor returns a cursor before the first frame of s. file stays the caller's.
-func newCursor(s segment, file File, path string, limit int64) *cursor {
+func newCursor(s segment, file disk.File, path string, limit int64) *cursor {
 	c := &cursor{segment: s, file: file, path: path, limit: limit, at: s.first()}
 	c.seek()
 	return c
@@ -156,7 +158,7 @@ func (c *cursor) strictly(visit visitor) error {
 
 // readClosed visits the records of all segments but the last one. Every flaw in
 // them is damage, and each has to end as the one after it says.
-func readClosed(fs FS, dir string, segments []segment, visit visitor) error {
+func readClosed(fs disk.FS, dir string, segments []segment, visit visitor) error {
 	for i, s := range segments[:len(segments)-1] {
 		next := segments[i+1]
 		err := withSegment(fs, dir, s, s.end, func(c *cursor) error {
@@ -177,7 +179,7 @@ func readClosed(fs FS, dir string, segments []segment, visit visitor) error {
 
 // withSegment opens the file of s for reading, checks its header again, and
 // calls do with a cursor up to limit.
-func withSegment(fs FS, dir string, s segment, limit int64, do func(*cursor) error) (err error) {
+func withSegment(fs disk.FS, dir string, s segment, limit int64, do func(*cursor) error) (err error) {
 	path := filepath.Join(dir, s.name())
 	f, err := fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

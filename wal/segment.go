@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"etcd2/wal/disk"
 )
 
 // header is the beginning of a segment file, NUMBER-LABEL.wal (16 hex digits each):
@@ -99,7 +101,7 @@ func parseHeader(b []byte) (h header, salt uint32, reason string) {
 // listSegments returns the segments of dir in order, without their contents,
 // having checked that they are one unbroken sequence (H5). The end of the last
 // one is not known yet and left 0.
-func listSegments(fs FS, dir string) ([]segment, error) {
+func listSegments(fs disk.FS, dir string) ([]segment, error) {
 	named, err := namedSegments(fs, dir)
 	if err != nil {
 		return nil, err
@@ -121,7 +123,7 @@ func listSegments(fs FS, dir string) ([]segment, error) {
 }
 
 // namedSegments returns what the names of dir's segments say, in order.
-func namedSegments(fs FS, dir string) ([]header, error) {
+func namedSegments(fs disk.FS, dir string) ([]header, error) {
 	names, err := fs.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("wal: open: %w", err)
@@ -154,7 +156,7 @@ func parseName(name string) (header, bool) {
 }
 
 // loadSegment reads the header of a segment and compares it with its name.
-func loadSegment(fs FS, dir string, named header) (segment, error) {
+func loadSegment(fs disk.FS, dir string, named header) (segment, error) {
 	path := filepath.Join(dir, named.name())
 	f, err := fs.Open(path)
 	if err != nil {
@@ -164,7 +166,7 @@ func loadSegment(fs FS, dir string, named header) (segment, error) {
 	return s, cmp.Or(err, f.Close())
 }
 
-func readHeader(f File, path string, named header) (segment, error) {
+func readHeader(f disk.File, path string, named header) (segment, error) {
 	var b [headerSize]byte
 	if n, err := f.ReadAt(b[:], 0); n < headerSize && err != io.EOF {
 		return segment{}, fmt.Errorf("wal: open: %w", err)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"path/filepath"
 	"sync/atomic"
+
+	"etcd2/wal/disk"
 )
 
 // spare is the file of the next segment while it is made ready: written full
@@ -13,7 +15,7 @@ import (
 // Its fields belong to the goroutine until done is closed.
 type spare struct {
 	path string
-	file File
+	file disk.File
 	size int64 // bytes of zeros in it
 	err  error
 	done chan struct{}
@@ -25,7 +27,7 @@ const fillPiece = 256 << 10 // bytes written at once, and synced at once, of a n
 var zeros [fillPiece]byte
 
 // prepare begins to make a spare of size bytes.
-func prepare(fs FS, dir string, number uint64, size int64) *spare {
+func prepare(fs disk.FS, dir string, number uint64, size int64) *spare {
 	s := &spare{path: filepath.Join(dir, asideName(number)), done: make(chan struct{})}
 	go s.run(fs, size)
 	return s
@@ -33,7 +35,7 @@ func prepare(fs FS, dir string, number uint64, size int64) *spare {
 
 // run writes and syncs piece after piece: one sync of all of it would hold up
 // the log's own.
-func (s *spare) run(fs FS, size int64) {
+func (s *spare) run(fs disk.FS, size int64) {
 	defer close(s.done)
 	if s.file, s.err = fs.Create(s.path); s.err != nil {
 		return
@@ -51,13 +53,13 @@ func (s *spare) run(fs FS, size int64) {
 }
 
 // take waits until the spare is ready and returns its file.
-func (s *spare) take() (File, int64, error) {
+func (s *spare) take() (disk.File, int64, error) {
 	<-s.done
 	return s.file, s.size, s.err
 }
 
 // discard ends the goroutine and removes the file.
-func (s *spare) discard(fs FS) error {
+func (s *spare) discard(fs disk.FS) error {
 	s.stop.Store(true)
 	f, _, err := s.take()
 	if f == nil {
@@ -67,7 +69,7 @@ func (s *spare) discard(fs FS) error {
 }
 
 // fill writes zeros from offset to end.
-func fill(f File, offset, end int64) error {
+func fill(f disk.File, offset, end int64) error {
 	for offset < end {
 		n, err := f.WriteAt(zeros[:min(fillPiece, end-offset)], offset)
 		if err != nil {

@@ -86,41 +86,4 @@ func TestErrorsOfTheOperatingSystemNameTheFile(t *testing.T) {
 	if err := Create(dir, Options{}); err == nil {
 		t.Error("created over a file")
 	}
-	var fs osFS
-	missing := filepath.Join(filepath.Dir(dir), "missing")
-	if _, err := fs.OpenRW(missing); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
-	}
-	if err := fs.SyncDir(missing); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
-	}
-	f, err := fs.Create(missing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	if err := f.Sync(); err == nil {
-		t.Error("a closed file was synced")
-	}
-	if _, err := f.Size(); !errors.Is(err, os.ErrClosed) {
-		t.Error(err)
-	}
-}
-
-// The packages wal and snap may not import one another, and so both have these
-// files; a change of one has to be made in the other.
-func TestTheFilesSharedWithSnapAreAlike(t *testing.T) {
-	for _, name := range []string{"fs.go", "fs_linux.go", "fs_other.go", "disk_test.go"} {
-		mine, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := os.ReadFile(filepath.Join("..", "snap", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Replace(string(theirs), "package snap\n", "package wal\n", 1) != string(mine) {
-			t.Errorf("%s differs", name)
-		}
-	}
 }

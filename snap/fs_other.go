@@ -1,8 +1,0 @@
-//go:build !linux
-
-package snap
-
-import "os"
-
-// datasync syncs all of the file where there is no fdatasync.
-func datasync(f *os.File) error { return f.Sync() }

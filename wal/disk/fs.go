@@ -1,0 +1,27 @@
+package disk
+
+import "io"
+
+// FS is a file system. An error names the operation and the file, and is of the
+// kinds that package os knows: errors.Is finds os.ErrNotExist in it, for one.
+// Its methods may be called from any goroutine.
+type FS interface {
+	Open(name string) (File, error)        // for reading
+	Create(name string) (File, error)      // for writing, truncated, mode 0600
+	OpenRW(name string) (File, error)      // an existing file, for reading and writing; mode 0600 from now on
+	Rename(from, to string) error          // of a file or a directory
+	Remove(name string) error              // of a file
+	Mkdir(name string) error               // mode 0700, also when it is there already
+	ReadDir(name string) ([]string, error) // the names in it, in any order
+	SyncDir(name string) error             // makes the names in it durable
+}
+
+// File is an open file of an FS. Who opened it has to close it, once.
+// Its other methods may be called from any goroutine.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error          // fdatasync: contents and length
+	Size() (int64, error) // in bytes
+}

@@ -1,0 +1,86 @@
+package disk
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// OS is the operating system's file system.
+type OS struct{}
+
+var _ FS = OS{}
+
+// Open opens a file for reading.
+func (OS) Open(name string) (File, error) {
+	f, err := os.Open(name)
+	return osFile{f}, err
+}
+
+// Create makes a file, or empties the one that is there, for reading and writing.
+func (OS) Create(name string) (File, error) {
+	return openPrivate(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+}
+
+// OpenRW opens a file that is there for reading and writing.
+func (OS) OpenRW(name string) (File, error) { return openPrivate(name, os.O_RDWR) }
+
+// openPrivate opens a file for writing and takes it from everybody else's eyes,
+// whatever its mode was before.
+func openPrivate(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o600); err != nil {
+		return nil, cmp.Or(err, f.Close())
+	}
+	return osFile{f}, nil
+}
+
+// Rename gives a file or a directory another name; a file that has it already is gone.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove removes a file.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// Mkdir makes a directory, or takes the one that is there from everybody else's eyes.
+func (OS) Mkdir(name string) error {
+	if err := os.Mkdir(name, 0o700); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return os.Chmod(filepath.Clean(name), 0o700)
+}
+
+// ReadDir returns the names in a directory.
+func (OS) ReadDir(name string) ([]string, error) {
+	d, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.Readdirnames(-1)
+	return names, cmp.Or(err, d.Close())
+}
+
+// SyncDir makes the names in a directory durable.
+func (OS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(d.Sync(), d.Close())
+}
+
+// osFile is an open file of the operating system.
+type osFile struct{ *os.File }
+
+func (f osFile) Sync() error { return datasync(f.File) }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
