@@ -12,7 +12,7 @@ import (
 
 	"etcd2/snap"
 	"etcd2/wal"
-	waldisk "etcd2/wal/disk"
+	"etcd2/wal/disk"
 )
 
 // Kinds of the records in the log on disk. A new kind needs a line in replayer.record and in Describe.
@@ -41,10 +41,10 @@ type storage struct {
 
 // storageOptions say where a member's memory is and how it is kept.
 type storageOptions struct {
-	Dir    string     // DATA/member
-	WALDir string     // of the log; empty means Dir/wal
-	FS     waldisk.FS // nil means the operating system's
-	Bytes  int64      // of a segment; 0 means the default
+	Dir    string  // DATA/member
+	WALDir string  // of the log; empty means Dir/wal
+	FS     disk.FS // nil means the operating system's
+	Bytes  int64   // of a segment; 0 means the default
 
 	MaxSnapshots int // snapshot files kept; 0 means all
 	MaxSegments  int // segments kept that are no longer needed

@@ -274,7 +274,7 @@ func logNames(l *entryLog) string {
 
 // prepare starts a member from the disk that the script draws.
 func (w *world) prepare(a *actor, args []string) {
-	d := disk{snapshot: Snapshot{Membership: w.genesis}}
+	d := scriptDisk{snapshot: Snapshot{Membership: w.genesis}}
 	for _, arg := range args {
 		key, value, isField := strings.Cut(arg, "=")
 		if !isField {

@@ -29,12 +29,12 @@ type world struct {
 type actor struct {
 	id   uint64
 	core *core // nil while it is down
-	disk disk
+	disk scriptDisk
 	seen view // what was last printed of it
 }
 
-// disk holds what survives a crash, and the write that would not.
-type disk struct {
+// scriptDisk holds what survives a crash, and the write that would not.
+type scriptDisk struct {
 	state    State
 	snapshot Snapshot
 	entries  []Entry // from the first one that it still has
@@ -130,7 +130,7 @@ func (w *world) carryOut(a *actor, e Effects) (again bool) {
 }
 
 // sync makes the pending write durable, and returns its number.
-func (d *disk) sync() uint64 {
+func (d *scriptDisk) sync() uint64 {
 	p := d.pending
 	d.pending = nil
 	d.state = p.State
@@ -143,14 +143,14 @@ func (d *disk) sync() uint64 {
 	return p.Seq
 }
 
-func (d *disk) fetch(f Fetch) []Entry {
+func (d *scriptDisk) fetch(f Fetch) []Entry {
 	if d.rotten {
 		return nil
 	}
 	return between(d.entries, f.From, f.Last)
 }
 
-func (d *disk) boot() boot {
+func (d *scriptDisk) boot() boot {
 	b := boot{State: d.state, Snapshot: d.snapshot, Entries: between(d.entries, d.snapshot.Index+1, math.MaxUint64)}
 	if len(d.entries) > 0 {
 		b.First = d.entries[0].Index
