@@ -8,11 +8,12 @@ import (
 // simChecker knows what all members together have done, and compares every new thing with it. It looks only at what a step has changed.
 type simChecker struct {
 	w       *simWorld
-	log     [][]simRecord // by index: the entries that ever stood there, seldom more than one
-	agreed  []simAgreed   // by index: committed
-	configs []simConfig   // committed, by index
-	leaders []uint64      // by term
-	digests []uint64      // by index: of the state after it
+	log     [][]simRecord     // by index: the entries that ever stood there, seldom more than one
+	agreed  []simAgreed       // by index: committed
+	configs []simConfig       // committed, by index
+	leaders []uint64          // by term
+	digests []uint64          // by index: of the state after it
+	bodies  map[uint64]uint64 // by index: of the snapshot's bytes
 
 	proposals []uint64 // by id: the index it was agreed at, or refusedForEver
 	events    int      // counted for the histories
@@ -59,10 +60,10 @@ type simSeen struct {
 }
 
 func newSimChecker(w *simWorld, first []Entry) simChecker {
-	k := simChecker{w: w, leaders: make([]uint64, 2), proposals: make([]uint64, 1)}
+	k := simChecker{w: w, bodies: map[uint64]uint64{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1)}
 	n := len(first) + 1
 	k.log, k.agreed, k.digests = make([][]simRecord, n), make([]simAgreed, n), make([]uint64, n)
-	k.configs = []simConfig{{}}
+	k.configs = []simConfig{{membership: simCluster}}
 	for i := range first {
 		e := &first[i]
 		k.log[e.Index] = []simRecord{{entry: *e, before: min(e.Index-1, 1), sum: simSum(e)}}
@@ -401,7 +402,7 @@ func (k *simChecker) startClock() {
 // checkBounds: no queue grows without end (pitfall B13).
 func (k *simChecker) checkBounds(p *simProcess) {
 	c := p.core
-	const entry = 200 // larger than any in the simulation
+	const entry = 1500 // larger than any in the simulation
 	if c.lead.uncommitted > 2*c.MaxUncommittedBytes+100*entry {
 		k.w.violated("n%x has %d bytes under way", p.id, c.lead.uncommitted)
 	}

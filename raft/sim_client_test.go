@@ -63,7 +63,7 @@ func (c *simClient) choose() simOp {
 	}
 	o.value = w.check.newID()
 	switch {
-	case w.chance(0.2):
+	case w.chance(0.2) && c.observed[o.key] != 0:
 		o.kind, o.expect = simCAS, c.observed[o.key]
 	case w.chance(0.1):
 		o.kind, o.value = simDelete, 0

@@ -6,19 +6,27 @@ type simDisk interface {
 	write(*Persist)                                         // done and synced
 	crash(*Persist)                                         // while this write, if any, was under way
 	fetch(Fetch) []Entry                                    // nil when they are gone
-	receive(s *Snapshot, state any)                         // a snapshot's file, whole, under its name
-	file(index uint64) any                                  // of a snapshot; nil when there is none
+	receive(s *Snapshot, file any)                          // a snapshot's file, whole, under its name
+	file(index uint64) any                                  // of a snapshot, as it travels; nil when there is none
+	restored(index uint64) any                              // the state in it
 	has(index, term uint64) bool                            // the entry is in the log, or in the snapshot
 	remembers() State                                       // synced
 	save(s Snapshot, state any, keep uint64) (first uint64) // own snapshot; then the log before it is cut, but for some entries
 }
 
-func (w *simWorld) newDisk(_ uint64, first []Entry) simDisk {
-	d := &simMemory{w: w, first: 1, log: first, files: map[uint64]any{0: w.newMachine().freeze()}}
+// simCluster is the membership before the first entry of the log.
+var simCluster = Membership{ClusterID: 1}
+
+func (w *simWorld) newDisk(id uint64, first []Entry) simDisk {
+	d := simMemory{w: w, first: 1, log: first, snapshot: Snapshot{Membership: simCluster}}
 	if n := len(first); n > 0 {
 		d.state = State{Term: first[n-1].Term, Commit: first[n-1].Index}
 	}
-	return d
+	if w.whole {
+		return newSimFiles(d, id)
+	}
+	d.files = map[uint64]any{0: w.newMachine().freeze()}
+	return &d
 }
 
 // simMemory is a disk of which only the meaning is kept: a write is there as a whole, or not at all.
@@ -69,6 +77,8 @@ func (d *simMemory) fetch(f Fetch) []Entry {
 func (d *simMemory) receive(s *Snapshot, state any) { d.files[s.Index] = state }
 
 func (d *simMemory) file(index uint64) any { return d.files[index] }
+
+func (d *simMemory) restored(index uint64) any { return d.files[index] }
 
 func (d *simMemory) save(s Snapshot, state any, keep uint64) uint64 {
 	d.files[s.Index] = state

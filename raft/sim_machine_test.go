@@ -51,12 +51,22 @@ type simMachine interface {
 	read(key uint8) simResult
 	freeze() any
 	restore(any)
-	digest() uint64 // of the state
+	digest() uint64         // of the state
+	nextDue() (int64, bool) // when a key expires, by the cluster clock
 }
 
-func (w *simWorld) newMachine() simMachine { return &simRegisters{} }
+func (w *simWorld) newMachine() simMachine {
+	if w.whole {
+		return newSimStore()
+	}
+	return &simRegisters{}
+}
 
-func (o simOp) encode(*simWorld) []byte {
+func (o simOp) encode(w *simWorld) []byte {
+	if w.whole {
+		c := o.command()
+		return c.Append(nil)
+	}
 	b := make([]byte, 2, 18)
 	b[0], b[1] = byte(o.kind), o.key
 	b = binary.LittleEndian.AppendUint64(b, o.value)
@@ -87,3 +97,4 @@ func (r *simRegisters) read(key uint8) simResult { return simResult{value: r.val
 func (r *simRegisters) freeze() any              { return *r }
 func (r *simRegisters) restore(state any)        { *r = state.(simRegisters) }
 func (r *simRegisters) digest() uint64           { return r.sum }
+func (r *simRegisters) nextDue() (int64, bool)   { return 0, false }

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -16,6 +17,7 @@ type simMutant struct {
 	effects func(c *core, e *Effects)                // before they are carried out
 	write   func(p *simProcess, q *Persist)          // before the disk has it
 	change  func(c *core) (after func())             // around a change of the membership
+	files   func(fs *simFS, r *rand.Rand)            // below a real log; the run is a whole one
 
 	unwatched bool              // reads are judged by the history alone
 	bias      func(*simProfile) // towards where it shows
@@ -54,13 +56,19 @@ func (x *simMutant) beforeWrite(p *simProcess, q *Persist) {
 	}
 }
 
+func (x *simMutant) spoil(fs *simFS, r *rand.Rand) {
+	if x != nil && x.files != nil {
+		x.files(fs, r)
+	}
+}
+
 func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
 
-// Not here, because they break rules outside of the core: M14 and M15 (the log on disk; its crash states), M16 (ids of members: the
+// Not here, because they break rules outside of the core: M15 (the log on disk; its crash states), M16 (ids of members: the
 // membership's tests), M18 and M20 (the store), M19 (there are no ids of requests: nothing is ever proposed twice, so
 // pitfall G5 has no window to lose).
 var simMutants = []simMutant{
-	{name: "M1", from: 74, rule: "only an entry of the own term is committed by counting (§5.4.2)", bias: piecemeal, input: func(c *core) {
+	{name: "M1", from: 80, rule: "only an entry of the own term is committed by counting (§5.4.2)", bias: piecemeal, input: func(c *core) {
 		if c.role == Leader {
 			commitByForce(c, c.quorumOf(c.log.durable, matchOf))
 		}
@@ -72,13 +80,13 @@ var simMutants = []simMutant{
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 61, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
+	{name: "M4", from: 36, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
 		if m.Kind == HeartbeatAnswer && c.role == Leader {
 			m.Round = c.lead.round
 		}
 		return func() {}
 	}},
-	{name: "M5", from: 68, rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
+	{name: "M5", from: 52, rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
 	{name: "M6", rule: "a log is truncated only at a conflict", step: func(c *core, m *Message) func() {
 		last := max(m.Index, c.commit)
 		if m.Kind == Append && c.role == Follower && m.Term == c.term && c.log.matches(m.Index, m.LogTerm) && last < c.log.last() {
@@ -109,7 +117,7 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
-	{name: "M11", from: 100, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
+	{name: "M11", bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
 	{name: "M12", rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
@@ -117,7 +125,13 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "M13", rule: "every write is synced", write: func(p *simProcess, q *Persist) {
+	{name: "M13", from: 18, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
+		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
+	}},
+	{name: "M14", rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
+		fs.forgetsNames = func() bool { return true }
+	}},
+	{name: "lost write", rule: "what is persisted is on disk", write: func(p *simProcess, q *Persist) {
 		if p.w.chance(1e-3) {
 			q.Entries = nil
 		}
@@ -209,17 +223,41 @@ func keepLogBehindSnapshot(c *core, m *Message) func() {
 	}
 }
 
-// piecemeal is where old entries reach a follower long before the new leader's own does: one by one.
-func piecemeal(p *simProfile) {
-	p.appendBytes, p.inflightBytes = 100, 1000
-	p.faults |= faultBurst | faultPartition | faultCrash
+// The biases: nobody but a few writers, faults in quick succession, and what brings the rule to bear.
+
+// hectic leaves most of the steps to the faults.
+func hectic(p *simProfile) {
+	p.pace, p.clients, p.think, p.heartbeatTicks = 0.25, 2, 3, 3
+	p.faults |= faultPartition | faultReset | faultCrash
+	p.faults &^= faultSlowDisk | faultStallDisk
 }
 
-// quarrelsome is where two leaders may change the membership without knowing of each other: an even number of
-// members, and little else to do.
+// piecemeal is where old entries reach a follower long before the new leader's own does: one by one.
+func piecemeal(p *simProfile) {
+	hectic(p)
+	p.appendBytes, p.inflightBytes = 100, 1000
+	p.faults |= faultBurst
+}
+
+// quarrelsome is where two leaders may change the membership without knowing of each other: with an even number of members.
 func quarrelsome(p *simProfile) {
-	p.members, p.pace, p.clients, p.heartbeatTicks = 4, 0.3, 2, 3
-	p.faults = faultPartition | faultChange | faultReset | p.faults&(faultClog|faultLoss|faultCrash|faultBurst|faultSlowApply)
+	hectic(p)
+	p.members = 4
+	p.faults |= faultChange
+}
+
+// belated is where a leader may not hear that it was deposed, and then late answers to its heartbeats arrive.
+func belated(p *simProfile) {
+	hectic(p)
+	p.clients, p.think, p.reads = 6, 1, 0.6
+	p.faults |= faultTransfer | faultClog
+}
+
+// forgetful is where a follower's own tail may be longer than what the leader still has.
+func forgetful(p *simProfile) {
+	hectic(p)
+	p.snapshotEvery, p.keepEntries, p.tailBytes = 10, 1, 500
+	p.faults |= faultBurst
 }
 
 // The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary run begins with the seed
@@ -233,7 +271,7 @@ func TestEveryMutantIsCaught(t *testing.T) {
 		}
 		r := simReport{}
 		for ; r.failure == "" && steps < 5_000_000; seed++ {
-			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias})
+			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias, whole: x.files != nil})
 			steps += r.done.steps
 		}
 		if r.failure == "" {

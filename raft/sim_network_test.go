@@ -9,11 +9,10 @@ type simNetwork struct {
 
 // simLink is one direction between two members.
 type simLink struct {
-	cut      bool
-	clogged  int64 // nothing arrives before
-	last     int64 // when the last message arrives: a stream keeps its order
-	resets   int   // of the connection; what was on its way then is lost
-	transfer bool  // a snapshot is on its way
+	cut     bool
+	clogged int64 // nothing arrives before
+	last    int64 // when the last message arrives: a stream keeps its order
+	resets  int   // of the connection; what was on its way then is lost
 }
 
 func (n *simNetwork) heal() {
@@ -59,8 +58,20 @@ func (w *simWorld) arrange(l *simLink, m *Message, later int64) {
 		w.count(countMisaddressed)
 		to = uint64(1 + w.rand.IntN(len(w.processes)))
 	}
-	copied, resets := *m, l.resets
-	w.at(arrival, func() { w.arrive(l, resets, to, &copied) })
+	copied, resets := w.encoded(m), l.resets
+	w.at(arrival, func() { w.arrive(l, resets, to, copied) })
+}
+
+// encoded returns a message as it comes out at the other end.
+func (w *simWorld) encoded(m *Message) *Message {
+	copied := *m
+	if w.whole {
+		var err error
+		if copied, err = decodeMessage(appendMessage(nil, m)); err != nil {
+			w.violated("%v can't be decoded: %v", m, err)
+		}
+	}
+	return &copied
 }
 
 // arrive hands a message to the process at the address, if it gets there and somebody is there.

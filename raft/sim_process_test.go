@@ -117,10 +117,19 @@ func (p *simProcess) tick() {
 	p.w.done.steps++
 	p.w.mix(uint64(p.w.now))
 	p.input((*core).tick)
+	p.expireKeys()
 	if p.retry--; p.retry <= 0 {
 		p.retryReads()
 	}
 	p.after(int64(float64(simTick)/p.rate), p.tick)
+}
+
+// expireKeys has a leader stamp the log when a key is due, as Node.expireKeys does.
+func (p *simProcess) expireKeys() {
+	c := p.core
+	if due, ok := p.machine.nextDue(); ok && c.role == Leader && c.clock.time(&c.log) >= due && c.log.last() == p.applied {
+		p.input(func(c *core) { _ = c.proposeStamp() })
+	}
 }
 
 // deliver brings a message from the network.
@@ -237,7 +246,7 @@ func (p *simProcess) applyAll() {
 
 func (p *simProcess) restore(s *Snapshot) {
 	p.w.count(countInstalls)
-	p.machine.restore(p.disk.file(s.Index))
+	p.machine.restore(p.disk.restored(s.Index))
 	p.applied, p.membership = s.Index, s.Membership
 	p.appliedEntry = Entry{Index: s.Index, Term: s.Term, Stamp: s.Stamp}
 	p.w.check.restored(p)

@@ -66,11 +66,11 @@ type simProfile struct {
 // a failure can be shrunk.
 func drawProfile(r *rand.Rand, without simFaults) (p simProfile) {
 	p.members = []int{1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7}[r.IntN(12)]
-	p.clients = 3 + r.IntN(5)
+	p.clients = 6 + r.IntN(7)
 	p.delay, p.diskDelay = 0.02+r.Float64()*r.Float64(), 0.02+r.Float64()*r.Float64()
 	p.applyDelay, p.transferDelay = 4*r.Float64(), 6*r.Float64()
 	p.loss, p.doubles = 0.3*r.Float64()*r.Float64(), 0.2*r.Float64()
-	p.think, p.reads = 0.2+3*r.Float64(), 0.3+0.6*r.Float64()
+	p.think, p.reads = 0.3+3*r.Float64(), 0.55+0.4*r.Float64()
 	p.pace = 0.15 + r.Float64()
 	p.appendBytes = 100 + int(2000*r.Float64()*r.Float64())
 	p.inflightBytes = p.appendBytes * (2 + r.IntN(20))
@@ -278,6 +278,9 @@ func (w *simWorld) burst(l *simProcess) {
 				return
 			}
 			w.history = append(w.history, call)
+		}
+		if w.whole {
+			_, _ = c.propose(proposal{kind: EntryCommand, data: w.lease()})
 		}
 	})
 }

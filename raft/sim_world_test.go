@@ -36,6 +36,7 @@ type simSetup struct {
 	without simFaults         // faults that the seed may not switch on
 	bias    func(*simProfile) // may be nil
 	mutant  *simMutant
+	whole   bool      // real messages, log, snapshots and store; the disk is simulated below them
 	trace   io.Writer // may be nil
 }
 
@@ -202,6 +203,9 @@ func (w *simWorld) recoverAndSettle() {
 		return ""
 	})
 	w.await(w.profile.patience(last-applied), w.unsettled)
+	for _, m := range w.leader().core.configs.now().membership.Members {
+		w.check.frozen(w.processes[m.ID-1].applied, w.processes[m.ID-1].machine.freeze())
+	}
 }
 
 // await lets time pass until nothing is missing any more.

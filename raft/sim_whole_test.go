@@ -1,0 +1,364 @@
+package raft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"etcd2/store"
+	"etcd2/wal"
+)
+
+// simFiles is a disk with the real log and the real snapshots on it. The simMemory in it says what it must hold, and feeds the members
+// that lag.
+type simFiles struct {
+	simMemory
+	id      uint64
+	fs      *simFS
+	storage *storage
+	options storageOptions
+	founded []Entry
+	half    *Persist // it was under way when the power was cut: it is there as a whole, or not at all
+}
+
+func newSimFiles(memory simMemory, id uint64) *simFiles {
+	r, fs := memory.w.rand, newSimFS()
+	memory.w.mutant.spoil(fs, r)
+	return &simFiles{
+		simMemory: memory, id: id, founded: memory.log, fs: fs,
+		options: storageOptions{Dir: "m", Bytes: 4096 << r.IntN(4), MaxSnapshots: 2, MaxSegments: r.IntN(2)},
+	}
+}
+
+func (d *simFiles) must(err error) {
+	if err != nil {
+		d.w.violated("the disk of n%x: %v", d.id, err)
+	}
+}
+
+func (d *simFiles) open() (boot, any) {
+	d.options.FS = d.fs
+	there, err := storageExists(d.options)
+	d.must(err)
+	if !there {
+		d.must(d.fs.Mkdir("m"))
+		d.must(createStorage(d.options, simCluster.ClusterID, d.id, d.founded))
+		d.must(d.fs.SyncDir("."))
+	}
+	s, r, err := openStorage(d.options)
+	d.must(err)
+	d.storage = s
+	if r.Torn != (wal.Repair{}) {
+		d.w.count(countTorn)
+	}
+	d.compare(r)
+	return r.boot, d.body(r)
+}
+
+// compare fails when something that was synced is not there, or anything is that never was.
+func (d *simFiles) compare(r *recovery) {
+	before := d.simMemory
+	if d.half != nil && r.State.Term == d.half.State.Term && r.State.Vote == d.half.State.Vote {
+		d.simMemory.write(d.half)
+	}
+	if !d.holds(r) {
+		d.simMemory = before
+	}
+	if !d.holds(r) {
+		d.w.violated("the disk of n%x: %+v and %d entries behind %d were found; %+v and entries up to %d behind %d were synced",
+			d.id, r.State, len(r.Entries), r.Snapshot.Index, d.state, d.last(), d.snapshot.Index)
+	}
+	d.half = nil
+	d.state = r.State
+	if r.Snapshot.Index > d.snapshot.Index { // its file was whole, and nothing in the log knew of it
+		d.snapshot = r.Snapshot
+	}
+	if len(r.Entries) == 0 {
+		d.first, d.log = r.Snapshot.Index+1, nil
+	}
+}
+
+// holds tells whether what was found is what the model has.
+func (d *simFiles) holds(r *recovery) bool {
+	switch {
+	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index:
+		return false
+	case r.Snapshot.Index > d.snapshot.Index && !d.simMemory.has(r.Snapshot.Index, r.Snapshot.Term):
+		return len(r.Entries) == 0
+	case r.Snapshot.Index+uint64(len(r.Entries)) != max(d.last(), r.Snapshot.Index):
+		return false
+	}
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if simSum(e) != simSum(&d.log[e.Index-d.first]) || !d.simMemory.has(e.Index, e.Term) {
+			return false
+		}
+	}
+	return true
+}
+
+// body reads the state in the snapshot that was found.
+func (d *simFiles) body(r *recovery) any {
+	if r.Reader == nil {
+		return []byte(nil)
+	}
+	b, err := io.ReadAll(r.Reader)
+	d.must(errors.Join(err, r.Reader.Close()))
+	return b
+}
+
+func (d *simFiles) write(q *Persist) {
+	d.must(d.storage.persist(q))
+	d.simMemory.write(q)
+}
+
+// crash cuts the power, often in the middle of the write that is under way.
+func (d *simFiles) crash(q *Persist) {
+	if q != nil && d.w.chance(0.8) {
+		d.half = q
+		d.fs.cutAfter(max(0, d.w.rand.IntN(8)-4))
+		_ = d.storage.persist(q) // it fails, or nobody hears of its success
+	}
+	d.fs = d.fs.cut(d.w.rand)
+}
+
+// save writes a snapshot and lets the log go that neither of the two newest needs.
+func (d *simFiles) save(s Snapshot, state any, _ uint64) uint64 {
+	frozen := state.(func(io.Writer) error)
+	_, err := d.storage.saveSnapshot(s, frozen)
+	d.must(err)
+	d.must(d.storage.snaps.Purge(d.options.MaxSnapshots))
+	first, err := d.storage.release(&d.options)
+	d.must(err)
+	d.snapshot = s
+	if first > d.first {
+		d.log = d.log[first-d.first:]
+		d.first = first
+	}
+	d.w.check.frozen(s.Index, frozen)
+	return max(first, 1)
+}
+
+// file returns the bytes of a snapshot's file, as they travel.
+func (d *simFiles) file(index uint64) any {
+	r, err := d.storage.snaps.OpenIndex(index)
+	d.must(err)
+	raw, size := r.Raw()
+	b := make([]byte, size)
+	_, err = raw.ReadAt(b, 0)
+	d.must(errors.Join(err, r.Close()))
+	return b
+}
+
+func (d *simFiles) receive(_ *Snapshot, file any) {
+	r, err := d.storage.snaps.Receive()
+	d.must(err)
+	_, err = r.Write(file.([]byte))
+	d.must(err)
+	_, err = r.Commit()
+	d.must(err)
+}
+
+func (d *simFiles) restored(index uint64) any {
+	r, err := d.storage.snaps.OpenIndex(index)
+	d.must(err)
+	b, err := io.ReadAll(r)
+	d.must(errors.Join(err, r.Close()))
+	return b
+}
+
+// frozen: the same bytes at the same index everywhere, and what they hold is all that there is (pitfalls E7, E8).
+func (k *simChecker) frozen(index uint64, state any) {
+	write, ok := state.(func(io.Writer) error)
+	if !ok {
+		return // of the registers there are no bytes
+	}
+	first, again := &bytes.Buffer{}, &bytes.Buffer{}
+	if err := write(first); err != nil {
+		k.w.violated("the state at %d can't be written: %v", index, err)
+	}
+	m := k.w.newMachine()
+	m.restore(first.Bytes())
+	if err := m.freeze().(func(io.Writer) error)(again); err != nil || !bytes.Equal(first.Bytes(), again.Bytes()) {
+		k.w.violated("the state at %d, restored and frozen again, is another one (%v)", index, err)
+	}
+	sum := sumOf(first.Bytes())
+	if known, ok := k.bodies[index]; ok && known != sum {
+		k.w.violated("two members have different states at %d", index)
+	}
+	k.bodies[index] = sum
+}
+
+func sumOf(b []byte) (h uint64) {
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
+}
+
+// simLeases is the number of keys that are set to expire.
+const simLeases = 4
+
+// simStore is the real store, with what the checker must remember of it.
+type simStore struct {
+	store *store.Store
+	sum   uint64           // of all results so far
+	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: it was never set
+	stamp int64
+}
+
+func newSimStore() *simStore {
+	return &simStore{store: store.New(store.Limits{Events: 50, Bytes: 1 << 16})}
+}
+
+func (m *simStore) freeze() any {
+	write, head := m.store.Freeze(), m.head()
+	return func(w io.Writer) error {
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		return write(w)
+	}
+}
+
+func (m *simStore) head() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, m.sum)
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.stamp))
+	for _, due := range m.due {
+		b = binary.LittleEndian.AppendUint64(b, uint64(due))
+	}
+	return b
+}
+
+func (m *simStore) restore(state any) {
+	b := state.([]byte)
+	*m = *newSimStore()
+	if len(b) == 0 {
+		return
+	}
+	numbers := make([]uint64, 2+simLeases)
+	rest := bytes.NewReader(b)
+	err := binary.Read(rest, binary.LittleEndian, numbers)
+	if err = errors.Join(err, m.store.Restore(rest)); err != nil {
+		panic(simViolation("a snapshot can't be restored: " + err.Error()))
+	}
+	m.sum, m.stamp = numbers[0], int64(numbers[1])
+	for i := range m.due {
+		m.due[i] = int64(numbers[2+i])
+	}
+}
+
+func (m *simStore) digest() uint64 { return m.sum }
+
+func (m *simStore) nextDue() (int64, bool) {
+	due, ok := m.store.NextDue()
+	return due.UnixNano(), ok
+}
+
+func simPath(key uint8) string { return "/r/" + strconv.Itoa(int(key)) }
+func leasePath(i int) string   { return leases + strconv.Itoa(i) }
+
+// leases is where the keys are that expire.
+const leases = "/ttl/"
+
+// lease is a command that sets a key for a while; its value is that time in nanoseconds.
+func (w *simWorld) lease() []byte {
+	ttl := w.between(1, 200)
+	c := store.Command{Op: store.OpSet, Path: leasePath(w.rand.IntN(simLeases)), HasTTL: true, TTL: time.Duration(ttl), Value: strconv.FormatInt(ttl, 10)}
+	return c.Append(nil)
+}
+
+// command is the store's command for an operation.
+func (o simOp) command() store.Command {
+	switch o.kind {
+	case simCAS:
+		return store.Command{Op: store.OpCompareAndSwap, Path: simPath(o.key), Value: textOf(o.value), PrevValue: textOf(o.expect)}
+	case simDelete:
+		return store.Command{Op: store.OpDelete, Path: simPath(o.key)}
+	}
+	return store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.value)}
+}
+
+func (m *simStore) apply(e *Entry) simResult {
+	command := e.Data
+	if e.Kind != EntryCommand {
+		command = nil
+	}
+	result := m.store.Apply(e.Index, time.Unix(0, e.Stamp), command)
+	m.stamp = max(m.stamp, e.Stamp)
+	m.sum = simMix(simMix(m.sum, e.Index), e.Term)
+	defer m.checkLeases(e)
+	switch v := result.(type) {
+	case *store.Event:
+		m.noteLease(v)
+		m.sum = simMix(simMix(m.sum, v.Index), uint64(v.Stamp))
+		return eventResult(v)
+	case *store.Error:
+		m.sum = simMix(simMix(m.sum, uint64(v.Code)), v.Index)
+		return errorResult(v)
+	}
+	return simResult{}
+}
+
+func eventResult(e *store.Event) simResult {
+	switch e.Action {
+	case store.ActionDelete:
+		return simResult{value: valueOf(e.Prev.Value)}
+	case store.ActionCompareAndSwap:
+		return simResult{ok: true}
+	}
+	return simResult{}
+}
+
+// errorResult: the key was missing, or held another value, which stands behind "!=" in the cause.
+func errorResult(e *store.Error) simResult {
+	_, held, _ := strings.Cut(strings.TrimSuffix(e.Cause, "]"), " != ")
+	return simResult{value: valueOf(held)}
+}
+
+// textOf is a value as the store has it: a number, and behind it dots to make some of them longer than a sector.
+func textOf(v uint64) string { return strconv.FormatUint(v, 10) + strings.Repeat(".", int(v*v%1200)) }
+
+// valueOf reads a value; what is none counts as 0, which is no value.
+func valueOf(s string) uint64 {
+	v, err := strconv.ParseUint(strings.TrimRight(s, "."), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+func (m *simStore) read(key uint8) simResult {
+	view, err := m.store.Get(simPath(key))
+	if err != nil {
+		return simResult{}
+	}
+	return simResult{value: valueOf(view.Node.Value)}
+}
+
+func (m *simStore) noteLease(e *store.Event) {
+	if key, ok := strings.CutPrefix(e.Node.Path, leases); ok {
+		m.due[valueOf(key)] = m.stamp + int64(valueOf(e.Node.Value))
+	}
+}
+
+// checkLeases: a key lives exactly as long as its time to live, by the stamps in the log (pitfalls I1, I2).
+func (m *simStore) checkLeases(e *Entry) {
+	for i := range m.due {
+		if m.due[i] == 0 {
+			continue
+		}
+		_, err := m.store.Get(leasePath(i))
+		switch missing := err != nil; {
+		case missing && m.stamp < m.due[i]:
+			panic(simViolation(fmt.Sprintf("key %d expired %d ns early, at entry %d", i, m.due[i]-m.stamp, e.Index)))
+		case !missing && m.stamp > m.due[i]:
+			panic(simViolation(fmt.Sprintf("key %d outlived its time by %d ns, at entry %d", i, m.stamp-m.due[i], e.Index)))
+		}
+	}
+}
