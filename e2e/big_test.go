@@ -46,7 +46,7 @@ func TestARecursiveGetOfEverythingHoldsUpNoWrite(t *testing.T) {
 
 func TestASnapshotHoldsUpNoWrite(t *testing.T) {
 	t.Parallel()
-	m := startMember(t, "--snapshot-count=10000")
+	m := startMember(t, "--snapshot-count=500")
 	fillBig(t, m, *bigKeys)
 
 	var slowest time.Duration

@@ -131,11 +131,18 @@ type snapshotter struct {
 	writing atomic.Bool
 }
 
+// replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
+// them takes less than to write snapshots all the time, which would also hold up the log's fsyncs.
+const replayShare = 8 << 10
+
 // maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state: so
 // the cost per write stays flat when the store grows.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
-	if now.index < s.last+n.SnapshotCount || s.writing.Load() || n.storage.log.Bytes(s.last) < s.size.Load() {
+	if now.index < s.last+n.SnapshotCount || s.writing.Load() {
+		return
+	}
+	if n.storage.log.Bytes(s.last) < max(s.size.Load(), int64(n.SnapshotCount)*replayShare) {
 		return
 	}
 	s.last = now.index

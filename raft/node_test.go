@@ -164,7 +164,7 @@ func TestManyProposersShareWritesAndEachGetsItsOwnResult(t *testing.T) {
 func TestSnapshotsCutTheLogAndCarryTheState(t *testing.T) {
 	dir := t.TempDir()
 	c := nodeConfig(dir)
-	c.SnapshotCount = 100
+	c.SnapshotCount = 20
 	n := openNode(t, c, &register{})
 	long := make([]byte, 500)
 
