@@ -94,7 +94,7 @@ func setDefault[T comparable](v *T, d T) {
 func (c *Config) storage() storageOptions {
 	return storageOptions{
 		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, Bytes: c.SegmentBytes,
-		MaxSnapshots: c.MaxSnapshots, MaxSegments: c.MaxWALs,
+		MaxSegments: c.MaxWALs,
 	}
 }
 

@@ -46,8 +46,7 @@ type storageOptions struct {
 	FS     disk.FS // nil means the operating system's
 	Bytes  int64   // of a segment; 0 means the default
 
-	MaxSnapshots int // snapshot files kept; 0 means all
-	MaxSegments  int // segments kept that are no longer needed
+	MaxSegments int // segments kept that are no longer needed
 }
 
 func (o *storageOptions) walDir() string {

@@ -31,7 +31,7 @@ func newSimFiles(memory simMemory, id uint64) *simFiles {
 	memory.w.mutant.spoil(fs, r)
 	return &simFiles{
 		simMemory: memory, id: id, founded: memory.log, fs: fs,
-		options: storageOptions{Dir: "m", Bytes: 4096 << r.IntN(4), MaxSnapshots: 2, MaxSegments: r.IntN(2)},
+		options: storageOptions{Dir: "m", Bytes: 4096 << r.IntN(4), MaxSegments: r.IntN(2)},
 	}
 }
 
@@ -132,7 +132,7 @@ func (d *simFiles) save(s Snapshot, state any, _ uint64) uint64 {
 	frozen := state.(func(io.Writer) error)
 	_, err := d.storage.saveSnapshot(s, frozen)
 	d.must(err)
-	d.must(d.storage.snaps.Purge(d.options.MaxSnapshots))
+	d.must(d.storage.snaps.Purge(2))
 	first, err := d.storage.release(&d.options)
 	d.must(err)
 	d.snapshot = s
