@@ -254,7 +254,7 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 		Node: node, Store: tree, Name: c.name, Version: version,
 		Logger: l.of("http"), SetLogLevel: l.setLevel,
 		CORS: c.cors, Pprof: c.pprof,
-		RequestTimeout: c.requestTimeout(), MaxRequestBytes: int64(c.maxRequestBytes),
+		MaxRequestBytes: int64(c.maxRequestBytes),
 	})
 	if err != nil {
 		return err

@@ -71,14 +71,12 @@ func keyOf(path string) (string, *store.Error) {
 }
 
 // write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
-// proposal, so its context has no part in the deadline.
+// proposal; the node bounds the wait.
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
-	defer cancel()
 	cmd := p.command(r.Method, key)
 	const numbers = 64 // room for the parts of the command that are no text
 	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue))
-	result, err := s.node.Propose(ctx, cmd.Append(room))
+	result, err := s.node.Propose(context.Background(), cmd.Append(room))
 	if err != nil {
 		return nodeError(err)
 	}
@@ -144,9 +142,7 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 
 // quorumGet is a get of a tree that holds everything acknowledged before the request.
 func (s *Server) quorumGet(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
-	defer cancel()
-	if err := s.node.Read(ctx); err != nil {
+	if err := s.node.Read(r.Context()); err != nil {
 		return nodeError(err)
 	}
 	return s.get(w, key, p)

@@ -1,7 +1,6 @@
 package http
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -145,9 +144,7 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 
 // change proposes c and reports success. A failure of any kind is answered by 500.
 func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
-	defer cancel()
-	if _, err := s.node.Change(ctx, c); err != nil {
+	if _, err := s.node.Change(r.Context(), c); err != nil {
 		s.log.Warn("http: membership not changed", "member", hexID(c.Member.ID), "error", err)
 		messageError(w, nethttp.StatusInternalServerError, internalError)
 		return false

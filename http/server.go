@@ -19,7 +19,7 @@ import (
 )
 
 // Node is what the client API needs of a member; *raft.Node is one. All methods
-// may be called from any goroutine.
+// may be called from any goroutine, and those that wait end by a deadline of the node's own.
 type Node interface {
 	Propose(ctx context.Context, cmd []byte) (raft.Result, error)
 	Read(ctx context.Context) error
@@ -49,15 +49,13 @@ type Config struct {
 	CORS  []string // allowed origins, compared exactly; "*" allows all
 	Pprof bool     // serve /debug/pprof/
 
-	RequestTimeout  time.Duration // of what goes through consensus; 7 s
-	MaxRequestBytes int64         // of a request's body; 10 MiB
-	MaxWatchers     int           // watches at a time; 100,000
-	MaxConnections  int           // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
+	MaxRequestBytes int64 // of a request's body; 10 MiB
+	MaxWatchers     int   // watches at a time; 100,000
+	MaxConnections  int   // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
 }
 
 // The limits of a Config that says nothing else.
 const (
-	DefaultRequestTimeout  = 7 * time.Second
 	DefaultMaxRequestBytes = 10 << 20
 	DefaultMaxWatchers     = 100_000
 )
@@ -132,9 +130,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SetLogLevel == nil {
 		c.SetLogLevel = func(string) error { return nil }
-	}
-	if c.RequestTimeout <= 0 {
-		c.RequestTimeout = DefaultRequestTimeout
 	}
 	if c.MaxRequestBytes <= 0 {
 		c.MaxRequestBytes = DefaultMaxRequestBytes

@@ -166,9 +166,7 @@ func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
 		t.Errorf("a write waited %v", slowest)
 	}
 	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.open.Load() == 0 })
-	if n := b.node.store.Stats().Watchers; n != 0 {
-		t.Errorf("%d watchers left", n)
-	}
+	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
 }
 
 // pitfall J11

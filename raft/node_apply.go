@@ -25,6 +25,7 @@ type appliedState struct {
 // applyLoop owns the state machine. It waits for no client: an answer has room in its waiter's channel.
 func (n *Node) applyLoop() {
 	defer close(n.done)
+	defer n.waiters.close()
 	defer n.close()
 	var answers []answer
 	for {

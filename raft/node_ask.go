@@ -163,31 +163,31 @@ func (n *Node) retryReads() {
 // ask makes a request and waits for its outcome.
 func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 	w := waiterPool.Get().(*waiter)
-	r.id = n.waiters.add(w, n.mono()+int64(n.RequestTimeout))
+	if r.id = n.waiters.add(w, n.mono()+int64(n.RequestTimeout)); r.id == 0 {
+		return Result{}, ErrStopped
+	}
 	n.stats.Pending.Add(1)
 	defer n.stats.Pending.Add(-1)
 	n.inbox.ask(r)
-	var o outcome
-	select {
-	case o = <-w.result:
-	case <-ctx.Done():
-		if n.waiters.remove(r.id) {
-			o.err = ErrUnknown
-		} else {
-			o = <-w.result // it came at the same moment
-		}
-	case <-n.done:
-		if n.waiters.remove(r.id) {
-			o.err = ErrStopped
-			if w.asked {
-				o.err = ErrUnknown
-			}
-		} else {
-			o = <-w.result
-		}
-	}
+	o := n.wait(ctx, w, r.id)
 	waiterPool.Put(w)
 	return o.Result, o.err
+}
+
+// wait ends by the deadline that the waiters keep, if not before.
+func (n *Node) wait(ctx context.Context, w *waiter, id uint64) outcome {
+	if ctx.Done() == nil { // a plain receive costs half of a select
+		return <-w.result
+	}
+	select {
+	case o := <-w.result:
+		return o
+	case <-ctx.Done():
+		if n.waiters.remove(id) {
+			return outcome{err: ErrUnknown}
+		}
+		return <-w.result // it came at the same moment
+	}
 }
 
 var waiterPool = sync.Pool{New: func() any { return &waiter{result: make(chan outcome, 1)} }}
@@ -212,6 +212,7 @@ type waiters struct {
 	waiting map[uint64]*waiter
 	reads   []readAt // safe as soon as index is applied
 	applied uint64
+	closed  bool // nobody will answer any more
 }
 
 // readAt is a read that may be answered when index is applied.
@@ -225,10 +226,14 @@ func (ws *waiters) init() {
 	ws.waiting = map[uint64]*waiter{}
 }
 
+// add returns the waiter's id; 0 when the node has ended.
 func (ws *waiters) add(w *waiter, deadline int64) uint64 {
 	w.deadline, w.asked = deadline, false
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	if ws.closed {
+		return 0
+	}
 	ws.next++
 	if ws.next == 0 { // means nobody
 		ws.next++
@@ -332,10 +337,26 @@ func (ws *waiters) expire(now int64) {
 	}
 	ws.mu.Unlock()
 	for _, w := range late {
-		if w.asked {
-			w.result <- outcome{err: ErrUnknown}
-		} else {
-			w.result <- outcome{err: ErrNoLeader}
-		}
+		w.giveUp(ErrNoLeader)
 	}
+}
+
+// close answers all that still wait, and makes add refuse.
+func (ws *waiters) close() {
+	ws.mu.Lock()
+	waiting := ws.waiting
+	ws.waiting, ws.closed = nil, true
+	ws.mu.Unlock()
+	for _, w := range waiting {
+		w.giveUp(ErrStopped)
+	}
+}
+
+// giveUp answers a waiter that nobody else will; unasked is the error of a request that was never made.
+func (w *waiter) giveUp(unasked error) {
+	err := unasked
+	if w.asked {
+		err = ErrUnknown
+	}
+	w.result <- outcome{err: err}
 }
