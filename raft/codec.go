@@ -221,8 +221,8 @@ func decodeSnapshot(b []byte) (Snapshot, error) {
 	return s, d.end()
 }
 
-// appendMessage encodes a message for the wire.
-func appendMessage(b []byte, m *Message) []byte {
+// AppendMessage encodes a message for the wire.
+func AppendMessage(b []byte, m *Message) []byte {
 	b = append(b, byte(m.Kind))
 	for _, v := range [...]uint64{m.From, m.To, m.Term, m.Index, m.LogTerm, m.Hint, m.Commit, m.Round, uint64(m.Stamp)} {
 		b = binary.AppendUvarint(b, v)
@@ -240,8 +240,8 @@ func appendMessage(b []byte, m *Message) []byte {
 	return b
 }
 
-// decodeMessage decodes a message; its entries share memory with b.
-func decodeMessage(b []byte) (Message, error) {
+// DecodeMessage decodes a message; its entries share memory with b.
+func DecodeMessage(b []byte) (Message, error) {
 	d := decoder{in: b}
 	m := Message{Kind: MessageKind(d.byte())}
 	for _, v := range [...]*uint64{&m.From, &m.To, &m.Term, &m.Index, &m.LogTerm, &m.Hint, &m.Commit, &m.Round} {

@@ -35,9 +35,9 @@ type format struct {
 }
 
 func formats() []format {
-	messages := format{name: "message", read: rewrite(decodeMessage, appendMessage)}
+	messages := format{name: "message", read: rewrite(DecodeMessage, AppendMessage)}
 	for i := range sampleMessages {
-		messages.samples = append(messages.samples, appendMessage(nil, &sampleMessages[i]))
+		messages.samples = append(messages.samples, AppendMessage(nil, &sampleMessages[i]))
 	}
 	return []format{
 		messages,
@@ -60,7 +60,7 @@ func rewrite[T any](decode func([]byte) (T, error), encode func([]byte, *T) []by
 
 func TestDecodedMessageIsTheEncodedOne(t *testing.T) {
 	for _, m := range sampleMessages {
-		got, err := decodeMessage(appendMessage(nil, &m))
+		got, err := DecodeMessage(AppendMessage(nil, &m))
 
 		if err != nil || !reflect.DeepEqual(got, m) {
 			t.Errorf("%+v became %+v, %v", m, got, err)
@@ -101,7 +101,7 @@ func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
 		"a change of no kind":  {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{})}}},
 		"a change yet unknown": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{Kind: 99})}}},
 	} {
-		if _, err := decodeMessage(appendMessage(nil, &m)); err == nil {
+		if _, err := DecodeMessage(AppendMessage(nil, &m)); err == nil {
 			t.Errorf("a message with %s was taken", name)
 		}
 	}

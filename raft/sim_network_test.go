@@ -67,7 +67,7 @@ func (w *simWorld) encoded(m *Message) *Message {
 	copied := *m
 	if w.whole {
 		var err error
-		if copied, err = decodeMessage(appendMessage(nil, m)); err != nil {
+		if copied, err = DecodeMessage(AppendMessage(nil, m)); err != nil {
 			w.violated("%v can't be decoded: %v", m, err)
 		}
 	}
