@@ -221,7 +221,7 @@ func decodeSnapshot(b []byte) (Snapshot, error) {
 	return s, d.end()
 }
 
-// AppendMessage encodes a message for the wire.
+// AppendMessage appends a message as it goes over the wire to b.
 func AppendMessage(b []byte, m *Message) []byte {
 	b = append(b, byte(m.Kind))
 	for _, v := range [...]uint64{m.From, m.To, m.Term, m.Index, m.LogTerm, m.Hint, m.Commit, m.Round, uint64(m.Stamp)} {
@@ -237,10 +237,16 @@ func AppendMessage(b []byte, m *Message) []byte {
 	if m.Snapshot != nil {
 		b = appendSnapshot(b, m.Snapshot)
 	}
+	b = binary.AppendUvarint(b, uint64(len(m.Refused)))
+	for _, r := range m.Refused {
+		b = append(binary.AppendUvarint(b, r.ID), r.reason)
+		b = appendString(b, r.text)
+	}
 	return b
 }
 
-// DecodeMessage decodes a message; its entries share memory with b.
+// DecodeMessage decodes a message; its entries share memory with b. It accepts any bytes: what it returns without an
+// error can be given to Node.Step.
 func DecodeMessage(b []byte) (Message, error) {
 	d := decoder{in: b}
 	m := Message{Kind: MessageKind(d.byte())}
@@ -255,6 +261,9 @@ func DecodeMessage(b []byte) (Message, error) {
 	if d.bool() {
 		s := d.snapshot()
 		m.Snapshot = &s
+	}
+	for range d.count() {
+		m.Refused = append(m.Refused, Refusal{ID: d.uint(), reason: d.byte(), text: d.string()})
 	}
 	if err := d.end(); err != nil {
 		return Message{}, err
@@ -271,7 +280,11 @@ func (m *Message) check() error {
 		return fmt.Errorf("raft: %v with or without a snapshot", m.Kind)
 	}
 	for i := range m.Entries {
-		if err := m.Entries[i].check(m.Index + uint64(i) + 1); err != nil {
+		due := m.Index + uint64(i) + 1
+		if m.Kind == Propose {
+			due = 0
+		}
+		if err := m.Entries[i].check(due); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,8 @@ type Effects struct {
 	Restore   *Snapshot  // before that: replace the state machine's state by this snapshot's
 	Reads     []SafeRead // reads that became safe, or never will
 	Fetch     []Fetch    // read these from the log on disk, then call fetched
+	Refused   []Refusal  // proposals that the leader has not taken
+	Broken    error      // this member can't go on: its disk has lost what it promised
 }
 
 // Persist is one write of the disk writer, all or nothing.

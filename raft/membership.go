@@ -2,6 +2,8 @@ package raft
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,17 +180,82 @@ func (m Membership) Find(id uint64) (Member, bool) {
 // entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in single-server membership changes").
 func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 	now := c.configs.now()
-	switch {
-	case c.role == Leader && (now.index > c.commit || c.commit < c.lead.start):
-		return 0, errChanging
-	case change.Kind == ChangeRemove && now.votes(change.Member.ID) && len(now.voters) == 1:
-		return 0, errLastVoter
+	if c.role == Leader {
+		if now.index > c.commit || c.commit < c.lead.start {
+			return 0, errChanging
+		}
+		if err := c.sensible(&change); err != nil {
+			return 0, err
+		}
 	}
 	index, err := c.propose(proposal{kind: EntryChange, id: id, data: appendChange(nil, &change)})
 	if err == nil {
 		c.followConfig()
 	}
 	return index, err
+}
+
+// Errors of Change. Nothing has been changed, and nothing will be.
+var (
+	ErrMemberExists  = errors.New("raft: there is a member with that id or URL")
+	ErrMemberUnknown = errors.New("raft: there is no such member")
+	ErrMemberRemoved = errors.New("raft: that member has been removed for ever")
+)
+
+// QuorumError refuses a removal after which too few voters would answer to agree on anything.
+type QuorumError struct{ Arithmetic string }
+
+// Error gives the arithmetic.
+func (e *QuorumError) Error() string { return "raft: " + e.Arithmetic }
+
+// sensible tells whether a change may be made to the configuration in force.
+func (c *core) sensible(change *Change) error {
+	m, id := &c.configs.now().membership, change.Member.ID
+	_, there := m.Find(id)
+	switch {
+	case change.Kind == ChangeVersion:
+		return nil
+	case slices.Contains(m.Removed, id):
+		return ErrMemberRemoved
+	case change.Kind == ChangeAdd && there, m.taken(id, change.Member.PeerURLs):
+		return ErrMemberExists // pitfall D13
+	case change.Kind != ChangeAdd && !there:
+		return ErrMemberUnknown
+	case change.Kind == ChangeRemove:
+		return c.mayRemove(id)
+	}
+	return nil
+}
+
+// taken tells whether a member other than id has one of the peer URLs.
+func (m *Membership) taken(id uint64, urls []string) bool {
+	for _, p := range m.Members {
+		if p.ID != id && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(p.PeerURLs, u) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayRemove refuses to remove a voter when those that are left and answer would be no quorum.
+func (c *core) mayRemove(id uint64) error {
+	now := c.configs.now()
+	if !now.votes(id) {
+		return nil
+	}
+	if len(now.voters) == 1 {
+		return errLastVoter
+	}
+	left, alive := len(now.voters)-1, 0
+	for _, v := range now.voters {
+		if v != id && c.answers(v) {
+			alive++
+		}
+	}
+	if need := left/2 + 1; alive < need {
+		return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree on anything", id, left, alive, need)}
+	}
+	return nil
 }
 
 // followConfig makes the leader's members those of the configuration in force.

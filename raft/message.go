@@ -23,12 +23,15 @@ const (
 	ReadIndex                              // a follower asks for an index at which reading is linearizable (diss. 6.4)
 	ReadIndexAnswer                        //
 	TimeoutNow                             // campaign at once: the leader hands over to you (diss. 3.10)
+	Propose                                // put Entries into your log, if you lead in Term (§8)
+	ProposeAnswer                          // Refused are not in the log; the others may be
 )
 
 var messageNames = [...]string{
 	PreVote: "PreVote", PreVoteAnswer: "PreVoteAnswer", Vote: "Vote", VoteAnswer: "VoteAnswer",
 	Append: "Append", AppendAnswer: "AppendAnswer", Heartbeat: "Heartbeat", HeartbeatAnswer: "HeartbeatAnswer",
 	InstallSnapshot: "InstallSnapshot", ReadIndex: "ReadIndex", ReadIndexAnswer: "ReadIndexAnswer", TimeoutNow: "TimeoutNow",
+	Propose: "Propose", ProposeAnswer: "ProposeAnswer",
 }
 
 // String returns the name of the kind.
@@ -59,8 +62,9 @@ type Message struct {
 	Reject   bool // answers: no
 	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
 
-	Entries  []Entry
+	Entries  []Entry   // Append; Propose, without Index, Term and Stamp
 	Snapshot *Snapshot // InstallSnapshot
+	Refused  []Refusal // ProposeAnswer
 }
 
 // String prints a message in the notation of the scripts, index@term throughout:
@@ -90,6 +94,10 @@ func (m Message) String() string {
 		fmt.Fprintf(&b, " read=%x", m.Round)
 	case ReadIndexAnswer:
 		fmt.Fprintf(&b, " read=%x index=%d", m.Round, m.Index)
+	case Propose:
+		fmt.Fprintf(&b, " proposals=%d", len(m.Entries))
+	case ProposeAnswer:
+		fmt.Fprintf(&b, " refused=%d", len(m.Refused))
 	}
 	if m.Transfer {
 		b.WriteString(" transfer")

@@ -30,7 +30,7 @@ type boot struct {
 }
 
 // core is one member's mind: a pure state machine. Inputs are advance, tick, step,
-// propose, proposeChange, proposeStamp, read, transfer, persisted, fetched,
+// propose, proposeChange, proposeStamp, forward, read, transfer, persisted, fetched,
 // sent, lost, and compact; after any number of them, effects says what the world must
 // now do. It is owned by one goroutine.
 type core struct {
@@ -153,6 +153,12 @@ func (c *core) step(m Message) {
 		return
 	case ReadIndexAnswer:
 		c.handleReadIndexAnswer(&m)
+		return
+	case Propose:
+		c.handlePropose(&m)
+		return
+	case ProposeAnswer:
+		c.out.Refused = append(c.out.Refused, m.Refused...)
 		return
 	}
 	switch c.role {

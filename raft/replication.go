@@ -1,5 +1,7 @@
 package raft
 
+import "fmt"
+
 // proposal is one thing to be put into the log.
 type proposal struct {
 	kind EntryKind
@@ -64,11 +66,17 @@ func (c *core) tickLeader() {
 func (c *core) hasQuorum() bool {
 	alive := 0
 	for _, v := range c.configs.now().voters {
-		if p := c.lead.progress(v); v == c.ID || p != nil && p.quiet < c.ElectionTicks {
+		if c.answers(v) {
 			alive++
 		}
 	}
 	return alive >= c.configs.now().quorum()
+}
+
+// answers tells whether a member answered the leader within an election timeout. The leader itself does.
+func (c *core) answers(id uint64) bool {
+	p := c.lead.progress(id)
+	return id == c.ID || p != nil && p.quiet < c.ElectionTicks
 }
 
 // beat begins a round of heartbeats.
@@ -213,10 +221,13 @@ func (c *core) store(es []Entry) {
 	}
 }
 
-// commitTo moves a follower's commit index.
+// commitTo moves a follower's commit index. A leader counts only on what a member has told it to be on its disk; if that
+// is not there, the disk has forgotten: it was emptied, or an old copy took its place (pitfalls D10, D11).
 func (c *core) commitTo(index uint64) {
 	if index > c.log.last() {
-		panic("raft: the leader committed what this member has not got")
+		c.out.Broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data directory is an old copy; remove the member, empty the directory and add it anew",
+			c.log.last(), index)
+		return
 	}
 	c.commit = max(c.commit, index)
 }

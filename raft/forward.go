@@ -1,0 +1,90 @@
+package raft
+
+import "errors"
+
+// A member that follows passes what it is asked to propose on to its leader. The message carries the term in which the leader led, and a
+// leader of another term does not take it. So a proposal is in the log with that term or never will be: once
+// an entry of a later term is applied and it was not among those before, it is dead, and may be proposed anew without the
+// danger of being applied twice (pitfall G3).
+
+// forward passes proposals on to the leader; errNotLeader when none is known.
+func (c *core) forward(ps []proposal) error {
+	if c.role == Leader || c.leader == None {
+		return errNotLeader
+	}
+	es := make([]Entry, len(ps))
+	for i, p := range ps {
+		es[i] = Entry{Kind: p.kind, ID: p.id, Data: p.data}
+	}
+	c.send(Message{Kind: Propose, To: c.leader, Entries: es})
+	return nil
+}
+
+// handlePropose takes another member's proposals into the log, and names those that it does not take.
+func (c *core) handlePropose(m *Message) {
+	var refused []Refusal
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if err := c.takeOver(e); err != nil {
+			refused = append(refused, refusal(e.ID, err))
+		}
+	}
+	if refused != nil {
+		c.send(Message{Kind: ProposeAnswer, To: m.From, Refused: refused})
+	}
+}
+
+func (c *core) takeOver(e *Entry) (err error) {
+	if e.Kind == EntryChange {
+		change, broken := decodeChange(e.Data)
+		if broken != nil {
+			return broken
+		}
+		_, err = c.proposeChange(change, e.ID)
+		return err
+	}
+	_, err = c.propose(proposal{kind: e.Kind, id: e.ID, data: e.Data})
+	return err
+}
+
+// Refusal says that a proposal is not in the log and will never be, unless it is made again.
+type Refusal struct {
+	ID     uint64 // of the proposal
+	reason byte   // index into refusalReasons
+	text   string // the error's, where there is more to it than the reason
+}
+
+// refusalReasons are the errors that go over the wire; a new one goes to the end.
+var refusalReasons = [...]error{
+	errNotLeader, errHandingOver, errChanging, errLastVoter, ErrOverloaded,
+	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, errRefused,
+}
+
+var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version
+
+// quorumReason is the reason of a QuorumError, whose text says the rest.
+const quorumReason = byte(len(refusalReasons))
+
+func refusal(id uint64, err error) Refusal {
+	var quorum *QuorumError
+	if errors.As(err, &quorum) {
+		return Refusal{ID: id, reason: quorumReason, text: quorum.Arithmetic}
+	}
+	for i, reason := range refusalReasons {
+		if reason == err {
+			return Refusal{ID: id, reason: byte(i)}
+		}
+	}
+	return Refusal{ID: id, reason: quorumReason - 1}
+}
+
+// err is the error that the leader had.
+func (r *Refusal) err() error {
+	switch {
+	case r.reason == quorumReason:
+		return &QuorumError{Arithmetic: r.text}
+	case int(r.reason) < len(refusalReasons):
+		return refusalReasons[r.reason]
+	}
+	return errRefused
+}
