@@ -114,7 +114,7 @@ func (d *decoder) entry() Entry {
 // entryKind refuses a kind that a newer version may know (pitfall I7).
 func (d *decoder) entryKind() EntryKind {
 	k := EntryKind(d.byte())
-	if d.err == nil && k > EntryChange {
+	if d.err == nil && k > EntryDigest {
 		d.err = fmt.Errorf("raft: entry of the unknown kind %d: written by a newer version?", k)
 	}
 	return k

@@ -92,11 +92,12 @@ func TestEncodingIsWholeOrRefused(t *testing.T) {
 func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
 	for name, m := range map[string]Message{
 		"no kind":              {},
-		"an unknown kind":      {Kind: TimeoutNow + 1},
+		"an unknown kind":      {Kind: ProposeAnswer + 1},
 		"no snapshot":          {Kind: InstallSnapshot},
 		"a snapshot too much":  {Kind: Append, Snapshot: &sampleSnapshot},
 		"a gap":                {Kind: Append, Index: 3, Entries: []Entry{{Index: 5}}},
-		"an unknown entry":     {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange + 1}}},
+		"an unknown entry":     {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryDigest + 1}}},
+		"a placed proposal":    {Kind: Propose, Entries: []Entry{{Index: 1}}},
 		"a broken change":      {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: []byte{99}}}},
 		"a change of no kind":  {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{})}}},
 		"a change yet unknown": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{Kind: 99})}}},

@@ -180,13 +180,16 @@ func (m Membership) Find(id uint64) (Member, bool) {
 // entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in single-server membership changes").
 func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 	now := c.configs.now()
-	if c.role == Leader {
-		if now.index > c.commit || c.commit < c.lead.start {
-			return 0, errChanging
-		}
-		if err := c.sensible(&change); err != nil {
-			return 0, err
-		}
+	switch {
+	case c.role != Leader:
+		return 0, errNotLeader
+	case c.lead.target != None:
+		return 0, errHandingOver
+	case now.index > c.commit || c.commit < c.lead.start:
+		return 0, errChanging
+	}
+	if err := c.sensible(&change); err != nil {
+		return 0, err
 	}
 	index, err := c.propose(proposal{kind: EntryChange, id: id, data: appendChange(nil, &change)})
 	if err == nil {

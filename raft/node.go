@@ -41,7 +41,9 @@ var (
 	ErrStopped    = errors.New("raft: the member is stopping")
 	ErrUnknown    = errors.New("raft: the outcome is not known") // leader lost or deadline passed: it may yet be applied
 	ErrOverloaded = errors.New("raft: too much waits to be agreed")
-	ErrNoLeader   = errors.New("raft: no leader is known") // the proposal was never made
+	ErrNoLeader   = errors.New("raft: no leader is known")                                   // the proposal was never made
+	ErrRemoved    = errors.New("raft: this member has been removed from the cluster")        // and can't go on, nor ever come back
+	ErrDiverged   = errors.New("raft: the state of this member is not that of the majority") // and it can't go on
 )
 
 // Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
@@ -50,7 +52,9 @@ type Config struct {
 	WALDir string // of the log, when it is not to be in there
 
 	ID         uint64     // of this member; looked at only when Dir holds no member yet
-	Bootstrap  Membership // the cluster's first members, likewise
+	Bootstrap  Membership // the cluster's first members, likewise; with Join its id alone counts
+	Join       bool       // the cluster runs already, and has taken this member in: all comes from its leader
+	Transport  Transport  // to the other members; nil: there are none
 	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
 	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
 
@@ -126,15 +130,17 @@ type Node struct {
 
 	// Of the loop.
 	core     *core
-	parked   []request         // proposals and reads that no leader has taken yet
-	reads    map[uint64]uint64 // try of a read that is out → its waiter
-	retry    int               // ticks until reads that are out are tried again
-	diskBusy bool              // the disk writer has something to do
-	snapped  *Snapshot         // written, and the log not yet cut behind it
-	backlog  []job             // for the applier
-	stamped  uint64            // index of the last entry appended only to let keys expire
-	commits  []commitTime      // when entries were proposed, for Stats.Commit
-	seen     leadershipSeen    // as last logged
+	parked   []request           // proposals and reads that no leader has taken yet
+	reads    map[uint64][]uint64 // try of a read that is out → who waits for it
+	retry    int                 // ticks until reads that are out are tried again
+	diskBusy bool                // the disk writer has something to do
+	snapped  *Snapshot           // written, and the log not yet cut behind it
+	backlog  []job               // for the applier
+	stamped  uint64              // index of the last entry appended only to let keys expire
+	commits  []commitTime        // when entries were proposed, for Stats.Commit
+	seen     leadershipSeen      // as last logged
+	followed uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
+	gone     bool                // this member's removal is applied
 
 	toDisk   chan diskJob
 	fromDisk chan diskDone
@@ -145,7 +151,9 @@ type Node struct {
 	nextDue     atomic.Int64 // when the next key expires; 0 when none does
 	snapshotter snapshotter
 	snapshots   sync.WaitGroup
-	membership  chan struct{} // capacity 1: the membership has changed
+	helpers     sync.WaitGroup // that read the disk for members that lag
+	membership  chan struct{}  // capacity 1: the membership has changed
+	digests     digests        // of the applier
 
 	clock       shownClock
 	leader      atomic.Uint64
@@ -153,6 +161,7 @@ type Node struct {
 	ready       chan struct{}
 	quit        chan struct{} // closed by Stop, or by fail
 	stop        sync.Once
+	born        uint64        // commit index at the start
 	looped      chan struct{} // closed when the loop has ended
 	done        chan struct{} // closed when everything has ended
 	failure     atomic.Pointer[error]
@@ -187,12 +196,12 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	}
 	n := &Node{
 		Config: c, id: r.ID, sm: sm, storage: s, epoch: time.Now(),
-		reads:  map[uint64]uint64{},
+		reads:  map[uint64][]uint64{},
 		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), toApply: make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
 		looped: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
-	n.inbox.wake = make(chan struct{}, 1)
+	n.inbox.init()
 	n.waiters.init()
 	n.logRecovery(r)
 	if err := n.restore(r); err != nil {
@@ -204,6 +213,7 @@ func open(c Config, sm StateMachine) (*Node, error) {
 		}
 	}
 	n.core = newCore(c.core(n.id), r.boot)
+	n.born = n.core.commit
 	return n, nil
 }
 
@@ -213,6 +223,9 @@ func (n *Node) start() {
 	go n.applyLoop()
 	config := n.core.configs.now()
 	alone := config.votes(n.id) && config.quorum() == 1
+	if n.Transport != nil {
+		n.Transport.Start(n)
+	}
 	go n.greet(n.core.commit, alone)
 	go n.loop(alone)
 }
@@ -258,6 +271,7 @@ func (n *Node) turn() {
 	n.handOut(&e)
 	n.clock.set(n.core)
 	n.noteLeadership()
+	n.noteMembership()
 }
 
 // handOut gives the core's wishes to those who carry them out.
@@ -267,8 +281,15 @@ func (n *Node) handOut(e *Effects) {
 		n.toDisk <- diskJob{persist: e.Persist}
 	} else if n.snapped != nil && !n.diskBusy {
 		n.diskBusy = true
-		n.toDisk <- diskJob{release: n.snapped}
+		n.toDisk <- diskJob{release: n.snapped, keep: n.core.lacked()}
 		n.snapped = nil
+	}
+	if n.Transport != nil {
+		n.sendOut(e)
+	}
+	n.refusals(e.Refused)
+	if e.Broken != nil {
+		n.fail(e.Broken)
 	}
 	if e.Restore != nil {
 		n.backlog = append(n.backlog, job{restore: e.Restore})
@@ -278,10 +299,8 @@ func (n *Node) handOut(e *Effects) {
 		n.backlog = append(n.backlog, job{entries: e.Committed})
 	}
 	for _, r := range e.Reads {
-		if id, ok := n.reads[r.ID]; ok {
-			delete(n.reads, r.ID)
-			n.waiters.answerAt(id, r.Index)
-		}
+		n.waiters.answerAt(n.reads[r.ID], r.Index)
+		delete(n.reads, r.ID)
 	}
 }
 
@@ -353,12 +372,12 @@ func (n *Node) Read(ctx context.Context) error {
 }
 
 // Change makes one change of the membership and returns the membership after it. While another one is under
-// way it waits.
+// way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved and a *QuorumError.
 func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
 		c.Command = n.Command(c.Kind)
 	}
-	r, err := n.ask(ctx, request{kind: askChange, change: &c})
+	r, err := n.ask(ctx, request{kind: askChange, data: appendChange(nil, &c)})
 	if err != nil {
 		return Membership{}, err
 	}
@@ -441,7 +460,7 @@ func (n *Node) do(f func(*core)) {
 // error on that way; the context bounds the handing over only.
 func (n *Node) Stop(ctx context.Context) error {
 	n.handOver(ctx)
-	n.stop.Do(func() { close(n.quit) })
+	n.end()
 	<-n.done
 	return n.Err()
 }
@@ -468,7 +487,17 @@ func (n *Node) fail(err error) {
 	if n.failure.CompareAndSwap(nil, &err) {
 		close(n.failed)
 	}
-	n.stop.Do(func() { close(n.quit) })
+	n.end()
+}
+
+// end has the loop end, and all that follows from that.
+func (n *Node) end() {
+	n.stop.Do(func() {
+		close(n.quit)
+		n.inbox.mu.Lock()
+		defer n.inbox.mu.Unlock()
+		n.inbox.room.Broadcast()
+	})
 }
 
 // leadershipSeen is who led when it was last logged.

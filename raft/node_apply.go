@@ -34,8 +34,14 @@ func (n *Node) applyLoop() {
 			if n.Err() != nil {
 				continue // nothing may be applied behind an entry that could not be
 			}
+			if j.restore != nil {
+				n.install(j.restore)
+				continue
+			}
 			answers = n.apply(j, answers[:0])
-			n.waiters.answerAll(answers, n.applied.Load().index)
+			now := n.applied.Load()
+			n.waiters.answerAll(answers, now.index)
+			n.inbox.again(n.waiters.dead(now.term))
 			n.noteDue()
 			n.maybeSnapshot()
 		case <-n.looped:
@@ -57,6 +63,7 @@ func (n *Node) apply(j job, answers []answer) []answer {
 			break
 		}
 		now.index, now.term, now.stamp = e.Index, e.Term, e.Stamp
+		n.digest(e, &now.membership)
 		changed = changed || e.Kind == EntryChange
 		if e.ID != 0 {
 			answers = append(answers, answer{id: e.ID, Result: Result{Index: e.Index, Term: e.Term, Value: value}})
@@ -93,6 +100,26 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 	}
 }
 
+// install replaces the state by a received snapshot's, whose file is whole on this member's disk.
+func (n *Node) install(s *Snapshot) {
+	r, err := n.storage.snaps.OpenIndex(s.Index)
+	if err == nil {
+		err = errors.Join(n.sm.Restore(r), r.Close())
+	}
+	if err != nil {
+		n.fail(fmt.Errorf("the snapshot at %d, received from the leader, can't be taken over: %w", s.Index, err))
+		return
+	}
+	n.snapshotter.last = s.Index
+	n.snapshotter.size.Store(r.Size())
+	n.applied.Store(&appliedState{index: s.Index, term: s.Term, stamp: s.Stamp, membership: s.Membership})
+	n.Logger.Info("took over the leader's snapshot", "index", s.Index, "bytes", r.Size())
+	n.waiters.skip(s.Index, s.Term)
+	n.digests = digests{}
+	n.membershipChanged()
+	n.noteDue()
+}
+
 // noteDue tells the loop when the next key expires.
 func (n *Node) noteDue() {
 	due := int64(0)
@@ -105,6 +132,7 @@ func (n *Node) noteDue() {
 }
 
 func (n *Node) membershipChanged() {
+	n.inbox.call(func(*core) { n.followed = 0 })
 	select {
 	case n.membership <- struct{}{}:
 	default:
@@ -115,7 +143,11 @@ func (n *Node) membershipChanged() {
 func (n *Node) close() {
 	close(n.toDisk)
 	n.snapshots.Wait()
+	n.helpers.Wait()
 	for range n.fromDisk { // closed by the disk writer when it has ended
+	}
+	if n.Transport != nil {
+		n.Transport.Close()
 	}
 	if err := n.storage.close(); err != nil && n.Err() == nil {
 		n.fail(err)

@@ -3,6 +3,7 @@ package raft
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 )
 
@@ -12,16 +13,23 @@ type asking uint8
 const (
 	askCommand asking = iota
 	askChange
+	askDigest
 	askRead
 )
 
 // request is a proposal or a read on its way to the core.
 type request struct {
-	kind   asking
-	id     uint64 // of its waiter
-	data   []byte
-	change *Change
+	kind asking
+	id   uint64 // of its waiter; 0 when nobody waits
+	data []byte // what is proposed
 }
+
+// proposal is what the core makes of a request that is not a read.
+func (r *request) proposal() proposal {
+	return proposal{kind: entryKinds[r.kind], id: r.id, data: r.data}
+}
+
+var entryKinds = [...]EntryKind{askCommand: EntryCommand, askChange: EntryChange, askDigest: EntryDigest}
 
 // inbox gathers what comes to the loop from other goroutines; the loop takes all of it at once.
 type inbox struct {
@@ -31,6 +39,54 @@ type inbox struct {
 	proposals tray
 	reads     tray
 	calls     []func(*core)
+	messages  []Message
+	bytes     int       // of the messages' entries
+	room      sync.Cond // signalled when the messages are taken
+}
+
+// maxInboxBytes of entries may wait for the loop; then those who bring more are held up.
+const maxInboxBytes = 64 << 20
+
+func (b *inbox) init() {
+	b.wake = make(chan struct{}, 1)
+	b.room.L = &b.mu
+}
+
+// step leaves a message for the loop; it waits while there is no room, unless ended is closed.
+func (b *inbox) step(m Message, ended <-chan struct{}) {
+	size := 0
+	for i := range m.Entries {
+		size += entrySize(&m.Entries[i])
+	}
+	b.mu.Lock()
+	for b.bytes > maxInboxBytes && !isClosed(ended) {
+		b.room.Wait()
+	}
+	b.messages = append(b.messages, m)
+	b.bytes += size
+	first := len(b.messages) == 1
+	b.mu.Unlock()
+	if first {
+		b.ring()
+	}
+}
+
+func (b *inbox) takeMessages() []Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ms := b.messages
+	b.messages, b.bytes = nil, 0
+	b.room.Broadcast()
+	return ms
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // tray holds requests until the loop takes them, in one of two arrays: while the loop has one, the other fills.
@@ -58,6 +114,17 @@ func (b *inbox) ask(r request) {
 	if first {
 		b.ring()
 	}
+}
+
+// again brings back proposals that were made before.
+func (b *inbox) again(requests []request) {
+	if len(requests) == 0 {
+		return
+	}
+	b.mu.Lock()
+	b.proposals.full = append(b.proposals.full, requests...)
+	b.mu.Unlock()
+	b.ring()
 }
 
 func (b *inbox) call(f func(*core)) {
@@ -88,8 +155,11 @@ func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
 	}
+	for _, m := range n.inbox.takeMessages() {
+		n.core.step(m)
+	}
 	n.retake()
-	n.passAll(n.inbox.reads.take(&n.inbox.mu))
+	n.passReads(n.inbox.reads.take(&n.inbox.mu))
 	if n.diskBusy && n.core.role == Leader && len(n.core.lead.members) == 0 {
 		return
 	}
@@ -100,61 +170,98 @@ func (n *Node) takeInbox() {
 	}
 }
 
-// passAll passes the requests on, and parks those that no leader takes.
-func (n *Node) passAll(requests []request) {
-	for i := range requests {
-		if !n.pass(&requests[i]) {
-			n.parked = append(n.parked, requests[i])
-		}
-	}
-	clear(requests)
-}
-
 // retake tries again what no leader had taken, when there is one.
 func (n *Node) retake() {
 	if len(n.parked) == 0 || n.core.leader == None {
 		return
 	}
-	parked := n.parked
+	parked := slices.DeleteFunc(n.parked, func(r request) bool { return !n.waiters.has(r.id) })
 	n.parked = nil
-	for i := range parked {
-		if n.waiters.has(parked[i].id) && !n.pass(&parked[i]) {
-			n.parked = append(n.parked, parked[i])
+	isRead := func(r request) bool { return r.kind == askRead }
+	reads := slices.Clone(parked)
+	n.passReads(slices.DeleteFunc(reads, func(r request) bool { return !isRead(r) }))
+	n.passAll(slices.DeleteFunc(parked, isRead))
+}
+
+// passAll proposes, here or at the leader, and parks what no leader takes.
+func (n *Node) passAll(requests []request) {
+	switch {
+	case len(requests) == 0:
+		return
+	case n.core.role == Leader:
+		n.proposeAll(requests)
+	case n.core.leader != None:
+		n.forwardAll(requests)
+	default:
+		n.parked = append(n.parked, requests...)
+	}
+	clear(requests)
+}
+
+func (n *Node) proposeAll(requests []request) {
+	for i := range requests {
+		r := &requests[i]
+		if err := n.core.takeOver(&Entry{Kind: entryKinds[r.kind], ID: r.id, Data: r.data}); err != nil {
+			n.refused(r, err)
+			r.id = 0 // not asked
+		}
+	}
+	n.waiters.asked(requests, n.core.term)
+}
+
+func (n *Node) forwardAll(requests []request) {
+	batch := make([]proposal, len(requests))
+	for i := range requests {
+		batch[i] = requests[i].proposal()
+	}
+	if n.core.forward(batch) == nil {
+		n.stats.Forwarded.Add(uint64(len(batch)))
+		n.waiters.asked(requests, n.core.term)
+	}
+}
+
+// refused deals with a proposal that the leader has not taken: some may be made again.
+func (n *Node) refused(r *request, err error) {
+	switch err {
+	case errNotLeader, errHandingOver, errChanging:
+		n.parked = append(n.parked, *r)
+	default:
+		n.waiters.answer(r.id, outcome{err: err})
+	}
+}
+
+// refusals deals with what another member's core has not taken of this one's proposals.
+func (n *Node) refusals(refused []Refusal) {
+	for i := range refused {
+		if r, ok := n.waiters.unasked(refused[i].ID); ok {
+			n.refused(&r, refused[i].err())
 		}
 	}
 }
 
-// pass gives one request to the core; false when it must be tried again later.
-func (n *Node) pass(r *request) bool {
-	var err error
-	switch r.kind {
-	case askCommand:
-		_, err = n.core.propose(proposal{kind: EntryCommand, id: r.id, data: r.data})
-	case askChange:
-		_, err = n.core.proposeChange(*r.change, r.id)
-	case askRead:
-		try := rand.Uint64() // a new one for every try (pitfall C3)
-		if err = n.core.read(try); err == nil {
-			n.reads[try] = r.id
-		}
+// passReads asks for one index for all reads that wait, and parks them when nobody can tell.
+func (n *Node) passReads(requests []request) {
+	if len(requests) == 0 {
+		return
 	}
-	switch err {
-	case nil:
-		n.waiters.asked(r.id)
-	case errNotLeader, errHandingOver, errChanging:
-		return false
-	default:
-		n.waiters.answer(r.id, outcome{err: err})
+	try := rand.Uint64() // a new one for every try (pitfall C3)
+	if n.core.read(try) != nil {
+		n.parked = append(n.parked, requests...)
+		return
 	}
-	return true
+	ids := make([]uint64, len(requests))
+	for i := range requests {
+		ids[i] = requests[i].id
+	}
+	n.reads[try] = ids
 }
 
 // retryReads tries the reads again that are out: their answers may be lost with a leader or a message (pitfall C5).
 func (n *Node) retryReads() {
 	n.retry = n.core.ElectionTicks
-	for try, id := range n.reads {
+	for try, ids := range n.reads {
 		delete(n.reads, try)
-		if n.waiters.has(id) {
+		for _, id := range ids {
 			n.parked = append(n.parked, request{kind: askRead, id: id})
 		}
 	}
@@ -163,13 +270,14 @@ func (n *Node) retryReads() {
 // ask makes a request and waits for its outcome.
 func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 	w := waiterPool.Get().(*waiter)
-	if r.id = n.waiters.add(w, n.mono()+int64(n.RequestTimeout)); r.id == 0 {
+	if r.id = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); r.id == 0 {
 		return Result{}, ErrStopped
 	}
 	n.stats.Pending.Add(1)
 	defer n.stats.Pending.Add(-1)
 	n.inbox.ask(r)
 	o := n.wait(ctx, w, r.id)
+	w.request = request{}
 	waiterPool.Put(w)
 	return o.Result, o.err
 }
@@ -195,8 +303,9 @@ var waiterPool = sync.Pool{New: func() any { return &waiter{result: make(chan ou
 // waiter is a goroutine that waits for the outcome of its request.
 type waiter struct {
 	result   chan outcome // capacity 1: who answers never waits
-	deadline int64        // on the monotonic clock
-	asked    bool         // the request has reached a leader's log, or may have: its outcome is unknown from then on
+	request  request
+	deadline int64  // on the monotonic clock
+	asked    uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
 }
 
 type outcome struct {
@@ -210,14 +319,15 @@ type waiters struct {
 	mu      sync.Mutex // protects the rest
 	next    uint64     // begins at random, so that an entry of a former life finds nobody (pitfall G4)
 	waiting map[uint64]*waiter
-	reads   []readAt // safe as soon as index is applied
+	reads   []readsAt // safe as soon as index is applied
 	applied uint64
-	closed  bool // nobody will answer any more
+	term    uint64 // of the last entry applied
+	closed  bool   // nobody will answer any more
 }
 
-// readAt is a read that may be answered when index is applied.
-type readAt struct {
-	id    uint64
+// readsAt are reads that may be answered when index is applied.
+type readsAt struct {
+	ids   []uint64
 	index uint64
 }
 
@@ -227,8 +337,8 @@ func (ws *waiters) init() {
 }
 
 // add returns the waiter's id; 0 when the node has ended.
-func (ws *waiters) add(w *waiter, deadline int64) uint64 {
-	w.deadline, w.asked = deadline, false
+func (ws *waiters) add(w *waiter, r request, deadline int64) uint64 {
+	w.request, w.deadline, w.asked = r, deadline, 0
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
@@ -238,6 +348,7 @@ func (ws *waiters) add(w *waiter, deadline int64) uint64 {
 	if ws.next == 0 { // means nobody
 		ws.next++
 	}
+	w.request.id = ws.next
 	ws.waiting[ws.next] = w
 	return ws.next
 }
@@ -249,13 +360,63 @@ func (ws *waiters) has(id uint64) bool {
 	return ok
 }
 
-// asked notes that a request may be applied from now on.
-func (ws *waiters) asked(id uint64) {
+// asked notes that requests may be applied from now on, in the log with a term.
+func (ws *waiters) asked(requests []request, term uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w := ws.waiting[id]; w != nil {
-		w.asked = true
+	for i := range requests {
+		if w := ws.waiting[requests[i].id]; w != nil {
+			w.asked = term
+		}
 	}
+}
+
+// unasked takes that back, and returns the request; false when nobody waits for it.
+func (ws *waiters) unasked(id uint64) (request, bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w := ws.waiting[id]
+	if w == nil {
+		return request{}, false
+	}
+	w.asked = 0
+	return w.request, true
+}
+
+// dead returns the proposals of former terms that wait still: an entry of term is applied, so they never will
+// be, and may be made again.
+func (ws *waiters) dead(term uint64) (requests []request) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if term == ws.term {
+		return nil
+	}
+	ws.term = term
+	for _, w := range ws.waiting {
+		if w.asked != 0 && w.asked < term {
+			w.asked = 0
+			requests = append(requests, w.request)
+		}
+	}
+	return requests
+}
+
+// skip gives up the proposals up to term: a snapshot took the place of the entries that told what became of them.
+func (ws *waiters) skip(index, term uint64) {
+	var lost []*waiter
+	ws.mu.Lock()
+	ws.term = term
+	for id, w := range ws.waiting {
+		if w.asked != 0 && w.asked <= term {
+			lost = append(lost, w)
+			delete(ws.waiting, id)
+		}
+	}
+	ws.mu.Unlock()
+	for _, w := range lost {
+		w.giveUp(nil)
+	}
+	ws.answerAll(nil, index)
 }
 
 // remove takes a waiter out; false when somebody else has done that and answers it.
@@ -277,16 +438,25 @@ func (ws *waiters) answer(id uint64, o outcome) {
 	}
 }
 
-// answerAt answers a read as soon as index is applied.
-func (ws *waiters) answerAt(id, index uint64) {
+// answerAt answers reads as soon as index is applied.
+func (ws *waiters) answerAt(ids []uint64, index uint64) {
+	if len(ids) == 0 {
+		return
+	}
 	ws.mu.Lock()
 	if ws.applied < index {
-		ws.reads = append(ws.reads, readAt{id, index})
+		ws.reads = append(ws.reads, readsAt{ids, index})
 		ws.mu.Unlock()
 		return
 	}
 	ws.mu.Unlock()
-	ws.answer(id, outcome{Result: Result{Index: index}})
+	ws.answerReads(ids, index)
+}
+
+func (ws *waiters) answerReads(ids []uint64, index uint64) {
+	for _, id := range ids {
+		ws.answer(id, outcome{Result: Result{Index: index}})
+	}
 }
 
 // answerAll answers the proposals of one batch, and the reads that it makes safe. It sets the waiters in batch.
@@ -297,7 +467,7 @@ func (ws *waiters) answerAll(batch []answer, applied uint64) {
 		batch[i].to = ws.waiting[batch[i].id]
 		delete(ws.waiting, batch[i].id)
 	}
-	var safe []readAt
+	var safe []readsAt
 	rest := ws.reads[:0]
 	for _, r := range ws.reads {
 		if r.index <= applied {
@@ -314,7 +484,7 @@ func (ws *waiters) answerAll(batch []answer, applied uint64) {
 		}
 	}
 	for _, r := range safe {
-		ws.answer(r.id, outcome{Result: Result{Index: r.index}})
+		ws.answerReads(r.ids, r.index)
 	}
 }
 
@@ -355,7 +525,7 @@ func (ws *waiters) close() {
 // giveUp answers a waiter that nobody else will; unasked is the error of a request that was never made.
 func (w *waiter) giveUp(unasked error) {
 	err := unasked
-	if w.asked {
+	if w.asked != 0 {
 		err = ErrUnknown
 	}
 	w.result <- outcome{err: err}

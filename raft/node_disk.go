@@ -18,6 +18,7 @@ import (
 type diskJob struct {
 	persist *Persist
 	release *Snapshot // written: cut the log behind it
+	keep    uint64    // but for what other members lack, from here on
 }
 
 // diskDone says that a job is done.
@@ -44,7 +45,7 @@ func (n *Node) write(job diskJob) (done diskDone, err error) {
 	if job.release != nil {
 		done.released = job.release
 		o := n.Config.storage()
-		done.first, err = n.storage.release(&o)
+		done.first, err = n.storage.release(&o, job.keep)
 		return done, err
 	}
 	started := time.Now()
@@ -73,7 +74,7 @@ func (c *Config) bootstrap(o storageOptions) error {
 	if err != nil || there {
 		return err
 	}
-	if len(c.Bootstrap.Members) == 0 {
+	if len(c.Bootstrap.Members) == 0 && !c.Join {
 		return fmt.Errorf("raft: %s holds no member, and there is no cluster to begin one with", c.Dir)
 	}
 	if err := createStorage(o, c.Bootstrap.ClusterID, c.ID, c.founding()); err != nil {
@@ -89,6 +90,9 @@ func (c *Config) bootstrap(o storageOptions) error {
 
 // founding are the entries that the log of every first member begins with, so that all agree on them without an election.
 func (c *Config) founding() (es []Entry) {
+	if c.Join {
+		return nil
+	}
 	for _, m := range c.Bootstrap.Members {
 		change := Change{Kind: ChangeAdd, Member: m, Command: c.Command(ChangeAdd)}
 		es = append(es, Entry{Index: uint64(len(es) + 1), Term: 1, Kind: EntryChange, Data: appendChange(nil, &change)})

@@ -11,14 +11,15 @@ func (n *Node) greet(commit uint64, alone bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { <-n.quit; cancel() }()
-	if !alone && n.waitApplied(ctx, commit) == nil {
+	late := alone || commit == 0 // one that joins has nothing to show before it has heard of the cluster
+	if !late && n.waitApplied(ctx, commit) == nil {
 		close(n.ready)
 	}
 	self := n.Self
 	self.ID = n.id
 	n.insist(ctx, Change{Kind: ChangeUpdate, Member: self})
 	n.decideVersion(ctx)
-	if alone && ctx.Err() == nil {
+	if late && ctx.Err() == nil {
 		close(n.ready)
 	}
 	for ctx.Err() == nil {
@@ -46,8 +47,8 @@ func (n *Node) insist(ctx context.Context, c Change) {
 // waitApplied waits until the entry at index is applied here.
 func (n *Node) waitApplied(ctx context.Context, index uint64) error {
 	w := &waiter{result: make(chan outcome, 1)}
-	id := n.waiters.add(w, maxInt64)
-	n.waiters.answerAt(id, index)
+	id := n.waiters.add(w, request{}, maxInt64)
+	n.waiters.answerAt([]uint64{id}, index)
 	select {
 	case <-w.result:
 		return nil

@@ -1,7 +1,11 @@
 package raft
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -14,7 +18,7 @@ type Transport interface {
 	// after Start and again whenever either changes.
 	Follow(m Membership)
 	// Send sends the messages in order, each to the member its To names. What finds no connection or no room is
-	// dropped: Raft copes. Messages and their entries are shared and must not be written to.
+	// dropped: Raft copes. Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
 	Send(ms []Message)
 	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls
 	// done once from any goroutine: with nil when the other member has taken it whole.
@@ -56,4 +60,150 @@ type PeerStats struct {
 	// Round trips of messages that carried entries, from being written to being read there.
 	Trips                                        uint64
 	Current, Average, Deviation, Least, Greatest time.Duration
+}
+
+// Step takes a message from another member. It waits while too much is waiting already.
+func (n *Node) Step(m Message) { n.inbox.step(m, n.quit) }
+
+// Lost says that the connection to a member was seen to break.
+func (n *Node) Lost(id uint64) { n.inbox.call(func(c *core) { c.lost(id) }) }
+
+// Expelled ends this member, because another one knows it as removed.
+func (n *Node) Expelled(by uint64) {
+	n.fail(fmt.Errorf("%w: member %x says so", ErrRemoved, by))
+}
+
+// Peers returns what the transport has measured of the other members.
+func (n *Node) Peers() map[uint64]PeerStats {
+	if n.Transport == nil {
+		return nil
+	}
+	return n.Transport.Peers()
+}
+
+// ReceiveSnapshot writes a snapshot's file and leaves its message for the core. The order is that of pitfall E4: when the core
+// hears of the snapshot, its file is durable and has its name. A snapshot that brings nothing new is not read.
+func (n *Node) ReceiveSnapshot(m Message, body io.Reader, size int64) error {
+	if m.Kind != InstallSnapshot || m.Snapshot == nil {
+		return fmt.Errorf("raft: %v comes without a snapshot", m.Kind)
+	}
+	if index, _ := n.Applied(); m.Snapshot.Index > index {
+		if err := n.receive(m.Snapshot, body, size); err != nil {
+			return err
+		}
+	}
+	n.Step(m)
+	return nil
+}
+
+func (n *Node) receive(s *Snapshot, body io.Reader, size int64) error {
+	if free := n.storage.free(); size > free {
+		return fmt.Errorf("raft: the snapshot takes %d bytes, and %d are free in %s", size, free, n.Dir)
+	}
+	r, err := n.storage.snaps.Receive()
+	if err != nil {
+		return err
+	}
+	if _, err = io.CopyN(r, body, size); err != nil {
+		return errors.Join(err, r.Abort())
+	}
+	index, err := r.Commit()
+	switch {
+	case err != nil:
+		return errors.Join(err, r.Abort())
+	case index != s.Index:
+		return fmt.Errorf("raft: the snapshot at %d was announced, and that at %d has come", s.Index, index)
+	}
+	n.stats.Received.Add(1)
+	return nil
+}
+
+// free is how many bytes there are for a snapshot.
+func (s *storage) free() int64 {
+	var fs syscall.Statfs_t
+	if syscall.Statfs(s.dir, &fs) != nil {
+		return maxInt64
+	}
+	return int64(fs.Bavail) * fs.Bsize
+}
+
+// sendOut gives the core's messages to the transport, and has those asks answered that need the disk.
+func (n *Node) sendOut(e *Effects) {
+	n.Transport.Send(slices.DeleteFunc(e.Messages, func(m Message) bool {
+		if m.Kind == InstallSnapshot {
+			n.helpers.Go(func() { n.sendSnapshot(m) })
+		}
+		return m.Kind == InstallSnapshot
+	}))
+	for _, f := range e.Fetch {
+		n.helpers.Go(func() { n.fetch(f) })
+	}
+}
+
+// sendSnapshot opens the file that a message speaks of and has it sent.
+func (n *Node) sendSnapshot(m Message) {
+	done := func(err error) {
+		if err != nil {
+			n.Logger.Warn("a snapshot did not reach a member", "member", hex(m.To), "index", m.Snapshot.Index, "err", err)
+		}
+		n.inbox.call(func(c *core) { c.sent(m.To, err == nil) })
+	}
+	r, err := n.storage.snaps.OpenIndex(m.Snapshot.Index)
+	if err != nil {
+		done(err)
+		return
+	}
+	n.Logger.Info("sending a snapshot", "member", hex(m.To), "index", m.Snapshot.Index)
+	file, size := r.Raw()
+	n.Transport.SendSnapshot(m, &snapshotBody{io.NewSectionReader(file, 0, size), r}, size, done)
+}
+
+// snapshotBody is a snapshot's file on its way; while it is open the file stays.
+type snapshotBody struct {
+	io.Reader
+	io.Closer
+}
+
+// fetchBytes is about how much of the log is read for a member that lags at a time.
+const fetchBytes = 4 << 20
+
+// fetch reads what a member lacks from the log on disk. When the disk has changed what was written, a snapshot goes instead, and
+// everybody is told (pitfall B15).
+func (n *Node) fetch(f Fetch) {
+	es, err := n.storage.fetch(f, fetchBytes)
+	if err != nil {
+		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To), "from", f.From, "err", err)
+		es = nil
+	}
+	n.inbox.call(func(c *core) { c.fetched(f.To, es) })
+}
+
+// noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.
+func (n *Node) noteMembership() {
+	if now := n.core.configs.now().index + 1; n.followed != now {
+		n.followed = now
+		n.followPeers()
+		n.gone = slices.Contains(n.Membership().Removed, n.id)
+	}
+	if n.gone && n.core.role != Leader {
+		n.fail(fmt.Errorf("%w: its own log says so", ErrRemoved))
+	}
+}
+
+// followPeers tells the transport whom there is to talk to: the members of the newest configuration in the log and those of the one that
+// is applied. The one may yet be taken back, and the other holds those that don't yet know that they are removed.
+func (n *Node) followPeers() {
+	if n.Transport == nil {
+		return
+	}
+	m := n.Membership()
+	for _, p := range n.core.configs.now().membership.Members {
+		if i := slices.IndexFunc(m.Members, func(q Member) bool { return q.ID == p.ID }); i >= 0 {
+			m.Members = slices.Clone(m.Members)
+			m.Members[i] = p
+		} else {
+			m.Members = append(slices.Clip(m.Members), p)
+		}
+	}
+	n.Transport.Follow(m)
 }

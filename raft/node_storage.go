@@ -30,6 +30,7 @@ const (
 // The log goes back at least to the older of the two newest snapshots, so that the newest may be damaged.
 // persist and release belong to one goroutine, saveSnapshot and purge to another; the rest may be called from any.
 type storage struct {
+	dir   string // DATA/member
 	log   *wal.Log
 	snaps *snap.Dir
 	state atomic.Pointer[State] // as last written: the preamble of every segment
@@ -115,7 +116,7 @@ func openStorage(o storageOptions) (*storage, *recovery, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &storage{snaps: snaps}
+	s := &storage{dir: o.Dir, snaps: snaps}
 	r := &recovery{ID: binary.BigEndian.Uint64(tag[8:])}
 	r.Snapshot.Membership.ClusterID = binary.BigEndian.Uint64(tag[:8])
 	if err := s.openSnapshot(r); err != nil {
@@ -264,7 +265,6 @@ func (r *replayer) after() []Entry {
 
 // persist writes one Persist, and returns when it is on disk. After an error the storage is dead.
 func (s *storage) persist(p *Persist) error {
-	s.state.Store(&p.State)
 	s.recs, s.buf = s.recs[:0], s.buf[:0]
 	if p.Snapshot != nil {
 		s.last = p.Snapshot.Index
@@ -279,6 +279,7 @@ func (s *storage) persist(p *Persist) error {
 		label, s.last = p.Entries[0].Index, p.Entries[n-1].Index
 	}
 	err := s.log.Append(label, s.recs)
+	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see fetch)
 	s.forget()
 	return err
 }
@@ -322,14 +323,66 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// release cuts what neither of the two newest snapshots needs, and returns the first index that the log still has.
-func (s *storage) release(o *storageOptions) (first uint64, err error) {
+// maxKeptBytes of the log are kept for members that lag, beyond what the snapshots need: one that lags further
+// gets a new snapshot (pitfall E6).
+const maxKeptBytes = 4 << 30
+
+// release cuts what neither of the two newest snapshots needs, nor a member that lacks the log from keep on, and
+// returns the first index that the log still has.
+func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err error) {
 	indexes, err := s.snaps.Indexes()
 	if err != nil || len(indexes) < 2 {
 		return s.log.First(), err
 	}
-	err = s.log.Release(indexes[len(indexes)-2], o.MaxSegments)
+	cut := indexes[len(indexes)-2]
+	if keep < cut && s.log.Bytes(keep)-s.log.Bytes(cut) < maxKeptBytes {
+		cut = keep
+	}
+	err = s.log.Release(cut, o.MaxSegments)
 	return s.log.First(), err
+}
+
+// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, about maxBytes of them. What the log says of an
+// index holds when no later record takes its place, and none does behind a write (a State, and the entries after it) that
+// counts it as committed, nor when the log ends: the core asks only for what is committed. Every checksum is checked (pitfall B15).
+func (s *storage) fetch(f Fetch, maxBytes int) ([]Entry, error) {
+	replay := replayer{base: &Snapshot{Index: f.From - 1}}
+	final, size := f.Last, 0
+	for rec, err := range s.log.Read(f.From) {
+		if err == nil && rec.Kind == recordState { // the write before it has been read
+			if done := min(replay.state.Commit, f.Last); done == f.Last || done > f.From && size > maxBytes {
+				final = done
+				break
+			}
+		}
+		if err == nil {
+			err = replay.again(rec)
+		}
+		if err != nil {
+			return nil, err
+		}
+		size += len(rec.Data)
+	}
+	return replay.between(f.From, final), nil
+}
+
+// again is record for a log that was good when it was opened: a snapshot received since then is no reason to worry.
+func (r *replayer) again(rec wal.Record) error {
+	if rec.Kind == recordSnapshot {
+		r.entries = nil
+		return nil
+	}
+	return r.record(rec)
+}
+
+// between returns the entries from up to and with to, as far as they are there without a gap.
+func (r *replayer) between(from, to uint64) []Entry {
+	for i := range r.entries {
+		if r.entries[i].Index == from {
+			return r.entries[i:min(uint64(len(r.entries)), uint64(i)+to+1-from)]
+		}
+	}
+	return nil
 }
 
 // close ends the storage; all that was persisted stays.

@@ -101,6 +101,8 @@ func TestAReceivedSnapshotCutsOffADivergentLog(t *testing.T) {
 	}
 }
 
+const never64 = ^uint64(0) // nobody lags
+
 func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
 	o := testStorage(t)
 	s, _ := reopen(t, o)
@@ -109,7 +111,7 @@ func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
 	}
 	saveTestSnapshot(t, s, 300, 1)
 	saveTestSnapshot(t, s, 600, 1)
-	if _, err := s.release(&o); err != nil {
+	if _, err := s.release(&o, never64); err != nil {
 		t.Fatal(err)
 	}
 	s.close()

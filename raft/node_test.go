@@ -64,6 +64,9 @@ func (r *register) Freeze() func(io.Writer) error {
 
 func (r *register) Restore(in io.Reader) error {
 	all, err := io.ReadAll(in)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.commands = nil
 	d := decoder{in: all}
 	for len(d.in) > 0 {
 		r.commands = append(r.commands, d.string())

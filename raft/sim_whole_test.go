@@ -112,6 +112,25 @@ func (d *simFiles) body(r *recovery) any {
 	return b
 }
 
+// fetch reads the log as a member does, and compares.
+func (d *simFiles) fetch(f Fetch) []Entry {
+	want := d.simMemory.fetch(f)
+	if want == nil {
+		return nil
+	}
+	got, err := d.storage.fetch(f, d.w.rand.IntN(2000))
+	d.must(err)
+	if least := min(2, f.Last-f.From+1); uint64(len(got)) < least {
+		d.w.violated("%d entries were read from %d on, of %d", len(got), f.From, f.Last)
+	}
+	for i := range got {
+		if e := &d.log[f.From-d.first+uint64(i)]; got[i].Index != e.Index || got[i].Term != e.Term || string(got[i].Data) != string(e.Data) {
+			d.w.violated("entry %d@%d was read where %d@%d is", got[i].Index, got[i].Term, e.Index, e.Term)
+		}
+	}
+	return got
+}
+
 func (d *simFiles) write(q *Persist) {
 	d.must(d.storage.persist(q))
 	d.simMemory.write(q)
@@ -133,7 +152,7 @@ func (d *simFiles) save(s Snapshot, state any, _ uint64) uint64 {
 	_, err := d.storage.saveSnapshot(s, frozen)
 	d.must(err)
 	d.must(d.storage.snaps.Purge(2))
-	first, err := d.storage.release(&d.options)
+	first, err := d.storage.release(&d.options, never64)
 	d.must(err)
 	d.snapshot = s
 	if first > d.first {

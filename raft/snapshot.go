@@ -22,6 +22,21 @@ func (c *core) compact(s Snapshot, first uint64) {
 	c.configs.compact(s.Index)
 }
 
+// lacked is the lowest index that a member within reach has yet to be sent: the log from there on must be kept, or it would need
+// another snapshot when it has this one, for ever (pitfall E6).
+func (c *core) lacked() uint64 {
+	from := c.log.last() + 1
+	for i := range c.lead.members {
+		switch p := &c.lead.members[i]; {
+		case p.sending == snapshotting:
+			from = min(from, p.snapshot+1)
+		case c.answers(p.id):
+			from = min(from, p.match+1)
+		}
+	}
+	return from
+}
+
 // sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent. While there is none
 // that the member lacks, the next round of heartbeats tries again.
 func (c *core) sendSnapshot(p *progress) {

@@ -11,9 +11,12 @@ type Stats struct {
 	Proposals       atomic.Uint64 // made at this member
 	ProposalsFailed atomic.Uint64 // ended without a known result
 	Pending         atomic.Int64  // proposals that wait now
+	Forwarded       atomic.Uint64 // passed on to the leader
 	Elections       atomic.Uint64 // campaigns begun by this member
 	LeaderChanges   atomic.Uint64
 	Snapshots       atomic.Uint64 // written
+	Received        atomic.Uint64 // snapshots received from a leader
+	Digests         atomic.Uint64 // compared with a majority's, and equal
 	LastFsync       atomic.Int64  // wall clock of the end of the last fsync of the log, in Unix nanoseconds
 
 	Fsync    Histogram // write and fsync of one batch of the log

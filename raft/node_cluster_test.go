@@ -1,0 +1,556 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// lan connects the nodes of one test. Messages between two members keep their order.
+type lan struct {
+	mu    sync.Mutex // protects the rest
+	ports map[uint64]*lanPort
+	cut   map[[2]uint64]bool // from, to
+}
+
+// lanPort is one member's Transport.
+type lanPort struct {
+	lan     *lan
+	id      uint64
+	in      Inbound
+	mu      sync.Mutex // protects the rest
+	members []uint64
+	lines   map[uint64]chan Message
+	closed  chan struct{}
+	work    sync.WaitGroup
+	sent    map[MessageKind]int
+}
+
+func newLAN() *lan { return &lan{ports: map[uint64]*lanPort{}, cut: map[[2]uint64]bool{}} }
+
+func (l *lan) port() *lanPort {
+	return &lanPort{lan: l, lines: map[uint64]chan Message{}, closed: make(chan struct{}), sent: map[MessageKind]int{}}
+}
+
+// open reports whether messages go from one member to the other.
+func (l *lan) open(from, to uint64) (*lanPort, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.ports[to]
+	return p, p != nil && !l.cut[[2]uint64{from, to}]
+}
+
+// isolate cuts a member off, both ways, or heals that.
+func (l *lan) isolate(id uint64, cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for other := range l.ports {
+		l.cut[[2]uint64{id, other}], l.cut[[2]uint64{other, id}] = cut, cut
+	}
+}
+
+func (p *lanPort) Start(in Inbound) {
+	p.id, p.in = in.ID(), in
+	p.lan.mu.Lock()
+	defer p.lan.mu.Unlock()
+	p.lan.ports[p.id] = p
+}
+
+func (p *lanPort) Follow(m Membership) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members = nil
+	for _, q := range m.Members {
+		p.members = append(p.members, q.ID)
+	}
+}
+
+func (p *lanPort) Send(ms []Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range ms {
+		p.sent[m.Kind]++
+		line := p.lines[m.To]
+		if line == nil {
+			line = make(chan Message, 10_000)
+			p.lines[m.To] = line
+			p.work.Go(func() { p.carry(line) })
+		}
+		select {
+		case line <- m:
+		default:
+		}
+	}
+}
+
+// carry brings messages to one member, by way of the codec.
+func (p *lanPort) carry(line chan Message) {
+	for {
+		select {
+		case m := <-line:
+			to, open := p.lan.open(m.From, m.To)
+			if !open {
+				continue
+			}
+			got, err := DecodeMessage(AppendMessage(nil, &m))
+			if err != nil {
+				panic(err)
+			}
+			to.in.Step(got)
+		case <-p.closed:
+			return
+		}
+	}
+}
+
+func (p *lanPort) SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error)) {
+	p.work.Go(func() {
+		defer body.Close()
+		to, open := p.lan.open(m.From, m.To)
+		if !open {
+			done(errors.New("no connection"))
+			return
+		}
+		done(to.in.ReceiveSnapshot(m, body, size))
+	})
+}
+
+func (p *lanPort) Peers() map[uint64]PeerStats { return nil }
+
+// Close is what the others see when this member's process ends: their connections to it break.
+func (p *lanPort) Close() {
+	p.lan.mu.Lock()
+	delete(p.lan.ports, p.id)
+	others := make([]*lanPort, 0, len(p.lan.ports))
+	for _, o := range p.lan.ports {
+		others = append(others, o)
+	}
+	p.lan.mu.Unlock()
+	for _, o := range others {
+		o.in.Lost(p.id)
+	}
+	close(p.closed)
+	p.work.Wait()
+}
+
+// cluster is a few nodes on one lan.
+type cluster struct {
+	t     *testing.T
+	lan   *lan
+	nodes map[uint64]*Node
+	sms   map[uint64]*register
+	dirs  map[uint64]string
+	base  Config
+}
+
+func newCluster(t *testing.T, n int, tweak func(*Config)) *cluster {
+	c := &cluster{t: t, lan: newLAN(), nodes: map[uint64]*Node{}, sms: map[uint64]*register{}, dirs: map[uint64]string{}}
+	c.base = nodeConfig("")
+	c.base.Heartbeat, c.base.Election = 20*time.Millisecond, 200*time.Millisecond
+	c.base.Bootstrap = Membership{ClusterID: 77}
+	for id := uint64(1); id <= uint64(n); id++ {
+		c.base.Bootstrap.Members = append(c.base.Bootstrap.Members, Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://n%d", id)}})
+	}
+	if tweak != nil {
+		tweak(&c.base)
+	}
+	for id := uint64(1); id <= uint64(n); id++ {
+		c.start(id, false)
+	}
+	return c
+}
+
+// start starts a member, on the data it had.
+func (c *cluster) start(id uint64, join bool) *Node {
+	c.t.Helper()
+	if c.dirs[id] == "" {
+		c.dirs[id] = c.t.TempDir()
+	}
+	config := c.base
+	config.Dir, config.ID, config.Join, config.Transport = c.dirs[id], id, join, c.lan.port()
+	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
+	sm := &register{}
+	n, err := Open(config, sm)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.nodes[id], c.sms[id] = n, sm
+	c.t.Cleanup(func() { n.Stop(cancelled) })
+	return n
+}
+
+// cancelled ends a Stop without handing over.
+var cancelled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// kill stops a member as a kill would, but for what the disk does.
+func (c *cluster) kill(id uint64) {
+	c.t.Helper()
+	if err := c.nodes[id].Stop(cancelled); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) propose(id uint64, cmd string) {
+	c.t.Helper()
+	if _, err := c.nodes[id].Propose(context.Background(), []byte(cmd)); err != nil {
+		c.t.Fatalf("propose %q at %d: %v", cmd, id, err)
+	}
+}
+
+// await waits until something is so.
+func (c *cluster) await(what string, so func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Fatalf("in 10 s not so: %s", what)
+		}
+	}
+}
+
+func (c *cluster) leader() uint64 {
+	c.t.Helper()
+	var id uint64
+	c.await("a leader that leads", func() bool {
+		for self, n := range c.nodes {
+			if n.Leader() == self && !isClosed(n.done) {
+				id = self
+			}
+		}
+		return id != None
+	})
+	return id
+}
+
+func (c *cluster) follower() uint64 {
+	leader := c.leader()
+	for id, n := range c.nodes {
+		if id != leader && !isClosed(n.done) {
+			return id
+		}
+	}
+	return None
+}
+
+// equal waits until all that run have the same commands.
+func (c *cluster) equal() {
+	c.t.Helper()
+	c.await("all have applied the same", func() bool {
+		want := c.sms[c.leader()].list()
+		for id, sm := range c.sms {
+			if !isClosed(c.nodes[id].done) && !slices.Equal(sm.list(), want) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestAnyMemberTakesProposalsAndReads(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.leader()
+	for id := range c.nodes {
+		cmd := fmt.Sprintf("at %d", id)
+		c.propose(id, cmd)
+		for other, n := range c.nodes {
+			if err := n.Read(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(c.sms[other].list(), cmd) {
+				t.Errorf("a read at %d does not see %q", other, cmd)
+			}
+		}
+	}
+	c.equal()
+}
+
+// pitfall G1, G2, G3: nothing is lost, doubled or reported as unknown when leaders come and go, though nobody asks twice.
+func TestProposalsOutliveTheirLeader(t *testing.T) {
+	for _, how := range []string{"handing over", "killed"} {
+		t.Run(how, func(t *testing.T) {
+			c := newCluster(t, 3, nil)
+			leader := c.leader()
+			var work sync.WaitGroup
+			var count, failed atomic.Int64
+			stop := make(chan struct{})
+			for id, n := range c.nodes {
+				if id == leader {
+					continue
+				}
+				for w := range 8 {
+					work.Go(func() {
+						for i := 0; !isClosed(stop); i++ {
+							if _, err := n.Propose(context.Background(), fmt.Appendf(nil, "%d/%d/%d", id, w, i)); err != nil {
+								t.Error(err)
+								failed.Add(1)
+								return
+							}
+							count.Add(1)
+						}
+					})
+				}
+			}
+			c.await("proposals flow", func() bool { return count.Load() > 100 })
+
+			if how == "killed" {
+				c.kill(leader)
+			} else if err := c.nodes[leader].Stop(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			before := count.Load()
+			c.await("proposals flow again", func() bool { return count.Load() > before+100 || failed.Load() > 0 })
+			close(stop)
+			work.Wait()
+
+			c.equal()
+			seen := map[string]bool{}
+			for _, cmd := range c.sms[c.leader()].list() {
+				if seen[cmd] {
+					t.Errorf("%s is applied twice", cmd)
+				}
+				seen[cmd] = true
+			}
+			if int64(len(seen)) < count.Load() {
+				t.Errorf("%d commands, and %d were acknowledged", len(seen), count.Load())
+			}
+		})
+	}
+}
+
+func TestAnIsolatedLeaderAcknowledgesNothing(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.RequestTimeout = time.Second })
+	leader := c.leader()
+	c.propose(leader, "before")
+	c.lan.isolate(leader, true)
+
+	_, err := c.nodes[leader].Propose(context.Background(), []byte("lost"))
+	read := c.nodes[leader].Read(context.Background())
+
+	if !errors.Is(err, ErrUnknown) || read == nil {
+		t.Errorf("cut off, a proposal ends with %v and a read with %v", err, read)
+	}
+	c.await("another leads", func() bool { return c.nodes[leader].Leader() != leader })
+	c.lan.isolate(leader, false)
+	c.propose(leader, "after")
+	c.equal()
+	if slices.Contains(c.sms[leader].list(), "lost") {
+		t.Error("a proposal that nobody else had was applied")
+	}
+}
+
+// lagging makes a follower miss many entries while it is down, and returns it.
+func lagging(t *testing.T, c *cluster, entries int) uint64 {
+	c.leader()
+	away := c.follower()
+	c.propose(away, "here")
+	c.kill(away)
+	leader := c.leader()
+	var work sync.WaitGroup
+	for w := range 16 {
+		work.Go(func() {
+			for i := range entries / 16 {
+				if _, err := c.nodes[leader].Propose(context.Background(), fmt.Appendf(nil, "%d/%d %s", w, i, strings.Repeat("x", 1000))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	return away
+}
+
+func TestAFollowerThatLagsIsFedFromTheDisk(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.SegmentBytes = 1 << 20 })
+	away := lagging(t, c, 6000)
+	var small uint64
+	c.nodes[c.leader()].do(func(core *core) { // as after a long time: nothing is in memory
+		core.log.trim(min(core.applying, core.log.durable) - 1)
+		small = core.log.base
+	})
+
+	c.start(away, false)
+
+	c.equal()
+	if small < 5000 {
+		t.Errorf("%d entries were on disk only", small)
+	}
+	if n := c.nodes[away].stats.Received.Load(); n != 0 {
+		t.Errorf("%d snapshots came", n)
+	}
+}
+
+func TestAFollowerThatLagsFarGetsASnapshot(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
+	away := lagging(t, c, 8000)
+	leader := c.nodes[c.leader()]
+	c.await("the log is cut", func() bool { return leader.storage.log.First() > 1000 })
+	c.nodes[c.leader()].do(func(core *core) { // as after a long time: nothing is in memory
+		core.log.trim(min(core.applying, core.log.durable))
+		core.compact(core.snapshot, leader.storage.log.First())
+	})
+
+	c.start(away, false)
+
+	c.equal()
+	if c.nodes[away].stats.Received.Load() == 0 {
+		t.Error("it came without a snapshot")
+	}
+	c.kill(away) // and what it received is there after a restart
+	c.propose(c.leader(), "more")
+	c.start(away, false)
+	c.equal()
+}
+
+func TestAMemberJoinsLearnsAndVotes(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	c.leader()
+	for id := uint64(2); id <= 3; id++ {
+		c.propose(1, fmt.Sprintf("before %d", id))
+		if _, err := c.nodes[1].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://n%d", id)}, Learner: true}}); err != nil {
+			t.Fatal(err)
+		}
+		c.propose(1, "while it is not there") // pitfall D7: nobody waits for it
+		<-c.start(id, true).Ready()
+		c.await("it has a vote", func() bool {
+			m, ok := c.nodes[1].Membership().Find(id)
+			return ok && !m.Learner && m.Name != ""
+		})
+	}
+	c.equal()
+	c.kill(1)
+	c.propose(c.follower(), "without the first")
+	c.equal()
+}
+
+func TestARemovedMemberEndsWithTheReason(t *testing.T) {
+	for _, who := range []string{"a follower", "the leader"} {
+		t.Run(who, func(t *testing.T) {
+			c := newCluster(t, 3, nil)
+			gone := c.leader()
+			other := c.follower()
+			if who == "a follower" {
+				gone, other = other, gone
+			}
+			if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: gone}}); err != nil {
+				t.Fatal(err)
+			}
+			if who == "a follower" { // its transport would be told by the others'
+				c.nodes[gone].Expelled(other)
+			}
+			<-c.nodes[gone].Failed()
+			if err := c.nodes[gone].Err(); !errors.Is(err, ErrRemoved) {
+				t.Errorf("it ends with %v", err)
+			}
+			c.propose(other, "without it")
+			if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: gone}}); err != ErrMemberRemoved { // pitfall D9
+				t.Errorf("to add it again ends with %v", err)
+			}
+		})
+	}
+}
+
+func TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.propose(c.leader(), "x")
+	down := c.follower()
+	c.kill(down)
+	c.await("the leader misses it", func() bool {
+		alive := true
+		c.nodes[c.leader()].do(func(core *core) { alive = core.answers(down) })
+		return !alive
+	})
+	var quorum *QuorumError
+	for id, n := range c.nodes {
+		if id == down {
+			continue
+		}
+		_, err := n.Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: c.leader()}})
+		if !errors.As(err, &quorum) || !strings.Contains(quorum.Error(), "would leave 2 voters, of which 1 answer; 2 are needed") {
+			t.Errorf("at %d: %v", id, err)
+		}
+		if _, err := n.Change(context.Background(), Change{Kind: ChangeUpdate, Member: Member{ID: 99}}); err != ErrMemberUnknown {
+			t.Errorf("at %d: %v", id, err)
+		}
+	}
+	if _, err := c.nodes[c.follower()].Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: down}}); err != nil {
+		t.Errorf("to remove the one that is down: %v", err)
+	}
+}
+
+// odd is a register that takes one command for another.
+type odd struct {
+	*register
+	wrong string
+	sum   uint64
+}
+
+func (o *odd) Apply(index uint64, now time.Time, cmd []byte) any {
+	for _, b := range append([]byte(strings.ReplaceAll(string(cmd), o.wrong, "another")), byte(index)) {
+		o.sum = o.sum*31 + uint64(b)
+	}
+	return o.register.Apply(index, now, cmd)
+}
+
+func (o *odd) Digest() uint64 { return o.sum }
+
+// pitfall I8
+func TestAMemberWhoseStateDiffersStops(t *testing.T) {
+	c := newCluster(t, 0, func(c *Config) {
+		for id := uint64(1); id <= 3; id++ {
+			c.Bootstrap.Members = append(c.Bootstrap.Members, Member{ID: id})
+		}
+	})
+	for id := uint64(1); id <= 3; id++ {
+		config := c.base
+		config.Dir, config.ID, config.Transport = t.TempDir(), id, c.lan.port()
+		sm := &odd{register: &register{}, wrong: "never"}
+		if id == 2 {
+			sm.wrong = "one"
+		}
+		n, err := Open(config, sm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.nodes[id] = n
+		t.Cleanup(func() { n.Stop(cancelled) })
+	}
+	healthy := uint64(1)
+	var work sync.WaitGroup
+	for w := range 64 {
+		work.Go(func() {
+			for i := range DigestEvery / 64 {
+				cmd := fmt.Sprintf("%d/%d", w, i)
+				if w == 1 && i == 1 {
+					cmd = "one"
+				}
+				if _, err := c.nodes[healthy].Propose(context.Background(), []byte(cmd)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+
+	for i := 0; !isClosed(c.nodes[2].Failed()) && i < 200; i++ {
+		c.propose(healthy, "more")
+	}
+	<-c.nodes[2].Failed()
+
+	if err := c.nodes[2].Err(); !errors.Is(err, ErrDiverged) {
+		t.Errorf("it ends with %v", err)
+	}
+	c.propose(healthy, "goes on")
+	c.await("the others have compared", func() bool {
+		return c.nodes[1].stats.Digests.Load() > 0 && c.nodes[3].stats.Digests.Load() > 0
+	})
+}
