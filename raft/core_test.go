@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -79,6 +80,8 @@ func settle(t *testing.T, c *core) (all Effects) {
 		all.Committed = append(all.Committed, e.Committed...)
 		all.Reads = append(all.Reads, e.Reads...)
 		all.Fetch = append(all.Fetch, e.Fetch...)
+		all.Refused = append(all.Refused, e.Refused...)
+		all.Broken = cmp.Or(all.Broken, e.Broken)
 		if e.Restore != nil {
 			all.Restore = e.Restore
 		}

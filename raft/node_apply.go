@@ -162,20 +162,21 @@ type snapshotter struct {
 	last    uint64       // of the applier: index of the newest one
 	size    atomic.Int64 // of its body in bytes
 	writing atomic.Bool
+	wanted  atomic.Bool // a member lags that only a newer one can help
 }
 
 // replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
 // them takes less than to write snapshots all the time, which would also hold up the log's fsyncs.
 const replayShare = 8 << 10
 
-// maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state: so
-// the cost per write stays flat when the store grows.
+// maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state, so that
+// the cost per write stays flat when the store grows; or when a member needs one.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
-	if now.index < s.last+n.SnapshotCount || s.writing.Load() {
+	if s.writing.Load() || now.index == s.last {
 		return
 	}
-	if n.storage.log.Bytes(s.last) < max(s.size.Load(), int64(n.SnapshotCount)*replayShare) {
+	if !s.wanted.Swap(false) && !n.muchToReplay(now.index) {
 		return
 	}
 	s.last = now.index
@@ -194,6 +195,12 @@ func (n *Node) maybeSnapshot() {
 		}
 		s.size.Store(size)
 	})
+}
+
+// muchToReplay tells whether the log behind the newest snapshot is long compared with the state.
+func (n *Node) muchToReplay(index uint64) bool {
+	s := &n.snapshotter
+	return index >= s.last+n.SnapshotCount && n.storage.log.Bytes(s.last) >= max(s.size.Load(), int64(n.SnapshotCount)*replayShare)
 }
 
 // writeSnapshot writes one snapshot, and has the log cut behind it.

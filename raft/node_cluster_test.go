@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -409,6 +411,33 @@ func TestAFollowerThatLagsFarGetsASnapshot(t *testing.T) {
 	c.propose(c.leader(), "more")
 	c.start(away, false)
 	c.equal()
+}
+
+// pitfall B15
+func TestADamagedLogIsNotSpreadASnapshotGoesInstead(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.SegmentBytes = 1 << 20 })
+	away := lagging(t, c, 4000)
+	leader := c.leader()
+	segments, err := filepath.Glob(filepath.Join(c.dirs[leader], "member", "wal", "*.wal"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("segments %v, %v", segments, err)
+	}
+	f, err := os.OpenFile(segments[1], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("!"), 1<<19); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[leader].do(func(core *core) { core.log.trim(min(core.applying, core.log.durable)) })
+
+	c.start(away, false)
+
+	c.equal()
+	if c.nodes[leader].stats.Unreadable.Load() == 0 || c.nodes[away].stats.Received.Load() == 0 {
+		t.Error("nothing was unreadable, or no snapshot came")
+	}
 }
 
 func TestAMemberJoinsLearnsAndVotes(t *testing.T) {

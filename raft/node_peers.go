@@ -173,9 +173,16 @@ func (n *Node) fetch(f Fetch) {
 	es, err := n.storage.fetch(f, fetchBytes)
 	if err != nil {
 		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To), "from", f.From, "err", err)
+		n.stats.Unreadable.Add(1)
+		n.snapshotter.wanted.Store(true)
 		es = nil
 	}
-	n.inbox.call(func(c *core) { c.fetched(f.To, es) })
+	n.inbox.call(func(c *core) {
+		c.fetched(f.To, es)
+		if es == nil {
+			n.backlog = append(n.backlog, job{}) // so that the applier looks whether a snapshot is wanted
+		}
+	})
 }
 
 // noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.

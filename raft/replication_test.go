@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -311,5 +312,19 @@ func TestLeaderWithAStalledDiskHandsOverAndStepsDown(t *testing.T) {
 	wantMessages(t, only(TimeoutNow, sent), "n1@1 → n2 TimeoutNow")
 	if c.role != Follower || c.mayCampaign() {
 		t.Fatalf("role %d, may campaign: %v", c.role, c.mayCampaign())
+	}
+}
+
+// pitfall D11: the leader counts on what this member has acknowledged, and it is not there.
+func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
+	c := newMember(2, 1, 1)
+
+	e := say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Commit: 3, Round: 1})
+
+	if e.Broken == nil || !strings.Contains(e.Broken.Error(), "ends at 2, but it has acknowledged up to 3") {
+		t.Errorf("broken: %v", e.Broken)
+	}
+	if c.commit > 2 {
+		t.Errorf("commit %d", c.commit)
 	}
 }

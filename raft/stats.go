@@ -17,6 +17,7 @@ type Stats struct {
 	Snapshots       atomic.Uint64 // written
 	Received        atomic.Uint64 // snapshots received from a leader
 	Digests         atomic.Uint64 // compared with a majority's, and equal
+	Unreadable      atomic.Uint64 // reads of old entries that failed: the disk has changed what was written
 	LastFsync       atomic.Int64  // wall clock of the end of the last fsync of the log, in Unix nanoseconds
 
 	Fsync    Histogram // write and fsync of one batch of the log
