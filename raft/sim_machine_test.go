@@ -29,7 +29,7 @@ type simResult struct {
 	ok    bool   // CAS: it has written
 }
 
-// apply is the meaning of an operation, for the machine and for the checker of histories.
+// apply is the meaning of an operation, for the machine.
 func (o simOp) apply(value uint64) (uint64, simResult) {
 	switch o.kind {
 	case simPut:
