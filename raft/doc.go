@@ -25,8 +25,8 @@ script (testdata), simulated from a seed, and checked after every step
 	          │                                │                        │
 	══════════╪════════════════════════════════╪════════════════════════╪═════ node*.go above, core below
 	          ▼                                ▼                        ▼
-	   propose, read,                        step                     tick
-	   proposeChange                           │
+	   propose, forward,                     step                     tick
+	   read, proposeChange                     │
 	          └───────────────►  core  ◄───────┴────────────────────────┘
 	                 role, term, vote, log, commit, configs, clock
 	                               │
@@ -46,6 +46,8 @@ The goroutines of a node, and what each owns:
 	disk writer             1          the WAL and its fsync                 decide
 	applier                 1          writes to the state machine           wait for a client
 	snapshot writer         0 or 1     one frozen view, one file             hold a lock
+	helper                  a few      reading the disk for one that lags    touch the core
+	transport (http/peer)   its own    the connections                       touch the core, block the loop
 	handler (in http)       1 a call   the request                           touch the core
 
 The files, in the order in which to read them. The core:
@@ -55,6 +57,7 @@ The files, in the order in which to read them. The core:
 	raft.go         the core: its state, its inputs, terms and votes
 	election.go     PreVote, campaigns, handing over
 	replication.go  proposals, Append and its answers, the commit rule
+	forward.go      proposals of members that follow
 	progress.go     what a leader knows of each other member
 	log.go          the tail of the log in memory
 	membership.go   configurations and changes of them
@@ -66,7 +69,8 @@ The files, in the order in which to read them. The core:
 
 The driver: node.go first, then node_ask.go (who waits for what), node_disk.go
 (the disk writer), node_apply.go (the applier), node_storage.go (log and
-snapshots on disk); stats.go counts. The tests: testdata holds one lesson a
+snapshots on disk), node_peers.go (the other members), node_digest.go (is their
+state the same?); stats.go counts. The tests: testdata holds one lesson a
 file, script_test.go their language; the tables of election_test.go and its
 neighbours show each rule with its edges.
 
@@ -88,9 +92,11 @@ neighbours show each rule with its edges.
 	InstallSnapshot   AppendAnswer      replace your state by this
 	ReadIndex         ReadIndexAnswer   up to where must I have applied before I may read?
 	TimeoutNow                          campaign, I hand over to you
+	Propose           ProposeAnswer     put these into your log; these I have not taken
 
 	Effects       what the world must do; Persist, SafeRead and Fetch are parts of it
 	Node          one running member; StateMachine is what it applies the log to
+	Transport     carries messages and snapshots; Inbound is the node as the transport sees it
 
 # Life of an entry
 
@@ -105,6 +111,12 @@ leader's own disk moves log.durable, and core.advanceCommit takes the highest in
 reached. What is committed and on the own disk goes to the applier,
 which calls Apply and gives the result to who waits. The followers hear of the commit with
 the next Append, or at once by a heartbeat if there is none.
+
+A member that follows sends what it is asked to propose on to its leader, all that
+waits in one message, and answers when its own applier comes to the entry. When the leader is lost, nobody need ask again, and
+nothing is done twice: a Propose is taken by a leader of its term only, and terms never fall along the log, so a proposal of
+term 4 that is not applied when the first entry of term 5 is, never will be (waiters.dead). Then it is proposed anew.
+Only a member that jumps over entries with a snapshot, or a deadline, leaves an outcome unknown.
 
 # Invariants
 
@@ -147,6 +159,7 @@ What the paper and the dissertation ask for, where it is done, and which test sh
 	diss. 6.2    a leader without a majority steps down           core.hasQuorum             TestLeaderWithoutMajorityFallsSilent
 	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads          TestReadIsConfirmedByARoundBegunAfterIt
 	diss. 9.6    PreVote changes nothing                          core.handlePreVote         TestPreVoteChangesNothingAtTheVoter
+	§8           a follower sends a client's command on           core.forward               TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
 	diss. 10.2   the leader writes while it sends                 core.effects               TestScripts/append
 
 Break it. Delete a rule, run the test, and it is red:
@@ -188,13 +201,16 @@ Break it. Delete a rule, run the test, and it is red:
 	durable, which an installed snapshot takes back               core.install               TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
 	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
 	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
+	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
+	the look at who would be left                                 core.mayRemove             TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
+	the end of a log that was promised to go on                   core.commitTo              TestAMemberWhoseDiskHasForgottenStops
+	dead: wait for proposals that went with their leader          node_apply.go              TestProposalsOutliveTheirLeader
 	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
 
 # What is left out
 
 Joint consensus: members change one at a time, which needs no second
-kind of majority. Leases: a read never trusts a clock. Forwarding of more than
-reads: a proposal at a follower is the driver's to send on.
+kind of majority. Leases: a read never trusts a clock.
 
 Where the paper is departed from:
 
@@ -214,6 +230,9 @@ Where the paper is departed from:
   - The commit index is written along with other state, as a lower bound. The paper has it volatile.
   - A leader whose disk stands still for an election timeout hands over.
   - A snapshot goes in one piece, beside the messages.
+  - A member that follows sends proposals on, and makes those again that died with a leader. The paper sends the client to the leader,
+    and leaves the asking again to it.
+  - Members compare digests of their state by way of the log; a minority that differs stops.
   - Entries carry the time of the cluster's own clock. There is no such clock in the paper.
 */
 package raft
