@@ -7,16 +7,20 @@ import "errors"
 // an entry of a later term is applied and it was not among those before, it is dead, and may be proposed anew without the
 // danger of being applied twice (pitfall G3).
 
-// forward passes proposals on to the leader; errNotLeader when none is known.
+// forward passes proposals on to the leader, as many in a message as go into an Append; errNotLeader when none is known.
 func (c *core) forward(ps []proposal) error {
 	if c.role == Leader || c.leader == None {
 		return errNotLeader
 	}
-	es := make([]Entry, len(ps))
+	var es []Entry
+	size := 0
 	for i, p := range ps {
-		es[i] = Entry{Kind: p.kind, ID: p.id, Data: p.data}
+		es = append(es, Entry{Kind: p.kind, ID: p.id, Data: p.data})
+		if size += entrySize(&es[len(es)-1]); size >= c.MaxAppendBytes || i == len(ps)-1 {
+			c.send(Message{Kind: Propose, To: c.leader, Entries: es})
+			es, size = nil, 0
+		}
 	}
-	c.send(Message{Kind: Propose, To: c.leader, Entries: es})
 	return nil
 }
 

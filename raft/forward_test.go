@@ -2,6 +2,7 @@ package raft
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -26,6 +27,34 @@ func TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly(t *testing.T) {
 		if got := leader.log.last() - last; got != taken {
 			t.Errorf("a proposal of term %d: %d entries in the log of the leader of term 2", term, got)
 		}
+	}
+}
+
+func TestManyProposalsGoInMessagesOfBoundedSize(t *testing.T) {
+	c := newMember(2, 1)
+	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 3, Round: 1})
+	batch := make([]proposal, 10)
+	for i := range batch {
+		batch[i] = proposal{kind: EntryCommand, id: uint64(i + 1), data: make([]byte, c.MaxAppendBytes/3)}
+	}
+
+	if err := c.forward(batch); err != nil {
+		t.Fatal(err)
+	}
+
+	var sizes []int
+	next := uint64(1)
+	for _, m := range only(Propose, settle(t, c).Messages) {
+		sizes = append(sizes, len(m.Entries))
+		for _, e := range m.Entries {
+			if e.ID != next {
+				t.Errorf("proposal %d comes where %d is due", e.ID, next)
+			}
+			next++
+		}
+	}
+	if want := []int{3, 3, 3, 1}; !slices.Equal(sizes, want) {
+		t.Errorf("messages of %v proposals, want %v", sizes, want)
 	}
 }
 
