@@ -129,18 +129,19 @@ type Node struct {
 	waiters waiters
 
 	// Of the loop.
-	core     *core
-	parked   []request           // proposals and reads that no leader has taken yet
-	reads    map[uint64][]uint64 // try of a read that is out → who waits for it
-	retry    int                 // ticks until reads that are out are tried again
-	diskBusy bool                // the disk writer has something to do
-	snapped  *Snapshot           // written, and the log not yet cut behind it
-	backlog  []job               // for the applier
-	stamped  uint64              // index of the last entry appended only to let keys expire
-	commits  []commitTime        // when entries were proposed, for Stats.Commit
-	seen     leadershipSeen      // as last logged
-	followed uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
-	gone     bool                // this member's removal is applied
+	core      *core
+	parked    []request           // proposals and reads that no leader has taken yet
+	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
+	retry     int                 // ticks until reads that are out are tried again
+	diskBusy  bool                // the disk writer has something to do
+	diskSince int64               // since then, on the monotonic clock
+	snapped   *Snapshot           // written, and the log not yet cut behind it
+	backlog   []job               // for the applier
+	stamped   uint64              // index of the last entry appended only to let keys expire
+	commits   []commitTime        // when entries were proposed, for Stats.Commit
+	seen      leadershipSeen      // as last logged
+	followed  uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
+	gone      bool                // this member's removal is applied
 
 	toDisk   chan diskJob
 	fromDisk chan diskDone
@@ -277,10 +278,10 @@ func (n *Node) turn() {
 // handOut gives the core's wishes to those who carry them out.
 func (n *Node) handOut(e *Effects) {
 	if e.Persist != nil {
-		n.diskBusy = true
+		n.diskBusy, n.diskSince = true, n.mono()
 		n.toDisk <- diskJob{persist: e.Persist}
 	} else if n.snapped != nil && !n.diskBusy {
-		n.diskBusy = true
+		n.diskBusy, n.diskSince = true, n.mono()
 		n.toDisk <- diskJob{release: n.snapped, keep: n.core.lacked()}
 		n.snapped = nil
 	}

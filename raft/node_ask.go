@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 )
 
 // asking is what a request wants.
@@ -149,8 +150,10 @@ func (b *inbox) takeCalls() []func(*core) {
 	return calls
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch. While the disk is busy and nobody else is
-// to get them, proposals may as well gather where they are.
+// gatherFor is how long a leader's proposals may wait for its own disk, so that they go as one batch; a disk that takes longer holds nobody up.
+const gatherFor = 10 * time.Millisecond
+
+// takeInbox passes everything that has arrived to the core, proposals as one batch.
 func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
@@ -160,7 +163,7 @@ func (n *Node) takeInbox() {
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	if n.diskBusy && n.core.role == Leader && len(n.core.lead.members) == 0 {
+	if n.core.role == Leader && n.diskBusy && n.mono()-n.diskSince < int64(gatherFor) {
 		return
 	}
 	last := n.core.log.last()
