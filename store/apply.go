@@ -42,6 +42,12 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()
+	answer := s.answer(cmd)
+	s.seal(answer)
+	return answer
+}
+
+func (s *Store) answer(cmd []byte) any {
 	if len(cmd) == 0 {
 		return nil
 	}
@@ -239,9 +245,11 @@ func (s *Store) write(a Action, c Command, old *Node) *Event {
 	n := &Node{Path: c.Path, Value: c.Value}
 	switch {
 	case c.Dir && a != ActionUpdate:
-		n = newDirectory(strings.Clone(c.Path), s.index, s.epoch.Load())
+		n = newDirectory(strings.Clone(c.Path), checksum(0, c.Path), s.index, s.epoch.Load())
 	case c.Refresh:
-		n.Path, n.Value = old.Path, old.Value
+		n.Path, n.Value, n.sum = old.Path, old.Value, old.sum
+	default:
+		n.sum = checksum(checksum(0, c.Path), c.Value)
 	}
 	n.Created, n.Modified = s.index, s.index
 	if a == ActionUpdate || a == ActionCompareAndSwap {
@@ -278,13 +286,13 @@ func (s *Store) put(n, old *Node, expires int64) {
 		n.timer = s.clock.arm(expires, n.Path)
 		timers++
 	}
-	s.above(n.Path, timers).children.put(s.epoch.Load(), n)
+	s.above(n.Path, timers, n.total()-old.total()).children.put(s.epoch.Load(), n)
 }
 
 // remove takes old, and everything below it, out of the tree. It is one event (spec section 6).
 func (s *Store) remove(a Action, old *Node) *Event {
 	s.index++
-	s.above(old.Path, -old.disarm()).children.remove(s.epoch.Load(), old.Path)
+	s.above(old.Path, -old.disarm(), -old.total()).children.remove(s.epoch.Load(), old.Path)
 	n := &Node{Path: old.Path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: s.index}
 	return s.record(&Event{Action: a, Node: n, Prev: old.shown()}, false)
 }
@@ -303,10 +311,11 @@ func (n *Node) disarm() (timers int) {
 	return timers
 }
 
-// record completes the event, gives it its place in the history and wakes its watchers. A silent one
-// (a refresh) has only the place.
+// record completes the event, gives it its place in the chain and in the history, and wakes its watchers. A silent one
+// (a refresh) has only the places.
 func (s *Store) record(e *Event, silent bool) *Event {
 	e.Index, e.Stamp = s.index, s.now
+	s.link(e, silent)
 	if silent {
 		s.history.add(nil)
 		return e

@@ -9,7 +9,7 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 1\n"  applied  now  index  history  directory  "end\n"
+//	state    = "store 2\n"  applied  now  index  chain  history  directory  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
@@ -24,8 +24,9 @@ import (
 // Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
 // on every replica. There is no checksum: package snap has one over the file.
 const (
-	stateHead = "store 1\n"
-	stateTail = "end\n"
+	stateHead    = "store "
+	stateVersion = '2'
+	stateTail    = "end\n"
 )
 
 // The kinds of a written node.
@@ -42,6 +43,7 @@ var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAn
 // frozen is the state at one moment.
 type frozen struct {
 	applied, now, index uint64
+	chain               uint64
 	root                *Node
 	history             *history
 }
@@ -51,7 +53,7 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.root, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.chain, s.root, s.history.freeze()}
 	s.epoch.Add(1)
 	return f.write
 }
@@ -59,10 +61,11 @@ func (s *Store) Freeze() func(w io.Writer) error {
 // write writes the frozen state to w.
 func (f *frozen) write(w io.Writer) error {
 	e := encoder{Writer: bufio.NewWriterSize(w, 64<<10), history: f.history}
-	e.WriteString(stateHead)
+	e.WriteString(stateHead + string(stateVersion) + "\n")
 	e.uint(f.applied)
 	e.uint(f.now)
 	e.uint(f.index)
+	e.uint(f.chain)
 	e.events()
 	e.directory(f.root.inside)
 	e.WriteString(stateTail)

@@ -30,7 +30,7 @@ func (s *Store) invariants() error {
 
 // tree checks a directory and what is below, gathers its timers in armed, and returns how many there are.
 func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
-	d := dir.inside
+	d, sum := dir.inside, uint64(0)
 	if d.epoch > s.epoch.Load() || d.children.skip != stem(dir.Path)+1 {
 		return 0, fmt.Errorf("directory %q: epoch %d, names from %d", dir.Path, d.epoch, d.children.skip)
 	}
@@ -44,6 +44,9 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 		if parent(n.Path) != dir.Path || n.Dir != (n.inside != nil) || (n.Expires != 0) != (n.timer != nil) {
 			return 0, fmt.Errorf("node %+v in %q", n, dir.Path)
 		}
+		if n.sum != checksum(0, n.Path+n.Value) {
+			return 0, fmt.Errorf("node %+v in %q has a wrong checksum", n, dir.Path)
+		}
 		if n.timer != nil {
 			armed[n.timer] = true
 			timers++
@@ -56,12 +59,16 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 			timers += below
 			changed = n.inside.changed
 		}
+		sum += n.total()
 		if changed > d.changed || d.changed > s.index {
 			return 0, fmt.Errorf("directory %q changed at %d, %q in it at %d, the store at %d", dir.Path, d.changed, n.Path, changed, s.index)
 		}
 	}
 	if timers != d.timers {
 		return 0, fmt.Errorf("directory %q counts %d timers, there are %d", dir.Path, d.timers, timers)
+	}
+	if sum != d.sum {
+		return 0, fmt.Errorf("directory %q has the sum %x, its nodes %x", dir.Path, d.sum, sum)
 	}
 	return timers, nil
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type Node struct {
 	Path     string // absolute; "/" for the root
 	Value    string // files only; cut from the same allocation as Path
 	Dir      bool
+	sum      uint32 // of path and value, by checksum; 0 in nodes that no tree has had
 	Created  uint64
 	Modified uint64
 	Expires  int64 // cluster clock in nanoseconds; 0 = never
@@ -26,6 +28,7 @@ type directory struct {
 	epoch    uint64
 	changed  uint64 // highest index at which anything here or below changed, refreshes included
 	timers   int    // how many nodes below have a timer
+	sum      uint64 // of the hashes of all nodes below
 	children children
 }
 
@@ -50,10 +53,11 @@ func (v View) Children(n *Node) iter.Seq[*Node] {
 	}
 }
 
-// newDirectory returns an empty directory of the tree, made at index.
-func newDirectory(path string, index, epoch uint64) *Node {
+// newDirectory returns an empty directory of the tree, made at index. sum is the checksum of its path as a prefix of the
+// paths below it.
+func newDirectory(path string, sum uint32, index, epoch uint64) *Node {
 	inside := &directory{epoch: epoch, changed: index, children: children{skip: stem(path) + 1}}
-	return &Node{Path: path, Dir: true, Created: index, Modified: index, inside: inside}
+	return &Node{Path: path, Dir: true, sum: sum, Created: index, Modified: index, inside: inside}
 }
 
 // own returns n, a directory, if it belongs to the epoch, else a copy that does.
@@ -123,27 +127,34 @@ func (s *Store) changed(path string) uint64 {
 }
 
 // above returns the directory that holds path, ready to be written: it and all above it are owned, made when
-// missing, marked as changed at the present index, and count timers more. s.mu must be held.
-func (s *Store) above(path string, timers int) *directory {
+// missing, marked as changed at the present index, and count timers and the sum of hashes more. s.mu must be held.
+func (s *Store) above(path string, timers int, sum uint64) *directory {
 	s.root = s.root.own(s.epoch.Load())
-	at, made := s.root.inside, ""
-	for end := 0; ; {
-		at.changed = s.index
-		at.timers += timers
-		if end = elementEnd(path, end); end == len(path) {
-			return at
-		}
-		n := at.children.get(path[:end])
+	at, made := s.root, ""
+	var room [8]*Node
+	way := append(room[:0], at)
+	for end := elementEnd(path, 0); end < len(path); end = elementEnd(path, end) {
+		n := at.inside.children.get(path[:end])
 		if n == nil {
 			if made == "" {
 				made = strings.Clone(parent(path)) // all the new directories cut their paths from it
 			}
-			n = newDirectory(made[:end], s.index, s.epoch.Load())
-			at.children.put(s.epoch.Load(), n)
+			n = newDirectory(made[:end], checksum(at.sum, path[stem(at.Path):end]), s.index, s.epoch.Load())
+			at.inside.children.put(s.epoch.Load(), n)
 		} else if mine := n.own(s.epoch.Load()); mine != n {
 			n = mine
-			at.children.put(s.epoch.Load(), n)
+			at.inside.children.put(s.epoch.Load(), n)
 		}
-		at = n.inside
+		at = n
+		way = append(way, at)
 	}
+	for _, n := range slices.Backward(way) {
+		n.inside.changed = s.index
+		n.inside.timers += timers
+		n.inside.sum += sum
+		if n.Created == s.index {
+			sum += n.hash() // it was made just now
+		}
+	}
+	return at.inside
 }

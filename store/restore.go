@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 )
@@ -31,7 +32,7 @@ func (s *Store) adopt(t *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	after := s.index + 1
-	s.applied, s.now, s.index = t.applied, t.now, t.index
+	s.applied, s.now, s.index, s.chain = t.applied, t.now, t.index, t.chain
 	s.root, s.history, s.clock = t.root, t.history, t.clock
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
 }
@@ -44,15 +45,19 @@ type decoder struct {
 	epoch uint64
 	store *Store
 	path  []byte // of the directory that is being read, but for the root's slash
+	sum   uint32 // of path
 	text  []byte // scratch: path and value of the node that is being read
 }
 
 func (d *decoder) state(l Limits) {
 	s := d.store
-	d.expect(stateHead)
+	version := d.version()
 	s.applied, s.now, s.index = d.uint(), d.time(), d.uint()
+	if version > '1' {
+		s.chain = d.uint()
+	}
 	d.history(l)
-	s.root = newDirectory("/", 0, d.epoch)
+	s.root = newDirectory("/", 0, 0, d.epoch)
 	s.root.inside = d.directory(1)
 	d.expect(stateTail)
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
@@ -139,6 +144,17 @@ func (d *decoder) more() {
 	}
 }
 
+// version reads the head of a state of any version that is known.
+func (d *decoder) version() byte {
+	d.expect(stateHead)
+	v := d.byte()
+	if v < '1' || v > stateVersion {
+		d.fail("a state of version %q is not known", v)
+	}
+	d.expect("\n")
+	return v
+}
+
 func (d *decoder) expect(word string) {
 	for i := range len(word) {
 		if d.byte() != word[i] {
@@ -213,7 +229,7 @@ func (d *decoder) node(kind uint64) *Node {
 		d.more()
 	}
 	text := string(d.text)
-	n.Path, n.Value = text[:end], text[end:]
+	n.Path, n.Value, n.sum = text[:end], text[end:], checksum(0, text)
 	return n
 }
 
@@ -259,6 +275,7 @@ func (d *decoder) admit(n *Node, name, last string, inside *directory) {
 	if n.inside != nil {
 		inside.timers += n.inside.timers
 	}
+	inside.sum += n.total()
 	if n.Expires != 0 {
 		n.timer = d.store.clock.arm(n.Expires, n.Path)
 		inside.timers++
@@ -283,13 +300,14 @@ func (d *decoder) child(depth int) *Node {
 	if depth > MaxDepth+1 {
 		d.fail("%q lies too deep", d.text)
 	}
-	up := len(d.path)
-	d.path = append(d.path[:0], d.text...)
+	up, sum := len(d.path), d.sum
+	d.path, d.sum = append(d.path[:0], d.text...), crc32.Update(sum, castagnoli, d.text[up:])
 	n := d.indices(kind)
+	n.sum = d.sum
 	if n.inside = d.directory(depth + 1); n.inside != nil {
 		n.Path = n.inside.pathOf(d.path)
 	}
-	d.path = d.path[:up]
+	d.path, d.sum = d.path[:up], sum
 	return n
 }
 

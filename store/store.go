@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Store is the tree with its timers, watchers and history. Apply, Freeze, Restore and NextDue belong to
-// the applier; all other methods may be called from any goroutine.
+// Store is the tree with its timers, watchers and history. Apply, Freeze, Restore, NextDue and Digest belong
+// to the applier; all other methods may be called from any goroutine.
 type Store struct {
 	// mu protects everything below: the applier writes under the lock; the others read under the read lock, each
 	// for a look at a few nodes, and never while they wait or walk a view. Watch and Close write the watcher index.
@@ -18,6 +18,7 @@ type Store struct {
 	index   uint64 // of the store: how many events there were
 	root    *Node
 	history *history // history.next = index+1
+	chain   uint64   // of the digest: all that happened
 
 	// Derived from it, or of this member alone.
 	clock    *clock // one armed timer for every node of the tree that expires
@@ -33,7 +34,7 @@ type Store struct {
 // New returns an empty store.
 func New(l Limits) *Store {
 	s := &Store{history: newHistory(l, 1), clock: newClock()}
-	s.root = newDirectory("/", 0, 0)
+	s.root = newDirectory("/", 0, 0, 0)
 	return s
 }
 
