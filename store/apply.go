@@ -24,6 +24,9 @@ var operations = [...]struct {
 // Apply executes the command of one log entry. Whatever is due at now expires first, then the command sees the tree.
 // It returns *Event or *Error, or nil for an empty command and for OpAdvance. cmd is not kept.
 //
+// A command whose RequestID is remembered is not executed again: the answer is the first one, and the store index stays, but for
+// what expired. This is how a client that got no answer asks again, without fear (G3, diss. 6.3).
+//
 // Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike. A command of a later
 // version gives an error that wraps ErrVersion and changes nothing, not even the applied index: the caller
 // must stop the member (I7).
@@ -36,12 +39,13 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if s.applied != 0 && index != s.applied+1 {
 		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
 	}
-	if len(cmd) > 0 && cmd[0] != commandVersion {
+	if len(cmd) > 0 && !known(cmd[0]) {
 		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
 	}
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()
+	s.window.expire(s.now)
 	answer := s.answer(cmd)
 	s.seal(answer)
 	return answer
@@ -52,10 +56,14 @@ func (s *Store) answer(cmd []byte) any {
 		return nil
 	}
 	var c Command
-	if c.decode(cmd) != nil {
+	switch {
+	case c.decode(cmd) != nil:
 		return s.fail(CodeRaft, "unknown command")
+	case c.RequestID != "":
+		return s.once(c)
+	default:
+		return s.execute(c)
 	}
-	return s.execute(c)
 }
 
 // nanoseconds is the clock as a number; years that it has no number for count as the nearest.
@@ -129,7 +137,7 @@ func (s *Store) create(c Command) (*Event, *Error) {
 func (s *Store) createInOrder(c Command) (*Event, *Error) {
 	path := join(c.Path, fmt.Sprintf("%020d", s.index+1))
 	text := path + c.Value
-	c.Path, c.Value = text[:len(path)], text[len(path):]
+	c.Path, c.Value, c.sum = text[:len(path)], text[len(path):], checksum(0, text)
 	return s.create(c)
 }
 
@@ -249,7 +257,7 @@ func (s *Store) write(a Action, c Command, old *Node) *Event {
 	case c.Refresh:
 		n.Path, n.Value, n.sum = old.Path, old.Value, old.sum
 	default:
-		n.sum = checksum(checksum(0, c.Path), c.Value)
+		n.sum = c.sum
 	}
 	n.Created, n.Modified = s.index, s.index
 	if a == ActionUpdate || a == ActionCompareAndSwap {

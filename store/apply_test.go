@@ -253,9 +253,9 @@ func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
 	s.at(5, set("/k", "1").ttl(1))
 	before := s.listing()
 
-	err, _ := s.Apply(2, time.Unix(9, 0), []byte{commandVersion + 1, 1, 0}).(error)
+	err, _ := s.Apply(2, time.Unix(9, 0), []byte{versionsEnd, 1, 0}).(error)
 
-	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 2" {
+	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 3" {
 		t.Errorf("answer %v", err)
 	}
 	if s.applied != 1 || s.now != 5 || s.listing() != before {
@@ -265,7 +265,7 @@ func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
 
 // pitfall I5
 func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
-	whole := set("/k", "value").bytes()
+	whole, named := set("/k", "value").bytes(), set("/k", "value").named("id").bytes()
 	deep := set(strings.Repeat("/x", MaxDepth+1), "v").bytes()
 	for _, c := range []struct {
 		name string
@@ -274,15 +274,22 @@ func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 		{"one byte", whole[:1]},
 		{"cut short", whole[:len(whole)-1]},
 		{"too long", append(whole[:len(whole):len(whole)], 0)},
-		{"unknown operation", append([]byte{commandVersion, 99}, whole[2:]...)},
-		{"operation 0", append([]byte{commandVersion, 0}, whole[2:]...)},
-		{"unknown flag", append([]byte{commandVersion, 1, flagsEnd}, whole[3:]...)},
+		{"unknown operation", append([]byte{versionPlain, 99}, whole[2:]...)},
+		{"operation 0", append([]byte{versionPlain, 0}, whole[2:]...)},
+		{"unknown flag", append([]byte{versionPlain, 1, flagsEnd}, whole[3:]...)},
 		{"no key", set("a", "v").bytes()},
 		{"empty key", set("", "v").bytes()},
 		{"key not canonical", set("/a//b", "v").bytes()},
 		{"too deep", deep},
 		{"advances too far", advance(MaxAdvance + 1).bytes()},
-		{"lengths that overflow", append(append([]byte{commandVersion, 1, 0, 0, 0, 0},
+		{"advances with an id", advance(1).named("id").bytes()},
+		{"only an id", named[:4]},
+		{"an id cut short", named[:3]},
+		{"an id of no length", named[:1]},
+		{"an empty id", append([]byte{versionID, 0}, named[4:]...)},
+		{"an id too long", set("/k", "v").named(strings.Repeat("i", MaxRequestID+1)).bytes()},
+		{"an id with a length that overflows", append([]byte{versionID, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, named[2:]...)},
+		{"lengths that overflow", append(append([]byte{versionPlain, 1, 0, 0, 0, 0},
 			255, 255, 255, 255, 255, 255, 255, 255, 255, 1), 2, 0, 'x')},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -318,11 +325,15 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 		del("/k").recursive(),
 		compareDelete("/k").prev("", 1),
 		advance(3),
+		post("/", "v").named("a name"),
+		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)),
 	} {
 		var got Command
 		if err := got.decode(c.bytes()); err != nil {
 			t.Errorf("%+v: %v", c, err)
 		}
+		expect(t, "checksum", got.sum, checksum(0, c.Path+c.Value))
+		got.sum = 0
 		expect(t, "command", got, c)
 	}
 }

@@ -46,6 +46,24 @@ func BenchmarkApplySet(b *testing.B) {
 	}
 }
 
+// BenchmarkApplyNamed sets keys by commands that have an id each, every one twice: executed, and answered again.
+func BenchmarkApplyNamed(b *testing.B) {
+	const n = 10_000
+	cmds := make([][]byte, 0, n)
+	for i := range n {
+		c := Command{Op: OpSet, Path: fmt.Sprintf("/bench/key-%08d", i), Value: strings.Repeat("v", 256), RequestID: fmt.Sprintf("client-%08d", i)}
+		cmds = append(cmds, c.Append(nil))
+	}
+	s, now := New(Limits{}), time.Unix(1, 0)
+	b.ReportAllocs()
+	for i := range b.N {
+		if i%n == 0 {
+			now = now.Add(windowTime)
+		}
+		s.Apply(s.applied+1, now, cmds[i/2%n])
+	}
+}
+
 // BenchmarkApplyTTL refreshes keys that expire, the next to expire first.
 func BenchmarkApplyTTL(b *testing.B) {
 	const n = 100_000

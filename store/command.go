@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"time"
 )
@@ -26,6 +27,9 @@ const (
 // MaxAdvance is the most indices that one OpAdvance takes.
 const MaxAdvance = 1 << 16
 
+// MaxRequestID is the most bytes that a request id may have.
+const MaxRequestID = 128
+
 // Command is one write, as it travels in the log.
 type Command struct {
 	Op        Op
@@ -39,10 +43,23 @@ type Command struct {
 	Recursive bool
 	Refresh   bool
 	Count     uint64 // OpAdvance; 0 is 1
+
+	// RequestID, if any, is the client's name for this command: while it is remembered (see window), the command is executed only
+	// once. Any bytes, at most MaxRequestID; not with OpAdvance.
+	RequestID string
+
+	sum uint32 // of path and value, by checksum; only decode sets it
 }
 
-// commandVersion is the first byte of every command. A member that does not know it stops.
-const commandVersion = 1
+// The versions: the first byte of every command. A member that does not know it stops.
+const (
+	versionPlain = iota + 1
+	versionID    // with a request id
+	versionsEnd
+)
+
+// known reports whether a command of this version can be decoded.
+func known(version byte) bool { return version >= versionPlain && version < versionsEnd }
 
 // The bits of an encoded command's flags.
 const (
@@ -60,9 +77,16 @@ const (
 //	│ 1 byte  │ 1  │ 1     │ uvarint   │ ... │ ...   │ of path│ of value│ of prevV│        │        │           │
 //	└─────────┴────┴───────┴───────────┴─────┴───────┴────────┴─────────┴─────────┴────────┴────────┴───────────┘
 //
-// Path and value stand together, so that one allocation takes both.
+// Path and value stand together, so that one allocation takes both. Version 1 is a command without a request id; in one of version
+// 2 the id stands behind the version, as a length (uvarint) and bytes.
 func (c *Command) Append(b []byte) []byte {
-	b = append(b, commandVersion, byte(c.Op), c.flags())
+	if c.RequestID == "" {
+		b = append(b, versionPlain)
+	} else {
+		b = binary.AppendUvarint(append(b, versionID), uint64(len(c.RequestID)))
+		b = append(b, c.RequestID...)
+	}
+	b = append(b, byte(c.Op), c.flags())
 	for _, v := range []uint64{c.PrevIndex, uint64(c.TTL), c.Count,
 		uint64(len(c.Path)), uint64(len(c.Value)), uint64(len(c.PrevValue))} {
 		b = binary.AppendUvarint(b, v)
@@ -86,13 +110,14 @@ var errCommand = errors.New("store: no command")
 
 // decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid command.
 func (c *Command) decode(b []byte) error {
-	if len(b) < 3 || b[2] >= flagsEnd {
+	b = c.cutID(b)
+	if len(b) < 2 || b[1] >= flagsEnd {
 		return errCommand
 	}
-	c.Op = Op(b[1])
-	c.HasTTL, c.Dir = b[2]&flagHasTTL != 0, b[2]&flagDir != 0
-	c.Recursive, c.Refresh = b[2]&flagRecursive != 0, b[2]&flagRefresh != 0
-	b = b[3:]
+	c.Op = Op(b[0])
+	c.HasTTL, c.Dir = b[1]&flagHasTTL != 0, b[1]&flagDir != 0
+	c.Recursive, c.Refresh = b[1]&flagRecursive != 0, b[1]&flagRefresh != 0
+	b = b[2:]
 	var v [6]uint64
 	for i := range v {
 		n := 0
@@ -105,6 +130,20 @@ func (c *Command) decode(b []byte) error {
 	return c.cut(b, v[3], v[4], v[5])
 }
 
+// cutID takes version and request id from b and returns the rest, nil when they are not right.
+func (c *Command) cutID(b []byte) []byte {
+	if b[0] == versionPlain {
+		return b[1:]
+	}
+	length, n := binary.Uvarint(b[1:])
+	if n <= 0 || length == 0 || length > MaxRequestID || length > uint64(len(b)-1-n) {
+		return nil
+	}
+	id, rest := b[1+n:1+n+int(length)], b[1+n+int(length):]
+	c.RequestID = string(id)
+	return rest
+}
+
 // cut takes path, value and the value to compare from b, which they must fill.
 func (c *Command) cut(b []byte, path, value, prev uint64) error {
 	size := uint64(len(b))
@@ -113,6 +152,7 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 	}
 	text := string(b[:path+value])
 	c.Path, c.Value, c.PrevValue = text[:path], text[path:], string(b[path+value:])
+	c.sum = crc32.Checksum(b[:path+value], castagnoli)
 	if !c.valid() {
 		return errCommand
 	}
@@ -122,7 +162,7 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 // valid reports whether the command keeps the limits that Command names.
 func (c *Command) valid() bool {
 	if c.Op == OpAdvance {
-		return c.Count <= MaxAdvance
+		return c.Count <= MaxAdvance && c.RequestID == ""
 	}
 	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= MaxDepth
 }
@@ -135,7 +175,7 @@ var opNames = [...]string{
 // Describe prints an encoded command in a line, for people.
 func Describe(cmd []byte) string {
 	var c Command
-	if len(cmd) == 0 || cmd[0] != commandVersion || c.decode(cmd) != nil {
+	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {
 		return fmt.Sprintf("no command: %q", cmd)
 	}
 	if c.Op == OpAdvance {
@@ -150,6 +190,7 @@ func Describe(cmd []byte) string {
 		{c.Value != "", "value=%q", c.Value}, {c.PrevValue != "", "prevValue=%q", c.PrevValue},
 		{c.PrevIndex != 0, "prevIndex=%d", c.PrevIndex}, {c.HasTTL, "ttl=%v", c.TTL},
 		{c.Dir, "dir=%v", true}, {c.Recursive, "recursive=%v", true}, {c.Refresh, "refresh=%v", true},
+		{c.RequestID != "", "requestId=%q", c.RequestID},
 	} {
 		if part.show {
 			text += " " + fmt.Sprintf(part.name, part.arg)

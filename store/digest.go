@@ -28,22 +28,22 @@ import (
 func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return mix(s.chain, s.root.inside.sum, 0)
+	return mix(s.chain, s.root.inside.sum, s.window.sum)
 }
 
 // link takes an event into the chain. s.mu must be held.
 func (s *Store) link(e *Event, silent bool) {
-	what := uint64(checksum(0, string(e.Action)))
+	what := uint64(e.Action.number())
 	if silent {
 		what = ^what
 	}
 	s.chain = mix(s.chain, s.root.inside.sum, what)
 }
 
-// seal takes the end of an entry into the chain: its place, its time, and what Apply returns. s.mu must be held.
+// seal takes the end of an entry into the chain: its place, its time, what Apply returns and what it remembers. s.mu must be held.
 func (s *Store) seal(answer any) {
 	s.chain = mix(s.chain, s.applied, uint64(s.now))
-	s.chain = mix(s.chain, s.index, hashOf(answer))
+	s.chain = mix(s.chain, s.index, s.window.sum+hashOf(answer))
 }
 
 // hashOf is the hash of what Apply returns. An event's nodes are not in it: those are in the tree.

@@ -1,5 +1,7 @@
 package store
 
+import "slices"
+
 // Action names what happened, as the API prints it.
 type Action string
 
@@ -14,6 +16,11 @@ const (
 	ActionCompareAndDelete Action = "compareAndDelete"
 	ActionExpire           Action = "expire"
 )
+
+// actions gives each action of an event its number, in frozen states and in the digest. New ones go to the end.
+var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAndSwap, ActionDelete, ActionCompareAndDelete, ActionExpire}
+
+func (a Action) number() int { return slices.Index(actions[:], a) }
 
 // Event is one change of the tree. It is immutable.
 type Event struct {

@@ -9,12 +9,15 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 2\n"  applied  now  index  chain  history  directory  "end\n"
+//	state    = "store 2\n"  applied  now  index  chain  history  requests  directory  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
 //	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
 //	node     = kind body
+//	requests = count  request…                         from the oldest to the newest
+//	request  = id  check  stamp  answer
+//	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
 //	directory= changed  count  child…                  what is in it, ascending by name
 //	child    = maker | kind name body [directory]
 //	maker    = 1 index                                 the file that the event of this index made
@@ -23,6 +26,8 @@ import (
 //
 // Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
 // on every replica. There is no checksum: package snap has one over the file.
+//
+// In a state of version 1 there are no chain and no requests.
 const (
 	stateHead    = "store "
 	stateVersion = '2'
@@ -37,13 +42,18 @@ const (
 	kindDirectory
 )
 
-// actions gives each action its number in a frozen state. New ones go to the end.
-var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAndSwap, ActionDelete, ActionCompareAndDelete, ActionExpire}
+// The kinds of a written answer.
+const (
+	answerTold  = iota + 1 // an event of the history
+	answerEvent            // one that nobody was told of, or that the history has dropped
+	answerError
+)
 
 // frozen is the state at one moment.
 type frozen struct {
 	applied, now, index uint64
 	chain               uint64
+	requests            []*request
 	root                *Node
 	history             *history
 }
@@ -53,7 +63,7 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.chain, s.root, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.chain, slices.Clone(s.window.order), s.root, s.history.freeze()}
 	s.epoch.Add(1)
 	return f.write
 }
@@ -67,6 +77,7 @@ func (f *frozen) write(w io.Writer) error {
 	e.uint(f.index)
 	e.uint(f.chain)
 	e.events()
+	e.requests(f.requests)
 	e.directory(f.root.inside)
 	e.WriteString(stateTail)
 	return e.Flush()
@@ -101,7 +112,7 @@ func (e *encoder) event(ev *Event) {
 		e.uint(0)
 		return
 	}
-	e.uint(uint64(slices.Index(actions[:], ev.Action)) + 1)
+	e.uint(uint64(ev.Action.number()) + 1)
 	e.uint(uint64(ev.Stamp))
 	switch {
 	case ev.Prev == nil:
@@ -116,6 +127,35 @@ func (e *encoder) event(ev *Event) {
 	}
 	e.kind(ev.Node)
 	e.body(ev.Node)
+}
+
+func (e *encoder) requests(list []*request) {
+	e.uint(uint64(len(list)))
+	for _, r := range list {
+		e.text(r.id)
+		e.uint(r.check)
+		e.uint(uint64(r.stamp))
+		e.answer(r.answer)
+	}
+}
+
+func (e *encoder) answer(answer any) {
+	switch a := answer.(type) {
+	case *Event:
+		if e.history.at(a.Index) == a {
+			e.uint(answerTold)
+			e.uint(a.Index)
+			return
+		}
+		e.uint(answerEvent)
+		e.uint(a.Index)
+		e.event(a)
+	case *Error:
+		e.uint(answerError)
+		e.uint(uint64(a.Code))
+		e.uint(a.Index)
+		e.text(a.Cause)
+	}
 }
 
 // made reports whether n is the node that an event of the history made.

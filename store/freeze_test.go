@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"runtime"
@@ -15,10 +17,10 @@ import (
 func varied() *Store {
 	s := New(Limits{Events: 20})
 	for i, c := range []Command{
-		set("/early", "dropped from the history"), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
-		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h", "").refresh().ttl(time.Hour), set("/x", "").dir(),
+		set("/early", "dropped from the history").named("early"), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
+		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h", "").refresh().ttl(time.Hour).named("not told"), set("/x", "").dir().named("told"),
 		post("/q", "a"), post("/q", "b"), swap("/_h", "3").prev("2", 0), del("/q").recursive(), compareDelete("/early").prev("", 1),
-		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late", "7"), create("/a/b/c", "8"),
+		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late", "7"), create("/a/b/c", "8"), create("/x", "").named("failed"),
 	} {
 		s.at(int64(i)*1e9, c)
 	}
@@ -40,8 +42,8 @@ func (s *Store) nodes() int {
 	return len(seen)
 }
 
-// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which nodes these share.
-// pitfall E7
+// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which nodes these share, requests, digest.
+// pitfall E7, pitfall G5
 func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 	s := varied()
 	state := s.frozenBytes(t)
@@ -54,6 +56,8 @@ func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 	expect(t, "now", r.now, s.now)
 	expect(t, "index", r.Index(), s.Index())
 	expect(t, "nodes in memory", r.nodes(), s.nodes())
+	expect(t, "requests", len(r.window.order), 4)
+	expect(t, "digest", r.Digest(), s.Digest())
 	due, _ := s.NextDue()
 	again, _ := r.NextDue()
 	expect(t, "next due", again, due)
@@ -62,9 +66,40 @@ func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 			t.Errorf("event %d: %v and %v", i, a, b)
 		}
 	}
+	for i, was := range s.window.order {
+		got := r.window.order[i]
+		expect(t, "request", fmt.Sprint(got.id, got.check, got.stamp, sketch(got.answer)), fmt.Sprint(was.id, was.check, was.stamp, sketch(was.answer)))
+		e, told := got.answer.(*Event)
+		expect(t, "shared with the history", told && r.history.at(e.Index) == e, was.id == "told")
+	}
 	if !bytes.Equal(r.frozenBytes(t), state) {
 		t.Error("frozen again it has other bytes")
 	}
+}
+
+// version1 is the state of varied as the first version of the format had it.
+const version1 = "c3RvcmUgMQoTgOiIh0MWAxQBgKjWuQcABi9kL2UvZwIDAwAC/wADgLzBlgsDBC9kL2UCAgADBAKA7N7Y6gEBgNCs8w4AAy9faAIFBQABMgABgPiCrRYAAi94" +
+	"AwcHAAKAjO6JGgAXL3EvMDAwMDAwMDAwMDAwMDAwMDAwMDgCCAgAAWECgKDZ5h0AFy9xLzAwMDAwMDAwMDAwMDAwMDAwMDA5AgkJAAFiBIC0xMMhAgMvX2gGBYCk" +
+	"+tX1aAEyAgoFAAEzBYDIr6AlAwIvcQgIAAMLCAAGgNya/SgCBi9lYXJseQEBABhkcm9wcGVkIGZyb20gdGhlIGhpc3RvcnkCDAEAAAGA8IXaLAAFL3Nvb24CDQ2B" +
+	"8IXaLAE0B4CE8bYwAQ0CDg0AAAGAhPG2MAACL2YCDw8AATUBgJjckzQBDwMQEAAAAAABgMCyzTsABS9sYXRlAhQUAAE2AYDUnao/ARQCFRUAATcCgOiIh0MABi9h" +
+	"L2IvYwIWFgABOBYGAQoDAWEWFgAWAQMBYhYWABYBARYDAWQCAgAEAQMBZQICgOze2OoBBAICAWYCAoDUzeLmaAExAQMDAWYQEAAQAAEVAwF4BwcABwBlbmQK"
+
+// A state of the first version is read: it has neither requests nor the chain of the digest.
+func TestAStateOfVersionOneIsRead(t *testing.T) {
+	state, err := base64.StdEncoding.DecodeString(version1)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r := restored(t, Limits{Events: 20}, state)
+
+	r.check(t)
+	expect(t, "tree", r.listing(), varied().listing())
+	expect(t, "index", r.Index(), uint64(22))
+	expect(t, "requests", len(r.window.order), 0)
+	expect(t, "chain", r.chain, uint64(0))
+	again := restored(t, Limits{}, r.frozenBytes(t))
+	expect(t, "digest", again.Digest(), r.Digest())
 }
 
 // A restored history keeps to the limits of the store that restores it.

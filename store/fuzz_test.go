@@ -74,6 +74,9 @@ func applyAnything(t *testing.T, log []byte) {
 		if sketch(x) != sketch(y) {
 			t.Fatalf("%s and %s", sketch(x), sketch(y))
 		}
+		if a.Digest() != b.Digest() {
+			t.Fatalf("the digests differ after %s", sketch(x))
+		}
 		if _, stop := x.(error); stop {
 			if _, answer := x.(*Error); !answer {
 				break // a command of a later version: the member stops
@@ -84,8 +87,12 @@ func applyAnything(t *testing.T, log []byte) {
 		}
 	}
 	a.check(t)
-	if !bytes.Equal(a.frozenBytes(t), b.frozenBytes(t)) {
+	state := a.frozenBytes(t)
+	if !bytes.Equal(state, b.frozenBytes(t)) {
 		t.Fatal("the replicas differ")
+	}
+	if restored(t, Limits{}, state).Digest() != a.Digest() {
+		t.Fatal("the digest is not restored")
 	}
 }
 

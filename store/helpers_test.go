@@ -26,6 +26,7 @@ func (c Command) ttl(d time.Duration) Command { c.TTL, c.HasTTL = d, true; retur
 func (c Command) dir() Command                { c.Dir = true; return c }
 func (c Command) recursive() Command          { c.Recursive = true; return c }
 func (c Command) refresh() Command            { c.Refresh = true; return c }
+func (c Command) named(id string) Command     { c.RequestID = id; return c }
 func (c Command) prev(value string, index uint64) Command {
 	c.PrevValue, c.PrevIndex = value, index
 	return c

@@ -25,7 +25,26 @@ func (s *Store) invariants() error {
 	if len(armed) > 0 {
 		return fmt.Errorf("%d timers of nodes are not in the wheel", len(armed))
 	}
+	if err := s.window.wellFormed(s.now); err != nil {
+		return err
+	}
 	return s.history.wellFormed(s.index)
+}
+
+// wellFormed checks the window of a store at this time.
+func (w *window) wellFormed(now int64) error {
+	bytes, sum, last := 0, uint64(0), now-int64(windowTime)+1
+	for _, r := range w.order {
+		if w.byID[r.id] != r || r.stamp < last || r.stamp > now {
+			return fmt.Errorf("request %+v at %d behind one of %d", r, now, last)
+		}
+		bytes, sum, last = bytes+r.size(), sum+r.hash(), r.stamp
+	}
+	held := len(w.order)
+	if len(w.byID) != held || bytes != w.bytes || sum != w.sum || held > windowRequests || bytes > windowBytes && held > 1 {
+		return fmt.Errorf("%d requests, %d ids, %d bytes counted as %d, sum %x instead of %x", held, len(w.byID), bytes, w.bytes, w.sum, sum)
+	}
+	return nil
 }
 
 // tree checks a directory and what is below, gathers its timers in armed, and returns how many there are.

@@ -16,8 +16,18 @@ type model struct {
 	nodes map[string]Node
 	index uint64
 	now   int64
+	asked map[string]asked
 	log   []string // the event of each index; "" = nothing is told
 	told  []*Event // the same, for watches
+}
+
+func newModel() *model { return &model{nodes: map[string]Node{}, asked: map[string]asked{}} }
+
+// asked is a command with an id that was executed.
+type asked struct {
+	command Command
+	at      int64
+	answer  string
 }
 
 // apply is Apply. The answer is in the form of sketch.
@@ -32,6 +42,22 @@ func (m *model) apply(now int64, c Command) string {
 		}
 		return "<nil>"
 	}
+	if c.RequestID == "" {
+		return m.answer(c)
+	}
+	first, ok := m.asked[c.RequestID]
+	switch {
+	case !ok || m.now-first.at >= 600e9:
+		first = asked{c, m.now, m.answer(c)}
+		m.asked[c.RequestID] = first
+	case first.command != c:
+		return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
+	}
+	return first.answer
+}
+
+// answer executes a command and says what comes of it.
+func (m *model) answer(c Command) string {
 	e, code, cause := m.execute(c)
 	if code != 0 {
 		return fmt.Sprintf("%d %s at %d", code, cause, m.index)
@@ -228,11 +254,12 @@ func (m *model) listing() string {
 // generator makes random commands that often meet each other.
 type generator struct {
 	*rand.Rand
-	now int64
+	now   int64
+	named []Command // those with an id
 }
 
 func newGenerator(seed uint64) *generator {
-	return &generator{rand.New(rand.NewPCG(seed, 7)), int64(time.Hour)}
+	return &generator{Rand: rand.New(rand.NewPCG(seed, 7)), now: int64(time.Hour)}
 }
 
 func (g *generator) pick(words ...string) string { return words[g.IntN(len(words))] }
@@ -268,14 +295,31 @@ func (g *generator) next(index uint64) (int64, Command) {
 	if g.IntN(40) == 0 {
 		c = advance(uint64(g.IntN(3)))
 	}
-	return g.now - int64(g.IntN(2))*int64(time.Minute), c
+	return g.now - int64(g.IntN(2))*int64(time.Minute), g.name(c)
 }
 
-// What the specification says of every command, alone and in any company, is what the store does.
-// pitfall I1, pitfall I3
+// name gives the command an id sometimes, or takes one again that had one, perhaps so long ago that it is forgotten.
+func (g *generator) name(c Command) Command {
+	switch g.IntN(10) {
+	case 0:
+		if c.Op != OpAdvance {
+			c = c.named(fmt.Sprint(g.IntN(1000)))
+			g.named = append(g.named, c)
+		}
+	case 1:
+		if last := len(g.named); last > 0 {
+			return g.named[last-1-g.IntN(min(last, 200))]
+		}
+	}
+	return c
+}
+
+// What the specification says of every command, alone and in any company, is what the store does; those that have an id
+// it does once.
+// pitfall G3, pitfall I1, pitfall I3
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	const commands = 100_000
-	s, m, g := New(Limits{Events: 1000}), &model{nodes: map[string]Node{}}, newGenerator(1)
+	s, m, g := New(Limits{Events: 1000}), newModel(), newGenerator(1)
 	for i := range commands {
 		now, c := g.next(s.index)
 		first := s.index
@@ -304,7 +348,7 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 }
 
 // Replicas that apply the same log hold the same bytes, also one that begins with a snapshot of another.
-// pitfall I4, pitfall E7, pitfall E8
+// pitfall G5, pitfall I4, pitfall E7, pitfall E8
 func TestReplicasHoldTheSameBytes(t *testing.T) {
 	limits := Limits{Events: 700, Bytes: 200_000}
 	for seed := range uint64(5) {

@@ -33,7 +33,7 @@ func (s *Store) adopt(t *Store) {
 	defer s.mu.Unlock()
 	after := s.index + 1
 	s.applied, s.now, s.index, s.chain = t.applied, t.now, t.index, t.chain
-	s.root, s.history, s.clock = t.root, t.history, t.clock
+	s.root, s.history, s.clock, s.window = t.root, t.history, t.clock, t.window
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
 }
 
@@ -57,6 +57,9 @@ func (d *decoder) state(l Limits) {
 		s.chain = d.uint()
 	}
 	d.history(l)
+	if version > '1' {
+		d.requests()
+	}
 	s.root = newDirectory("/", 0, 0, d.epoch)
 	s.root.inside = d.directory(1)
 	d.expect(stateTail)
@@ -207,6 +210,47 @@ func (d *decoder) event(index uint64) *Event {
 		d.fail("the event of index %d contradicts itself", index)
 	}
 	return e
+}
+
+func (d *decoder) requests() {
+	s, last := d.store, int64(0)
+	for count := d.uint(); count > 0 && d.err == nil; count-- {
+		r := &request{d.string(), d.uint(), d.time(), d.answer()}
+		if r.id == "" || s.window.byID[r.id] != nil || r.stamp < last || r.stamp > s.now {
+			d.fail("the request %q of %d can't stand here", r.id, r.stamp)
+		}
+		if d.err == nil {
+			s.window.add(r)
+		}
+		last = r.stamp
+	}
+	s.window.expire(s.now)
+}
+
+func (d *decoder) answer() any {
+	switch kind := d.uint(); kind {
+	case answerTold, answerEvent:
+		index := d.upTo(d.store.index, "index of an answer")
+		e := d.store.history.at(index)
+		if kind == answerEvent {
+			e = d.event(index)
+		}
+		if e == nil {
+			d.fail("the event of index %d is not there", index)
+		}
+		return e
+	case answerError:
+		return &Error{Code: int(d.upTo(999, "code")), Index: d.upTo(d.store.index, "index of an error"), Cause: d.string()}
+	default:
+		d.fail("an answer of kind %d", kind)
+		return nil
+	}
+}
+
+func (d *decoder) string() string {
+	d.text = d.text[:0]
+	d.more()
+	return string(d.text)
 }
 
 func (d *decoder) kind() uint64 { return d.upTo(kindDirectory, "kind") }

@@ -18,6 +18,7 @@ type Store struct {
 	index   uint64 // of the store: how many events there were
 	root    *Node
 	history *history // history.next = index+1
+	window  window   // the requests whose answers are remembered
 	chain   uint64   // of the digest: all that happened
 
 	// Derived from it, or of this member alone.

@@ -180,7 +180,7 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 		gone  bool
 	}
 	for seed := range uint64(4) {
-		s, m, g := New(Limits{Events: 400}), &model{nodes: map[string]Node{}}, newGenerator(seed)
+		s, m, g := New(Limits{Events: 400}), newModel(), newGenerator(seed)
 		var readers []*reader
 		for i := range 5000 {
 			now, c := g.next(s.index)
