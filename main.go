@@ -758,7 +758,7 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	if err != nil {
 		return fmt.Errorf("dump: %s: %w", path, err)
 	}
-	fmt.Fprintf(out, "%s %s bytes=%d index=%d\n", filepath.Base(path), meta, r.Size(), tree.Index())
+	fmt.Fprintf(out, "%s %s bytes=%d index=%d digest=%016x\n", filepath.Base(path), meta, r.Size(), tree.Index(), tree.Digest())
 	root, _ := tree.Get("/") // the root is always there
 	dumpNode(root, root.Node, out)
 	return nil

@@ -9,7 +9,7 @@ import (
 // Digest is one number for all that Apply has made of the entries so far. Members that have applied the same entries have the same
 // digest, whatever their Limits; one that took an entry differently, or read a snapshot wrongly, has another from
 // then on (pitfall I8). It says something only together with the index of the last entry, so it belongs to the applier,
-// between two Apply. It costs nothing: all of it is kept up to date.
+// between two Apply. To ask for it costs nothing: all of it is kept up to date.
 //
 // Two parts make it up, since each sees what the other does not:
 //
@@ -22,9 +22,11 @@ import (
 //
 // Not in it: the history, which is of another length on every member, and the marks of directories when something below changed.
 //
-// Texts are hashed by CRC-32C, which processors compute: of two texts that differ within four bytes it never takes one for the other, of
-// others once in 2^32. It guards against faults, not against somebody who looks for two texts of one checksum: he
-// has no way to give them to two members as one.
+// Texts are hashed by CRC-32C, since processors have it and a node has room for its four bytes: two texts of one length that differ
+// within four bytes never have the same, others once in 2^32. That guards against faults, not against somebody who looks for
+// two texts of one checksum: he has no way to give them to two members as one.
+//
+// A state of version 1 has no chain: one begins with it. Only clusters of one member have such states.
 func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -79,11 +81,11 @@ func (n *Node) total() uint64 {
 	}
 }
 
-// mix takes two numbers into the hash h: a multiplication to 128 bits folded to 64, as in wyhash (Wang Yi). The constants are arbitrary
-// (golden ratio, square root of 5): they keep small numbers from being factors. They and the order of what is
+// mix takes two numbers into the hash h: a multiplication to 128 bits folded to 64, as in wyhash (Wang Yi). The constants, fractions
+// of the golden ratio and of the square root of 2, keep small numbers from being factors. They and the order of what is
 // mixed are part of the format: members of all versions must agree on them.
 func mix(h, a, b uint64) uint64 {
-	high, low := bits.Mul64(h^a^0x9e3779b97f4a7c15, b^0x3c6ef372fe94f82b)
+	high, low := bits.Mul64(h^a^0x9e3779b97f4a7c15, b^0x6a09e667f3bcc909)
 	return high ^ low
 }
 

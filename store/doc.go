@@ -2,9 +2,9 @@
 //
 // # What it is
 //
-// The state machine behind the log: files and directories, their times to live, the history of what happened to them, and the
-// watchers of it. Every replica applies the same commands at the same indices and stamps and so comes to the same bytes. There
-// is no clock, no random source, no file and no goroutine in here.
+// The state machine behind the log: files and directories, their times to live, the history of what happened to them, the
+// requests that may come again, and the watchers. Every replica applies the same commands at the same indices and stamps and so comes
+// to the same bytes. There is no clock, no random source, no file and no goroutine in here.
 //
 // # Picture
 //
@@ -15,6 +15,9 @@
 //	clock         tree          history          watchers    View
 //	(wheels)    / ─ a ─ x     … 7 8 9 10 ⊔       / ─ a       the tree as
 //	due times       b         events by index       └ wake   it was, no lock
+//	                │             │
+//	              sums  +       chain  +  window   =   Digest
+//	              of hashes     of all    of requests
 //
 // # Types
 //
@@ -23,16 +26,19 @@
 //   - children is what a directory holds: a B-tree by name.
 //   - View is a part of the tree at one moment.
 //   - clock and wheel say which node expires next.
+//   - window is the requests of the last ten minutes that had an id, with their answers.
 //   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
 //
 // # Life of a command
 //
 // Apply takes the lock and checks that the entry follows the last one. It moves the clock to the entry's stamp
-// and removes what is due, each node as an event of its own. It decodes the command, one allocation for path and value, and looks the
-// operation up in a table. The operation checks what the specification wants checked, and fails without a trace, or takes the next
+// and removes what is due, each node as an event of its own. It decodes the command, one allocation for path and value. One with
+// the id of a request that the window has gets the first answer, and that is all. Else it looks the operation up in a
+// table. The operation checks what the specification wants checked, and fails without a trace, or takes the next
 // index of the store and changes the tree: above walks from the root to the parent, copies what a view may see, makes what is
-// missing, and marks every directory on the way as changed. At last record gives the event its place in the history and wakes
-// the watchers that it matches. They read the event from the history themselves, when they find the time.
+// missing, marks every directory on the way as changed, and corrects its sum of what lies below. At last record gives the event
+// its place in the chain of the digest and in the history, and wakes the watchers that it matches. They read the event from
+// the history themselves, when they find the time.
 //
 // # Invariants
 //
@@ -43,11 +49,18 @@
 //     every file in it.
 //   - What has an epoch before the store's is never written again: directories, pages of children. Whoever takes a
 //     view raises the epoch. A write copies what it meets on its way, once.
+//   - A command with an id that the window has changes nothing (TestARetryGetsTheFirstAnswer). The window is the same on every
+//     member, and in the snapshot (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot).
+//   - A directory's sum is that of the hashes of all nodes below it, the window's that of its requests.
+//   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
+//     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
+//     keeps the history that it is told to keep (--event-history), and the digest does not look at it.
 //   - A watcher's next is at or before the first event that it is to be told and has not been.
 //
 // # What is left out
 //
-// Parsing, JSON, rights and the limits on keys and values belong to http, checksums to snap and wal. Nodes expire only when Apply is called: the
+// Parsing, JSON, rights, the limits on keys and values and what a request id may look like belong to http, checksums of files to snap
+// and wal, comparing digests to whoever knows other members'. Nodes expire only when Apply is called: the
 // leader asks NextDue when that has to be. Directories do not count their nodes. "§" and "spec" in comments mean the
-// specification of the v2 API, letters with numbers the list of pitfalls that the tests name.
+// specification of the v2 API, "diss." Ongaro's dissertation, letters with numbers the list of pitfalls that the tests name.
 package store
