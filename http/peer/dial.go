@@ -1,0 +1,127 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// call is a connection that this end has dialled, and sent the head of a request to.
+type call struct {
+	net.Conn
+	limit io.LimitedReader // of the connection; nothing that comes may be larger (K6)
+	in    *bufio.Reader    // of limit
+	stop  func() bool      // ends the watch over the context
+}
+
+// dial calls a member at a URL, as the identity me, and waits for the answer hoped for. A redirection is an answer like
+// another, and never followed (K6). The connection is closed when the peer's context is done.
+func (p *peer) dial(rawURL, method, path string, more http.Header, hoped int) (*call, identity, error) {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, identity{}, err
+	}
+	conn, err := p.t.connect(p.ctx, u)
+	if err != nil {
+		return nil, identity{}, err
+	}
+	c := &call{Conn: conn, stop: context.AfterFunc(p.ctx, func() { conn.SetDeadline(longAgo) })}
+	c.limit = io.LimitedReader{R: conn}
+	c.in = bufio.NewReader(&c.limit)
+	other, err := c.shake(p, u, method, path, more, hoped)
+	if err != nil {
+		c.Close()
+		return nil, identity{}, err
+	}
+	return c, other, nil
+}
+
+// Close closes the connection.
+func (c *call) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// connect makes the connection, with TLS when the scheme says so.
+func (t *Transport) connect(ctx context.Context, u *url.URL) (net.Conn, error) {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.times.dial)
+	defer cancel()
+	address := net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme == "http" {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	config := new(tls.Config)
+	if t.cfg.TLS != nil {
+		config = t.cfg.TLS.Clone()
+	}
+	config.NextProtos = []string{"http/1.1"}
+	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+}
+
+// shake sends the head of the request and reads that of the answer.
+func (c *call) shake(p *peer, u *url.URL, method, path string, more http.Header, hoped int) (identity, error) {
+	me := p.t.self
+	me.to = p.id
+	head := more.Clone()
+	me.put(head)
+	if err := c.SetDeadline(time.Now().Add(p.t.times.handshake)); err != nil || p.ctx.Err() != nil {
+		return identity{}, errClosed
+	}
+	w := bufio.NewWriter(c.Conn)
+	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, u.Host)
+	head.Write(w)
+	io.WriteString(w, "\r\n")
+	if err := w.Flush(); err != nil {
+		return identity{}, err
+	}
+	r, err := c.answer(method)
+	switch {
+	case err != nil:
+		return identity{}, err
+	case r.StatusCode != hoped:
+		return identity{}, readAnswer(r, me)
+	case hoped == http.StatusContinue: // net/http says it, which does not know who we are
+		return identity{}, nil
+	}
+	other := parseIdentity(r.Header)
+	if wrong := me.judge(other, p.t.in.Membership().Removed); wrong != nil {
+		return identity{}, &refused{wrong, other, thisOne}
+	}
+	return other, nil
+}
+
+// answer reads the head of an answer, interim ones included.
+func (c *call) answer(method string) (*http.Response, error) {
+	c.limit.N = maxHeadSize
+	r, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	if err == io.ErrUnexpectedEOF && c.limit.N <= 0 {
+		err = errors.New("an answer without end")
+	}
+	return r, err
+}
+
+// dialStream opens the connection over which messages go to the member.
+func (p *peer) dialStream(rawURL string) (*sender, error) {
+	more := http.Header{"Connection": {"Upgrade"}, "Upgrade": {protocolName}}
+	c, other, err := p.dial(rawURL, http.MethodGet, streamPath, more, http.StatusSwitchingProtocols)
+	if err != nil {
+		return nil, err
+	}
+	c.stop() // the stream has a watch of its own
+	if c.in.Buffered() > 0 {
+		c.Close()
+		return nil, errors.New("more than an answer came")
+	}
+	return &sender{stream: stream{conn: c.Conn, tick: p.t.tick()}, p: p, url: rawURL, other: other}, nil
+}

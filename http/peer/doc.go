@@ -1,0 +1,126 @@
+/*
+Package peer is what members say to each other: Raft's messages and snapshots,
+over net/http alone.
+
+# What it is
+
+A [Transport] takes messages from the node and brings them to the members that they
+are for; what the others send it hands to the node, which it knows as raft.Inbound.
+It may lose messages, and says which connections broke. It promises three
+things beyond that: a member that died is noticed at once, small messages do not
+wait behind large ones, and nobody who has no business here is heard.
+
+"A12" and the like are rows of the list of pitfalls.
+
+# Picture
+
+Each pair of members has two connections, one a direction: who has something to
+say dials. Once the handshake is done, both ends read and write at the same time.
+
+	n1                                                                     n2
+	─────────────────────────────────┐             ┌─────────────────────────
+	Send ─► urgent ─┐                │   frames    │
+	        bulky ──┴─► sender ──────┼────────────►┼──► receiver ──► Inbound.Step
+	                      ▲          │  messages   │        │
+	            window ───┘◄─────────┼◄────────────┼────────┘
+	                                 │ bytes read  │
+	SendSnapshot ────────────────────┼────────────►┼──► Inbound.ReceiveSnapshot
+	                                 │ one request │
+	─────────────────────────────────┘             └─────────────────────────
+	                  n2's messages for n1 go over a connection that n2 dials
+
+	goroutine                    how many                owns                     never does
+	peer, and sender in it       1 a member              dialling, writing        block Send: a full queue drops
+	reader of counts             1 a dialled stream      reading what comes back  step
+	receiver (net/http's own)    1 an accepted stream    reading, stepping        write
+	teller of counts             1 an accepted stream    writing                  wait for the node
+	snapshot                     0 or 1 a member         one connection           buffer the file
+
+The files, in the order in which to read them:
+
+	transport.go  Config, Transport: what the node calls
+	handshake.go  who may talk to whom, and what is said to the others
+	dial.go       the calling end of a handshake
+	handler.go    the called end
+	peer.go       one other member: its URLs, its connection, its lanes
+	queue.go      a lane
+	frame.go      the bytes of a stream
+	stream.go     what both ends of a stream do: tick, end, say bye
+	sender.go     the end that sends messages
+	receiver.go   the end that takes them
+	snapshot.go   a file from member to member
+	stats.go      round trips
+	notices.go    a log that does not repeat itself
+
+# Types
+
+	Transport   a raft.Transport, and the http.Handler for /raft
+	Config      who this member is, and the limits
+	identity    what one end of a connection says of itself
+	refusal     a reason not to talk, with its likely cause and remedy
+	peer        one other member; a guest is one that no membership names yet
+	stream      an upgraded connection, at one of its ends: a sender or a receiver
+	flight      what was sent and, as far as is known, not yet read
+	frame       a piece of a stream; assembly makes messages of pieces
+	incoming    the body of a snapshot's request
+
+# Life of a message
+
+Send puts it into a lane of the member's: what may bring entries (Append) into the bulky
+one, all else into the urgent one. A peer that is not connected drops it. The
+sender wakes, takes all urgent messages and as much of the bulky ones as the
+window allows, and writes them at once. A bulky message is cut into frames of
+64 KiB, and an urgent one that comes in between goes with the next write.
+
+The window is what keeps that promise on a slow link: at most 256 KiB are on
+their way between the sender and the receiver's hand, so that kernels and proxies have no
+more than that to put before a heartbeat. The receiver says how many bytes it
+has read: after a message with entries, after 64 KiB, when it is asked, and else
+once a tick. The same counts tell that the other end lives, and how
+long a round trip takes. A connection with nothing on it is pinged once in
+Config.Silence.
+
+The receiver puts the pieces together, checks that the message is from and
+to the two of the handshake, and steps it. While the node takes its time, no more is read, and
+the sender stops at the window.
+
+When a process dies, its kernel closes its connections, and the
+reader at the other end sees it in the same moment: Inbound.Lost. A member that closes
+a connection and lives on says bye first. A connection that just falls silent is closed
+after Config.Silence, and nobody is called lost. In any case the peer dials
+again, at first after 10 ms, then less and less often up to once a second, and at
+once when the other member calls or its URLs change.
+
+# Invariants
+
+Each with the test that turns red without it:
+
+	a sender is judged by its head, before anything else is read (K5)      TestHandshakesAreJudgedByTheirHead
+	both ends log a refusal once, with names, cause and remedy             TestARefusedHandshakeGivesOneLineAtEachEnd
+	unknown is not removed: who is new is heard and called back (D8)       TestAMemberThatIsNotKnownIsLetInAndCalledBack
+	a removed member hears so once, and calls no more (A12, D9)            TestARemovedMemberGetsWhatWasQueuedForIt
+	a message is from and to the two of the handshake (B11, K3)            TestMessagesOfAStrangerAreNotTaken
+	only who can know it can tell a member that it is removed              TestAnAnswerThatIsNoMembersIsAnError
+	no redirection is followed, no answer read beyond its limit (K6)       TestAnAnswerThatIsNoMembersIsAnError
+	a handshake and an orphaned connection end by themselves (J1)          TestAHandshakeThatIsNotFinishedIsEnded
+	no more memory is taken than twice what has come (K5)                  TestPiecesThatDoNotFitAreRefused
+	each lane keeps its order                                              TestLanesKeepTheirOrder
+	a heartbeat waits for no more than the window (B14)                    TestHeartbeatsPassTheBulk
+	Send never waits: what finds no room is dropped and counted            TestAFullQueueDropsAndCounts
+	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
+	Lost is for connections that the other end broke                       TestADeadProcessIsSeenAtOnce
+	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost
+	after a pause of the process at most one tick is due (A14)             TestAStreamThatWasPausedHearsBeforeItGivesUp
+	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole
+	a transfer lasts as long as it gets on, and no longer (E10)            TestASlowSnapshotPassesAsLongAsItGetsOn
+	the same                                                               TestASnapshotThatStandsStillIsEnded
+	Close leaves nothing running                                           TestCloseLeavesNoGoroutine
+
+# What is left out
+
+Compression. Certificates: an https URL is dialled with Config.TLS, and what the peer
+listener asks of its callers is the listener's. Resuming a snapshot: it begins anew. Room on the disk for one: the
+node knows the disk, and gets the size before the bytes. Repair: what a broken connection
+had in it is lost, and Raft sends it again.
+*/
+package peer

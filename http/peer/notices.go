@@ -1,0 +1,65 @@
+package peer
+
+import (
+	"sync"
+	"time"
+)
+
+// noticePause is how long the same line is not logged again, maxNotices how many lines are remembered. Beyond that
+// strangers, who can make up ids, are not logged at all.
+const (
+	noticePause = 10 * time.Minute
+	maxNotices  = 256
+)
+
+// notices keeps one line from filling the log.
+type notices struct {
+	mu   sync.Mutex // protects all below
+	seen map[string]notice
+}
+
+type notice struct {
+	at   time.Time // it was last logged
+	kept int       // times since then that it was not
+}
+
+// due tells whether the line is to be logged now, and how often it was not since the last time.
+func (n *notices) due(line string) (kept int, due bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	was, known := n.seen[line]
+	if known && now.Sub(was.at) < noticePause {
+		was.kept++
+		n.seen[line] = was
+		return 0, false
+	}
+	if !known && !n.makeRoom(now) {
+		return 0, false
+	}
+	n.seen[line] = notice{at: now}
+	return was.kept, true
+}
+
+// makeRoom forgets old lines. n.mu must be held.
+func (n *notices) makeRoom(now time.Time) bool {
+	if n.seen == nil {
+		n.seen = map[string]notice{}
+	}
+	for line, was := range n.seen {
+		if len(n.seen) < maxNotices {
+			break
+		}
+		if now.Sub(was.at) >= noticePause {
+			delete(n.seen, line)
+		}
+	}
+	return len(n.seen) < maxNotices
+}
+
+// forget lets the line be logged at once the next time.
+func (n *notices) forget(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.seen, line)
+}

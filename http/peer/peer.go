@@ -1,0 +1,252 @@
+package peer
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"etcd2/raft"
+)
+
+// peer is one other member: where it is, what waits to be sent to it, and the goroutine that dials it and sends.
+type peer struct {
+	t      *Transport
+	id     uint64
+	ctx    context.Context // done when nothing may go on any more
+	cancel context.CancelFunc
+	kick   chan struct{} // dial now
+	wake   chan struct{} // there may be something to send
+
+	received   atomic.Uint64 // bytes
+	calls      int           // of its own that are open; Transport.mu protects it
+	installing atomic.Bool   // a snapshot goes to it
+	receiving  atomic.Bool   // a snapshot comes from it
+
+	mu      sync.Mutex // protects all below
+	guest   bool       // it called, and no membership names it yet
+	urls    []string   // of the membership, or of Config.Seeds
+	hints   []string   // that it named itself when it called
+	good    string     // the URL that worked last
+	leaving bool       // no member any more
+	out     *sender    // nil: not connected
+	in      *receiver  // the newest connection from it
+	urgent  queue
+	bulky   queue
+	stats   raft.PeerStats
+	trips   trips
+}
+
+// Times between two attempts to connect.
+const (
+	firstWait = 10 * time.Millisecond
+	lastWait  = time.Second
+)
+
+func (t *Transport) newPeer(id uint64) *peer {
+	p := &peer{
+		t: t, id: id, kick: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		urgent: queue{maxCount: t.cfg.QueueUrgent, maxBytes: t.cfg.QueueBytes},
+		bulky:  queue{maxCount: t.cfg.QueueBulky, maxBytes: t.cfg.QueueBytes},
+	}
+	p.ctx, p.cancel = context.WithCancel(t.ctx)
+	p.stats.Since = time.Now()
+	t.peers[id] = p
+	t.running.Go(p.run)
+	return p
+}
+
+// run keeps a connection to the member, until it leaves or the transport is closed.
+func (p *peer) run() {
+	for wait := time.Duration(0); p.pause(wait); {
+		begun := time.Now()
+		if s := p.connect(); s != nil {
+			p.finish(p.talk(s))
+		}
+		wait = min(max(2*wait, firstWait), lastWait)
+		if time.Since(begun) > lastWait {
+			wait = firstWait
+		}
+	}
+}
+
+// pause waits about as long as it is told, so that members do not call in step. It returns false when there is nobody
+// to call any more.
+func (p *peer) pause(wait time.Duration) bool {
+	if wait > 0 {
+		timer := time.NewTimer(wait/2 + rand.N(wait))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-p.kick:
+		case <-p.ctx.Done():
+		}
+	}
+	return p.ctx.Err() == nil && !p.leaves()
+}
+
+// connect tries the member's URLs in turn; nil when none does.
+func (p *peer) connect() *sender {
+	var failures []string
+	for _, u := range p.candidates() {
+		s, err := p.dialStream(u)
+		if err == nil {
+			return s
+		}
+		p.t.log.Debug("cannot connect", "member", hex(p.id), "url", u, "err", err)
+		p.set(func() { p.stats.Address, p.stats.Err = u, err.Error() })
+		if !p.t.noteRefusal(p, u, err) {
+			failures = append(failures, u+": "+err.Error())
+		}
+	}
+	if p.ctx.Err() != nil || len(failures) == 0 {
+		return nil
+	}
+	if kept, due := p.t.notices.due("reach " + hex(p.id)); due {
+		p.t.log.Warn("cannot reach a member", "member", hex(p.id), "err", strings.Join(failures, "; "), "timesBefore", kept)
+	}
+	return nil
+}
+
+// talk opens the lanes for a connection, and sends until it ends.
+func (p *peer) talk(s *sender) error {
+	stop := s.start(p.ctx, 4<<10)
+	defer stop()
+	p.set(func() {
+		p.out, p.good = s, s.url
+		p.stats.Connected, p.stats.Since, p.stats.Address, p.stats.Err = true, time.Now(), s.url, ""
+	})
+	p.t.notices.forget("reach " + hex(p.id))
+	p.t.log.Info("connected to a member", "member", hex(p.id), "name", s.other.name, "url", s.url, "version", s.other.version)
+	return s.run()
+}
+
+// finish drops what the connection did not take, and tells the node when the other end broke it.
+func (p *peer) finish(cause error) {
+	p.set(func() {
+		p.out = nil
+		p.stats.Connected, p.stats.Since, p.stats.Err = false, time.Now(), cause.Error()
+		p.stats.Dropped += uint64(p.urgent.clear() + p.bulky.clear())
+	})
+	if cause != errClosed && cause != errLeft {
+		p.t.log.Warn("lost the connection to a member", "member", hex(p.id), "reason", cause)
+	}
+	if broke(cause) {
+		p.t.in.Lost(p.id)
+	}
+}
+
+// set changes what p.mu protects.
+func (p *peer) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+// candidates are the URLs to try: the one that worked last, then the others.
+func (p *peer) candidates() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.Clone(p.urls)
+	for _, u := range p.hints {
+		if !slices.Contains(list, u) {
+			list = append(list, u)
+		}
+	}
+	if i := slices.Index(list, p.good); i > 0 {
+		list = slices.Insert(slices.Delete(list, i, i+1), 0, p.good)
+	}
+	return list
+}
+
+// follow takes the URLs that the membership gives the member. They are newer than what it said of itself.
+func (p *peer) follow(urls []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.guest = false
+	if slices.Equal(urls, p.urls) {
+		return
+	}
+	p.urls, p.hints = slices.Clone(urls), nil
+	if p.out != nil && !slices.Contains(urls, p.out.url) {
+		p.out.end(errMoved)
+	}
+	nudge(p.kick)
+}
+
+// called takes note that the member has called, and where it says that it can be called back (D8).
+func (p *peer) called(urls []string) {
+	p.set(func() { p.hints = urls })
+	nudge(p.kick)
+}
+
+// leave lets what is queued go out, since the last message may be the one that tells the member of its removal, and
+// then ends all that there is between the two.
+func (p *peer) leave() {
+	p.set(func() { p.leaving = true })
+	nudge(p.wake)
+	nudge(p.kick)
+	time.AfterFunc(p.t.times.farewell, p.cancel)
+}
+
+func (p *peer) leaves() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leaving
+}
+
+// put queues a message if there is a connection and room.
+func (p *peer) put(m raft.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lane := &p.urgent
+	if isBulky(&m) {
+		lane = &p.bulky
+	}
+	if p.out == nil || p.leaving || !lane.put(m) {
+		p.stats.Dropped++
+	}
+}
+
+// next takes a message from one of the lanes.
+func (p *peer) next(lane *queue) (raft.Message, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return lane.take()
+}
+
+// sent counts what a write has taken.
+func (p *peer) sent(messages uint64, bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Sent += messages
+	p.stats.SentBytes += uint64(bytes)
+}
+
+// hear makes r the only connection from the member and reads from it until it ends. An older one is of a process that is gone, or stands still.
+func (p *peer) hear(r *receiver) error {
+	stop := r.start(p.ctx, maxFrame)
+	defer stop()
+	p.set(func() {
+		if p.in != nil {
+			p.in.end(errReplaced)
+		}
+		p.in = r
+	})
+	cause := r.run()
+	p.set(func() {
+		if p.in == r {
+			p.in = nil
+		}
+	})
+	return cause
+}
+
+func (p *peer) isGuest() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.guest
+}

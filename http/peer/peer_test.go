@@ -1,0 +1,780 @@
+package peer
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"etcd2/raft"
+)
+
+const testCluster = 0xc1
+
+// journal is all that happened at a member, in order: log lines, and calls of Inbound.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+	grown chan struct{} // closed and replaced with each line
+}
+
+func (j *journal) add(line string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line)
+	if j.grown != nil {
+		close(j.grown)
+		j.grown = nil
+	}
+}
+
+// Write takes a log line.
+func (j *journal) Write(b []byte) (int, error) {
+	j.add(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// count is how many lines have all the words; the channel is closed when there are more lines.
+func (j *journal) count(words ...string) (int, <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.grown == nil {
+		j.grown = make(chan struct{})
+	}
+	n := 0
+	for _, line := range j.lines {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			n++
+		}
+	}
+	return n, j.grown
+}
+
+// await waits until n lines have all the words.
+func (j *journal) await(t testing.TB, n int, words ...string) {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		found, grown := j.count(words...)
+		if found >= n {
+			return
+		}
+		select {
+		case <-grown:
+		case <-late:
+			t.Fatalf("%d lines with %q instead of %d in\n%s", found, words, n, strings.Join(j.lines, "\n"))
+		}
+	}
+}
+
+// want checks that exactly n lines have all the words by now.
+func (j *journal) want(t testing.TB, n int, words ...string) {
+	t.Helper()
+	if found, _ := j.count(words...); found != n {
+		t.Errorf("%d lines with %q instead of %d in\n%s", found, words, n, strings.Join(j.lines, "\n"))
+	}
+}
+
+// fake is the node of a member.
+type fake struct {
+	*journal
+	id      uint64
+	members atomic.Pointer[raft.Membership]
+	steps   chan raft.Message
+	receive func(m raft.Message, body io.Reader, size int64) error
+}
+
+func (f *fake) ID() uint64                  { return f.id }
+func (f *fake) Membership() raft.Membership { return *f.members.Load() }
+func (f *fake) Step(m raft.Message)         { f.steps <- m }
+func (f *fake) Lost(id uint64)              { f.add(fmt.Sprintf("Lost(%x)", id)) }
+func (f *fake) Expelled(by uint64)          { f.add(fmt.Sprintf("Expelled(%x)", by)) }
+func (f *fake) ReceiveSnapshot(m raft.Message, body io.Reader, size int64) error {
+	return f.receive(m, body, size)
+}
+
+// member is a transport with its listener and a fake node.
+type member struct {
+	*Transport
+	*fake
+	server *httptest.Server
+}
+
+// newMember makes a member that is not started.
+func newMember(t testing.TB, id uint64, change ...func(*Config)) *member {
+	server := httptest.NewUnstartedServer(nil)
+	m := &member{server: server, fake: &fake{journal: &journal{}, id: id, steps: make(chan raft.Message, 1<<16)}}
+	m.members.Store(&raft.Membership{ClusterID: testCluster})
+	c := Config{
+		Name: fmt.Sprintf("n%x", id), Version: "2.4.0", URLs: []string{"http://" + server.Listener.Addr().String()},
+		Logger: slog.New(slog.NewTextHandler(m.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	m.Transport = New(c)
+	server.Config.Handler = m.Transport
+	server.Start()
+	t.Cleanup(func() {
+		m.Transport.Close()
+		server.Close()
+	})
+	return m
+}
+
+func (m *member) url() string { return m.server.URL }
+
+// start starts the transport of a member that knows the others.
+func (m *member) start(others ...raft.Member) {
+	m.Transport.Start(m.fake)
+	m.become(others, nil)
+}
+
+// become gives the member a membership.
+func (m *member) become(others []raft.Member, gone []uint64) {
+	c := raft.Membership{ClusterID: m.members.Load().ClusterID, Removed: gone}
+	if len(others) > 0 {
+		c.Members = append([]raft.Member{{ID: m.id, PeerURLs: []string{m.url()}}}, others...)
+	}
+	m.members.Store(&c)
+	m.Follow(c)
+}
+
+func at(id uint64, urls ...string) raft.Member { return raft.Member{ID: id, PeerURLs: urls} }
+
+// pair makes two members that are connected in both directions.
+func pair(t testing.TB, change ...func(*Config)) (a, b *member) {
+	a, b = newMember(t, 0xa, change...), newMember(t, 0xb, change...)
+	a.start(at(b.id, b.url()))
+	b.start(at(a.id, a.url()))
+	connected(t, a, b)
+	return a, b
+}
+
+func connected(t testing.TB, ms ...*member) {
+	t.Helper()
+	for _, m := range ms {
+		m.await(t, 1, "connected to a member")
+	}
+}
+
+// get takes a message that was received.
+func (m *member) get(t testing.TB) raft.Message {
+	t.Helper()
+	select {
+	case got := <-m.steps:
+		return got
+	case <-time.After(20 * time.Second):
+		t.Fatal("no message came")
+		return raft.Message{}
+	}
+}
+
+func heartbeat(from, to *member, round uint64) raft.Message {
+	return raft.Message{Kind: raft.Heartbeat, From: from.id, To: to.id, Term: 1, Round: round}
+}
+
+func appendOf(from, to *member, index uint64, size int) raft.Message {
+	e := raft.Entry{Index: index + 1, Term: 1, Kind: raft.EntryCommand, Data: make([]byte, size)}
+	return raft.Message{Kind: raft.Append, From: from.id, To: to.id, Term: 1, Index: index, LogTerm: 1, Entries: []raft.Entry{e}}
+}
+
+// link is a TCP proxy that can be slow, stand still, or break.
+type link struct {
+	net.Listener
+	target string
+	rate   int // bytes a second in each direction; 0: no limit
+	mu     sync.Mutex
+	conns  []net.Conn
+	closed bool
+	frozen chan struct{} // closed: nothing passes any more
+}
+
+func newLink(t testing.TB, to *member, rate int) *link {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse(to.url())
+	k := &link{Listener: l, target: u.Host, rate: rate, frozen: make(chan struct{})}
+	go k.serve()
+	t.Cleanup(k.close)
+	return k
+}
+
+func (k *link) url() string { return "http://" + k.Addr().String() }
+
+func (k *link) serve() {
+	for {
+		in, err := k.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", k.target)
+		if err != nil {
+			in.Close()
+			continue
+		}
+		k.mu.Lock()
+		if k.conns = append(k.conns, in, out); k.closed {
+			in.Close()
+			out.Close()
+		}
+		k.mu.Unlock()
+		go k.pass(in, out)
+		go k.pass(out, in)
+	}
+}
+
+func (k *link) pass(from, to net.Conn) {
+	b := make([]byte, 16<<10)
+	next := time.Now()
+	for {
+		n, err := from.Read(b)
+		select {
+		case <-k.frozen:
+			return
+		default:
+		}
+		if k.rate > 0 {
+			next = later(next, time.Now().Add(-time.Millisecond)).Add(time.Duration(n) * time.Second / time.Duration(k.rate))
+			time.Sleep(time.Until(next))
+		}
+		if _, failed := to.Write(b[:n]); err != nil || failed != nil {
+			from.Close()
+			to.Close()
+			return
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// cut breaks all connections, as a process does that dies.
+func (k *link) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.conns {
+		c.Close()
+	}
+	k.conns = nil
+}
+
+func (k *link) close() {
+	k.Listener.Close()
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.cut()
+}
+
+// Connections.
+
+func TestMessagesArriveAtTheMemberTheyAreFor(t *testing.T) {
+	a, b := pair(t)
+
+	a.Send([]raft.Message{heartbeat(a, b, 7), appendOf(a, b, 4, 10)})
+	b.Send([]raft.Message{heartbeat(b, a, 8)})
+
+	first, second := b.get(t), b.get(t)
+	if first.Round != 7 || second.Index != 4 || len(second.Entries) != 1 || len(second.Entries[0].Data) != 10 {
+		t.Errorf("got %v, %v", first, second)
+	}
+	if got := a.get(t); got.Round != 8 || got.From != b.id {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestLanesKeepTheirOrder(t *testing.T) {
+	a, b := pair(t)
+	const n = 3000
+	for i := range uint64(n) {
+		a.Send([]raft.Message{appendOf(a, b, i, int(i*37%200_000)), heartbeat(a, b, i)})
+		if i%100 == 99 { // no more than the queue takes
+			a.awaitSent(t, 2*(i+1))
+		}
+	}
+
+	var bulky, urgent uint64
+	for range 2 * n {
+		switch m := b.get(t); {
+		case m.Kind == raft.Append && m.Index == bulky && len(m.Entries[0].Data) == int(bulky*37%200_000):
+			bulky++
+		case m.Kind == raft.Heartbeat && m.Round == urgent:
+			urgent++
+		default:
+			t.Fatalf("%v after %d Appends and %d heartbeats", m, bulky, urgent)
+		}
+	}
+}
+
+// awaitSent waits until so many messages were written to the only other member.
+func (m *member) awaitSent(t testing.TB, n uint64) {
+	t.Helper()
+	m.awaitPeer(t, func(s raft.PeerStats) bool { return s.Sent >= n })
+}
+
+func (m *member) awaitPeer(t testing.TB, done func(raft.PeerStats) bool) {
+	t.Helper()
+	for begun := time.Now(); ; runtime.Gosched() {
+		for _, s := range m.Peers() {
+			if done(s) {
+				return
+			}
+			if time.Since(begun) > 20*time.Second {
+				t.Fatalf("it does not come to it: %+v", s)
+			}
+		}
+	}
+}
+
+func TestAMemberThatIsNotKnownIsLetInAndCalledBack(t *testing.T) { // pitfall D8
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	b.start() // knows nobody
+	a.start(at(b.id, b.url()))
+	connected(t, a, b)
+
+	a.Send([]raft.Message{heartbeat(a, b, 1)})
+	b.get(t)
+	b.Send([]raft.Message{heartbeat(b, a, 2)})
+
+	if got := a.get(t); got.Round != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestAGuestThatCallsNoMoreIsForgotten(t *testing.T) {
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	b.start()
+	a.start(at(b.id, b.url()))
+	connected(t, a, b)
+
+	a.Close()
+
+	b.await(t, 1, "the connection of a member has ended")
+	for len(b.Peers()) > 0 {
+		runtime.Gosched()
+	}
+}
+
+func TestSeedsCountUntilTheLogNamesMembers(t *testing.T) {
+	b := newMember(t, 0xb)
+	a := newMember(t, 0xa, func(c *Config) { c.Seeds = map[uint64][]string{b.id: {b.url()}} })
+	b.start()
+	a.start()
+	connected(t, a)
+
+	a.become([]raft.Member{at(0xc, "http://127.0.0.1:1")}, []uint64{b.id})
+
+	if peers := a.Peers(); len(peers) != 1 || peers[0xc].Since.IsZero() {
+		t.Errorf("peers are %v", peers)
+	}
+}
+
+func TestAMemberIsCalledAgainWhenItIsBack(t *testing.T) {
+	b := newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	a := newMember(t, 0xa)
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+
+	for i := range 5 {
+		k.cut()
+		a.await(t, i+2, "connected to a member")
+	}
+	a.Send([]raft.Message{heartbeat(a, b, 1)})
+
+	b.get(t)
+}
+
+func TestSeveralURLsAreTriedInTurn(t *testing.T) {
+	b := newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	a := newMember(t, 0xa)
+	b.start()
+	a.start(at(b.id, "http://127.0.0.1:1", "ftp://127.0.0.1:1", k.url()))
+	connected(t, a)
+	failed, _ := a.count("cannot connect")
+	k.cut()
+	a.await(t, 2, "connected to a member")
+
+	a.want(t, failed, "cannot connect") // the one that worked last is the first
+	if s := a.Peers()[b.id]; !s.Connected || s.Address != k.url() || s.Err != "" {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
+func TestAMemberThatCannotBeReachedIsLoggedOnce(t *testing.T) {
+	a := newMember(t, 0xa)
+	a.start(at(0xb, "http://127.0.0.1:1"))
+
+	a.await(t, 5, "cannot connect")
+
+	a.want(t, 1, "level=WARN", "cannot reach a member", "127.0.0.1:1")
+	a.want(t, 1, "level=WARN")
+	if s := a.Peers()[0xb]; s.Connected || s.Err == "" || s.Address != "http://127.0.0.1:1" {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
+func TestFollowingANewURLLeavesTheOldOne(t *testing.T) {
+	b := newMember(t, 0xb)
+	before, after := newLink(t, b, 0), newLink(t, b, 0)
+	a := newMember(t, 0xa)
+	b.start()
+	a.start(at(b.id, before.url()))
+	connected(t, a)
+
+	a.become([]raft.Member{at(b.id, after.url())}, nil)
+
+	a.await(t, 1, "connected to a member", after.url())
+	b.want(t, 0, "Lost")
+	a.want(t, 0, "Lost")
+	if got := a.Peers()[b.id].Address; got != after.url() {
+		t.Errorf("reached at %s", got)
+	}
+}
+
+func TestARemovedMemberGetsWhatWasQueuedForIt(t *testing.T) {
+	a, b := pair(t)
+
+	const n = 100
+	for i := range uint64(n) {
+		a.Send([]raft.Message{appendOf(a, b, i, 100_000)})
+	}
+	a.become([]raft.Member{at(0xc, "http://127.0.0.1:1")}, []uint64{b.id})
+
+	for i := range uint64(n) {
+		if m := b.get(t); m.Index != i {
+			t.Fatalf("%v after %d", m, i)
+		}
+	}
+	b.await(t, 1, "closed there: "+errLeft.Error())
+	b.await(t, 1, "Expelled(a)") // it was cut off, has called again, and heard why
+	b.want(t, 1, "Expelled")
+	a.want(t, 0, "Lost")
+}
+
+// Ends.
+
+func TestADeadProcessIsSeenAtOnce(t *testing.T) {
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	b.Transport.cfg.URLs = []string{k.url()} // no other way leads there
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+	a.Send([]raft.Message{heartbeat(a, b, 1)})
+	b.get(t)
+
+	k.close()
+
+	a.await(t, 1, "Lost(b)") // both ends see the break
+	b.await(t, 1, "Lost(a)")
+	a.await(t, 2, "cannot connect")
+	a.want(t, 1, "Lost(b)")
+	a.want(t, 1, "lost the connection", "level=WARN")
+}
+
+func TestAMemberThatStopsIsSeenAtOnce(t *testing.T) {
+	a, b := pair(t)
+
+	b.Close()
+
+	a.await(t, 1, "Lost(b)")
+	b.want(t, 0, "Lost")
+}
+
+func TestASilentConnectionIsClosedAndNobodyIsLost(t *testing.T) {
+	b := newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	a := newMember(t, 0xa, func(c *Config) { c.Silence = 250 * time.Millisecond })
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+
+	close(k.frozen)
+	a.Send([]raft.Message{heartbeat(a, b, 1)})
+
+	a.await(t, 1, "lost the connection", errSilent.Error())
+	a.want(t, 0, "Lost")
+	if s := a.Peers()[b.id]; s.Connected {
+		t.Errorf("still connected: %+v", s)
+	}
+}
+
+func TestAnIdleConnectionIsPinged(t *testing.T) {
+	quick := func(c *Config) { c.Silence = 100 * time.Millisecond }
+	b := newMember(t, 0xb, quick)
+	k := newLink(t, b, 0)
+	a := newMember(t, 0xa, quick)
+	b.Transport.times.orphan = 300 * time.Millisecond
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+
+	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.SentBytes >= 10*frameHeader }) // ten pings, a second
+	a.want(t, 1, "connected to a member")
+
+	close(k.frozen) // nothing was due, and it is noticed all the same, at both ends
+	a.await(t, 1, "lost the connection", errSilent.Error())
+	b.await(t, 1, "connection of a member has ended", errSilent.Error())
+	a.want(t, 0, "Lost")
+	b.want(t, 0, "Lost(a)")
+}
+
+func TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp(t *testing.T) {
+	a, b := newMember(t, 0xa, func(c *Config) { c.Silence = 100 * time.Millisecond }), newMember(t, 0xb, func(c *Config) { c.Silence = 100 * time.Millisecond })
+	b.steps = make(chan raft.Message)
+	b.start()
+	a.start(at(b.id, b.url()))
+	connected(t, a)
+	for i := range uint64(4) {
+		a.Send([]raft.Message{appendOf(a, b, i, 1<<20)})
+	}
+
+	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.SentBytes > 1<<20 })
+	timer := time.NewTimer(500 * time.Millisecond) // five times Silence
+	<-timer.C
+
+	if s := a.Peers()[b.id]; s.SentBytes > 1<<20+DefaultWindow+2*maxFrame {
+		t.Errorf("%d bytes were sent to a node that takes nothing", s.SentBytes)
+	}
+	for i := range uint64(4) {
+		if m := b.get(t); m.Index != i {
+			t.Errorf("%v came", m)
+		}
+	}
+	a.want(t, 1, "connected to a member")
+}
+
+func TestOfTwoConnectionsOfAMemberTheNewerStays(t *testing.T) {
+	b := newMember(t, 0xb)
+	b.start()
+	first, second := newMember(t, 0xa), newMember(t, 0xa)
+	first.start(at(b.id, b.url()))
+	connected(t, first)
+	second.start(at(b.id, b.url()))
+
+	first.await(t, 1, "lost the connection", errReplaced.Error())
+	b.want(t, 0, "Lost")
+	first.want(t, 0, "Lost")
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		a, b := newMember(t, 0xa), newMember(t, 0xb)
+		a.start(at(b.id, b.url()), at(0xc, "http://127.0.0.1:1"))
+		b.start(at(a.id, a.url()))
+		connected(t, a, b)
+		a.Send([]raft.Message{heartbeat(a, b, 1), appendOf(a, b, 1, 100)})
+		b.become(nil, []uint64{a.id})
+		a.Close()
+		b.Close()
+		a.Send([]raft.Message{heartbeat(a, b, 1)})
+		a.Follow(raft.Membership{})
+		a.server.Close()
+		b.server.Close()
+	}
+	for begun := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Since(begun) > 10*time.Second {
+			b := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines are left of %d\n%s", runtime.NumGoroutine(), before, b[:runtime.Stack(b, true)])
+		}
+	}
+}
+
+// Lanes.
+
+// The link carries 5 MB/s. 100 MB would take 20 s; this runs for 2.5 s with 8 MB queued at any time, as much as
+// a leader lets be on their way.
+func TestHeartbeatsPassTheBulk(t *testing.T) { // pitfall B14
+	const rate, interval, lasting = 5_000_000, 100 * time.Millisecond, 2500 * time.Millisecond
+	b := newMember(t, 0xb)
+	k := newLink(t, b, rate)
+	a := newMember(t, 0xa)
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+	for i := range uint64(8) {
+		a.Send([]raft.Message{appendOf(a, b, i, 1<<20)})
+	}
+
+	tick, end := time.NewTicker(interval), time.After(lasting)
+	defer tick.Stop()
+	var sent []time.Time
+	var bulky, worst time.Duration
+	beats := 0
+	for over := false; !over; {
+		select {
+		case <-tick.C:
+			sent = append(sent, time.Now())
+			a.Send([]raft.Message{heartbeat(a, b, uint64(len(sent)-1))})
+		case m := <-b.steps:
+			if m.Kind == raft.Append {
+				bulky++
+				a.Send([]raft.Message{appendOf(a, b, m.Index+8, 1<<20)})
+				break
+			}
+			beats++
+			worst = max(worst, time.Since(sent[m.Round]))
+		case <-end:
+			over = true
+		}
+	}
+
+	t.Logf("%d of %d heartbeats, the latest after %v, beside %d MB", beats, len(sent), worst, bulky)
+	if worst > 2*interval || beats < len(sent)-2 || bulky < 4 {
+		t.Errorf("%d of %d heartbeats arrived, the latest after %v, beside %d MB", beats, len(sent), worst, bulky)
+	}
+}
+
+func TestAFullQueueDropsAndCounts(t *testing.T) {
+	a, b := newMember(t, 0xa, func(c *Config) { c.QueueBulky, c.QueueBytes, c.QueueUrgent = 100, 1<<20, 10 }), newMember(t, 0xb)
+	b.steps = make(chan raft.Message) // takes nothing
+	a.Transport.cfg.Window = 1
+	a.Transport.cfg.Silence = time.Hour
+	b.start()
+	a.start(at(b.id, b.url()))
+	connected(t, a)
+	full := func(ms []raft.Message, limit int) {
+		t.Helper()
+		dropped := a.Peers()[b.id].Dropped
+		a.Send(ms)
+		if got := int(a.Peers()[b.id].Dropped - dropped); got < len(ms)-limit-20 || got > len(ms) {
+			t.Errorf("%d of %d were dropped", got, len(ms))
+		}
+	}
+
+	full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 1)}, 1000), 100)
+	full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 100_000)}, 100), 10)
+
+	a.Send([]raft.Message{{Kind: raft.Heartbeat, To: 0xd}}) // nobody
+	go func() {
+		for range b.steps {
+		}
+	}()
+}
+
+func TestQueueKeepsOrderAndLimits(t *testing.T) {
+	q := queue{maxCount: 3, maxBytes: 10 * messageOverhead}
+	large := raft.Message{Index: 9, Entries: []raft.Entry{{Data: make([]byte, 100*messageOverhead)}}}
+	next := uint64(0)
+	for i := range uint64(1000) {
+		q.put(raft.Message{Index: 2 * i})
+		q.put(raft.Message{Index: 2*i + 1})
+		if q.put(raft.Message{}) && q.put(raft.Message{}) {
+			t.Fatal("a fourth message has room")
+		}
+		for q.head < len(q.ms)-1 {
+			m, _ := q.take()
+			if m.Index != 0 && m.Index < next {
+				t.Fatalf("%d after %d", m.Index, next)
+			}
+			next = max(next, m.Index)
+		}
+	}
+	q.clear()
+	if !q.put(large) || q.put(raft.Message{}) {
+		t.Error("a message larger than the limit may come when it is alone")
+	}
+	if m, found := q.take(); !found || m.Index != 9 || q.bytes != 0 {
+		t.Errorf("%v, %d bytes are left", m, q.bytes)
+	}
+}
+
+func TestRoundTripsAreMeasured(t *testing.T) {
+	a, b := pair(t)
+	for i := range uint64(10) {
+		a.Send([]raft.Message{appendOf(a, b, i, 100), heartbeat(a, b, i)})
+		b.get(t)
+		b.get(t)
+	}
+
+	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.Trips == 10 })
+	s := a.Peers()[b.id]
+	if s.Least <= 0 || s.Average < s.Least || s.Greatest < s.Average || s.Current < s.Least || s.Current > s.Greatest || s.Sent != 20 {
+		t.Errorf("stats are %+v", s)
+	}
+	if r := b.Peers()[a.id]; r.ReceivedBytes < 10*100 || r.Trips != 0 {
+		t.Errorf("the receiver's are %+v", r)
+	}
+}
+
+func TestTripsHaveMeanAndDeviation(t *testing.T) {
+	var tr trips
+	for _, d := range []time.Duration{2, 4, 4, 4, 5, 5, 7, 9} {
+		tr.add(d*time.Second, 1)
+	}
+	tr.add(5*time.Second, 1000)
+	var s raft.PeerStats
+	tr.put(&s)
+
+	if s.Average != 5*time.Second || s.Deviation.Round(time.Millisecond) != 178*time.Millisecond || s.Trips != 1008 || s.Least != 2*time.Second || s.Greatest != 9*time.Second {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestTheSameNoticeComesOnce(t *testing.T) {
+	var n notices
+	for i := range 3 {
+		if _, due := n.due("x"); due != (i == 0) {
+			t.Errorf("time %d: %v", i, due)
+		}
+	}
+	n.seen["x"] = notice{time.Now().Add(-noticePause), n.seen["x"].kept}
+	if kept, due := n.due("x"); !due || kept != 2 {
+		t.Errorf("after the pause: %v, %d kept", due, kept)
+	}
+	for i := range 2 * maxNotices {
+		n.due(fmt.Sprint(i))
+	}
+	if len(n.seen) > maxNotices {
+		t.Errorf("%d lines are remembered", len(n.seen))
+	}
+}
+
+// pausedConn is a connection of a process that was stopped: the deadline is over when the process goes on, and behind it
+// there are bytes.
+type pausedConn struct {
+	net.Conn
+	reads int
+	bytes []byte
+}
+
+func (c *pausedConn) SetDeadline(time.Time) error     { return nil }
+func (c *pausedConn) SetReadDeadline(time.Time) error { return nil }
+func (c *pausedConn) Read(b []byte) (int, error) {
+	if c.reads++; c.reads == 1 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return copy(b, c.bytes), nil
+}
+
+func TestAStreamThatWasPausedHearsBeforeItGivesUp(t *testing.T) { // pitfall A14
+	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour}, p: &peer{wake: make(chan struct{}, 1)}}
+	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.listen
+	s.start(t.Context(), 16)
+	s.flight.takeOff(10, 0)
+
+	if n, err := s.Read(make([]byte, 8)); n != 1 || err != nil || s.waiting != 0 {
+		t.Errorf("read %d bytes, %v, waited %d ticks", n, err, s.waiting)
+	}
+}

@@ -1,0 +1,142 @@
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"etcd2/raft"
+)
+
+// readStep is how many bytes are read before the sender is told without its asking.
+const readStep = 64 << 10
+
+var (
+	errForeign = errors.New("a message from or to another than the two of the handshake") // K3
+	errLane    = errors.New("a message that may not come this way")
+)
+
+// receiver is the accepted end of a stream. Messages come in; the counts of what was read go back.
+type receiver struct {
+	stream
+	p        *peer
+	assembly assembly
+	wake     chan struct{} // a count is due
+	told     atomic.Uint64 // the last count that was sent
+	busy     atomic.Bool   // the node has a message in hand
+	owed     bool          // a bulky message was read whole since the last count
+	quiet    time.Duration
+}
+
+// run hands messages to the node until the stream ends, and says why.
+func (r *receiver) run() error {
+	r.onBytes, r.onTick = r.arrived, r.listen
+	writer := make(chan bool)
+	go func() { writer <- r.tell() }()
+	r.end(r.receive())
+	r.close(<-writer)
+	return r.cause
+}
+
+// receive reads frames, until something is wrong.
+func (r *receiver) receive() error {
+	for {
+		f, err := readFrame(r.in)
+		if err == nil {
+			err = r.take(f)
+		}
+		if err != nil {
+			return err
+		}
+		if r.owed && r.in.Buffered() == 0 {
+			r.owed = false
+			nudge(r.wake)
+		}
+	}
+}
+
+func (r *receiver) take(f frame) error {
+	switch f.kind {
+	case frameUrgent:
+		return r.step(f.body, false)
+	case frameBulk:
+		b, err := r.assembly.add(f)
+		if b == nil {
+			return err
+		}
+		r.owed = true
+		return r.step(b, true)
+	case framePing:
+		nudge(r.wake)
+		return nil
+	case frameBye:
+		return saidBye(clip(string(f.body)))
+	}
+	return fmt.Errorf("a frame of the unknown kind %d", f.kind)
+}
+
+// step hands a message to the node. Entries share memory with b, so those of the urgent lane, whose b is the buffer, have none.
+func (r *receiver) step(b []byte, bulky bool) error {
+	m, err := raft.DecodeMessage(b)
+	switch {
+	case err != nil:
+		return err
+	case m.From != r.p.id || m.To != r.p.t.self.id:
+		return errForeign
+	case m.Kind == raft.InstallSnapshot || bulky != isBulky(&m):
+		return errLane
+	}
+	r.busy.Store(true)
+	r.p.t.in.Step(m)
+	r.busy.Store(false)
+	return nil
+}
+
+// arrived counts bytes as they come, not as messages get whole: that is what tells a slow link from a dead one (E10).
+func (r *receiver) arrived(n int) {
+	r.quiet = 0
+	r.p.received.Add(uint64(n))
+	if r.read.Load()-r.told.Load() >= readStep {
+		nudge(r.wake)
+	}
+}
+
+// listen is called for each tick in which nothing came. A sender pings long before patience is over: one that does not is gone
+// without a trace, and has another connection by now if it lives.
+func (r *receiver) listen() error {
+	if r.quiet += r.tick; r.quiet >= r.p.t.times.orphan {
+		return errSilent
+	}
+	return nil
+}
+
+// tell sends counts until the stream ends; false when that happened in the middle of a write. While the node takes its time over
+// a message, the same count goes out again and again: the sender is held up, and not given up.
+func (r *receiver) tell() (whole bool) {
+	tick := time.NewTicker(r.tick)
+	defer tick.Stop()
+	var out, body []byte
+	for {
+		due := true
+		select {
+		case <-r.wake:
+		case <-tick.C:
+			due = r.busy.Load() || r.read.Load() != r.told.Load()
+		case <-r.ended:
+			return true
+		}
+		if !due {
+			continue
+		}
+		n := r.read.Load()
+		body = binary.LittleEndian.AppendUint64(body[:0], n)
+		out = appendFrame(out[:0], frameRead, 0, body)
+		r.told.Store(n)
+		if _, err := r.conn.Write(out); err != nil {
+			r.end(err)
+			return false
+		}
+	}
+}

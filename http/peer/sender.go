@@ -1,0 +1,219 @@
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"etcd2/raft"
+)
+
+// Sizes of what is written at a time, in bytes.
+const (
+	writeSize   = 64 << 10 // a write stops to gather when it has as many; a frame may go beyond
+	keptScratch = 2 << 20  // a larger buffer is not kept
+	urgentRoom  = 64 << 10 // urgent messages may exceed the window by as much
+)
+
+var errCount = errors.New("more bytes were read there than written here")
+
+// sender is the dialled end of a stream. Messages go out; the counts of what was read come back.
+type sender struct {
+	stream
+	p     *peer
+	url   string
+	other identity
+
+	out     []byte // the write that is being made up
+	count   uint64 // messages whose last frame is in out
+	small   []byte // an urgent message
+	scratch []byte // the bulky message that is being cut up
+	left    []byte // the part of scratch that is in no frame yet
+	marked  int    // 1 if that message has entries
+
+	flight   flight
+	wantPing atomic.Bool
+	idle     int // ticks in which nothing was heard, and nothing was due
+	waiting  int // ticks in which nothing was heard though something was due
+}
+
+// flight is what was written and, as far as is known, not yet read at the other end.
+type flight struct {
+	mu            sync.Mutex // protects all below
+	written, read uint64     // bytes since the handshake
+	marks         []mark
+}
+
+// mark remembers when a write was begun that brought entries.
+type mark struct {
+	end      uint64 // of the write, as a count of bytes
+	at       time.Time
+	messages int // with entries, that ended in the write
+}
+
+// run moves messages until the stream ends, and says why.
+func (s *sender) run() error {
+	s.onBytes, s.onTick = func(int) { s.idle, s.waiting = 0, 0 }, s.listen
+	reader := make(chan struct{})
+	go func() {
+		s.end(s.readCounts())
+		close(reader)
+	}()
+	whole := s.write()
+	<-reader
+	s.close(whole)
+	return s.cause
+}
+
+// write writes what there is until the stream ends; false when that happened in the middle of a write.
+func (s *sender) write() (whole bool) {
+	for {
+		mark := s.gather()
+		if len(s.out) == 0 {
+			if s.p.leaves() && s.flight.empty() {
+				s.end(errLeft)
+			}
+			select {
+			case <-s.p.wake:
+				continue
+			case <-s.ended:
+				return true
+			}
+		}
+		s.flight.takeOff(len(s.out), mark)
+		if _, err := s.conn.Write(s.out); err != nil {
+			s.end(err)
+			return false
+		}
+		s.p.sent(s.count, len(s.out))
+	}
+}
+
+// gather makes up one write of what may go now: the urgent messages first, then the bulky ones as far as the window
+// allows. It returns how many messages with entries end in it.
+func (s *sender) gather() (marked int) {
+	s.out, s.count = s.out[:0], 0
+	if s.wantPing.Swap(false) {
+		s.out = appendFrame(s.out, framePing, 0, nil)
+	}
+	room := s.p.t.cfg.Window - s.flight.size()
+	for len(s.out) < min(writeSize, room+urgentRoom) && s.nextUrgent() {
+	}
+	for len(s.out) < min(writeSize, room) && (len(s.left) > 0 || s.nextBulky()) {
+		n := min(len(s.left), maxBody)
+		s.out = appendFrame(s.out, frameBulk, len(s.left)-n, s.left[:n])
+		if s.left = s.left[n:]; len(s.left) == 0 {
+			s.count++
+			marked += s.marked
+		}
+	}
+	return marked
+}
+
+// nextUrgent puts an urgent message into the write, if there is one.
+func (s *sender) nextUrgent() bool {
+	m, found := s.p.next(&s.p.urgent)
+	if found {
+		s.small = raft.AppendMessage(s.small[:0], &m)
+		s.out = appendFrame(s.out, frameUrgent, 0, s.small)
+		s.count++
+	}
+	return found
+}
+
+// nextBulky begins to cut up a bulky message, if there is one.
+func (s *sender) nextBulky() bool {
+	m, found := s.p.next(&s.p.bulky)
+	if found {
+		if cap(s.scratch) > keptScratch {
+			s.scratch = nil
+		}
+		s.scratch = raft.AppendMessage(s.scratch[:0], &m)
+		s.left, s.marked = s.scratch, min(len(m.Entries), 1)
+	}
+	return found
+}
+
+// readCounts reads what comes back, until the stream ends.
+func (s *sender) readCounts() error {
+	for {
+		f, err := readFrame(s.in)
+		switch {
+		case err != nil:
+			return err
+		case f.kind == frameBye:
+			return saidBye(clip(string(f.body)))
+		case f.kind != frameRead || len(f.body) != 8:
+			return errPieces
+		}
+		landed, err := s.flight.land(binary.LittleEndian.Uint64(f.body))
+		if err != nil {
+			return err
+		}
+		s.p.observe(landed)
+		nudge(s.p.wake)
+	}
+}
+
+// listen is called for each tick in which nothing came back. It asks for a sign of life where one is due, and gives up
+// when none comes. A connection that is in use gets its counts, and needs no pings.
+func (s *sender) listen() error {
+	if s.flight.empty() {
+		s.waiting = 0
+		if s.idle++; s.idle == ticksOfSilence {
+			s.ping()
+		}
+		return nil
+	}
+	s.waiting++
+	switch s.waiting {
+	case ticksOfSilence / 2:
+		s.ping()
+	case ticksOfSilence:
+		return errSilent
+	}
+	return nil
+}
+
+func (s *sender) ping() {
+	s.idle = 0
+	s.wantPing.Store(true)
+	nudge(s.p.wake)
+}
+
+// takeOff notes a write of size bytes before it is begun.
+func (f *flight) takeOff(size, messages int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.written += uint64(size)
+	if messages > 0 {
+		f.marks = append(f.marks, mark{f.written, time.Now(), messages})
+	}
+}
+
+// land notes how many bytes were read at the other end, and returns the marks of the writes that are now read whole.
+func (f *flight) land(read uint64) (landed []mark, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if read > f.written || read < f.read {
+		return nil, errCount
+	}
+	f.read = read
+	n := 0
+	for n < len(f.marks) && f.marks[n].end <= read {
+		n++
+	}
+	landed, f.marks = f.marks[:n:n], f.marks[n:]
+	return landed, nil
+}
+
+// size is how many bytes are on their way.
+func (f *flight) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int(f.written - f.read)
+}
+
+func (f *flight) empty() bool { return f.size() == 0 }

@@ -1,0 +1,332 @@
+package peer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"etcd2/raft"
+)
+
+// The body of a snapshot's request:
+//
+//	 0      4      8              16
+//	┌──────┬──────┬──────────────┬─────────┬───────────────────┐
+//	│ CRC  │length│ size         │ message │ the snapshot's    │
+//	│      │      │              │         │ file, size bytes  │
+//	└──────┴──────┴──────────────┴─────────┴───────────────────┘
+//
+//	CRC     CRC-32C of everything behind it up to the file, which has a checksum of its own
+//	length  of the encoded InstallSnapshot
+//
+// The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The receiver answers 200 when the
+// file is durable. Until then it sends 102 Processing now and then: what the sender has written may sit in buffers for longer
+// than a piece may take, and the disk may need its time for the whole.
+const (
+	preambleSize     = 16
+	maxSnapshotHead  = 4 << 20   // of a message: a membership, with all the ids ever removed
+	snapshotPiece    = 64 << 10  // of a file; each must make its way within timeouts.piece
+	snapshotBuffer   = 512 << 10 // of the kernel, so that a write waits for no more than a part of it to leave
+	answerAfterBreak = time.Second
+)
+
+var (
+	errNoURL  = errors.New("no URL of the member is known")
+	errBusy   = errors.New("another snapshot is on its way to the member")
+	errLength = errors.New("the body is not as long as announced")
+)
+
+// SendSnapshot sends a snapshot on a connection of its own. One at a time goes to a member; another one fails at once.
+func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64, done func(error)) {
+	fail := func(err error) {
+		body.Close()
+		go done(err)
+	}
+	if !t.enter() {
+		fail(errClosed)
+		return
+	}
+	t.mu.RLock()
+	p := t.peers[m.To]
+	t.mu.RUnlock()
+	switch {
+	case p == nil:
+		t.running.Done()
+		fail(errLeft)
+	case !p.installing.CompareAndSwap(false, true):
+		t.running.Done()
+		fail(errBusy)
+	default:
+		go func() {
+			defer t.running.Done()
+			err := p.sendSnapshot(&m, body, size)
+			body.Close()
+			p.installing.Store(false)
+			done(err)
+		}()
+	}
+}
+
+// sendSnapshot sends a snapshot to the first URL that takes it.
+func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err error) {
+	begun := time.Now()
+	head := appendPreamble(m, size)
+	more := http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"},
+		"Content-Length": {strconv.FormatInt(int64(len(head))+size, 10)}}
+	err = errNoURL
+	for _, u := range p.candidates() {
+		var c *call
+		if c, _, err = p.dial(u, http.MethodPost, snapshotPath, more, http.StatusContinue); err == nil {
+			err = p.pour(c, head, body, size)
+			c.Close()
+			break // what is poured out can't be poured again
+		}
+		p.t.noteRefusal(p, u, err)
+	}
+	p.snapshotDone(err)
+	if err != nil {
+		p.t.log.Warn("a snapshot did not arrive", "member", hex(p.id), "index", m.Snapshot.Index, "err", err)
+		return fmt.Errorf("peer: snapshot %d to %x: %w", m.Snapshot.Index, p.id, err)
+	}
+	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size, "seconds", time.Since(begun).Seconds())
+	return nil
+}
+
+func appendPreamble(m *raft.Message, size int64) []byte {
+	b := raft.AppendMessage(make([]byte, preambleSize), m)
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-preambleSize))
+	binary.LittleEndian.PutUint64(b[8:], uint64(size))
+	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	return b
+}
+
+// pour sends the body, piece by piece, and waits for the answer. A file goes from the page cache to the socket without passing through here.
+func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
+	if tcp, plain := c.Conn.(*net.TCPConn); plain {
+		tcp.SetWriteBuffer(snapshotBuffer)
+	}
+	if err := p.pourPiece(c, func() error { _, err := c.Conn.Write(head); return err }); err != nil {
+		return p.afterBreak(c, err)
+	}
+	for left := size; left > 0; {
+		n := min(left, snapshotPiece)
+		if err := p.t.pace.wait(p.ctx, n); err != nil {
+			return errClosed
+		}
+		err := p.pourPiece(c, func() error { _, err := io.CopyN(c.Conn, body, n); return err })
+		if err == io.EOF {
+			return errLength
+		}
+		if err != nil {
+			return p.afterBreak(c, err)
+		}
+		left -= n
+	}
+	return p.awaitAnswer(c, p.t.times.piece)
+}
+
+// pourPiece gives a write the time of a piece.
+func (p *peer) pourPiece(c *call, write func() error) error {
+	c.SetDeadline(time.Now().Add(p.t.times.piece))
+	if p.ctx.Err() != nil { // looked at last, since the deadline may have gone over the one of the end
+		return errClosed
+	}
+	return write()
+}
+
+// afterBreak returns what the receiver has to say of a transfer that it ended, or else what was seen of it here.
+func (p *peer) afterBreak(c *call, err error) error {
+	if broke(err) {
+		if said := p.awaitAnswer(c, answerAfterBreak); said != nil && !broke(said) {
+			return said
+		}
+	}
+	return err
+}
+
+// awaitAnswer reads the answer, and all signs of life before it.
+func (p *peer) awaitAnswer(c *call, patience time.Duration) error {
+	for {
+		c.SetDeadline(time.Now().Add(patience))
+		if p.ctx.Err() != nil {
+			return errClosed
+		}
+		r, err := c.answer(http.MethodPost)
+		switch {
+		case err != nil:
+			return err
+		case r.StatusCode == http.StatusOK:
+			return nil
+		case r.StatusCode >= 200:
+			me := p.t.self
+			me.to = p.id
+			return readAnswer(r, me)
+		}
+	}
+}
+
+// acceptSnapshot hands the body of a request to the node.
+func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Request) {
+	if !p.receiving.CompareAndSwap(false, true) {
+		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot of yours is on its way"})
+		return
+	}
+	defer p.receiving.Store(false)
+	c := http.NewResponseController(w)
+	in := &incoming{p: p, body: r.Body, c: c}
+	defer context.AfterFunc(p.ctx, func() { c.SetReadDeadline(longAgo) })()
+	m, err := in.preamble(r.ContentLength)
+	if err != nil {
+		sendAnswer(w, http.StatusBadRequest, answer{Message: err.Error()})
+		return
+	}
+	stop := in.showLife(w)
+	err = t.in.ReceiveSnapshot(m, in, in.size)
+	stop()
+	if err == nil && in.left > 0 {
+		err = errLength
+	}
+	c.SetWriteDeadline(time.Now().Add(t.times.piece))
+	if err != nil {
+		t.log.Warn("a snapshot was not taken", "member", hex(p.id), "index", m.Snapshot.Index, "err", err)
+		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// incoming is the body of a snapshot's request: first the preamble, then the file, whose reader it is.
+type incoming struct {
+	p          *peer
+	body       io.Reader
+	c          *http.ResponseController
+	size, left int64
+}
+
+// Read reads from the file. Each piece has its time, and the whole has none (E10). The file ends with io.EOF only when it is whole (E9).
+func (in *incoming) Read(b []byte) (int, error) {
+	if in.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := in.piece(b[:min(int64(len(b)), in.left)])
+	in.left -= int64(n)
+	switch {
+	case in.left == 0:
+		err = nil
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// piece reads from the body.
+func (in *incoming) piece(b []byte) (int, error) {
+	in.c.SetReadDeadline(time.Now().Add(in.p.t.times.piece))
+	if in.p.ctx.Err() != nil {
+		return 0, errClosed
+	}
+	n, err := in.body.Read(b)
+	in.p.received.Add(uint64(n))
+	return n, err
+}
+
+// preamble reads what stands before the file, and believes a length when it is within its limit and agrees with the
+// request's (K5).
+func (in *incoming) preamble(length int64) (m raft.Message, err error) {
+	head := make([]byte, preambleSize)
+	if _, err := io.ReadFull(pieces{in}, head); err != nil {
+		return m, err
+	}
+	n := int64(binary.LittleEndian.Uint32(head[4:]))
+	in.size = int64(binary.LittleEndian.Uint64(head[8:]))
+	if n > maxSnapshotHead || in.size < 0 || length-preambleSize-n != in.size {
+		return m, errLength
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(pieces{in}, b); err != nil {
+		return m, err
+	}
+	if crc32.Update(crc32.Checksum(head[4:], castagnoli), castagnoli, b) != binary.LittleEndian.Uint32(head) {
+		return m, errChecksum
+	}
+	if m, err = raft.DecodeMessage(b); err != nil {
+		return m, err
+	}
+	switch {
+	case m.Kind != raft.InstallSnapshot:
+		return m, errLane
+	case m.From != in.p.id || m.To != in.p.t.self.id:
+		return m, errForeign
+	}
+	in.left = in.size
+	return m, nil
+}
+
+// pieces reads the body before the file begins.
+type pieces struct{ in *incoming }
+
+// Read reads from the body.
+func (p pieces) Read(b []byte) (int, error) { return p.in.piece(b) }
+
+// showLife sends 102 Processing now and then until stop returns. Nobody else writes to w in that time; and if nothing came any more,
+// Read would have ended the transfer, so that each one tells of progress.
+func (in *incoming) showLife(w http.ResponseWriter) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(in.p.t.times.piece / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				in.c.SetWriteDeadline(time.Now().Add(in.p.t.times.piece))
+				w.WriteHeader(http.StatusProcessing)
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() { close(end); <-ended }
+}
+
+// pace spreads bytes over time: all who wait for it together stay below its rate.
+type pace struct {
+	rate int64 // bytes a second
+
+	mu   sync.Mutex // protects next
+	next time.Time  // when the next bytes may go
+}
+
+// paceSlack is how late bytes may be and still count as on time, so that a timer that fires late costs no rate.
+const paceSlack = 20 * time.Millisecond
+
+// wait waits for the turn of n bytes.
+func (p *pace) wait(ctx context.Context, n int64) error {
+	p.mu.Lock()
+	now := time.Now()
+	if early := now.Add(-paceSlack); p.next.Before(early) {
+		p.next = early
+	}
+	d := p.next.Sub(now)
+	p.next = p.next.Add(time.Duration(n * int64(time.Second) / p.rate))
+	p.mu.Unlock()
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

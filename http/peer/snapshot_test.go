@@ -1,0 +1,361 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"etcd2/raft"
+)
+
+func installSnapshot(from, to *member) raft.Message {
+	return raft.Message{Kind: raft.InstallSnapshot, From: from.id, To: to.id, Term: 2, Snapshot: &raft.Snapshot{Index: 9, Term: 2}}
+}
+
+// install sends body as a snapshot and returns what done was told.
+func install(t testing.TB, from, to *member, body io.Reader, size int64) error {
+	t.Helper()
+	told := make(chan error, 2)
+	from.SendSnapshot(installSnapshot(from, to), io.NopCloser(body), size, func(err error) { told <- err })
+	select {
+	case err := <-told:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("done is not called")
+		return nil
+	}
+}
+
+// taken is what a member made of a snapshot.
+type taken struct {
+	m   raft.Message
+	sum [32]byte
+	err error
+}
+
+// takeAll lets the member take snapshots, whole ones only.
+func (m *member) takeAll() <-chan taken {
+	c := make(chan taken, 100)
+	m.receive = func(msg raft.Message, body io.Reader, size int64) error {
+		h := sha256.New()
+		n, err := io.Copy(h, body)
+		if err == nil && n != size {
+			err = io.ErrShortBuffer
+		}
+		c <- taken{msg, [32]byte(h.Sum(nil)), err}
+		return err
+	}
+	return c
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+func TestASnapshotArrivesWhole(t *testing.T) {
+	a, b := pair(t)
+	arrived := b.takeAll()
+	for _, size := range []int{0, 1, snapshotPiece, 3<<20 + 7} {
+		content := noise(size)
+		path := filepath.Join(t.TempDir(), "snapshot")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		told := make(chan error)
+		a.SendSnapshot(installSnapshot(a, b), file, int64(size), func(err error) { told <- err })
+
+		if err := <-told; err != nil {
+			t.Fatal(err)
+		}
+		got := <-arrived
+		if got.err != nil || got.sum != sha256.Sum256(content) || got.m.Snapshot.Index != 9 {
+			t.Errorf("%d bytes: %v, %v", size, got.m, got.err)
+		}
+		if _, err := file.Read(nil); !errors.Is(err, os.ErrClosed) {
+			t.Error("the file is still open")
+		}
+	}
+	if s := a.Peers()[b.id]; s.Snapshots != 4 || s.SnapshotsFailed != 0 {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
+// breaker cuts a link in the middle of what it lets pass.
+type breaker struct {
+	io.Reader
+	left int
+	cut  func()
+}
+
+func (b *breaker) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		b.cut()
+	}
+	n, err := b.Reader.Read(p[:min(len(p), max(b.left, 1))])
+	b.left -= n
+	return n, err
+}
+
+func TestASnapshotThatBreaksOffIsNeverWhole(t *testing.T) { // pitfall E9
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	b.Transport.cfg.URLs = []string{k.url()}
+	arrived := b.takeAll()
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+	content := noise(1 << 20)
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 20 {
+		at := r.IntN(len(content))
+		err := install(t, a, b, &breaker{bytes.NewReader(content), at, k.cut}, int64(len(content)))
+
+		if err == nil {
+			t.Fatalf("cut at %d, and sent whole", at)
+		}
+	}
+	for len(arrived) > 0 {
+		if got := <-arrived; got.err == nil {
+			t.Fatal("a snapshot that was cut off is taken for whole")
+		}
+	}
+	if s := a.Peers()[b.id]; s.SnapshotsFailed != 20 || s.Snapshots != 0 {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
+func TestASnapshotShorterThanAnnouncedIsNeverWhole(t *testing.T) {
+	a, b := pair(t)
+	arrived := b.takeAll()
+
+	err := install(t, a, b, strings.NewReader("short"), 1000)
+
+	if !errors.Is(err, errLength) {
+		t.Errorf("done is told %v", err)
+	}
+	if got := <-arrived; got.err != io.ErrUnexpectedEOF {
+		t.Errorf("the receiver sees %v", got.err)
+	}
+}
+
+func TestTheAnswerSaysWhyASnapshotWasNotTaken(t *testing.T) {
+	a, b := pair(t)
+	for name, receive := range map[string]func(m raft.Message, body io.Reader, size int64) error{
+		"the disk is full": func(m raft.Message, body io.Reader, size int64) error {
+			io.CopyN(io.Discard, body, 100_000)
+			return errors.New("the disk is full")
+		},
+		errLength.Error(): func(m raft.Message, body io.Reader, size int64) error { return nil }, // without having read it
+	} {
+		b.receive = receive
+		if err := install(t, a, b, bytes.NewReader(noise(8<<20)), 8<<20); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: done is told %v", name, err)
+		}
+	}
+}
+
+func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	k := newLink(t, b, 1_000_000)
+	b.Transport.cfg.URLs = []string{k.url()}
+	for _, m := range []*member{a, b} {
+		m.Transport.times.piece = 600 * time.Millisecond
+	}
+	arrived := b.takeAll()
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+
+	if err := install(t, a, b, bytes.NewReader(noise(2_000_000)), 2_000_000); err != nil { // two seconds
+		t.Error(err)
+	}
+
+	if got := <-arrived; got.err != nil {
+		t.Error(got.err)
+	}
+}
+
+func TestAReceiverMayTakeItsTimeWithTheWholeFile(t *testing.T) { // pitfall E10
+	a, b := pair(t)
+	for _, m := range []*member{a, b} {
+		m.Transport.times.piece = 100 * time.Millisecond
+	}
+	b.receive = func(m raft.Message, body io.Reader, size int64) error {
+		_, err := io.Copy(io.Discard, body)
+		<-time.After(500 * time.Millisecond) // the disk
+		return err
+	}
+
+	if err := install(t, a, b, strings.NewReader("file"), 4); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASnapshotThatStandsStillIsEnded(t *testing.T) {
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	k := newLink(t, b, 0)
+	b.Transport.cfg.URLs = []string{k.url()}
+	for _, m := range []*member{a, b} {
+		m.Transport.times.piece = 200 * time.Millisecond
+	}
+	arrived := b.takeAll()
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+	content := &breaker{bytes.NewReader(noise(4 << 20)), 1 << 20, func() {
+		select {
+		case <-k.frozen:
+		default:
+			close(k.frozen)
+		}
+	}}
+
+	err := install(t, a, b, content, 4<<20)
+
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("done is told %v", err)
+	}
+	if got := <-arrived; !errors.Is(got.err, os.ErrDeadlineExceeded) {
+		t.Errorf("the receiver sees %v", got.err)
+	}
+}
+
+func TestOneSnapshotAtATime(t *testing.T) {
+	a, b := pair(t)
+	begun, end := make(chan bool), make(chan bool)
+	b.receive = func(m raft.Message, body io.Reader, size int64) error {
+		begun <- true
+		<-end
+		_, err := io.Copy(io.Discard, body)
+		return err
+	}
+	first := make(chan error)
+	a.SendSnapshot(installSnapshot(a, b), io.NopCloser(strings.NewReader("file")), 4, func(err error) { first <- err })
+	<-begun
+
+	if err := install(t, a, b, strings.NewReader("file"), 4); !errors.Is(err, errBusy) {
+		t.Errorf("a second one: %v", err)
+	}
+	h := head(b)
+	h.Set("Content-Length", "0")
+	if _, r, err := raw(t, b, "POST", snapshotPath, h); err != nil || r.StatusCode != http.StatusConflict {
+		t.Errorf("a second one from elsewhere: %v, %v", r, err)
+	}
+
+	close(end)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSnapshotsGoToMembersOnly(t *testing.T) {
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	b.start()
+	b.become(nil, []uint64{a.id})
+	a.start()
+	if err := install(t, a, b, strings.NewReader("file"), 4); !errors.Is(err, errLeft) {
+		t.Errorf("to nobody: %v", err)
+	}
+	a.Close()
+	if err := install(t, a, b, strings.NewReader("file"), 4); !errors.Is(err, errClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestARequestThatIsNoSnapshotIsRefused(t *testing.T) { // pitfall K5
+	b := newMember(t, 0xb)
+	b.start()
+	b.takeAll()
+	good := raft.Message{Kind: raft.InstallSnapshot, From: 0xa, To: b.id, Snapshot: &raft.Snapshot{}}
+	other, vote := good, raft.Message{Kind: raft.Vote, From: 0xa, To: b.id}
+	other.From = 0xc
+	flipped := append(appendPreamble(&good, 4), "file"...)
+	flipped[preambleSize+1] ^= 1
+	for name, body := range map[string][]byte{
+		"empty":      nil,
+		"cut":        appendPreamble(&good, 4)[:10],
+		"too long":   append(appendPreamble(&good, 4), "file and more"...),
+		"negative":   appendPreamble(&good, -1),
+		"huge":       appendPreamble(&good, 1<<62),
+		"a stranger": append(appendPreamble(&other, 4), "file"...),
+		"a vote":     append(appendPreamble(&vote, 4), "file"...),
+		"flipped":    flipped,
+	} {
+		h := head(b)
+		h.Del("Upgrade")
+		h.Del("Connection")
+		request, _ := http.NewRequest("POST", b.url()+snapshotPath, bytes.NewReader(body))
+		request.Header = h
+		r, err := http.DefaultClient.Do(request)
+		if err != nil || r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %v, %v", name, r, err)
+			continue
+		}
+		r.Body.Close()
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestCloseEndsTransfers(t *testing.T) {
+	a, b := pair(t)
+	begun := make(chan bool)
+	seen := make(chan error, 1)
+	b.receive = func(m raft.Message, body io.Reader, size int64) error {
+		begun <- true
+		_, err := io.Copy(io.Discard, body)
+		seen <- err
+		return err
+	}
+	told := make(chan error, 1)
+	r, w := io.Pipe()
+	a.SendSnapshot(installSnapshot(a, b), r, 4, func(err error) { told <- err })
+	<-begun
+
+	b.Close()
+
+	if err := <-seen; err == nil {
+		t.Error("the receiver sees a whole file")
+	}
+	w.Write([]byte("f")) // the sender waits for its file; Close of it would, too
+	w.Close()
+	if err := <-told; err == nil {
+		t.Error("sent to a member that is closed")
+	}
+}
+
+func TestThePaceIsSharedAndKept(t *testing.T) {
+	p := pace{rate: 10 << 20}
+	begun := time.Now()
+	done := make(chan bool)
+	for range 4 {
+		go func() {
+			for range 16 {
+				p.wait(context.Background(), snapshotPiece) // 4 MiB in all
+			}
+			done <- true
+		}()
+	}
+	for range 4 {
+		<-done
+	}
+
+	if took := time.Since(begun); took < 400*time.Millisecond-paceSlack-10*time.Millisecond {
+		t.Errorf("4 MiB at 10 MiB/s took %v", took)
+	}
+}

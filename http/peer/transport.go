@@ -1,0 +1,249 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"etcd2/raft"
+)
+
+// Config says who this member is to the others, and sets limits. A zero limit means its default.
+type Config struct {
+	Name    string              // of this member, for the others' log lines
+	URLs    []string            // that the others reach it at; one that does not know them yet calls back there
+	Version string              // of the program
+	Seeds   map[uint64][]string // URLs of members, by id, for a member whose log does not name any yet
+	TLS     *tls.Config         // for calling https URLs; nil: the system's authorities
+	Logger  *slog.Logger        // nil: slog.Default()
+
+	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
+	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
+
+	Window          int   // bytes that may be on their way to a member, in all buffers between; 256 KiB
+	MaxMessageBytes int   // of a message; larger than any entry can be; 64 MiB
+	QueueUrgent     int   // messages that wait for a connection to take them; 4,096
+	QueueBulky      int   // the same of messages with entries; 65,536
+	QueueBytes      int   // of those; 64 MiB, far more than the leader lets be on their way
+	SnapshotRate    int64 // bytes a second, of all snapshots sent together; 64 MiB
+}
+
+// The limits of a Config that says nothing else. The window passes a link of 5 MB/s in half a heartbeat, and fills one of 25 MB/s with a
+// round trip of 10 ms. The rate of snapshots is half of what a gigabit link or a slow disk takes,
+// and brings a gigabyte in 16 s.
+const (
+	DefaultHeartbeat       = 100 * time.Millisecond
+	DefaultWindow          = 256 << 10
+	DefaultMaxMessageBytes = 64 << 20
+	DefaultQueueUrgent     = 4096
+	DefaultQueueBulky      = 65_536
+	DefaultQueueBytes      = 64 << 20
+	DefaultSnapshotRate    = 64 << 20
+)
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	orElse(&c.Heartbeat, DefaultHeartbeat)
+	orElse(&c.Silence, max(5*c.Heartbeat, time.Second))
+	orElse(&c.Window, DefaultWindow)
+	orElse(&c.MaxMessageBytes, DefaultMaxMessageBytes)
+	orElse(&c.QueueUrgent, DefaultQueueUrgent)
+	orElse(&c.QueueBulky, DefaultQueueBulky)
+	orElse(&c.QueueBytes, DefaultQueueBytes)
+	orElse(&c.SnapshotRate, DefaultSnapshotRate)
+	return c
+}
+
+func orElse[T int | int64 | time.Duration](v *T, preset T) {
+	if *v <= 0 {
+		*v = preset
+	}
+}
+
+// timeouts are what nobody has to choose.
+type timeouts struct {
+	dial      time.Duration // TCP and TLS
+	handshake time.Duration // for the answer, and for each write of the handshake (J1)
+	piece     time.Duration // for each piece of a snapshot, in both directions (E10)
+	orphan    time.Duration // without a ping, before the accepted end gives a connection up
+	farewell  time.Duration // for what is queued to a member that was removed
+}
+
+// maxGuests is how many members may call that no membership names yet.
+const maxGuests = 16
+
+// Transport is a raft.Transport over HTTP. It is also the http.Handler of all paths below /raft of the peer listener, which must have
+// neither a ReadTimeout nor a WriteTimeout. All methods may be called from any goroutine.
+type Transport struct {
+	cfg     Config
+	log     *slog.Logger
+	times   timeouts
+	notices notices
+	pace    pace
+	expel   sync.Once
+
+	ctx     context.Context // done when Close begins
+	cancel  context.CancelFunc
+	running sync.WaitGroup // all goroutines, and the handlers in progress
+
+	in   raft.Inbound // set by Start, before the peers and handlers that use them
+	self identity
+
+	mu    sync.RWMutex // protects all below
+	open  bool         // between Start and Close, and not expelled
+	peers map[uint64]*peer
+}
+
+// New returns a transport that answers 503 until Start.
+func New(c Config) *Transport {
+	c = c.withDefaults()
+	t := &Transport{
+		cfg: c, log: c.Logger, pace: pace{rate: c.SnapshotRate}, peers: map[uint64]*peer{},
+		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute, farewell: time.Second},
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// Start begins to take what the others send, for in. The cluster's id is that of its membership.
+func (t *Transport) Start(in raft.Inbound) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.in = in
+	t.self = identity{id: in.ID(), cluster: in.Membership().ClusterID, protocol: protocolVersion,
+		name: t.cfg.Name, version: t.cfg.Version, urls: t.cfg.URLs}
+	t.open = t.ctx.Err() == nil
+}
+
+// Follow begins to call the members that are new in m, and to leave those that are in it no more. While m has none, the seeds count. A
+// caller that m does not name stays, unless m knows it as removed.
+func (t *Transport) Follow(m raft.Membership) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.open {
+		return
+	}
+	wanted := t.wanted(m)
+	for id, p := range t.peers {
+		_, isGone := slices.BinarySearch(m.Removed, id)
+		if _, stays := wanted[id]; !stays && (isGone || !p.isGuest()) {
+			t.leave(p)
+		}
+	}
+	for id, urls := range wanted {
+		if t.peers[id] == nil {
+			t.newPeer(id)
+		}
+		t.peers[id].follow(urls)
+	}
+}
+
+// wanted are the URLs of the members to follow.
+func (t *Transport) wanted(m raft.Membership) map[uint64][]string {
+	wanted := map[uint64][]string{}
+	for _, member := range m.Members {
+		wanted[member.ID] = member.PeerURLs
+	}
+	if len(m.Members) == 0 {
+		for id, urls := range t.cfg.Seeds {
+			if _, isGone := slices.BinarySearch(m.Removed, id); !isGone {
+				wanted[id] = urls
+			}
+		}
+	}
+	delete(wanted, t.self.id)
+	return wanted
+}
+
+// leave ends a peer. t.mu must be held.
+func (t *Transport) leave(p *peer) {
+	delete(t.peers, p.id)
+	p.leave()
+}
+
+// Send queues the messages. It takes no time to speak of, and drops what finds no connection or no room.
+func (t *Transport) Send(ms []raft.Message) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var last *peer
+	for i := range ms {
+		if ms[i].Kind == raft.InstallSnapshot {
+			panic("peer: Send: a snapshot goes by SendSnapshot")
+		}
+		p := t.peers[ms[i].To]
+		if last != nil && p != last {
+			nudge(last.wake)
+		}
+		if p != nil {
+			p.put(ms[i])
+		}
+		last = p
+	}
+	if last != nil {
+		nudge(last.wake)
+	}
+}
+
+// Close ends all connections without a word, as the end of the process would, so that the others see at once that this member is
+// gone. It waits for calls of Inbound to return; so Step must not block any more.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	t.open = false
+	t.mu.Unlock()
+	t.cancel()
+	t.running.Wait()
+}
+
+// enter lets a handler or a transfer begin, which then has to call running.Done; false when there is nothing to begin.
+func (t *Transport) enter() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open {
+		t.running.Add(1)
+	}
+	return t.open
+}
+
+// tick is what silence is counted in.
+func (t *Transport) tick() time.Duration { return t.cfg.Silence / ticksOfSilence }
+
+// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed (A12). It returns false for other errors.
+func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
+	r, isRefusal := err.(*refused)
+	if !isRefusal {
+		return false
+	}
+	if r.other.id == raft.None {
+		r.other.id = p.id
+	}
+	t.logRefusal("a member that was called does not talk to this one", r, address)
+	if r.refusal == removed && r.by == theOther {
+		t.expel.Do(func() {
+			t.in.Expelled(p.id)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.open = false
+			for _, p := range t.peers {
+				t.leave(p)
+			}
+		})
+	}
+	return true
+}
+
+// logRefusal writes the one line that says who does not talk to whom, why, and what to do.
+func (t *Transport) logRefusal(message string, r *refused, address string) {
+	line := fmt.Sprintf("%s %s %x", message, r.reason, r.other.id)
+	if kept, due := t.notices.due(line); due {
+		t.log.Warn(message, "refused", r.by, "reason", r.reason, "self", t.self, "other", r.other, "address", address,
+			"cause", r.cause, "remedy", r.remedy, "timesBefore", kept)
+	}
+}
+
+func hex(id uint64) string { return fmt.Sprintf("%x", id) }
