@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,25 +215,28 @@ func TestASnapshotThatStandsStillIsEnded(t *testing.T) {
 	for _, m := range []*member{a, b} {
 		m.Transport.times.piece = 200 * time.Millisecond
 	}
-	arrived := b.takeAll()
+	begun, seen := make(chan bool), make(chan error, 1)
+	b.receive = func(m raft.Message, body io.Reader, size int64) error {
+		close(begun)
+		_, err := io.Copy(io.Discard, body)
+		seen <- err
+		return err
+	}
 	b.start()
 	a.start(at(b.id, k.url()))
 	connected(t, a)
-	content := &breaker{bytes.NewReader(noise(4 << 20)), 1 << 20, func() {
-		select {
-		case <-k.frozen:
-		default:
-			close(k.frozen)
-		}
-	}}
+	freeze := sync.OnceFunc(func() {
+		<-begun
+		close(k.frozen)
+	})
 
-	err := install(t, a, b, content, 4<<20)
+	err := install(t, a, b, &breaker{bytes.NewReader(noise(4 << 20)), 1 << 20, freeze}, 4<<20)
 
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("done is told %v", err)
 	}
-	if got := <-arrived; !errors.Is(got.err, os.ErrDeadlineExceeded) {
-		t.Errorf("the receiver sees %v", got.err)
+	if err := <-seen; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the receiver sees %v", err)
 	}
 }
 

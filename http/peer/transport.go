@@ -191,7 +191,8 @@ func (t *Transport) Send(ms []raft.Message) {
 }
 
 // Close ends all connections without a word, as the end of the process would, so that the others see at once that this member is
-// gone. It waits for calls of Inbound to return; so Step must not block any more.
+// gone. It waits for calls of Inbound to return; so Step must not block any more, and none of them may call it. Transfers of
+// snapshots fail; one whose file is slow to read is waited for.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.open = false
