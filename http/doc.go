@@ -31,6 +31,7 @@
 // # Types
 //
 //   - Server is the handler and the listener loop; Config says what it serves.
+//   - PeerPort is what other members see: Raft's own paths, and of the API the list of members.
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.

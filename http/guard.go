@@ -62,6 +62,8 @@ func (c *cors) refuses(r *nethttp.Request) bool {
 	return c.foreign.Check(r) != nil
 }
 
+const crossOrigin = "cross-origin request refused"
+
 // guard does what comes before routing and reports whether the request goes on. (Checking the Host header
 // against DNS rebinding belongs here, beside refuses.)
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
@@ -73,7 +75,7 @@ func (s *Server) guard(w *response, r *nethttp.Request) bool {
 		return false
 	}
 	if s.cors.refuses(r) {
-		messageError(w, nethttp.StatusForbidden, "cross-origin request refused")
+		messageError(w, nethttp.StatusForbidden, crossOrigin)
 		return false
 	}
 	return true

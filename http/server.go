@@ -193,12 +193,17 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		out.timeout = s.times.write
 	}
 	defer s.catch(out, r)
-	if r.Body != nil && r.Body != nethttp.NoBody {
-		// Here, since net/http reads a body that nobody else does. It takes the deadline back at the body's end.
-		nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.times.body))
+	s.limitBody(w, r)
+	if s.guard(out, r) && cleanPath(out, r) && !s.route(routes, out, r) {
+		nethttp.NotFound(out, r)
 	}
-	if s.guard(out, r) && cleanPath(out, r) {
-		s.route(out, r)
+}
+
+// limitBody gives a body the deadline of its first piece: before anything else, since net/http reads a body that nobody
+// else does. It takes the deadline back at the body's end.
+func (s *Server) limitBody(w nethttp.ResponseWriter, r *nethttp.Request) {
+	if r.Body != nil && r.Body != nethttp.NoBody {
+		nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.times.body))
 	}
 }
 
@@ -263,21 +268,21 @@ var routes = []route{
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
 }
 
-// route finds the row for the path and hands the request to it.
-func (s *Server) route(w *response, r *nethttp.Request) {
-	for i := range routes {
-		rt := &routes[i]
+// route finds the row for the path and hands the request to it; without one it reports false.
+func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
+	for i := range table {
+		rt := &table[i]
 		if !rt.matches(r.URL.Path) || rt.pprof && !s.cfg.Pprof {
 			continue
 		}
 		if rt.methods != nil && !slices.Contains(rt.methods, r.Method) {
 			methodNotAllowed(w, rt.methods)
-			return
+			return true
 		}
 		rt.serve(s, w, r)
-		return
+		return true
 	}
-	nethttp.NotFound(w, r)
+	return false
 }
 
 func (rt *route) matches(path string) bool {

@@ -1,0 +1,86 @@
+package http
+
+import (
+	"log/slog"
+	"net"
+	nethttp "net/http"
+	"sync/atomic"
+	"time"
+)
+
+// raftRoute is what belongs to the members among themselves.
+var raftRoute = route{path: "/raft", below: true}
+
+// peerRoutes are all other paths of the peer port: what a member asks that looks for its cluster. To add itself is all that it
+// may change, and whoever reaches this port could do worse; the client port has the rest of the API.
+var peerRoutes = []route{
+	{path: membersPrefix, methods: []string{"GET", "POST"}, serve: (*Server).serveMembers},
+	{path: "/version", methods: onlyGet, serve: (*Server).serveVersion},
+}
+
+// PeerPort answers other members. It is there before anything else of a member, so that a taken port costs nothing, and opens in
+// two steps: to Raft when there is a node, and to questions when the node knows what to answer. Until then the answer is 503.
+// All methods may be called from any goroutine.
+type PeerPort struct {
+	server *nethttp.Server
+	raft   atomic.Pointer[nethttp.Handler]
+	api    atomic.Pointer[Server]
+}
+
+// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default().
+func NewPeerPort(logger *slog.Logger) *PeerPort {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	p := &PeerPort{}
+	p.server = &nethttp.Server{
+		Handler:           p,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       3 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return p
+}
+
+// Connect gives everything under /raft to raft from now on.
+func (p *PeerPort) Connect(raft nethttp.Handler) { p.raft.Store(&raft) }
+
+// Open lets api answer for the member from now on. Its node must be ready: a member that has not applied its log yet would
+// deny that another one was ever active (pitfall D10).
+func (p *PeerPort) Open(api *Server) { p.api.Store(api) }
+
+// Serve answers the connections that ln accepts until Close, then returns http.ErrServerClosed of net/http. It may be called
+// for several listeners. There is no limit on a request as a whole, since a snapshot may take long; raft sees to its own.
+func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(ln) }
+
+// Close ends the listeners and all connections but those that raft has taken over.
+func (p *PeerPort) Close() error { return p.server.Close() }
+
+// ServeHTTP answers one request.
+func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
+	raft, api := p.raft.Load(), p.api.Load()
+	isRaft := raftRoute.matches(r.URL.Path)
+	switch {
+	case isRaft && raft != nil:
+		(*raft).ServeHTTP(w, r)
+	case !isRaft && api != nil:
+		api.servePeer(w, r)
+	default:
+		tooBusy(&response{ResponseWriter: w}, "this member is starting")
+	}
+}
+
+// servePeer answers what is on the peer port besides Raft.
+func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
+	out := &response{ResponseWriter: w, timeout: s.times.write}
+	defer s.catch(out, r)
+	s.limitBody(w, r)
+	out.Header()["X-Etcd-Cluster-Id"] = s.clusterID
+	switch {
+	case s.cors.refuses(r):
+		messageError(out, nethttp.StatusForbidden, crossOrigin)
+	case !s.route(peerRoutes, out, r):
+		messageError(out, nethttp.StatusNotFound, "Not found")
+	}
+}
