@@ -5,18 +5,11 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"etcd2/raft"
-)
-
-// Errors of Self.
-var (
-	ErrNotListed  = errors.New("the own name is not listed")
-	ErrURLsDiffer = errors.New("the advertised peer URLs differ from the listed ones")
 )
 
 // Static makes the membership of a new cluster of a list of its members,
@@ -36,10 +29,12 @@ func Static(list, token string) (raft.Membership, error) {
 		slices.Sort(peerURLs)
 		m.Members = append(m.Members, raft.Member{ID: MemberID(peerURLs, token), Name: name, PeerURLs: peerURLs})
 	}
-	slices.SortFunc(m.Members, func(a, b raft.Member) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(m.Members, byID)
 	m.ClusterID = ClusterID(m.Members)
 	return m, nil
 }
+
+func byID(a, b raft.Member) int { return cmp.Compare(a.ID, b.ID) }
 
 // Self finds the member called name, which must have exactly the peer URLs
 // that it is about to advertise; host names may stand for their addresses.

@@ -50,6 +50,19 @@ func hasHostAndPort(u *url.URL) bool {
 	return err == nil && host != "" && port != "" && !strings.ContainsAny(u.Host, ",= ")
 }
 
+// address is the IP address that stands in a URL, with localhost as one; the zero Addr for other names.
+func address(u string) netip.Addr {
+	parsed, err := url.Parse(u)
+	if err != nil {
+		return netip.Addr{}
+	}
+	if parsed.Hostname() == "localhost" {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	ip, _ := netip.ParseAddr(parsed.Hostname()) // a name is no address
+	return ip.Unmap()
+}
+
 // sameURLs tells whether two lists mean the same addresses, in any order. Host
 // names are asked for only when the texts differ.
 func sameURLs(ctx context.Context, a, b []string) bool {

@@ -1,0 +1,357 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"etcd2/raft"
+)
+
+// Why a newcomer is not let in. Each text goes on with the particulars; what to do about it, and in which flag, is for
+// the caller to say.
+var (
+	ErrNotListed    = errors.New("the own name is not listed")
+	ErrURLsDiffer   = errors.New("the advertised peer URLs differ from the listed ones")
+	ErrNoAddress    = errors.New("this is no address that others can reach")
+	ErrOtherCluster = errors.New("the peers form another cluster already")
+	ErrTwoClusters  = errors.New("these URLs belong to different clusters")
+	ErrRemoved      = errors.New("this member was removed from the cluster")
+	ErrActive       = errors.New("this member was active before, and its data is gone")
+	ErrUnfit        = errors.New("the list is not that of the running cluster")
+	ErrNobodyListed = errors.New("nobody but this member is listed")
+	ErrURLTaken     = errors.New("a peer URL belongs to another member")
+	ErrNameTaken    = errors.New("the name belongs to another member")
+	ErrRefused      = errors.New("the cluster does not take this member in")
+	ErrNotYet       = errors.New("no running member could let this one in")
+)
+
+// A Plan says how a member without data begins. It is immutable.
+type Plan struct {
+	Self    raft.Member     // its id, name and peer URLs
+	Cluster raft.Membership // all members, Self among them
+	Join    bool            // the cluster runs already: its log comes from there, and Cluster is no more than where to find it
+}
+
+// Seeds returns the peer URLs of the other members by id: where to find them before the own log knows.
+func (p Plan) Seeds() map[uint64][]string {
+	seeds := map[uint64][]string{}
+	for _, m := range p.Cluster.Members {
+		if m.ID != p.Self.ID {
+			seeds[m.ID] = m.PeerURLs
+		}
+	}
+	return seeds
+}
+
+// A Newcomer is a member without data that looks for its cluster. Its methods may wait for the network, and end early with ctx.
+//
+// An empty directory never takes part under an id that was active before: it has forgotten what it
+// voted and acknowledged (pitfall D10). Active is who has client URLs, which a member publishes when it starts. When no running member can be
+// asked, a new cluster begins all the same: nobody can tell then.
+type Newcomer struct {
+	Name     string
+	PeerURLs []string // that it advertises, as ParseURLs returns them
+	Logger   *slog.Logger
+
+	patience, pause time.Duration // of persist; 0: the constants
+}
+
+// How long, and how often, a newcomer asks a cluster that does not answer or has no leader.
+const (
+	patience = 30 * time.Second
+	pause    = 500 * time.Millisecond
+)
+
+// New begins a new cluster of the listed members, or takes the place in it that nobody has taken before. (protocols section 2)
+func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
+	m, err := Static(list, token)
+	if err != nil {
+		return Plan{}, err
+	}
+	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err != nil {
+		return Plan{}, err
+	}
+	if len(m.Members) == 1 {
+		return Plan{Self: self, Cluster: m}, nil
+	}
+	if err := reachable(m.Members); err != nil {
+		return Plan{}, err
+	}
+	answers, _ := survey(ctx, othersURLs(m, self.ID))
+	for _, a := range answers {
+		if err := a.allows(m.ClusterID, self.ID); err != nil {
+			return Plan{}, err
+		}
+	}
+	p := Plan{Self: self, Cluster: m}
+	n.warn(p)
+	return p, nil
+}
+
+// allows tells whether a founder may begin, by what one of the others knows.
+func (a *answer) allows(cluster, self uint64) error {
+	if a.cluster.ClusterID != cluster {
+		return fmt.Errorf("%w: %x at %s, where the list and the token make %x", ErrOtherCluster, a.cluster.ClusterID, a.url, cluster)
+	}
+	m, there := a.cluster.Find(self)
+	if !there {
+		return fmt.Errorf("%w: %x from %x, says %s", ErrRemoved, self, cluster, a.url)
+	}
+	return a.inactive(m)
+}
+
+func (a *answer) inactive(m raft.Member) error {
+	if len(m.ClientURLs) > 0 {
+		return fmt.Errorf("%w: %x of cluster %x, says %s", ErrActive, m.ID, a.cluster.ClusterID, a.url)
+	}
+	return nil
+}
+
+// Existing finds the place in a running cluster that was made for this member (POST /v2/members). The list must be
+// that of all members, the own one included; names do not count but the own one. (protocols section 2)
+func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
+	m, err := Static(list, "")
+	if err != nil {
+		return Plan{}, err
+	}
+	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err != nil {
+		return Plan{}, err
+	}
+	if len(m.Members) == 1 {
+		return Plan{}, ErrNobodyListed
+	}
+	if err := reachable(m.Members); err != nil {
+		return Plan{}, err
+	}
+	return n.persist(ctx, func() (Plan, error) {
+		answers, err := consult(ctx, othersURLs(m, self.ID))
+		if err != nil {
+			return Plan{}, err
+		}
+		return n.fit(ctx, m, answers)
+	})
+}
+
+// fit takes the first answer that the list fits: one that lags may not know of this member yet. None may know it as active.
+func (n Newcomer) fit(ctx context.Context, m raft.Membership, answers []answer) (plan Plan, err error) {
+	for i := range slices.Backward(answers) {
+		p, unfit := n.place(ctx, &answers[i])
+		switch {
+		case errors.Is(unfit, ErrActive):
+			return Plan{}, unfit
+		case unfit == nil || errors.Is(unfit, errAbsent):
+			unfit = cmp.Or(differences(ctx, m.Members, &answers[i]), unfit)
+		}
+		if unfit == nil {
+			plan = p
+		} else {
+			err = unfit
+		}
+	}
+	if plan.Join {
+		return plan, nil
+	}
+	return Plan{}, err
+}
+
+// differences names the members that are listed and not there, and those that are there and not listed.
+func differences(ctx context.Context, listed []raft.Member, a *answer) error {
+	var wrong []string
+	for _, m := range listed {
+		if !hasURLs(ctx, a.cluster.Members, m.PeerURLs) {
+			wrong = append(wrong, "not "+strings.Join(m.PeerURLs, ","))
+		}
+	}
+	for _, m := range a.cluster.Members {
+		if !hasURLs(ctx, listed, m.PeerURLs) {
+			wrong = append(wrong, "also "+strings.Join(m.PeerURLs, ","))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	slices.Sort(wrong)
+	return fmt.Errorf("%w: by what %s says it has %s", ErrUnfit, a.url, strings.Join(wrong, ", "))
+}
+
+func hasURLs(ctx context.Context, members []raft.Member, peerURLs []string) bool {
+	return slices.ContainsFunc(members, func(m raft.Member) bool { return sameURLs(ctx, m.PeerURLs, peerURLs) })
+}
+
+// Join asks running members, at client or peer URLs, to take this one in. When it is a member already that never started, as after
+// a crash between being taken in and writing that down, it takes that place.
+func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
+	if err := reachable([]raft.Member{{PeerURLs: n.PeerURLs}}); err != nil {
+		return Plan{}, err
+	}
+	return n.persist(ctx, func() (Plan, error) {
+		answers, err := consult(ctx, urls)
+		if err != nil {
+			return Plan{}, err
+		}
+		p, err := n.place(ctx, &answers[0])
+		switch {
+		case errors.Is(err, errAbsent):
+			return n.enter(ctx, answers)
+		case err != nil:
+			return Plan{}, err
+		}
+		return p, n.confirm(ctx, p)
+	})
+}
+
+var errAbsent = errors.New("no member has the peer URLs of this one")
+
+// place finds this member in an answer, by its peer URLs; errAbsent when nobody has them.
+func (n Newcomer) place(ctx context.Context, a *answer) (Plan, error) {
+	plan, err := Plan{}, errAbsent
+	for _, m := range a.cluster.Members {
+		same := sameURLs(ctx, m.PeerURLs, n.PeerURLs)
+		active := a.inactive(m)
+		switch {
+		case same && active != nil && m.Name == n.Name:
+			return Plan{}, active
+		case same && active == nil:
+			m.Name = n.Name
+			plan, err = Plan{Self: m, Join: true}, nil
+		case same || overlap(m.PeerURLs, n.PeerURLs):
+			return Plan{}, fmt.Errorf("%w: %s is %x, named %q, says %s", ErrURLTaken, strings.Join(m.PeerURLs, ","), m.ID, m.Name, a.url)
+		case m.Name == n.Name:
+			return Plan{}, fmt.Errorf("%w: %q is %x at %s, says %s", ErrNameTaken, m.Name, m.ID, strings.Join(m.PeerURLs, ","), a.url)
+		}
+	}
+	plan.Cluster = a.cluster
+	return plan, err
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(u string) bool { return slices.Contains(b, u) })
+}
+
+// enter asks one member after the other to take this one in, and then looks for itself there.
+func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
+	var failures []error
+	for i := range answers {
+		u := answers[i].url
+		status, err := askToAdd(ctx, u, n.Name, n.PeerURLs)
+		switch {
+		case err != nil:
+		case status == http.StatusCreated:
+			var p Plan
+			if p, err = n.look(ctx, u); err == nil {
+				return p, nil
+			}
+		case status == http.StatusConflict || status/100 == 5: // somebody was quicker, maybe an earlier try; or there is no leader
+			err = fmt.Errorf("it refuses for now, with status %d", status)
+		default:
+			return Plan{}, fmt.Errorf("%w: %s answers with status %d", ErrRefused, u, status)
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", u, err))
+	}
+	return Plan{}, fmt.Errorf("%w: %w", ErrNotYet, errors.Join(failures...))
+}
+
+// look finds this member where it was just taken in.
+func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
+	a, err := askMembers(ctx, u)
+	if err != nil {
+		return Plan{}, err
+	}
+	return n.place(ctx, &a)
+}
+
+// confirm asks all other members before a place is taken that was there before: the one that was asked may lag.
+func (n Newcomer) confirm(ctx context.Context, p Plan) error {
+	answers, _ := survey(ctx, othersURLs(p.Cluster, p.Self.ID))
+	for _, a := range answers {
+		if a.cluster.ClusterID != p.Cluster.ClusterID {
+			continue // whoever that is, it speaks for another cluster
+		}
+		if m, there := a.cluster.Find(p.Self.ID); there {
+			if err := a.inactive(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// consult is a survey of a running cluster: of one, and at least one member must answer.
+func consult(ctx context.Context, urls []string) ([]answer, error) {
+	answers, failures := survey(ctx, urls)
+	if len(answers) == 0 {
+		return nil, fmt.Errorf("%w: %w", ErrNotYet, errors.Join(failures...))
+	}
+	for _, a := range answers {
+		if first := answers[0]; a.cluster.ClusterID != first.cluster.ClusterID {
+			return nil, fmt.Errorf("%w: %s to %x, %s to %x", ErrTwoClusters, first.url, first.cluster.ClusterID, a.url, a.cluster.ClusterID)
+		}
+	}
+	return answers, nil
+}
+
+// persist tries until there is a plan, or a reason that time does not heal, or patience ends.
+func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, error) {
+	deadline := time.Now().Add(cmp.Or(n.patience, patience))
+	for told := false; ; told = true {
+		p, err := try()
+		switch {
+		case err == nil:
+			n.warn(p)
+			return p, nil
+		case !errors.Is(err, ErrNotYet) || time.Now().After(deadline):
+			return Plan{}, err
+		case !told:
+			n.Logger.Warn("the cluster does not take this member in yet; trying on", "until", deadline, "err", oneLine(err))
+		}
+		select {
+		case <-time.After(cmp.Or(n.pause, pause)):
+		case <-ctx.Done():
+			return Plan{}, ctx.Err()
+		}
+	}
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// othersURLs are the peer URLs of all members but one.
+func othersURLs(m raft.Membership, self uint64) (urls []string) {
+	for _, p := range m.Members {
+		if p.ID != self {
+			urls = append(urls, p.PeerURLs...)
+		}
+	}
+	return urls
+}
+
+// reachable refuses URLs that stand for every address of a machine, and so for none of another one's.
+func reachable(members []raft.Member) error {
+	for _, m := range members {
+		for _, u := range m.PeerURLs {
+			if address(u).IsUnspecified() {
+				return fmt.Errorf("%w: %s", ErrNoAddress, u)
+			}
+		}
+	}
+	return nil
+}
+
+// warn tells when the others are not on this machine, and this member can be reached on it only.
+func (n Newcomer) warn(p Plan) {
+	if allLocal(p.Self.PeerURLs) && !allLocal(othersURLs(p.Cluster, p.Self.ID)) {
+		n.Logger.Warn("other machines cannot reach this member at the peer URLs that it advertises", "urls", p.Self.PeerURLs)
+	}
+}
+
+func allLocal(urls []string) bool {
+	return !slices.ContainsFunc(urls, func(u string) bool { return !address(u).IsLoopback() })
+}
