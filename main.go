@@ -9,13 +9,17 @@
 //
 // # Picture
 //
-//	flags, environment ──► config ──► listen        the ports, before any file is touched
+//	flags, environment ──► config ──► listen          the ports, before any file is touched
 //	                                     │
-//	                       discovery ──► raft.Open  log and snapshots, replayed into the store
+//	                       no data? ──► discovery     which cluster, and who in it
 //	                                     │
-//	                                  http.Server   answers; READY=1
+//	                                  raft.Open       log and snapshots, replayed into the store
 //	                                     │
-//	            SIGTERM, SIGINT ──────► shut down   STOPPING=1; in-flight requests, then the log
+//	                                  http.PeerPort   other members
+//	                                     │
+//	                                  http.Server     clients; READY=1
+//	                                     │
+//	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
 // # Types
 //
@@ -28,11 +32,12 @@
 // [configure] sets every default, then the environment, then the command line,
 // and checks what contradicts what; the first fault ends the start with one
 // line and exit status 1, before anything is written. [serve] then opens the
-// ports, so that a taken one costs nothing; opens the node, which replays its
+// ports, so that a taken one costs nothing; looks for its cluster, if it has no data yet
+// ([config.plan]); opens the node, which replays its
 // disk and tells the cluster who it is; and only when that is ready answers
 // clients, so that none sees a half-replayed tree (C8). It waits for a signal,
-// or for the node to fail, which is the one way to end with status 1 after a
-// start.
+// or for the node to fail: the one way to end with status 1 after a
+// start, or with 2 when the cluster has removed this member.
 //
 // # Invariants
 //
@@ -94,6 +99,16 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		oneLine := strings.ReplaceAll(err.Error(), "\n", "; ")
 		fmt.Fprintln(stderr, "etcd2:", oneLine)
+	}
+	return status(err)
+}
+
+// status is the exit status that an error makes.
+func status(err error) int {
+	switch {
+	case errors.Is(err, raft.ErrRemoved):
+		return 2
+	case err != nil:
 		return 1
 	}
 	return 0
@@ -150,66 +165,128 @@ func serve(c *config, l *logs) error {
 	context.AfterFunc(ctx, stop)
 	defer stop()
 
-	self, founders, err := c.founders(ctx)
+	log := l.of("main")
+	p, err := c.listen(log)
 	if err != nil {
 		return err
 	}
-	listeners, err := c.listen(l.of("main"))
-	if err != nil {
+	defer p.close()
+	p.servePeers(l.of("http"))
+	plan, err := c.plan(ctx, log)
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	defer closeAll(listeners)
 	if os.Getenv("GOGC") == "" {
 		paceGC()
 	}
 	tree := store.New(store.Limits{Events: c.eventHistory})
-	node, err := c.open(tree, self, founders, l)
+	node, err := c.open(tree, plan, l)
 	if err != nil {
 		return err
 	}
-	err = c.answer(ctx, node, tree, listeners, l)
-	return cmp.Or(err, patiently(node.Stop))
+	err = c.answer(ctx, node, tree, p, l)
+	err = cmp.Or(err, patiently(node.Stop))
+	if errors.Is(err, raft.ErrRemoved) {
+		return fmt.Errorf("%w: %s (%x) is no longer in cluster %x; its data is kept in %s: to come back, empty that directory and start with --join",
+			raft.ErrRemoved, c.name, node.ID(), node.Membership().ClusterID, c.dataDir)
+	}
+	return err
 }
 
-// founders is the membership that a new cluster begins with, and this member
-// in it. A member with a log does not ask: there its flags count no more
+// plan is how a member without data begins. One with data does not ask: there its flags count no more
 // (protocols section 1).
-func (c *config) founders(ctx context.Context) (self raft.Member, m raft.Membership, err error) {
-	if _, err := wal.Owner(c.walDir, nil); err == nil {
-		return self, m, nil
-	}
-	if c.state == "existing" {
-		return self, m, fmt.Errorf("--initial-cluster-state=existing: there is no log in %s, and joining a running cluster is not possible: give new", c.walDir)
-	}
-	m, err = discovery.Static(c.initialCluster, c.token)
-	if err != nil {
-		return self, m, fmt.Errorf("--initial-cluster=%s: %w", c.initialCluster, err)
-	}
-	if len(m.Members) > 1 {
-		return self, m, fmt.Errorf("--initial-cluster=%s: clusters of several members are not possible: name one", c.initialCluster)
-	}
-	self, err = discovery.Self(ctx, m, c.name, c.advertisePeer)
+func (c *config) plan(ctx context.Context, log *slog.Logger) (p discovery.Plan, err error) {
+	there, err := raft.Exists(c.dataDir, c.walDir)
 	switch {
-	case errors.Is(err, discovery.ErrNotListed):
-		err = fmt.Errorf("--initial-cluster=%s: %w: add it, or give its name as --name", c.initialCluster, err)
-	case errors.Is(err, discovery.ErrURLsDiffer):
-		err = fmt.Errorf("--initial-advertise-peer-urls: %w: give the same URLs there and in --initial-cluster", err)
+	case err != nil:
+		return p, err
+	case there:
+		if len(c.join) > 0 {
+			log.Info("--join is ignored: there is a member in the data directory", "data", c.dataDir)
+		}
+		return p, nil
+	case c.forceNew:
+		return p, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.dataDir)
 	}
-	return self, m, err
+	n := discovery.Newcomer{Name: c.name, PeerURLs: c.advertisePeer, Logger: log}
+	way := "initial-cluster"
+	switch {
+	case len(c.join) > 0:
+		way = "join"
+		p, err = n.Join(ctx, c.join)
+	case c.state == "existing":
+		p, err = n.Existing(ctx, c.initialCluster)
+	default:
+		p, err = n.New(ctx, c.initialCluster, c.token)
+	}
+	if ctx.Err() != nil {
+		return p, nil // it was not wanted any more
+	}
+	return p, c.refusal(way, err)
+}
+
+// refusals are what may keep a member without data from its cluster, the flag to blame when it is not the one that named
+// the cluster, and the remedy.
+var refusals = []struct {
+	err    error
+	flag   string
+	remedy string
+}{
+	{discovery.ErrNotListed, "", "add it, or give its name as --name"},
+	{discovery.ErrURLsDiffer, "initial-advertise-peer-urls", "give the same URLs there and in --initial-cluster"},
+	{discovery.ErrNoAddress, "", "give the machine's address, in --initial-advertise-peer-urls, too"},
+	{discovery.ErrOtherCluster, "", "give the list and the --initial-cluster-token that it began with, or join it with --join"},
+	{discovery.ErrTwoClusters, "", "give URLs of one cluster"},
+	{discovery.ErrRemoved, "", "to add it anew, start it with --join instead"},
+	{discovery.ErrActive, "", "it has forgotten its votes and may not go on under its old id: remove it (DELETE /v2/members/ID), then start it with --join"},
+	{discovery.ErrUnfit, "", "list exactly the members that the cluster has, after adding this one (POST /v2/members); or start it with --join instead"},
+	{discovery.ErrNobodyListed, "", "list the running members as well, or start it with --join instead"},
+	{discovery.ErrURLTaken, "initial-advertise-peer-urls", "give this member a URL of its own, or remove the other one"},
+	{discovery.ErrNameTaken, "name", "give this member a name of its own, or remove the other one"},
+	{discovery.ErrRefused, "", "give URLs of members of this program"},
+	{discovery.ErrNotYet, "", "see that they run, have a leader, and can be reached there"},
+}
+
+// refusal says which flag is to blame, and what to do. way is the flag that named the cluster.
+func (c *config) refusal(way string, err error) error {
+	if err == nil {
+		return nil
+	}
+	values := map[string]string{
+		"name": c.name, "initial-cluster": c.initialCluster, "join": strings.Join(c.join, ","),
+		"initial-advertise-peer-urls": strings.Join(c.advertisePeer, ","),
+	}
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			flag := cmp.Or(r.flag, way)
+			return fmt.Errorf("--%s=%s: %w: %s", flag, values[flag], err, r.remedy)
+		}
+	}
+	return fmt.Errorf("--%s=%s: %w", way, values[way], err)
 }
 
 // open opens the node, whose disk is then replayed into the tree.
-func (c *config) open(tree *store.Store, self raft.Member, founders raft.Membership, l *logs) (*raft.Node, error) {
+func (c *config) open(tree *store.Store, plan discovery.Plan, l *logs) (*raft.Node, error) {
 	return raft.Open(raft.Config{
 		Dir: c.dataDir, WALDir: c.walDir,
-		ID: self.ID, Bootstrap: founders,
-		Self:       raft.Member{Name: c.name, ClientURLs: slices.Sorted(slices.Values(c.advertiseClient)), Version: version},
+		ID: plan.Self.ID, Bootstrap: plan.Cluster,
+		Self:       c.self(),
 		ForceAlone: c.forceNew,
 		Heartbeat:  c.heartbeat, Election: c.election, RequestTimeout: c.requestTimeout(),
 		SnapshotCount: uint64(c.snapshotCount), MaxSnapshots: c.maxSnapshots, MaxWALs: orAll(c.maxWALs),
 		Command: advance,
 		Logger:  l.of("raft"),
 	}, tree)
+}
+
+// self is what the member tells its cluster of itself at every start. Its peer URLs are in it only when somebody gave
+// them: the default must not take the place of those that the cluster knows.
+func (c *config) self() raft.Member {
+	m := raft.Member{Name: c.name, ClientURLs: slices.Sorted(slices.Values(c.advertiseClient)), Version: version}
+	if c.given["initial-advertise-peer-urls"] {
+		m.PeerURLs = slices.Sorted(slices.Values(c.advertisePeer))
+	}
+	return m
 }
 
 // orAll is a number of files to keep, of which 0 means all.
@@ -242,11 +319,13 @@ func advance(k raft.ChangeKind) []byte {
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. Then it stops accepting, ends watches, and waits
 // for the requests in flight.
-func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, listeners []net.Listener, l *logs) error {
+func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, l *logs) error {
 	select {
 	case <-node.Ready():
 	case <-node.Failed():
 		return node.Err()
+	case err := <-p.ended:
+		return err
 	case <-ctx.Done():
 		return nil
 	}
@@ -259,17 +338,17 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, len(listeners))
-	for _, listener := range listeners {
-		go func() { ended <- server.Serve(listener) }()
+	p.peer.Open(server)
+	for _, listener := range p.clients {
+		go func() { p.ended <- server.Serve(listener) }()
 	}
 	log := l.of("main")
-	announce(log, "READY=1", "serving", "name", c.name, "version", version, "clients", c.advertiseClient, "data", c.dataDir)
+	announce(log, "READY=1", "serving", "name", c.name, "version", version, "clients", c.advertiseClient, "peers", c.listenPeer, "data", c.dataDir)
 	select {
 	case <-ctx.Done():
 	case <-node.Failed():
 		err = node.Err()
-	case err = <-ended:
+	case err = <-p.ended:
 	}
 	announce(log, "STOPPING=1", "stopping", "failed", err != nil)
 	if late := patiently(server.Shutdown); late != nil {
@@ -321,7 +400,7 @@ type config struct {
 	maxSnapshots, maxWALs           int // files kept; 0 means all
 	heartbeat, election             time.Duration
 	listenClient, advertiseClient   []string
-	listenPeer, advertisePeer       []string
+	listenPeer, advertisePeer, join []string
 	initialCluster, state, token    string
 	cors                            []string
 	maxRequestBytes                 int
@@ -364,9 +443,10 @@ func (c *config) settings() []setting {
 		{"Member", "listen-peer-urls", presetPeerURLs, "URL,...", "where other members are answered", listenURLs(&c.listenPeer)},
 
 		{"Cluster", "advertise-client-urls", presetClientURLs, "URL,...", "where clients find this member, as the cluster tells them", urls(&c.advertiseClient)},
-		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one", urls(&c.advertisePeer)},
+		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one; when given, the cluster learns it at every start", urls(&c.advertisePeer)},
 		{"Cluster", "initial-cluster", "", "NAME=URL,...", "the members that begin the cluster; empty means this one at its default peer URLs", text(&c.initialCluster)},
-		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the cluster begins now", choice(&c.state, "new", "existing")},
+		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the listed members begin a cluster, or this one takes the place that a running one has made for it (POST /v2/members)", choice(&c.state, "new", "existing")},
+		{"Cluster", "join", "", "URL,...", "running members, at client or peer URLs, that take this one in when it has no data; needs no list", optional(urls(&c.join))},
 		{"Cluster", "initial-cluster-token", "etcd-cluster", "TEXT", "keeps clusters apart that were begun with the same URLs", text(&c.token)},
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
 
@@ -473,6 +553,10 @@ func (c *config) contradiction() error {
 	switch {
 	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"]:
 		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
+	case len(c.join) > 0 && c.given["initial-cluster"]:
+		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
+	case len(c.join) > 0 && c.state == "existing":
+		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in the cluster, the other takes one that was made; give one of them")
 	case c.election < 5*c.heartbeat:
 		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
 			c.election.Milliseconds(), c.heartbeat.Milliseconds(), 5*c.heartbeat.Milliseconds())
@@ -545,6 +629,16 @@ func urls(p *[]string) func(string) error {
 	}
 }
 
+// optional lets a value be empty.
+func optional(set func(string) error) func(string) error {
+	return func(v string) error {
+		if v == "" {
+			return nil
+		}
+		return set(v)
+	}
+}
+
 // listenURLs are urls that this program can listen on.
 func listenURLs(p *[]string) func(string) error {
 	return func(v string) error {
@@ -601,7 +695,8 @@ usage: etcd2 [--FLAG VALUE]...   run a member
        etcd2 --help              print this text
 
 Every flag may also be given in the environment, as ETCD_DATA_DIR for --data-dir.
-The command line wins.
+The command line wins. A signal ends it with status 0, a failure with 1, and
+being removed from the cluster with 2.
 `)
 	group := ""
 	for _, s := range new(config).settings() {
@@ -667,28 +762,60 @@ func (l *logs) setLevel(word string) error {
 
 // Sockets.
 
-// listen opens the client ports. Of the preset ones only the first must open:
-// the second is the port of etcd 0.4, which another program may have; then it is
-// not advertised either.
-func (c *config) listen(log *slog.Logger) (listeners []net.Listener, err error) {
-	preset := !c.given["listen-client-urls"]
-	var open []string
-	for i, u := range c.listenClient {
+// ports are the member's sockets and what becomes of them.
+type ports struct {
+	clients, peers []net.Listener
+	peer           *http.PeerPort
+	ended          chan error // why one is no longer served
+}
+
+// listen opens all ports. When a preset client port is taken, it is not advertised either.
+func (c *config) listen(log *slog.Logger) (*ports, error) {
+	clients, open, err := c.listenAt(log, "listen-client-urls", c.listenClient)
+	if err != nil {
+		return nil, err
+	}
+	if !c.given["listen-client-urls"] && !c.given["advertise-client-urls"] {
+		c.advertiseClient = open
+	}
+	peers, open, err := c.listenAt(log, "listen-peer-urls", c.listenPeer)
+	if err != nil {
+		closeAll(clients)
+		return nil, err
+	}
+	c.listenPeer = open
+	return &ports{clients: clients, peers: peers, ended: make(chan error, len(clients)+len(peers))}, nil
+}
+
+// listenAt opens the ports of one flag, and returns which URLs they are. Of the preset ones only the first must open:
+// the second is the port of etcd 0.4, which another program may have.
+func (c *config) listenAt(log *slog.Logger, flag string, urls []string) (listeners []net.Listener, open []string, err error) {
+	for i, u := range urls {
 		listener, err := net.Listen("tcp", strings.TrimPrefix(u, "http://"))
 		switch {
 		case err == nil:
 			listeners, open = append(listeners, listener), append(open, u)
-		case preset && i > 0:
+		case !c.given[flag] && i > 0:
 			log.Warn("a default port is taken, going on without it", "url", u, "err", err)
 		default:
 			closeAll(listeners)
-			return nil, fmt.Errorf("--listen-client-urls=%s: %w: free the address or give another", u, err)
+			return nil, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", flag, u, err)
 		}
 	}
-	if preset && !c.given["advertise-client-urls"] {
-		c.advertiseClient = open
+	return listeners, open, nil
+}
+
+// servePeers answers other members, with no more than that this one is starting until there is a node.
+func (p *ports) servePeers(log *slog.Logger) {
+	p.peer = http.NewPeerPort(log)
+	for _, listener := range p.peers {
+		go func() { p.ended <- p.peer.Serve(listener) }()
 	}
-	return listeners, nil
+}
+
+func (p *ports) close() {
+	p.peer.Close() // what it says of its listeners no longer matters
+	closeAll(p.clients)
 }
 
 func closeAll(listeners []net.Listener) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/raft"
 )
 
 // Flags and environment.
@@ -89,6 +92,10 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--election-timeout=400", "", "--election-timeout=400 --heartbeat-interval=100 500"},
 		{"--heartbeat-interval=300", "", "--election-timeout=1000 1500"},
 		{"--initial-cluster-state=old", "", "-initial-cluster-state existing"},
+		{"--join=http://a:1 --initial-cluster=default=http://b:1", "", "--join --initial-cluster contradict one"},
+		{"--join=http://a:1", "ETCD_INITIAL_CLUSTER_STATE=existing", "--join --initial-cluster-state=existing contradict one"},
+		{"--join=a:1", "", "-join URL"},
+		{"--join=http://a:1/v2", "", "-join path"},
 		{"--listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
 		{"--listen-client-urls=127.0.0.1:1 --advertise-client-urls=http://a:1", "", "-listen-client-urls URL"},
 		{"--listen-peer-urls=https://127.0.0.1:1", "", "-listen-peer-urls https"},
@@ -136,14 +143,60 @@ func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
 		{[]string{free, free}, false, 2},
 	} {
 		config := &config{listenClient: c.list, advertiseClient: c.list, given: map[string]bool{"listen-client-urls": !c.preset}}
-		listeners, err := config.listen(log)
-		closeAll(listeners)
+		p, err := config.listen(log)
 
-		if len(listeners) != c.open || (err != nil) != (c.open == 0) {
-			t.Errorf("%v, preset %v: %d listeners, %v", c.list, c.preset, len(listeners), err)
+		if (err != nil) != (c.open == 0) {
+			t.Errorf("%v, preset %v: %v", c.list, c.preset, err)
 		}
-		if c.preset && err == nil && len(config.advertiseClient) != c.open {
-			t.Errorf("%v are advertised", config.advertiseClient)
+		if err != nil {
+			continue
+		}
+		closeAll(p.clients)
+		if len(p.clients) != c.open || c.preset && len(config.advertiseClient) != c.open {
+			t.Errorf("%v, preset %v: %d listeners; %v are advertised", c.list, c.preset, len(p.clients), config.advertiseClient)
+		}
+	}
+}
+
+// A restart without the flag leaves the cluster with the peer URLs that it knows.
+func TestPeerURLsAreToldOnlyWhenGiven(t *testing.T) {
+	for _, c := range []struct {
+		args, environ []string
+		want          string
+	}{
+		{nil, nil, "[]"},
+		{[]string{"--listen-peer-urls=http://a:1"}, nil, "[]"},
+		{[]string{"--initial-advertise-peer-urls=http://b:1,http://a:1"}, nil, "[http://a:1 http://b:1]"},
+		{nil, []string{"ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1"}, "[http://a:1]"},
+	} {
+		config, err := configure(c.args, c.environ)
+
+		if err != nil || fmt.Sprint(config.self().PeerURLs) != c.want || len(config.self().ClientURLs) == 0 {
+			t.Errorf("%v %v: %v, %+v", c.args, c.environ, err, config.self())
+		}
+	}
+}
+
+// Whatever keeps a member from its cluster, the line has the flag to blame, its value, and a remedy.
+func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
+	c := &config{name: "NAME", initialCluster: "LIST", join: []string{"JOIN"}, advertisePeer: []string{"PEER"}}
+	for _, r := range refusals {
+		line := c.refusal("join", fmt.Errorf("%w: x", r.err)).Error()
+
+		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER"}[r.flag]
+		if value == "" || r.remedy == "" || line != value+": "+r.err.Error()+": x: "+r.remedy {
+			t.Errorf("%s", line)
+		}
+	}
+	if line := c.refusal("initial-cluster", errors.New("x")).Error(); line != "--initial-cluster=LIST: x" {
+		t.Error(line)
+	}
+}
+
+func TestWhoWasRemovedEndsWithStatus2(t *testing.T) {
+	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 2} {
+		if got := status(err); got != want {
+			t.Errorf("%v: %d, want %d", err, got, want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		flags []string
+		flags []string // PEER is the member's own peer URL, and NOBODY one that nothing listens on
 		words []string // that the line must have
 	}{
 		{[]string{"--bogus"}, []string{"bogus"}},
@@ -23,13 +23,29 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"--name=other"}, []string{"--initial-cluster", "other"}},
 		{[]string{"--initial-advertise-peer-urls=http://127.0.0.1:1"}, []string{"--initial-advertise-peer-urls", "http://127.0.0.1:1"}},
 		{[]string{"--initial-cluster=default=http://a:1,b=http://a:1"}, []string{"--initial-cluster", "http://a:1"}},
-		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster-state", "new"}},
-		{[]string{"--initial-cluster=default=http://127.0.0.1:1,b=http://127.0.0.1:2"}, []string{"--initial-cluster", "http://127.0.0.1:2", "name one"}},
+		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster", "nobody but this member is listed", "--join"}},
+		{[]string{"--initial-cluster=a=PEER,b=NOBODY"}, []string{"--initial-cluster", `not listed: "default"`, "--name"}},
+		{[]string{"--initial-cluster=default=NOBODY,b=PEER"}, []string{"--initial-advertise-peer-urls", "PEER", "NOBODY", "same URLs"}},
+		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-advertise-peer-urls", "NOBODY", "same URLs"}},
+		{[]string{"--initial-cluster=default=PEER,b=PEER"}, []string{"--initial-cluster", "duplicate URL PEER"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1:1/"}, []string{"--initial-cluster", `"b"`, "path"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1"}, []string{"--initial-cluster", `"b"`, "host:port"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://0.0.0.0:1"}, []string{"--initial-cluster", "http://0.0.0.0:1", "address"}},
+		{[]string{"--join=NOBODY"}, []string{"--join", "--initial-cluster", "contradict"}},
+		{[]string{"--force-new-cluster"}, []string{"--force-new-cluster", "no member in", "--data-dir"}},
+		{[]string{"--listen-peer-urls=http://192.0.2.1:1"}, []string{"--listen-peer-urls", "http://192.0.2.1:1"}},
 		{[]string{"--listen-client-urls=http://192.0.2.1:1"}, []string{"--listen-client-urls", "http://192.0.2.1:1"}},
 	} {
 		t.Run(strings.Join(c.flags, " "), func(t *testing.T) {
 			t.Parallel()
 			m := newMember(t, c.flags...)
+			urls := strings.NewReplacer("PEER", m.peer, "NOBODY", freeURL())
+			for i := range m.flags {
+				m.flags[i] = urls.Replace(m.flags[i])
+			}
+			for i := range c.words {
+				c.words[i] = urls.Replace(c.words[i])
+			}
 
 			line := m.refused()
 
@@ -49,16 +65,67 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 func TestATakenPortStopsTheStart(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
-	l, err := net.Listen("tcp", strings.TrimPrefix(m.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
+	for flag, u := range map[string]string{"--listen-client-urls": m.url, "--listen-peer-urls": m.peer} {
+		l, err := net.Listen("tcp", strings.TrimPrefix(u, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		line := m.refused()
+
+		l.Close()
+		if !hasAll(line, flag, u, "address already in use") {
+			t.Errorf("it says: %s", line)
+		}
 	}
-	defer l.Close()
+}
+
+func TestAListThatNamesAMemberOfAnotherClusterIsRefused(t *testing.T) {
+	t.Parallel()
+	other := startMember(t)
+	m := newMember(t)
+	m.flags = []string{"--initial-cluster=default=" + m.peer + ",other=" + other.peer}
 
 	line := m.refused()
 
-	if !hasAll(line, "--listen-client-urls", m.url, "address already in use") {
+	if !hasAll(line, "--initial-cluster=", "another cluster already: "+other.get("/v2/keys/").header.Get("X-Etcd-Cluster-Id")+" at "+other.peer, "--initial-cluster-token", "--join") {
 		t.Errorf("it says: %s", line)
+	}
+	if _, err := os.Stat(m.data()); !os.IsNotExist(err) {
+		t.Errorf("the data directory was made: %v", err)
+	}
+}
+
+func TestThePeerPortTellsWhoTheMembersAre(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+
+	for path, status := range map[string]int{"/v2/members": 200, "/version": 200, "/v2/keys/": 404, "/health": 404} {
+		a, err := ask(t.Context(), "GET", m.peer+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.status != status || a.header.Get("X-Etcd-Cluster-Id") == "" || a.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %v %s", path, a.status, a.header, a.body)
+		}
+		if client := m.get(path); status == 200 && a.body != client.body {
+			t.Errorf("%s: %s on the peer port, %s on the client port", path, a.body, client.body)
+		}
+	}
+}
+
+// A member that comes back at another address says so itself, and one that comes back without a word keeps its address.
+func TestANewPeerURLIsPublished(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.stop()
+	moved := freeURL()
+	m.flags = []string{"--listen-peer-urls=" + moved, "--initial-advertise-peer-urls=" + moved}
+
+	m.start()
+
+	if list := m.get("/v2/members").body; !hasAll(list, `"peerURLs":["`+moved+`"]`) {
+		t.Errorf("moved to %s: %s", moved, list)
 	}
 }
 

@@ -106,6 +106,13 @@ func storageExists(o storageOptions) (bool, error) {
 	return false, nil
 }
 
+// Exists tells whether a member lives in the data directory dir, with its log in walDir or, when that is empty, inside. It changes
+// nothing. An error means that one did, and can't be started: no new one may take its place.
+func Exists(dir, walDir string) (bool, error) {
+	c := Config{Dir: dir, WALDir: walDir}
+	return storageExists(c.storage())
+}
+
 // openStorage reads all that survived: the newest good snapshot, and the log from there on.
 func openStorage(o storageOptions) (*storage, *recovery, error) {
 	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
