@@ -215,6 +215,7 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	}
 	n.core = newCore(c.core(n.id), r.boot)
 	n.born = n.core.commit
+	n.nameCluster()
 	return n, nil
 }
 

@@ -186,6 +186,14 @@ func (n *Node) forceAlone(r *recovery) error {
 	return n.storage.persist(&Persist{State: r.State, Entries: []Entry{e}})
 }
 
+// nameCluster has the cluster's id known before the log is applied, since the transport tells it with its first word: one that
+// was forced alone must not speak for the cluster that it has left, whose other members it would declare removed (pitfall D14).
+func (n *Node) nameCluster() {
+	now := *n.applied.Load()
+	now.membership.ClusterID = n.core.configs.now().membership.ClusterID
+	n.applied.Store(&now)
+}
+
 func (r *recovery) stamp() int64 {
 	if n := len(r.Entries); n > 0 {
 		return r.Entries[n-1].Stamp

@@ -283,3 +283,31 @@ func TestForceNewClusterLeavesThisMemberAlone(t *testing.T) {
 		t.Fatalf("membership %+v, commands %v", m, sm.list())
 	}
 }
+
+// firstWord is a transport that reaches nobody and notes the cluster that it starts in.
+type firstWord struct {
+	Transport
+	cluster uint64
+}
+
+func (f *firstWord) Start(in Inbound)  { f.cluster = in.Membership().ClusterID }
+func (f *firstWord) Follow(Membership) {}
+func (f *firstWord) Send([]Message)    {}
+func (f *firstWord) Close()            {}
+
+// pitfall D14: in the old cluster's name a forced member would declare the others removed, who may be a majority that lives.
+func TestAForcedMemberNeverSpeaksForItsOldCluster(t *testing.T) {
+	c := nodeConfig(t.TempDir())
+	stopNode(t, openNode(t, c, &register{}))
+	for _, force := range []bool{true, false} {
+		said := &firstWord{}
+		c.ForceAlone, c.Transport = force, said
+
+		n := openNode(t, c, &register{})
+
+		if now := n.Membership().ClusterID; now == 1 || said.cluster != now {
+			t.Errorf("forced %v: it starts in cluster %x, and is in %x", force, said.cluster, now)
+		}
+		stopNode(t, n)
+	}
+}
