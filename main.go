@@ -187,8 +187,8 @@ func serve(c *config, l *logs) error {
 	err = c.answer(ctx, node, tree, p, l)
 	err = cmp.Or(err, patiently(node.Stop))
 	if errors.Is(err, raft.ErrRemoved) {
-		return fmt.Errorf("%w: %s (%x) is no longer in cluster %x; its data is kept in %s: to come back, empty that directory and start with --join",
-			raft.ErrRemoved, c.name, node.ID(), node.Membership().ClusterID, c.dataDir)
+		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
+			err, c.name, node.ID(), node.Membership().ClusterID, c.dataDir)
 	}
 	return err
 }

@@ -96,6 +96,37 @@ func TestAListThatNamesAMemberOfAnotherClusterIsRefused(t *testing.T) {
 	}
 }
 
+func TestAMemberWithDataDoesNotJoin(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	m.stop()
+	m.flags = []string{"--initial-cluster=", "--join=" + freeURL()}
+
+	m.start()
+
+	m.expectLog(0, "level=INFO", "--join is ignored", m.data())
+	if decode(t, m.get("/v2/keys/k")).Node.Value != "v" {
+		t.Error("the data is gone")
+	}
+}
+
+func TestASignalEndsTheWaitForACluster(t *testing.T) {
+	t.Parallel()
+	m := newMember(t, "--initial-cluster=", "--join="+freeURL())
+	m.launch()
+	m.expectLog(0, "level=WARN", "trying on", "connection refused")
+
+	status := m.stop()
+
+	if status != 0 || m.log.count() != 1 {
+		t.Errorf("status %d: %q", status, m.log.since(0))
+	}
+	if _, err := os.Stat(m.data()); !os.IsNotExist(err) {
+		t.Errorf("the data directory was made: %v", err)
+	}
+}
+
 func TestThePeerPortTellsWhoTheMembersAre(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
