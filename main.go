@@ -80,6 +80,7 @@ import (
 
 	"etcd2/discovery"
 	"etcd2/http"
+	"etcd2/http/peer"
 	"etcd2/raft"
 	"etcd2/snap"
 	"etcd2/store"
@@ -180,7 +181,12 @@ func serve(c *config, l *logs) error {
 		paceGC()
 	}
 	tree := store.New(store.Limits{Events: c.eventHistory})
-	node, err := c.open(tree, plan, l)
+	transport := peer.New(peer.Config{
+		Name: c.name, URLs: c.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
+		Heartbeat: c.heartbeat, Logger: l.of("peer"),
+	})
+	p.peer.Connect(transport)
+	node, err := c.open(tree, plan, transport, l)
 	if err != nil {
 		return err
 	}
@@ -266,11 +272,11 @@ func (c *config) refusal(way string, err error) error {
 }
 
 // open opens the node, whose disk is then replayed into the tree.
-func (c *config) open(tree *store.Store, plan discovery.Plan, l *logs) (*raft.Node, error) {
+func (c *config) open(tree *store.Store, plan discovery.Plan, t raft.Transport, l *logs) (*raft.Node, error) {
 	return raft.Open(raft.Config{
 		Dir: c.dataDir, WALDir: c.walDir,
-		ID: plan.Self.ID, Bootstrap: plan.Cluster,
-		Self:       c.self(),
+		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
+		Transport: t, Self: c.self(plan),
 		ForceAlone: c.forceNew,
 		Heartbeat:  c.heartbeat, Election: c.election, RequestTimeout: c.requestTimeout(),
 		SnapshotCount: uint64(c.snapshotCount), MaxSnapshots: c.maxSnapshots, MaxWALs: orAll(c.maxWALs),
@@ -279,10 +285,10 @@ func (c *config) open(tree *store.Store, plan discovery.Plan, l *logs) (*raft.No
 	}, tree)
 }
 
-// self is what the member tells its cluster of itself at every start. Its peer URLs are in it only when somebody gave
-// them: the default must not take the place of those that the cluster knows.
-func (c *config) self() raft.Member {
-	m := raft.Member{Name: c.name, ClientURLs: slices.Sorted(slices.Values(c.advertiseClient)), Version: version}
+// self is what the member tells the others of itself at every start. With data, its peer URLs are in it only when somebody
+// gave them: the default must not take the place of those that the cluster knows.
+func (c *config) self(plan discovery.Plan) raft.Member {
+	m := raft.Member{Name: c.name, PeerURLs: plan.Self.PeerURLs, ClientURLs: slices.Sorted(slices.Values(c.advertiseClient)), Version: version}
 	if c.given["initial-advertise-peer-urls"] {
 		m.PeerURLs = slices.Sorted(slices.Values(c.advertisePeer))
 	}
@@ -540,6 +546,7 @@ func (c *config) deriveDefaults() {
 		c.walDir = filepath.Join(c.dataDir, "member", "wal")
 	}
 	if c.initialCluster == "" {
+		delete(c.given, "initial-cluster") // an empty list is none
 		var members []string
 		for u := range strings.SplitSeq(presetPeerURLs, ",") {
 			members = append(members, c.name+"="+u)

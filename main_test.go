@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"etcd2/discovery"
 	"etcd2/raft"
 )
 
@@ -55,6 +56,14 @@ func TestTheDefaultClusterFollowsTheName(t *testing.T) {
 
 	if err != nil || c.initialCluster != "n1=http://localhost:2380,n1=http://localhost:7001" || c.dataDir != "n1.etcd" {
 		t.Errorf("%v: %s in %s", err, c.initialCluster, c.dataDir)
+	}
+}
+
+func TestAnEmptyListContradictsNothing(t *testing.T) {
+	c, err := configure([]string{"--initial-cluster=", "--join=http://a:1,http://b:1", "--initial-cluster-state=new"}, nil)
+
+	if err != nil || len(c.join) != 2 {
+		t.Errorf("%v: %q", err, c.join)
 	}
 }
 
@@ -170,9 +179,14 @@ func TestPeerURLsAreToldOnlyWhenGiven(t *testing.T) {
 		{nil, []string{"ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1"}, "[http://a:1]"},
 	} {
 		config, err := configure(c.args, c.environ)
+		if err != nil {
+			t.Fatal(err)
+		}
 
-		if err != nil || fmt.Sprint(config.self().PeerURLs) != c.want || len(config.self().ClientURLs) == 0 {
-			t.Errorf("%v %v: %v, %+v", c.args, c.environ, err, config.self())
+		withData := config.self(discovery.Plan{})
+
+		if fmt.Sprint(withData.PeerURLs) != c.want || len(withData.ClientURLs) == 0 {
+			t.Errorf("%v %v: %+v", c.args, c.environ, withData)
 		}
 	}
 }

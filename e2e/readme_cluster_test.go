@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// bare is what a server without flags does, on the ports that the README's other lines use.
+const bare = " --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379" +
+	" --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380"
+
+// TestTheReadmesClusterLines runs the lines of the README's section "A cluster", a process each, on ports that are
+// free; each block makes a cluster of three, in which what one member takes the others have.
+func TestTheReadmesClusterLines(t *testing.T) {
+	t.Parallel()
+	blocks := clusterLines(t)
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks of commands", len(blocks))
+	}
+	for name, lines := range map[string][]string{"list": blocks[0], "join": blocks[1]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ports := map[string]string{}
+			var clients []string
+			for _, line := range lines {
+				line = regexp.MustCompile(`http://127\.0\.0\.1:\d+`).ReplaceAllStringFunc(line, func(u string) string {
+					if ports[u] == "" {
+						ports[u] = freeURL()
+					}
+					return ports[u]
+				})
+				runLine(t, line)
+				clients = append(clients, regexp.MustCompile(`--advertise-client-urls (\S+)`).FindStringSubmatch(line)[1])
+			}
+
+			for _, to := range clients {
+				eventually(t, "a write at "+to, patience, func() bool {
+					a, err := ask(t.Context(), "PUT", to+"/v2/keys/k", map[string][]string{"value": {to}})
+					return err == nil && a.status < 300
+				})
+				for _, from := range clients {
+					a, err := ask(t.Context(), "GET", from+"/v2/keys/k?quorum=true", nil)
+					if err != nil || a.status != http.StatusOK || decode(t, a).Node.Value != to {
+						t.Errorf("%s after a write at %s: %v %s", from, to, err, a.body)
+					}
+				}
+			}
+			a, err := ask(t.Context(), "GET", clients[0]+"/v2/machines", nil)
+			if err != nil || strings.Count(a.body, "http://") != 3 {
+				t.Errorf("%v: the cluster is %s", err, a.body)
+			}
+		})
+	}
+}
+
+// clusterLines are the commands of the section's console blocks, each on one line and without the program's name.
+func clusterLines(t *testing.T) (blocks [][]string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(b), "\n## A cluster\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		var lines []string
+		for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", "")) {
+			flags, found := strings.CutPrefix(line, "$ ./etcd2")
+			if !found {
+				t.Fatalf("not a command: %q", line)
+			}
+			if strings.TrimSpace(flags) == "" {
+				flags = bare
+			}
+			lines = append(lines, flags)
+		}
+		blocks = append(blocks, lines)
+	}
+	return blocks
+}
+
+// runLine runs the program until the end of the test, in a directory of its own.
+func runLine(t *testing.T, flags string) {
+	t.Helper()
+	log := newLogLines()
+	cmd := exec.Command(binary, strings.Fields(flags)...)
+	cmd.Dir, cmd.Stderr, cmd.Stdout = t.TempDir(), log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait() // its status says no more than the log
+		if t.Failed() {
+			t.Logf("the last lines of the log of%s:\n%s", flags, log.tail(10))
+		}
+	})
+}
