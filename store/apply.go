@@ -42,6 +42,7 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if len(cmd) > 0 && !known(cmd[0]) {
 		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
 	}
+	defer s.arrive()
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()

@@ -130,7 +130,7 @@ func BenchmarkFreeze(b *testing.B) {
 func BenchmarkRestore(b *testing.B) {
 	const n = 1_000_000
 	state := func() []byte { return filled(sets(n)).frozenBytes(b) }()
-	before := heap()
+	before := heapInUse()
 	var s *Store
 	b.ReportAllocs()
 	for b.Loop() {
@@ -139,7 +139,7 @@ func BenchmarkRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(heap()-before)/n, "heap-B/key")
+	b.ReportMetric(float64(heapInUse()-before)/n, "heap-B/key")
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(state)
 }
@@ -148,16 +148,16 @@ func BenchmarkRestore(b *testing.B) {
 func BenchmarkHeapPerKey(b *testing.B) {
 	const n = 1_000_000
 	cmds := sets(n)
-	before := heap()
+	before := heapInUse()
 	for b.Loop() {
 		s := filled(cmds)
-		b.ReportMetric(float64(heap()-before)/n, "heap-B/key")
+		b.ReportMetric(float64(heapInUse()-before)/n, "heap-B/key")
 		runtime.KeepAlive(s)
 	}
 }
 
-// heap is how many bytes are in use after a collection.
-func heap() uint64 {
+// heapInUse is how many bytes are in use after a collection.
+func heapInUse() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)

@@ -28,6 +28,7 @@
 //   - clock and wheel say which node expires next.
 //   - window is the requests of the last ten minutes that had an id, with their answers.
 //   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
+//   - awaits are those who wait for an index, whatever happens at it (WaitIndex).
 //
 // # Life of a command
 //

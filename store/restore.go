@@ -35,6 +35,7 @@ func (s *Store) adopt(t *Store) {
 	s.applied, s.now, s.index, s.chain = t.applied, t.now, t.index, t.chain
 	s.root, s.history, s.clock, s.window = t.root, t.history, t.clock, t.window
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
+	s.arrive()
 }
 
 // decoder reads a frozen state into a store of its own. After the first error all its methods return zero values.

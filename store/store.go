@@ -24,7 +24,8 @@ type Store struct {
 	// Derived from it, or of this member alone.
 	clock    *clock // one armed timer for every node of the tree that expires
 	watchers watchers
-	stats    Stats // but for what gets counts
+	awaits   awaits // calls of WaitIndex
+	stats    Stats  // but for what gets counts
 
 	// epoch is raised, also under the read lock, by whoever takes a view of the tree: directories and pages of
 	// earlier epochs are shared from then on and copied by the next write to them.
