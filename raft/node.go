@@ -142,6 +142,7 @@ type Node struct {
 	seen      leadershipSeen      // as last logged
 	followed  uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
 	gone      bool                // this member's removal is applied
+	behind    uint64              // what the applier has to reach for Stats.BehindSince to move on
 
 	toDisk   chan diskJob
 	fromDisk chan diskDone
@@ -274,6 +275,7 @@ func (n *Node) turn() {
 	n.clock.set(n.core)
 	n.noteLeadership()
 	n.noteMembership()
+	n.noteProgress()
 }
 
 // handOut gives the core's wishes to those who carry them out.
@@ -369,7 +371,11 @@ func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) {
 // Read waits until everything that was acknowledged anywhere before the call is applied here (ReadIndex, diss. 6.4):
 // reading the state machine afterwards is linearizable.
 func (n *Node) Read(ctx context.Context) error {
+	n.stats.Reads.Add(1)
 	_, err := n.ask(ctx, request{kind: askRead})
+	if err != nil {
+		n.stats.ReadsFailed.Add(1)
+	}
 	return err
 }
 

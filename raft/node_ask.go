@@ -158,7 +158,9 @@ func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
 	}
-	for _, m := range n.inbox.takeMessages() {
+	messages := n.inbox.takeMessages()
+	n.stats.AppendsReceived.noteAppends(messages)
+	for _, m := range messages {
 		n.core.step(m)
 	}
 	n.retake()

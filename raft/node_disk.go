@@ -49,7 +49,9 @@ func (n *Node) write(job diskJob) (done diskDone, err error) {
 		return done, err
 	}
 	started := time.Now()
+	n.stats.FsyncSince.Store(started.UnixNano())
 	err = n.storage.persist(job.persist)
+	n.stats.FsyncSince.Store(0)
 	n.stats.Fsync.Observe(time.Since(started))
 	n.stats.LastFsync.Store(time.Now().UnixNano())
 	return diskDone{seq: job.persist.Seq}, err

@@ -129,6 +129,7 @@ func (s *storage) free() int64 {
 
 // sendOut gives the core's messages to the transport, and has those asks answered that need the disk.
 func (n *Node) sendOut(e *Effects) {
+	n.stats.AppendsSent.noteAppends(e.Messages)
 	n.Transport.Send(slices.DeleteFunc(e.Messages, func(m Message) bool {
 		if m.Kind == InstallSnapshot {
 			n.helpers.Go(func() { n.sendSnapshot(m) })

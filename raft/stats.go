@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,13 +13,23 @@ type Stats struct {
 	ProposalsFailed atomic.Uint64 // ended without a known result
 	Pending         atomic.Int64  // proposals that wait now
 	Forwarded       atomic.Uint64 // passed on to the leader
+	Reads           atomic.Uint64 // linearizable ones asked for at this member
+	ReadsFailed     atomic.Uint64 // of them without an answer
 	Elections       atomic.Uint64 // campaigns begun by this member
 	LeaderChanges   atomic.Uint64
 	Snapshots       atomic.Uint64 // written
 	Received        atomic.Uint64 // snapshots received from a leader
 	Digests         atomic.Uint64 // compared with a majority's, and equal
 	Unreadable      atomic.Uint64 // reads of old entries that failed: the disk has changed what was written
-	LastFsync       atomic.Int64  // wall clock of the end of the last fsync of the log, in Unix nanoseconds
+	Committed       atomic.Uint64 // index of the last entry known to be committed
+
+	// Wall clock in Unix nanoseconds.
+	LastFsync   atomic.Int64 // when the last fsync of the log ended
+	FsyncSince  atomic.Int64 // when the one in flight began; 0: there is none
+	BehindSince atomic.Int64 // since when at least there is a committed entry that is not applied yet, always the same one; 0: there is none
+
+	AppendsSent     Traffic // to all members
+	AppendsReceived Traffic // from leaders
 
 	Fsync    Histogram // write and fsync of one batch of the log
 	Commit   Histogram // from proposing to commit, at the leader
@@ -61,4 +72,70 @@ func (h *Histogram) Snapshot() (cumulative [len(HistogramBounds)]uint64, count u
 		}
 	}
 	return cumulative, count, time.Duration(h.nanos.Load()).Seconds()
+}
+
+// trafficWindow is over how many whole seconds a Traffic has its rates.
+const trafficWindow = 10
+
+// Traffic counts messages and their bytes. The zero value is ready; all methods may be called from any goroutine.
+type Traffic struct {
+	mu    sync.Mutex // protects the rest
+	count uint64
+	ring  [trafficWindow + 1]traffic // that of second t at t % len, if it has not been overwritten
+}
+
+// traffic is that of one second.
+type traffic struct {
+	second       int64
+	count, bytes uint64
+}
+
+// Note counts messages of bytes in all that were sent or received at a moment.
+func (t *Traffic) Note(at time.Time, count, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count += uint64(count)
+	s := &t.ring[at.Unix()%int64(len(t.ring))]
+	if s.second != at.Unix() {
+		*s = traffic{second: at.Unix()}
+	}
+	s.count += uint64(count)
+	s.bytes += uint64(bytes)
+}
+
+// Count returns how many messages there ever were.
+func (t *Traffic) Count() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count
+}
+
+// Rates returns messages and bytes a second, over the ten seconds before the one that now is in.
+func (t *Traffic) Rates(now time.Time) (count, bytes float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.ring {
+		if age := now.Unix() - s.second; age >= 1 && age <= trafficWindow {
+			count += float64(s.count)
+			bytes += float64(s.bytes)
+		}
+	}
+	return count / trafficWindow, bytes / trafficWindow
+}
+
+// noteAppends counts the Appends among messages that are being sent or were received.
+func (t *Traffic) noteAppends(ms []Message) {
+	count, bytes := 0, 0
+	for i := range ms {
+		if ms[i].Kind != Append {
+			continue
+		}
+		count++
+		for j := range ms[i].Entries {
+			bytes += entrySize(&ms[i].Entries[j])
+		}
+	}
+	if count > 0 {
+		t.Note(time.Now(), count, bytes)
+	}
 }
