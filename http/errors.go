@@ -6,6 +6,7 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"etcd2/raft"
 	"etcd2/store"
@@ -26,28 +27,50 @@ func (s *Server) keysError(w *response, e *store.Error) {
 	w.Write(*buf)
 }
 
+// timedOut begins the cause of every error that says: nobody answered in time.
+const timedOut = "etcdserver: request timed out"
+
 // nodeCauses tell the client why consensus gave no result. None of them becomes a 4xx: the
 // write may yet happen (G2).
 var nodeCauses = []struct {
 	err   error
 	cause string
 }{
-	{raft.ErrUnknown, "etcdserver: request timed out"},
-	{context.DeadlineExceeded, "etcdserver: request timed out"},
-	{context.Canceled, "etcdserver: request timed out"},
-	{raft.ErrNoLeader, "etcdserver: no leader"},
+	{raft.ErrUnknown, timedOut},
+	{context.DeadlineExceeded, timedOut},
+	{context.Canceled, timedOut},
+	{raft.ErrNoLeader, timedOut + ", no leader"},
 	{raft.ErrOverloaded, "etcdserver: too many requests"},
 	{raft.ErrStopped, "etcdserver: server stopped"},
 }
 
-// nodeError turns an error of the node into code 300.
-func nodeError(err error) *store.Error {
+// nodeError turns an error of the node, about a request that begun then, into code 300.
+func (s *Server) nodeError(err error, begun time.Time) *store.Error {
+	cause := err.Error()
 	for _, c := range nodeCauses {
 		if errors.Is(err, c.err) {
-			return &store.Error{Code: store.CodeRaft, Cause: c.cause}
+			cause = c.cause
+			break
 		}
 	}
-	return &store.Error{Code: store.CodeRaft, Cause: err.Error()}
+	if cause == timedOut {
+		cause += s.suspicion(begun)
+	}
+	return &store.Error{Code: store.CodeRaft, Cause: cause}
+}
+
+// suspicion guesses what kept the answer to a request from coming since begun, as etcd 2 does (section 16): the leader that it was given
+// to is not the one of now, or the way to the leader was cut. It is "" when neither is the case.
+func (s *Server) suspicion(begun time.Time) string {
+	st := s.node.Status()
+	if st.Leader == raft.None || st.LeaderSince.After(begun) {
+		return ", possibly due to previous leader failure"
+	}
+	peer := s.node.Peers()[st.Leader]
+	if st.Leader != st.ID && (!peer.Connected || peer.Since.After(begun)) {
+		return ", possibly due to connection lost"
+	}
+	return ""
 }
 
 // messageError sends the error shape of everything but keys: {"message":"..."}, no newline.

@@ -35,6 +35,11 @@ type fakeNode struct {
 
 	failed chan struct{}
 	stats  raft.Stats
+	peers  map[uint64]raft.PeerStats
+
+	leaderSince time.Time
+	changeErr   error  // if set, Change returns it
+	onRead      func() // if set, Read calls it
 }
 
 const (
@@ -48,6 +53,8 @@ func newFakeNode(limits store.Limits) *fakeNode {
 		now:    time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		leader: testMember,
 		failed: make(chan struct{}),
+
+		leaderSince: time.Now().Add(-time.Minute),
 		members: raft.Membership{ClusterID: testCluster, Version: "2.4.0", Members: []raft.Member{{
 			ID: testMember, Name: "default", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
 		}}},
@@ -78,6 +85,9 @@ func (n *fakeNode) Read(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reads++
+	if n.onRead != nil {
+		n.onRead()
+	}
 	return n.err
 }
 
@@ -95,6 +105,9 @@ func (n *fakeNode) Change(ctx context.Context, c raft.Change) (raft.Membership, 
 	defer n.mu.Unlock()
 	if n.err != nil {
 		return raft.Membership{}, n.err
+	}
+	if n.changeErr != nil {
+		return raft.Membership{}, n.changeErr
 	}
 	n.index++
 	n.store.Apply(n.index, n.now, advance(c.Kind))
@@ -123,9 +136,9 @@ func (n *fakeNode) Membership() raft.Membership {
 func (n *fakeNode) Status() raft.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index}
+	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index, LeaderSince: n.leaderSince}
 	if n.leader == testMember {
-		st.Role, st.LeaderSince = raft.Leader, time.Now().Add(-time.Minute)
+		st.Role = raft.Leader
 	}
 	return st
 }
@@ -153,6 +166,12 @@ func (n *fakeNode) set(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	change()
+}
+
+func (n *fakeNode) Peers() map[uint64]raft.PeerStats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers
 }
 
 func (n *fakeNode) Failed() <-chan struct{} { return n.failed }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"etcd2/raft"
+	"etcd2/store"
 )
 
 func TestHealthIsInstantAndSaysWhy(t *testing.T) {
@@ -20,6 +25,60 @@ func TestHealthIsInstantAndSaysWhy(t *testing.T) {
 	b.want(newLeaderless(t).do("GET", "/health", ""), 503, `{"health": "false", "reason": "no leader is known"}`+"\n")
 	close(b.node.failed)
 	b.want(b.do("GET", "/health", ""), 503, `{"health": "false", "reason": "the member failed: short write"}`+"\n")
+}
+
+func TestWhatMakesAMemberUnhealthy(t *testing.T) {
+	ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
+	const gibi = 1 << 30
+	for _, c := range []struct {
+		name   string
+		make   func(b *bench)
+		reason string // a pattern; "" for healthy
+	}{
+		{"nothing", func(b *bench) {}, ""},
+		{"an fsync is in flight", func(b *bench) { b.node.stats.FsyncSince.Store(ago(time.Second)) }, ""},
+		{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) }, `an fsync of the log is under way for 3[.0-9]*s`},
+		{"entries are being applied", func(b *bench) { b.node.stats.BehindSince.Store(ago(time.Second)) }, ""},
+		{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) }, `what was committed 5[.0-9]*s ago is not applied`},
+		{"there is room", func(b *bench) { b.free = func(string) (uint64, error) { return gibi, nil } }, ""},
+		{"just enough room", func(b *bench) { b.free = func(string) (uint64, error) { return minFree, nil } }, ""},
+		{"the log's disk is full", func(b *bench) {
+			b.free = func(dir string) (uint64, error) { return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil }
+		}, `the disk of /log is nearly full: 3 MiB are free, 64 are wanted`},
+		{"there is no disk", func(b *bench) { b.free = freeBytes }, `the disk can't be looked at: http: statfs /data: no such file or directory`},
+		{"the worst comes first", func(b *bench) {
+			b.node.leader = raft.None
+			b.node.stats.FsyncSince.Store(ago(time.Hour))
+			b.free = func(string) (uint64, error) { return 0, nil }
+		}, `no leader is known`},
+	} {
+		b := newBench(t, func(c *Config) { c.Election, c.Dirs = 2*time.Second, []string{"/data", "/log"} })
+		b.free = func(string) (uint64, error) { return gibi, nil }
+		c.make(b)
+		w := b.do("GET", "/health", "")
+		if c.reason == "" {
+			b.want(w, 200, `{"health": "true"}`)
+			continue
+		}
+		if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 || !want.MatchString(w.Body.String()) {
+			t.Errorf("%s: %d %s, want %v", c.name, w.Code, w.Body, want)
+		}
+	}
+}
+
+// hungNode is a member whose loop does not turn: what asks it waits for ever.
+type hungNode struct{ *fakeNode }
+
+func (hungNode) Status() raft.Status { select {} }
+
+func (hungNode) Read(context.Context) error { select {} }
+
+func TestHealthAsksNobodyWhoMayHang(t *testing.T) {
+	node := newFakeNode(store.Limits{})
+	b := newBench(t, func(c *Config) { c.Node, c.Store, c.Dirs = hungNode{node}, node.store, []string{t.TempDir()} })
+	if w := b.do("GET", "/health", ""); w.Code != 200 && !strings.Contains(w.Body.String(), "nearly full") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
 
 func TestVersionOfServerAndCluster(t *testing.T) {
@@ -78,7 +137,7 @@ func TestLogLevelIsSwitched(t *testing.T) {
 	}
 }
 
-var metricLine = regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? (\S+)$`)
+var metricLine = regexp.MustCompile(`^([a-z0-9_]+)(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? (\S+)$`)
 
 func TestMetricsAreWellFormedAndCount(t *testing.T) {
 	b := newBench(t)
@@ -87,6 +146,14 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 	b.do("GET", "/v2/keys/none", "")
 	b.do("PUT", "/v2/keys/k?prevExist=false", "value=1")
 	b.node.stats.Fsync.Observe(3e6)
+	b.node.stats.Reads.Store(7)
+	b.node.stats.Forwarded.Store(3)
+	b.node.stats.FsyncSince.Store(time.Now().Add(-time.Hour).UnixNano())
+	b.node.stats.AppendsSent.Note(time.Now(), 4, 100)
+	b.node.peers = map[uint64]raft.PeerStats{
+		0xb: {Connected: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond},
+		0xa: {},
+	}
 
 	w := b.do("POST", "/metrics", "")
 
@@ -123,12 +190,27 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 		`etcd_wal_last_index_saved 2`,
 		`etcd_server_has_leader 1`,
 		`etcd_http_panics_total 0`,
+		`etcd_server_is_leader 1`,
+		`etcd_server_healthy 0`,
+		`etcd_server_apply_lag 0`,
+		`etcd_server_read_indexes_total 7`,
+		`etcd_server_proposals_forwarded_total 3`,
+		`etcd_server_appends_sent_total 4`,
+		"etcd2_peer_connected{peer=\"a\"} 0\netcd2_peer_connected{peer=\"b\"} 1",
+		`etcd2_peer_sent_total{peer="b"} 10`,
+		`etcd2_peer_dropped_total{peer="b"} 2`,
+		`etcd2_peer_sent_bytes_total{peer="b"} 1000`,
+		`etcd2_peer_received_bytes_total{peer="b"} 500`,
+		`etcd2_peer_snapshots_sent_total{peer="b"} 1`,
+		`etcd2_peer_snapshots_failed_total{peer="b"} 4`,
+		`etcd2_peer_round_trips_total{peer="b"} 9`,
+		`etcd2_peer_round_trip_seconds{peer="b"} 0.0015`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("missing: %s", want)
 		}
 	}
-	for _, name := range []string{"process_open_fds", "process_resident_memory_bytes", "go_goroutines", "process_max_fds"} {
+	for _, name := range []string{"process_open_fds", "process_resident_memory_bytes", "go_goroutines", "process_max_fds", "etcd_wal_fsync_running_seconds"} {
 		if regexp.MustCompile(`\n`+name+` [1-9]`).FindString(text) == "" {
 			t.Errorf("%s is not above 0", name)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"etcd2/raft"
 	"etcd2/store"
 )
 
@@ -25,7 +26,6 @@ var (
 
 // serveKeys answers every request for /v2/keys.
 func (s *Server) serveKeys(w *response, r *nethttp.Request) {
-	begin := time.Now()
 	method := methodIndex(r.Method)
 	s.metrics.received[method].Add(1)
 	p, err := s.parse(w, r)
@@ -38,7 +38,7 @@ func (s *Server) serveKeys(w *response, r *nethttp.Request) {
 	if w.status >= nethttp.StatusBadRequest {
 		s.metrics.failed(method, w.status)
 	} else if !p.wait {
-		s.metrics.successful[method].Observe(time.Since(begin))
+		s.metrics.successful[method].Observe(time.Since(w.begun))
 	}
 }
 
@@ -48,12 +48,8 @@ func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Err
 	switch {
 	case err != nil:
 		return err
-	case r.Method == "GET" && p.quorum:
-		return s.quorumGet(w, r, key, p)
-	case p.wait:
-		return s.watch(w, r, key, p)
 	case r.Method == "GET" || r.Method == "HEAD":
-		return s.get(w, key, p)
+		return s.read(w, r, key, p)
 	}
 	return s.write(w, r, key, p)
 }
@@ -78,7 +74,7 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *
 	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue))
 	result, err := s.node.Propose(context.Background(), cmd.Append(room))
 	if err != nil {
-		return nodeError(err)
+		return s.nodeError(err, w.begun)
 	}
 	switch v := result.Value.(type) {
 	case *store.Event:
@@ -140,12 +136,43 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 	h["X-Raft-Term"] = values[2:3:3]
 }
 
-// quorumGet is a get of a tree that holds everything acknowledged before the request.
-func (s *Server) quorumGet(w *response, r *nethttp.Request, key string, p *params) *store.Error {
-	if err := s.node.Read(r.Context()); err != nil {
-		return nodeError(err)
+// read answers a GET or HEAD: from the tree as it is, or from the one that the request wants to see. quorum counts for GET
+// only, and beats wait (section 15.1).
+func (s *Server) read(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+	quorum := p.quorum && r.Method == "GET"
+	if p.minIndex > 0 || quorum {
+		if err := s.catchUp(w, r, p.minIndex, quorum); err != nil {
+			return err
+		}
+	}
+	if p.wait && !quorum {
+		return s.watch(w, r, key, p)
 	}
 	return s.get(w, key, p)
+}
+
+// catchUp waits until this member has applied what the store index minIndex stands for, and, for quorum, everything that
+// was acknowledged before. It ends by the deadline that both have together (G1), and with the client and the server.
+func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quorum bool) *store.Error {
+	ctx := r.Context()
+	if minIndex > s.store.Index() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
+		switch err := s.store.WaitIndex(ctx, minIndex); {
+		case s.ending.Err() != nil:
+			return s.nodeError(raft.ErrStopped, w.begun)
+		case err != nil:
+			return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprintf("%s, waiting for index %d", timedOut, minIndex)}
+		}
+	}
+	if quorum {
+		if err := s.node.Read(ctx); err != nil {
+			return s.nodeError(err, w.begun)
+		}
+	}
+	return nil
 }
 
 // get answers from the local tree. Header and body come from one view (I12).

@@ -120,7 +120,7 @@ func TestUnknownOutcomesAreNeverA4xx(t *testing.T) {
 	for err, cause := range map[error]string{
 		raft.ErrUnknown:                      "etcdserver: request timed out",
 		context.DeadlineExceeded:             "etcdserver: request timed out",
-		raft.ErrNoLeader:                     "etcdserver: no leader",
+		raft.ErrNoLeader:                     "etcdserver: request timed out, no leader",
 		raft.ErrOverloaded:                   "etcdserver: too many requests",
 		raft.ErrStopped:                      "etcdserver: server stopped",
 		errors.New("disk"):                   "disk",
@@ -137,6 +137,35 @@ func TestUnknownOutcomesAreNeverA4xx(t *testing.T) {
 		}
 		if w := b.do("GET", "/v2/keys/k", ""); w.Code != 404 {
 			t.Errorf("a plain get needs no node: %d", w.Code)
+		}
+	}
+}
+
+// pitfall G2
+func TestATimeoutNamesItsLikelyCause(t *testing.T) {
+	const other = 0x77
+	connected := raft.PeerStats{Connected: true, Since: time.Now().Add(-time.Hour)}
+	for _, c := range []struct {
+		name   string
+		leader uint64
+		since  time.Duration // from now on that the leader leads
+		peer   raft.PeerStats
+		suffix string
+	}{
+		{"nothing is wrong here", testMember, -time.Minute, connected, ""},
+		{"the leader elsewhere is connected", other, -time.Minute, connected, ""},
+		{"there is no leader any more", raft.None, 0, connected, ", possibly due to previous leader failure"},
+		{"there is another leader since", other, time.Minute, connected, ", possibly due to previous leader failure"},
+		{"the leader is not connected", other, -time.Minute, raft.PeerStats{}, ", possibly due to connection lost"},
+		{"the leader is connected anew", other, -time.Minute, raft.PeerStats{Connected: true, Since: time.Now().Add(time.Minute)}, ", possibly due to connection lost"},
+	} {
+		b := newBench(t)
+		b.node.err, b.node.leader, b.node.peers = raft.ErrUnknown, c.leader, map[uint64]raft.PeerStats{other: c.peer}
+		b.node.leaderSince = time.Now().Add(c.since)
+		for _, r := range [][3]string{{"PUT", "/v2/keys/k", "value=1"}, {"GET", "/v2/keys/k?quorum=true", ""}} {
+			if got := decode(t, b.do(r[0], r[1], r[2]).Body.String())["cause"]; got != "etcdserver: request timed out"+c.suffix {
+				t.Errorf("%s: %s: %v", c.name, r[0], got)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"maps"
 	"runtime"
 	"slices"
 	"strconv"
@@ -118,8 +119,12 @@ var families = []family{
 		func(m *scrape) float64 { return float64(m.raft.LeaderChanges.Load()) }),
 	counter("etcd_server_elections_total", "Campaigns begun by this member.",
 		func(m *scrape) float64 { return float64(m.raft.Elections.Load()) }),
+	gauge("etcd_server_healthy", "Whether /health says so.",
+		func(m *scrape) float64 { return yes(m.server.illness() == "") }),
 	counter("etcd_server_proposals_total", "Proposals made at this member.",
 		func(m *scrape) float64 { return float64(m.raft.Proposals.Load()) }),
+	counter("etcd_server_proposals_forwarded_total", "Proposals passed on to a leader elsewhere.",
+		func(m *scrape) float64 { return float64(m.raft.Forwarded.Load()) }),
 	gauge("etcd_server_pending_proposal_total", "Proposals that wait now.",
 		func(m *scrape) float64 { return float64(m.raft.Pending.Load()) }),
 	counter("etcd_server_proposal_failed_total", "Proposals without a known result.",
@@ -128,6 +133,16 @@ var families = []family{
 		func(m *scrape) float64 { return float64(m.status.Commit) }),
 	gauge("etcd_server_applied_index", "Index of the last entry applied.",
 		func(m *scrape) float64 { return float64(m.status.Applied) }),
+	gauge("etcd_server_apply_lag", "Entries committed and not applied.",
+		func(m *scrape) float64 { return float64(m.status.Commit - min(m.status.Applied, m.status.Commit)) }),
+	counter("etcd_server_read_indexes_total", "Linearizable reads asked for at this member.",
+		func(m *scrape) float64 { return float64(m.raft.Reads.Load()) }),
+	counter("etcd_server_read_indexes_failed_total", "Linearizable reads without an answer.",
+		func(m *scrape) float64 { return float64(m.raft.ReadsFailed.Load()) }),
+	counter("etcd_server_appends_sent_total", "Messages that replicate entries, sent to all members.",
+		func(m *scrape) float64 { return float64(m.raft.AppendsSent.Count()) }),
+	counter("etcd_server_appends_received_total", "Messages that replicate entries, received from leaders.",
+		func(m *scrape) float64 { return float64(m.raft.AppendsReceived.Count()) }),
 	gauge("etcd_server_file_descriptors_used_total", "Descriptors open.",
 		func(m *scrape) float64 { return m.proc.files }),
 	timing("etcd_server_proposal_durations_seconds", "From proposing to the result.",
@@ -138,12 +153,33 @@ var families = []family{
 		func(s *raft.Stats) *raft.Histogram { return &s.Apply }),
 	timing("etcd_wal_fsync_durations_seconds", "Writing and syncing one batch of the log.",
 		func(s *raft.Stats) *raft.Histogram { return &s.Fsync }),
+	gauge("etcd_wal_fsync_running_seconds", "How long the fsync in flight takes already.",
+		func(m *scrape) float64 { return sinceNanos(m.raft.FsyncSince.Load()).Seconds() }),
 	gauge("etcd_wal_last_index_saved", "Index of the last entry in the log.",
 		func(m *scrape) float64 { return float64(m.status.Last) }),
 	timing("etcd_snapshot_save_total_durations_seconds", "Writing one snapshot.",
 		func(s *raft.Stats) *raft.Histogram { return &s.Snapshot }),
 	counter("etcd_snapshot_saves_total", "Snapshots written.",
 		func(m *scrape) float64 { return float64(m.raft.Snapshots.Load()) }),
+
+	peer("etcd2_peer_connected", "gauge", "Whether there is a connection to the member.",
+		func(p *raft.PeerStats) float64 { return yes(p.Connected) }),
+	peer("etcd2_peer_sent_total", "counter", "Messages sent to the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.Sent) }),
+	peer("etcd2_peer_dropped_total", "counter", "Messages to the member that found no connection or no room.",
+		func(p *raft.PeerStats) float64 { return float64(p.Dropped) }),
+	peer("etcd2_peer_sent_bytes_total", "counter", "Bytes sent to the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.SentBytes) }),
+	peer("etcd2_peer_received_bytes_total", "counter", "Bytes received from the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.ReceivedBytes) }),
+	peer("etcd2_peer_snapshots_sent_total", "counter", "Snapshots that the member has taken whole.",
+		func(p *raft.PeerStats) float64 { return float64(p.Snapshots) }),
+	peer("etcd2_peer_snapshots_failed_total", "counter", "Snapshots that did not reach the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.SnapshotsFailed) }),
+	peer("etcd2_peer_round_trips_total", "counter", "Messages with entries that the member has read.",
+		func(p *raft.PeerStats) float64 { return float64(p.Trips) }),
+	peer("etcd2_peer_round_trip_seconds", "gauge", "Time that the last of them took.",
+		func(p *raft.PeerStats) float64 { return p.Current.Seconds() }),
 
 	gauge("go_goroutines", "Goroutines now.", func(*scrape) float64 { return float64(runtime.NumGoroutine()) }),
 	gauge("go_memstats_alloc_bytes", "Bytes of objects on the heap.",
@@ -193,6 +229,16 @@ func gauge(name, help string, value func(m *scrape) float64) family {
 
 func timing(name, help string, of func(s *raft.Stats) *raft.Histogram) family {
 	return family{name, "histogram", help, func(m *scrape) { m.histogram("", of(m.raft)) }}
+}
+
+// peer is a family with a sample for each of the other members.
+func peer(name, kind, help string, value func(p *raft.PeerStats) float64) family {
+	return family{name, kind, help, func(m *scrape) {
+		for _, id := range slices.Sorted(maps.Keys(m.peers)) {
+			p := m.peers[id]
+			m.sample(`{peer="`+hexID(id)+`"}`, value(&p))
+		}
+	}}
 }
 
 // yes is how Prometheus writes a truth value.

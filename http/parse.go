@@ -29,6 +29,7 @@ const (
 	pQuorum
 	pWait
 	pWaitIndex
+	pMinIndex
 	pStream
 	pRefresh
 	pNoValue
@@ -38,7 +39,7 @@ const (
 // names are the parameters' names, exact to the case; all others are ignored.
 var names = [paramCount]string{
 	pValue: "value", pDir: "dir", pTTL: "ttl", pPrevExist: "prevExist", pPrevValue: "prevValue", pPrevIndex: "prevIndex",
-	pRecursive: "recursive", pSorted: "sorted", pQuorum: "quorum", pWait: "wait", pWaitIndex: "waitIndex",
+	pRecursive: "recursive", pSorted: "sorted", pQuorum: "quorum", pWait: "wait", pWaitIndex: "waitIndex", pMinIndex: "minIndex",
 	pStream: "stream", pRefresh: "refresh", pNoValue: "noValueOnSuccess",
 }
 
@@ -48,7 +49,7 @@ type params struct {
 	text   [paramCount]string
 	given  [paramCount]bool
 
-	prevIndex, waitIndex                            uint64
+	prevIndex, waitIndex, minIndex                  uint64
 	recursive, wait, dir, quorum, stream            bool // sorted has no field: listings always are
 	noValue, refresh, prevExist, hasTTL, endlessTTL bool
 	ttl                                             time.Duration
@@ -67,6 +68,7 @@ var rules = []struct {
 }{
 	{pPrevIndex, func(p *params, s string) bool { return number(s, &p.prevIndex) }, store.CodeIndex, `invalid value for "prevIndex"`},
 	{pWaitIndex, func(p *params, s string) bool { return number(s, &p.waitIndex) }, store.CodeIndex, `invalid value for "waitIndex"`},
+	{pMinIndex, func(p *params, s string) bool { return number(s, &p.minIndex) }, store.CodeIndex, `invalid value for "minIndex"`},
 	{pRecursive, func(p *params, s string) bool { return boolean(s, &p.recursive) }, store.CodeField, `invalid value for "recursive"`},
 	{pSorted, func(_ *params, s string) bool { return boolean(s, new(bool)) }, store.CodeField, `invalid value for "sorted"`},
 	{pWait, func(p *params, s string) bool { return boolean(s, &p.wait) }, store.CodeField, `invalid value for "wait"`},

@@ -24,6 +24,7 @@ func TestParametersAreCheckedInOrder(t *testing.T) {
 	}{
 		{"prevIndex=x", 203, `invalid value for "prevIndex"`},
 		{"waitIndex=-1", 203, `invalid value for "waitIndex"`},
+		{"minIndex=1.5", 203, `invalid value for "minIndex"`},
 		{"recursive=", 209, `invalid value for "recursive"`},
 		{"sorted=yes", 209, `invalid value for "sorted"`},
 		{"wait=2", 209, `invalid value for "wait"`},

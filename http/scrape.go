@@ -19,6 +19,7 @@ type scrape struct {
 	store  store.Stats
 	status raft.Status
 	raft   *raft.Stats
+	peers  map[uint64]raft.PeerStats
 	memory runtime.MemStats
 	proc   process
 
@@ -28,7 +29,10 @@ type scrape struct {
 
 // serveMetrics writes the table of metrics in Prometheus' text format, version 0.0.4.
 func (s *Server) serveMetrics(w *response, r *nethttp.Request) {
-	m := scrape{server: s, store: s.store.Stats(), status: s.node.Status(), raft: s.node.Stats(), proc: readProcess()}
+	m := scrape{
+		server: s, store: s.store.Stats(), status: s.node.Status(),
+		raft: s.node.Stats(), peers: s.node.Peers(), proc: readProcess(),
+	}
 	runtime.ReadMemStats(&m.memory)
 	for i := range families {
 		m.family(&families[i])

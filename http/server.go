@@ -32,6 +32,7 @@ type Node interface {
 	Failed() <-chan struct{}
 	Err() error
 	Stats() *raft.Stats
+	Peers() map[uint64]raft.PeerStats // of the other members, by id
 }
 
 // Config says what a Server serves and within which limits. A zero limit means its default.
@@ -46,6 +47,10 @@ type Config struct {
 	// or TRACE. Without it PUT /config/local/log accepts a level and changes nothing.
 	SetLogLevel func(level string) error
 
+	Election       time.Duration // the election timeout, by which /health judges; 1 s
+	RequestTimeout time.Duration // longest wait for minIndex, as the node has it for the rest; 7 s
+	Dirs           []string      // whose disks /health looks at: the data directory, and that of the log
+
 	CORS  []string // allowed origins, compared exactly; "*" allows all
 	Pprof bool     // serve /debug/pprof/
 
@@ -54,8 +59,10 @@ type Config struct {
 	MaxConnections  int   // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
 }
 
-// The limits of a Config that says nothing else.
+// What a Config means that says nothing else.
 const (
+	DefaultElection        = time.Second
+	DefaultRequestTimeout  = 7 * time.Second
 	DefaultMaxRequestBytes = 10 << 20
 	DefaultMaxWatchers     = 100_000
 )
@@ -89,6 +96,7 @@ type Server struct {
 	bodies    chan struct{} // one slot for each large body being read
 	metrics   counters
 	leader    lastLeader
+	free      func(dir string) (bytes uint64, err error) // how much of dir's disk is
 
 	server  *nethttp.Server
 	conns   connections
@@ -118,6 +126,7 @@ func New(c Config) (*Server, error) {
 		wall:      wallClock{node: c.Node},
 		bodies:    make(chan struct{}, maxLargeBodies),
 		conns:     connections{max: int64(c.MaxConnections)},
+		free:      freeBytes,
 	}
 	s.ending, s.endLong = context.WithCancel(context.Background())
 	s.server = s.newHTTPServer()
@@ -130,6 +139,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SetLogLevel == nil {
 		c.SetLogLevel = func(string) error { return nil }
+	}
+	if c.Election <= 0 {
+		c.Election = DefaultElection
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = DefaultRequestTimeout
 	}
 	if c.MaxRequestBytes <= 0 {
 		c.MaxRequestBytes = DefaultMaxRequestBytes
@@ -188,12 +203,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers,
 // OPTIONS, cross-site writes, path cleaning, route, method.
 func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
-	out := &response{ResponseWriter: w}
+	out := &response{ResponseWriter: w, begun: time.Now()}
 	if r.ProtoMajor > 1 {
 		out.timeout = s.times.write
 	}
 	defer s.catch(out, r)
-	s.limitBody(w, r)
+	s.limitBody(out, r)
 	if s.guard(out, r) && cleanPath(out, r) && !s.route(routes, out, r) {
 		nethttp.NotFound(out, r)
 	}
@@ -201,9 +216,9 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 
 // limitBody gives a body the deadline of its first piece: before anything else, since net/http reads a body that nobody
 // else does. It takes the deadline back at the body's end.
-func (s *Server) limitBody(w nethttp.ResponseWriter, r *nethttp.Request) {
+func (s *Server) limitBody(w *response, r *nethttp.Request) {
 	if r.Body != nil && r.Body != nethttp.NoBody {
-		nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.times.body))
+		nethttp.NewResponseController(w.ResponseWriter).SetReadDeadline(w.begun.Add(s.times.body))
 	}
 }
 
@@ -211,6 +226,7 @@ func (s *Server) limitBody(w nethttp.ResponseWriter, r *nethttp.Request) {
 // deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection is not (J11).
 type response struct {
 	nethttp.ResponseWriter
+	begun   time.Time     // when the request came
 	status  int           // 0 until the head is sent
 	timeout time.Duration // of a piece; 0: the connection sees to it
 }

@@ -18,16 +18,20 @@ var roleNames = map[raft.Role]string{
 	raft.Leader:       "StateLeader",
 }
 
-// selfStats is the document of /v2/stats/self. The counts and rates of appends between members are left
-// out or 0 as long as they are not measured.
+// selfStats is the document of /v2/stats/self. Counts and rates are of the appends between members; a
+// rate is that of the last ten seconds, and left out when it is 0.
 type selfStats struct {
-	Name       string     `json:"name"`
-	ID         string     `json:"id"`
-	State      string     `json:"state"`
-	StartTime  time.Time  `json:"startTime"`
-	LeaderInfo leaderInfo `json:"leaderInfo"`
-	Received   uint64     `json:"recvAppendRequestCnt"`
-	Sent       uint64     `json:"sendAppendRequestCnt"`
+	Name         string     `json:"name"`
+	ID           string     `json:"id"`
+	State        string     `json:"state"`
+	StartTime    time.Time  `json:"startTime"`
+	LeaderInfo   leaderInfo `json:"leaderInfo"`
+	Received     uint64     `json:"recvAppendRequestCnt"`
+	ReceivedRate float64    `json:"recvPkgRate,omitempty"`       // messages a second
+	ReceivedBand float64    `json:"recvBandwidthRate,omitempty"` // bytes a second
+	Sent         uint64     `json:"sendAppendRequestCnt"`
+	SentRate     float64    `json:"sendPkgRate,omitempty"`
+	SentBand     float64    `json:"sendBandwidthRate,omitempty"`
 }
 
 type leaderInfo struct {
@@ -57,27 +61,64 @@ func (l *lastLeader) update(st raft.Status) leaderInfo {
 }
 
 func (s *Server) serveSelfStats(w *response, r *nethttp.Request) {
-	st := s.node.Status()
-	sendBareJSON(w, selfStats{
+	st, stats := s.node.Status(), s.node.Stats()
+	self := selfStats{
 		Name:       s.cfg.Name,
 		ID:         hexID(st.ID),
 		State:      roleNames[st.Role],
 		StartTime:  s.started,
 		LeaderInfo: s.leader.update(st),
-	})
+		Received:   stats.AppendsReceived.Count(),
+		Sent:       stats.AppendsSent.Count(),
+	}
+	switch st.Role {
+	case raft.Leader:
+		self.SentRate, self.SentBand = stats.AppendsSent.Rates(time.Now())
+	case raft.Follower:
+		self.ReceivedRate, self.ReceivedBand = stats.AppendsReceived.Rates(time.Now())
+	}
+	sendBareJSON(w, self)
 }
 
-// serveLeaderStats answers at the leader only. The followers' latencies come with the transport that measures them.
+// followerStats is what the leader shows of another member; times are milliseconds.
+type followerStats struct {
+	Latency struct {
+		Current   float64 `json:"current"`
+		Average   float64 `json:"average"`
+		Deviation float64 `json:"standardDeviation"`
+		Least     float64 `json:"minimum"`
+		Greatest  float64 `json:"maximum"`
+	} `json:"latency"`
+	Counts struct {
+		Fail    uint64 `json:"fail"`
+		Success uint64 `json:"success"`
+	} `json:"counts"`
+}
+
+// showFollower counts as a success a message with entries that was read at the other end, and as a failure whatever did not get away.
+func showFollower(p raft.PeerStats) (f followerStats) {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	f.Latency.Current, f.Latency.Average, f.Latency.Deviation = ms(p.Current), ms(p.Average), ms(p.Deviation)
+	f.Latency.Least, f.Latency.Greatest = ms(p.Least), ms(p.Greatest)
+	f.Counts.Fail, f.Counts.Success = p.Dropped+p.SnapshotsFailed, p.Trips
+	return f
+}
+
+// serveLeaderStats answers at the leader only.
 func (s *Server) serveLeaderStats(w *response, r *nethttp.Request) {
 	st := s.node.Status()
 	if st.Role != raft.Leader {
 		messageError(w, nethttp.StatusForbidden, "not current leader")
 		return
 	}
+	followers := map[string]followerStats{}
+	for id, p := range s.node.Peers() {
+		followers[hexID(id)] = showFollower(p)
+	}
 	sendBareJSON(w, struct {
-		Leader    string   `json:"leader"`
-		Followers struct{} `json:"followers"`
-	}{Leader: hexID(st.ID)})
+		Leader    string                   `json:"leader"`
+		Followers map[string]followerStats `json:"followers"`
+	}{hexID(st.ID), followers})
 }
 
 // storeStats are the counters of /v2/stats/store in their order.
