@@ -89,9 +89,12 @@ func (s *Server) addMember(w *response, r *nethttp.Request) {
 	if !ok {
 		return
 	}
-	now := s.node.Membership()
+	now, ok := s.membershipNow(w, r)
+	if !ok {
+		return
+	}
 	if peerURLTaken(now, raft.None, urls) {
-		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
+		memberExists(w)
 		return
 	}
 	m := raft.Member{ID: newMemberID(now), PeerURLs: urls, Learner: true}
@@ -110,7 +113,10 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 	if !ok {
 		return
 	}
-	now := s.node.Membership()
+	now, ok := s.membershipNow(w, r)
+	if !ok {
+		return
+	}
 	_, found := findMember(now.Members, id)
 	switch {
 	case slices.Contains(now.Removed, id):
@@ -118,7 +124,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 	case !found:
 		noSuchMember(w, hexID(id))
 	case peerURLTaken(now, id, urls):
-		messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
+		memberExists(w)
 	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
@@ -130,11 +136,14 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 	if !ok {
 		return
 	}
-	now := s.node.Membership()
+	now, ok := s.membershipNow(w, r)
+	if !ok {
+		return
+	}
 	_, found := findMember(now.Members, id)
 	switch {
 	case slices.Contains(now.Removed, id):
-		messageError(w, nethttp.StatusGone, "Member permanently removed: "+hexID(id))
+		memberRemoved(w, hexID(id))
 	case !found:
 		noSuchMember(w, hexID(id))
 	case s.change(w, r, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
@@ -142,14 +151,42 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 	}
 }
 
-// change proposes c and reports success. A failure of any kind is answered by 500.
-func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
-	if _, err := s.node.Change(r.Context(), c); err != nil {
-		s.log.Warn("http: membership not changed", "member", hexID(c.Member.ID), "error", err)
-		messageError(w, nethttp.StatusInternalServerError, internalError)
-		return false
+// membershipNow returns the membership with every change that was acknowledged before the request, at whatever member: a 404 or 409
+// by an older one would be a lie. When it can't be known, it answers.
+func (s *Server) membershipNow(w *response, r *nethttp.Request) (raft.Membership, bool) {
+	if err := s.node.Read(r.Context()); err != nil {
+		s.notChanged(w, raft.None, err)
+		return raft.Membership{}, false
 	}
-	return true
+	return s.node.Membership(), true
+}
+
+// notChanged answers that nobody knows what became of the request.
+func (s *Server) notChanged(w *response, member uint64, err error) {
+	s.log.Warn("http: membership not changed", "member", hexID(member), "error", err)
+	messageError(w, nethttp.StatusInternalServerError, internalError)
+}
+
+// change proposes c and reports success. Everything else it answers: what the leader refuses will never happen, and gets a
+// 4xx; of the rest nobody knows (G2). While another change is under way, the node waits.
+func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
+	_, err := s.node.Change(r.Context(), c)
+	quorum, loses := errors.AsType[*raft.QuorumError](err)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, raft.ErrMemberExists):
+		memberExists(w)
+	case errors.Is(err, raft.ErrMemberUnknown):
+		noSuchMember(w, hexID(c.Member.ID))
+	case errors.Is(err, raft.ErrMemberRemoved):
+		memberRemoved(w, hexID(c.Member.ID))
+	case loses:
+		messageError(w, nethttp.StatusConflict, "etcdserver: "+quorum.Arithmetic)
+	default:
+		s.notChanged(w, c.Member.ID, err)
+	}
+	return false
 }
 
 // peerURLTaken reports whether a member other than self has one of the URLs.
@@ -183,6 +220,15 @@ func memberID(w *response, text string) (uint64, bool) {
 		return 0, false
 	}
 	return id, true
+}
+
+// memberExists refuses the peer URLs of another member (D13).
+func memberExists(w *response) {
+	messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
+}
+
+func memberRemoved(w *response, id string) {
+	messageError(w, nethttp.StatusGone, "Member permanently removed: "+id)
 }
 
 func noSuchMember(w *response, id string) {

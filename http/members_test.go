@@ -1,6 +1,8 @@
 package http
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -113,6 +115,59 @@ func TestMemberIsRemovedForEver(t *testing.T) {
 	b.want(w, 405, "Method Not Allowed\n")
 	if h := w.Header(); h["Allow"] != nil || h.Get("X-Etcd-Cluster-Id") == "" {
 		t.Errorf("%v", h)
+	}
+}
+
+// What the leader refuses when this member's own look at the membership let it pass: another change was faster.
+// pitfall D13
+func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
+	arithmetic := "removing 2 would leave 2 voters, of which 1 answer; 2 are needed to agree on anything"
+	const id = "/v2/members/7fa0243da41856f2"
+	for _, c := range []struct {
+		err     error
+		status  int
+		message string
+	}{
+		{raft.ErrMemberExists, 409, "etcdserver: peerURL exists"},
+		{raft.ErrMemberUnknown, 404, "No such member: 7fa0243da41856f2"},
+		{raft.ErrMemberRemoved, 410, "Member permanently removed: 7fa0243da41856f2"},
+		{&raft.QuorumError{Arithmetic: arithmetic}, 409, "etcdserver: " + arithmetic},
+		{fmt.Errorf("x: %w", &raft.QuorumError{Arithmetic: arithmetic}), 409, "etcdserver: " + arithmetic},
+		{raft.ErrUnknown, 500, "Internal Server Error"},
+		{raft.ErrNoLeader, 500, "Internal Server Error"},
+		{errors.New("disk"), 500, "Internal Server Error"},
+	} {
+		b := newBench(t)
+		b.node.changeErr = c.err
+		for _, method := range []string{"DELETE", "PUT"} {
+			w := b.do(method, id, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON)
+			b.want(w, c.status, `{"message":"`+c.message+`"}`)
+			if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" || h.Get("Content-Type") != "application/json" {
+				t.Errorf("%v", h)
+			}
+		}
+		if w := b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON); w.Code != c.status {
+			t.Errorf("POST: %d %s, want %d", w.Code, w.Body, c.status)
+		}
+	}
+}
+
+func TestMemberChangesAreJudgedByTheAgreedMembership(t *testing.T) {
+	for _, c := range []struct {
+		method, target string
+		status         int
+	}{
+		{"POST", "/v2/members", 409},
+		{"PUT", "/v2/members/7fa0243da41856f2", 409},
+		{"DELETE", "/v2/members/b", 204},
+	} {
+		b := newBench(t)
+		b.node.onRead = func() { // the member of another client, that this one had not applied
+			b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, PeerURLs: []string{"http://b:1"}})
+		}
+		if w := b.do(c.method, c.target, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON); w.Code != c.status {
+			t.Errorf("%s: %d %s", c.method, w.Code, w.Body)
+		}
 	}
 }
 
