@@ -2,6 +2,7 @@ package http
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -110,6 +111,75 @@ func TestWatchesOverTheLimitGet503(t *testing.T) {
 	}
 	first.Body.Close()
 	eventually(t, 2*time.Second, "one may watch again", func() bool { return b.watchers.Load() == 1 })
+}
+
+// A snapshot that is installed under a stream is followed in order when its history reaches far enough back, and ends the
+// stream when it does not; a new watch is then told so.
+// pitfall E12
+func TestAStreamOutlivesASnapshotOrEnds(t *testing.T) {
+	const seen, missed = 5, 40
+	for _, c := range []struct {
+		name    string
+		history int // events that the snapshot carries
+		goesOn  bool
+	}{
+		{"all of it", 100, true},
+		{"just enough", missed, true},
+		{"one too few", missed - 1, false},
+	} {
+		limits := store.Limits{Events: c.history}
+		node, ahead := newFakeNode(limits), newFakeNode(limits)
+		b := newBench(t, func(c *Config) { c.Node, c.Store = node, node.store })
+		url := b.serve()
+		_, events := stream(t, url+"/v2/keys/d?wait=true&stream=true&recursive=true")
+		put := func(i int, nodes ...*fakeNode) {
+			for _, n := range nodes {
+				c := store.Command{Op: store.OpSet, Path: fmt.Sprintf("/d/%d", i)}
+				n.Propose(context.Background(), c.Append(nil))
+			}
+		}
+		follow := func(from, to uint64) {
+			t.Helper()
+			for want := from; want <= to; want++ {
+				var ev watched
+				if err := events.Decode(&ev); err != nil || ev.Node.ModifiedIndex != want {
+					t.Fatalf("%s: event %d: %+v, %v", c.name, want, ev, err)
+				}
+			}
+		}
+		for i := range seen {
+			put(i, node, ahead)
+		}
+		follow(1, seen)
+		for i := range missed {
+			put(i, ahead)
+		}
+		var snapshot bytes.Buffer
+		if err := ahead.store.Freeze()(&snapshot); err != nil {
+			t.Fatal(err)
+		}
+
+		node.set(func() {
+			if err := node.store.Restore(&snapshot); err != nil {
+				t.Fatal(err)
+			}
+			node.index = ahead.index
+		})
+
+		if !c.goesOn {
+			var ev watched
+			if err := events.Decode(&ev); err != io.EOF {
+				t.Errorf("%s: %+v, %v; the stream goes on with a gap", c.name, ev, err)
+			}
+			if w := b.do("GET", fmt.Sprintf("/v2/keys/d?wait=true&recursive=true&waitIndex=%d", seen+1), ""); w.Code != 400 || decode(t, w.Body.String())["errorCode"] != 401.0 {
+				t.Errorf("%s: a new watch: %d %s", c.name, w.Code, w.Body)
+			}
+			continue
+		}
+		follow(seen+1, seen+missed)
+		put(0, node)
+		follow(seen+missed+1, seen+missed+1)
+	}
 }
 
 // pitfall J3
