@@ -303,6 +303,14 @@ func orAll(n int) int {
 	return n
 }
 
+// disks are the directories that may be on disks of their own.
+func (c *config) disks() []string {
+	if c.walDir == "" {
+		return []string{c.dataDir}
+	}
+	return []string{c.dataDir, c.walDir}
+}
+
 // requestTimeout is how long a request may wait for agreement (spec section 16).
 func (c *config) requestTimeout() time.Duration { return 5*time.Second + 2*c.election }
 
@@ -338,6 +346,7 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 	server, err := http.New(http.Config{
 		Node: node, Store: tree, Name: c.name, Version: version,
 		Logger: l.of("http"), SetLogLevel: l.setLevel,
+		Election: c.election, RequestTimeout: c.requestTimeout(), Dirs: c.disks(),
 		CORS: c.cors, Pprof: c.pprof,
 		MaxRequestBytes: int64(c.maxRequestBytes),
 	})

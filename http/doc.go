@@ -21,12 +21,15 @@
 //	                                           │
 //	                                           ▼
 //	                                       serveKeys ── parse: form, query ──► params
-//	                      ┌────────────────────┼──────────────────────┐
-//	                      ▼                    ▼                      ▼
-//	                    write                 get                   watch
-//	                Node.Propose         Store.Get: a View     Store.Watch: a cursor
-//	                      │                    │                      │
-//	                      └──────────► encoder: JSON ◄────────────────┘
+//	                      ┌────────────────────┴──────┐
+//	                      ▼                           ▼
+//	                    write                       read ── catchUp: minIndex, quorum
+//	                Node.Propose                ┌─────┴──────────────┐
+//	                      │                     ▼                    ▼
+//	                      │                    get                 watch
+//	                      │              Store.Get: a View   Store.Watch: a cursor
+//	                      │                     │                    │
+//	                      └──────────► encoder: JSON ◄───────────────┘
 //
 // # Types
 //
@@ -47,7 +50,15 @@
 // the event or error that the tree made of it. keysHeader and the encoder print it, in one write.
 //
 // When Propose can't tell what became of the write, the answer is code 300 with status 500, never a 4xx: those promise
-// that nothing happened and nothing will.
+// that nothing happened and nothing will. nodeError words it.
+//
+// # Life of a GET
+//
+// A plain one is answered from the tree of this member as it is, which may be behind the others'. Two parameters ask for more, and
+// catchUp waits for both. quorum=true (Node.Read) wants everything that was acknowledged at any member before the request. minIndex=N
+// (Store.WaitIndex) wants no more than the store index N: a client that sends the X-Etcd-Index of its last answer reads its own writes, and
+// never an older tree than before, from whatever member, and costs the leader nothing. With wait=true the watch begins then. What
+// does not come within the request timeout is code 300 with the cause "etcdserver: request timed out, waiting for index N".
 //
 // # Invariants
 //
@@ -56,12 +67,13 @@
 //   - No header holds bytes of a key as they are; a redirect stays on this host.
 //   - Whatever a client sends or fails to read, it holds a bounded piece of memory for a bounded time; only a watch that
 //     waits for an event, and a connection that its client uses, may last.
+//   - Every wait for the cluster ends by a deadline, or with its client (G1).
+//   - /health asks atomics and the file system alone: symptoms is the list of what it looks for. It answers while the member hangs.
 //   - A handler holds no lock while it writes to a client.
 //   - The same event prints the same bytes, as long as wall and cluster clock keep step.
 //
 // # What is left out
 //
-// Users and rights (/v2/auth), TLS, the Host check against DNS rebinding, latencies between members in the
-// statistics: they come with the packages that they need. The /v2/keys of etcd 3, its gRPC and
-// its gateway never come.
+// Users and rights (/v2/auth), TLS, the Host check against DNS rebinding: they come with the packages that they
+// need. The /v2/keys of etcd 3, its gRPC and its gateway never come.
 package http
