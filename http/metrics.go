@@ -133,6 +133,8 @@ var families = []family{
 		func(m *scrape) float64 { return float64(m.status.Commit) }),
 	gauge("etcd_server_applied_index", "Index of the last entry applied.",
 		func(m *scrape) float64 { return float64(m.status.Applied) }),
+	counter("etcd_server_digests_total", "Digests of the state that were those of a majority.",
+		func(m *scrape) float64 { return float64(m.raft.Digests.Load()) }),
 	gauge("etcd_server_apply_lag", "Entries committed and not applied.",
 		func(m *scrape) float64 { return float64(m.status.Commit - min(m.status.Applied, m.status.Commit)) }),
 	counter("etcd_server_read_indexes_total", "Linearizable reads asked for at this member.",
@@ -161,6 +163,8 @@ var families = []family{
 		func(s *raft.Stats) *raft.Histogram { return &s.Snapshot }),
 	counter("etcd_snapshot_saves_total", "Snapshots written.",
 		func(m *scrape) float64 { return float64(m.raft.Snapshots.Load()) }),
+	counter("etcd_snapshot_receives_total", "Snapshots received from a leader.",
+		func(m *scrape) float64 { return float64(m.raft.Received.Load()) }),
 
 	peer("etcd2_peer_connected", "gauge", "Whether there is a connection to the member.",
 		func(p *raft.PeerStats) float64 { return yes(p.Connected) }),

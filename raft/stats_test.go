@@ -133,3 +133,15 @@ func TestOnlyAppendsAreTraffic(t *testing.T) {
 		t.Errorf("%d appends, %v bytes a second", traffic.Count(), bytes)
 	}
 }
+
+func TestMembersCountWhatTheySendAndReceive(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader, follower := c.leader(), c.follower()
+	c.propose(follower, "x")
+
+	sends, takes := c.nodes[leader].Stats(), c.nodes[follower].Stats()
+	if sends.AppendsSent.Count() == 0 || takes.AppendsReceived.Count() == 0 || takes.Forwarded.Load() == 0 {
+		t.Errorf("the leader sent %d appends; the follower received %d and forwarded %d proposals",
+			sends.AppendsSent.Count(), takes.AppendsReceived.Count(), takes.Forwarded.Load())
+	}
+}
