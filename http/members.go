@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -43,6 +44,9 @@ func showMember(m raft.Member) memberJSON {
 func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout) // for all that a change waits for (G1)
+	defer cancel()
+	r = r.WithContext(ctx)
 	switch r.Method {
 	case "GET":
 		s.listMembers(w, id)

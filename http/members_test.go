@@ -1,12 +1,16 @@
 package http
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"etcd2/raft"
+	"etcd2/store"
 )
 
 const (
@@ -169,6 +173,32 @@ func TestMemberChangesAreJudgedByTheAgreedMembership(t *testing.T) {
 			t.Errorf("%s: %d %s", c.method, w.Code, w.Body)
 		}
 	}
+}
+
+// busyNode confirms a read late, and a change never.
+type busyNode struct{ *fakeNode }
+
+func (n busyNode) Read(ctx context.Context) error {
+	time.Sleep(5 * time.Second)
+	return n.fakeNode.Read(ctx)
+}
+
+func (n busyNode) Change(ctx context.Context, c raft.Change) (raft.Membership, error) {
+	<-ctx.Done()
+	return raft.Membership{}, raft.ErrUnknown
+}
+
+// pitfall G1
+func TestAChangeOfAMemberHasOneDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFakeNode(store.Limits{})
+		b := newBench(t, func(c *Config) { c.Node, c.Store = busyNode{node}, node.store })
+		w := <-b.begin(t.Context(), "DELETE", "/v2/members/7fa0243da41856f2")
+		b.want(w.ResponseRecorder, 500, `{"message":"Internal Server Error"}`)
+		if w.took != DefaultRequestTimeout {
+			t.Errorf("after %v", w.took)
+		}
+	})
 }
 
 // pitfall G2
