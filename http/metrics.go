@@ -159,6 +159,8 @@ var families = []family{
 		func(m *scrape) float64 { return sinceNanos(m.raft.FsyncSince.Load()).Seconds() }),
 	gauge("etcd_wal_last_index_saved", "Index of the last entry in the log.",
 		func(m *scrape) float64 { return float64(m.status.Last) }),
+	counter("etcd_wal_unreadable_total", "Reads of old entries that failed: the disk has changed what was written.",
+		func(m *scrape) float64 { return float64(m.raft.Unreadable.Load()) }),
 	timing("etcd_snapshot_save_total_durations_seconds", "Writing one snapshot.",
 		func(s *raft.Stats) *raft.Histogram { return &s.Snapshot }),
 	counter("etcd_snapshot_saves_total", "Snapshots written.",
