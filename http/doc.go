@@ -50,7 +50,8 @@
 // the event or error that the tree made of it. keysHeader and the encoder print it, in one write.
 //
 // When Propose can't tell what became of the write, the answer is code 300 with status 500, never a 4xx: those promise
-// that nothing happened and nothing will. nodeError words it.
+// that nothing happened and nothing will. nodeError words it. The client may send the write again without fear if it had given it
+// a name, in the header X-Etcd-Request-Id: the store answers a name that it remembers as it did the first time (G3).
 //
 // # Life of a GET
 //

@@ -69,9 +69,14 @@ func keyOf(path string) (string, *store.Error) {
 // write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
 // proposal; the node bounds the wait.
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+	id, fault := requestID(r.Header)
+	if fault != nil {
+		return fault
+	}
 	cmd := p.command(r.Method, key)
+	cmd.RequestID = id
 	const numbers = 64 // room for the parts of the command that are no text
-	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue))
+	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(id))
 	result, err := s.node.Propose(context.Background(), cmd.Append(room))
 	if err != nil {
 		return s.nodeError(err, w.begun)
@@ -86,6 +91,24 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *
 	default:
 		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
 	}
+}
+
+// requestHeader names a write, so that who repeats it under the same name gets the first answer again, and the tree is
+// changed once (G3). The store remembers the names.
+const requestHeader = "X-Etcd-Request-Id"
+
+// requestID returns the request's name, "" if it has none: printable ASCII characters without blanks.
+func requestID(h nethttp.Header) (string, *store.Error) {
+	ids := h[requestHeader]
+	if ids == nil {
+		return "", nil
+	}
+	id := ids[0]
+	odd := func(c rune) bool { return c <= ' ' || c > '~' }
+	if len(ids) > 1 || id == "" || len(id) > store.MaxRequestID || strings.ContainsFunc(id, odd) {
+		return "", &store.Error{Code: store.CodeField, Cause: `invalid value for "` + requestHeader + `"`}
+	}
+	return id, nil
 }
 
 func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {

@@ -141,6 +141,75 @@ func TestUnknownOutcomesAreNeverA4xx(t *testing.T) {
 	}
 }
 
+// pitfall G3
+func TestAWriteThatIsRepeatedUnderItsNameIsAnsweredAgain(t *testing.T) {
+	for _, c := range []struct{ method, target, form string }{
+		{"PUT", "/v2/keys/new", "value=1"},
+		{"PUT", "/v2/keys/k", "value=2&prevValue=1"},
+		{"PUT", "/v2/keys/k", "value=2&prevValue=none"},
+		{"PUT", "/v2/keys/new", "value=1&prevExist=false"},
+		{"PUT", "/v2/keys/k", "ttl=100&refresh=true"},
+		{"POST", "/v2/keys/queue", "value=1"},
+		{"DELETE", "/v2/keys/k", ""},
+		{"DELETE", "/v2/keys/k?prevValue=1", ""},
+		{"DELETE", "/v2/keys/none", ""},
+	} {
+		b := newBench(t)
+		b.do("PUT", "/v2/keys/k", "value=1")
+		send := func(id string) *httptest.ResponseRecorder {
+			return b.do(c.method, c.target, c.form, requestHeader, id)
+		}
+		first := send("me:1")
+		b.do("PUT", "/v2/keys/other", "value=1")
+		index := b.node.store.Index()
+		again := send("me:1")
+
+		b.want(again, first.Code, first.Body.String())
+		if again.Header().Get("X-Etcd-Index") != first.Header().Get("X-Etcd-Index") || b.node.store.Index() != index {
+			t.Errorf("%s %s: %v, then %v; the store went from %d to %d", c.method, c.target, first.Header(), again.Header(), index, b.node.store.Index())
+		}
+		for _, id := range []string{"me:2", ""} { // another name, and none, is another request
+			other, before := send(id), b.node.store.Index()
+			if other.Body.String() == first.Body.String() && other.Code < 300 {
+				t.Errorf("%s %s as %q: %d %s at %d", c.method, c.target, id, other.Code, other.Body, before)
+			}
+		}
+		if c.method == "PUT" {
+			w := b.do("PUT", "/v2/keys/else", "value=7", requestHeader, "me:1")
+			if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != 209.0 {
+				t.Errorf("the name of another command: %d %s", w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestNamesOfRequestsAreChecked(t *testing.T) {
+	longest := strings.Repeat("x", 128)
+	for _, c := range []struct {
+		ids  []string
+		good bool
+	}{
+		{nil, true}, {[]string{"!"}, true}, {[]string{"~"}, true}, {[]string{"6ba7b810-9dad-11d1-80b4-00c04fd430c8"}, true}, {[]string{longest}, true},
+		{[]string{""}, false}, {[]string{longest + "x"}, false}, {[]string{"a b"}, false}, {[]string{"a\tb"}, false},
+		{[]string{"\u00e9"}, false}, {[]string{"a\x7f"}, false}, {[]string{"\xff"}, false}, {[]string{"a", "b"}, false},
+	} {
+		for _, method := range keysMethods {
+			b := newBench(t)
+			r := httptest.NewRequest(method, "/v2/keys/k?recursive=true", nil)
+			r.Header[requestHeader] = c.ids
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, r)
+			refused := strings.Contains(w.Body.String(), "Request-Id")
+			if reading := method == "GET" || method == "HEAD"; refused == (c.good || reading) {
+				t.Errorf("%s %q: %d %s", method, c.ids, w.Code, w.Body)
+			}
+			if refused {
+				b.want(w, 400, `{"errorCode":209,"message":"Invalid field","cause":"invalid value for \"X-Etcd-Request-Id\"","index":0}`+"\n")
+			}
+		}
+	}
+}
+
 // pitfall G2
 func TestATimeoutNamesItsLikelyCause(t *testing.T) {
 	const other = 0x77
