@@ -115,6 +115,14 @@ var families = []family{
 		func(m *scrape) float64 { return yes(m.status.Leader != raft.None) }),
 	gauge("etcd_server_is_leader", "Whether this member leads.",
 		func(m *scrape) float64 { return yes(m.status.Role == raft.Leader) }),
+	{"etcd_server_members", "gauge", "Members, with a vote and without one as yet.", func(m *scrape) {
+		votes := map[bool]int{}
+		for _, p := range m.server.node.Membership().Members {
+			votes[!p.Learner]++
+		}
+		m.sample(`{votes="yes"}`, float64(votes[true]))
+		m.sample(`{votes="no"}`, float64(votes[false]))
+	}},
 	counter("etcd_server_leader_changes_seen_total", "Changes of the leader.",
 		func(m *scrape) float64 { return float64(m.raft.LeaderChanges.Load()) }),
 	counter("etcd_server_elections_total", "Campaigns begun by this member.",

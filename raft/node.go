@@ -410,8 +410,8 @@ func (n *Node) ID() uint64 { return n.id }
 // Now is the cluster clock as this member knows it. It stands still while no leader is known. It never blocks.
 func (n *Node) Now() time.Time { return time.Unix(0, n.clock.time(n.mono())) }
 
-// Ready is closed when this member has applied everything that its own disk knows to be committed (pitfall
-// C8), and, when it is a cluster of its own, has told its name: then its clients may come.
+// Ready is closed when this member has applied everything that it may have served before (pitfall C8), or three election timeouts
+// have passed without a leader who could tell; and, when it is a cluster of its own or has joined one, has told its name: then its clients may come.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Failed is closed when the member can't go on (its disk failed, say); Err then says why.

@@ -87,6 +87,9 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 			return nil, err
 		}
 		*m = m.Apply(c)
+		if e.Index > n.born {
+			n.Logger.Info("the membership has changed", "change", c.String(), "members", len(m.Members))
+		}
 		n.sm.Apply(e.Index, stamp, c.Command)
 		return *m, nil
 	case EntryCommand:

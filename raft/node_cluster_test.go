@@ -213,7 +213,9 @@ func (c *cluster) propose(id uint64, cmd string) {
 // await waits until something is so.
 func (c *cluster) await(what string, so func() bool) {
 	c.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(10 * time.Second); !so(); <-look.C {
 		if time.Now().After(end) {
 			c.t.Fatalf("in 10 s not so: %s", what)
 		}

@@ -12,7 +12,7 @@ func (n *Node) greet(commit uint64, alone bool) {
 	defer cancel()
 	go func() { <-n.quit; cancel() }()
 	late := alone || commit == 0 // one that joins has nothing to show before it has heard of the cluster
-	if !late && n.waitApplied(ctx, commit) == nil {
+	if !late && n.waitApplied(ctx, commit) == nil && n.catchUp(ctx) {
 		close(n.ready)
 	}
 	self := n.Self
@@ -29,6 +29,18 @@ func (n *Node) greet(commit uint64, alone bool) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// catchUp waits until this member has everything that it may have served before: its disk's commit index is a lower bound, and values
+// must not run backwards (pitfall C8). Where no leader tells how far that is, the member serves what it has after
+// a while. It returns false when the member stops.
+func (n *Node) catchUp(ctx context.Context) bool {
+	patience, cancel := context.WithTimeout(ctx, 3*n.Election)
+	defer cancel()
+	if err := n.Read(patience); err != nil && ctx.Err() == nil {
+		n.Logger.Warn("no leader tells how far the cluster is; serving what is on this member's disk", "applied", n.applied.Load().index)
+	}
+	return ctx.Err() == nil
 }
 
 // insist makes a change, however long it takes.
