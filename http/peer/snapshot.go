@@ -34,7 +34,7 @@ const (
 	preambleSize     = 16
 	maxSnapshotHead  = 4 << 20   // of a message: a membership, with all the ids ever removed
 	snapshotPiece    = 64 << 10  // of a file; each must make its way within timeouts.piece
-	snapshotBuffer   = 512 << 10 // of the kernel, so that a write waits for no more than a part of it to leave
+	snapshotBuffer   = 256 << 10 // of the kernel, so that a write waits for no more than a part of it to leave
 	answerAfterBreak = time.Second
 )
 

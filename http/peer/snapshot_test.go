@@ -173,17 +173,17 @@ func TestTheAnswerSaysWhyASnapshotWasNotTaken(t *testing.T) {
 
 func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
 	a, b := newMember(t, 0xa), newMember(t, 0xb)
-	k := newLink(t, b, 1_000_000)
+	k := newLink(t, b, 2_000_000)
 	b.Transport.cfg.URLs = []string{k.url()}
 	for _, m := range []*member{a, b} {
-		m.Transport.times.piece = 600 * time.Millisecond
+		m.Transport.times.piece = time.Second
 	}
 	arrived := b.takeAll()
 	b.start()
 	a.start(at(b.id, k.url()))
 	connected(t, a)
 
-	if err := install(t, a, b, bytes.NewReader(noise(2_000_000)), 2_000_000); err != nil { // two seconds
+	if err := install(t, a, b, bytes.NewReader(noise(5_000_000)), 5_000_000); err != nil { // two and a half seconds
 		t.Error(err)
 	}
 
@@ -195,11 +195,11 @@ func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
 func TestAReceiverMayTakeItsTimeWithTheWholeFile(t *testing.T) { // pitfall E10
 	a, b := pair(t)
 	for _, m := range []*member{a, b} {
-		m.Transport.times.piece = 100 * time.Millisecond
+		m.Transport.times.piece = 300 * time.Millisecond
 	}
 	b.receive = func(m raft.Message, body io.Reader, size int64) error {
 		_, err := io.Copy(io.Discard, body)
-		<-time.After(500 * time.Millisecond) // the disk
+		<-time.After(900 * time.Millisecond) // the disk
 		return err
 	}
 
