@@ -391,6 +391,12 @@ func (k *simChecker) noteConfig(e *Entry) {
 	}
 }
 
+// isMember tells whether a member was neither removed nor never added, by what is committed.
+func (k *simChecker) isMember(id uint64) bool {
+	_, is := k.configs[len(k.configs)-1].membership.Find(id)
+	return is
+}
+
 func (k *simChecker) startClock() {
 	for _, p := range k.w.running() {
 		p.core.advance(p.mono())

@@ -29,6 +29,12 @@ const (
 	countWrites
 	countHistories
 	countTorn
+	countDiskErrors
+	countWipes
+	countReplaced
+	countRots
+	countRefusals
+	countOlder
 	simCountsEnd
 )
 
@@ -58,6 +64,12 @@ var simCountTable = [simCountsEnd]struct {
 	countWrites:          {"writes", 5000, false},
 	countHistories:       {"histories checked", 100, false},
 	countTorn:            {"torn tails repaired", 20, true},
+	countDiskErrors:      {"lives ended by an error of the disk", 100, false},
+	countWipes:           {"disks wiped", 20, false},
+	countReplaced:        {"lost members replaced by new ones", 20, false},
+	countRots:            {"bits turned over", 20, true},
+	countRefusals:        {"starts refused because of it", 5, true},
+	countOlder:           {"starts from an older snapshot because of it", 5, true},
 }
 
 // simCounts are the counts of one run or of many.

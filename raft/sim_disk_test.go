@@ -1,17 +1,23 @@
 package raft
 
-// simDisk is what survives of a member.
+import "syscall"
+
+// simDisk is what survives of a member. The error of a write ends the member's life: what it wrote may or may not be there.
 type simDisk interface {
-	open() (boot, any)                                      // what a start finds: the log, and the state of the newest snapshot
-	write(*Persist)                                         // done and synced
-	crash(*Persist)                                         // while this write, if any, was under way
-	fetch(Fetch) []Entry                                    // nil when they are gone
-	receive(s *Snapshot, file any)                          // a snapshot's file, whole, under its name
-	file(index uint64) any                                  // of a snapshot, as it travels; nil when there is none
-	restored(index uint64) any                              // the state in it
-	has(index, term uint64) bool                            // the entry is in the log, or in the snapshot
-	remembers() State                                       // synced
-	save(s Snapshot, state any, keep uint64) (first uint64) // own snapshot; then the log before it is cut, but for some entries
+	open() (boot, any, error)                                        // what a start finds: the log, and the state of the newest snapshot
+	write(*Persist) error                                            // done and synced
+	crash(*Persist)                                                  // while this write, if any, was under way
+	fetch(Fetch) []Entry                                             // nil when they are gone
+	receive(s *Snapshot, file any) error                             // a snapshot's file, whole, under its name
+	file(index uint64) any                                           // of a snapshot, as it travels; nil when there is none
+	restored(index uint64) any                                       // the state in it
+	has(index, term uint64) bool                                     // the entry is in the log, or in the snapshot
+	remembers() State                                                // synced
+	save(s Snapshot, state any, keep uint64) (first uint64, _ error) // own snapshot; then the log before it is cut, but for some entries
+
+	fail(errno syscall.Errno) // one of the next writes; ENOSPC: all, until there is room
+	makeRoom()
+	rot() // one bit, while nothing runs on it; then open may refuse
 }
 
 // simCluster is the membership before the first entry of the log.
@@ -37,19 +43,41 @@ type simMemory struct {
 	first    uint64   // index of log[0]
 	log      []Entry
 	files    map[uint64]any
+	fault    syscall.Errno // of the next write
 }
 
 func (d *simMemory) last() uint64 { return d.first + uint64(len(d.log)) - 1 }
 
-func (d *simMemory) open() (boot, any) {
+func (d *simMemory) open() (boot, any, error) {
 	b := boot{State: d.state, Snapshot: d.snapshot, First: d.first, Applied: d.snapshot.Index}
 	if d.last() > d.snapshot.Index {
 		b.Entries = append(b.Entries, d.log[d.snapshot.Index+1-d.first:]...)
 	}
-	return b, d.files[d.snapshot.Index]
+	return b, d.files[d.snapshot.Index], nil
 }
 
-func (d *simMemory) write(q *Persist) {
+func (d *simMemory) write(q *Persist) error {
+	if err := d.broken(); err != nil {
+		d.crash(q)
+		return err
+	}
+	d.put(q)
+	return nil
+}
+
+// broken is the error of a write that is due to fail.
+func (d *simMemory) broken() error {
+	fault := d.fault
+	switch fault {
+	case 0:
+		return nil
+	case syscall.EIO:
+		d.fault = 0
+	}
+	return fault
+}
+
+func (d *simMemory) put(q *Persist) {
 	d.state = q.State
 	if q.Snapshot != nil {
 		d.snapshot, d.first, d.log = *q.Snapshot, q.Snapshot.Index+1, nil
@@ -62,7 +90,7 @@ func (d *simMemory) write(q *Persist) {
 
 func (d *simMemory) crash(q *Persist) {
 	if q != nil && d.w.chance(0.5) {
-		d.write(q)
+		d.put(q)
 	}
 }
 
@@ -74,20 +102,26 @@ func (d *simMemory) fetch(f Fetch) []Entry {
 	return es[:min(len(es), 2+d.w.rand.IntN(20))]
 }
 
-func (d *simMemory) receive(s *Snapshot, state any) { d.files[s.Index] = state }
+func (d *simMemory) receive(s *Snapshot, state any) error {
+	d.files[s.Index] = state
+	return d.broken()
+}
 
 func (d *simMemory) file(index uint64) any { return d.files[index] }
 
 func (d *simMemory) restored(index uint64) any { return d.files[index] }
 
-func (d *simMemory) save(s Snapshot, state any, keep uint64) uint64 {
+func (d *simMemory) save(s Snapshot, state any, keep uint64) (uint64, error) {
+	if err := d.broken(); err != nil {
+		return 0, err
+	}
 	d.files[s.Index] = state
 	d.snapshot = s
 	if first := s.Index + 1 - min(keep, s.Index); first > d.first {
 		d.log = d.log[first-d.first:]
 		d.first = first
 	}
-	return d.first
+	return d.first, nil
 }
 
 func (d *simMemory) has(index, term uint64) bool {
@@ -101,3 +135,7 @@ func (d *simMemory) has(index, term uint64) bool {
 }
 
 func (d *simMemory) remembers() State { return d.state }
+
+func (d *simMemory) fail(errno syscall.Errno) { d.fault = errno }
+func (d *simMemory) makeRoom()                { d.fault = 0 }
+func (d *simMemory) rot()                     {}

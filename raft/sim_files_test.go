@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -8,22 +9,26 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"etcd2/wal/disk"
 )
 
 // simFS is a file system in memory that loses at a power cut what was not synced: of each sector that was written the
-// new or the old bytes stay, of each name that was changed the new one or the old.
+// new or the old bytes stay, of each name that was changed the new one or the old. It may fail, have no room left, and turn a bit over.
 //
 // The log makes the next segment's file ready in a goroutine of its own, under a name aside. What happens to such names is not counted, and
 // they are gone after a power cut, so that a run does not depend on that goroutine's pace.
 type simFS struct {
 	mu   sync.Mutex // protects the rest
 	root *simNode
-	fuse int  // changes until the power is cut, when not negative
-	dead bool // it was: nothing changes any more
+	fuse int    // changes until it blows, when not negative
+	blow error  // what happens then: errPowerCut, or one change fails with EIO or ENOSPC
+	dead bool   // the power is cut: nothing changes any more
+	full uint64 // when not 0: there is no room for snapshots, and for segments of this number and above
 
 	forgetsSync, forgetsNames func() bool // a mutant's: this sync does nothing; may be nil
 }
@@ -34,7 +39,10 @@ type simNode struct {
 	data          []byte              // of a file, as seen
 	undo          []simWrite          // what was there before each write since the last sync
 	syncedSize    int
+	lastSync      int  // the lowest offset that the last sync made durable
 	aside         bool // it has never had a name that counts
+	noRoom        bool
+	broken        bool // a sync failed: the system takes its pages for clean, and they never get to the disk (pitfall H8)
 }
 
 type simWrite struct {
@@ -54,21 +62,34 @@ func newSimDir() *simNode {
 
 func isAside(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
-// change runs a change of the file system, unless the power is cut before, or just after it.
-func (fs *simFS) change(aside bool, do func() error) error {
+// change runs a change of the file system, unless the power is cut before, or just after it. When it is to fail with an error, do
+// learns of it, and what it then does is all that happens.
+func (fs *simFS) change(aside bool, do func(failing bool)) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.dead {
+	switch {
+	case fs.dead:
 		return errPowerCut
-	}
-	err := do()
-	if fs.fuse >= 0 && !aside {
-		if fs.fuse--; fs.fuse < 0 {
-			fs.dead = true
-			return errPowerCut
+	case aside || fs.fuse != 0:
+		if !aside && fs.fuse > 0 {
+			fs.fuse--
 		}
+		do(false)
+		return nil
 	}
-	return err
+	fs.fuse = -1
+	fs.dead = fs.blow == errPowerCut
+	do(!fs.dead)
+	return fs.blow
+}
+
+// name is a change of a name: it happens, or it fails.
+func (fs *simFS) name(aside bool, do func()) error {
+	return fs.change(aside, func(failing bool) {
+		if !failing {
+			do()
+		}
+	})
 }
 
 // look returns the node at a path, or nil.
@@ -107,40 +128,37 @@ func (fs *simFS) OpenRW(name string) (disk.File, error) { return fs.Open(name) }
 
 func (fs *simFS) Create(name string) (disk.File, error) {
 	node := &simNode{aside: isAside(name)}
-	err := fs.change(node.aside, func() error {
+	err := fs.name(node.aside, func() {
 		names, base := fs.parent(name)
 		names[base] = node
-		return nil
+		node.noRoom = fs.full != 0 && (path.Base(path.Dir(name)) == "snap" || segmentNumber(base) >= fs.full)
 	})
 	return &simFile{fs, node}, err
 }
 
 func (fs *simFS) Rename(from, to string) error {
-	return fs.change(isAside(to), func() error {
+	return fs.name(isAside(to), func() {
 		names, base := fs.parent(from)
 		node := names[base]
 		node.aside = isAside(to)
 		delete(names, base)
 		names, base = fs.parent(to)
 		names[base] = node
-		return nil
 	})
 }
 
 func (fs *simFS) Remove(name string) error {
-	return fs.change(isAside(name), func() error {
+	return fs.name(isAside(name), func() {
 		names, base := fs.parent(name)
 		delete(names, base)
-		return nil
 	})
 }
 
 func (fs *simFS) Mkdir(name string) error {
-	return fs.change(isAside(name), func() error {
+	return fs.name(isAside(name), func() {
 		if names, base := fs.parent(name); names[base] == nil {
 			names[base] = newSimDir()
 		}
-		return nil
 	})
 }
 
@@ -155,11 +173,10 @@ func (fs *simFS) ReadDir(name string) ([]string, error) {
 }
 
 func (fs *simFS) SyncDir(name string) error {
-	return fs.change(isAside(name), func() error {
+	return fs.name(isAside(name), func() {
 		if dir := fs.look(name); fs.forgetsNames == nil || !fs.forgetsNames() {
 			dir.synced = maps.Clone(dir.names)
 		}
-		return nil
 	})
 }
 
@@ -183,11 +200,17 @@ func (f *simFile) ReadAt(b []byte, offset int64) (int, error) {
 }
 
 func (f *simFile) WriteAt(b []byte, offset int64) (int, error) {
-	err := f.fs.change(f.node.aside, func() error {
-		f.node.write(b, int(offset))
-		return nil
+	written := len(b)
+	err := f.fs.change(f.node.aside, func(failing bool) {
+		if failing || f.node.noRoom {
+			written /= 2
+		}
+		f.node.write(b[:written], int(offset))
 	})
-	return len(b), err
+	if err == nil && f.node.noRoom {
+		err = syscall.ENOSPC
+	}
+	return written, err
 }
 
 func (n *simNode) write(b []byte, offset int) {
@@ -200,12 +223,24 @@ func (n *simNode) write(b []byte, offset int) {
 }
 
 func (f *simFile) Sync() error {
-	return f.fs.change(f.node.aside, func() error {
+	return f.fs.change(f.node.aside, func(failing bool) {
+		f.node.broken = f.node.broken || failing
 		if f.node.aside || f.fs.forgetsSync == nil || !f.fs.forgetsSync() {
-			f.node.undo, f.node.syncedSize = nil, len(f.node.data)
+			f.node.sync()
 		}
-		return nil
 	})
+}
+
+func (n *simNode) sync() {
+	if n.broken {
+		return
+	}
+	for i, w := range n.undo {
+		if i == 0 || w.offset < n.lastSync {
+			n.lastSync = w.offset
+		}
+	}
+	n.undo, n.syncedSize = nil, len(n.data)
 }
 
 func (f *simFile) Size() (int64, error) {
@@ -216,11 +251,54 @@ func (f *simFile) Size() (int64, error) {
 
 func (f *simFile) Close() error { return nil }
 
-// cutAfter lets so many more changes happen before the power is cut.
-func (fs *simFS) cutAfter(changes int) {
+// failAfter lets so many more changes happen before one fails with an error, or the power is cut. A negative number: none does.
+func (fs *simFS) failAfter(changes int, with error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.fuse = changes
+	fs.fuse, fs.blow = changes, with
+}
+
+// fillUp leaves no room for snapshots, nor for the segment after the next: that one may be in the making.
+func (fs *simFS) fillUp(log string) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for name := range fs.look(log).names {
+		if !isAside(name) {
+			fs.full = max(fs.full, segmentNumber(name)+2)
+		}
+	}
+}
+
+// segmentNumber is the number in the name of a file of the log.
+func segmentNumber(name string) uint64 {
+	n, _ := strconv.ParseUint(name[:min(16, len(name))], 16, 64) // 0 when it is no segment
+	return n
+}
+
+// rot turns one bit over, in a file that counts and below what was synced before the last time: the last batch of a log can't be
+// told from one that a crash has torn.
+func (fs *simFS) rot(r *rand.Rand) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	dirs := []*simNode{fs.look("m/wal"), fs.look("m/snap")}
+	dir := dirs[r.IntN(2)]
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(dir.names)), isAside)
+	if len(names) == 0 {
+		return
+	}
+	newest := names[len(names)-1]
+	name := newest
+	if r.IntN(4) == 0 {
+		name = names[r.IntN(len(names))]
+	}
+	file := dir.names[name]
+	data := file.data
+	if name == newest && dir == dirs[0] {
+		data = data[:file.lastSync]
+	}
+	if used := len(bytes.TrimRight(data, "\x00")); used > 0 {
+		data[r.IntN(used)] ^= 1 << r.IntN(8)
+	}
 }
 
 // cut cuts the power, and returns what is there when it is back.
@@ -228,7 +306,7 @@ func (fs *simFS) cut(r *rand.Rand) *simFS {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.dead = true
-	return &simFS{root: fs.root.survivor(r), fuse: -1, forgetsSync: fs.forgetsSync, forgetsNames: fs.forgetsNames}
+	return &simFS{root: fs.root.survivor(r), fuse: -1, full: fs.full, forgetsSync: fs.forgetsSync, forgetsNames: fs.forgetsNames}
 }
 
 func (n *simNode) survivor(r *rand.Rand) *simNode {
@@ -271,5 +349,5 @@ func (n *simNode) survivingFile(r *rand.Rand) *simNode {
 	if r.IntN(2) == 0 {
 		data = data[:min(n.syncedSize, len(data))]
 	}
-	return &simNode{data: data, syncedSize: len(data)}
+	return &simNode{data: data, syncedSize: len(data), lastSync: n.lastSync}
 }

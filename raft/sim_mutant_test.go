@@ -19,6 +19,7 @@ type simMutant struct {
 	change  func(c *core) (after func())             // around a change of the membership
 	files   func(fs *simFS, r *rand.Rand)            // below a real log; the run is a whole one
 
+	forgetful bool              // a wiped member comes back as if nothing had happened
 	unwatched bool              // reads are judged by the history alone
 	bias      func(*simProfile) // towards where it shows
 	from      uint64            // the first seed that caught it; 0 is 1
@@ -61,6 +62,8 @@ func (x *simMutant) spoil(fs *simFS, r *rand.Rand) {
 		x.files(fs, r)
 	}
 }
+
+func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
 
 func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
 

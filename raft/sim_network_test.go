@@ -1,6 +1,10 @@
 package raft
 
-import "slices"
+import (
+	"errors"
+	"slices"
+	"syscall"
+)
 
 // simNetwork joins the processes: one link for each direction of each pair.
 type simNetwork struct {
@@ -96,9 +100,7 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 		to := w.processes[m.To-1]
 		arrived := to.core != nil && !to.paused && !l.cut && l.resets == resets && state != nil &&
 			!(w.on(faultLoss) && w.chance(w.profile.loss))
-		if arrived {
-			to.receiveSnapshot(&m, state)
-		}
+		arrived = arrived && to.receiveSnapshot(&m, state)
 		p.input(func(c *core) { c.sent(m.To, arrived) })
 		if arrived && w.on(faultDoubles) && w.chance(w.profile.doubles) {
 			to.after(w.between(0, 100), func() { to.receiveSnapshot(&m, state) }) // pitfall E2
@@ -106,9 +108,18 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	})
 }
 
-func (p *simProcess) receiveSnapshot(m *Message, state any) {
-	p.disk.receive(m.Snapshot, state)
+// receiveSnapshot takes a snapshot, unless the disk has no room for it; any other error of the disk ends this life.
+func (p *simProcess) receiveSnapshot(m *Message, state any) bool {
+	err := p.disk.receive(m.Snapshot, state)
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return false
+	case err != nil:
+		p.failed(err)
+		return false
+	}
 	p.deliver(m)
+	return true
 }
 
 // simTopology tells who can talk to whom, by their places in a random order of n members.

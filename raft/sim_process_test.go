@@ -15,7 +15,9 @@ type simProcess struct {
 	life     int      // counts the starts
 	paused   bool     // stopped (SIGSTOP), but not dead
 	deferred []func() // what would have happened while it was paused
-	retired  bool     // removed from the cluster, and stopped for good
+	retired  bool     // stopped for good: removed from the cluster, or without its disk
+	gone     bool     // its disk is gone
+	ailing   bool     // its disk was told to fail
 
 	// Of one life.
 	core         *core // nil while it is down
@@ -49,7 +51,12 @@ func newSimProcess(w *simWorld, id uint64, first []Entry) *simProcess {
 
 // boot starts the process from what its disk holds.
 func (p *simProcess) boot() {
-	b, state := p.disk.open()
+	b, state, err := p.disk.open()
+	if err != nil {
+		p.w.count(countRefusals)
+		p.w.lose(p, err.Error())
+		return
+	}
 	p.life++
 	p.bootedAt = p.w.now
 	p.machine = p.w.newMachine()
@@ -199,9 +206,30 @@ func (p *simProcess) written(q *Persist) {
 		return
 	}
 	p.w.mutant.beforeWrite(p, q)
-	p.disk.write(q)
 	p.writing = nil
+	if err := p.disk.write(q); err != nil {
+		p.failed(err)
+		return
+	}
 	p.input(func(c *core) { c.persisted(q.Seq) })
+}
+
+// failed ends this life, because the disk has: nothing is tried again (pitfalls H8, H9).
+func (p *simProcess) failed(err error) {
+	w := p.w
+	w.count(countDiskErrors)
+	w.tracef("%s the disk of n%x: %v", w.clock(), p.id, err)
+	if w.calm || w.chance(0.6) {
+		p.crash()
+		p.heal()
+	}
+	w.kill(p, w.between(0, 60))
+}
+
+// heal makes the disk of a process that is down a good one.
+func (p *simProcess) heal() {
+	p.ailing = false
+	p.disk.makeRoom()
 }
 
 // fetch reads entries from the log on disk; seldom they can't be read.
@@ -285,7 +313,11 @@ func (p *simProcess) maybeSnapshot() {
 			return // one that was received meanwhile is newer
 		}
 		p.w.count(countSnapshots)
-		first := p.disk.save(s, frozen, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		first, err := p.disk.save(s, frozen, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		if err != nil {
+			p.failed(err)
+			return
+		}
 		p.input(func(c *core) { c.compact(s, first) })
 	})
 }

@@ -3,6 +3,7 @@ package raft
 import (
 	"math/rand/v2"
 	"strings"
+	"syscall"
 )
 
 // simFaults is a set of faults.
@@ -29,12 +30,17 @@ const (
 	faultChange
 	faultBurst
 	faultGiveUp
+	faultBadDisk
+	faultFullDisk
+	faultRot
+	faultWipe
 	faultsEnd
 )
 
 var simFaultNames = [...]string{
 	"loss", "doubles", "reorder", "misaddress", "partition", "clog", "reset", "crash", "power", "pause", "slow-disk",
 	"stall-disk", "slow-apply", "bad-fetch", "drift", "transfer", "change", "burst", "give-up",
+	"bad-disk", "full-disk", "rot", "wipe",
 }
 
 func (f simFaults) String() string {
@@ -142,6 +148,10 @@ func simNemeses() []simNemesis {
 		{faultTransfer, 50, true, (*simWorld).transfer},
 		{faultChange, 40, true, (*simWorld).change},
 		{faultBurst, 60, true, (*simWorld).burst},
+		{faultBadDisk, 150, false, (*simWorld).spoilDisk},
+		{faultFullDisk, 250, false, (*simWorld).fillDisk},
+		{faultRot, 250, false, (*simWorld).rot},
+		{faultWipe, 300, false, (*simWorld).wipe},
 	}
 }
 
@@ -285,8 +295,101 @@ func (w *simWorld) burst(l *simProcess) {
 	})
 }
 
-// change has a leader add, remove or rename a member.
+// spoilDisk lets one of the next writes or syncs fail.
+func (w *simWorld) spoilDisk(p *simProcess) { w.afflict(p, syscall.EIO) }
+
+// fillDisk leaves no room for more, until a restart after which somebody has made some.
+func (w *simWorld) fillDisk(p *simProcess) { w.afflict(p, syscall.ENOSPC) }
+
+func (w *simWorld) afflict(p *simProcess, errno syscall.Errno) {
+	w.tracef("%s the disk of n%x is to fail: %v", w.clock(), p.id, errno)
+	p.ailing = true
+	p.disk.fail(errno)
+}
+
+// rot turns over a bit of what a process has on disk, when the cluster could bear the loss of all of it, and starts the process on
+// that: with all that it had, or not at all (pitfalls H2, H14).
+func (w *simWorld) rot(p *simProcess) {
+	if w.whole && w.bearable(p) {
+		w.count(countRots)
+		w.kill(p, 0)
+		p.disk.rot()
+		p.boot()
+	}
+}
+
+// wipe takes a member's disk away, when the cluster can bear it.
+func (w *simWorld) wipe(p *simProcess) {
+	if !w.bearable(p) {
+		return
+	}
+	w.count(countWipes)
+	w.kill(p, 0)
+	if w.mutant.forgets() {
+		p.disk, p.seen = w.newDisk(p.id, nil), simSeen{}
+		p.boot()
+		return
+	}
+	w.lose(p, "wiped")
+}
+
+// bearable tells whether the cluster can do without a voter's disk: the others that have theirs are a majority, and
+// no change of the membership is under way that might alter that.
+func (w *simWorld) bearable(p *simProcess) bool {
+	k, left := &w.check, 0
+	config := newConfig(0, k.configs[len(k.configs)-1].membership)
+	for _, v := range config.voters {
+		if q := w.processes[v-1]; q != p && !q.gone {
+			left++
+		}
+	}
+	for _, q := range w.processes {
+		if s := q.seen.configs; !q.retired && s[len(s)-1].index > k.commit() {
+			return false
+		}
+	}
+	return config.votes(p.id) && left >= config.quorum()
+}
+
+// lose is the end of a process whose disk is gone: under its old id it may never come back, because it has forgotten its votes
+// and its entries (pitfall D10).
+func (w *simWorld) lose(p *simProcess, why string) {
+	w.tracef("%s n%x has lost its disk: %s", w.clock(), p.id, why)
+	p.gone, p.retired = true, true
+	w.replace(p)
+}
+
+// replace has the operators remove a lost member, and add a new one when that is agreed.
+func (w *simWorld) replace(p *simProcess) {
+	w.after(w.between(5, 20), func() {
+		switch l := w.leader(); {
+		case !w.check.isMember(p.id):
+			w.replaced(p)
+			return
+		case l != nil && !l.paused:
+			w.propose(l, Change{Kind: ChangeRemove, Member: Member{ID: p.id}})
+		}
+		w.replace(p)
+	})
+}
+
+// replaced adds a new member, with a disk of its own, in place of one that was removed.
+func (w *simWorld) replaced(p *simProcess) {
+	if w.calm || len(w.processes) >= simMaxMembers {
+		return
+	}
+	if l := w.leader(); l != nil && !l.paused && w.addMember(l) {
+		w.count(countReplaced)
+		return
+	}
+	w.after(w.between(5, 20), func() { w.replaced(p) })
+}
+
+// change has a leader add, remove or rename a member. While one is lost, the operators leave the others alone.
 func (w *simWorld) change(l *simProcess) {
+	if w.anyLost() {
+		return
+	}
 	members := l.core.configs.now().membership.Members
 	one := members[w.rand.IntN(len(members))]
 	switch grow := len(members) < w.profile.members+2 && len(w.processes) < simMaxMembers; {
@@ -300,11 +403,13 @@ func (w *simWorld) change(l *simProcess) {
 }
 
 // addMember adds a member and starts it, whatever becomes of the proposal. Most begin as learners.
-func (w *simWorld) addMember(l *simProcess) {
+func (w *simWorld) addMember(l *simProcess) bool {
 	id := uint64(len(w.processes) + 1)
-	if w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: id, Learner: w.chance(0.7)}}) {
+	ok := w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: id, Learner: w.chance(0.7)}})
+	if ok {
 		w.addProcess(nil)
 	}
+	return ok
 }
 
 func (w *simWorld) propose(l *simProcess, change Change) bool {

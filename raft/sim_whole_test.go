@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"etcd2/store"
@@ -24,6 +25,7 @@ type simFiles struct {
 	options storageOptions
 	founded []Entry
 	half    *Persist // it was under way when the power was cut: it is there as a whole, or not at all
+	rotten  bool     // a bit has turned over
 }
 
 func newSimFiles(memory simMemory, id uint64) *simFiles {
@@ -41,30 +43,66 @@ func (d *simFiles) must(err error) {
 	}
 }
 
-func (d *simFiles) open() (boot, any) {
+// injected returns the error when it is one that the disk was told to have; no other is allowed.
+func (d *simFiles) injected(err error) error {
+	if err != nil && !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+		d.must(err)
+	}
+	return err
+}
+
+// open starts on what is there. Now and then the power fails meanwhile (pitfall H7). There must be room enough for a start,
+// however full the disk is (pitfall H9).
+func (d *simFiles) open() (boot, any, error) {
 	d.options.FS = d.fs
 	there, err := storageExists(d.options)
+	if err != nil && d.rotten {
+		return boot{}, nil, err
+	}
 	d.must(err)
 	if !there {
 		d.must(d.fs.Mkdir("m"))
 		d.must(createStorage(d.options, simCluster.ClusterID, d.id, d.founded))
 		d.must(d.fs.SyncDir("."))
 	}
+	if d.w.on(faultPower) && d.w.chance(0.1) {
+		d.startInVain()
+	}
 	s, r, err := openStorage(d.options)
+	if err != nil && d.rotten {
+		return boot{}, nil, err
+	}
 	d.must(err)
 	d.storage = s
+	if len(r.Damaged) > 0 {
+		d.w.count(countOlder)
+	}
 	if r.Torn != (wal.Repair{}) {
 		d.w.count(countTorn)
 	}
 	d.compare(r)
-	return r.boot, d.body(r)
+	return r.boot, d.body(r), nil
+}
+
+// startInVain lets a start come to nothing.
+func (d *simFiles) startInVain() {
+	d.fs.failAfter(d.w.rand.IntN(8), errPowerCut)
+	_, r, err := openStorage(d.options)
+	if err == nil && r.Torn != (wal.Repair{}) {
+		d.w.count(countTorn)
+	}
+	if err != nil && !errors.Is(err, errPowerCut) && !d.rotten {
+		d.must(err)
+	}
+	d.fs = d.fs.cut(d.w.rand)
+	d.options.FS = d.fs
 }
 
 // compare fails when something that was synced is not there, or anything is that never was.
 func (d *simFiles) compare(r *recovery) {
 	before := d.simMemory
 	if d.half != nil && r.State.Term == d.half.State.Term && r.State.Vote == d.half.State.Vote {
-		d.simMemory.write(d.half)
+		d.put(d.half)
 	}
 	if !d.holds(r) {
 		d.simMemory = before
@@ -78,15 +116,18 @@ func (d *simFiles) compare(r *recovery) {
 	if r.Snapshot.Index > d.snapshot.Index { // its file was whole, and nothing in the log knew of it
 		d.snapshot = r.Snapshot
 	}
-	if len(r.Entries) == 0 {
+	switch {
+	case len(r.Entries) == 0:
 		d.first, d.log = r.Snapshot.Index+1, nil
+	case r.First > d.first: // a release that failed half way
+		d.first, d.log = r.First, d.log[r.First-d.first:]
 	}
 }
 
-// holds tells whether what was found is what the model has.
+// holds tells whether what was found is what the model has. Instead of a damaged snapshot there may be an older one, and more of the log.
 func (d *simFiles) holds(r *recovery) bool {
 	switch {
-	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index:
+	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index && len(r.Damaged) == 0:
 		return false
 	case r.Snapshot.Index > d.snapshot.Index && !d.simMemory.has(r.Snapshot.Index, r.Snapshot.Term):
 		return len(r.Entries) == 0
@@ -95,7 +136,9 @@ func (d *simFiles) holds(r *recovery) bool {
 	}
 	for i := range r.Entries {
 		e := &r.Entries[i]
-		if simSum(e) != simSum(&d.log[e.Index-d.first]) || !d.simMemory.has(e.Index, e.Term) {
+		switch {
+		case e.Index < d.first && e.Term == d.w.check.agreed[e.Index].term: // behind the older snapshot
+		case simSum(e) != simSum(&d.log[e.Index-d.first]) || !d.simMemory.has(e.Index, e.Term):
 			return false
 		}
 	}
@@ -119,6 +162,9 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 		return nil
 	}
 	got, err := d.storage.fetch(f, d.w.rand.IntN(2000))
+	if err != nil && d.rotten {
+		return nil // pitfall B15
+	}
 	d.must(err)
 	if least := min(2, f.Last-f.From+1); uint64(len(got)) < least {
 		d.w.violated("%d entries were read from %d on, of %d", len(got), f.From, f.Last)
@@ -131,36 +177,62 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 	return got
 }
 
-func (d *simFiles) write(q *Persist) {
-	d.must(d.storage.persist(q))
-	d.simMemory.write(q)
+func (d *simFiles) write(q *Persist) error {
+	if err := d.injected(d.storage.persist(q)); err != nil {
+		d.half = q
+		return err
+	}
+	d.put(q)
+	return nil
 }
 
 // crash cuts the power, often in the middle of the write that is under way.
 func (d *simFiles) crash(q *Persist) {
 	if q != nil && d.w.chance(0.8) {
 		d.half = q
-		d.fs.cutAfter(max(0, d.w.rand.IntN(8)-4))
+		d.fs.failAfter(max(0, d.w.rand.IntN(8)-4), errPowerCut)
 		_ = d.storage.persist(q) // it fails, or nobody hears of its success
 	}
 	d.fs = d.fs.cut(d.w.rand)
 }
 
 // save writes a snapshot and lets the log go that neither of the two newest needs.
-func (d *simFiles) save(s Snapshot, state any, _ uint64) uint64 {
+func (d *simFiles) save(s Snapshot, state any, _ uint64) (uint64, error) {
 	frozen := state.(func(io.Writer) error)
 	_, err := d.storage.saveSnapshot(s, frozen)
-	d.must(err)
-	d.must(d.storage.snaps.Purge(2))
+	if err := d.injected(err); err != nil {
+		return 0, err
+	}
+	if err := d.injected(d.storage.snaps.Purge(2)); err != nil {
+		return 0, err
+	}
 	first, err := d.storage.release(&d.options, never64)
-	d.must(err)
+	if err := d.injected(err); err != nil {
+		return 0, err
+	}
 	d.snapshot = s
 	if first > d.first {
 		d.log = d.log[first-d.first:]
 		d.first = first
 	}
 	d.w.check.frozen(s.Index, frozen)
-	return max(first, 1)
+	return max(first, 1), nil
+}
+
+// fail lets one of the next changes fail, or leaves no room for what comes after the segment in the making.
+func (d *simFiles) fail(errno syscall.Errno) {
+	if errno == syscall.ENOSPC && d.w.chance(0.7) {
+		d.fs.fillUp("m/wal")
+	} else {
+		d.fs.failAfter(d.w.rand.IntN(6), errno)
+	}
+}
+
+func (d *simFiles) makeRoom() { d.fs.full, d.fs.fuse = 0, -1 }
+
+func (d *simFiles) rot() {
+	d.rotten = true
+	d.fs.rot(d.w.rand)
 }
 
 // file returns the bytes of a snapshot's file, as they travel.
@@ -174,13 +246,13 @@ func (d *simFiles) file(index uint64) any {
 	return b
 }
 
-func (d *simFiles) receive(_ *Snapshot, file any) {
+func (d *simFiles) receive(_ *Snapshot, file any) error {
 	r, err := d.storage.snaps.Receive()
 	d.must(err)
-	_, err = r.Write(file.([]byte))
-	d.must(err)
-	_, err = r.Commit()
-	d.must(err)
+	if _, err = r.Write(file.([]byte)); err == nil {
+		_, err = r.Commit()
+	}
+	return d.injected(err)
 }
 
 func (d *simFiles) restored(index uint64) any {

@@ -186,6 +186,10 @@ func (w *simWorld) recoverAndSettle() {
 	last, applied := uint64(0), w.check.commit()
 	for _, p := range w.processes {
 		p.resume()
+		if p.ailing {
+			p.crash()
+			p.heal()
+		}
 		switch {
 		case p.core != nil:
 			p.written(p.writing)
@@ -202,6 +206,9 @@ func (w *simWorld) recoverAndSettle() {
 		}
 		return ""
 	})
+	if w.anyLost() {
+		w.await(w.profile.patience(0)+50*simTick, w.unreplaced)
+	}
 	w.await(w.profile.patience(last-applied), w.unsettled)
 	for _, m := range w.leader().core.configs.now().membership.Members {
 		w.check.frozen(w.processes[m.ID-1].applied, w.processes[m.ID-1].machine.freeze())
@@ -221,6 +228,18 @@ func (w *simWorld) await(patience int64, missing func() string) {
 		}
 	}
 }
+
+// unreplaced says who has lost its disk and is still a member.
+func (w *simWorld) unreplaced() string {
+	for _, p := range w.processes {
+		if p.gone && w.check.isMember(p.id) {
+			return fmt.Sprintf("n%x has lost its disk and is not removed", p.id)
+		}
+	}
+	return ""
+}
+
+func (w *simWorld) anyLost() bool { return w.unreplaced() != "" }
 
 // unsettled says what is still missing to a healthy cluster.
 func (w *simWorld) unsettled() string {
