@@ -15,8 +15,9 @@ type simChecker struct {
 	digests []uint64          // by index: of the state after it
 	bodies  map[uint64]uint64 // by index: of the snapshot's bytes
 
-	proposals []uint64 // by id: the index it was agreed at, or refusedForEver
-	events    int      // counted for the histories
+	proposals []uint64  // by id: the index it was agreed at, or refusedForEver
+	moments   int       // counted for the histories
+	events    []simTold // by index of the store
 
 	latestTerm   uint64 // that had a leader
 	settledIndex uint64 // the highest index that an answered client knows of
@@ -60,7 +61,7 @@ type simSeen struct {
 }
 
 func newSimChecker(w *simWorld, first []Entry) simChecker {
-	k := simChecker{w: w, bodies: map[uint64]uint64{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1)}
+	k := simChecker{w: w, bodies: map[uint64]uint64{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1), events: make([]simTold, 1)}
 	n := len(first) + 1
 	k.log, k.agreed, k.digests = make([][]simRecord, n), make([]simAgreed, n), make([]uint64, n)
 	k.configs = []simConfig{{membership: simCluster}}
@@ -83,8 +84,8 @@ func (k *simChecker) newID() uint64 {
 func (k *simChecker) refused(id uint64) { k.proposals[id] = refusedForEver }
 
 func (k *simChecker) moment() int {
-	k.events++
-	return k.events
+	k.moments++
+	return k.moments
 }
 
 // simSum is a digest of an entry's content.

@@ -29,6 +29,9 @@ const (
 	countWrites
 	countHistories
 	countTorn
+	countWatches
+	countWatched
+	countCleared
 	countDiskErrors
 	countWipes
 	countReplaced
@@ -64,6 +67,9 @@ var simCountTable = [simCountsEnd]struct {
 	countWrites:          {"writes", 5000, false},
 	countHistories:       {"histories checked", 100, false},
 	countTorn:            {"torn tails repaired", 20, true},
+	countWatches:         {"watches begun or taken up again", 1000, true},
+	countWatched:         {"events seen by watchers", 5000, true},
+	countCleared:         {"watchers told that the history is gone", 50, true},
 	countDiskErrors:      {"lives ended by an error of the disk", 100, false},
 	countWipes:           {"disks wiped", 20, false},
 	countReplaced:        {"lost members replaced by new ones", 20, false},

@@ -31,7 +31,7 @@ func (w *simWorld) newDisk(id uint64, first []Entry) simDisk {
 	if w.whole {
 		return newSimFiles(d, id)
 	}
-	d.files = map[uint64]any{0: w.newMachine().freeze()}
+	d.files = map[uint64]any{0: w.newMachine(id).freeze()}
 	return &d
 }
 

@@ -55,9 +55,9 @@ type simMachine interface {
 	nextDue() (int64, bool) // when a key expires, by the cluster clock
 }
 
-func (w *simWorld) newMachine() simMachine {
+func (w *simWorld) newMachine(id uint64) simMachine {
 	if w.whole {
-		return newSimStore()
+		return newSimStore(w, id)
 	}
 	return &simRegisters{}
 }

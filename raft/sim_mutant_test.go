@@ -19,10 +19,12 @@ type simMutant struct {
 	change  func(c *core) (after func())             // around a change of the membership
 	files   func(fs *simFS, r *rand.Rand)            // below a real log; the run is a whole one
 
-	forgetful bool              // a wiped member comes back as if nothing had happened
-	unwatched bool              // reads are judged by the history alone
-	bias      func(*simProfile) // towards where it shows
-	from      uint64            // the first seed that caught it; 0 is 1
+	expiry    func(m *simStore, keys []int) // before keys expire
+	peeking   bool                          // a watcher looks up the past, and registers later
+	forgetful bool                          // a wiped member comes back as if nothing had happened
+	unwatched bool                          // reads are judged by the history alone
+	bias      func(*simProfile)             // towards where it shows
+	from      uint64                        // the first seed that caught it; 0 is 1
 }
 
 func (x *simMutant) aroundStep(c *core, m *Message) func() {
@@ -62,6 +64,14 @@ func (x *simMutant) spoil(fs *simFS, r *rand.Rand) {
 		x.files(fs, r)
 	}
 }
+
+func (x *simMutant) beforeExpiry(m *simStore, keys []int) {
+	if x != nil && x.expiry != nil {
+		x.expiry(m, keys)
+	}
+}
+
+func (x *simMutant) peeks() bool { return x != nil && x.peeking }
 
 func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
 
@@ -232,7 +242,7 @@ func keepLogBehindSnapshot(c *core, m *Message) func() {
 func hectic(p *simProfile) {
 	p.pace, p.clients, p.think, p.heartbeatTicks = 0.25, 2, 3, 3
 	p.faults |= faultPartition | faultReset | faultCrash
-	p.faults &^= faultSlowDisk | faultStallDisk
+	p.faults &^= faultSlowDisk | faultStallDisk | faultBadDisk | faultFullDisk | faultRot | faultWipe
 }
 
 // piecemeal is where old entries reach a follower long before the new leader's own does: one by one.

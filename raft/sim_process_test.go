@@ -59,7 +59,7 @@ func (p *simProcess) boot() {
 	}
 	p.life++
 	p.bootedAt = p.w.now
-	p.machine = p.w.newMachine()
+	p.machine = p.w.newMachine(p.id)
 	p.machine.restore(state)
 	p.applied, p.membership = b.Snapshot.Index, b.Snapshot.Membership
 	p.appliedEntry = Entry{Index: b.Snapshot.Index, Term: b.Snapshot.Term, Stamp: b.Snapshot.Stamp}

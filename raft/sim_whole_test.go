@@ -2,10 +2,11 @@ package raft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -273,7 +274,7 @@ func (k *simChecker) frozen(index uint64, state any) {
 	if err := write(first); err != nil {
 		k.w.violated("the state at %d can't be written: %v", index, err)
 	}
-	m := k.w.newMachine()
+	m := newSimStore(k.w, None)
 	m.restore(first.Bytes())
 	if err := m.freeze().(func(io.Writer) error)(again); err != nil || !bytes.Equal(first.Bytes(), again.Bytes()) {
 		k.w.violated("the state at %d, restored and frozen again, is another one (%v)", index, err)
@@ -297,14 +298,16 @@ const simLeases = 4
 
 // simStore is the real store, with what the checker must remember of it.
 type simStore struct {
+	w     *simWorld
+	id    uint64 // of the member
 	store *store.Store
 	sum   uint64           // of all results so far
-	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: it was never set
+	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: it is not there
 	stamp int64
 }
 
-func newSimStore() *simStore {
-	return &simStore{store: store.New(store.Limits{Events: 50, Bytes: 1 << 16})}
+func newSimStore(w *simWorld, id uint64) *simStore {
+	return &simStore{w: w, id: id, store: store.New(store.Limits{Events: 50, Bytes: 1 << 16})}
 }
 
 func (m *simStore) freeze() any {
@@ -326,9 +329,9 @@ func (m *simStore) head() []byte {
 	return b
 }
 
+// restore replaces the state; watchers stay (pitfall E12).
 func (m *simStore) restore(state any) {
 	b := state.([]byte)
-	*m = *newSimStore()
 	if len(b) == 0 {
 		return
 	}
@@ -380,9 +383,12 @@ func (m *simStore) apply(e *Entry) simResult {
 	if e.Kind != EntryCommand {
 		command = nil
 	}
-	result := m.store.Apply(e.Index, time.Unix(0, e.Stamp), command)
 	m.stamp = max(m.stamp, e.Stamp)
+	expired := m.expired()
+	m.w.mutant.beforeExpiry(m, expired)
+	result := m.store.Apply(e.Index, time.Unix(0, e.Stamp), command)
 	m.sum = simMix(simMix(m.sum, e.Index), e.Term)
+	m.tell(expired, result)
 	defer m.checkLeases(e)
 	switch v := result.(type) {
 	case *store.Event:
@@ -438,18 +444,39 @@ func (m *simStore) noteLease(e *store.Event) {
 	}
 }
 
-// checkLeases: a key lives exactly as long as its time to live, by the stamps in the log (pitfalls I1, I2).
-func (m *simStore) checkLeases(e *Entry) {
-	for i := range m.due {
-		if m.due[i] == 0 {
-			continue
+// expired returns the keys whose time is over, the earliest first.
+func (m *simStore) expired() (keys []int) {
+	for i, due := range m.due {
+		if due != 0 && due <= m.stamp {
+			keys = append(keys, i)
 		}
-		_, err := m.store.Get(leasePath(i))
-		switch missing := err != nil; {
-		case missing && m.stamp < m.due[i]:
-			panic(simViolation(fmt.Sprintf("key %d expired %d ns early, at entry %d", i, m.due[i]-m.stamp, e.Index)))
-		case !missing && m.stamp > m.due[i]:
-			panic(simViolation(fmt.Sprintf("key %d outlived its time by %d ns, at entry %d", i, m.stamp-m.due[i], e.Index)))
+	}
+	slices.SortStableFunc(keys, func(a, b int) int { return cmp.Compare(m.due[a], m.due[b]) })
+	return keys
+}
+
+// tell says which events an entry must have made: of each key that has expired, and of the command.
+func (m *simStore) tell(expired []int, result any) {
+	event, _ := result.(*store.Event)
+	index := m.store.Index() - uint64(len(expired))
+	if event != nil {
+		index--
+	}
+	for _, i := range expired {
+		index++
+		m.w.check.told(m.id, index, simTold{action: store.ActionExpire, path: leasePath(i)})
+		m.due[i] = 0
+	}
+	if event != nil {
+		m.w.check.told(m.id, index+1, simTold{event.Action, event.Node.Path, event.Node.Value})
+	}
+}
+
+// checkLeases: a key lives exactly as long as its time to live, by the stamps in the log (pitfalls I1, I2, I13).
+func (m *simStore) checkLeases(e *Entry) {
+	for i, due := range m.due {
+		if _, err := m.store.Get(leasePath(i)); (err == nil) != (due != 0) {
+			m.w.violated("key %d expires at %d, and at %d, after entry %d, n%x has it: %v", i, due, m.stamp, e.Index, m.id, err == nil)
 		}
 	}
 }

@@ -54,6 +54,7 @@ type simWorld struct {
 	processes []*simProcess // by id-1; those that were removed stay in it
 	network   simNetwork
 	clients   []*simClient
+	watchers  []*simWatcher // only of a real store
 	nemeses   []simNemesis
 	history   []*simCall
 	check     simChecker
@@ -109,6 +110,9 @@ func newSimWorld(setup simSetup) *simWorld {
 	}
 	for i := range w.profile.clients {
 		w.clients = append(w.clients, newSimClient(w, i))
+	}
+	for i := 0; w.whole && i < w.profile.clients/2; i++ {
+		w.watchers = append(w.watchers, newSimWatcher(w, i))
 	}
 	w.startNemeses()
 	return w
@@ -207,11 +211,14 @@ func (w *simWorld) recoverAndSettle() {
 		return ""
 	})
 	if w.anyLost() {
-		w.await(w.profile.patience(0)+50*simTick, w.unreplaced)
+		w.await(w.profile.patience(last-applied)+50*simTick, w.unreplaced)
 	}
 	w.await(w.profile.patience(last-applied), w.unsettled)
 	for _, m := range w.leader().core.configs.now().membership.Members {
 		w.check.frozen(w.processes[m.ID-1].applied, w.processes[m.ID-1].machine.freeze())
+	}
+	for _, c := range w.watchers {
+		c.finish(w.leader())
 	}
 }
 
