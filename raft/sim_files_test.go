@@ -269,6 +269,15 @@ func (fs *simFS) fillUp(log string) {
 	}
 }
 
+// cutTail takes the last batch that was synced from a log, as if the crash had torn it: a mutant's.
+func (fs *simFS) cutTail(log string) {
+	dir := fs.look(log)
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(dir.names)), isAside)
+	if last := dir.names[names[len(names)-1]]; last.lastSync > 0 {
+		clear(last.data[last.lastSync:])
+	}
+}
+
 // segmentNumber is the number in the name of a file of the log.
 func segmentNumber(name string) uint64 {
 	n, _ := strconv.ParseUint(name[:min(16, len(name))], 16, 64) // 0 when it is no segment

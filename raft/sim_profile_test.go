@@ -393,12 +393,21 @@ func (w *simWorld) change(l *simProcess) {
 	members := l.core.configs.now().membership.Members
 	one := members[w.rand.IntN(len(members))]
 	switch grow := len(members) < w.profile.members+2 && len(w.processes) < simMaxMembers; {
+	case w.chance(0.1):
+		w.readd(l)
 	case grow && w.chance(0.5):
 		w.addMember(l)
 	case w.chance(0.2):
 		w.propose(l, Change{Kind: ChangeUpdate, Member: Member{ID: one.ID, Name: "n", PeerURLs: []string{w.clock()}}})
 	case len(l.core.configs.now().voters) > 1 || one.Learner:
 		w.propose(l, Change{Kind: ChangeRemove, Member: Member{ID: one.ID}})
+	}
+}
+
+// readd has a leader add an id that was removed before, which must come to nothing (pitfall D9).
+func (w *simWorld) readd(l *simProcess) {
+	if removed := w.check.configs[len(w.check.configs)-1].membership.Removed; len(removed) > 0 {
+		w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: removed[w.rand.IntN(len(removed))]}})
 	}
 }
 

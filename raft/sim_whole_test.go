@@ -69,6 +69,7 @@ func (d *simFiles) open() (boot, any, error) {
 	if d.w.on(faultPower) && d.w.chance(0.1) {
 		d.startInVain()
 	}
+	d.w.mutant.beforeOpen(d)
 	s, r, err := openStorage(d.options)
 	if err != nil && d.rotten {
 		return boot{}, nil, err
