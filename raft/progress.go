@@ -66,9 +66,14 @@ func (p *progress) probe(next uint64) {
 }
 
 // rest is probe, but nothing is sent before the member answers a round of heartbeats after round: there is nobody
-// to hear it, or nothing to say.
+// to hear it, or nothing to say. A new leader, which knows no match yet, goes on to look where it was about to: to begin at
+// the first entry would cost a snapshot.
 func (p *progress) rest(round uint64) {
-	p.probe(p.match + 1)
+	next := p.match + 1
+	if p.sending == probing {
+		next = p.next
+	}
+	p.probe(next)
 	p.waiting, p.asked = true, round
 }
 

@@ -66,6 +66,23 @@ func TestLostAcknowledgementOfOldEntriesIsAskedForAgain(t *testing.T) {
 	}
 }
 
+// pitfall E10: a new leader knows nothing yet of a member whose connection breaks. It must not take that for a member that
+// lacks everything: the snapshot is long, and a disk that is nearly full has no room for it.
+func TestBrokenConnectionOfANewLeaderCostsNoSnapshot(t *testing.T) {
+	b := bootOf(2, 1, 1, 1, 1)
+	b.Snapshot = Snapshot{Index: 3, Term: 1, Membership: b.Snapshot.Membership}
+	b.Entries, b.First = b.Entries[3:], 4
+	c := newCore(testConfig(1), b)
+	elect(t, c)
+	settle(t, c)
+
+	c.lost(2)
+	pass(t, c, c.HeartbeatTicks)
+	said := say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 4, LogTerm: 1, Hint: 4}).Messages
+
+	wantMessages(t, said, "n1@2 → n2 Append base=4@1 [5@2] commit=3")
+}
+
 // pitfall G4: an entry that a member proposed in a former life must find nobody who waits for it.
 func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
 	var before, after waiters
