@@ -298,8 +298,16 @@ func (w *simWorld) burst(l *simProcess) {
 // spoilDisk lets one of the next writes or syncs fail.
 func (w *simWorld) spoilDisk(p *simProcess) { w.afflict(p, syscall.EIO) }
 
-// fillDisk leaves no room for more, until a restart after which somebody has made some.
-func (w *simWorld) fillDisk(p *simProcess) { w.afflict(p, syscall.ENOSPC) }
+// fillDisk leaves no room for more, until somebody makes some and starts the process again.
+func (w *simWorld) fillDisk(p *simProcess) {
+	w.afflict(p, syscall.ENOSPC)
+	w.after(w.between(20, 200), func() {
+		if p.core != nil && p.ailing {
+			w.kill(p, w.between(0, 10))
+			p.heal()
+		}
+	})
+}
 
 func (w *simWorld) afflict(p *simProcess, errno syscall.Errno) {
 	w.tracef("%s the disk of n%x is to fail: %v", w.clock(), p.id, errno)
