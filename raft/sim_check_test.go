@@ -26,8 +26,12 @@ type simChecker struct {
 	clockStart, clockStartedAt int64
 }
 
-// refusedForEver marks a proposal that was refused (pitfall G2).
-const refusedForEver = ^uint64(0)
+// What becomes of a proposal that is not agreed: it was refused and is in no log (pitfall G2), or nobody will ever
+// commit it (pitfall G3).
+const (
+	refusedForEver = ^uint64(0) - iota
+	deadForEver
+)
 
 // simRecord is what all logs that hold an entry of this index and term must agree on: by induction, the
 // entry before it and so all before it (log matching, §5.3).
@@ -82,6 +86,14 @@ func (k *simChecker) newID() uint64 {
 }
 
 func (k *simChecker) refused(id uint64) { k.proposals[id] = refusedForEver }
+
+// dead: a proposal that a member no longer waits for, because a later term has begun to be applied, is not and will not be agreed.
+func (k *simChecker) dead(id uint64) {
+	if at := k.proposals[id]; at != 0 {
+		k.w.violated("a proposal that was given up for dead is agreed at %d", at)
+	}
+	k.proposals[id] = deadForEver
+}
 
 func (k *simChecker) moment() int {
 	k.moments++
@@ -366,12 +378,16 @@ func (k *simChecker) checkMajority(p *simProcess) {
 	}
 }
 
-// noteProposal: nothing is agreed twice (pitfall G3).
+// noteProposal: nothing is agreed twice, and nothing that may be proposed anew (pitfalls G2, G3).
 func (k *simChecker) noteProposal(e *Entry) {
 	if e.ID == 0 {
 		return
 	}
-	if at := k.proposals[e.ID]; at != 0 {
+	switch at := k.proposals[e.ID]; at {
+	case 0:
+	case refusedForEver, deadForEver:
+		k.w.violated("a proposal that was refused, or given up for dead, is committed at %d", e.Index)
+	default:
 		k.w.violated("one proposal is committed twice, at %d and %d", at, e.Index)
 	}
 	k.proposals[e.ID] = e.Index

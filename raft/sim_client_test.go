@@ -19,6 +19,7 @@ type simCall struct {
 	client *simClient
 	at     *simProcess // who was asked
 	id     uint64      // of the proposal, or the try to read
+	term   uint64      // in which it was proposed
 	safe   uint64      // read: index that must be applied; 0 as long as that is not known
 	asked  bool        // write: it may be in a log
 	done   bool
@@ -84,7 +85,7 @@ func (c *simCall) read() {
 	p.read(c)
 }
 
-// propose asks a member, and when that one does not lead, the one it takes for the leader.
+// propose asks a member, and when that one knows no leader, or the leader does not take it, another one.
 func (c *simCall) propose(p *simProcess) {
 	w := c.client.w
 	if p == nil || p.core == nil || p.paused {
@@ -95,12 +96,16 @@ func (c *simCall) propose(p *simProcess) {
 	if p.propose(c) {
 		return
 	}
-	c.asked = false
-	next := w.anyone()
-	if leader := p.core.leader; leader != None && leader != p.id {
-		next = w.processes[leader-1]
+	c.again()
+}
+
+// again proposes anew what is in no log and will never be.
+func (c *simCall) again() {
+	if c.done {
+		return
 	}
-	c.later(func() { c.propose(next) })
+	c.asked = false
+	c.later(func() { c.propose(c.client.w.anyone()) })
 }
 
 func (c *simCall) later(do func()) {

@@ -27,6 +27,9 @@ const (
 	countReads
 	countReadsOverChange
 	countWrites
+	countForwarded
+	countRefused
+	countDead
 	countHistories
 	countTorn
 	countWatches
@@ -65,6 +68,9 @@ var simCountTable = [simCountsEnd]struct {
 	countReads:           {"quorum reads", 5000, false},
 	countReadsOverChange: {"quorum reads over a change of leader", 2000, false},
 	countWrites:          {"writes", 5000, false},
+	countForwarded:       {"writes passed on to the leader", 2000, false},
+	countRefused:         {"of them refused", 20, false},
+	countDead:            {"writes given up for dead, and made again", 50, false},
 	countHistories:       {"histories checked", 100, false},
 	countTorn:            {"torn tails repaired", 20, true},
 	countWatches:         {"watches begun or taken up again", 1000, true},

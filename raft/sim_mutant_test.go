@@ -195,6 +195,12 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
+	{name: "old proposals", rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+		if m.Kind == Propose && c.role == Leader {
+			m.Term = c.term
+		}
+		return func() {}
+	}},
 	{name: "M24", bias: wasteful, rule: "a member without its disk never comes back under its id", forgetful: true},
 	{name: "local reads", rule: "a follower asks the leader, and the history shows it when not", unwatched: true, input: func(c *core) {
 		for i := range c.out.Messages {

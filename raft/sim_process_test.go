@@ -166,6 +166,9 @@ func (p *simProcess) input(f func(*core)) {
 	f(c)
 	p.w.mutant.afterInput(c)
 	e := c.effects(p.writing == nil)
+	if e.Broken != nil {
+		p.w.violated("n%x: %v", p.id, e.Broken) // no disk here has forgotten anything (pitfall D11)
+	}
 	p.w.mutant.afterEffects(c, &e)
 	p.w.check.after(p, &e)
 	p.carryOut(&e)
@@ -188,6 +191,9 @@ func (p *simProcess) carryOut(e *Effects) {
 	}
 	for _, r := range e.Reads {
 		p.readIsSafe(r)
+	}
+	for _, r := range e.Refused {
+		p.refused(r.ID)
 	}
 	for _, f := range e.Fetch {
 		p.fetch(f)
@@ -278,6 +284,9 @@ func (p *simProcess) restore(s *Snapshot) {
 	p.applied, p.membership = s.Index, s.Membership
 	p.appliedEntry = Entry{Index: s.Index, Term: s.Term, Stamp: s.Stamp}
 	p.w.check.restored(p)
+	for _, c := range slices.Clone(p.waiters) {
+		c.fail() // perhaps it is in the snapshot
+	}
 }
 
 func (p *simProcess) apply(e *Entry) {
@@ -293,8 +302,32 @@ func (p *simProcess) apply(e *Entry) {
 		if c.id == e.ID {
 			p.waiters = slices.Delete(p.waiters, i, i+1)
 			c.wrote(e.Index, result)
-			return
+			break
 		}
+	}
+	p.bury(e.Term)
+}
+
+// bury gives up the proposals of earlier terms, when an entry of this one is applied: they are dead, and may be made again (pitfall G3).
+func (p *simProcess) bury(term uint64) {
+	for _, c := range slices.Clone(p.waiters) {
+		if c.term < term {
+			p.w.count(countDead)
+			p.w.check.dead(c.id)
+			p.drop(c)
+			c.again()
+		}
+	}
+}
+
+// refused: a proposal was not taken, so it may be made again.
+func (p *simProcess) refused(id uint64) {
+	p.w.count(countRefused)
+	p.w.check.refused(id)
+	if i := slices.IndexFunc(p.waiters, func(c *simCall) bool { return c.id == id }); i >= 0 {
+		c := p.waiters[i]
+		p.drop(c)
+		c.again()
 	}
 }
 
@@ -322,21 +355,27 @@ func (p *simProcess) maybeSnapshot() {
 	})
 }
 
-// propose passes a client's write on; false when this member does not lead.
+// propose puts a client's write into the log, or passes it on to the leader; false when there is none, or it does not take it. Each try
+// has an id of its own, so that the checker can tell which of them was applied.
 func (p *simProcess) propose(c *simCall) bool {
-	c.id = p.w.check.newID()
+	c.id, c.term = p.w.check.newID(), p.core.term
+	p.waiters = append(p.waiters, c)
 	var err error
 	p.input(func(core *core) {
-		_, err = core.propose(proposal{kind: EntryCommand, id: c.id, data: c.op.encode(p.w)})
+		what := proposal{kind: EntryCommand, id: c.id, data: c.op.encode(p.w)}
+		if core.role == Leader {
+			_, err = core.propose(what)
+			return
+		}
+		if err = core.forward([]proposal{what}); err == nil {
+			p.w.count(countForwarded)
+		}
 	})
 	if err != nil {
 		p.w.check.refused(c.id)
-		return false
+		p.drop(c)
 	}
-	if p.core != nil && !c.done {
-		p.waiters = append(p.waiters, c)
-	}
-	return true
+	return err == nil
 }
 
 // read begins a client's read. Until a leader answers, it is tried again, with a new id each time (pitfall C3).
