@@ -425,11 +425,13 @@ var scripts = []string{
 	"leader_removes_itself",         // pitfall D6
 	"leader_removes_itself_unheard", // pitfall D6
 	"added_member_learns_first",     // pitfall D7
+	"unknown_leader",                // pitfall D8
 	// Snapshots.
 	"install_snapshot",          // pitfall E1
 	"snapshot_within_the_log",   // pitfall E1, pitfall E2
 	"append_below_the_snapshot", // pitfall E3
 	"snapshot_receiver_dies",    // pitfall E11
+	"snapshot_answer_lost",      // pitfall E10
 	"fed_from_the_disk",         // pitfall B15
 	// Liveness.
 	"one_link_of_three",              // pitfall F1

@@ -260,6 +260,9 @@ func (k *simChecker) record(p *simProcess, r simRecord) {
 	if e.ID != 0 && k.proposals[e.ID] == refusedForEver {
 		k.w.violated("entry %d@%d holds a proposal that was refused", e.Index, e.Term)
 	}
+	if own := k.agreed[min(p.core.commit, k.commit())].term == e.Term; e.Kind == EntryChange && !own {
+		k.w.violated("n%x changes the membership by %d@%d before anything of its term is committed", p.id, e.Index, e.Term) // pitfall D1
+	}
 	k.checkStamp(e)
 	k.log[e.Index] = append(k.log[e.Index], r)
 }
@@ -346,6 +349,9 @@ func (k *simChecker) agree(p *simProcess) {
 	c, s := p.core, &p.seen
 	if c.role != Leader && s.role != Leader {
 		k.w.violated("n%x, which does not lead, committed %d", p.id, c.commit)
+	}
+	if term := s.terms[c.commit]; term != c.term {
+		k.w.violated("n%x, which leads in term %d, commits %d@%d by counting", p.id, c.term, c.commit, term) // §5.4.2, pitfall B1
 	}
 	k.checkMajority(p)
 	for i := k.commit() + 1; i <= c.commit; i++ {
@@ -483,8 +489,12 @@ func (k *simChecker) termOf(p *simProcess, index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// stepped: a leader believes of the disk of a member of its term what is on it (pitfalls B5, B8, B9).
-func (k *simChecker) stepped(p *simProcess, m *Message) {
+// stepped: an Append proves no more than that the log agrees with the leader's up to its own end (pitfall B4); and a leader believes of
+// the disk of a member of its term what is on it (pitfalls B5, B8, B9).
+func (k *simChecker) stepped(p *simProcess, m *Message, commit uint64) {
+	if proven := m.Index + uint64(len(m.Entries)); p.core != nil && m.Kind == Append && p.core.commit > max(commit, proven) {
+		k.w.violated("n%x commits %d because of a message that ends at %d", p.id, p.core.commit, proven)
+	}
 	if p.core == nil || p.core.role != Leader || m.Kind != AppendAnswer && m.Kind != HeartbeatAnswer {
 		return
 	}

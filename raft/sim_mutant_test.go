@@ -89,7 +89,7 @@ func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
 
 // Not here: M19, because there are no ids of requests; nothing is ever proposed twice, so pitfall G5 has no window to lose.
 var simMutants = []simMutant{
-	{name: "M1", from: 80, rule: "only an entry of the own term is committed by counting (§5.4.2)", bias: piecemeal, input: func(c *core) {
+	{name: "M1", rule: "only an entry of the own term is committed by counting (§5.4.2)", input: func(c *core) {
 		if c.role == Leader {
 			commitByForce(c, c.quorumOf(c.log.durable, matchOf))
 		}
@@ -101,13 +101,13 @@ var simMutants = []simMutant{
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 36, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
+	{name: "M4", from: 65, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
 		if m.Kind == HeartbeatAnswer && c.role == Leader {
 			m.Round = c.lead.round
 		}
 		return func() {}
 	}},
-	{name: "M5", from: 52, rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
+	{name: "M5", rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
 	{name: "M6", rule: "a log is truncated only at a conflict", step: func(c *core, m *Message) func() {
 		last := max(m.Index, c.commit)
 		if m.Kind == Append && c.role == Follower && m.Term == c.term && c.log.matches(m.Index, m.LogTerm) && last < c.log.last() {
@@ -115,7 +115,7 @@ var simMutants = []simMutant{
 		}
 		return func() {}
 	}},
-	{name: "M7", from: 40, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
+	{name: "M7", rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
 				c.commit = max(c.commit, min(m.Commit, c.log.last()))
@@ -138,7 +138,7 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
-	{name: "M11", bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
+	{name: "M11", from: 13, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
 	{name: "M12", rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
@@ -146,7 +146,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "M13", whole: true, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
+	{name: "M13", from: 34, whole: true, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
 		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
 	}},
 	{name: "M14", whole: true, rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
@@ -172,7 +172,7 @@ var simMutants = []simMutant{
 			c.clock.start, c.clock.startedAt = c.Wall, 0
 		}
 	}},
-	{name: "M18", whole: true, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M18", from: 32, whole: true, rule: "keys expire in one order everywhere", expiry: swapExpiries},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {
@@ -195,7 +195,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "old proposals", rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+	{name: "old proposals", bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
 		if m.Kind == Propose && c.role == Leader {
 			m.Term = c.term
 		}
@@ -289,13 +289,6 @@ func hectic(p *simProfile) {
 	p.pace, p.clients, p.think, p.heartbeatTicks = 0.25, 2, 3, 3
 	p.faults |= faultPartition | faultReset | faultCrash
 	p.faults &^= faultSlowDisk | faultStallDisk | faultBadDisk | faultFullDisk | faultRot | faultWipe
-}
-
-// piecemeal is where old entries reach a follower long before the new leader's own does: one by one.
-func piecemeal(p *simProfile) {
-	hectic(p)
-	p.appendBytes, p.inflightBytes = 100, 1000
-	p.faults |= faultBurst
 }
 
 // quarrelsome is where two leaders may change the membership without knowing of each other: with an even number of members.

@@ -151,12 +151,13 @@ func (p *simProcess) deliver(m *Message) {
 	if m.To != p.id || m.Kind == PreVote {
 		defer w.check.untouched(p, m)()
 	}
+	commit := p.core.commit
 	p.input(func(c *core) {
 		undo := w.mutant.aroundStep(c, m)
 		c.step(*m)
 		undo()
 	})
-	w.check.stepped(p, m)
+	w.check.stepped(p, m, commit)
 }
 
 // input is the only way to the core: one input, the checks, and all that the world must do because of it.

@@ -28,7 +28,8 @@ func simSeeds() uint64 {
 
 // pitfall A1, pitfall A4, pitfall A5, pitfall A8, pitfall B2, pitfall B3, pitfall B5, pitfall B7, pitfall B8, pitfall B9, pitfall B10,
 // pitfall B11, pitfall B12, pitfall B13, pitfall C1, pitfall C2, pitfall C3, pitfall C4, pitfall C5, pitfall C6, pitfall C9,
-// pitfall G1, pitfall G2, pitfall G3, pitfall G6: see the rules of simChecker, each with its rows.
+// pitfall D9, pitfall D10, pitfall E11, pitfall F8, pitfall G1, pitfall G2, pitfall G3, pitfall G6: see the rules of
+// simChecker, each with its rows.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 || *simTime != 0 {
 		t.Skip("-sim.seed and -sim.time have tests of their own")
@@ -42,9 +43,11 @@ func TestSimulation(t *testing.T) {
 	checkCounts(t, &done, cpuTime()-began, false)
 }
 
-// The same with the real log, snapshots, messages and store, above a simulated disk that tears what was not synced.
+// The same with the real log, snapshots, messages and store, above a simulated disk that tears what was not synced, and fails, fills up
+// and rots.
 //
-// pitfall A2, pitfall E4, pitfall E7, pitfall E8, pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6
+// pitfall A2, pitfall E4, pitfall E7, pitfall E8, pitfall E12, pitfall H2, pitfall H7, pitfall H8, pitfall H9, pitfall H14,
+// pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6, pitfall I10, pitfall I13
 func TestWholeSimulation(t *testing.T) {
 	if *simSeed != 0 || *simTime != 0 {
 		t.Skip("-sim.seed and -sim.time have tests of their own")
