@@ -13,7 +13,7 @@ type simDisk interface {
 	restored(index uint64) any                                       // the state in it
 	has(index, term uint64) bool                                     // the entry is in the log, or in the snapshot
 	remembers() State                                                // synced
-	save(s Snapshot, state any, keep uint64) (first uint64, _ error) // own snapshot; then the log before it is cut, but for some entries
+	save(s Snapshot, state any, keep uint64) (first uint64, _ error) // own snapshot; then the log before keep may go
 
 	fail(errno syscall.Errno) // one of the next writes; ENOSPC: all, until there is room
 	makeRoom()
@@ -117,9 +117,9 @@ func (d *simMemory) save(s Snapshot, state any, keep uint64) (uint64, error) {
 	}
 	d.files[s.Index] = state
 	d.snapshot = s
-	if first := s.Index + 1 - min(keep, s.Index); first > d.first {
-		d.log = d.log[first-d.first:]
-		d.first = first
+	if keep > d.first {
+		d.log = d.log[keep-d.first:]
+		d.first = keep
 	}
 	return d.first, nil
 }

@@ -146,7 +146,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "M13", from: 34, whole: true, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
+	{name: "M13", whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
 		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
 	}},
 	{name: "M14", whole: true, rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
@@ -172,7 +172,7 @@ var simMutants = []simMutant{
 			c.clock.start, c.clock.startedAt = c.Wall, 0
 		}
 	}},
-	{name: "M18", from: 32, whole: true, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M18", from: 10, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {
@@ -309,6 +309,18 @@ func belated(p *simProfile) {
 func forgetful(p *simProfile) {
 	hectic(p)
 	p.snapshotEvery, p.keepEntries, p.tailBytes = 10, 1, 500
+	p.faults |= faultBurst
+}
+
+// unlucky is where the power fails all the time.
+func unlucky(p *simProfile) {
+	hectic(p)
+	p.pace, p.faults = 0.15, p.faults|faultPower
+}
+
+// fleeting is where many keys expire while nobody leads, and so at one entry.
+func fleeting(p *simProfile) {
+	hectic(p)
 	p.faults |= faultBurst
 }
 

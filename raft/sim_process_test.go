@@ -347,7 +347,8 @@ func (p *simProcess) maybeSnapshot() {
 			return // one that was received meanwhile is newer
 		}
 		p.w.count(countSnapshots)
-		first, err := p.disk.save(s, frozen, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		keep := s.Index + 1 - min(s.Index, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		first, err := p.disk.save(s, frozen, min(keep, p.core.lacked()))
 		if err != nil {
 			p.failed(err)
 			return

@@ -198,8 +198,8 @@ func (d *simFiles) crash(q *Persist) {
 	d.fs = d.fs.cut(d.w.rand)
 }
 
-// save writes a snapshot and lets the log go that neither of the two newest needs.
-func (d *simFiles) save(s Snapshot, state any, _ uint64) (uint64, error) {
+// save writes a snapshot and lets the log go that neither of the two newest needs, nor who lags.
+func (d *simFiles) save(s Snapshot, state any, keep uint64) (uint64, error) {
 	frozen := state.(func(io.Writer) error)
 	_, err := d.storage.saveSnapshot(s, frozen)
 	if err := d.injected(err); err != nil {
@@ -208,7 +208,7 @@ func (d *simFiles) save(s Snapshot, state any, _ uint64) (uint64, error) {
 	if err := d.injected(d.storage.snaps.Purge(2)); err != nil {
 		return 0, err
 	}
-	first, err := d.storage.release(&d.options, never64)
+	first, err := d.storage.release(&d.options, keep)
 	if err := d.injected(err); err != nil {
 		return 0, err
 	}
