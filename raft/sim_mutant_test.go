@@ -101,7 +101,7 @@ var simMutants = []simMutant{
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 65, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
+	{name: "M4", from: 94, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
 		if m.Kind == HeartbeatAnswer && c.role == Leader {
 			m.Round = c.lead.round
 		}
@@ -115,7 +115,7 @@ var simMutants = []simMutant{
 		}
 		return func() {}
 	}},
-	{name: "M7", rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
+	{name: "M7", from: 8, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
 				c.commit = max(c.commit, min(m.Commit, c.log.last()))
@@ -139,7 +139,7 @@ var simMutants = []simMutant{
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
 	{name: "M11", from: 13, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
-	{name: "M12", rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
+	{name: "M12", from: 12, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
 				c.install(m.Snapshot)
@@ -162,7 +162,7 @@ var simMutants = []simMutant{
 			c.configs[i].membership.Removed = nil
 		}
 	}},
-	{name: "lost write", rule: "what is persisted is on disk", write: func(p *simProcess, q *Persist) {
+	{name: "lost write", from: 7, rule: "what is persisted is on disk", write: func(p *simProcess, q *Persist) {
 		if p.w.chance(1e-3) {
 			q.Entries = nil
 		}
@@ -174,13 +174,13 @@ var simMutants = []simMutant{
 	}},
 	{name: "M18", from: 10, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
-	{name: "M21", rule: "a learner does not count", input: func(c *core) {
+	{name: "M21", from: 7, rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {
 			defer everybodyVotes(c)()
 			c.advanceCommit()
 		}
 	}},
-	{name: "M22", rule: "no read on the strength of a lease (pitfall C7)", input: func(c *core) { // pitfall C7
+	{name: "M22", from: 5, rule: "no read on the strength of a lease (pitfall C7)", input: func(c *core) { // pitfall C7
 		if c.role == Leader && c.commit >= c.lead.start {
 			for _, r := range c.reads.waiting {
 				c.out.Reads = append(c.out.Reads, SafeRead{ID: r.id, Index: c.commit})
@@ -195,7 +195,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "old proposals", bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+	{name: "old proposals", from: 23, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
 		if m.Kind == Propose && c.role == Leader {
 			m.Term = c.term
 		}
