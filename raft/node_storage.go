@@ -349,7 +349,8 @@ func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err err
 	return s.log.First(), err
 }
 
-// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, about maxBytes of them. What the log says of an
+// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, no more than maxBytes, but at least two when
+// there are two. It reads on until it knows that they hold. What the log says of an
 // index holds when no later record takes its place, and none does behind a write (a State, and the entries after it) that
 // counts it as committed, nor when the log ends: the core asks only for what is committed. Every checksum is checked (pitfall B15).
 func (s *storage) fetch(f Fetch, maxBytes int) ([]Entry, error) {
@@ -370,7 +371,18 @@ func (s *storage) fetch(f Fetch, maxBytes int) ([]Entry, error) {
 		}
 		size += len(rec.Data)
 	}
-	return replay.between(f.From, final), nil
+	return upTo(maxBytes, replay.between(f.From, final)), nil
+}
+
+// upTo returns the first entries, those that fit in maxBytes but at least two: one message carries them all.
+func upTo(maxBytes int, es []Entry) []Entry {
+	size := 0
+	for i := range es {
+		if size += entrySize(&es[i]); size > maxBytes && i >= 2 {
+			return es[:i]
+		}
+	}
+	return es
 }
 
 // again is record for a log that was good when it was opened: a snapshot received since then is no reason to worry.

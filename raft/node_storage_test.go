@@ -40,6 +40,27 @@ func entries(term uint64, from, to uint64) (es []Entry) {
 
 func indexTerms(es []Entry) (s string) { return entryNames(es) }
 
+// pitfall B14: all that is fetched at a time goes in one message. The log is read on for as long as it does not say what holds,
+// and that may be far.
+func TestNoMoreIsFetchedThanFitsAMessage(t *testing.T) {
+	s, _ := reopen(t, testStorage(t))
+	for _, p := range []Persist{
+		{State: State{Term: 1}, Entries: entries(1, 1, 50)},
+		{State: State{Term: 1, Commit: 50}},
+	} {
+		if err := s.persist(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	few, err := s.fetch(Fetch{From: 1, Last: 50}, 5*entrySize(&Entry{Data: []byte("1@1")}))
+	two, err2 := s.fetch(Fetch{From: 1, Last: 50}, 0)
+
+	if indexTerms(few) != "1@1 2@1 3@1 4@1 5@1" || indexTerms(two) != "1@1 2@1" || err != nil || err2 != nil {
+		t.Fatalf("fetched %s and %s (%v, %v)", indexTerms(few), indexTerms(two), err, err2)
+	}
+}
+
 func TestWhatWasPersistedIsThereAfterReopening(t *testing.T) {
 	o := testStorage(t, entries(1, 1, 2)...)
 	s, _ := reopen(t, o)
