@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,8 +27,15 @@ import (
 // failure takes that long.
 const patience = 20 * time.Second
 
-// binary is the path of the built server.
-var binary string
+// binary is the path of the built server, and binaryFlags come before all others.
+//
+// E2E_SERVER may name another server and its first flags, to see what that one does, as in
+//
+//	E2E_SERVER="/usr/bin/etcd --enable-v2" go test ./e2e -run Cluster
+var (
+	binary      string
+	binaryFlags []string
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -35,7 +44,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	dir, err := os.MkdirTemp("", "e2e")
-	if err == nil {
+	if other := strings.Fields(os.Getenv("E2E_SERVER")); len(other) > 0 {
+		binary, binaryFlags = other[0], other[1:]
+	} else if err == nil {
 		binary = filepath.Join(dir, "etcd2")
 		err = build(binary)
 	}
@@ -62,13 +73,17 @@ func build(path string) error {
 
 // A member is one server process with its directory and ports.
 type member struct {
-	t     *testing.T
-	dir   string // its parent directory: data, socket
-	url   string // where clients are answered
-	peer  string
-	flags []string // further flags
-	wrap  []string // a command that runs it, as prlimit
+	t       *testing.T
+	name    string
+	dir     string   // its parent directory: data, socket
+	url     string   // where clients are answered
+	peer    string   // where it listens for other members
+	reached string   // where those are told to reach it
+	founded string   // --initial-cluster
+	flags   []string // further flags
+	wrap    []string // a command that runs it, as prlimit
 
+	pid    atomic.Int64 // of the process that runs, or ran last
 	cmd    *exec.Cmd
 	log    *logLines
 	notify *net.UnixConn
@@ -82,7 +97,9 @@ func newMember(t *testing.T, flags ...string) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &member{t: t, dir: dir, url: freeURL(), peer: freeURL(), flags: flags, log: newLogLines()}
+	m := &member{t: t, name: "default", dir: dir, url: freeURL(), peer: freeURL(), flags: flags, log: newLogLines()}
+	m.reached = m.peer
+	m.founded = m.name + "=" + m.peer
 	t.Cleanup(m.cleanUp)
 	return m
 }
@@ -98,7 +115,7 @@ func startMember(t *testing.T, flags ...string) *member {
 func (m *member) cleanUp() {
 	m.kill()
 	if m.t.Failed() {
-		m.t.Logf("the last lines of the member's log:\n%s", m.log.tail(30))
+		m.t.Logf("the last lines of the log of member %s:\n%s", m.name, m.log.tail(30))
 	}
 	os.RemoveAll(m.dir)
 }
@@ -107,12 +124,12 @@ func (m *member) data() string { return filepath.Join(m.dir, "data") }
 
 // arguments are the member's command line.
 func (m *member) arguments() []string {
-	return append([]string{
-		"--data-dir=" + m.data(),
+	return slices.Concat(binaryFlags, []string{
+		"--name=" + m.name, "--data-dir=" + m.data(),
 		"--listen-client-urls=" + m.url, "--advertise-client-urls=" + m.url,
-		"--listen-peer-urls=" + m.peer, "--initial-advertise-peer-urls=" + m.peer,
-		"--initial-cluster=default=" + m.peer,
-	}, m.flags...)
+		"--listen-peer-urls=" + m.peer, "--initial-advertise-peer-urls=" + m.reached,
+		"--initial-cluster=" + m.founded,
+	}, m.flags)
 }
 
 // launch runs the process and does not wait for anything.
@@ -121,7 +138,7 @@ func (m *member) launch() {
 	m.listenForNotices()
 	line := append(append(append([]string{}, m.wrap...), binary), m.arguments()...)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when the tests are killed
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
 	cmd.Stderr, cmd.Stdout = m.log, m.log
 	if err := cmd.Start(); err != nil {
@@ -129,6 +146,7 @@ func (m *member) launch() {
 	}
 	ended := make(chan struct{})
 	m.cmd, m.ended = cmd, ended
+	m.pid.Store(int64(cmd.Process.Pid))
 	go func() {
 		cmd.Wait() // its error is the process's status, which exited looks at
 		close(ended)
@@ -139,8 +157,14 @@ func (m *member) launch() {
 func (m *member) start() {
 	m.t.Helper()
 	m.launch()
+	m.ready()
+}
+
+// ready waits until a launched process says that it is ready.
+func (m *member) ready() {
+	m.t.Helper()
 	if notice := m.awaitNotice(); notice != "READY=1" {
-		m.t.Fatalf("the member did not become ready (%q):\n%s", notice, m.log.tail(30))
+		m.t.Fatalf("member %s did not become ready (%q):\n%s", m.name, notice, m.log.tail(30))
 	}
 }
 
@@ -265,6 +289,11 @@ func ask(ctx context.Context, method, target string, form url.Values) (answer, e
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return send(req)
+}
+
+// send sends a request and takes the whole response.
+func send(req *http.Request) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		return answer{}, err

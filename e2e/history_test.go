@@ -1,0 +1,245 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"etcd2/raft/linear"
+)
+
+// A recorder is clients that read and write a few keys at all members, whatever happens to those, and remember each call
+// as raft/linear judges it. Every value is written once.
+type recorder struct {
+	t       *testing.T
+	members []*member
+	began   time.Time
+	value   atomic.Uint64
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+
+	mu      sync.Mutex // protects what follows
+	calls   [registers][]recorded
+	values  map[uint64]uint64 // modifiedIndex → value
+	refused map[string]int    // answers that say that nothing has happened, by their text
+}
+
+// registers is the number of keys.
+const registers = 5
+
+// A recorded call may name what it saw by its index; the value is looked up in the end.
+type recorded struct {
+	linear.Call
+	sawIndex uint64
+}
+
+// A version is what a client has seen of a key: its value and that one's index.
+type version struct{ value, index uint64 }
+
+// record starts so many clients at the running members.
+func (c *cluster) record(clients int) *recorder {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &recorder{t: c.t, members: c.running(), began: time.Now(), cancel: cancel,
+		values: map[uint64]uint64{}, refused: map[string]int{}}
+	c.t.Cleanup(r.stop)
+	for range clients {
+		r.done.Go(func() {
+			var known [registers]version
+			for ctx.Err() == nil {
+				key := rand.IntN(registers)
+				r.call(key, &known[key])
+			}
+		})
+	}
+	return r
+}
+
+func (r *recorder) stop() {
+	r.cancel()
+	r.done.Wait()
+}
+
+// call makes one call. known is what this client last saw of the key.
+func (r *recorder) call(key int, known *version) {
+	c := recorded{Call: linear.Call{Op: r.choose(*known)}}
+	m := r.members[rand.IntN(len(r.members))]
+	method, form, query := asRequest(c.Op, *known)
+	c.From = int(time.Since(r.began))
+	a, err := m.attempt(method, fmt.Sprint("/v2/keys/r/", key, query), form)
+	c.To = int(time.Since(r.began))
+	happened := true
+	switch {
+	case isDial(err):
+		happened = false // nobody was there
+	case err == nil && a.status < 500:
+		c.Known, happened = true, c.learn(a, known)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !happened {
+		if err == nil {
+			r.refused[fmt.Sprint(a.status, " ", a.body)]++
+		}
+		return
+	}
+	r.calls[key] = append(r.calls[key], c)
+	if old, seen := r.values[known.index]; seen && old != known.value {
+		r.t.Errorf("%d and %d were written at the one index %d", old, known.value, known.index)
+	}
+	if known.index != 0 {
+		r.values[known.index] = known.value
+	}
+}
+
+// isDial tells whether a request has failed because there was nobody to be asked.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+func (r *recorder) choose(known version) linear.Op {
+	switch n := rand.IntN(10); {
+	case n < 4:
+		return linear.Op{Kind: linear.Get}
+	case n < 7 && known.index != 0:
+		return linear.Op{Kind: linear.CAS, Value: r.value.Add(1), Expect: known.value}
+	case n < 8:
+		return linear.Op{Kind: linear.Delete}
+	}
+	return linear.Op{Kind: linear.Put, Value: r.value.Add(1)}
+}
+
+// asRequest is an operation as the keys API has it. Every other swap compares the index.
+func asRequest(o linear.Op, known version) (method string, form url.Values, query string) {
+	value := url.Values{"value": {fmt.Sprint(o.Value)}}
+	switch o.Kind {
+	case linear.Get:
+		return "GET", nil, "?quorum=true"
+	case linear.Delete:
+		return "DELETE", nil, ""
+	case linear.CAS:
+		if o.Value%2 == 0 {
+			value.Set("prevIndex", fmt.Sprint(known.index))
+		} else {
+			value.Set("prevValue", fmt.Sprint(known.value))
+		}
+	}
+	return "PUT", value, ""
+}
+
+// learn takes in an answer, and what it tells of the key; false when it says that nothing has happened.
+func (c *recorded) learn(a answer, known *version) bool {
+	var e struct {
+		event
+		Cause string
+	}
+	if json.Unmarshal([]byte(a.body), &e) != nil {
+		return false
+	}
+	now := version{number64(e.Node.Value), e.Node.ModifiedIndex}
+	switch {
+	case a.status <= 201 && c.Kind == linear.Get:
+		c.Result.Value = now.value
+	case a.status <= 201 && c.Kind == linear.Delete:
+		c.Result.Value = number64(e.PrevNode.Value)
+		now = version{}
+	case a.status <= 201:
+		c.OK = c.Kind == linear.CAS
+	case e.ErrorCode == 100: // nothing is there
+		now = version{}
+	case e.ErrorCode == 101: // something else is there: [wanted != found]
+		_, found, _ := strings.Cut(strings.Trim(e.Cause, "[]"), " != ")
+		if c.Op.Value%2 == 0 {
+			c.sawIndex = number64(found)
+		} else {
+			c.Result.Value = number64(found)
+		}
+		now = *known
+	default:
+		return false
+	}
+	*known = now
+	return true
+}
+
+func number64(s string) uint64 {
+	n, _ := strconv.ParseUint(s, 10, 64)
+	return n
+}
+
+// judge checks the histories, and returns how many calls they have.
+func (r *recorder) judge() (calls, unknown int) {
+	r.t.Helper()
+	r.stop()
+	for key := range registers {
+		var history []linear.Call
+		for _, c := range r.calls[key] {
+			if c.sawIndex != 0 {
+				if c.Result.Value = r.values[c.sawIndex]; c.Result.Value == 0 {
+					continue // it has changed nothing, and what it saw nobody knows
+				}
+			}
+			if !c.Known {
+				unknown++
+			}
+			history = append(history, c.Call)
+		}
+		calls += len(history)
+		if !linear.Explains(history) {
+			r.t.Errorf("key %d: %d calls have no order:\n%s", key, len(history), describe(history))
+		}
+	}
+	for text, n := range r.refused {
+		r.t.Logf("refused %d times: %.200s", n, text)
+	}
+	return calls, unknown
+}
+
+// describe is the end of the shortest beginning of a history that has no order, a line a call.
+func describe(history []linear.Call) string {
+	slices.SortFunc(history, func(a, b linear.Call) int { return a.To - b.To })
+	n := sort.Search(len(history), func(n int) bool { return !linear.Explains(until(history, history[n].To)) })
+	var b strings.Builder
+	for _, c := range until(history, history[min(n, len(history)-1)].To)[max(0, n-40):] {
+		fmt.Fprintf(&b, "%11.6f to %11.6f  %s\n", time.Duration(c.From).Seconds(), time.Duration(c.To).Seconds(), text(c))
+	}
+	return b.String()
+}
+
+// until is what was known of a history at a moment.
+func until(history []linear.Call, now int) (known []linear.Call) {
+	for _, c := range history {
+		c.Known = c.Known && c.To <= now
+		if c.From <= now {
+			known = append(known, c)
+		}
+	}
+	return known
+}
+
+func text(c linear.Call) string {
+	name := []string{"get", "put", "swap", "delete"}[c.Kind]
+	switch {
+	case !c.Known:
+		return fmt.Sprintf("%s %d>%d: unknown", name, c.Expect, c.Op.Value)
+	case c.Kind == linear.CAS && c.OK:
+		return fmt.Sprintf("swap %d>%d", c.Expect, c.Op.Value)
+	case c.Kind == linear.CAS:
+		return fmt.Sprintf("swap %d>%d: found %d", c.Expect, c.Op.Value, c.Result.Value)
+	case c.Kind == linear.Put:
+		return fmt.Sprintf("put %d", c.Op.Value)
+	}
+	return fmt.Sprintf("%s: %d", name, c.Result.Value)
+}

@@ -1,0 +1,380 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A network stands between the members of a cluster. Each member is reached through a proxy, which finds out
+// who dials, and carries the bytes of each direction over that direction's link.
+//
+//	m0 ──dials──► proxy of m1 ──► m1          m0 → m1 and m1 → m0 are two links,
+//	              link m0 → m1 ──►            whoever has dialled
+//	              ◄── link m1 → m0
+type network struct {
+	t      *testing.T
+	closed chan struct{}
+
+	mu        sync.Mutex // protects what follows
+	members   []*member
+	listeners []net.Listener
+	links     map[[2]*member]*link
+	wires     map[*wire]bool
+}
+
+// A wire is one connection between two members.
+type wire struct {
+	ends     [2]*member // who has dialled, and who was
+	from, to *net.TCPConn
+}
+
+func newNetwork(t *testing.T) *network {
+	n := &network{t: t, closed: make(chan struct{}), links: map[[2]*member]*link{}, wires: map[*wire]bool{}}
+	t.Cleanup(n.close)
+	return n
+}
+
+func (n *network) close() {
+	close(n.closed)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.listeners {
+		l.Close()
+	}
+	for w := range n.wires {
+		w.from.Close()
+		w.to.Close()
+	}
+}
+
+// join gives a member a proxy; other members reach it there.
+func (n *network) join(m *member) {
+	n.t.Helper()
+	l, err := net.Listen("tcp", strings.TrimPrefix(freeURL(), "http://"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	m.reached = "http://" + l.Addr().String()
+	n.mu.Lock()
+	n.members, n.listeners = append(n.members, m), append(n.listeners, l)
+	n.mu.Unlock()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go n.connect(conn.(*net.TCPConn), m)
+		}
+	}()
+}
+
+// connect carries one connection until it ends.
+func (n *network) connect(from *net.TCPConn, callee *member) {
+	caller := n.dialler(from)
+	if caller == nil {
+		from.Close() // it has hung up, or died
+		return
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(callee.peer, "http://"))
+	if err != nil {
+		reset(from) // what its own system would have told the caller
+		return
+	}
+	w := &wire{[2]*member{caller, callee}, from, conn.(*net.TCPConn)}
+	n.mu.Lock()
+	n.wires[w] = true
+	n.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { n.link(caller, callee).carry(w.to, w.from) })
+	both.Go(func() { n.link(callee, caller).carry(w.from, w.to) })
+	both.Wait()
+	from.Close()
+	conn.Close()
+	n.mu.Lock()
+	delete(n.wires, w)
+	n.mu.Unlock()
+}
+
+// dialler is the member whose process holds the other end of a connection; nil when none does any more.
+func (n *network) dialler(conn net.Conn) *member {
+	inode := socketInode(conn.RemoteAddr().(*net.TCPAddr).Port, conn.LocalAddr().(*net.TCPAddr).Port)
+	if inode == "" {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.members {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.pid.Load()))
+		for _, f := range files {
+			if to, _ := os.Readlink(f); to == "socket:["+inode+"]" {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// socketInode is what the system calls the socket of this machine that is connected from one port to another.
+func socketInode(from, to int) string {
+	f, err := os.Open("/proc/net/tcp")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	local, remote := fmt.Sprintf("0100007F:%04X", from), fmt.Sprintf("0100007F:%04X", to)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 9 && fields[1] == local && fields[2] == remote {
+			return fields[9]
+		}
+	}
+	return ""
+}
+
+// link is the link from one member to another.
+func (n *network) link(from, to *member) *link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := [2]*member{from, to}
+	if n.links[key] == nil {
+		n.links[key] = newLink(n.closed)
+	}
+	return n.links[key]
+}
+
+// between are the links between two members, both directions.
+func (n *network) between(a, b *member) []*link { return []*link{n.link(a, b), n.link(b, a)} }
+
+// around are all links between some members and the others.
+func (n *network) around(some ...*member) (links []*link) {
+	n.mu.Lock()
+	others := without(n.members, some...)
+	n.mu.Unlock()
+	for _, a := range some {
+		for _, b := range others {
+			links = append(links, n.between(a, b)...)
+		}
+	}
+	return links
+}
+
+func without(list []*member, some ...*member) (rest []*member) {
+	for _, m := range list {
+		keep := true
+		for _, s := range some {
+			keep = keep && s != m
+		}
+		if keep {
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
+// reset breaks all connections that a member has, at once.
+func (n *network) reset(m *member) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for w := range n.wires {
+		if w.ends[0] == m || w.ends[1] == m {
+			reset(w.from)
+			reset(w.to)
+		}
+	}
+}
+
+// reset closes a connection so that the other end sees it break.
+func reset(c *net.TCPConn) {
+	c.SetLinger(0)
+	c.Close()
+}
+
+// heal repairs all links.
+func (n *network) heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		l.heal()
+	}
+}
+
+// A link carries bytes in one direction, over all connections between two members. While it is cut nothing passes,
+// and nobody is told; what was sent meanwhile comes when it is healed, as it does when routers fail.
+type link struct {
+	closed <-chan struct{}
+
+	mu     sync.Mutex    // protects what follows
+	open   chan struct{} // closed while bytes pass
+	rate   int           // bytes a second; 0: no bound
+	delay  time.Duration
+	busy   time.Time // until then with what was sent before
+	passed int64     // bytes, since the beginning
+	until  int64     // when so many have passed, then is called, once
+	then   func()
+}
+
+func newLink(closed <-chan struct{}) *link {
+	l := &link{closed: closed, open: make(chan struct{})}
+	close(l.open)
+	return l
+}
+
+func (l *link) change(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+func (l *link) cut() {
+	l.change(func() {
+		select {
+		case <-l.open:
+			l.open = make(chan struct{})
+		default: // is cut already
+		}
+	})
+}
+
+// heal makes the link whole and fast.
+func (l *link) heal() {
+	l.change(func() {
+		l.rate, l.delay = 0, 0
+		select {
+		case <-l.open:
+		default:
+			close(l.open)
+		}
+	})
+}
+
+// slow lets no more than so many bytes pass in a second.
+func (l *link) slow(rate int) { l.change(func() { l.rate = rate }) }
+
+// lag makes each byte take so long.
+func (l *link) lag(d time.Duration) { l.change(func() { l.delay = d }) }
+
+// at calls f once so many more bytes have passed.
+func (l *link) at(bytes int64, f func()) {
+	l.change(func() { l.until, l.then = l.passed+bytes, f })
+}
+
+// bytes is how much has passed so far.
+func (l *link) bytes() (n int64) {
+	l.change(func() { n = l.passed })
+	return n
+}
+
+func cut(links []*link) {
+	for _, l := range links {
+		l.cut()
+	}
+}
+
+// repair heals some links.
+func repair(links []*link) {
+	for _, l := range links {
+		l.heal()
+	}
+}
+
+// A parcel is what one read has given, and when it is due at the other end.
+type parcel struct {
+	data []byte
+	err  error
+	due  time.Time
+}
+
+const (
+	parcelSize = 16 << 10
+	parcels    = 8 // so many are on a connection's way at most
+)
+
+// carry moves what src sends to dst, and then how it ended.
+func (l *link) carry(dst, src *net.TCPConn) {
+	dst.SetWriteBuffer(parcelSize)
+	src.SetReadBuffer(parcelSize)
+	way := make(chan parcel, parcels)
+	go func() {
+		defer close(way)
+		for {
+			data := make([]byte, parcelSize)
+			n, err := src.Read(data)
+			select {
+			case way <- parcel{data[:n], err, l.due(n)}:
+			case <-l.closed:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for p := range way {
+		if !l.deliver(dst, p) {
+			reset(src)
+		}
+	}
+}
+
+// due is when n bytes that are sent now arrive.
+func (l *link) due(n int) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); l.busy.Before(now) {
+		l.busy = now
+	}
+	if l.rate > 0 {
+		l.busy = l.busy.Add(time.Second * time.Duration(n) / time.Duration(l.rate))
+	}
+	return l.busy.Add(l.delay)
+}
+
+// deliver waits until a parcel is due and the link is open; false when dst does not take it.
+func (l *link) deliver(dst *net.TCPConn, p parcel) bool {
+	select {
+	case <-time.After(time.Until(p.due)):
+	case <-l.closed:
+	}
+	l.mu.Lock()
+	open := l.open
+	l.mu.Unlock()
+	select {
+	case <-open:
+	case <-l.closed:
+	}
+	_, err := dst.Write(p.data)
+	l.count(len(p.data))
+	switch {
+	case err != nil:
+		return false
+	case p.err == io.EOF:
+		dst.CloseWrite()
+	case p.err != nil:
+		reset(dst)
+	}
+	return true
+}
+
+func (l *link) count(n int) {
+	l.mu.Lock()
+	l.passed += int64(n)
+	then := l.then
+	if l.passed < l.until {
+		then = nil
+	}
+	if then != nil {
+		l.then = nil
+	}
+	l.mu.Unlock()
+	if then != nil {
+		then()
+	}
+}
