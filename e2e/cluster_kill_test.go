@@ -1,24 +1,200 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 )
 
-func TestKillsLoseNothingAcknowledged(t *testing.T) {
-	c := startCluster(t, 3, quick...)
+// Ten times somebody dies while clients write: a follower, the leader, all at once.
+//
+// pitfall B9, pitfall H15
+func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
+	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
 	l := c.traffic(6)
-	l.flows(300)
-	for i := range 3 {
+	var gaps []time.Duration
+	for round := range 10 {
 		l.flows(50)
-		m := c.leader()
-		if i == 1 {
-			m = c.followers()[0]
+		l.longestGap()
+		switch round % 5 {
+		case 0, 1:
+			c.bury(l, c.followers()[0])
+		case 2, 3:
+			c.bury(l, c.leader())
+			gaps = append(gaps, l.longestGap())
+		default:
+			c.power()
+			l.flows(1)
 		}
-		m.kill()
-		l.flows(50)
-		m.start()
-		t.Log(i, l.longestGap())
 	}
 	l.check()
-	t.Log(len(l.acked), l.retried, len(l.failed))
+	t.Logf("%d writes acknowledged, %d tried twice, %d in vain; without a leader none for %v", len(l.acked), l.retried, len(l.failed), gaps)
+}
+
+// bury kills a member, has the others go on without it, and brings it back.
+func (c *cluster) bury(l *traffic, m *member) {
+	c.t.Helper()
+	m.kill()
+	l.flows(20)
+	m.start()
+}
+
+// power ends all members at one moment, and starts them again.
+func (c *cluster) power() {
+	c.t.Helper()
+	for _, m := range c.members {
+		m.signal(9)
+	}
+	for _, m := range c.members {
+		m.kill()
+	}
+	c.start(c.members...)
+}
+
+// pitfall F8
+func TestAClusterThatStartsAgainAtOnceServesWithinThreeElections(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	index := c.members[0].put("/k", "v").index(t)
+	c.power()
+
+	began := time.Now()
+	c.members[1].serves()
+
+	took := time.Since(began)
+	t.Logf("a write was acknowledged %v after all were ready and knew a leader", took)
+	for _, m := range c.members {
+		if n := decode(t, m.get("/v2/keys/k?quorum=true")).Node; n.Value != "v" || n.ModifiedIndex != index {
+			t.Errorf("%s: %+v, want it at %d", m.name, n, index)
+		}
+	}
+	if took > 3*election {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// With the default timing, as operators have it: a leader that is asked to end hands over, and nobody waits for an election.
+func TestARollingRestartFailsNoRequest(t *testing.T) {
+	c := startCluster(t, 3)
+	l := c.traffic(4)
+	l.flows(100)
+	l.longestGap()
+	for _, m := range append(c.followers(), c.leader()) {
+		if status := m.stop(); status != 0 {
+			t.Errorf("%s ended with status %d", m.name, status)
+		}
+		m.start()
+		m.serves()
+	}
+	gap := l.longestGap()
+	l.check()
+
+	t.Logf("%d writes, of which %d were tried twice; the longest time without one was %v", len(l.acked), l.retried, gap)
+	for _, f := range l.failed {
+		t.Errorf("failed twice: %s", f)
+	}
+	if gap > time.Second {
+		t.Errorf("no write was acknowledged for %v", gap)
+	}
+}
+
+// How long nobody is served after the leader has died, with the default timing.
+func TestFailoverIsFast(t *testing.T) {
+	c := startCluster(t, 3)
+	var took []time.Duration
+	for i := range 10 {
+		leader := c.leader()
+		other := c.followers()[i%2]
+		leader.kill()
+		began := time.Now()
+		other.serves()
+		took = append(took, time.Since(began))
+		leader.start()
+		leader.serves()
+	}
+	slices.Sort(took)
+	t.Logf("from kill -9 of the leader to the next acknowledged write: median %v, of %v", took[len(took)/2], took)
+	if took[len(took)/2] > 3*time.Second {
+		t.Errorf("the median is %v", took[len(took)/2])
+	}
+}
+
+// pitfall C8
+func TestValuesNeverGoBackAtAMemberThatRestarts(t *testing.T) {
+	c := startCluster(t, 3, append(quick, "--snapshot-count=50")...)
+	reader := c.followers()[0]
+	writers := without(c.members, reader)
+	writers[0].put("/n", "0")
+	eventually(t, "the first value", patience, func() bool {
+		a, err := reader.attempt("GET", "/v2/keys/n", nil)
+		return err == nil && a.status == 200
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	reading.Go(func() { readOnwards(ctx, reader) })
+	for n := 1; n <= 600; n++ {
+		a, err := writers[n%2].attempt("PUT", "/v2/keys/n", url.Values{"value": {fmt.Sprint(n)}})
+		if err != nil || a.status != 200 {
+			t.Fatalf("write %d: %v %v", n, a, err)
+		}
+		switch n % 200 {
+		case 50:
+			reader.kill()
+		case 100:
+			reader.start()
+		}
+	}
+	cancel()
+	reading.Wait()
+}
+
+func TestAPausedLeaderIsReplacedAndComesBackAsAFollower(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(4)
+	r := c.record(4)
+	l.flows(50)
+	old, term := c.leader(), c.term()
+	others := without(c.members, old)
+
+	old.pause()
+	l.aim(others)
+	l.longestGap()
+	began := time.Now()
+	l.flows(100)
+	<-time.After(3*time.Second - time.Since(began)) // the pause itself
+	gap := l.longestGap()
+	old.resume()
+
+	l.aim(c.members)
+	l.flows(50)
+	leader := c.leader()
+	after := c.term()
+	l.check()
+	calls, unknown := r.judge()
+	t.Logf("no write was acknowledged for %v; term %d, then %d; %d calls recorded, %d of unknown outcome", gap, term, after, calls, unknown)
+	if leader == old || after > term+2 {
+		t.Errorf("%s leads in term %d; %s led in term %d", leader.name, after, old.name, term)
+	}
+	if gap > 10*election {
+		t.Errorf("no write was acknowledged for %v", gap)
+	}
+}
+
+// pitfall A14
+func TestAFollowerThatIsPausedTenTimesUnseatsNobody(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	c.members[0].put("/k", "v")
+	m, leader, term := c.followers()[0], c.leader(), c.term()
+	for i := range 10 {
+		m.pause()
+		<-time.After(election * time.Duration(3+i%3) / 4) // less than an election timeout, and more
+		m.resume()
+		m.serves()
+	}
+	if now := c.term(); now != term || c.leader() != leader {
+		t.Errorf("term %d became %d", term, now)
+	}
 }

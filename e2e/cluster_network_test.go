@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// pitfall C1
+func TestALeaderAloneNeitherAcknowledgesNorReads(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	c.members[0].put("/k", "before")
+	old := c.leader()
+	others := without(c.members, old)
+
+	cut(c.network.around(old))
+	began := time.Now()
+	answered := old.probe(4 * election)
+	eventually(t, "it knows that it does not lead", patience, func() bool {
+		s, err := old.standing()
+		return err == nil && s.State != "StateLeader"
+	})
+	down := time.Since(began)
+	leader := c.leaderOf(others...)
+	leader.serves()
+	elected := time.Since(began)
+	for _, a := range answered() {
+		t.Errorf("asked after it was cut off, it answers %d %s", a.status, a.body)
+	}
+	leader.put("/k", "after")
+	term := leader.term()
+
+	c.network.heal()
+	eventually(t, "it follows", patience, func() bool {
+		a, err := old.attempt("GET", "/v2/keys/k?quorum=true", nil)
+		return err == nil && a.status == 200 && decode(t, a).Node.Value == "after"
+	})
+	t.Logf("the old leader stepped down after %v, the next one served after %v", down, elected)
+	if now := c.term(); now != term || c.leader() != leader {
+		t.Errorf("it came back, and term %d became %d", term, now)
+	}
+	if down > 2*election+election/2 || elected > 4*election {
+		t.Errorf("that is too late: an election timeout is %v", election)
+	}
+}
+
+// probe writes to a member and reads with a quorum from it for a while. What it returns waits for the end, and returns the answers
+// that were successes.
+func (m *member) probe(d time.Duration) func() []answer {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	var probes sync.WaitGroup
+	var mu sync.Mutex
+	var answered []answer
+	probe := func(method, path string, form url.Values) {
+		if a, err := ask(ctx, method, m.url+path, form); err == nil && a.status < 500 {
+			mu.Lock()
+			answered = append(answered, a)
+			mu.Unlock()
+		}
+	}
+	probes.Go(func() {
+		for tick := time.Tick(heartbeat); ctx.Err() == nil; <-tick {
+			probes.Go(func() { probe("PUT", "/v2/keys/alone", url.Values{"value": {"x"}}) })
+			probes.Go(func() { probe("GET", "/v2/keys/k?quorum=true", nil) })
+		}
+	})
+	return func() []answer {
+		<-ctx.Done()
+		cancel()
+		probes.Wait()
+		return answered
+	}
+}
+
+// pitfall F1
+func TestALeaderThatReachesAMajorityStays(t *testing.T) {
+	for _, topology := range []struct {
+		name string
+		size int
+		cut  func(n *network, leader *member, m []*member) // m: the others
+	}{
+		{"its link to one of two", 3, func(n *network, l *member, m []*member) { cut(n.between(l, m[0])) }},
+		{"the link of the two others", 3, func(n *network, l *member, m []*member) { cut(n.between(m[0], m[1])) }},
+		{"five, the leader is the bridge", 5, func(n *network, l *member, m []*member) {
+			for _, a := range m[:2] {
+				cut(n.between(a, m[2]))
+				cut(n.between(a, m[3]))
+			}
+		}},
+		{"five, the leader is on one side of the bridge", 5, func(n *network, l *member, m []*member) {
+			for _, a := range []*member{l, m[0]} {
+				cut(n.between(a, m[2]))
+				cut(n.between(a, m[3]))
+			}
+		}},
+		{"five in a ring", 5, func(n *network, l *member, m []*member) {
+			cut(n.between(l, m[1]))
+			cut(n.between(l, m[2]))
+			cut(n.between(m[0], m[2]))
+			cut(n.between(m[0], m[3]))
+			cut(n.between(m[1], m[3]))
+		}},
+		{"five in a star, the leader is the centre", 5, func(n *network, l *member, m []*member) {
+			for i, a := range m {
+				for _, b := range m[i+1:] {
+					cut(n.between(a, b))
+				}
+			}
+		}},
+	} {
+		t.Run(topology.name, func(t *testing.T) {
+			c := startCluster(t, topology.size, quick...)
+			c.members[0].put("/k", "v")
+			leader, term := c.leader(), c.term()
+			l := c.traffic(2)
+			l.aim([]*member{leader})
+			l.flows(20)
+			l.longestGap()
+
+			topology.cut(c.network, leader, without(c.members, leader))
+			<-time.After(4 * election)
+
+			gap, now := l.longestGap(), c.term()
+			s, err := leader.standing()
+			t.Logf("no write for %v at most", gap)
+			if now != term || err != nil || s.State != "StateLeader" {
+				t.Errorf("term %d became %d; the leader is %s, %v", term, now, s.State, err)
+			}
+			if gap > 2*election {
+				t.Errorf("no write was acknowledged for %v", gap)
+			}
+			c.network.heal()
+			c.leader()
+			l.check()
+		})
+	}
+}
+
+// pitfall F4
+func TestALinkDeadInOneDirectionStopsNobody(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(4)
+	for _, from := range c.members {
+		for _, to := range without(c.members, from) {
+			l.flows(20)
+			leader, term := c.leader(), c.term()
+			third := without(c.members, from, to)
+			l.aim(append(third, leader)) // whom the dead link does not touch, and the leader
+			l.longestGap()
+
+			c.network.link(from, to).cut()
+			<-time.After(3 * election)
+
+			gap := l.longestGap()
+			c.network.heal()
+			now := c.term()
+			t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name, gap, term, now)
+			if now > term+1 || gap > 3*election {
+				t.Errorf("that is too much")
+			}
+			l.aim(c.members)
+		}
+	}
+	l.check()
+}
+
+// pitfall A10
+func TestBrokenConnectionsChangeTheTermOnceAtMost(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(2)
+	for range 3 {
+		l.flows(20)
+		follower, term := c.followers()[0], c.term()
+
+		c.network.reset(follower)
+		l.flows(20)
+		follower.serves()
+
+		now := c.term()
+		if now != term {
+			t.Errorf("a follower's connections broke, and term %d became %d", term, now)
+		}
+		c.network.reset(c.leader())
+		l.longestGap()
+		l.flows(20)
+		c.leader().serves()
+
+		then := c.term()
+		t.Logf("the leader's connections broke: no write for %v at most, term %d, then %d", l.longestGap(), now, then)
+		if then > now+1 {
+			t.Errorf("term %d became %d", now, then)
+		}
+	}
+	l.check()
+}
