@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -211,7 +212,7 @@ func (m *member) list() []listed {
 	return l.Members
 }
 
-// ask is one request about members, of m, with a body in JSON.
+// askMembers is one request about members, of m, with a body in JSON.
 func (m *member) askMembers(method, path, body string) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -223,36 +224,37 @@ func (m *member) askMembers(method, path, body string) (answer, error) {
 	return send(req)
 }
 
-// insist repeats a change of the members until it is made: it is refused while another one is under way.
-func (c *cluster) insist(method, path, body string, status int) (a answer) {
+// insist repeats a change of the members until one of them says that it is made, or was made before: it is refused while another one is
+// under way, and an answer may be lost.
+func (c *cluster) insist(method, path, body string, made ...int) {
 	c.t.Helper()
 	eventually(c.t, method+" /v2/members"+path+" "+body, patience, func() bool {
-		var err error
-		for _, m := range c.running() {
-			if a, err = m.askMembers(method, path, body); err == nil && a.status == status {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(c.running(), func(m *member) bool {
+			a, err := m.askMembers(method, path, body)
+			return err == nil && slices.Contains(made, a.status)
+		})
 	})
-	return a
 }
 
 // addURL adds a member that is reached at a URL, and returns its id.
 func (c *cluster) addURL(peer string) (id string) {
 	c.t.Helper()
-	a := c.insist("POST", "", fmt.Sprintf(`{"peerURLs":[%q]}`, peer), http.StatusCreated)
-	var l listed
-	if err := json.Unmarshal([]byte(a.body), &l); err != nil {
-		c.t.Fatalf("%v: %s", err, a.body)
-	}
-	return l.ID
+	c.insist("POST", "", fmt.Sprintf(`{"peerURLs":[%q]}`, peer), http.StatusCreated, http.StatusConflict)
+	eventually(c.t, "it is listed", patience, func() bool {
+		for _, l := range c.leader().list() {
+			if slices.Contains(l.PeerURLs, peer) {
+				id = l.ID
+			}
+		}
+		return id != ""
+	})
+	return id
 }
 
 // removeID removes a member.
 func (c *cluster) removeID(id string) {
 	c.t.Helper()
-	c.insist("DELETE", "/"+id, "", http.StatusNoContent)
+	c.insist("DELETE", "/"+id, "", http.StatusNoContent, http.StatusGone)
 }
 
 // add makes a new member part of the cluster, and starts it.

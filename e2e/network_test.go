@@ -243,16 +243,22 @@ func (l *link) cut() {
 	})
 }
 
-// heal makes the link whole and fast.
-func (l *link) heal() {
+// reopen ends a cut.
+func (l *link) reopen() {
 	l.change(func() {
-		l.rate, l.delay = 0, 0
 		select {
 		case <-l.open:
 		default:
 			close(l.open)
 		}
 	})
+}
+
+// heal makes the link whole and fast.
+func (l *link) heal() {
+	l.reopen()
+	l.slow(0)
+	l.lag(0)
 }
 
 // slow lets no more than so many bytes pass in a second.
@@ -275,13 +281,6 @@ func (l *link) bytes() (n int64) {
 func cut(links []*link) {
 	for _, l := range links {
 		l.cut()
-	}
-}
-
-// repair heals some links.
-func repair(links []*link) {
-	for _, l := range links {
-		l.heal()
 	}
 }
 

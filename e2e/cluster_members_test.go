@@ -1,0 +1,327 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
+	c := startCluster(t, 1, quick...)
+	l := c.traffic(4)
+	l.flows(50)
+	l.longestGap()
+	for range 4 {
+		c.add().serves()
+		l.aim(c.members)
+		l.flows(20)
+	}
+	grown := l.longestGap()
+	for len(c.members) > 1 {
+		l.aim(without(c.members, c.leader()))
+		c.expel(c.leader()) // whoever leads has to go
+		l.flows(20)
+	}
+	shrunk := l.longestGap()
+	l.check()
+	t.Logf("%d writes, of which %d were tried twice, %d in vain; the longest time without one was %v growing, %v shrinking",
+		len(l.acked), l.retried, len(l.failed), grown, shrunk)
+	if grown > 3*election || shrunk > 5*election {
+		t.Error("that is too long")
+	}
+}
+
+// expel removes a member, whose process must end with status 2 and say why.
+func (c *cluster) expel(m *member) {
+	c.t.Helper()
+	said := m.log.count()
+	c.remove(m)
+	if status := m.exited(); status != 2 {
+		c.t.Errorf("%s was removed and ended with status %d, want 2", m.name, status)
+	}
+	m.expectLog(said, "removed")
+}
+
+func TestEveryMemberIsReplacedUnderLoad(t *testing.T) {
+	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
+	l := c.traffic(4)
+	l.flows(50)
+	old := slices.Clone(c.members)
+	l.longestGap()
+	for _, m := range old {
+		c.add().serves()
+		l.aim(without(c.members, m))
+		c.expel(m)
+		l.flows(20)
+	}
+	gap := l.longestGap()
+	l.check()
+	t.Logf("%d writes, of which %d were tried twice, %d in vain; the longest time without one was %v",
+		len(l.acked), l.retried, len(l.failed), gap)
+	if gap > 5*election {
+		t.Error("that is too long")
+	}
+}
+
+func TestANewMemberJoinsByAURL(t *testing.T) {
+	c := startCluster(t, 1, quick...)
+	c.members[0].put("/k", "v")
+	for _, at := range []string{c.members[0].url, c.members[0].reached} {
+		m := c.newMember()
+		m.founded = ""
+		m.flags = append(m.flags, "--join="+at)
+		m.start()
+		c.members = append(c.members, m)
+		m.serves()
+	}
+	c.leader().kill() // both have a vote
+	for _, m := range c.running() {
+		m.serves()
+		if n := decode(t, m.get("/v2/keys/k?quorum=true")).Node; n.Value != "v" {
+			t.Errorf("%s has %+v", m.name, n)
+		}
+	}
+}
+
+// pitfall D7
+func TestAMemberThatNeverStartsStopsNoWrite(t *testing.T) {
+	for size := 1; size <= 3; size++ {
+		t.Run(fmt.Sprint("beside ", size), func(t *testing.T) {
+			c := startCluster(t, size, quick...)
+			l := c.traffic(2)
+			l.flows(20)
+			term := c.term()
+			l.longestGap()
+
+			id := c.addURL(freeURL())
+			<-time.After(3 * election)
+
+			gap := l.longestGap()
+			c.removeID(id)
+			l.flows(20)
+			l.check()
+			t.Logf("no write for %v at most", gap)
+			if now := c.term(); gap > election || now != term {
+				t.Errorf("no write was acknowledged for %v; term %d became %d", gap, term, now)
+			}
+		})
+	}
+}
+
+// pitfall A12
+func TestARemovedMemberIsToldAndDisturbsNobody(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	leader, gone := c.leader(), c.followers()[0]
+	c.expel(gone)
+	since := gone.log.count()
+	gone.launch()
+	if status := gone.exited(); status != 2 {
+		t.Errorf("started again it ended with status %d, want 2", status)
+	}
+	gone.expectLog(since, "removed")
+
+	absent := c.add()
+	absent.serves()
+	id, term := absent.id(), c.term()
+	absent.kill()
+	c.members = without(c.members, absent)
+	c.removeID(id) // while it is down
+	absent.launch()
+	if status := absent.exited(); status != 2 {
+		t.Errorf("removed while it was down it ended with status %d, want 2", status)
+	}
+	leader.serves()
+	if now := c.term(); now != term || c.leader() != leader {
+		t.Errorf("it came back, and term %d became %d", term, now)
+	}
+}
+
+// pitfall D9
+func TestAURLMayBeRemovedAndAddedAgainAtOnce(t *testing.T) {
+	c := startCluster(t, 2, quick...)
+	m := c.newMember()
+	ids := map[string]bool{}
+	for range 10 {
+		id := c.addURL(m.reached)
+		if ids[id] {
+			t.Errorf("id %s comes back", id)
+		}
+		ids[id] = true
+		c.removeID(id)
+	}
+	c.addURL(m.reached)
+	c.members = append(c.members, m)
+	m.founded = c.founders()
+	m.flags = append(m.flags, "--initial-cluster-state=existing")
+	m.start()
+	m.serves()
+	if ids[m.id()] {
+		t.Errorf("it has the id %s of one that was removed", m.id())
+	}
+}
+
+// pitfall D10
+func TestAWipedMemberIsRefusedUntilItIsAddedAnew(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	m := c.followers()[0]
+	m.put("/k", "v")
+	id := m.id()
+	m.kill()
+	m.wipe()
+
+	for _, state := range []string{"new", "existing"} {
+		flags := m.flags
+		m.flags = append(flags, "--initial-cluster-state="+state)
+		if line := m.refused(); !hasAll(line, "remove", id) {
+			t.Errorf("with state %s it does not tell the remedy: %s", state, line)
+		}
+		m.flags = flags
+	}
+
+	c.removeID(id)
+	c.addURL(m.reached)
+	m.flags = append(m.flags, "--initial-cluster-state=existing")
+	m.start()
+	m.serves()
+	if now := m.id(); now == id {
+		t.Errorf("it is %s again", id)
+	}
+	if n := decode(t, m.get("/v2/keys/k")).Node; n.Value != "v" {
+		t.Errorf("it has %+v", n)
+	}
+}
+
+// pitfall D11
+func TestAnOldDataDirectoryLosesNothing(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(2)
+	l.flows(50)
+	m := c.followers()[0]
+	backup := filepath.Join(m.dir, "backup")
+	m.kill()
+	run(t, "cp", "-a", m.data(), backup)
+	m.start()
+	l.flows(100)
+	m.serves()
+	m.kill()
+	m.wipe()
+	run(t, "mv", backup, m.data())
+
+	since := m.log.count()
+	m.launch()
+
+	if notice := m.awaitNotice(); notice == "READY=1" && servesOrEnds(m) {
+		t.Log("it was filled up again")
+	} else {
+		lines := m.log.since(since)
+		if status := m.exited(); status != 1 {
+			t.Errorf("it ended with status %d, want 1", status)
+		}
+		t.Logf("it stopped and said: %s", lines[len(lines)-1])
+		if text := strings.Join(lines, "\n"); strings.Contains(text, "goroutine ") || !strings.Contains(text, "remove") {
+			t.Errorf("that is no clear line")
+		}
+	}
+	l.flows(20)
+	l.check()
+}
+
+// servesOrEnds waits until the member serves a write or its process has ended; true when it serves.
+func servesOrEnds(m *member) (serves bool) {
+	eventually(m.t, "it serves or ends", patience, func() bool {
+		_, err := putAt(m, "/serves", m.name)
+		serves = err == nil
+		return serves || !m.runs()
+	})
+	return serves
+}
+
+// run runs a command of the system.
+func run(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", args, err, out)
+	}
+}
+
+// pitfall D14
+func TestAForcedNewClusterIsOfItsOwn(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(2)
+	l.flows(50)
+	l.stop()
+	l.check()
+	m := c.members[0]
+	cluster := clusterID(m)
+	for _, m := range c.members {
+		m.kill()
+	}
+
+	flags := m.flags
+	m.flags = append(flags, "--force-new-cluster")
+	m.start()
+	m.flags = flags
+	m.serves()
+	alone := &cluster1{m}
+	alone.check(t, cluster)
+
+	others := c.members[1:]
+	c.members = others
+	c.start(others...) // two of three are a quorum of the old cluster
+	for _, o := range others {
+		o.put("/old", "x")
+	}
+	m.put("/new", "x")
+	for _, o := range others {
+		if a := o.get("/v2/keys/new?quorum=true"); a.status != http.StatusNotFound {
+			t.Errorf("%s of the old cluster has what was written in the new one: %s", o.name, a.body)
+		}
+	}
+	if a := m.get("/v2/keys/old?quorum=true"); a.status != http.StatusNotFound {
+		t.Errorf("the new cluster has what was written in the old one: %s", a.body)
+	}
+	m.kill()
+	m.start() // without the flag
+	m.serves()
+	alone.check(t, cluster)
+	c.members = []*member{m}
+	l.check()
+}
+
+// A cluster1 is a cluster of one.
+type cluster1 struct{ *member }
+
+func (c *cluster1) check(t *testing.T, old string) {
+	t.Helper()
+	if list := c.list(); len(list) != 1 || list[0].Name != c.name || clusterID(c.member) == old {
+		t.Errorf("cluster %s, once %s, has the members %+v", clusterID(c.member), old, list)
+	}
+}
+
+func clusterID(m *member) string {
+	m.t.Helper()
+	return m.get("/v2/members").header.Get("X-Etcd-Cluster-Id")
+}
+
+// leftovers are the files of a member that are neither log nor snapshot.
+func (m *member) leftovers() (list []string) {
+	m.t.Helper()
+	for _, kind := range []string{"wal", "snap"} {
+		entries, err := os.ReadDir(filepath.Join(m.data(), "member", kind))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, e := range entries {
+			if filepath.Ext(e.Name()) != "."+kind {
+				list = append(list, e.Name())
+			}
+		}
+	}
+	return list
+}
