@@ -74,68 +74,73 @@ func (m *member) probe(d time.Duration) func() []answer {
 	}
 }
 
+// A topology is what is cut in a cluster whose leader still reaches a majority.
+type topology struct {
+	name string
+	cut  func(n *network, leader *member, m []*member) // m: the others
+}
+
 // pitfall F1
 func TestALeaderThatReachesAMajorityStays(t *testing.T) {
-	for _, topology := range []struct {
-		name string
-		size int
-		cut  func(n *network, leader *member, m []*member) // m: the others
-	}{
-		{"its link to one of two", 3, func(n *network, l *member, m []*member) { cut(n.between(l, m[0])) }},
-		{"the link of the two others", 3, func(n *network, l *member, m []*member) { cut(n.between(m[0], m[1])) }},
-		{"five, the leader is the bridge", 5, func(n *network, l *member, m []*member) {
-			for _, a := range m[:2] {
-				cut(n.between(a, m[2]))
-				cut(n.between(a, m[3]))
-			}
-		}},
-		{"five, the leader is on one side of the bridge", 5, func(n *network, l *member, m []*member) {
-			for _, a := range []*member{l, m[0]} {
-				cut(n.between(a, m[2]))
-				cut(n.between(a, m[3]))
-			}
-		}},
-		{"five in a ring", 5, func(n *network, l *member, m []*member) {
-			cut(n.between(l, m[1]))
-			cut(n.between(l, m[2]))
-			cut(n.between(m[0], m[2]))
-			cut(n.between(m[0], m[3]))
-			cut(n.between(m[1], m[3]))
-		}},
-		{"five in a star, the leader is the centre", 5, func(n *network, l *member, m []*member) {
-			for i, a := range m {
-				for _, b := range m[i+1:] {
-					cut(n.between(a, b))
-				}
-			}
-		}},
-	} {
-		t.Run(topology.name, func(t *testing.T) {
-			c := startCluster(t, topology.size, quick...)
-			c.members[0].put("/k", "v")
-			leader, term := c.leader(), c.term()
-			l := c.traffic(2)
-			l.aim([]*member{leader})
-			l.flows(20)
-			l.longestGap()
-
-			topology.cut(c.network, leader, without(c.members, leader))
-			<-time.After(4 * election)
-
-			gap, now := l.longestGap(), c.term()
-			s, err := leader.standing()
-			t.Logf("no write for %v at most", gap)
-			if now != term || err != nil || s.State != "StateLeader" {
-				t.Errorf("term %d became %d; the leader is %s, %v", term, now, s.State, err)
-			}
-			if gap > 2*election {
-				t.Errorf("no write was acknowledged for %v", gap)
-			}
-			c.network.heal()
-			c.leader()
-			l.check()
+	t.Run("three", func(t *testing.T) {
+		theLeaderStays(t, 3, []topology{
+			{"its link to one", func(n *network, l *member, m []*member) { cut(n.between(l, m[0])) }},
+			{"the link of the two others", func(n *network, l *member, m []*member) { cut(n.between(m[0], m[1])) }},
 		})
+	})
+	t.Run("five", func(t *testing.T) {
+		theLeaderStays(t, 5, []topology{
+			{"it is the bridge", func(n *network, l *member, m []*member) { cutApart(n, m[:2], m[2:]) }},
+			{"it is on one side of the bridge", func(n *network, l *member, m []*member) { cutApart(n, []*member{l, m[0]}, m[2:]) }},
+			{"a ring", func(n *network, l *member, m []*member) {
+				cutApart(n, []*member{l}, m[2:])
+				cutApart(n, m[:1], m[1:3])
+				cutApart(n, m[1:2], m[3:])
+			}},
+			{"a star, and it is the centre", func(n *network, l *member, m []*member) {
+				for i := range m {
+					cutApart(n, m[i:i+1], m[i+1:])
+				}
+			}},
+		})
+	})
+}
+
+// cutApart cuts all links between members of two groups.
+func cutApart(n *network, a, b []*member) {
+	for _, x := range a {
+		for _, y := range b {
+			cut(n.between(x, y))
+		}
 	}
+}
+
+func theLeaderStays(t *testing.T, size int, topologies []topology) {
+	t.Helper()
+	c := startCluster(t, size, quick...)
+	l := c.traffic(2)
+	for _, topology := range topologies {
+		leader, term := c.leader(), c.term()
+		l.aim([]*member{leader})
+		l.flows(20)
+		l.longestGap()
+
+		topology.cut(c.network, leader, without(c.members, leader))
+		<-time.After(4 * election)
+
+		gap, now := l.longestGap(), c.term()
+		s, err := leader.standing()
+		t.Logf("%s: no write for %v at most", topology.name, gap)
+		if now != term || err != nil || s.State != "StateLeader" {
+			t.Errorf("%s: term %d became %d; the leader is %s, %v", topology.name, term, now, s.State, err)
+		}
+		if gap > 2*election {
+			t.Errorf("%s: no write was acknowledged for %v", topology.name, gap)
+		}
+		c.network.heal()
+	}
+	c.leader()
+	l.check()
 }
 
 // pitfall F4

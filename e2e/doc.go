@@ -5,7 +5,7 @@
 //
 // Every other package is tested by itself. Here stands what the program
 // promises to people who only have the binary: one file per promise, named
-// after it. Nothing of the program is imported; what is known of it is what a
+// after it. Of the program only raft/linear is imported, which judges histories; what is known of the rest is what a
 // client, a shell or systemd can know.
 //
 // # Picture
@@ -20,11 +20,20 @@
 //	    ├── SIGTERM, SIGKILL, SIGSTOP
 //	    └── bits flipped, files cut, disks filled
 //
+//	 cluster     member ──► proxy ──► member     a network of links, one for each direction of each pair:
+//	    │             ◄── proxy ◄──              cut, slow, long, reset
+//	    ├── traffic, recorder, watchers, leases  clients at all members
+//	    └── nemesis                              all of it at random, from a seed
+//
 // # Types
 //
 // A member is one server process with its directory and ports; it can be
 // started, killed and started again. A transcript is a recorded conversation
 // with etcd 2.3.8, and a player plays one of its scenarios.
+//
+// A cluster is some members and the network between them. Traffic writes keys and looks for them in the end; a
+// recorder is clients whose calls raft/linear judges; watchers go from member to member and must miss nothing; a nemesis does
+// bad things to all of them.
 //
 // # Life of a test
 //
@@ -42,5 +51,8 @@
 //
 // # What is left out
 //
-// Several members, until members talk to each other. Long campaigns.
+// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. Campaigns are the same tests for longer:
+//
+//	go test ./e2e -run Nemesis -e2e.time 30m -e2e.seed 1 -timeout 0
+//	go test ./e2e -run Snapshot -e2e.caughtup 1000000 -timeout 0
 package e2e

@@ -25,6 +25,7 @@ import (
 type recorder struct {
 	t       *testing.T
 	members []*member
+	local   bool // reads are what a member has, without a quorum
 	began   time.Time
 	value   atomic.Uint64
 	cancel  context.CancelFunc
@@ -49,9 +50,11 @@ type recorded struct {
 type version struct{ value, index uint64 }
 
 // record starts so many clients at the running members.
-func (c *cluster) record(clients int) *recorder {
+func (c *cluster) record(clients int) *recorder { return c.recordReads(clients, false) }
+
+func (c *cluster) recordReads(clients int, local bool) *recorder {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &recorder{t: c.t, members: c.running(), began: time.Now(), cancel: cancel,
+	r := &recorder{t: c.t, members: c.running(), local: local, began: time.Now(), cancel: cancel,
 		values: map[uint64]uint64{}, refused: map[string]int{}}
 	c.t.Cleanup(r.stop)
 	for range clients {
@@ -77,6 +80,9 @@ func (r *recorder) call(key int, known *version) {
 	m := r.members[rand.IntN(len(r.members))]
 	method, form, query := asRequest(c.Op, *known)
 	c.From = int(time.Since(r.began))
+	if r.local {
+		query = ""
+	}
 	a, err := m.attempt(method, fmt.Sprint("/v2/keys/r/", key, query), form)
 	c.To = int(time.Since(r.began))
 	happened := true
@@ -179,24 +185,16 @@ func number64(s string) uint64 {
 	return n
 }
 
-// judge checks the histories, and returns how many calls they have.
+// judge fails the test when a history has no order, and returns how many calls there were.
 func (r *recorder) judge() (calls, unknown int) {
 	r.t.Helper()
-	r.stop()
-	for key := range registers {
-		var history []linear.Call
-		for _, c := range r.calls[key] {
-			if c.sawIndex != 0 {
-				if c.Result.Value = r.values[c.sawIndex]; c.Result.Value == 0 {
-					continue // it has changed nothing, and what it saw nobody knows
-				}
-			}
+	for key, history := range r.histories() {
+		calls += len(history)
+		for _, c := range history {
 			if !c.Known {
 				unknown++
 			}
-			history = append(history, c.Call)
 		}
-		calls += len(history)
 		if !linear.Explains(history) {
 			r.t.Errorf("key %d: %d calls have no order:\n%s", key, len(history), describe(history))
 		}
@@ -205,6 +203,38 @@ func (r *recorder) judge() (calls, unknown int) {
 		r.t.Logf("refused %d times: %.200s", n, text)
 	}
 	return calls, unknown
+}
+
+// histories ends the clients and returns what they have recorded, by key.
+func (r *recorder) histories() (all [registers][]linear.Call) {
+	r.stop()
+	for key := range registers {
+		for _, c := range r.calls[key] {
+			if c.sawIndex != 0 {
+				if c.Result.Value = r.values[c.sawIndex]; c.Result.Value == 0 {
+					continue // it has changed nothing, and what it saw nobody knows
+				}
+			}
+			all[key] = append(all[key], c.Call)
+		}
+	}
+	return all
+}
+
+// The judge is not blind: reads of what a member has are not linearizable, when that member is cut off.
+func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	c.leader().put("/r/0", "1000000")
+	cut(c.network.around(c.followers()[0]))
+	r := c.recordReads(6, true)
+	<-time.After(2 * election)
+
+	for _, history := range r.histories() {
+		if !linear.Explains(history) {
+			return
+		}
+	}
+	t.Error("every history has an order")
 }
 
 // describe is the end of the shortest beginning of a history that has no order, a line a call.

@@ -23,7 +23,7 @@ const (
 )
 
 // later are the transcripts of what this server does not do yet.
-var later = []string{"auth", "cluster3"}
+var later = []string{"auth"}
 
 // historyFlags make the event history as long as that of etcd 2.3.8, which the
 // recordings of a cleared history were made with.
@@ -46,30 +46,63 @@ func TestAnswersAreThoseOfEtcd(t *testing.T) {
 		}
 		t.Run(tr.Group, func(t *testing.T) {
 			t.Parallel()
-			m := startMember(t, append(tr.Flags, historyFlags[tr.Group]...)...)
+			members := tr.start(t)
 			for _, sc := range tr.Scenarios {
-				t.Run(sc.Name, func(t *testing.T) { newPlayer(t, m).play(sc) })
+				t.Run(sc.Name, func(t *testing.T) { newPlayer(t, members...).play(sc) })
 			}
 		})
 	}
 }
 
+// start starts the servers that a transcript is played with.
+func (tr transcript) start(t *testing.T) []*member {
+	t.Helper()
+	flags := append(tr.Flags, historyFlags[tr.Group]...)
+	if tr.Members == 1 {
+		return []*member{startMember(t, flags...)}
+	}
+	c := startCluster(t, tr.Members, flags...)
+	for _, m := range c.members {
+		m.serves() // so every member has told the others where its clients come
+	}
+	return c.members
+}
+
 // A player plays one scenario.
 type player struct {
 	t       *testing.T
-	address string // host:port
+	members []*member
+	address string // host:port of the one that is asked
 	env     *environment
 	watches map[string]*exchange
 }
 
-func newPlayer(t *testing.T, m *member) *player {
-	return &player{t, strings.TrimPrefix(m.url, "http://"), newEnvironment(), map[string]*exchange{}}
+func newPlayer(t *testing.T, members ...*member) *player {
+	p := &player{t, members, "", newEnvironment(), map[string]*exchange{}}
+	p.turnTo(nil)
+	return p
+}
+
+// turnTo has the player ask a member from now on: by its number, the leader, a follower; nil is the first.
+func (p *player) turnTo(at any) {
+	m := p.members[0]
+	switch at := at.(type) {
+	case float64:
+		m = p.members[int(at)]
+	case string:
+		eventually(p.t, "a leader that all know", patience, func() bool { m = agreed(p.members); return m != nil })
+		if at == "follower" {
+			m = without(p.members, m)[0]
+		}
+	}
+	p.address = strings.TrimPrefix(m.url, "http://")
 }
 
 func (p *player) play(sc scenario) {
 	defer p.tidy(sc.Teardown)
 	p.unchecked(sc.Setup)
-	p.env.base = p.answer(&request{Method: "GET", Path: "/v2/keys/"}).index(p.t)
+	p.turnTo(nil)
+	p.env.base = p.answer(&request{Method: "GET", Path: "/v2/keys/?quorum=true"}).index(p.t)
 	for i, st := range sc.Steps {
 		for _, bad := range p.do(st) {
 			p.t.Errorf("step %d: %s", i+1, bad)
@@ -83,11 +116,13 @@ func (p *player) tidy(teardown []step) {
 		w.conn.Close()
 	}
 	p.unchecked(teardown)
+	p.turnTo(nil)
 	p.answer(&request{Method: "DELETE", Path: "/v2/keys{P}?recursive=true"})
 }
 
 func (p *player) unchecked(steps []step) {
 	for _, st := range steps {
+		p.turnTo(st.At)
 		a := p.answer(st.Req)
 		for name, path := range st.Capture {
 			p.env.capture(name, path, a)
@@ -97,6 +132,7 @@ func (p *player) unchecked(steps []step) {
 
 // do does one step and returns what was not as expected.
 func (p *player) do(st step) []string {
+	p.turnTo(st.At)
 	switch {
 	case st.Sleep > 0:
 		<-time.After(seconds(st.Sleep))

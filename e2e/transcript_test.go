@@ -22,6 +22,7 @@ import (
 // A transcript is one file.
 type transcript struct {
 	Group     string
+	Members   int
 	Flags     []string
 	Scenarios []scenario
 }
@@ -36,6 +37,7 @@ type scenario struct {
 
 // A step is one thing to do; which of its fields are set says what.
 type step struct {
+	At      any // number of the member to be asked, "leader" or "follower"; nil is the first
 	Req     *request
 	Exp     json.RawMessage // an expectation, or a list of events for Collect
 	Watch   string
