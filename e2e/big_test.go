@@ -75,7 +75,7 @@ func TestASnapshotHoldsUpNoWrite(t *testing.T) {
 // fillBig makes a tree of keys of 256 bytes in a thousand directories.
 func fillBig(t *testing.T, m *member, keys int) {
 	t.Helper()
-	const clients = 16
+	const clients = 64
 	var all sync.WaitGroup
 	for c := range clients {
 		all.Go(func() {

@@ -124,12 +124,14 @@ func (m *member) data() string { return filepath.Join(m.dir, "data") }
 
 // arguments are the member's command line.
 func (m *member) arguments() []string {
-	return slices.Concat(binaryFlags, []string{
-		"--name=" + m.name, "--data-dir=" + m.data(),
-		"--listen-client-urls=" + m.url, "--advertise-client-urls=" + m.url,
-		"--listen-peer-urls=" + m.peer, "--initial-advertise-peer-urls=" + m.reached,
-		"--initial-cluster=" + m.founded,
-	}, m.flags)
+	args := append(slices.Clone(binaryFlags),
+		"--name="+m.name, "--data-dir="+m.data(),
+		"--listen-client-urls="+m.url, "--advertise-client-urls="+m.url,
+		"--listen-peer-urls="+m.peer, "--initial-advertise-peer-urls="+m.reached)
+	if m.founded != "" {
+		args = append(args, "--initial-cluster="+m.founded)
+	}
+	return append(args, m.flags...)
 }
 
 // launch runs the process and does not wait for anything.
