@@ -95,8 +95,8 @@ func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
 	}
 	t.Logf("-e2e.seed=%d", seed)
 	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
-	r := c.record(7)
 	w := c.watch("/r", 4)
+	r := c.record(7)
 	leases := c.lease()
 	n := &nemesis{rand.New(rand.NewPCG(seed, 0)), c, map[string]int{}}
 
