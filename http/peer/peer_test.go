@@ -19,6 +19,9 @@ import (
 	"etcd2/raft"
 )
 
+// What main wires.
+var _ raft.Inbound = (*raft.Node)(nil)
+
 const testCluster = 0xc1
 
 // journal is all that happened at a member, in order: log lines, and calls of Inbound.
