@@ -142,10 +142,11 @@ func (p *peer) pourPiece(c *call, write func() error) error {
 	return write()
 }
 
-// afterBreak returns what the receiver has to say of a transfer that it ended, or else what was seen of it here.
+// afterBreak returns what the receiver has to say of a transfer that it ended, or else what was seen of it here. It may well have
+// taken the snapshot without the bytes, when it has no need of them.
 func (p *peer) afterBreak(c *call, err error) error {
 	if broke(err) {
-		if said := p.awaitAnswer(c, answerAfterBreak); said != nil && !broke(said) {
+		if said := p.awaitAnswer(c, answerAfterBreak); !broke(said) {
 			return said
 		}
 	}
@@ -191,9 +192,6 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	stop := in.showLife(w)
 	err = t.in.ReceiveSnapshot(m, in, in.size)
 	stop()
-	if err == nil && in.left > 0 {
-		err = errLength
-	}
 	c.SetWriteDeadline(time.Now().Add(t.times.piece))
 	if err != nil {
 		t.log.Warn("a snapshot was not taken", "member", hex(p.id), "index", m.Snapshot.Index, "err", err)
