@@ -184,6 +184,7 @@ func serve(c *config, l *logs) error {
 	transport := peer.New(peer.Config{
 		Name: c.name, URLs: c.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
 		Heartbeat: c.heartbeat, Logger: l.of("peer"),
+		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*c.maxRequestBytes, // at least two entries go to a member that lags
 	})
 	p.peer.Connect(transport)
 	node, err := c.open(tree, plan, transport, l)

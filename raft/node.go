@@ -411,7 +411,7 @@ func (n *Node) ID() uint64 { return n.id }
 func (n *Node) Now() time.Time { return time.Unix(0, n.clock.time(n.mono())) }
 
 // Ready is closed when this member has applied everything that it may have served before (pitfall C8), or three election timeouts
-// have passed without a leader who could tell; and, when it is a cluster of its own or has joined one, has told its name: then its clients may come.
+// have passed without a leader who could tell; and, when it is a cluster of its own or has joined one, has told its name and has its vote: then its clients may come.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Failed is closed when the member can't go on (its disk failed, say); Err then says why.

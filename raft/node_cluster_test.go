@@ -177,7 +177,7 @@ func (c *cluster) start(id uint64, join bool) *Node {
 	}
 	config := c.base
 	config.Dir, config.ID, config.Join, config.Transport = c.dirs[id], id, join, c.lan.port()
-	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
+	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", PeerURLs: c.base.Self.PeerURLs, ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
 	sm := &register{}
 	n, err := Open(config, sm)
 	if err != nil {
@@ -452,15 +452,29 @@ func TestAMemberJoinsLearnsAndVotes(t *testing.T) {
 		}
 		c.propose(1, "while it is not there") // pitfall D7: nobody waits for it
 		<-c.start(id, true).Ready()
-		c.await("it has a vote", func() bool {
-			m, ok := c.nodes[1].Membership().Find(id)
-			return ok && !m.Learner && m.Name != ""
-		})
+		if m, _ := c.nodes[id].Membership().Find(id); m.Learner || m.Name == "" {
+			t.Errorf("it is ready, and its vote and name are %v, %q", !m.Learner, m.Name)
+		}
 	}
 	c.equal()
 	c.kill(1)
 	c.propose(c.follower(), "without the first")
 	c.equal()
+}
+
+func TestAMemberThatTakesAnothersURLEndsWithTheReason(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	thief := c.follower()
+	c.propose(thief, "x")
+	c.kill(thief)
+	c.base.Self.PeerURLs = []string{fmt.Sprintf("http://n%d", c.leader())}
+
+	n := c.start(thief, false)
+
+	<-n.Failed()
+	if err := n.Err(); err == nil || !strings.Contains(err.Error(), "another member has one of the peer URLs http://n") {
+		t.Errorf("it ends with %v", err)
+	}
 }
 
 func TestARemovedMemberEndsWithTheReason(t *testing.T) {

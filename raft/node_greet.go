@@ -2,6 +2,8 @@ package raft
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,14 +20,14 @@ func (n *Node) greet(commit uint64, alone bool) {
 	self := n.Self
 	self.ID = n.id
 	n.insist(ctx, Change{Kind: ChangeUpdate, Member: self})
-	n.decideVersion(ctx)
-	if late && ctx.Err() == nil {
-		close(n.ready)
-	}
 	for ctx.Err() == nil {
+		n.decideVersion(ctx)
+		if m, _ := n.Membership().Find(n.id); late && m.ID == n.id && !m.Learner {
+			close(n.ready) // with its vote: from now on the cluster may count on it
+			late = false
+		}
 		select {
 		case <-n.membership:
-			n.decideVersion(ctx)
 		case <-ctx.Done():
 		}
 	}
@@ -43,11 +45,16 @@ func (n *Node) catchUp(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// insist makes a change, however long it takes.
+// insist makes a change of this member, however long it takes. Where it can never be made, the member ends.
 func (n *Node) insist(ctx context.Context, c Change) {
 	for ctx.Err() == nil {
-		if _, err := n.Change(ctx, c); err == nil {
+		switch _, err := n.Change(ctx, c); err {
+		case nil:
 			return
+		case ErrMemberRemoved:
+			n.fail(fmt.Errorf("%w: the leader says so", ErrRemoved))
+		case ErrMemberExists:
+			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own", strings.Join(c.Member.PeerURLs, ",")))
 		}
 		select {
 		case <-time.After(n.Heartbeat):
