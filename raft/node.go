@@ -236,8 +236,8 @@ func (n *Node) start() {
 // loop owns the core. It never waits for the disk, the state machine or a client.
 func (n *Node) loop(alone bool) {
 	defer close(n.looped)
-	ticker := time.NewTicker(n.Heartbeat / ticksPerHeartbeat)
-	defer ticker.Stop()
+	beat := n.newPace()
+	defer beat.timer.Stop()
 	due, timed := time.NewTimer(never), false
 	defer due.Stop()
 	if alone {
@@ -245,6 +245,7 @@ func (n *Node) loop(alone bool) {
 	}
 	for {
 		n.turn()
+		beat.plan(n.core.calm())
 		if d := n.untilDue(); d != never || timed {
 			timed = d != never
 			due.Reset(max(d, time.Millisecond)) // a stamp may be refused for a while
@@ -252,8 +253,7 @@ func (n *Node) loop(alone bool) {
 		toApply, next := n.nextJob()
 		select {
 		case <-n.inbox.wake:
-		case <-ticker.C: // after a pause one tick is due, not many (pitfall A14)
-			n.tick()
+		case <-beat.timer.C:
 		case d := <-n.fromDisk:
 			n.diskDone(d)
 		case toApply <- next:
@@ -262,6 +262,7 @@ func (n *Node) loop(alone bool) {
 		case <-n.quit:
 			return
 		}
+		n.tick(beat.passed())
 	}
 }
 
@@ -316,11 +317,15 @@ func (n *Node) nextJob() (chan job, job) {
 	return n.toApply, n.backlog[0]
 }
 
-func (n *Node) tick() {
-	n.core.tick()
-	n.waiters.expire(n.mono())
-	if n.retry--; n.retry <= 0 {
-		n.retryReads()
+func (n *Node) tick(ticks int) {
+	for range ticks {
+		n.core.tick()
+		if n.retry--; n.retry <= 0 {
+			n.retryReads()
+		}
+	}
+	if ticks > 0 {
+		n.waiters.expire(n.mono())
 	}
 }
 

@@ -135,6 +135,17 @@ func (c *core) tick() {
 	}
 }
 
+// calm is how many ticks may pass before the clock alone gives the core something to do, a heartbeat's at most.
+func (c *core) calm() int {
+	switch {
+	case len(c.writes) > 0: // the disk is watched closely
+		return 1
+	case c.role == Leader:
+		return max(c.HeartbeatTicks-c.lead.sinceBeat, 1)
+	}
+	return max(min(c.patience-c.quiet, c.HeartbeatTicks), 1)
+}
+
 // step takes a message from another member.
 func (c *core) step(m Message) {
 	if m.To != c.ID { // pitfall B11

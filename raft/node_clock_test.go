@@ -1,0 +1,82 @@
+package raft
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestThePaceWakesTheLoopWhenItWasPlannedAndLosesNoTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := (&Node{Config: Config{Heartbeat: 40 * time.Millisecond}}).newPace() // a tick is 10 ms
+		p.plan(4)
+		<-time.After(25 * time.Millisecond) // something else wakes the loop
+		if n := p.passed(); n != 2 {
+			t.Errorf("%d ticks passed in 25 ms", n)
+		}
+		p.plan(9) // two are still due sooner
+		begun := time.Now()
+		<-p.timer.C
+		if d := time.Since(begun); d != 15*time.Millisecond {
+			t.Errorf("woken after %v", d)
+		}
+		if n := p.passed(); n != 2 {
+			t.Errorf("%d ticks passed, want the other 2", n)
+		}
+		p.plan(4)
+		p.plan(1) // now it is needed sooner
+		begun = time.Now()
+		<-p.timer.C
+		if d := time.Since(begun); d != 10*time.Millisecond {
+			t.Errorf("woken after %v", d)
+		}
+		if n := p.passed(); n != 1 {
+			t.Errorf("%d ticks passed, want 1", n)
+		}
+	})
+}
+
+// pitfall A14
+func TestAfterAPauseNoMoreTicksAreDueThanWerePlanned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := (&Node{Config: Config{Heartbeat: 40 * time.Millisecond}}).newPace()
+		p.plan(3)
+		<-time.After(time.Hour)
+		if n := p.passed(); n != 3 {
+			t.Errorf("%d ticks passed", n)
+		}
+		p.plan(3)
+		begun := time.Now()
+		<-p.timer.C
+		if d := time.Since(begun); d != 30*time.Millisecond {
+			t.Errorf("the next ones come after %v", d)
+		}
+	})
+}
+
+func TestTheClockIsWatchedAsCloselyAsNeeded(t *testing.T) {
+	leader := newLeader(t, 3, 1)
+	leader.HeartbeatTicks = 4
+	leader.lead.sinceBeat = 1
+	follower := newMember(3, 1)
+	follower.HeartbeatTicks = 4
+	hurried := newMember(3, 1)
+	hurried.HeartbeatTicks = 4
+	say(t, hurried, Message{Kind: Heartbeat, From: 2, Term: 1, Round: 1})
+	hurried.lost(2)
+	writing := newMember(3, 1)
+	writing.writes = []write{{}}
+	for name, row := range map[string]struct {
+		c    *core
+		want int
+	}{
+		"a leader, until the next heartbeat":              {leader, 3},
+		"a follower that hears its leader":                {follower, 4},
+		"a follower whose leader is gone":                 {hurried, hurried.patience - hurried.quiet},
+		"a member whose disk has something in the making": {writing, 1},
+	} {
+		if got := row.c.calm(); got != row.want {
+			t.Errorf("%s: %d ticks, want %d", name, got, row.want)
+		}
+	}
+}
