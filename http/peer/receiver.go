@@ -115,7 +115,7 @@ func (r *receiver) listen() error {
 // tell sends counts until the stream ends; false when that happened in the middle of a write. While the node takes its time over
 // a message, the same count goes out again and again: the sender is held up, and not given up.
 func (r *receiver) tell() (whole bool) {
-	tick := time.NewTicker(r.tick)
+	tick := time.NewTicker(2 * r.tick) // well before the sender asks for a sign of life a second time
 	defer tick.Stop()
 	var out, body []byte
 	for {
