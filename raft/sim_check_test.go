@@ -19,6 +19,8 @@ type simChecker struct {
 	moments   int       // counted for the histories
 	events    []simTold // by index of the store
 
+	requests map[uint64]*simRequest // by proposal: several may have the same
+
 	latestTerm   uint64 // that had a leader
 	settledIndex uint64 // the highest index that an answered client knows of
 
@@ -65,7 +67,7 @@ type simSeen struct {
 }
 
 func newSimChecker(w *simWorld, first []Entry) simChecker {
-	k := simChecker{w: w, bodies: map[uint64]uint64{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1), events: make([]simTold, 1)}
+	k := simChecker{w: w, bodies: map[uint64]uint64{}, requests: map[uint64]*simRequest{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1), events: make([]simTold, 1)}
 	n := len(first) + 1
 	k.log, k.agreed, k.digests = make([][]simRecord, n), make([]simAgreed, n), make([]uint64, n)
 	k.configs = []simConfig{{membership: simCluster}}
@@ -87,10 +89,37 @@ func (k *simChecker) newID() uint64 {
 
 func (k *simChecker) refused(id uint64) { k.proposals[id] = refusedForEver }
 
+// simRequest is a write that may be proposed several times.
+type simRequest struct {
+	op    simOp
+	first uint64 // entry that executes it
+}
+
+// asks notes that a call is proposed, perhaps again.
+func (k *simChecker) asks(c *simCall) {
+	if c.op.request == 0 {
+		return
+	}
+	if c.request == nil {
+		c.request = &simRequest{op: c.op}
+	}
+	k.requests[c.id] = c.request
+}
+
+// executes tells whether an entry executes its command. Members apply the log in order, so the first that one of them applies
+// is the first in the log.
+func (k *simChecker) executes(e *Entry) bool {
+	r := k.requests[e.ID]
+	if r != nil && r.first == 0 {
+		r.first = e.Index
+	}
+	return r == nil || r.first == e.Index
+}
+
 // dead: a proposal that a member no longer waits for, because a later term has begun to be applied, is not and will not be agreed.
 func (k *simChecker) dead(id uint64) {
 	if at := k.proposals[id]; at != 0 {
-		k.w.violated("a proposal that was given up for dead is agreed at %d", at)
+		k.w.violated("a proposal that is given up for dead was refused, or is agreed at %d", at)
 	}
 	k.proposals[id] = deadForEver
 }

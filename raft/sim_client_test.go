@@ -16,15 +16,18 @@ type simCall struct {
 	to     int
 	known  bool // its outcome
 
-	client *simClient
-	at     *simProcess // who was asked
-	id     uint64      // of the proposal, or the try to read
-	term   uint64      // in which it was proposed
-	safe   uint64      // read: index that must be applied; 0 as long as that is not known
-	asked  bool        // write: it may be in a log
-	done   bool
-	floor  uint64 // whatever had ended before this began happened at or below this index
-	leader uint64 // term of the leader when it began
+	client  *simClient
+	at      *simProcess // who was asked
+	request *simRequest
+	id      uint64 // of the proposal, or the try to read
+	term    uint64 // in which it was proposed
+	safe    uint64 // read: index that must be applied; 0 as long as that is not known
+	asked   bool   // write: it may be in a log
+	waiting bool   // before it asks somebody else
+	tries   int    // of a write with a request id, of unknown outcome
+	done    bool
+	floor   uint64 // whatever had ended before this began happened at or below this index
+	leader  uint64 // term of the leader when it began
 }
 
 func newSimClient(w *simWorld, number int) *simClient {
@@ -48,7 +51,7 @@ func (c *simClient) next() {
 	if w.on(faultGiveUp) && w.chance(0.3) {
 		deadline = w.between(0, 8)
 	}
-	w.after(deadline, call.fail)
+	w.after(deadline, call.late)
 	if call.op.kind == simGet {
 		call.read()
 	} else {
@@ -63,6 +66,9 @@ func (c *simClient) choose() simOp {
 		return o
 	}
 	o.value = w.check.newID()
+	if w.whole && len(w.check.requests) < simRequests && w.chance(0.5) {
+		o.request = o.value
+	}
 	switch {
 	case w.chance(0.2) && c.observed[o.key] != 0:
 		o.kind, o.expect = simCAS, c.observed[o.key]
@@ -94,6 +100,7 @@ func (c *simCall) propose(p *simProcess) {
 	}
 	c.at, c.asked = p, true
 	if p.propose(c) {
+		c.impatient()
 		return
 	}
 	c.again()
@@ -104,20 +111,35 @@ func (c *simCall) again() {
 	if c.done {
 		return
 	}
-	c.asked = false
+	c.asked = c.tries > 0
 	c.later(func() { c.propose(c.client.w.anyone()) })
 }
 
 func (c *simCall) later(do func()) {
 	w := c.client.w
+	c.waiting = true
 	w.after(w.around(1), func() {
+		c.waiting = false
 		if !c.done {
 			do()
 		}
 	})
 }
 
-// fail ends a call without an answer: its deadline is over, or the member it asked has died (pitfall G1).
+// late ends a call whose deadline is over.
+func (c *simCall) late() {
+	c.tries = simTries
+	c.fail()
+}
+
+// simRequests bounds the proposals with a request id in a run: every snapshot holds what became of them.
+const simRequests = 600
+
+// simTries is how often a client asks again for what has a request id.
+const simTries = 3
+
+// fail ends a call without an answer: its deadline is over, or the member it asked has died (pitfall G1). One that has a
+// request id may be made again, and happens once all the same (pitfalls G3, G5).
 func (c *simCall) fail() {
 	if c.done {
 		return
@@ -125,7 +147,25 @@ func (c *simCall) fail() {
 	if c.at != nil {
 		c.at.drop(c)
 	}
+	if c.op.request != 0 && c.tries < simTries && !c.client.w.calm {
+		c.tries++
+		c.client.w.count(countRepeated)
+		c.again()
+		return
+	}
 	c.end()
+}
+
+// impatient has a client ask again though it may still get an answer.
+func (c *simCall) impatient() {
+	id, w := c.id, c.client.w
+	if c.op.request != 0 && w.chance(0.2) {
+		w.after(w.between(0, 15), func() {
+			if c.id == id && !c.waiting {
+				c.fail()
+			}
+		})
+	}
 }
 
 // wrote ends a write, which stands at an index of the log.

@@ -30,6 +30,8 @@ const (
 	countForwarded
 	countRefused
 	countDead
+	countRepeated
+	countOnce
 	countHistories
 	countTorn
 	countWatches
@@ -71,6 +73,8 @@ var simCountTable = [simCountsEnd]struct {
 	countForwarded:       {"writes passed on to the leader", 2000, false},
 	countRefused:         {"of them refused", 20, false},
 	countDead:            {"writes given up for dead, and made again", 50, false},
+	countRepeated:        {"writes made again under their request id", 100, true},
+	countOnce:            {"of them applied, and not executed again", 100, true},
 	countHistories:       {"histories checked", 100, false},
 	countTorn:            {"torn tails repaired", 20, true},
 	countWatches:         {"watches begun or taken up again", 1000, true},

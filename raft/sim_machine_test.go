@@ -21,6 +21,8 @@ type simOp struct {
 	key    uint8
 	value  uint64 // put, CAS: to be written
 	expect uint64 // CAS: what must be there
+
+	request uint64 // names it, so that it may be asked for again; 0: it may not
 }
 
 // simResult is an operation's answer.

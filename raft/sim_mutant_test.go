@@ -24,11 +24,12 @@ type simMutant struct {
 	expiry  func(m *simStore, keys []int)            // before keys of a real store expire
 	whole   bool                                     // it needs these, or is about watchers
 
-	peeking   bool              // a watcher looks up the past, and registers later
-	forgetful bool              // a wiped member comes back as if nothing had happened
-	unwatched bool              // reads are judged by the history alone
-	bias      func(*simProfile) // towards where it shows
-	from      uint64            // the first seed that caught it; 0 is 1
+	windowless bool              // a restored store takes requests from before for new ones
+	peeking    bool              // a watcher looks up the past, and registers later
+	forgetful  bool              // a wiped member comes back as if nothing had happened
+	unwatched  bool              // reads are judged by the history alone
+	bias       func(*simProfile) // towards where it shows
+	from       uint64            // the first seed that caught it; 0 is 1
 }
 
 func (x *simMutant) aroundStep(c *core, m *Message) func() {
@@ -81,13 +82,23 @@ func (x *simMutant) beforeExpiry(m *simStore, keys []int) {
 	}
 }
 
+// command is what a store is given to apply.
+func (x *simMutant) command(m *simStore, e *Entry, command []byte) []byte {
+	r := m.w.check.requests[e.ID]
+	if x == nil || !x.windowless || r == nil || r.first > m.from {
+		return command
+	}
+	op := r.op
+	op.request = 0
+	return op.encode(m.w)
+}
+
 func (x *simMutant) peeks() bool { return x != nil && x.peeking }
 
 func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
 
 func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
 
-// Not here: M19, because there are no ids of requests; nothing is ever proposed twice, so pitfall G5 has no window to lose.
 var simMutants = []simMutant{
 	{name: "M1", rule: "only an entry of the own term is committed by counting (§5.4.2)", input: func(c *core) {
 		if c.role == Leader {
@@ -146,7 +157,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "M13", whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
+	{name: "M13", from: 5, whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
 		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
 	}},
 	{name: "M14", whole: true, rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
@@ -173,6 +184,7 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M18", from: 10, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M19", from: 18, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", from: 7, rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {

@@ -361,6 +361,7 @@ func (p *simProcess) maybeSnapshot() {
 // has an id of its own, so that the checker can tell which of them was applied.
 func (p *simProcess) propose(c *simCall) bool {
 	c.id, c.term = p.w.check.newID(), p.core.term
+	p.w.check.asks(c)
 	p.waiters = append(p.waiters, c)
 	var err error
 	p.input(func(core *core) {

@@ -47,7 +47,7 @@ func TestSimulation(t *testing.T) {
 // and rots.
 //
 // pitfall A2, pitfall E4, pitfall E7, pitfall E8, pitfall E12, pitfall H2, pitfall H7, pitfall H8, pitfall H9, pitfall H14,
-// pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6, pitfall I10, pitfall I13
+// pitfall G5, pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6, pitfall I10, pitfall I13
 func TestWholeSimulation(t *testing.T) {
 	if *simSeed != 0 || *simTime != 0 {
 		t.Skip("-sim.seed and -sim.time have tests of their own")

@@ -305,7 +305,10 @@ type simStore struct {
 	sum   uint64           // of all results so far
 	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: it is not there
 	stamp int64
+	from  uint64 // the entry that it was last restored at; notYet: that is the one before the next
 }
+
+const notYet = ^uint64(0)
 
 func newSimStore(w *simWorld, id uint64) *simStore {
 	return &simStore{w: w, id: id, store: store.New(store.Limits{Events: 50, Bytes: 1 << 16})}
@@ -342,7 +345,7 @@ func (m *simStore) restore(state any) {
 	if err = errors.Join(err, m.store.Restore(rest)); err != nil {
 		panic(simViolation("a snapshot can't be restored: " + err.Error()))
 	}
-	m.sum, m.stamp = numbers[0], int64(numbers[1])
+	m.sum, m.stamp, m.from = numbers[0], int64(numbers[1]), notYet
 	for i := range m.due {
 		m.due[i] = int64(numbers[2+i])
 	}
@@ -370,13 +373,17 @@ func (w *simWorld) lease() []byte {
 
 // command is the store's command for an operation.
 func (o simOp) command() store.Command {
+	c := store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.value)}
 	switch o.kind {
 	case simCAS:
-		return store.Command{Op: store.OpCompareAndSwap, Path: simPath(o.key), Value: textOf(o.value), PrevValue: textOf(o.expect)}
+		c.Op, c.PrevValue = store.OpCompareAndSwap, textOf(o.expect)
 	case simDelete:
-		return store.Command{Op: store.OpDelete, Path: simPath(o.key)}
+		c.Op, c.Value = store.OpDelete, ""
 	}
-	return store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.value)}
+	if o.request != 0 {
+		c.RequestID = strconv.FormatUint(o.request, 10)
+	}
+	return c
 }
 
 func (m *simStore) apply(e *Entry) simResult {
@@ -385,11 +392,15 @@ func (m *simStore) apply(e *Entry) simResult {
 		command = nil
 	}
 	m.stamp = max(m.stamp, e.Stamp)
+	if m.from == notYet {
+		m.from = e.Index - 1
+	}
 	expired := m.expired()
 	m.w.mutant.beforeExpiry(m, expired)
-	result := m.store.Apply(e.Index, time.Unix(0, e.Stamp), command)
+	executes, before := m.w.check.executes(e), m.store.Index()
+	result := m.store.Apply(e.Index, time.Unix(0, e.Stamp), m.w.mutant.command(m, e, command))
 	m.sum = simMix(simMix(m.sum, e.Index), e.Term)
-	m.tell(expired, result)
+	m.tell(before, expired, result, executes)
 	defer m.checkLeases(e)
 	switch v := result.(type) {
 	case *store.Event:
@@ -456,12 +467,13 @@ func (m *simStore) expired() (keys []int) {
 	return keys
 }
 
-// tell says which events an entry must have made: of each key that has expired, and of the command.
-func (m *simStore) tell(expired []int, result any) {
+// tell says which events an entry must have made: of each key that has expired, and of the command, unless it is one that was
+// executed before (pitfalls G3, G5).
+func (m *simStore) tell(index uint64, expired []int, result any, executes bool) {
 	event, _ := result.(*store.Event)
-	index := m.store.Index() - uint64(len(expired))
-	if event != nil {
-		index--
+	if !executes {
+		m.w.count(countOnce)
+		event = nil
 	}
 	for _, i := range expired {
 		index++
@@ -469,7 +481,11 @@ func (m *simStore) tell(expired []int, result any) {
 		m.due[i] = 0
 	}
 	if event != nil {
-		m.w.check.told(m.id, index+1, simTold{event.Action, event.Node.Path, event.Node.Value})
+		index++
+		m.w.check.told(m.id, index, simTold{event.Action, event.Node.Path, event.Node.Value})
+	}
+	if index != m.store.Index() {
+		m.w.violated("n%x is at event %d, and should be at %d", m.id, m.store.Index(), index)
 	}
 }
 
