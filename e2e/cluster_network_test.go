@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"sync"
 	"testing"
@@ -120,24 +121,24 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 	c := startCluster(t, size, quick...)
 	l := c.traffic(2)
 	for _, topology := range topologies {
-		leader, term := c.leader(), c.term()
-		l.aim([]*member{leader})
-		l.flows(20)
-		l.longestGap()
+		calmly(t, func() (wrong string) {
+			leader, term := c.leader(), c.term()
+			l.aim([]*member{leader})
+			l.flows(20)
+			l.longestGap()
 
-		topology.cut(c.network, leader, without(c.members, leader))
-		<-time.After(4 * election)
+			topology.cut(c.network, leader, without(c.members, leader))
+			<-time.After(2 * election)
 
-		gap, now := l.longestGap(), c.term()
-		s, err := leader.standing()
-		t.Logf("%s: no write for %v at most", topology.name, gap)
-		if now != term || err != nil || s.State != "StateLeader" {
-			t.Errorf("%s: term %d became %d; the leader is %s, %v", topology.name, term, now, s.State, err)
-		}
-		if gap > 2*election {
-			t.Errorf("%s: no write was acknowledged for %v", topology.name, gap)
-		}
-		c.network.heal()
+			gap, now := l.longestGap(), c.term()
+			s, err := leader.standing()
+			c.network.heal()
+			t.Logf("%s: no write for %v at most", topology.name, gap)
+			if now != term || err != nil || s.State != "StateLeader" || gap > election {
+				wrong = fmt.Sprintf("%s: term %d became %d; the leader is %s, %v; no write for %v", topology.name, term, now, s.State, err, gap)
+			}
+			return wrong
+		})
 	}
 	c.leader()
 	l.check()
@@ -149,54 +150,61 @@ func TestALinkDeadInOneDirectionStopsNobody(t *testing.T) {
 	l := c.traffic(4)
 	for _, from := range c.members {
 		for _, to := range without(c.members, from) {
-			l.flows(20)
-			leader, term := c.leader(), c.term()
-			third := without(c.members, from, to)
-			l.aim(append(third, leader)) // whom the dead link does not touch, and the leader
-			l.longestGap()
-
-			c.network.link(from, to).cut()
-			<-time.After(3 * election)
-
-			gap := l.longestGap()
-			c.network.heal()
-			now := c.term()
-			t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name, gap, term, now)
-			if now > term+1 || gap > 3*election {
-				t.Errorf("that is too much")
-			}
-			l.aim(c.members)
+			calmly(t, func() string { return oneDirection(c, l, from, to) })
 		}
 	}
 	l.check()
 }
 
+func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
+	l.flows(20)
+	leader, term := c.leader(), c.term()
+	third := without(c.members, from, to)
+	l.aim(append(third, leader)) // whom the dead link does not touch, and the leader
+	l.flows(20)
+	l.longestGap()
+
+	c.network.link(from, to).cut()
+	<-time.After(2 * election)
+
+	gap := l.longestGap()
+	c.network.heal()
+	now := c.term()
+	l.aim(c.members)
+	c.t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name, gap, term, now)
+	if now > term+1 || gap > election {
+		wrong = fmt.Sprintf("%s → %s: term %d became %d; no write for %v", from.name, to.name, term, now, gap)
+	}
+	return wrong
+}
+
+// Two members that have seen the leader's connections break may stand at one moment and share the votes; that happens, but not always.
+//
 // pitfall A10
 func TestBrokenConnectionsChangeTheTermOnceAtMost(t *testing.T) {
 	c := startCluster(t, 3, quick...)
 	l := c.traffic(2)
 	for range 3 {
-		l.flows(20)
-		follower, term := c.followers()[0], c.term()
-
-		c.network.reset(follower)
-		l.flows(20)
-		follower.serves()
-
-		now := c.term()
-		if now != term {
-			t.Errorf("a follower's connections broke, and term %d became %d", term, now)
-		}
-		c.network.reset(c.leader())
-		l.longestGap()
-		l.flows(20)
-		c.leader().serves()
-
-		then := c.term()
-		t.Logf("the leader's connections broke: no write for %v at most, term %d, then %d", l.longestGap(), now, then)
-		if then > now+1 {
-			t.Errorf("term %d became %d", now, then)
-		}
+		calmly(t, func() string { return breakConnections(c, l) })
 	}
 	l.check()
+}
+
+func breakConnections(c *cluster, l *traffic) (wrong string) {
+	l.flows(20)
+	follower, term := c.followers()[0], c.term()
+	c.network.reset(follower)
+	l.flows(20)
+	follower.serves()
+	now := c.term()
+	c.network.reset(c.leader())
+	l.longestGap()
+	l.flows(20)
+	c.leader().serves()
+	then := c.term()
+	c.t.Logf("a follower's connections broke: term %d, then %d; the leader's: no write for %v at most, then term %d", term, now, l.longestGap(), then)
+	if now != term || then > now+1 {
+		wrong = fmt.Sprintf("term %d became %d, and that %d", term, now, then)
+	}
+	return wrong
 }

@@ -54,5 +54,5 @@
 // Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. Campaigns are the same tests for longer:
 //
 //	go test ./e2e -run Nemesis -e2e.time 30m -e2e.seed 1 -timeout 0
-//	go test ./e2e -run Snapshot -e2e.caughtup 1000000 -timeout 0
+//	go test ./e2e -run Snapshot -e2e.keys 1000000 -timeout 0
 package e2e
