@@ -337,7 +337,7 @@ const maxKeptBytes = 4 << 30
 // release cuts what neither of the two newest snapshots needs, nor a member that lacks the log from keep on, and
 // returns the first index that the log still has.
 func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err error) {
-	indexes, err := s.snaps.Indexes()
+	indexes, err := s.snaps.Sound()
 	if err != nil || len(indexes) < 2 {
 		return s.log.First(), err
 	}

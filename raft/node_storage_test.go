@@ -148,6 +148,32 @@ func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
 	}
 }
 
+func TestTheLogIsKeptForTwoSnapshotsThatAreSound(t *testing.T) {
+	o := testStorage(t)
+	o.Bytes = 4 << 10
+	s, _ := reopen(t, o)
+	for i := uint64(1); i <= 5000; i++ {
+		if err := s.persist(&Persist{State: State{Term: 1, Commit: i}, Entries: entries(1, i, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	saveTestSnapshot(t, s, 1000, 1)
+	saveTestSnapshot(t, s, 3000, 1)
+	s.close()
+	names, _ := filepath.Glob(filepath.Join(o.Dir, "snap", "*"))
+	if err := os.Truncate(names[len(names)-1], 40); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = reopen(t, o)
+	saveTestSnapshot(t, s, 5000, 1)
+
+	first, err := s.release(&o, never64)
+
+	if err != nil || first > 1000 {
+		t.Errorf("the log begins at %d, %v: without the snapshot at 5000 nothing could be started", first, err)
+	}
+}
+
 // pitfall H11
 func TestAMemberThatLostItsLogIsNotStartedAnew(t *testing.T) {
 	o := testStorage(t)

@@ -109,6 +109,14 @@ func (d *Dir) Indexes() ([]uint64, error) {
 	return indexes, nil
 }
 
+// Sound lists the snapshots that Newest has not found damaged, ascending.
+func (d *Dir) Sound() ([]uint64, error) {
+	indexes, err := d.Indexes()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.DeleteFunc(indexes, func(index uint64) bool { return d.damaged[index] }), err
+}
+
 func fileName(index uint64) string { return fmt.Sprintf("%016x%s", index, suffix) }
 
 func (d *Dir) file(index uint64) string { return filepath.Join(d.path, fileName(index)) }
