@@ -60,7 +60,7 @@ type Refusal struct {
 
 // refusalReasons are the errors that go over the wire; a new one goes to the end.
 var refusalReasons = [...]error{
-	errNotLeader, errHandingOver, errChanging, errLastVoter, ErrOverloaded,
+	errNotLeader, errHandingOver, errChanging, ErrOverloaded,
 	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, errRefused,
 }
 

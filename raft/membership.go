@@ -246,9 +246,6 @@ func (c *core) mayRemove(id uint64) error {
 	if !now.votes(id) {
 		return nil
 	}
-	if len(now.voters) == 1 {
-		return errLastVoter
-	}
 	left, alive := len(now.voters)-1, 0
 	for _, v := range now.voters {
 		if v != id && c.answers(v) {

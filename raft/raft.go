@@ -93,7 +93,6 @@ var (
 	errNotLeader   = errors.New("raft: not the leader")
 	errHandingOver = errors.New("raft: the leadership is being handed over")
 	errChanging    = errors.New("raft: another change of the membership is under way")
-	errLastVoter   = errors.New("raft: the last voter can't be removed: nothing could be agreed any more")
 )
 
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.
