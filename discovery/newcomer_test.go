@@ -212,8 +212,8 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 		h    http.HandlerFunc
 		text string
 	}{
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, "it answers with status 307"},
-		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", 503) }, "it answers with status 503"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "it answers with status 307"},
+		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }, "it answers with status 503"},
 		{"1 GB", endless, "its answer has more than 1048576 bytes"},
 		{"a page", answering("1", "<secret>"), "its answer is not a list of members"},
 		{"a cut answer", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "10") }, "unexpected EOF"},

@@ -686,7 +686,7 @@ func TestQueueKeepsOrderAndLimits(t *testing.T) {
 	for i := range uint64(1000) {
 		q.put(raft.Message{Index: 2 * i})
 		q.put(raft.Message{Index: 2*i + 1})
-		if q.put(raft.Message{}) && q.put(raft.Message{}) {
+		if third, fourth := q.put(raft.Message{}), q.put(raft.Message{}); third && fourth {
 			t.Fatal("a fourth message has room")
 		}
 		for q.head < len(q.ms)-1 {
