@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,7 @@ type Server struct {
 
 	server  *nethttp.Server
 	conns   connections
+	fresh   sync.Map        // net.Conn: those that have not asked anything yet
 	ending  context.Context // done when Shutdown begins
 	endLong context.CancelFunc
 }
@@ -172,7 +174,17 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 		ReadHeaderTimeout: s.times.head,
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         s.noteState,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// noteState keeps fresh true.
+func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
+	if state == nethttp.StateNew {
+		s.fresh.Store(c, nil)
+	} else {
+		s.fresh.Delete(c)
 	}
 }
 
@@ -197,7 +209,19 @@ func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
 // waits for the requests in flight, until ctx is done.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.endLong()
+	defer time.AfterFunc(freshGrace, s.closeFresh).Stop()
 	return s.server.Shutdown(ctx)
+}
+
+// freshGrace is what a connection has, at a shutdown, to bring its first request. Without a bound net/http would wait
+// five seconds for it, and many clients open a connection more than they use.
+const freshGrace = 100 * time.Millisecond
+
+func (s *Server) closeFresh() {
+	s.fresh.Range(func(c, _ any) bool {
+		c.(net.Conn).Close()
+		return true
+	})
 }
 
 // ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers,

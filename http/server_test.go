@@ -379,6 +379,29 @@ func TestHeadHasTheHeadersOfGet(t *testing.T) {
 	}
 }
 
+func TestShutdownDoesNotWaitForConnectionsThatAskNothing(t *testing.T) {
+	b := newBench(t)
+	ln := listen(t)
+	go b.Serve(ln)
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := nethttp.Get("http://" + ln.Addr().String() + "/version"); err != nil { // so the one before is accepted, too
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+
+	if err := b.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if n, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection gives %d bytes, %v; want its end", n, err)
+	}
+}
+
 func TestShutdownEndsWatchesAndFinishesRequests(t *testing.T) {
 	b := newBench(t)
 	ln := listen(t)
