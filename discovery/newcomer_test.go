@@ -212,7 +212,9 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 		h    http.HandlerFunc
 		text string
 	}{
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "it answers with status 307"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "it answers with status 307"},
 		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }, "it answers with status 503"},
 		{"1 GB", endless, "its answer has more than 1048576 bytes"},
 		{"a page", answering("1", "<secret>"), "its answer is not a list of members"},

@@ -181,9 +181,10 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 
 // noteState keeps fresh true.
 func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
-	if state == nethttp.StateNew {
+	switch state {
+	case nethttp.StateNew:
 		s.fresh.Store(c, nil)
-	} else {
+	case nethttp.StateActive, nethttp.StateClosed:
 		s.fresh.Delete(c)
 	}
 }

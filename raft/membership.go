@@ -230,6 +230,11 @@ func (c *core) sensible(change *Change) error {
 	return nil
 }
 
+func (m *Membership) has(id uint64) bool {
+	_, ok := m.Find(id)
+	return ok
+}
+
 // taken tells whether a member other than id has one of the peer URLs.
 func (m *Membership) taken(id uint64, urls []string) bool {
 	for _, p := range m.Members {

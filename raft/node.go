@@ -141,6 +141,7 @@ type Node struct {
 	commits   []commitTime        // when entries were proposed, for Stats.Commit
 	seen      leadershipSeen      // as last logged
 	followed  uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
+	line      Membership          // what it was told
 	gone      bool                // this member's removal is applied
 	behind    uint64              // what the applier has to reach for Stats.BehindSince to move on
 
@@ -540,6 +541,7 @@ func (n *Node) noteLeadership() {
 
 func (n *Node) leaderChanged(was leadershipSeen) {
 	n.retryReads()
+	n.followed = 0 // see followPeers
 	if n.core.leader == None {
 		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
 		return

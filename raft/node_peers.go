@@ -65,8 +65,16 @@ type PeerStats struct {
 // Step takes a message from another member. It waits while too much is waiting already.
 func (n *Node) Step(m Message) { n.inbox.step(m, n.quit) }
 
-// Lost says that the connection to a member was seen to break.
-func (n *Node) Lost(id uint64) { n.inbox.call(func(c *core) { c.lost(id) }) }
+// Lost says that the connection to a member was seen to break. What was sent on to a leader may be lost with it. If that one has died, the
+// next leader's first entry tells; if it goes on, nobody ever will, so the waiting is cut short.
+func (n *Node) Lost(id uint64) {
+	n.inbox.call(func(c *core) {
+		if id == c.leader {
+			n.waiters.hurry(c.term, n.mono()+2*int64(n.Election))
+		}
+		c.lost(id)
+	})
+}
 
 // Expelled ends this member, because another one knows it as removed.
 func (n *Node) Expelled(by uint64) {
@@ -199,12 +207,16 @@ func (n *Node) noteMembership() {
 }
 
 // followPeers tells the transport whom there is to talk to: the members of the newest configuration in the log and those of the one that
-// is applied. The one may yet be taken back, and the other holds those that don't yet know that they are removed.
+// is applied. The one may yet be taken back, and the other holds those that don't yet know that they are removed. A leader that has been
+// removed stays as long as it leads: it hands over when it has heard that the other one has the whole log.
 func (n *Node) followPeers() {
 	if n.Transport == nil {
 		return
 	}
 	m := n.Membership()
+	if led, ok := n.line.Find(n.core.leader); ok && !m.has(led.ID) {
+		m.Members = append(slices.Clip(m.Members), led)
+	}
 	for _, p := range n.core.configs.now().membership.Members {
 		if i := slices.IndexFunc(m.Members, func(q Member) bool { return q.ID == p.ID }); i >= 0 {
 			m.Members = slices.Clone(m.Members)
@@ -213,5 +225,6 @@ func (n *Node) followPeers() {
 			m.Members = append(slices.Clip(m.Members), p)
 		}
 	}
+	n.line = m
 	n.Transport.Follow(m)
 }
