@@ -138,17 +138,28 @@ func decodeState(b []byte) (State, error) {
 	return s, d.end()
 }
 
+// appendIncarnation writes the number with all its bytes: how long the preamble is must not hang on chance.
+func appendIncarnation(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
+
+func decodeIncarnation(b []byte) (uint64, error) {
+	if len(b) != 8 {
+		return 0, errShort
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
 func appendMember(b []byte, m *Member) []byte {
 	b = binary.AppendUvarint(b, m.ID)
 	b = appendString(b, m.Name)
 	b = appendStrings(b, m.PeerURLs)
 	b = appendStrings(b, m.ClientURLs)
 	b = appendString(b, m.Version)
-	return appendBool(b, m.Learner)
+	b = appendBool(b, m.Learner)
+	return binary.AppendUvarint(b, m.Incarnation)
 }
 
 func (d *decoder) member() Member {
-	return Member{ID: d.uint(), Name: d.string(), PeerURLs: d.strings(), ClientURLs: d.strings(), Version: d.string(), Learner: d.bool()}
+	return Member{ID: d.uint(), Name: d.string(), PeerURLs: d.strings(), ClientURLs: d.strings(), Version: d.string(), Learner: d.bool(), Incarnation: d.uint()}
 }
 
 func appendBool(b []byte, v bool) []byte {

@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	sampleMember     = Member{ID: 1 << 63, Name: "a", PeerURLs: []string{"http://a:1", "http://a:2"}, ClientURLs: []string{"http://a:3"}, Version: "2.4.0", Learner: true}
+	sampleMember     = Member{ID: 1 << 63, Name: "a", PeerURLs: []string{"http://a:1", "http://a:2"}, ClientURLs: []string{"http://a:3"}, Version: "2.4.0", Learner: true, Incarnation: 1 << 63}
 	sampleMembership = Membership{ClusterID: 9, Members: []Member{{ID: 1}, sampleMember}, Removed: []uint64{3, 5}, Version: "2.4.0"}
 	sampleSnapshot   = Snapshot{Index: 8, Term: 2, Stamp: 1e18, Membership: sampleMembership}
 	sampleChange     = Change{Kind: ChangeAdd, Member: sampleMember, ClusterID: 9, Command: []byte("set")}

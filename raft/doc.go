@@ -205,6 +205,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the look at who would be left                                 core.mayRemove             TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
 	the end of a log that was promised to go on                   core.commitTo              TestAMemberWhoseDiskHasForgottenStops
 	dead: wait for proposals that went with their leader          node_apply.go              TestProposalsOutliveTheirLeader
+	the look at what the log says of the own disk                 core.checkIncarnation      TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
 	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
 
 # What is left out
@@ -232,6 +233,11 @@ Where the paper is departed from:
   - A snapshot goes in one piece, beside the messages.
   - A member that follows sends proposals on, and makes those again that died with a leader. The paper sends the client to the leader,
     and leaves the asking again to it.
+  - A disk gets a number when it is made, its incarnation, and its member tells it to the others when it starts. A member that was emptied
+    has another number, and may not go on under its id: the transports of the others refuse it, the leader refuses its greeting, and it
+    ends itself when the log tells it the former number. The paper takes for granted that what was written stays.
+    Open is the time before the greeting is in a member's log: one that lacks it takes the emptied member for what it was, and if those make
+    a majority, what was committed may be forgotten. An old copy of a disk has the same number; only core.commitTo may find it out.
   - Members compare digests of their state by way of the log; a minority that differs stops.
   - Entries carry the time of the cluster's own clock. There is no such clock in the paper.
 */

@@ -13,7 +13,7 @@ type Effects struct {
 	Reads     []SafeRead // reads that became safe, or never will
 	Fetch     []Fetch    // read these from the log on disk, then call fetched
 	Refused   []Refusal  // proposals that the leader has not taken
-	Broken    error      // this member can't go on: its disk has lost what it promised
+	Broken    error      // this member can't go on: its disk has lost what it promised; there is nothing else then
 }
 
 // Persist is one write of the disk writer, all or nothing.
@@ -40,6 +40,9 @@ type Fetch struct {
 // effects hands out what has gathered. diskFree says that the disk writer has nothing to do:
 // while it is busy, entries gather, and go as one write.
 func (c *core) effects(diskFree bool) Effects {
+	if c.broken != nil {
+		return Effects{Broken: c.broken}
+	}
 	if c.role == Leader {
 		c.broadcastAppend()
 	}

@@ -58,16 +58,19 @@ type Refusal struct {
 	text   string // the error's, where there is more to it than the reason
 }
 
-// refusalReasons are the errors that go over the wire; a new one goes to the end.
+// refusalReasons are the errors that go over the wire; a new one goes to the end, and its number never changes.
 var refusalReasons = [...]error{
 	errNotLeader, errHandingOver, errChanging, ErrOverloaded,
-	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, errRefused,
+	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, ErrMemberEmptied,
 }
 
 var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version
 
-// quorumReason is the reason of a QuorumError, whose text says the rest.
-const quorumReason = byte(len(refusalReasons))
+// quorumReason is the reason of a QuorumError, whose text says the rest; otherReason that of an error that is not listed.
+const (
+	quorumReason byte = 255
+	otherReason  byte = 254
+)
 
 func refusal(id uint64, err error) Refusal {
 	var quorum *QuorumError
@@ -79,7 +82,7 @@ func refusal(id uint64, err error) Refusal {
 			return Refusal{ID: id, reason: byte(i)}
 		}
 	}
-	return Refusal{ID: id, reason: quorumReason - 1}
+	return Refusal{ID: id, reason: otherReason}
 }
 
 // err is the error that the leader had.

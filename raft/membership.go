@@ -96,7 +96,7 @@ func (m Membership) Apply(c Change) Membership {
 	case c.Kind == ChangeRemove && there:
 		m.Members = slices.Delete(m.Members, i, i+1)
 		m.Removed = insertSorted(m.Removed, c.Member.ID)
-	case c.Kind == ChangeUpdate && there:
+	case c.Kind == ChangeUpdate && there && !m.Members[i].another(c.Member.Incarnation):
 		m.Members[i] = m.Members[i].update(c.Member)
 	case c.Kind == ChangeVersion:
 		m.Version = c.Member.Version
@@ -123,6 +123,7 @@ func (m Membership) alone(i int, cluster uint64) Membership {
 func (m Member) update(by Member) Member {
 	m.Name = cmp.Or(by.Name, m.Name)
 	m.Version = cmp.Or(by.Version, m.Version)
+	m.Incarnation = cmp.Or(by.Incarnation, m.Incarnation)
 	if len(by.PeerURLs) > 0 {
 		m.PeerURLs = by.PeerURLs
 	}
@@ -130,6 +131,11 @@ func (m Member) update(by Member) Member {
 		m.ClientURLs = by.ClientURLs
 	}
 	return m
+}
+
+// another tells whether an incarnation that is given is not that of the member, as far as that is known (pitfall D10).
+func (m *Member) another(incarnation uint64) bool {
+	return incarnation != 0 && m.Incarnation != 0 && incarnation != m.Incarnation
 }
 
 func insertSorted(ids []uint64, id uint64) []uint64 {
@@ -203,7 +209,13 @@ var (
 	ErrMemberExists  = errors.New("raft: there is a member with that id or URL")
 	ErrMemberUnknown = errors.New("raft: there is no such member")
 	ErrMemberRemoved = errors.New("raft: that member has been removed for ever")
+	ErrMemberEmptied = errors.New("raft: the member's disk is a new one: what it voted and acknowledged is forgotten") // pitfall D10
 )
+
+// emptied is the end of a member whose disk was emptied, by what somebody knows of it.
+func emptied(id uint64, by string) error {
+	return fmt.Errorf("%w: %s knows another incarnation of member %x; remove the member, empty its data directory and add it anew", ErrMemberEmptied, by, id)
+}
 
 // QuorumError refuses a removal after which too few voters would answer to agree on anything.
 type QuorumError struct{ Arithmetic string }
@@ -214,7 +226,7 @@ func (e *QuorumError) Error() string { return "raft: " + e.Arithmetic }
 // sensible tells whether a change may be made to the configuration in force.
 func (c *core) sensible(change *Change) error {
 	m, id := &c.configs.now().membership, change.Member.ID
-	_, there := m.Find(id)
+	member, there := m.Find(id)
 	switch {
 	case change.Kind == ChangeVersion:
 		return nil
@@ -224,6 +236,8 @@ func (c *core) sensible(change *Change) error {
 		return ErrMemberExists // pitfall D13
 	case change.Kind != ChangeAdd && !there:
 		return ErrMemberUnknown
+	case change.Kind == ChangeUpdate && member.another(change.Member.Incarnation):
+		return ErrMemberEmptied
 	case change.Kind == ChangeRemove:
 		return c.mayRemove(id)
 	}
@@ -261,6 +275,14 @@ func (c *core) mayRemove(id uint64) error {
 		return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree on anything", id, left, alive, need)}
 	}
 	return nil
+}
+
+// checkIncarnation ends this member when its log tells of a disk that it had before. Nothing of what it was about to say goes
+// out any more: another one counts on what that disk held (pitfall D10).
+func (c *core) checkIncarnation() {
+	if self, _ := c.configs.now().membership.Find(c.ID); self.Incarnation != 0 && self.Incarnation != c.incarnation {
+		c.broken = emptied(c.ID, "its own log")
+	}
 }
 
 // followConfig makes the leader's members those of the configuration in force.

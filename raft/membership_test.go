@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// Apply is total: what makes no sense changes nothing. pitfall D9, pitfall D12
+// Apply is total: what makes no sense changes nothing. pitfall D9, pitfall D10, pitfall D12
 func TestMembershipAfterAChange(t *testing.T) {
-	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0"}
+	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0", Incarnation: 7}
 	base := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
 	with := func(edit func(*Membership)) Membership {
 		m := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
@@ -37,6 +37,9 @@ func TestMembershipAfterAChange(t *testing.T) {
 		}},
 		{"update nothing", Change{Kind: ChangeUpdate, Member: Member{ID: 2}}, nothing},
 		{"update does not promote", Change{Kind: ChangeUpdate, Member: Member{ID: 4, Name: "d"}}, func(m *Membership) { m.Members[2].Name = "d" }},
+		{"the first incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: 8}}, func(m *Membership) { m.Members[0].Incarnation = 8 }},
+		{"the same incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "d", Incarnation: 7}}, func(m *Membership) { m.Members[1].Name = "d" }},
+		{"another incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "d", Incarnation: 8}}, nothing},
 		{"version", Change{Kind: ChangeVersion, Member: Member{Version: "2.4.0"}}, func(m *Membership) { m.Version = "2.4.0" }},
 	} {
 		got := base.Apply(c.change)
@@ -174,5 +177,36 @@ func TestTheLastVoterStays(t *testing.T) {
 
 	if quorum := (*QuorumError)(nil); !errors.As(err, &quorum) || len(c.configs.now().voters) != 1 {
 		t.Fatalf("error %v, voters %v", err, c.configs.now().voters)
+	}
+}
+
+// pitfall D10: what the log says of the own disk comes before anything is acknowledged, whichever way it comes.
+func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
+	greeting := func(incarnation uint64) []Entry {
+		change := Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: incarnation}}
+		return []Entry{{Index: 1, Term: 1, Kind: EntryChange, Data: appendChange(nil, &change)}}
+	}
+	snapshot := Snapshot{Index: 5, Term: 1, Membership: voters(3).Apply(Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: 7}})}
+	for name, m := range map[string]Message{
+		"an Append":  {Kind: Append, From: 2, Term: 1, Entries: greeting(7), Commit: 1},
+		"a snapshot": {Kind: InstallSnapshot, From: 2, Term: 1, Snapshot: &snapshot},
+	} {
+		for own, is := range map[uint64]bool{7: false, 8: true, 0: true} {
+			b := bootOf(3)
+			b.Incarnation = own
+			c := newCore(testConfig(1), b)
+			m.To = 1
+			c.step(m)
+			c.step(Message{Kind: Vote, From: 3, To: 1, Term: 9, Index: 9, LogTerm: 9, Transfer: true})
+
+			e := c.effects(true)
+
+			if said := len(e.Messages) > 0 || e.Persist != nil || e.Restore != nil; errors.Is(e.Broken, ErrMemberEmptied) != is || said == is {
+				t.Errorf("%s, on the disk %x: %+v", name, own, e)
+			}
+		}
+	}
+	if c := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)}, Entries: greeting(7)}); !errors.Is(c.broken, ErrMemberEmptied) {
+		t.Errorf("it starts with such a log: %v", c.broken)
 	}
 }

@@ -151,7 +151,8 @@ type Node struct {
 
 	// Of the applier, and read by others.
 	applied     atomic.Pointer[appliedState]
-	nextDue     atomic.Int64 // when the next key expires; 0 when none does
+	newest      atomic.Pointer[Membership] // the configuration in force, applied or not
+	nextDue     atomic.Int64               // when the next key expires; 0 when none does
 	snapshotter snapshotter
 	snapshots   sync.WaitGroup
 	helpers     sync.WaitGroup // that read the disk for members that lag
@@ -216,8 +217,12 @@ func open(c Config, sm StateMachine) (*Node, error) {
 		}
 	}
 	n.core = newCore(c.core(n.id), r.boot)
+	if err := n.core.broken; err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	n.born = n.core.commit
 	n.nameCluster()
+	n.noteNewest()
 	return n, nil
 }
 

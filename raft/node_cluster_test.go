@@ -17,6 +17,8 @@ import (
 
 // lan connects the nodes of one test. Messages between two members keep their order.
 type lan struct {
+	blind bool // nobody looks at the other's disk when they connect
+
 	mu    sync.Mutex // protects the rest
 	ports map[uint64]*lanPort
 	cut   map[[2]uint64]bool // from, to
@@ -99,6 +101,10 @@ func (p *lanPort) carry(line chan Message) {
 		case m := <-line:
 			to, open := p.lan.open(m.From, m.To)
 			if !open {
+				continue
+			}
+			if known := to.in.Incarnation(p.id); !p.lan.blind && known != 0 && known != p.in.Incarnation(p.id) {
+				p.in.Emptied(m.To)
 				continue
 			}
 			got, err := DecodeMessage(AppendMessage(nil, &m))
@@ -499,6 +505,69 @@ func TestARemovedMemberEndsWithTheReason(t *testing.T) {
 			c.propose(other, "without it")
 			if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: gone}}); err != ErrMemberRemoved { // pitfall D9
 				t.Errorf("to add it again ends with %v", err)
+			}
+		})
+	}
+}
+
+// pitfall D10: the whole cluster is down, and one disk is emptied. A third member has not all that is committed: with the emptied one it
+// would be a majority that has forgotten it. Where nobody looks at the disks, the log still tells the member when it is sent to it.
+func TestAnEmptiedMemberEndsBeforeAnythingIsLost(t *testing.T) {
+	for name, blind := range map[string]bool{"by what the others know": false, "by its own log": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 3, nil)
+			c.lan.blind = blind
+			c.await("all have told of their disks", func() bool {
+				for _, n := range c.nodes {
+					for id := range c.nodes {
+						if m, _ := n.Membership().Find(id); m.Incarnation == 0 {
+							return false
+						}
+					}
+				}
+				return true
+			})
+			emptied := c.follower()
+			var away uint64
+			for id := range c.nodes {
+				if id != emptied && id != c.leader() {
+					away = id
+				}
+			}
+			if !blind {
+				c.kill(away)
+			}
+			c.propose(emptied, "acknowledged")
+			c.equal()
+			for id, n := range c.nodes {
+				if !isClosed(n.done) {
+					c.kill(id)
+				}
+			}
+			c.dirs[emptied] = ""
+
+			n := c.start(emptied, false)
+			c.start(away, false)
+			startRest := func() {
+				for id, n := range c.nodes {
+					if id != emptied && isClosed(n.done) {
+						c.start(id, false)
+					}
+				}
+			}
+			if blind {
+				startRest()
+			}
+			<-n.Failed()
+			if err := n.Err(); !errors.Is(err, ErrMemberEmptied) {
+				t.Fatalf("it ends with %v", err)
+			}
+			startRest()
+
+			c.propose(away, "without it")
+			c.equal()
+			if got := c.sms[away].list(); !slices.Equal(got, []string{"acknowledged", "without it"}) {
+				t.Errorf("the others have %q", got)
 			}
 		})
 	}

@@ -23,6 +23,9 @@ func Describe(r wal.Record, command func([]byte) string) (string, error) {
 	case recordSnapshot:
 		s, err := decodeSnapshot(r.Data)
 		return fmt.Sprintf("snapshot %d@%d received", s.Index, s.Term), err
+	case recordIncarnation:
+		v, err := decodeIncarnation(r.Data)
+		return fmt.Sprintf("disk     incarnation=%x", v), err
 	}
 	return "", fmt.Errorf("raft: record of the unknown kind %d", r.Kind)
 }
@@ -48,6 +51,9 @@ func (c Change) String() string {
 	}
 	m := &c.Member
 	text := fmt.Sprintf("%s member=%x name=%q peers=%s clients=%s", changeNames[c.Kind], m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","))
+	if m.Incarnation != 0 {
+		text += fmt.Sprintf(" incarnation=%x", m.Incarnation)
+	}
 	switch {
 	case c.Kind == ChangeVersion:
 		return "version " + m.Version

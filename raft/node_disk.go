@@ -79,7 +79,7 @@ func (c *Config) bootstrap(o storageOptions) error {
 	if len(c.Bootstrap.Members) == 0 && !c.Join {
 		return fmt.Errorf("raft: %s holds no member, and there is no cluster to begin one with", c.Dir)
 	}
-	if err := createStorage(o, c.Bootstrap.ClusterID, c.ID, c.founding()); err != nil {
+	if err := createStorage(o, c.Bootstrap.ClusterID, c.ID, rand.Uint64()|1, c.founding()); err != nil {
 		return err
 	}
 	for _, dir := range []string{o.Dir, c.Dir, filepath.Dir(filepath.Clean(c.Dir))} { // pitfall H6: the folders above, too

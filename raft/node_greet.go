@@ -8,6 +8,8 @@ import (
 )
 
 // greet makes the member known to the cluster, says when its clients may come, and from then on sees to the cluster's version.
+// From the greeting on the others know its disk. Before it is in the log of those who make a majority, a disk that is emptied
+// goes unnoticed (pitfall D10): a member should not be emptied, then, in the first second of its life, nor while others lag.
 // commit is what its disk knew to be committed at the start; alone: it is a cluster of its own.
 func (n *Node) greet(commit uint64, alone bool) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -18,7 +20,7 @@ func (n *Node) greet(commit uint64, alone bool) {
 		close(n.ready)
 	}
 	self := n.Self
-	self.ID = n.id
+	self.ID, self.Incarnation = n.id, n.storage.incarnation
 	n.insist(ctx, Change{Kind: ChangeUpdate, Member: self})
 	for ctx.Err() == nil {
 		n.decideVersion(ctx)
@@ -53,6 +55,8 @@ func (n *Node) insist(ctx context.Context, c Change) {
 			return
 		case ErrMemberRemoved:
 			n.fail(fmt.Errorf("%w: the leader says so", ErrRemoved))
+		case ErrMemberEmptied:
+			n.fail(emptied(n.id, "the leader"))
 		case ErrMemberExists:
 			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own", strings.Join(c.Member.PeerURLs, ",")))
 		}

@@ -41,8 +41,13 @@ type Inbound interface {
 	// ReceiveSnapshot takes an InstallSnapshot and reads the snapshot's file, which is size bytes long, from body. When it returns nil the file is
 	// whole and durable, and the message is on its way to the core.
 	ReceiveSnapshot(m Message, body io.Reader, size int64) error
-	// Expelled says that another member knows this one as removed. Only the first call counts.
+	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of another's from the newest
+	// configuration in the log, committed or not; 0 when nothing is. It never blocks.
+	Incarnation(id uint64) uint64
+	// Expelled says that another member knows this one as removed. Of it and Emptied, only the first call counts.
 	Expelled(by uint64)
+	// Emptied says that another member knows this one in an incarnation that is not that of its disk.
+	Emptied(by uint64)
 }
 
 // PeerStats are what a Transport has measured of one other member.
@@ -79,6 +84,19 @@ func (n *Node) Lost(id uint64) {
 // Expelled ends this member, because another one knows it as removed.
 func (n *Node) Expelled(by uint64) {
 	n.fail(fmt.Errorf("%w: member %x says so", ErrRemoved, by))
+}
+
+// Emptied ends this member, because another one knows that it had another disk before (pitfall D10).
+func (n *Node) Emptied(by uint64) { n.fail(emptied(n.id, fmt.Sprintf("member %x", by))) }
+
+// Incarnation returns what is known of a member's disk. It counts from the moment that it is in the log, like all of a configuration: after a
+// restart of the whole cluster nothing is applied before a leader is elected.
+func (n *Node) Incarnation(id uint64) uint64 {
+	if id == n.id {
+		return n.storage.incarnation
+	}
+	m, _ := n.newest.Load().Find(id)
+	return m.Incarnation
 }
 
 // Peers returns what the transport has measured of the other members.
@@ -198,12 +216,19 @@ func (n *Node) fetch(f Fetch) {
 func (n *Node) noteMembership() {
 	if now := n.core.configs.now().index + 1; n.followed != now {
 		n.followed = now
+		n.noteNewest()
 		n.followPeers()
 		n.gone = slices.Contains(n.Membership().Removed, n.id)
 	}
 	if n.gone && n.core.role != Leader {
 		n.fail(fmt.Errorf("%w: its own log says so", ErrRemoved))
 	}
+}
+
+// noteNewest tells everybody the configuration in force.
+func (n *Node) noteNewest() {
+	m := n.core.configs.now().membership
+	n.newest.Store(&m)
 }
 
 // followPeers tells the transport whom there is to talk to: the members of the newest configuration in the log and those of the one that

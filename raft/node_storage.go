@@ -17,9 +17,10 @@ import (
 
 // Kinds of the records in the log on disk. A new kind needs a line in replayer.record and in Describe.
 const (
-	recordState    byte = 1 // State
-	recordEntry    byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
-	recordSnapshot byte = 3 // Snapshot, received: the log begins anew behind it
+	recordState       byte = 1 // State
+	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
+	recordSnapshot    byte = 3 // Snapshot, received: the log begins anew behind it
+	recordIncarnation byte = 4 // of this disk, as 8 bytes, big-endian; in every segment, so that it stays when others go
 )
 
 // storage is a member's memory on disk: the log, and the snapshots beside it.
@@ -34,6 +35,8 @@ type storage struct {
 	log   *wal.Log
 	snaps *snap.Dir
 	state atomic.Pointer[State] // as last written: the preamble of every segment
+
+	incarnation uint64 // of this disk; 0: it was made by a version that had none
 
 	last uint64 // of the log: highest index written
 	buf  []byte // of persist
@@ -70,10 +73,10 @@ func makeTag(cluster, member uint64) (t wal.Tag) {
 	return t
 }
 
-// createStorage makes the disk of a new member, with the entries that every first member of the cluster begins
+// createStorage makes the disk of a new member, in an incarnation of its own, with the entries that every first member of the cluster begins
 // with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The directory
 // of the snapshots comes later: it shows that there was a log.
-func createStorage(o storageOptions, cluster, member uint64, first []Entry) error {
+func createStorage(o storageOptions, cluster, member, incarnation uint64, first []Entry) error {
 	return wal.Create(o.walDir(), wal.Options{
 		FS: o.FS, Tag: makeTag(cluster, member), SegmentBytes: o.Bytes,
 		Preamble: func() []wal.Record {
@@ -81,7 +84,7 @@ func createStorage(o storageOptions, cluster, member uint64, first []Entry) erro
 			if n := len(first); n > 0 {
 				last = State{Term: first[n-1].Term, Commit: first[n-1].Index}
 			}
-			recs := []wal.Record{{Kind: recordState, Data: appendState(nil, last)}}
+			recs := preamble(incarnation, last)
 			for i := range first {
 				recs = append(recs, wal.Record{Kind: recordEntry, Data: appendEntry(nil, &first[i])})
 			}
@@ -158,7 +161,8 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 		return s.explain(err, r)
 	}
 	s.state.Store(&replay.state)
-	r.State = replay.state
+	s.incarnation = replay.incarnation
+	r.State, r.Incarnation = replay.state, replay.incarnation
 	r.Entries = replay.after()
 	r.First = max(s.log.First(), 1)
 	s.last = r.Snapshot.Index + uint64(len(r.Entries))
@@ -188,16 +192,22 @@ func (r *recovery) check() error {
 	return nil
 }
 
-func (s *storage) preamble() []wal.Record {
-	return []wal.Record{{Kind: recordState, Data: appendState(nil, *s.state.Load())}}
+func (s *storage) preamble() []wal.Record { return preamble(s.incarnation, *s.state.Load()) }
+
+func preamble(incarnation uint64, s State) (recs []wal.Record) {
+	if incarnation != 0 {
+		recs = append(recs, wal.Record{Kind: recordIncarnation, Data: appendIncarnation(nil, incarnation)})
+	}
+	return append(recs, wal.Record{Kind: recordState, Data: appendState(nil, s)})
 }
 
 // replayer rebuilds the log from its records.
 type replayer struct {
-	base     *Snapshot
-	state    State
-	entries  []Entry // from base.Index (included, when the log still has it) on
-	restarts bool    // the log begins anew behind base or an earlier snapshot
+	base        *Snapshot
+	state       State
+	incarnation uint64
+	entries     []Entry // from base.Index (included, when the log still has it) on
+	restarts    bool    // the log begins anew behind base or an earlier snapshot
 }
 
 func (r *replayer) record(rec wal.Record) (err error) {
@@ -209,6 +219,9 @@ func (r *replayer) record(rec wal.Record) (err error) {
 		return r.entry(rec.Data)
 	case recordSnapshot:
 		return r.snapshot(rec.Data)
+	case recordIncarnation:
+		r.incarnation, err = decodeIncarnation(rec.Data)
+		return err
 	default: // pitfall I7
 		return fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
 	}

@@ -27,6 +27,8 @@ type boot struct {
 	Entries  []Entry  // after the snapshot, without gaps
 	Applied  uint64   // of the state machine, at least Snapshot.Index
 	First    uint64   // lowest index that the disk still has; 0 means Snapshot.Index+1
+
+	Incarnation uint64 // of the disk; 0: it was made by a version that had none
 }
 
 // core is one member's mind: a pure state machine. Inputs are advance, tick, step,
@@ -40,6 +42,8 @@ type core struct {
 	term uint64 // never falls
 	vote uint64 // changes within a term only from None
 	log  entryLog
+
+	incarnation uint64 // of the disk that holds these; never changes
 
 	// Volatile on all servers.
 	role     Role
@@ -73,6 +77,8 @@ type core struct {
 	reads readQueue
 	held  []held  // messages that wait for the disk
 	out   Effects // what the world must now do
+
+	broken error // why this member can't go on; from then on effects says nothing else
 }
 
 // write is one write on its way to the disk.
@@ -97,7 +103,7 @@ var (
 
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.
 func newCore(cfg coreConfig, b boot) *core {
-	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote}
+	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote, incarnation: b.Incarnation}
 	c.log.reset(&b.Snapshot)
 	if b.First != 0 {
 		c.log.first = b.First
@@ -108,6 +114,7 @@ func newCore(cfg coreConfig, b boot) *core {
 		c.log.append(e)
 		c.configs.note(&e)
 	}
+	c.checkIncarnation()
 	c.log.durable, c.log.handed = c.log.last(), c.log.last()
 	c.commit = max(b.State.Commit, b.Snapshot.Index)
 	c.applying = max(b.Applied, b.Snapshot.Index)

@@ -217,6 +217,7 @@ func (c *core) store(es []Entry) {
 		for j := range es[i:] {
 			c.configs.note(&es[i+j])
 		}
+		c.checkIncarnation()
 		return
 	}
 }
@@ -225,7 +226,7 @@ func (c *core) store(es []Entry) {
 // is not there, the disk has forgotten: it was emptied, or an old copy took its place (pitfalls D10, D11).
 func (c *core) commitTo(index uint64) {
 	if index > c.log.last() {
-		c.out.Broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data directory is an old copy; remove the member, empty the directory and add it anew",
+		c.broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data directory is an old copy; remove the member, empty the directory and add it anew",
 			c.log.last(), index)
 		return
 	}

@@ -63,7 +63,7 @@ func (d *simFiles) open() (boot, any, error) {
 	d.must(err)
 	if !there {
 		d.must(d.fs.Mkdir("m"))
-		d.must(createStorage(d.options, simCluster.ClusterID, d.id, d.founded))
+		d.must(createStorage(d.options, simCluster.ClusterID, d.id, d.id, d.founded))
 		d.must(d.fs.SyncDir("."))
 	}
 	if d.w.on(faultPower) && d.w.chance(0.1) {
@@ -102,6 +102,9 @@ func (d *simFiles) startInVain() {
 
 // compare fails when something that was synced is not there, or anything is that never was.
 func (d *simFiles) compare(r *recovery) {
+	if r.Incarnation != d.id { // pitfall D10
+		d.w.violated("the disk of n%x has become the incarnation %x", d.id, r.Incarnation)
+	}
 	before := d.simMemory
 	if d.half != nil && r.State.Term == d.half.State.Term && r.State.Vote == d.half.State.Vote {
 		d.put(d.half)

@@ -85,6 +85,7 @@ func (c *core) install(s *Snapshot) {
 	c.log.reset(s)
 	c.log.durable = 0 // until the disk has noted it
 	c.configs.reset(s.Index, s.Membership)
+	c.checkIncarnation()
 	c.snapshot = *s
 	c.commit, c.applying = s.Index, s.Index
 	c.out.Restore = s

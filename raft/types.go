@@ -33,6 +33,10 @@ type Member struct {
 	ClientURLs []string // sorted; empty until it has started once
 	Version    string   // of its program, "2.4.0"; empty until it has started once
 	Learner    bool     // replicates without a vote
+
+	// Incarnation is a random number that was made with the member's disk; 0 until it has started once. It never changes
+	// to another one: a disk that was emptied is a new one, and knows nothing of what was voted and acknowledged (pitfall D10).
+	Incarnation uint64
 }
 
 // Membership is the configuration in force after some entry of the log. It is immutable.
@@ -50,7 +54,7 @@ const (
 	ChangeAdd     ChangeKind = iota + 1 // add Member (as a learner when Member.Learner)
 	ChangePromote                       // give the learner Member.ID a vote
 	ChangeRemove                        // remove Member.ID for ever
-	ChangeUpdate                        // replace the URLs and names of Member.ID by the non-empty ones of Member
+	ChangeUpdate                        // replace the attributes of Member.ID by those that Member has
 	ChangeVersion                       // set the cluster's version to Member.Version
 	ChangeForce                         // Member.ID becomes the only member of a new cluster, ClusterID (--force-new-cluster)
 )

@@ -93,6 +93,7 @@ type fake struct {
 	*journal
 	id      uint64
 	members atomic.Pointer[raft.Membership]
+	disks   sync.Map // id → incarnation: its own, and the others' that it knows
 	steps   chan raft.Message
 	receive func(m raft.Message, body io.Reader, size int64) error
 }
@@ -101,7 +102,12 @@ func (f *fake) ID() uint64                  { return f.id }
 func (f *fake) Membership() raft.Membership { return *f.members.Load() }
 func (f *fake) Step(m raft.Message)         { f.steps <- m }
 func (f *fake) Lost(id uint64)              { f.add(fmt.Sprintf("Lost(%x)", id)) }
-func (f *fake) Expelled(by uint64)          { f.add(fmt.Sprintf("Expelled(%x)", by)) }
+func (f *fake) Emptied(by uint64)           { f.add(fmt.Sprintf("Emptied(%x)", by)) }
+func (f *fake) Incarnation(id uint64) uint64 {
+	v, _ := f.disks.LoadOrStore(id, uint64(0))
+	return v.(uint64)
+}
+func (f *fake) Expelled(by uint64) { f.add(fmt.Sprintf("Expelled(%x)", by)) }
 func (f *fake) ReceiveSnapshot(m raft.Message, body io.Reader, size int64) error {
 	return f.receive(m, body, size)
 }
