@@ -95,7 +95,7 @@ func (c *call) shake(p *peer, u *url.URL, method, path string, more http.Header,
 		return identity{}, nil
 	}
 	other := parseIdentity(r.Header)
-	if wrong := me.judge(other, p.t.in.Membership().Removed); wrong != nil {
+	if wrong := me.judge(other, p.t.in.Membership().Removed, p.t.in.Incarnation(other.id)); wrong != nil {
 		return identity{}, &refused{wrong, other, thisOne}
 	}
 	return other, nil

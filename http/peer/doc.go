@@ -99,8 +99,9 @@ Each with the test that turns red without it:
 	both ends log a refusal once, with names, cause and remedy             TestARefusedHandshakeGivesOneLineAtEachEnd
 	unknown is not removed: who is new is heard and called back (D8)       TestAMemberThatIsNotKnownIsLetInAndCalledBack
 	a removed member hears so once, and calls no more (A12, D9)            TestARemovedMemberGetsWhatWasQueuedForIt
+	an emptied member is known by its disk, and hears so once (D10)        TestAMemberThatTurnsOutToBeEmptiedIsCutOff
 	a message is from and to the two of the handshake (B11, K3)            TestMessagesOfAStrangerAreNotTaken
-	only who can know it can tell a member that it is removed              TestAnAnswerThatIsNoMembersIsAnError
+	only who can know it can tell a member that it is removed or emptied   TestAnAnswerThatIsNoMembersIsAnError
 	no redirection is followed, no answer read beyond its limit (K6)       TestAnAnswerThatIsNoMembersIsAnError
 	a handshake and an orphaned connection end by themselves (J1)          TestAHandshakeThatIsNotFinishedIsEnded
 	no more memory is taken than twice what has come (K5)                  TestPiecesThatDoNotFitAreRefused

@@ -149,12 +149,12 @@ func checkIdentity(t testing.TB, head string) {
 		}
 	}
 	me := identity{id: 0xb, cluster: testCluster, protocol: protocolVersion}
-	if why := me.judge(i, []uint64{0xd}); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 || i.id == 0xd) {
+	if why := me.judge(i, []uint64{0xd}, 5); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 || i.id == 0xd || i.incarnation != 5) {
 		t.Fatalf("%+v is let in", i)
 	}
 }
 
-const goodHead = "Etcd2-Protocol: 1\nEtcd2-From: a\nEtcd2-To: b\nEtcd2-Cluster: c1\nEtcd2-Name: n1\nEtcd2-Peer-Urls: http://h:1,https://h:2\n"
+const goodHead = "Etcd2-Protocol: 1\nEtcd2-From: a\nEtcd2-To: b\nEtcd2-Cluster: c1\nEtcd2-Incarnation: 5\nEtcd2-Name: n1\nEtcd2-Peer-Urls: http://h:1,https://h:2\n"
 
 func FuzzHandshake(f *testing.F) {
 	f.Add(goodHead)

@@ -32,7 +32,7 @@ func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Tra
 	caller := parseIdentity(r.Header)
 	me := t.self
 	me.put(w.Header())
-	why := me.judge(caller, t.in.Membership().Removed)
+	why := me.judge(caller, t.in.Membership().Removed, t.in.Incarnation(caller.id))
 	if why == nil && r.URL.Path == streamPath && (r.Header.Get("Upgrade") != protocolName || r.ProtoMajor != 1) {
 		why = otherProtocol
 	}
@@ -99,7 +99,7 @@ func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request
 		return
 	}
 	in := &receiver{p: p, wake: make(chan struct{}, 1), assembly: assembly{max: t.cfg.MaxMessageBytes}}
-	in.conn, in.tick = conn, t.tick()
+	in.conn, in.tick, in.other = conn, t.tick(), parseIdentity(r.Header)
 	t.log.Debug("a member has connected", "member", hex(p.id), "address", r.RemoteAddr)
 	cause := p.hear(in)
 	t.log.Debug("the connection of a member has ended", "member", hex(p.id), "address", r.RemoteAddr, "reason", cause)

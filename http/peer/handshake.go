@@ -30,6 +30,7 @@ const (
 // identity is what an end of a connection says of itself, and whom it takes the other end for.
 type identity struct {
 	id, to, cluster uint64
+	incarnation     uint64 // of its disk; 0 when it has none
 	protocol        string
 	name, version   string
 	urls            []string
@@ -37,7 +38,7 @@ type identity struct {
 
 // String is for log lines.
 func (i identity) String() string {
-	return fmt.Sprintf("%x %q at %s, cluster %x", i.id, i.name, strings.Join(i.urls, ","), i.cluster)
+	return fmt.Sprintf("%x %q at %s, incarnation %x, cluster %x", i.id, i.name, strings.Join(i.urls, ","), i.incarnation, i.cluster)
 }
 
 // put writes the identity into the head of a request or an answer.
@@ -46,6 +47,7 @@ func (i identity) put(h http.Header) {
 	h.Set("Etcd2-From", strconv.FormatUint(i.id, 16))
 	h.Set("Etcd2-To", strconv.FormatUint(i.to, 16))
 	h.Set("Etcd2-Cluster", strconv.FormatUint(i.cluster, 16))
+	h.Set("Etcd2-Incarnation", strconv.FormatUint(i.incarnation, 16))
 	h.Set("Etcd2-Name", i.name)
 	h.Set("Etcd2-Version", i.version)
 	h.Set("Etcd2-Peer-Urls", strings.Join(i.urls, ","))
@@ -61,7 +63,7 @@ func parseIdentity(h http.Header) identity {
 		return v
 	}
 	i := identity{
-		id: hex("Etcd2-From"), to: hex("Etcd2-To"), cluster: hex("Etcd2-Cluster"),
+		id: hex("Etcd2-From"), to: hex("Etcd2-To"), cluster: hex("Etcd2-Cluster"), incarnation: hex("Etcd2-Incarnation"),
 		protocol: clip(h.Get("Etcd2-Protocol")), name: clip(h.Get("Etcd2-Name")), version: clip(h.Get("Etcd2-Version")),
 	}
 	for u := range strings.SplitSeq(h.Get("Etcd2-Peer-Urls"), ",") {
@@ -117,13 +119,19 @@ var (
 		"compare the list of members with the URLs that each one listens on; remove a member that lost its data and add it again"}
 	removed = &refusal{"removed", http.StatusGone,
 		"the member was removed from the cluster, and its id can't come back", "add it again with an empty data directory, or stop it"}
+	emptied = &refusal{"emptied", http.StatusConflict,
+		"the member's data directory was emptied, so that it has forgotten what it voted and acknowledged, or another process takes its id",
+		"remove the member, empty its data directory and add it anew"}
 )
 
-var refusals = []*refusal{garbled, otherProtocol, otherCluster, otherMember, removed}
+var refusals = []*refusal{garbled, otherProtocol, otherCluster, otherMember, removed, emptied}
+
+// final tells whether a refusal is the end of the member that is refused.
+func (r *refusal) final() bool { return r == removed || r == emptied }
 
 // judge says why me does not talk to other; nil if it does. An id that is merely unknown is no reason: this
-// member's membership may be the older one (D8).
-func (me identity) judge(other identity, gone []uint64) *refusal {
+// member's membership may be the older one (D8). known is the other's incarnation, as far as this member knows it.
+func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
 	_, isGone := slices.BinarySearch(gone, other.id)
 	switch {
 	case other.protocol == "", other.protocol == protocolVersion && other.id == raft.None:
@@ -134,11 +142,16 @@ func (me identity) judge(other identity, gone []uint64) *refusal {
 		return otherCluster
 	case isGone:
 		return removed
+	case other.forgot(known):
+		return emptied
 	case other.to != me.id, me.to != raft.None && me.to != other.id: // B11
 		return otherMember
 	}
 	return nil
 }
+
+// forgot tells whether a member is known to have begun on another disk than the one that it has now (D10).
+func (i identity) forgot(known uint64) bool { return known != 0 && known != i.incarnation }
 
 // refused is the error of a handshake that one of the two ends has refused.
 type refused struct {
@@ -181,7 +194,7 @@ func readAnswer(r *http.Response, me identity) error {
 	if i < 0 || other.protocol == "" {
 		return fmt.Errorf("answer %d %q", r.StatusCode, clip(a.Message))
 	}
-	if refusals[i] == removed && (other.cluster != me.cluster || other.id != me.to) {
+	if refusals[i].final() && (other.cluster != me.cluster || other.id != me.to) {
 		return fmt.Errorf("answer %d by somebody who cannot know: %v", r.StatusCode, other)
 	}
 	return &refused{refusals[i], other, theOther}

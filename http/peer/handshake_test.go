@@ -29,6 +29,11 @@ func TestARefusedHandshakeGivesOneLineAtEachEnd(t *testing.T) {
 			b.become(nil, []uint64{a.id})
 			return b.id
 		}},
+		{"emptied", emptied, func(a, b *member) uint64 { // pitfall D10
+			b.disks.Store(a.id, uint64(0xd15c0))
+			a.disks.Store(a.id, uint64(0xd15c1))
+			return b.id
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := newMember(t, 0xa), newMember(t, 0xb)
@@ -36,13 +41,15 @@ func TestARefusedHandshakeGivesOneLineAtEachEnd(t *testing.T) {
 			called := c.change(a, b)
 			a.start(at(called, b.url()))
 
-			if c.reason == removed {
-				a.await(t, 1, "Expelled(b)")
+			told := map[*refusal]string{removed: "Expelled(b)", emptied: "Emptied(b)"}[c.reason]
+			if told != "" {
+				a.await(t, 1, told)
 				a.awaitNoPeer(t)
-				a.want(t, 1, "Expelled")
+				a.want(t, 1, "(b)")
 			} else {
 				a.await(t, 4, "cannot connect")
 				a.want(t, 0, "Expelled")
+				a.want(t, 0, "Emptied")
 			}
 
 			a.want(t, 1, "level=WARN")
@@ -53,6 +60,20 @@ func TestARefusedHandshakeGivesOneLineAtEachEnd(t *testing.T) {
 			b.want(t, 1, append(words, "refused=\"this member\"")...)
 		})
 	}
+}
+
+// pitfall D10: two members are connected when one of them hears from a third that the other had another disk.
+func TestAMemberThatTurnsOutToBeEmptiedIsCutOff(t *testing.T) {
+	a, b := pair(t)
+
+	b.disks.Store(a.id, uint64(7))
+	b.become([]raft.Member{at(a.id, a.url())}, nil)
+
+	b.await(t, 1, "connection of a member has ended", errEmptied.Error())
+	b.await(t, 1, "lost the connection to a member", errEmptied.Error())
+	a.await(t, 1, "Emptied(b)")
+	a.awaitNoPeer(t)
+	b.want(t, 0, "Lost")
 }
 
 func (m *member) awaitNoPeer(t testing.TB) {
@@ -67,7 +88,7 @@ func (m *member) awaitNoPeer(t testing.TB) {
 // head is the handshake of member a with b.
 func head(b *member) http.Header {
 	h := http.Header{}
-	identity{id: 0xa, to: b.id, cluster: testCluster, urls: []string{"http://127.0.0.1:1"}}.put(h)
+	identity{id: 0xa, to: b.id, cluster: testCluster, incarnation: 5, urls: []string{"http://127.0.0.1:1"}}.put(h)
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", protocolName)
 	return h
@@ -105,6 +126,8 @@ func TestHandshakesAreJudgedByTheirHead(t *testing.T) { // pitfall K5
 		{"Upgrade: websocket", 426, "protocol"},
 		{"Etcd2-Cluster: c2", 412, "cluster"},
 		{"Etcd2-Cluster: ", 412, "cluster"},
+		{"Etcd2-Incarnation: 6", 409, "emptied"}, // D10
+		{"Etcd2-Incarnation: ", 409, "emptied"},
 		{"Etcd2-To: a", 421, "to"},
 		{"Etcd2-To: 10000000000000000", 421, "to"},
 		{"Etcd2-Peer-Urls: ftp://x,,javascript:1,http://u:p@h/", 101, ""},
@@ -113,6 +136,7 @@ func TestHandshakesAreJudgedByTheirHead(t *testing.T) { // pitfall K5
 			b := newMember(t, 0xb)
 			b.start(at(0xa, "http://127.0.0.1:1"))
 			b.become([]raft.Member{at(0xa, "http://127.0.0.1:1")}, []uint64{0xd})
+			b.disks.Store(uint64(0xa), uint64(5))
 			h := head(b)
 			if name, value, found := strings.Cut(c.change, ": "); found {
 				h.Set(name, value)
@@ -202,6 +226,7 @@ func TestAnAnswerThatIsNoMembersIsAnError(t *testing.T) { // pitfall K6
 		{"HTTP/1.1 410 Gone\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "410"},
 		{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c2\r\nEtcd2-From: b\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
 		{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
+		{"HTTP/1.1 409 Conflict\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: 20\r\n\r\n" + `{"reason":"emptied"}`, "cannot know"},
 		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxHeadSize), "without end"},
 		{"HTTP/1.1 500 Oh\r\nContent-Length: 1000000000\r\n\r\n" + strings.Repeat("\x1b", 2*maxAnswer), "500"},
 		{"\x00\x01\x02", "malformed"},
@@ -227,6 +252,7 @@ func TestAnAnswerThatIsNoMembersIsAnError(t *testing.T) { // pitfall K6
 
 		a.await(t, 1, "cannot connect", c.err)
 		a.want(t, 0, "Expelled")
+		a.want(t, 0, "Emptied")
 		a.want(t, 0, "Lost")
 		a.want(t, 0, "\x1b")
 		a.Close()

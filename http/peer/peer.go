@@ -117,6 +117,7 @@ func (p *peer) talk(s *sender) error {
 	defer stop()
 	p.set(func() {
 		p.out, p.good = s, s.url
+		p.endForgetful()
 		p.stats.Connected, p.stats.Since, p.stats.Address, p.stats.Err = true, time.Now(), s.url, ""
 	})
 	p.t.notices.forget("reach " + hex(p.id))
@@ -167,6 +168,7 @@ func (p *peer) follow(urls []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.guest = false
+	p.endForgetful()
 	if slices.Equal(urls, p.urls) {
 		return
 	}
@@ -175,6 +177,18 @@ func (p *peer) follow(urls []string) {
 		p.out.end(errMoved)
 	}
 	nudge(p.kick)
+}
+
+// endForgetful ends the connections that were made before this member knew that the other one had another disk (D10). It is called when
+// either is new: what is known, or a connection. p.mu must be held.
+func (p *peer) endForgetful() {
+	known := p.t.in.Incarnation(p.id)
+	if p.out != nil && p.out.other.forgot(known) {
+		p.out.end(errEmptied)
+	}
+	if p.in != nil && p.in.other.forgot(known) {
+		p.in.end(errEmptied)
+	}
 }
 
 // called takes note that the member has called, and where it says that it can be called back (D8).
@@ -235,6 +249,7 @@ func (p *peer) hear(r *receiver) error {
 			p.in.end(errReplaced)
 		}
 		p.in = r
+		p.endForgetful()
 	})
 	cause := r.run()
 	p.set(func() {

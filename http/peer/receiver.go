@@ -22,6 +22,7 @@ var (
 type receiver struct {
 	stream
 	p        *peer
+	other    identity
 	assembly assembly
 	wake     chan struct{} // a count is due
 	told     atomic.Uint64 // the last count that was sent

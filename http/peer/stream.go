@@ -36,6 +36,7 @@ var (
 	errSilent   = errors.New("nothing is heard any more")
 	errReplaced = errors.New("another connection of the same member took its place")
 	errMoved    = errors.New("its URL is none of the member's any more")
+	errEmptied  = errors.New("it is known with another disk than the one that it has now")
 	errLeft     = errors.New("the other one is no member any more")
 )
 

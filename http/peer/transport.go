@@ -116,8 +116,8 @@ func (t *Transport) Start(in raft.Inbound) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.in = in
-	t.self = identity{id: in.ID(), cluster: in.Membership().ClusterID, protocol: protocolVersion,
-		name: t.cfg.Name, version: t.cfg.Version, urls: t.cfg.URLs}
+	t.self = identity{id: in.ID(), cluster: in.Membership().ClusterID, incarnation: in.Incarnation(in.ID()),
+		protocol: protocolVersion, name: t.cfg.Name, version: t.cfg.Version, urls: t.cfg.URLs}
 	t.open = t.ctx.Err() == nil
 }
 
@@ -214,7 +214,7 @@ func (t *Transport) enter() bool {
 // tick is what silence is counted in.
 func (t *Transport) tick() time.Duration { return t.cfg.Silence / ticksOfSilence }
 
-// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed (A12). It returns false for other errors.
+// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed (A12) or emptied (D10). It returns false for other errors.
 func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
 	r, isRefusal := err.(*refused)
 	if !isRefusal {
@@ -224,9 +224,13 @@ func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
 		r.other.id = p.id
 	}
 	t.logRefusal("a member that was called does not talk to this one", r, address)
-	if r.refusal == removed && r.by == theOther {
+	if r.final() && r.by == theOther {
 		t.expel.Do(func() {
-			t.in.Expelled(p.id)
+			if r.refusal == removed {
+				t.in.Expelled(p.id)
+			} else {
+				t.in.Emptied(p.id)
+			}
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.open = false
