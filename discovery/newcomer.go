@@ -54,7 +54,7 @@ func (p Plan) Seeds() map[uint64][]string {
 //
 // An empty directory never takes part under an id that was active before: it has forgotten what it
 // voted and acknowledged (pitfall D10). Active is who has client URLs, which a member publishes when it starts. When no running member can be
-// asked, a new cluster begins all the same: nobody can tell then.
+// asked, a new cluster begins all the same: nobody can tell then. The others tell when they come, by the incarnation of its disk (raft.Member).
 type Newcomer struct {
 	Name     string
 	PeerURLs []string // that it advertises, as ParseURLs returns them

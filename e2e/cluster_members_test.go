@@ -203,6 +203,58 @@ func TestAWipedMemberIsRefusedUntilItIsAddedAnew(t *testing.T) {
 	}
 }
 
+// pitfall D10: when the wiped member starts, there is nobody who could tell it that it was active before.
+func TestAMemberWipedWhileAllAreDownEndsWhenTheOthersCome(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	l := c.traffic(2)
+	l.flows(50)
+	l.stop()
+	for _, m := range c.members {
+		eventually(t, "it knows that all have started", patience, func() bool {
+			return !slices.ContainsFunc(m.list(), func(l listed) bool { return l.Name == "" })
+		})
+	}
+	m := c.followers()[0]
+	id := m.id()
+	for _, m := range c.members {
+		m.kill()
+	}
+	m.wipe()
+
+	since := m.log.count()
+	m.launch()
+	m.ready()
+	c.members = without(c.members, m)
+	for _, o := range c.members {
+		o.launch()
+	}
+
+	if status := m.exited(); status != 1 {
+		t.Errorf("it ended with status %d, want 1", status)
+	}
+	lines := m.log.since(since)
+	if last := lines[len(lines)-1]; !hasAll(last, "etcd2: ", "forgotten", "remove", id) {
+		t.Errorf("it does not tell why, and the remedy: %s", last)
+	}
+	for _, o := range c.members {
+		o.ready()
+		o.serves()
+	}
+	l.check()
+
+	c.removeID(id)
+	m.wipe()
+	m.founded = ""
+	m.flags = append(m.flags, "--join="+c.members[0].url)
+	m.start()
+	c.members = append(c.members, m)
+	m.serves()
+	if now := m.id(); now == id {
+		t.Errorf("it is %s again", id)
+	}
+	l.check()
+}
+
 // pitfall D11
 func TestAnOldDataDirectoryLosesNothing(t *testing.T) {
 	t.Parallel()
