@@ -173,6 +173,7 @@ func serve(c *config, l *logs) error {
 	}
 	defer p.close()
 	p.servePeers(l.of("http"))
+	started := p.refuseClients()
 	plan, err := c.plan(ctx, log)
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -191,7 +192,7 @@ func serve(c *config, l *logs) error {
 	if err != nil {
 		return err
 	}
-	err = c.answer(ctx, node, tree, p, l)
+	err = c.answer(ctx, node, tree, p, started, l)
 	err = cmp.Or(err, patiently(node.Stop))
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
@@ -334,7 +335,7 @@ func advance(k raft.ChangeKind) []byte {
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. Then it stops accepting, ends watches, and waits
 // for the requests in flight.
-func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, l *logs) error {
+func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, started func(), l *logs) error {
 	select {
 	case <-node.Ready():
 	case <-node.Failed():
@@ -355,6 +356,7 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 		return err
 	}
 	p.peer.Open(server)
+	started()
 	for _, listener := range p.clients {
 		go func() { p.ended <- server.Serve(listener) }()
 	}
@@ -827,6 +829,19 @@ func (p *ports) servePeers(log *slog.Logger) {
 	p.peer = http.NewPeerPort(log)
 	for _, listener := range p.peers {
 		go func() { p.ended <- p.peer.Serve(listener) }()
+	}
+}
+
+// refuseClients tells clients that this member is starting, until what it returns is called.
+func (p *ports) refuseClients() (started func()) {
+	var all []func()
+	for _, listener := range p.clients {
+		all = append(all, http.Starting(listener))
+	}
+	return func() {
+		for _, f := range all {
+			f()
+		}
 	}
 }
 

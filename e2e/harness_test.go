@@ -294,7 +294,9 @@ func ask(ctx context.Context, method, target string, form url.Values) (answer, e
 	return send(req)
 }
 
-// send sends a request and takes the whole response.
+var errStarting = errors.New("this member is starting")
+
+// send sends a request and takes the whole response. One that is starting has not answered, any more than one that is down.
 func send(req *http.Request) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -302,6 +304,9 @@ func send(req *http.Request) (answer, error) {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
+	if resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(b), errStarting.Error()) {
+		err = errStarting
+	}
 	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 

@@ -2,6 +2,7 @@ package http
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -42,24 +43,30 @@ type connections struct {
 // maxRefusing connections at a time are told why they are refused; more are just closed.
 const maxRefusing = 16
 
-// refusal answers a connection over the limit, whatever it asks.
-const refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n" +
-	"Connection: close\r\nContent-Length: 34\r\n\r\n" + `{"message":"too many connections"}`
+// refusal is the answer to a connection that is refused, whatever it asks.
+func refusal(message string) []byte {
+	body := appendString([]byte(`{"message":`), message)
+	body = append(body, '}')
+	return fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"+
+		"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
 
-// refuse answers c and closes it. It reads what the client sends in the meantime, since closing with unread
-// bytes would take the answer back.
-func (n *connections) refuse(c net.Conn) {
+// refuse answers c and closes it. It waits a moment for the client to ask, since some take an answer before that for a fault, and
+// reads what else comes, since closing with unread bytes would take the answer back.
+func (n *connections) refuse(c net.Conn, message string) {
 	defer c.Close()
 	defer n.refusing.Add(-1)
 	if n.refusing.Add(1) > maxRefusing {
 		return
 	}
+	var rest [512]byte
+	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+	c.Read(rest[:])
 	c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.Write([]byte(refusal)); err != nil {
+	if _, err := c.Write(refusal(message)); err != nil {
 		return
 	}
 	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		var rest [512]byte
 		for n := 0; n < maxHeaderBytes; {
 			k, err := c.Read(rest[:])
 			if err != nil {
@@ -94,7 +101,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		go l.conns.refuse(c)
+		go l.conns.refuse(c, "too many connections")
 	}
 }
 

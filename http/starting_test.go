@@ -1,0 +1,46 @@
+package http
+
+import (
+	"io"
+	nethttp "net/http"
+	"strings"
+	"testing"
+)
+
+func TestAMemberThatStartsTellsItsClientsSo(t *testing.T) {
+	b := newBench(t)
+	ln := listen(t)
+	url := "http://" + ln.Addr().String() + "/version"
+	get := func() (int, string) {
+		t.Helper()
+		r, err := nethttp.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, string(body)
+	}
+	started := Starting(ln)
+
+	for range 3 {
+		if status, body := get(); status != 503 || body != `{"message":"this member is starting"}` {
+			t.Errorf("while it starts: %d %s", status, body)
+		}
+	}
+	started()
+	go b.Serve(ln)
+	if status, body := get(); status != 200 || !strings.Contains(body, "etcdserver") {
+		t.Errorf("then: %d %s", status, body)
+	}
+}
+
+func TestAListenerThatIsClosedWhileItsMemberStartsKeepsNobody(t *testing.T) {
+	ln := listen(t)
+	started := Starting(ln)
+	ln.Close()
+	started()
+}
