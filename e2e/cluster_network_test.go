@@ -144,6 +144,32 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 	l.check()
 }
 
+// The leader of five reaches one member, which two others reach, and the fifth is alone: the heartbeats of a leader without a majority must not keep
+// that one from electing another.
+//
+// pitfall F2
+func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
+	c := startCluster(t, 5, quick...)
+	old := c.leader()
+	m := without(c.members, old)
+	calmly(t, func() (wrong string) {
+		cutApart(c.network, []*member{old}, m[1:])
+		cutApart(c.network, m[:3], m[3:])
+		began := time.Now()
+		leader := c.leaderOf(m[:3]...)
+		took := time.Since(began)
+		leader.serves()
+		c.network.heal()
+		t.Logf("%s is replaced by %s after %v", old.name, leader.name, took)
+		if took > 3*election {
+			wrong = fmt.Sprintf("another one led after %v", took)
+		}
+		old = c.leader()
+		m = without(c.members, old)
+		return wrong
+	})
+}
+
 // pitfall F4
 func TestALinkDeadInOneDirectionStopsNobody(t *testing.T) {
 	c := startCluster(t, 3, quick...)
