@@ -45,9 +45,14 @@ func TestTheReadmesClusterLines(t *testing.T) {
 					return err == nil && a.status < 300
 				})
 				for _, from := range clients {
-					a, err := ask(t.Context(), "GET", from+"/v2/keys/k?quorum=true", nil)
-					if err != nil || a.status != http.StatusOK || decode(t, a).Node.Value != to {
-						t.Errorf("%s after a write at %s: %v %s", from, to, err, a.body)
+					var a answer
+					eventually(t, "an answer at "+from, patience, func() (serves bool) {
+						var err error
+						a, err = ask(t.Context(), "GET", from+"/v2/keys/k?quorum=true", nil)
+						return err == nil
+					})
+					if a.status != http.StatusOK || decode(t, a).Node.Value != to {
+						t.Errorf("%s after a write at %s: %s", from, to, a.body)
 					}
 				}
 			}

@@ -81,6 +81,9 @@ func (f *follower) follow(ctx context.Context, m *member, key string, stream boo
 		return // down
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return // starting
+	}
 	for decoder := json.NewDecoder(resp.Body); ; {
 		var e event
 		if decoder.Decode(&e) != nil {
