@@ -131,6 +131,7 @@ type Node struct {
 	// Of the loop.
 	core      *core
 	parked    []request           // proposals and reads that no leader has taken yet
+	proposed  []Message           // by other members, and not yet passed to the core
 	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
 	retry     int                 // ticks until reads that are out are tried again
 	diskBusy  bool                // the disk writer has something to do

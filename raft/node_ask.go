@@ -153,7 +153,7 @@ func (b *inbox) takeCalls() []func(*core) {
 // gatherFor is how long a leader's proposals may wait for its own disk, so that they go as one batch; a disk that takes longer holds nobody up.
 const gatherFor = 10 * time.Millisecond
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch.
+// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
 func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
@@ -161,7 +161,11 @@ func (n *Node) takeInbox() {
 	messages := n.inbox.takeMessages()
 	n.stats.AppendsReceived.noteAppends(messages)
 	for _, m := range messages {
-		n.core.step(m)
+		if m.Kind == Propose {
+			n.proposed = append(n.proposed, m)
+		} else {
+			n.core.step(m)
+		}
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
@@ -169,6 +173,10 @@ func (n *Node) takeInbox() {
 		return
 	}
 	last := n.core.log.last()
+	for _, m := range n.proposed {
+		n.core.step(m)
+	}
+	n.proposed = nil
 	n.passAll(n.inbox.proposals.take(&n.inbox.mu))
 	if now := n.core.log.last(); now > last {
 		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
