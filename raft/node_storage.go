@@ -382,7 +382,9 @@ func (s *storage) fetch(f Fetch, maxBytes int) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		size += len(rec.Data)
+		if len(replay.entries) > 1 { // the log is read from the beginning of a segment, which may be far before f.From
+			size += len(rec.Data)
+		}
 	}
 	return upTo(maxBytes, replay.between(f.From, final)), nil
 }

@@ -236,3 +236,21 @@ func TestADiskKeepsItsIncarnation(t *testing.T) {
 		life("with one that was not noted,", func(s *storage) error { return nil })
 	}
 }
+
+// A member that lags gets a large piece wherever in its segment the piece begins: each costs the reading of all that is before it.
+func TestFarBehindInASegmentAsMuchIsFetchedAsAtItsBeginning(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	const last = 1500
+	for i := uint64(1); i <= last; i++ {
+		if err := s.persist(&Persist{State: State{Term: 1, Commit: i - 1}, Entries: entries(1, i, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []uint64{1, 500, 1000} {
+		es, err := s.fetch(Fetch{From: from, Last: last}, 100*entryOverhead)
+		if err != nil || len(es) < 90 || es[0].Index != from {
+			t.Errorf("from %d on %d entries are fetched, %v", from, len(es), err)
+		}
+	}
+}

@@ -40,7 +40,7 @@ type progress struct {
 	next     uint64 // next index to send
 	sending  sending
 	waiting  bool   // probing: the probe is out, or there is none to send now
-	asked    uint64 // waiting: the last round of heartbeats begun before that
+	asked    uint64 // waiting: until a round of heartbeats after this one is answered
 	fetching bool   // entries are being read from disk for it
 	snapshot uint64 // snapshotting: index of the snapshot on its way
 	told     uint64 // highest commit index sent to it
@@ -96,16 +96,16 @@ func (p *progress) advance(index uint64) bool {
 
 // sent notes an Append on its way.
 func (p *progress) sent(es []Entry, round uint64) {
+	bytes := 0
+	for i := range es {
+		bytes += entrySize(&es[i])
+	}
 	if p.sending == probing {
-		p.waiting, p.asked = true, round
+		p.waiting, p.asked = true, round+rounds(bytes)
 		return
 	}
 	if len(es) == 0 {
 		return
-	}
-	bytes := 0
-	for i := range es {
-		bytes += entrySize(&es[i])
 	}
 	last := es[len(es)-1].Index
 	p.next = last + 1
@@ -128,5 +128,11 @@ func (p *progress) paused(maxInflight int) bool {
 // overdue tells whether an Append was sent well before a round of heartbeats that is answered, and is not
 // answered itself: it may wait for the member's disk, or be lost.
 func (p *progress) overdue(round uint64) bool {
-	return p.sending == replicating && len(p.inflight) > 0 && p.inflight[0].round+1 < round
+	return p.sending == replicating && len(p.inflight) > 0 && p.inflight[0].round+1+rounds(p.inflightBytes) < round
 }
+
+// rounds is how many rounds of heartbeats may overtake so many bytes on a slow link. What is late must not be taken for lost: to send
+// megabytes again because they are slow would make them slower still, for ever.
+func rounds(bytes int) uint64 { return uint64(bytes / bytesPerRound) }
+
+const bytesPerRound = 64 << 10

@@ -120,7 +120,7 @@ func (c *core) sendAppend(p *progress) bool {
 	prev := p.next - 1
 	var es []Entry
 	if p.next <= c.log.last() {
-		es = c.log.slice(p.next, c.log.last(), c.MaxAppendBytes)
+		es = c.log.slice(p.next, c.log.last(), c.appendBytes(p))
 	}
 	prevTerm, _ := c.log.term(prev)
 	c.sendEntries(p, prev, prevTerm, es)
@@ -174,10 +174,29 @@ func (c *core) fetched(to uint64, es []Entry) {
 	term, known := c.termBefore(p)
 	switch {
 	case es[0].Index == p.next-1:
-		c.sendEntries(p, es[0].Index, es[0].Term, es[1:])
-	case es[0].Index == p.next && known:
-		c.sendEntries(p, p.next-1, term, es)
+		term, es = es[0].Term, es[1:]
+	case es[0].Index != p.next || !known:
+		return
 	}
+	for len(es) > 0 {
+		part := upTo(c.appendBytes(p), es)
+		c.sendEntries(p, part[0].Index-1, term, part)
+		if p.sending == probing {
+			return
+		}
+		term, es = part[len(part)-1].Term, es[len(part):]
+	}
+}
+
+// probeBytes of entries go with a probe, which may have to be sent more than once.
+const probeBytes = 64 << 10
+
+// appendBytes is how many bytes of entries may go in one Append to a member.
+func (c *core) appendBytes(p *progress) int {
+	if p.sending == probing {
+		return min(probeBytes, c.MaxAppendBytes)
+	}
+	return c.MaxAppendBytes
 }
 
 // handleAppend is the receiver's side of §5.3.

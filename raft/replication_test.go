@@ -328,3 +328,29 @@ func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 		t.Errorf("commit %d", c.commit)
 	}
 }
+
+// pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as lost.
+func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 5*bytesPerRound)}); err != nil {
+		t.Fatal(err)
+	}
+	if sent := only(Append, settle(t, c).Messages); len(sent) != 1 {
+		t.Fatalf("sent %v", sent)
+	}
+	begun := c.lead.round
+
+	again := uint64(0)
+	for again == 0 && c.lead.round < begun+20 {
+		pass(t, c, 1)
+		answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
+		if len(only(Append, say(t, c, answer).Messages)) > 0 {
+			again = c.lead.round - begun
+		}
+	}
+
+	if again != 7 {
+		t.Errorf("sent again after %d rounds, want 7: one, and one for each %d bytes", again, bytesPerRound)
+	}
+}
