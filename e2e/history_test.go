@@ -205,6 +205,20 @@ func (r *recorder) judge() (calls, unknown int) {
 	return calls, unknown
 }
 
+// answered is how many calls have ended with an answer.
+func (r *recorder) answered() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, calls := range r.calls {
+		for _, c := range calls {
+			if c.Known {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // histories ends the clients and returns what they have recorded, by key.
 func (r *recorder) histories() (all [registers][]linear.Call) {
 	r.stop()
@@ -227,7 +241,7 @@ func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
 	c.leader().put("/r/0", "1000000")
 	cut(c.network.around(c.followers()[0]))
 	r := c.recordReads(6, true)
-	<-time.After(2 * election)
+	eventually(t, "enough answers, though writes at the one cut off hold their clients up", patience, func() bool { return r.answered() >= 120 })
 
 	for _, history := range r.histories() {
 		if !linear.Explains(history) {
