@@ -1,5 +1,7 @@
 package raft
 
+import "etcd2/raft/linear"
+
 // simClient asks one thing after the other, each of some member.
 type simClient struct {
 	w        *simWorld
@@ -11,7 +13,7 @@ type simClient struct {
 // simCall is one operation of a client, from its beginning to its answer.
 type simCall struct {
 	op     simOp
-	result simResult
+	result linear.Result
 	from   int // when it began and ended, in events of this history
 	to     int
 	known  bool // its outcome
@@ -52,7 +54,7 @@ func (c *simClient) next() {
 		deadline = w.between(0, 8)
 	}
 	w.after(deadline, call.late)
-	if call.op.kind == simGet {
+	if call.op.Kind == linear.Get {
 		call.read()
 	} else {
 		call.propose(w.anyone())
@@ -65,17 +67,17 @@ func (c *simClient) choose() simOp {
 	if w.chance(w.profile.reads) {
 		return o
 	}
-	o.value = w.check.newID()
+	o.Value = w.check.newID()
 	if w.whole && len(w.check.requests) < simRequests && w.chance(0.5) {
-		o.request = o.value
+		o.request = o.Value
 	}
 	switch {
 	case w.chance(0.2) && c.observed[o.key] != 0:
-		o.kind, o.expect = simCAS, c.observed[o.key]
+		o.Kind, o.Expect = linear.CAS, c.observed[o.key]
 	case w.chance(0.1):
-		o.kind, o.value = simDelete, 0
+		o.Kind, o.Value = linear.Delete, 0
 	default:
-		o.kind = simPut
+		o.Kind = linear.Put
 	}
 	return o
 }
@@ -169,7 +171,7 @@ func (c *simCall) impatient() {
 }
 
 // wrote ends a write, which stands at an index of the log.
-func (c *simCall) wrote(index uint64, r simResult) {
+func (c *simCall) wrote(index uint64, r linear.Result) {
 	w := c.client.w
 	if index <= c.floor {
 		w.violated("linearizability: a write went to index %d, but what had ended before it began was at %d", index, c.floor)
@@ -179,7 +181,7 @@ func (c *simCall) wrote(index uint64, r simResult) {
 }
 
 // saw ends a read of the state at an index.
-func (c *simCall) saw(index uint64, r simResult) {
+func (c *simCall) saw(index uint64, r linear.Result) {
 	w := c.client.w
 	if index < c.floor && !w.mutant.trusted() {
 		w.violated("linearizability: n%x read at index %d, but what had ended before the read began was at %d", c.at.id, index, c.floor)
@@ -191,12 +193,12 @@ func (c *simCall) saw(index uint64, r simResult) {
 	c.answered(index, r)
 }
 
-func (c *simCall) answered(index uint64, r simResult) {
+func (c *simCall) answered(index uint64, r linear.Result) {
 	w := c.client.w
 	w.check.settledIndex = max(w.check.settledIndex, index)
 	c.known, c.result = true, r
-	if c.op.kind == simGet || c.op.kind == simCAS && !r.ok {
-		c.client.observed[c.op.key] = r.value
+	if c.op.Kind == linear.Get || c.op.Kind == linear.CAS && !r.OK {
+		c.client.observed[c.op.key] = r.Value
 	}
 	c.end()
 }

@@ -8,11 +8,7 @@ func (w *simWorld) checkHistory() {
 	var byKey [simKeys][]linear.Call
 	for _, c := range w.history {
 		if c.known || c.asked {
-			byKey[c.op.key] = append(byKey[c.op.key], linear.Call{
-				Op:     linear.Op{Kind: linearKinds[c.op.kind], Value: c.op.value, Expect: c.op.expect},
-				Result: linear.Result{Value: c.result.value, OK: c.result.ok},
-				From:   c.from, To: c.to, Known: c.known,
-			})
+			byKey[c.op.key] = append(byKey[c.op.key], linear.Call{Op: c.op.Op, Result: c.result, From: c.from, To: c.to, Known: c.known})
 		}
 	}
 	for key, calls := range byKey {
@@ -22,5 +18,3 @@ func (w *simWorld) checkHistory() {
 		w.count(countHistories)
 	}
 }
-
-var linearKinds = map[simOpKind]linear.Kind{simGet: linear.Get, simPut: linear.Put, simCAS: linear.CAS, simDelete: linear.Delete}

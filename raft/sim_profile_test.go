@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"syscall"
+
+	"etcd2/raft/linear"
 )
 
 // simFaults is a set of faults.
@@ -281,7 +283,7 @@ func (w *simWorld) transfer(l *simProcess) {
 func (w *simWorld) burst(l *simProcess) {
 	l.input(func(c *core) {
 		for range w.rand.IntN(40) {
-			op := simOp{kind: simPut, key: uint8(w.rand.IntN(simKeys)), value: w.check.newID()}
+			op := simOp{Op: linear.Op{Kind: linear.Put, Value: w.check.newID()}, key: uint8(w.rand.IntN(simKeys))}
 			call := &simCall{op: op, from: w.check.moment(), asked: true, id: w.check.newID()}
 			if _, err := c.propose(proposal{kind: EntryCommand, id: call.id, data: op.encode(w)}); err != nil {
 				w.check.refused(call.id)

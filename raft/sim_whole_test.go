@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"etcd2/raft/linear"
 	"etcd2/store"
 	"etcd2/wal"
 )
@@ -376,11 +377,11 @@ func (w *simWorld) lease() []byte {
 
 // command is the store's command for an operation.
 func (o simOp) command() store.Command {
-	c := store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.value)}
-	switch o.kind {
-	case simCAS:
-		c.Op, c.PrevValue = store.OpCompareAndSwap, textOf(o.expect)
-	case simDelete:
+	c := store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.Value)}
+	switch o.Kind {
+	case linear.CAS:
+		c.Op, c.PrevValue = store.OpCompareAndSwap, textOf(o.Expect)
+	case linear.Delete:
 		c.Op, c.Value = store.OpDelete, ""
 	}
 	if o.request != 0 {
@@ -389,7 +390,7 @@ func (o simOp) command() store.Command {
 	return c
 }
 
-func (m *simStore) apply(e *Entry) simResult {
+func (m *simStore) apply(e *Entry) linear.Result {
 	command := e.Data
 	if e.Kind != EntryCommand {
 		command = nil
@@ -414,23 +415,23 @@ func (m *simStore) apply(e *Entry) simResult {
 		m.sum = simMix(simMix(m.sum, uint64(v.Code)), v.Index)
 		return errorResult(v)
 	}
-	return simResult{}
+	return linear.Result{}
 }
 
-func eventResult(e *store.Event) simResult {
+func eventResult(e *store.Event) linear.Result {
 	switch e.Action {
 	case store.ActionDelete:
-		return simResult{value: valueOf(e.Prev.Value)}
+		return linear.Result{Value: valueOf(e.Prev.Value)}
 	case store.ActionCompareAndSwap:
-		return simResult{ok: true}
+		return linear.Result{OK: true}
 	}
-	return simResult{}
+	return linear.Result{}
 }
 
 // errorResult: the key was missing, or held another value, which stands behind "!=" in the cause.
-func errorResult(e *store.Error) simResult {
+func errorResult(e *store.Error) linear.Result {
 	_, held, _ := strings.Cut(strings.TrimSuffix(e.Cause, "]"), " != ")
-	return simResult{value: valueOf(held)}
+	return linear.Result{Value: valueOf(held)}
 }
 
 // textOf is a value as the store has it: a number, and behind it dots to make some of them longer than a sector.
@@ -445,12 +446,12 @@ func valueOf(s string) uint64 {
 	return v
 }
 
-func (m *simStore) read(key uint8) simResult {
+func (m *simStore) read(key uint8) linear.Result {
 	view, err := m.store.Get(simPath(key))
 	if err != nil {
-		return simResult{}
+		return linear.Result{}
 	}
-	return simResult{value: valueOf(view.Node.Value)}
+	return linear.Result{Value: valueOf(view.Node.Value)}
 }
 
 func (m *simStore) noteLease(e *store.Event) {
