@@ -63,9 +63,19 @@ func (tr transcript) start(t *testing.T) []*member {
 	}
 	c := startCluster(t, tr.Members, flags...)
 	for _, m := range c.members {
-		m.serves() // so every member has told the others where its clients come
+		m.knowsTheVersion()
 	}
 	return c.members
+}
+
+// knowsTheVersion waits until the member has seen the cluster agree on a version. That is the last thing members that start
+// together put into the log, after each has told the others about itself; every such entry raises the index that scenarios count from.
+func (m *member) knowsTheVersion() {
+	m.t.Helper()
+	eventually(m.t, "a version of the cluster at "+m.name, patience, func() bool {
+		a, err := m.attempt("GET", "/version", nil)
+		return err == nil && a.status == 200 && !strings.Contains(a.body, "not_decided")
+	})
 }
 
 // A player plays one scenario.
