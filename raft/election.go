@@ -152,6 +152,7 @@ const hurry = 5
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
 		p.rest(c.lead.round)
+		p.heard = false
 	}
 	if c.role == Follower && c.leader == peer {
 		c.leaderLost = true

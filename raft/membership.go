@@ -101,15 +101,18 @@ func (m Membership) Apply(c Change) Membership {
 	case c.Kind == ChangeVersion:
 		m.Version = c.Member.Version
 	case c.Kind == ChangeForce && there:
-		return m.alone(i, c.ClusterID)
+		return m.alone(m.Members[i], c.ClusterID)
+	case c.Kind == ChangeForce:
+		return m.alone(c.Member, c.ClusterID)
 	}
 	return m
 }
 
-// alone returns the membership of a new cluster of the i-th member, which gets a vote if it had none.
-func (m Membership) alone(i int, cluster uint64) Membership {
-	self := m.Members[i]
+// alone returns the membership of a new cluster of one member, which gets a vote if it had none. In the old cluster it may
+// have been removed, or not yet been added.
+func (m Membership) alone(self Member, cluster uint64) Membership {
 	self.Learner = false
+	m.Removed = slices.DeleteFunc(slices.Clone(m.Removed), func(id uint64) bool { return id == self.ID })
 	for _, p := range m.Members {
 		if p.ID != self.ID {
 			m.Removed = insertSorted(m.Removed, p.ID)
@@ -259,7 +262,9 @@ func (m *Membership) taken(id uint64, urls []string) bool {
 	return false
 }
 
-// mayRemove refuses to remove a voter when those that are left and answer would be no quorum.
+// mayRemove refuses to remove a voter when those that are left and answer would be no quorum. A member counts only if it has been
+// heard, so that neither one that died a moment ago nor one that a new leader has not heard of yet does: the configuration
+// is in force as soon as it is in the log, and there is no way back for want of a quorum.
 func (c *core) mayRemove(id uint64) error {
 	now := c.configs.now()
 	if !now.votes(id) {
@@ -267,7 +272,7 @@ func (c *core) mayRemove(id uint64) error {
 	}
 	left, alive := len(now.voters)-1, 0
 	for _, v := range now.voters {
-		if v != id && c.answers(v) {
+		if v != id && c.answers(v) && c.heard(v) {
 			alive++
 		}
 	}

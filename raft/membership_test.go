@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -158,6 +159,7 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 		say(t, c, Message{Kind: AppendAnswer, From: from, Term: c.term, Index: c.log.last()})
 	}
 	ack(2)
+	ack(3)
 	index, err := c.proposeChange(Change{Kind: ChangeRemove, Member: Member{ID: 1}}, 0)
 	settle(t, c)
 
@@ -167,6 +169,46 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 
 	if err != nil || withOne >= index || c.commit != index {
 		t.Fatalf("entry %d (%v), commit %d with one of two, %d with both", index, err, withOne, c.commit)
+	}
+}
+
+// A removal is in force as soon as it is in the log: a member that died a moment ago must not count for the quorum that is to
+// agree on it, nor one that a new leader has not heard of yet.
+func TestARemovalCountsOnWhoWasHeard(t *testing.T) {
+	c := newLeader(t, 3)
+	refused := func() bool {
+		var quorum *QuorumError
+		return errors.As(c.mayRemove(2), &quorum)
+	}
+	answer := func(from uint64) {
+		say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Index: c.log.last(), LogTerm: c.log.lastTerm()})
+	}
+
+	if !refused() {
+		t.Error("a leader that has heard nobody counts on them")
+	}
+	answer(3)
+	if refused() {
+		t.Error("1 and 3 are alive, and are enough")
+	}
+	c.lost(3)
+	if !refused() {
+		t.Error("the connection to 3 broke")
+	}
+	answer(3)
+	if refused() {
+		t.Error("3 is back")
+	}
+}
+
+// A new cluster can be forced out of any member's data, that of a removed one included.
+func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
+	m := voters(3).Apply(Change{Kind: ChangeRemove, Member: Member{ID: 2}})
+
+	m = m.Apply(Change{Kind: ChangeForce, Member: Member{ID: 2, Name: "two"}, ClusterID: 7})
+
+	if len(m.Members) != 1 || m.Members[0].Name != "two" || m.ClusterID != 7 || !slices.Equal(m.Removed, []uint64{1, 3}) {
+		t.Errorf("%+v", m)
 	}
 }
 

@@ -180,7 +180,9 @@ func (n *Node) restore(r *recovery) error {
 // the others are removed by entries of their own. The cluster gets a new id, so that the old one's members keep out (pitfall D14).
 func (n *Node) forceAlone(r *recovery) error {
 	last, term := r.Snapshot.Index+uint64(len(r.Entries)), r.State.Term+1
-	change := Change{Kind: ChangeForce, Member: Member{ID: n.id}, ClusterID: rand.Uint64() | 1, Command: n.Command(ChangeForce)}
+	self := n.Self // for a member that was removed from the old cluster
+	self.ID, self.Incarnation = n.id, n.storage.incarnation
+	change := Change{Kind: ChangeForce, Member: self, ClusterID: rand.Uint64() | 1, Command: n.Command(ChangeForce)}
 	e := Entry{Index: last + 1, Term: term, Stamp: r.stamp(), Kind: EntryChange, Data: appendChange(nil, &change)}
 	r.State = State{Term: term, Vote: n.id, Commit: e.Index}
 	r.Entries = append(r.Entries, e)

@@ -79,6 +79,12 @@ func (c *core) answers(id uint64) bool {
 	return id == c.ID || p != nil && p.quiet < c.ElectionTicks
 }
 
+// heard tells whether a member has answered this leader since their connection was last seen to break. The leader itself has.
+func (c *core) heard(id uint64) bool {
+	p := c.lead.progress(id)
+	return id == c.ID || p != nil && p.heard
+}
+
 // beat begins a round of heartbeats.
 func (c *core) beat() {
 	c.lead.round++
@@ -268,7 +274,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet = 0
+	p.quiet, p.heard = 0, true
 	p.waiting = p.waiting && m.Round <= p.asked // a later round is answered: the probe was lost
 	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
@@ -287,7 +293,7 @@ func (c *core) handleAppendAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet = 0
+	p.quiet, p.heard = 0, true
 	if m.Reject {
 		c.handleReject(p, m)
 		return
