@@ -354,6 +354,25 @@ func TestAForcedNewClusterIsOfItsOwn(t *testing.T) {
 	l.check()
 }
 
+// --force-new-cluster works on any member's data, also when the last thing that its log tells is its own removal.
+func TestARemovedMemberCanBeForcedAlone(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, quick...)
+	m := c.followers()[0]
+	m.put("/kept", "x")
+	cluster := clusterID(m)
+	c.expel(m)
+
+	m.flags = append(m.flags, "--force-new-cluster")
+	m.start()
+	m.serves()
+
+	if a := m.get("/v2/keys/kept"); a.status != http.StatusOK {
+		t.Errorf("what it had: %s", a.body)
+	}
+	(&cluster1{m}).check(t, cluster)
+}
+
 // A cluster1 is a cluster of one.
 type cluster1 struct{ *member }
 
