@@ -153,6 +153,9 @@ func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
 		p.rest(c.lead.round)
 		p.heard = false
+		if c.lead.target == peer {
+			c.lead.target = None // it will not answer; another one may lead next
+		}
 	}
 	if c.role == Follower && c.leader == peer {
 		c.leaderLost = true
@@ -177,12 +180,13 @@ func (c *core) tellTarget(p *progress) {
 	}
 }
 
-// transferToBest hands over to the voter with the longest log; false when there is none.
+// transferToBest hands over to the voter with the longest log of those that are there; false when there is none. One whose
+// connection broke would let everybody wait for it: members that stop one after another leave such a one behind each time.
 func (c *core) transferToBest() bool {
 	var best *progress
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
-		if c.configs.now().votes(p.id) && (best == nil || p.match > best.match) {
+		if c.configs.now().votes(p.id) && p.heard && c.answers(p.id) && (best == nil || p.match > best.match) {
 			best = p
 		}
 	}

@@ -228,3 +228,23 @@ func TestMessageForAnotherMemberIsDropped(t *testing.T) {
 		t.Fatalf("term %d, last %d, sent %q", c.term, c.log.last(), texts(e.Messages))
 	}
 }
+
+// Of those who could lead next, one that has gone would let everybody wait: members that stop one after another leave such a one
+// behind each time.
+func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
+	c := newLeader(t, 3)
+	for _, id := range []uint64{2, 3} {
+		say(t, c, Message{Kind: AppendAnswer, From: id, Term: c.term, Index: c.log.last()})
+	}
+	for _, step := range []struct {
+		lost, next uint64
+	}{{2, 3}, {3, None}} {
+		c.lost(step.lost)
+		if c.lead.target == step.lost {
+			t.Errorf("%d is still to lead next", step.lost)
+		}
+		if found := c.transferToBest(); found != (step.next != None) || c.lead.target != step.next {
+			t.Errorf("without %d the next is %d (%v), want %d", step.lost, c.lead.target, found, step.next)
+		}
+	}
+}
