@@ -1,0 +1,117 @@
+package certs
+
+import (
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// The life of a self-made certificate, and how long before its end another one is made.
+const (
+	ownLife  = 365 * 24 * time.Hour
+	ownRenew = 60 * 24 * time.Hour
+)
+
+// ownPaths are the files of a self-made certificate and its key.
+func ownPaths(dir string) (cert, key string) {
+	return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+}
+
+// makeOwn makes a certificate and a key in Files.SelfMade, unless those that are there will do. s.mu must be held, or nobody else know s.
+func (s *Set) makeOwn(now time.Time) error {
+	dir := s.files.SelfMade
+	if dir == "" || s.ownIsGood(now) {
+		return nil
+	}
+	certPath, keyPath := ownPaths(dir)
+	cert, key, err := generate(s.files.Hosts, now)
+	if err != nil {
+		return fmt.Errorf("certs: %w", err)
+	}
+	if err := cmp.Or(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
+		return fmt.Errorf("certs: %w", err)
+	}
+	// A crash between the two leaves a pair that does not fit, and so is made anew.
+	if err := cmp.Or(replace(keyPath, key), replace(certPath, cert)); err != nil {
+		return fmt.Errorf("certs: %w", err)
+	}
+	s.log.Info("made a certificate of its own", "certificate", certPath, "for", s.files.Hosts, "end", date(now.Add(ownLife)))
+	return nil
+}
+
+// ownIsGood tells whether the files hold a pair for all hosts that has some time left.
+func (s *Set) ownIsGood(now time.Time) bool {
+	certPath, keyPath := ownPaths(s.files.SelfMade)
+	cert, err := os.ReadFile(certPath)
+	key, keyErr := os.ReadFile(keyPath)
+	if err := cmp.Or(err, keyErr); err != nil {
+		return false
+	}
+	id, err := readIdentity(certPath, keyPath, [][]byte{cert, key})
+	return err == nil && untimely(id.Leaf, now) == nil && id.Leaf.NotAfter.Sub(now) > ownRenew &&
+		!slices.ContainsFunc(s.files.Hosts, func(host string) bool { return id.Leaf.VerifyHostname(host) != nil })
+}
+
+// generate makes a certificate that is its own authority, and its key, in PEM.
+func generate(hosts []string, now time.Time) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	number, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &x509.Certificate{
+		SerialNumber: number,
+		Subject:      pkix.Name{Organization: []string{"etcd2, self-made"}},
+		NotBefore:    now.Add(-time.Hour), // clocks differ
+		NotAfter:     now.Add(ownLife),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+
+		BasicConstraintsValid: true,
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			c.IPAddresses = append(c.IPAddresses, ip)
+		} else {
+			c.DNSNames = append(c.DNSNames, host)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
+	keyDER, keyErr := x509.MarshalPKCS8PrivateKey(private)
+	if err := errors.Join(err, keyErr); err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+}
+
+// replace gives a file a content that is there as a whole or not at all.
+func replace(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "new-") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = cmp.Or(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name()) // what is left is of no use
+	}
+	return err
+}

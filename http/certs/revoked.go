@@ -1,0 +1,113 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+)
+
+// A list is what one authority has revoked.
+type list struct {
+	signer  *x509.Certificate
+	revoked map[string]time.Time // by serial number
+	next    time.Time            // when its authority wants to have published a newer one; zero: never
+}
+
+// readLists reads revocation lists, and finds out whose they are. (Anybody may write a list; what counts is the signature.)
+func readLists(content []byte, authorities []*x509.Certificate) (lists []list, err error) {
+	blocks, err := listBlocks(content)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blocks {
+		parsed, err := x509.ParseRevocationList(b)
+		if err != nil {
+			return nil, err
+		}
+		l, err := attribute(parsed, authorities)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, l)
+	}
+	return lists, nil
+}
+
+// listBlocks are the lists of a file in DER.
+func listBlocks(content []byte) (blocks [][]byte, err error) {
+	if !bytes.Contains(content, []byte("-----BEGIN ")) {
+		return [][]byte{content}, nil
+	}
+	for {
+		block, rest := pem.Decode(content)
+		if block == nil {
+			break
+		}
+		content = rest
+		if block.Type == "X509 CRL" {
+			blocks = append(blocks, block.Bytes)
+		}
+	}
+	switch {
+	case bytes.Contains(content, []byte("-----BEGIN ")):
+		return nil, errCutOff
+	case len(blocks) == 0:
+		return nil, errors.New("there is no revocation list in it")
+	}
+	return blocks, nil
+}
+
+func attribute(parsed *x509.RevocationList, authorities []*x509.Certificate) (list, error) {
+	for _, ca := range authorities {
+		if bytes.Equal(ca.RawSubject, parsed.RawIssuer) && parsed.CheckSignatureFrom(ca) == nil {
+			l := list{ca, map[string]time.Time{}, parsed.NextUpdate}
+			for _, e := range parsed.RevokedCertificateEntries {
+				l.revoked[serial(e.SerialNumber)] = e.RevocationTime
+			}
+			return l, nil
+		}
+	}
+	return list{}, fmt.Errorf("it is signed by %s, which is none of the trusted authorities, or by a key that is not theirs", clip(parsed.Issuer.String()))
+}
+
+func serial(n *big.Int) string { return n.Text(16) }
+
+// revokedError is why a handshake ends whose certificates are right but for having been revoked.
+type revokedError struct {
+	cert *x509.Certificate
+	at   time.Time
+	path string
+}
+
+// Error is for who does not ask for the reason in words.
+func (e *revokedError) Error() string {
+	return fmt.Sprintf("certs: certificate %s was revoked", serial(e.cert.SerialNumber))
+}
+
+// check refuses when no way to an authority is without a revoked certificate. A list past its time counts as before: it may
+// lack somebody, but whom it names stays revoked.
+func (t *trust) check(chains [][]*x509.Certificate) (err error) {
+	for _, chain := range chains {
+		if err = t.checkChain(chain); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (t *trust) checkChain(chain []*x509.Certificate) error {
+	for i := range len(chain) - 1 {
+		for _, l := range t.lists {
+			at, revoked := l.revoked[serial(chain[i].SerialNumber)]
+			if revoked && bytes.Equal(l.signer.RawSubject, chain[i+1].RawSubject) &&
+				bytes.Equal(l.signer.RawSubjectPublicKeyInfo, chain[i+1].RawSubjectPublicKeyInfo) {
+				return &revokedError{chain[i], at, t.crl}
+			}
+		}
+	}
+	return nil
+}
