@@ -35,6 +35,7 @@
 //
 //   - Server is the handler and the listener loop; Config says what it serves.
 //   - PeerPort is what other members see: Raft's own paths, and of the API the list of members.
+//   - TLS is the part of certs.Set that is used here: it is told of handshakes that fail, and tells the metrics.
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
@@ -75,6 +76,6 @@
 //
 // # What is left out
 //
-// Users and rights (/v2/auth), TLS, the Host check against DNS rebinding: they come with the packages that they
+// Users and rights (/v2/auth), the Host check against DNS rebinding: they come with the packages that they
 // need. The /v2/keys of etcd 3, its gRPC and its gateway never come.
 package http

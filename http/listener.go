@@ -1,6 +1,7 @@
 package http
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -58,6 +59,12 @@ func (n *connections) refuse(c net.Conn, message string) {
 	defer n.refusing.Add(-1)
 	if n.refusing.Add(1) > maxRefusing {
 		return
+	}
+	if secure, isTLS := c.(*tls.Conn); isTLS {
+		c.SetDeadline(time.Now().Add(time.Second))
+		if secure.Handshake() != nil {
+			return
+		}
 	}
 	var rest [512]byte
 	c.SetDeadline(time.Now().Add(100 * time.Millisecond))

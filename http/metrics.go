@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,6 +196,21 @@ var families = []family{
 	peer("etcd2_peer_round_trip_seconds", "gauge", "Time that the last of them took.",
 		func(p *raft.PeerStats) float64 { return p.Current.Seconds() }),
 
+	{"etcd2_tls_certificate_expiry_timestamp_seconds", "gauge", "When each certificate, authority and revocation list ends, in seconds since 1970.", func(m *scrape) {
+		m.ports(func(port string, t TLS) {
+			t.Expiries(func(file, subject, serial string, end time.Time) {
+				m.sample(`{port="`+port+`",file="`+escape(file)+`",subject="`+escape(subject)+`",serial="`+serial+`"}`, float64(end.Unix()))
+			})
+		})
+	}},
+	{"etcd2_tls_handshakes_failed_total", "counter", "TLS handshakes that failed, by port and reason.", func(m *scrape) {
+		m.ports(func(port string, t TLS) {
+			t.Refusals(func(reason string, count uint64) {
+				m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+			})
+		})
+	}},
+
 	gauge("go_goroutines", "Goroutines now.", func(*scrape) float64 { return float64(runtime.NumGoroutine()) }),
 	gauge("go_memstats_alloc_bytes", "Bytes of objects on the heap.",
 		func(m *scrape) float64 { return float64(m.memory.Alloc) }),
@@ -254,6 +270,15 @@ func peer(name, kind, help string, value func(p *raft.PeerStats) float64) family
 		}
 	}}
 }
+
+// ports calls f for each of the two ports.
+func (m *scrape) ports(f func(port string, t TLS)) {
+	f("client", m.server.cfg.TLS)
+	f("peer", m.server.cfg.PeerTLS)
+}
+
+// escape makes a text fit for a label.
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
 
 // yes is how Prometheus writes a truth value.
 func yes(b bool) float64 {

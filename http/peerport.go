@@ -1,6 +1,7 @@
 package http
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	nethttp "net/http"
@@ -23,21 +24,26 @@ var peerRoutes = []route{
 // All methods may be called from any goroutine.
 type PeerPort struct {
 	server *nethttp.Server
+	tls    TLS
 	raft   atomic.Pointer[nethttp.Handler]
 	api    atomic.Pointer[Server]
 }
 
-// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default().
-func NewPeerPort(logger *slog.Logger) *PeerPort {
+// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default(), and a nil t nobody.
+func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	p := &PeerPort{}
+	if t == nil {
+		t = noTLS{}
+	}
+	p := &PeerPort{tls: t}
 	p.server = &nethttp.Server{
 		Handler:           p,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnState:         func(c net.Conn, state nethttp.ConnState) { noteHandshake(t, c, state) },
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return p
@@ -52,7 +58,13 @@ func (p *PeerPort) Open(api *Server) { p.api.Store(api) }
 
 // Serve answers the connections that ln accepts until Close, then returns http.ErrServerClosed of net/http. It may be called
 // for several listeners. There is no limit on a request as a whole, since a snapshot may take long; raft sees to its own.
-func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(ln) }
+func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(plainListener{ln, p.tls}) }
+
+// ServeTLS is Serve over TLS. Who is let in is for config to say: it decides before a byte of a request is read (pitfall K5). There is no
+// HTTP/2, since a stream of Raft takes its connection over.
+func (p *PeerPort) ServeTLS(ln net.Listener, config *tls.Config) error {
+	return p.server.Serve(tls.NewListener(ln, withProtocols(config, "http/1.1")))
+}
 
 // Close ends the listeners and all connections but those that raft has taken over.
 func (p *PeerPort) Close() error { return p.server.Close() }

@@ -15,7 +15,7 @@ import (
 func newPeerPort(t *testing.T) (*PeerPort, *bench) {
 	t.Helper()
 	b := newBench(t)
-	p := NewPeerPort(slog.New(slog.DiscardHandler))
+	p := NewPeerPort(slog.New(slog.DiscardHandler), nil)
 	p.Connect(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) { io.WriteString(w, "raft "+r.URL.Path) }))
 	p.Open(b.Server)
 	return p, b
@@ -78,7 +78,7 @@ func TestAMemberIsAddedThroughThePeerPort(t *testing.T) {
 }
 
 func TestThePeerPortOpensInTwoSteps(t *testing.T) {
-	b, p := newBench(t), NewPeerPort(nil)
+	b, p := newBench(t), NewPeerPort(nil, nil)
 	want := func(path string, status int) {
 		t.Helper()
 		w := askPort(p, "GET", path, "")
@@ -101,7 +101,7 @@ func TestThePeerPortOpensInTwoSteps(t *testing.T) {
 
 // A stream of messages takes its connection over, and outlives the port.
 func TestAConnectionOfThePeerPortCanBeTakenOver(t *testing.T) {
-	p := NewPeerPort(nil)
+	p := NewPeerPort(nil, nil)
 	p.Connect(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		c, _, err := nethttp.NewResponseController(w).Hijack()
 		if err != nil {

@@ -55,6 +55,8 @@ type Config struct {
 	CORS  []string // allowed origins, compared exactly; "*" allows all
 	Pprof bool     // serve /debug/pprof/
 
+	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
+
 	MaxRequestBytes int64 // of a request's body; 10 MiB
 	MaxWatchers     int   // watches at a time; 100,000
 	MaxConnections  int   // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
@@ -148,6 +150,12 @@ func (c Config) withDefaults() Config {
 	if c.RequestTimeout <= 0 {
 		c.RequestTimeout = DefaultRequestTimeout
 	}
+	if c.TLS == nil {
+		c.TLS = noTLS{}
+	}
+	if c.PeerTLS == nil {
+		c.PeerTLS = noTLS{}
+	}
 	if c.MaxRequestBytes <= 0 {
 		c.MaxRequestBytes = DefaultMaxRequestBytes
 	}
@@ -179,8 +187,9 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 	}
 }
 
-// noteState keeps fresh true.
+// noteState keeps fresh true, and tells of handshakes that failed.
 func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
+	noteHandshake(s.cfg.TLS, c, state)
 	switch state {
 	case nethttp.StateNew:
 		s.fresh.Store(c, nil)
@@ -193,17 +202,14 @@ func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 // http.ErrServerClosed of net/http. It may be called for several listeners; their connections
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
+	ln = plainListener{ln, s.cfg.TLS}
 	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, timeout: s.times.write})
 }
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
 func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
-	config = config.Clone()
-	if config.NextProtos == nil {
-		config.NextProtos = []string{"h2", "http/1.1"}
-	}
 	inner := &listener{Listener: ln, conns: &s.conns, timeout: s.times.write, mute: true}
-	return s.server.Serve(tls.NewListener(inner, config))
+	return s.server.Serve(tls.NewListener(inner, withProtocols(config, "h2", "http/1.1")))
 }
 
 // Shutdown stops accepting, ends all watches (their bodies end without an event) and

@@ -24,7 +24,7 @@ func TestAMemberThatStartsTellsItsClientsSo(t *testing.T) {
 		}
 		return r.StatusCode, string(body)
 	}
-	started := Starting(ln)
+	started := Starting(ln, nil)
 
 	for range 3 {
 		if status, body := get(); status != 503 || body != `{"message":"this member is starting"}` {
@@ -40,7 +40,7 @@ func TestAMemberThatStartsTellsItsClientsSo(t *testing.T) {
 
 func TestAListenerThatIsClosedWhileItsMemberStartsKeepsNobody(t *testing.T) {
 	ln := listen(t)
-	started := Starting(ln)
+	started := Starting(ln, nil)
 	ln.Close()
 	started()
 }

@@ -9,7 +9,12 @@ import (
 // Expiries calls yield with each certificate that the port shows or trusts, and each revocation list, in the order of the files: the
 // file, whose it is, its serial number in hexadecimal ("" for a list), and when it ends.
 func (s *Set) Expiries(yield func(file, subject, serial string, end time.Time)) {
+	told := map[expiry]bool{}
 	for _, e := range s.current.Load().expiries() {
+		if told[e] { // the same certificate stands twice in a file
+			continue
+		}
+		told[e] = true
 		yield(e.path, e.subject, e.serial, e.end)
 	}
 }
