@@ -49,8 +49,8 @@
 //
 // # What is left out
 //
-// A configuration file, and reloading: a member is restarted to be changed. TLS,
-// discovery and proxy mode are later rooms of the house; their flags are unknown
+// A configuration file, and reloading: a member is restarted to be changed, but for
+// its certificates. Discovery and proxy mode are later rooms of the house; their flags are unknown
 // until they do something.
 package main
 
@@ -58,6 +58,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -80,6 +81,7 @@ import (
 
 	"etcd2/discovery"
 	"etcd2/http"
+	"etcd2/http/certs"
 	"etcd2/http/peer"
 	"etcd2/raft"
 	"etcd2/snap"
@@ -132,6 +134,9 @@ func command(args, environ []string, stdout, stderr io.Writer) error {
 	for _, note := range c.notes {
 		l.of("main").Info(note)
 	}
+	for _, warning := range c.warnings {
+		l.of("main").Warn(warning)
+	}
 	return serve(c, l)
 }
 
@@ -172,9 +177,12 @@ func serve(c *config, l *logs) error {
 		return err
 	}
 	defer p.close()
+	if err := c.secure(ctx, p, l.of("certs")); err != nil {
+		return err
+	}
 	p.servePeers(l.of("http"))
-	started := p.refuseClients()
-	plan, err := c.plan(ctx, log)
+	p.refuseClients()
+	plan, err := c.plan(ctx, p, log)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -182,17 +190,13 @@ func serve(c *config, l *logs) error {
 		paceGC()
 	}
 	tree := store.New(store.Limits{Events: c.eventHistory})
-	transport := peer.New(peer.Config{
-		Name: c.name, URLs: c.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
-		Heartbeat: c.heartbeat, Logger: l.of("peer"),
-		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*c.maxRequestBytes, // at least two entries go to a member that lags
-	})
+	transport := c.transport(plan, p, l)
 	p.peer.Connect(transport)
 	node, err := c.open(tree, plan, transport, l)
 	if err != nil {
 		return err
 	}
-	err = c.answer(ctx, node, tree, p, started, l)
+	err = c.answer(ctx, node, tree, p, l)
 	err = cmp.Or(err, patiently(node.Stop))
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
@@ -203,7 +207,7 @@ func serve(c *config, l *logs) error {
 
 // plan is how a member without data begins. One with data does not ask: there its flags count no more
 // (protocols section 1).
-func (c *config) plan(ctx context.Context, log *slog.Logger) (p discovery.Plan, err error) {
+func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p discovery.Plan, err error) {
 	there, err := raft.Exists(c.dataDir, c.walDir)
 	switch {
 	case err != nil:
@@ -216,7 +220,7 @@ func (c *config) plan(ctx context.Context, log *slog.Logger) (p discovery.Plan, 
 	case c.forceNew:
 		return p, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.dataDir)
 	}
-	n := discovery.Newcomer{Name: c.name, PeerURLs: c.advertisePeer, Logger: log}
+	n := discovery.Newcomer{Name: c.name, PeerURLs: c.advertisePeer, Logger: log, DialTLS: sockets.peerTLS.DialTLS}
 	way := "initial-cluster"
 	switch {
 	case len(c.join) > 0:
@@ -287,6 +291,16 @@ func (c *config) open(tree *store.Store, plan discovery.Plan, t raft.Transport, 
 	}, tree)
 }
 
+// transport carries messages to the other members and from them.
+func (c *config) transport(plan discovery.Plan, p *ports, l *logs) *peer.Transport {
+	return peer.New(peer.Config{
+		Name: c.name, URLs: c.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
+		DialTLS:   p.peerTLS.DialTLS,
+		Heartbeat: c.heartbeat, Logger: l.of("peer"),
+		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*c.maxRequestBytes, // at least two entries go to a member that lags
+	})
+}
+
 // self is what the member tells the others of itself at every start. With data, its peer URLs are in it only when somebody
 // gave them: the default must not take the place of those that the cluster knows.
 func (c *config) self(plan discovery.Plan) raft.Member {
@@ -335,7 +349,7 @@ func advance(k raft.ChangeKind) []byte {
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. Then it stops accepting, ends watches, and waits
 // for the requests in flight.
-func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, started func(), l *logs) error {
+func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, l *logs) error {
 	select {
 	case <-node.Ready():
 	case <-node.Failed():
@@ -351,15 +365,12 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 		Election: c.election, RequestTimeout: c.requestTimeout(), Dirs: c.disks(),
 		CORS: c.cors, Pprof: c.pprof,
 		MaxRequestBytes: int64(c.maxRequestBytes),
+		TLS:             p.clientTLS, PeerTLS: p.peerTLS,
 	})
 	if err != nil {
 		return err
 	}
-	p.peer.Open(server)
-	started()
-	for _, listener := range p.clients {
-		go func() { p.ended <- server.Serve(listener) }()
-	}
+	p.serve(server)
 	log := l.of("main")
 	announce(log, "READY=1", "serving", "name", c.name, "version", version, "clients", c.advertiseClient, "peers", c.listenPeer, "data", c.dataDir)
 	select {
@@ -424,10 +435,12 @@ type config struct {
 	maxRequestBytes                 int
 	eventHistory                    int
 	pprof, debug, forceNew, version bool
+	client, peer                    tlsFlags
 	levels                          map[string]slog.Level
 
-	given map[string]bool // flags that somebody set, by name
-	notes []string        // what the log should tell about the environment
+	given    map[string]bool // flags that somebody set, by name
+	notes    []string        // what the log should tell about the environment
+	warnings []string        // what it should tell about the flags
 }
 
 // A setting is one flag: --name VALUE on the command line, ETCD_NAME=VALUE in
@@ -457,8 +470,8 @@ func (c *config) settings() []setting {
 		{"Member", "max-wals", "5", "N", "log files kept that no restart needs; 0 keeps all", number(&c.maxWALs, 0, 1<<20)},
 		{"Member", "heartbeat-interval", "100", "MS", "milliseconds between two heartbeats of a leader", milliseconds(&c.heartbeat, 1, 10_000)},
 		{"Member", "election-timeout", "1000", "MS", "milliseconds without a leader before an election; at least five heartbeats, under 50000", milliseconds(&c.election, 5, 49_999)},
-		{"Member", "listen-client-urls", presetClientURLs, "URL,...", "where clients are answered", listenURLs(&c.listenClient)},
-		{"Member", "listen-peer-urls", presetPeerURLs, "URL,...", "where other members are answered", listenURLs(&c.listenPeer)},
+		{"Member", "listen-client-urls", presetClientURLs, "URL,...", "where clients are answered", urls(&c.listenClient)},
+		{"Member", "listen-peer-urls", presetPeerURLs, "URL,...", "where other members are answered", urls(&c.listenPeer)},
 
 		{"Cluster", "advertise-client-urls", presetClientURLs, "URL,...", "where clients find this member, as the cluster tells them", urls(&c.advertiseClient)},
 		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one; when given, the cluster learns it at every start", urls(&c.advertisePeer)},
@@ -472,6 +485,21 @@ func (c *config) settings() []setting {
 		{"Clients", "max-request-bytes", "10485760", "BYTES", "longest request body", number(&c.maxRequestBytes, 1, 1<<30)},
 		{"Clients", "event-history", "100000", "N", "events kept for watches of the past", number(&c.eventHistory, 1, 1<<30)},
 		{"Clients", "enable-pprof", "false", "", "serve profiles at /debug/pprof", toggle(&c.pprof)},
+
+		{"TLS", "cert-file", "", "FILE", "certificate for https clients, in PEM, with those between it and its authority; this and the other files are read again when they change", text(&c.client.Cert)},
+		{"TLS", "key-file", "", "FILE", "its key", text(&c.client.Key)},
+		{"TLS", "client-cert-auth", "false", "", "refuse https clients without a certificate of --trusted-ca-file", toggle(&c.client.ClientAuth)},
+		{"TLS", "trusted-ca-file", "", "FILE", "authorities of clients' certificates, in PEM; whoever shows one must show a right one", text(&c.client.CA)},
+		{"TLS", "client-crl-file", "", "FILE", "clients' certificates that were revoked: lists signed by --trusted-ca-file", text(&c.client.CRL)},
+		{"TLS", "auto-tls", "false", "", "serve https clients with a certificate made here, under DATA/fixtures", toggle(&c.client.auto)},
+		{"TLS", "ca-file", "", "FILE", "old form of --trusted-ca-file with --client-cert-auth", text(&c.client.oldCA)},
+		{"TLS", "peer-cert-file", "", "FILE", "certificate for https among members, which serves in both directions", text(&c.peer.Cert)},
+		{"TLS", "peer-key-file", "", "FILE", "its key", text(&c.peer.Key)},
+		{"TLS", "peer-client-cert-auth", "false", "", "refuse members without a certificate of --peer-trusted-ca-file", toggle(&c.peer.ClientAuth)},
+		{"TLS", "peer-trusted-ca-file", "", "FILE", "authorities of members' certificates; without it, those of the machine are trusted for members that are called", text(&c.peer.CA)},
+		{"TLS", "peer-crl-file", "", "FILE", "members' certificates that were revoked: lists signed by --peer-trusted-ca-file", text(&c.peer.CRL)},
+		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.peer.auto)},
+		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.peer.oldCA)},
 
 		{"Logging", "debug", "false", "", "log at level DEBUG", toggle(&c.debug)},
 		{"Logging", "log-package-levels", "", "PKG=LEVEL,...", "levels of single packages, as raft=DEBUG,http=WARNING", packageLevels(&c.levels)},
@@ -580,7 +608,134 @@ func (c *config) contradiction() error {
 		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
 			c.election.Milliseconds(), c.heartbeat.Milliseconds(), 5*c.heartbeat.Milliseconds())
 	}
+	client, err := c.client.check("", "listen-client-urls", c.listenClient)
+	peer, peerErr := c.peer.check("peer-", "listen-peer-urls", c.listenPeer)
+	c.warnings = append(client, peer...)
+	return cmp.Or(err, peerErr)
+}
+
+// TLS.
+
+// tlsFlags are the flags of one port's certificates.
+type tlsFlags struct {
+	certs.Files
+	auto  bool
+	oldCA string
+}
+
+// check returns what is wrong between the flags, and what may be, and brings them to their one form. prefix is what their names begin
+// with, listen the flag of the port's URLs.
+func (f *tlsFlags) check(prefix, listen string, urls []string) (warnings []string, err error) {
+	if f.oldCA != "" {
+		if f.CA != "" && f.CA != f.oldCA {
+			return nil, fmt.Errorf("--%sca-file=%s and --%strusted-ca-file=%s contradict each other: give the second only", prefix, f.oldCA, prefix, f.CA)
+		}
+		f.CA, f.ClientAuth = f.oldCA, true
+		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", prefix, prefix, prefix))
+	}
+	secure, plain := bySecurity(urls)
+	switch crlFlag := cmp.Or(prefix, "client-") + "crl-file"; {
+	case (f.Cert == "") != (f.Key == ""):
+		given, value, missing := "cert-file", f.Cert, "key-file"
+		if f.Cert == "" {
+			given, value, missing = missing, f.Key, given
+		}
+		return nil, fmt.Errorf("--%s%s=%s needs --%s%s: give both", prefix, given, value, prefix, missing)
+	case f.auto && f.Cert != "":
+		return nil, fmt.Errorf("--%sauto-tls and --%scert-file=%s contradict each other: give one of them", prefix, prefix, f.Cert)
+	case f.auto && prefix != "" && (f.CA != "" || f.ClientAuth):
+		return nil, fmt.Errorf("--%sauto-tls and --%strusted-ca-file=%s contradict each other: self-made certificates have no authority; give --%scert-file and --%skey-file, or no authority",
+			prefix, prefix, f.CA, prefix, prefix)
+	case f.ClientAuth && f.CA == "":
+		return nil, fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates are accepted", prefix, prefix)
+	case f.CRL != "" && f.CA == "":
+		return nil, fmt.Errorf("--%s=%s needs --%strusted-ca-file: give the authorities that have signed the lists", crlFlag, f.CRL, prefix)
+	case secure != "" && f.Cert == "" && !f.auto:
+		return nil, fmt.Errorf("--%s=%s needs a certificate: give --%scert-file and --%skey-file, or --%sauto-tls, or an http URL", listen, secure, prefix, prefix, prefix)
+	case secure == "" && (f.Cert != "" || f.auto):
+		warnings = append(warnings, fmt.Sprintf("the certificate of --%s is shown to nobody who connects: all of --%s=%s is http",
+			prefix+map[bool]string{true: "auto-tls", false: "cert-file"}[f.auto], listen, strings.Join(urls, ",")))
+	case plain != "" && f.ClientAuth:
+		warnings = append(warnings, fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", prefix, listen, plain))
+	}
+	return warnings, nil
+}
+
+// bySecurity returns one https and one http URL of a list.
+func bySecurity(urls []string) (secure, plain string) {
+	for _, u := range urls {
+		if isSecure(u) {
+			secure = cmp.Or(secure, u)
+		} else {
+			plain = cmp.Or(plain, u)
+		}
+	}
+	return secure, plain
+}
+
+func isSecure(u string) bool { return strings.HasPrefix(u, "https://") }
+
+// secure reads the certificates of both ports, and follows them until ctx ends.
+func (c *config) secure(ctx context.Context, p *ports, log *slog.Logger) (err error) {
+	c.peer.Mutual = true
+	if p.clientTLS, err = c.client.load("", c.ownDir("client"), hosts(c.listenClient, c.advertiseClient), log.With("port", "client")); err != nil {
+		return err
+	}
+	if p.peerTLS, err = c.peer.load("peer-", c.ownDir("peer"), hosts(c.listenPeer, c.advertisePeer), log.With("port", "peer")); err != nil {
+		return err
+	}
+	go p.clientTLS.Watch(ctx)
+	go p.peerTLS.Watch(ctx)
 	return nil
+}
+
+// ownDir is where the certificate is that a port makes for itself, as in etcd 3.
+func (c *config) ownDir(port string) string { return filepath.Join(c.dataDir, "fixtures", port) }
+
+// load reads the files; what is wrong with one is told with the flag that named it.
+func (f *tlsFlags) load(prefix, ownDir string, hosts []string, log *slog.Logger) (*certs.Set, error) {
+	files := f.Files
+	if f.auto {
+		files.SelfMade, files.Hosts = ownDir, hosts
+	}
+	set, err := certs.Load(files, log)
+	var wrong *certs.FileError
+	switch {
+	case errors.As(err, &wrong):
+		flag := map[certs.Part]string{certs.Cert: "cert-file", certs.Key: "key-file", certs.CA: "trusted-ca-file", certs.CRL: "crl-file"}[wrong.Part]
+		switch {
+		case wrong.Part == certs.CRL && prefix == "":
+			flag = "client-crl-file"
+		case wrong.Part == certs.CA && f.oldCA != "":
+			flag = "ca-file"
+		}
+		return nil, fmt.Errorf("--%s%s=%s: %w: %s", prefix, flag, wrong.Path, wrong.Err, wrong.Remedy)
+	case err != nil:
+		return nil, fmt.Errorf("--%sauto-tls: %w: see that %s can be written", prefix, err, ownDir)
+	}
+	return set, nil
+}
+
+// hosts are the names and addresses under which a port is found. One that listens everywhere is found on its machine, too.
+func hosts(lists ...[]string) (hosts []string) {
+	for _, u := range slices.Concat(lists...) {
+		parsed, err := url.Parse(u)
+		if err != nil {
+			continue // it was checked when it was set
+		}
+		ip := net.ParseIP(parsed.Hostname())
+		switch {
+		case ip == nil || !ip.IsUnspecified():
+			hosts = append(hosts, parsed.Hostname())
+		default:
+			hosts = append(hosts, "localhost", "127.0.0.1", "::1")
+			if name, err := os.Hostname(); err == nil {
+				hosts = append(hosts, name)
+			}
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // The kinds of values: each returns what checks a value and stores it.
@@ -655,16 +810,6 @@ func optional(set func(string) error) func(string) error {
 			return nil
 		}
 		return set(v)
-	}
-}
-
-// listenURLs are urls that this program can listen on.
-func listenURLs(p *[]string) func(string) error {
-	return func(v string) error {
-		if strings.Contains(v, "https:") {
-			return errors.New("https is not served: want http://HOST:PORT")
-		}
-		return urls(p)(v)
 	}
 }
 
@@ -783,9 +928,17 @@ func (l *logs) setLevel(word string) error {
 
 // ports are the member's sockets and what becomes of them.
 type ports struct {
-	clients, peers []net.Listener
-	peer           *http.PeerPort
-	ended          chan error // why one is no longer served
+	clients, peers     []socket
+	clientTLS, peerTLS *certs.Set
+	peer               *http.PeerPort
+	started            []func()   // end the time in which clients are told that this member is starting
+	ended              chan error // why a socket is no longer served
+}
+
+// socket is one of them.
+type socket struct {
+	net.Listener
+	secure bool
 }
 
 // listen opens all ports. When a preset client port is taken, it is not advertised either.
@@ -808,51 +961,74 @@ func (c *config) listen(log *slog.Logger) (*ports, error) {
 
 // listenAt opens the ports of one flag, and returns which URLs they are. Of the preset ones only the first must open:
 // the second is the port of etcd 0.4, which another program may have.
-func (c *config) listenAt(log *slog.Logger, flag string, urls []string) (listeners []net.Listener, open []string, err error) {
+func (c *config) listenAt(log *slog.Logger, flag string, urls []string) (sockets []socket, open []string, err error) {
 	for i, u := range urls {
-		listener, err := net.Listen("tcp", strings.TrimPrefix(u, "http://"))
+		_, address, _ := strings.Cut(u, "://")
+		listener, err := net.Listen("tcp", address)
 		switch {
 		case err == nil:
-			listeners, open = append(listeners, listener), append(open, u)
+			sockets, open = append(sockets, socket{listener, isSecure(u)}), append(open, u)
 		case !c.given[flag] && i > 0:
 			log.Warn("a default port is taken, going on without it", "url", u, "err", err)
 		default:
-			closeAll(listeners)
+			closeAll(sockets)
 			return nil, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", flag, u, err)
 		}
 	}
-	return listeners, open, nil
+	return sockets, open, nil
 }
 
 // servePeers answers other members, with no more than that this one is starting until there is a node.
 func (p *ports) servePeers(log *slog.Logger) {
-	p.peer = http.NewPeerPort(log)
-	for _, listener := range p.peers {
-		go func() { p.ended <- p.peer.Serve(listener) }()
+	p.peer = http.NewPeerPort(log, p.peerTLS)
+	for _, s := range p.peers {
+		go func() { p.ended <- s.serve(p.peer, p.peerTLS.Server("http/1.1")) }()
 	}
 }
 
-// refuseClients tells clients that this member is starting, until what it returns is called.
-func (p *ports) refuseClients() (started func()) {
-	var all []func()
-	for _, listener := range p.clients {
-		all = append(all, http.Starting(listener))
-	}
-	return func() {
-		for _, f := range all {
-			f()
+// refuseClients tells clients that this member is starting, until there is a server for them.
+func (p *ports) refuseClients() {
+	for _, s := range p.clients {
+		var config *tls.Config
+		if s.secure {
+			config = p.clientTLS.Server("http/1.1")
 		}
+		p.started = append(p.started, http.Starting(s.Listener, config))
 	}
+}
+
+// serve answers clients and members from now on.
+func (p *ports) serve(server *http.Server) {
+	p.peer.Open(server)
+	for _, started := range p.started {
+		started()
+	}
+	for _, s := range p.clients {
+		go func() { p.ended <- s.serve(server, p.clientTLS.Server("h2", "http/1.1")) }()
+	}
+}
+
+// serve lets a server answer who connects, until it ends.
+func (s socket) serve(server interface {
+	Serve(net.Listener) error
+	ServeTLS(net.Listener, *tls.Config) error
+}, config *tls.Config) error {
+	if s.secure {
+		return server.ServeTLS(s.Listener, config)
+	}
+	return server.Serve(s.Listener)
 }
 
 func (p *ports) close() {
-	p.peer.Close() // what it says of its listeners no longer matters
-	closeAll(p.clients)
+	if p.peer != nil {
+		p.peer.Close() // what it says of its listeners no longer matters
+	}
+	closeAll(slices.Concat(p.clients, p.peers))
 }
 
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		l.Close()
+func closeAll(sockets []socket) {
+	for _, s := range sockets {
+		s.Close()
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"etcd2/discovery"
+	"etcd2/http/certs"
+	"etcd2/http/certs/certstest"
 	"etcd2/raft"
 )
 
@@ -107,7 +109,8 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--join=http://a:1/v2", "", "-join path"},
 		{"--listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
 		{"--listen-client-urls=127.0.0.1:1 --advertise-client-urls=http://a:1", "", "-listen-client-urls URL"},
-		{"--listen-peer-urls=https://127.0.0.1:1", "", "-listen-peer-urls https"},
+		{"--listen-peer-urls=https://127.0.0.1:1", "", "--listen-peer-urls=https://127.0.0.1:1 certificate --peer-cert-file --peer-key-file --peer-auto-tls http"},
+		{"--listen-client-urls=http://a:1,https://b:1 --advertise-client-urls=http://a:1", "", "--listen-client-urls=https://b:1 certificate --cert-file --auto-tls"},
 		{"--advertise-client-urls=http://a", "", "host:port"},
 		{"--advertise-client-urls=http://a:1,http://a:1", "", "twice"},
 		{"--advertise-client-urls=http://a:1/path", "", "path"},
@@ -115,7 +118,15 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--max-request-bytes=1e6", "", "-max-request-bytes"},
 		{"--event-history=0", "", "-event-history"},
 		{"--log-package-levels=raft=LOUD", "", "-log-package-levels DEBUG"},
-		{"--peer-cert-file=x", "", "-peer-cert-file"},
+		{"--cert-file=x", "", "--cert-file=x --key-file both"},
+		{"--peer-key-file=x", "", "--peer-key-file=x --peer-cert-file both"},
+		{"--client-cert-auth", "", "--client-cert-auth --trusted-ca-file"},
+		{"--peer-client-cert-auth", "", "--peer-client-cert-auth --peer-trusted-ca-file"},
+		{"--client-crl-file=x", "", "--client-crl-file=x --trusted-ca-file"},
+		{"--peer-crl-file=x", "", "--peer-crl-file=x --peer-trusted-ca-file"},
+		{"--auto-tls --cert-file=x --key-file=y", "", "--auto-tls --cert-file=x contradict one"},
+		{"--peer-auto-tls --peer-trusted-ca-file=x", "", "--peer-auto-tls --peer-trusted-ca-file=x contradict"},
+		{"--ca-file=x --trusted-ca-file=y", "", "--ca-file=x --trusted-ca-file=y contradict"},
 		{"", "ETCD_ELECTION_TIMEOUT=abc", `"abc" ETCD_ELECTION_TIMEOUT`},
 		{"", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "--advertise-client-urls"},
 	} {
@@ -128,6 +139,81 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		for word := range strings.FieldsSeq(c.words) {
 			if !strings.Contains(line.String(), word) {
 				t.Errorf("%s%s: %q lacks %q", c.args, c.environ, &line, word)
+			}
+		}
+	}
+}
+
+func TestTheOldFlagOfAuthoritiesMeansClientAuth(t *testing.T) {
+	c, err := configure([]string{"--ca-file=a", "--peer-ca-file=b"}, nil)
+
+	if err != nil || c.client.CA != "a" || !c.client.ClientAuth || c.peer.CA != "b" || !c.peer.ClientAuth {
+		t.Errorf("%v: %+v %+v", err, c.client, c.peer)
+	}
+	if all := strings.Join(c.warnings, "; "); !strings.Contains(all, "--peer-ca-file is the old form of --peer-trusted-ca-file") {
+		t.Errorf("the warnings: %s", all)
+	}
+}
+
+func TestACertificateThatNobodySeesIsWarnedOf(t *testing.T) {
+	for args, want := range map[string]string{
+		"--cert-file=x --key-file=y": "--cert-file",
+		"--peer-auto-tls":            "--peer-auto-tls",
+		"--client-cert-auth --trusted-ca-file=z --cert-file=x --key-file=y --listen-client-urls=https://a:1,http://b:1 --advertise-client-urls=https://a:1": "http://b:1",
+		"--auto-tls --listen-client-urls=https://a:1 --advertise-client-urls=https://a:1":                                                                   "",
+	} {
+		c, err := configure(strings.Fields(args), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(c.warnings, "; "); !strings.Contains(all, want) || (all == "") != (want == "") {
+			t.Errorf("%s: %q", args, all)
+		}
+	}
+}
+
+func TestASelfMadeCertificateIsForTheAddressesOfItsPort(t *testing.T) {
+	got := hosts([]string{"https://0.0.0.0:1", "https://[::]:1", "https://10.0.0.1:2"}, []string{"https://db.example:2", "https://10.0.0.1:3"})
+
+	for _, want := range []string{"localhost", "127.0.0.1", "::1", "10.0.0.1", "db.example"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not in %q", want, got)
+		}
+	}
+	if slices.Contains(got, "0.0.0.0") || len(slices.Compact(got)) != len(got) {
+		t.Errorf("%q", got)
+	}
+}
+
+// What is wrong with a file is told with the flag that named it.
+func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
+	dir := t.TempDir()
+	ca := certstest.NewAuthority(t, "CA")
+	cert, key := ca.Issue(t, "m0").Save(t, dir, "m0")
+	other, _ := ca.Issue(t, "m1").Save(t, dir, "m1")
+	good := tlsFlags{Files: certs.Files{Cert: cert, Key: key, CA: certstest.Write(t, dir, "ca.pem", ca.PEM())}}
+	none := filepath.Join(dir, "none")
+	for _, c := range []struct {
+		prefix string
+		change func(f *tlsFlags)
+		words  []string
+	}{
+		{"", func(f *tlsFlags) { f.Cert = none }, []string{"--cert-file=" + none + ": ", "no such file", "give"}},
+		{"peer-", func(f *tlsFlags) { f.Cert = other }, []string{"--peer-key-file=" + key + ": ", "not the key of the certificate in " + other, "give"}},
+		{"peer-", func(f *tlsFlags) { f.CA = none }, []string{"--peer-trusted-ca-file=" + none + ": ", "no such file"}},
+		{"", func(f *tlsFlags) { f.CA, f.oldCA = none, none }, []string{"--ca-file=" + none + ": "}},
+		{"", func(f *tlsFlags) { f.CRL = cert }, []string{"--client-crl-file=" + cert + ": ", "no revocation list"}},
+		{"peer-", func(f *tlsFlags) { f.CRL = cert }, []string{"--peer-crl-file=" + cert + ": "}},
+		{"", func(f *tlsFlags) { f.Cert, f.Key, f.auto = "", "", true }, []string{"--auto-tls: ", "not a directory", "written"}},
+	} {
+		f := good
+		c.change(&f)
+
+		_, err := f.load(c.prefix, cert+"/fixtures", nil, slog.New(slog.DiscardHandler))
+
+		for _, word := range c.words {
+			if err == nil || !strings.Contains(err.Error(), word) {
+				t.Errorf("%v lacks %q", err, word)
 			}
 		}
 	}

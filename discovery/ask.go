@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,10 +26,15 @@ const (
 	maxBody       = 1 << 20
 )
 
-// client is how a newcomer asks. (The client package will take its place.)
-var client = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// asker is how a newcomer asks: by what makes a connection for an https URL; nil: by the system's authorities.
+type asker func(ctx context.Context, network, address string) (net.Conn, error)
+
+// client keeps the limits of a question. (The client package will take its place.)
+func (d asker) client() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, DialTLSContext: d},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // An answer is what a member says of its cluster.
@@ -38,13 +44,13 @@ type answer struct {
 }
 
 // survey asks all URLs at the same time, and returns the answers in their order. The failures name the URLs.
-func survey(ctx context.Context, urls []string) (answers []answer, failures []error) {
+func (d asker) survey(ctx context.Context, urls []string) (answers []answer, failures []error) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
 	all, errs := make([]answer, len(urls)), make([]error, len(urls))
 	var asking sync.WaitGroup
 	for i, u := range urls {
-		asking.Go(func() { all[i], errs[i] = askMembers(ctx, u) })
+		asking.Go(func() { all[i], errs[i] = d.askMembers(ctx, u) })
 	}
 	asking.Wait()
 	for i := range urls {
@@ -58,8 +64,8 @@ func survey(ctx context.Context, urls []string) (answers []answer, failures []er
 }
 
 // askMembers asks one member who its cluster is.
-func askMembers(ctx context.Context, u string) (answer, error) {
-	resp, body, err := do(ctx, "GET", u+membersPath, nil)
+func (d asker) askMembers(ctx context.Context, u string) (answer, error) {
+	resp, body, err := d.do(ctx, "GET", u+membersPath, nil)
 	if err != nil {
 		return answer{}, err
 	}
@@ -71,14 +77,14 @@ func askMembers(ctx context.Context, u string) (answer, error) {
 }
 
 // askToAdd asks a member to take in a new one, and returns the status of its answer.
-func askToAdd(ctx context.Context, u, name string, peerURLs []string) (status int, err error) {
+func (d asker) askToAdd(ctx context.Context, u, name string, peerURLs []string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, addTimeout)
 	defer cancel()
 	body, err := json.Marshal(map[string]any{"name": name, "peerURLs": peerURLs})
 	if err != nil {
 		return 0, err
 	}
-	resp, _, err := do(ctx, "POST", u+membersPath, body)
+	resp, _, err := d.do(ctx, "POST", u+membersPath, body)
 	if err != nil {
 		return 0, err
 	}
@@ -88,13 +94,13 @@ func askToAdd(ctx context.Context, u, name string, peerURLs []string) (status in
 const membersPath = "/v2/members"
 
 // do sends one request and reads the whole answer.
-func do(ctx context.Context, method, target string, body []byte) (*http.Response, []byte, error) {
+func (d asker) do(ctx context.Context, method, target string, body []byte) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, errors.New("not a URL")
 	}
 	req.Header["Content-Type"] = []string{"application/json"}
-	resp, err := client.Do(req)
+	resp, err := d.client().Do(req)
 	if err != nil {
 		return nil, nil, short(ctx, err)
 	}

@@ -64,7 +64,7 @@
 //
 // # What is left out
 //
-// The discovery service and DNS. Each will be one more way of a Newcomer to its Plan. TLS of its own: an https URL
-// is asked with the machine's certificates. What is never here: membership of a
+// The discovery service and DNS. Each will be one more way of a Newcomer to its Plan. TLS of its own: a Newcomer
+// is given a way to call https URLs. What is never here: membership of a
 // cluster that runs. That is Raft's, in its log.
 package discovery

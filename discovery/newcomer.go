@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -60,6 +61,9 @@ type Newcomer struct {
 	PeerURLs []string // that it advertises, as ParseURLs returns them
 	Logger   *slog.Logger
 
+	// DialTLS makes a connection to a member at an https URL, and checks who answers there; nil: by the system's authorities.
+	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
+
 	patience, pause time.Duration // of persist; 0: the constants
 }
 
@@ -85,7 +89,7 @@ func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	if err := reachable(m.Members); err != nil {
 		return Plan{}, err
 	}
-	answers, _ := survey(ctx, othersURLs(m, self.ID))
+	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(m, self.ID))
 	for _, a := range answers {
 		if err := a.allows(m.ClusterID, self.ID); err != nil {
 			return Plan{}, err
@@ -133,7 +137,7 @@ func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
 		return Plan{}, err
 	}
 	return n.persist(ctx, func() (Plan, error) {
-		answers, err := consult(ctx, othersURLs(m, self.ID))
+		answers, err := n.consult(ctx, othersURLs(m, self.ID))
 		if err != nil {
 			return Plan{}, err
 		}
@@ -194,7 +198,7 @@ func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
 		return Plan{}, err
 	}
 	return n.persist(ctx, func() (Plan, error) {
-		answers, err := consult(ctx, urls)
+		answers, err := n.consult(ctx, urls)
 		if err != nil {
 			return Plan{}, err
 		}
@@ -242,7 +246,7 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 	var failures []error
 	for i := range answers {
 		u := answers[i].url
-		status, err := askToAdd(ctx, u, n.Name, n.PeerURLs)
+		status, err := asker(n.DialTLS).askToAdd(ctx, u, n.Name, n.PeerURLs)
 		switch {
 		case err != nil:
 		case status == http.StatusCreated:
@@ -262,7 +266,7 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 
 // look finds this member where it was just taken in.
 func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
-	a, err := askMembers(ctx, u)
+	a, err := asker(n.DialTLS).askMembers(ctx, u)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -271,7 +275,7 @@ func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
 
 // confirm asks all other members before a place is taken that was there before: the one that was asked may lag.
 func (n Newcomer) confirm(ctx context.Context, p Plan) error {
-	answers, _ := survey(ctx, othersURLs(p.Cluster, p.Self.ID))
+	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
 		if a.cluster.ClusterID != p.Cluster.ClusterID {
 			continue // whoever that is, it speaks for another cluster
@@ -286,8 +290,8 @@ func (n Newcomer) confirm(ctx context.Context, p Plan) error {
 }
 
 // consult is a survey of a running cluster: of one, and at least one member must answer.
-func consult(ctx context.Context, urls []string) ([]answer, error) {
-	answers, failures := survey(ctx, urls)
+func (n Newcomer) consult(ctx context.Context, urls []string) ([]answer, error) {
+	answers, failures := asker(n.DialTLS).survey(ctx, urls)
 	if len(answers) == 0 {
 		return nil, fmt.Errorf("%w: %w", ErrNotYet, errors.Join(failures...))
 	}

@@ -223,7 +223,7 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			u := serve(t, c.h)
 
-			answers, failures := survey(context.Background(), []string{u})
+			answers, failures := asker(nil).survey(context.Background(), []string{u})
 
 			if len(answers) > 0 || len(failures) != 1 || failures[0].Error() != u+": "+c.text {
 				t.Errorf("%v, %v", answers, failures)
@@ -239,7 +239,7 @@ func TestOneWhoHangsIsWaitedForOnlySoLong(t *testing.T) {
 	hanging := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-gone }))
 	quick := (&fakeCluster{t: t, id: 1, members: []raft.Member{{ID: 1}}}).listen()
 
-	answers, failures := survey(context.Background(), []string{hanging, quick})
+	answers, failures := asker(nil).survey(context.Background(), []string{hanging, quick})
 
 	if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 || failures[0].Error() != hanging+": no answer in time" {
 		t.Errorf("%v, %v", answers, failures)

@@ -3,7 +3,6 @@ package peer
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -61,12 +60,7 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (net.Conn, error) {
 	if u.Scheme == "http" {
 		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	}
-	config := new(tls.Config)
-	if t.cfg.TLS != nil {
-		config = t.cfg.TLS.Clone()
-	}
-	config.NextProtos = []string{"http/1.1"}
-	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	return t.cfg.DialTLS(ctx, "tcp", address)
 }
 
 // shake sends the head of the request and reads that of the answer.

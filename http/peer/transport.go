@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -18,8 +19,10 @@ type Config struct {
 	URLs    []string            // that the others reach it at; one that does not know them yet calls back there
 	Version string              // of the program
 	Seeds   map[uint64][]string // URLs of members, by id, for a member whose log does not name any yet
-	TLS     *tls.Config         // for calling https URLs; nil: the system's authorities
 	Logger  *slog.Logger        // nil: slog.Default()
+
+	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by the system's authorities.
+	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
 	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
@@ -48,6 +51,9 @@ const (
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.DialTLS == nil {
+		c.DialTLS = new(tls.Dialer).DialContext
 	}
 	orElse(&c.Heartbeat, DefaultHeartbeat)
 	orElse(&c.Silence, max(5*c.Heartbeat, time.Second))
