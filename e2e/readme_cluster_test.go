@@ -35,7 +35,7 @@ func TestTheReadmesClusterLines(t *testing.T) {
 					}
 					return ports[u]
 				})
-				runLine(t, line)
+				runLine(t, t.TempDir(), line)
 				clients = append(clients, regexp.MustCompile(`--advertise-client-urls (\S+)`).FindStringSubmatch(line)[1])
 			}
 
@@ -90,12 +90,12 @@ func clusterLines(t *testing.T) (blocks [][]string) {
 	return blocks
 }
 
-// runLine runs the program until the end of the test, in a directory of its own.
-func runLine(t *testing.T, flags string) {
+// runLine runs the program in a directory until the end of the test.
+func runLine(t *testing.T, dir, flags string) {
 	t.Helper()
 	log := newLogLines()
 	cmd := exec.Command(binary, strings.Fields(flags)...)
-	cmd.Dir, cmd.Stderr, cmd.Stdout = t.TempDir(), log, log
+	cmd.Dir, cmd.Stderr, cmd.Stdout = dir, log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
