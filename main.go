@@ -32,7 +32,7 @@
 // [configure] sets every default, then the environment, then the command line,
 // and checks what contradicts what; the first fault ends the start with one
 // line and exit status 1, before anything is written. [serve] then opens the
-// ports, so that a taken one costs nothing; looks for its cluster, if it has no data yet
+// ports, so that a taken one costs nothing; reads the certificates ([config.secure]); looks for its cluster, if it has no data yet
 // ([config.plan]); opens the node, which replays its
 // disk and tells the cluster who it is; and only when that is ready answers
 // clients, so that none sees a half-replayed tree (C8). It waits for a signal,
@@ -632,6 +632,9 @@ func (f *tlsFlags) check(prefix, listen string, urls []string) (warnings []strin
 		}
 		f.CA, f.ClientAuth = f.oldCA, true
 		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", prefix, prefix, prefix))
+	}
+	if f.auto && prefix != "" {
+		warnings = append(warnings, "--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
 	}
 	secure, plain := bySecurity(urls)
 	switch crlFlag := cmp.Or(prefix, "client-") + "crl-file"; {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -100,7 +99,7 @@ func runLine(t *testing.T, dir, flags string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Process.Kill()
 		cmd.Wait() // its status says no more than the log
 		if t.Failed() {
 			t.Logf("the last lines of the log of%s:\n%s", flags, log.tail(10))

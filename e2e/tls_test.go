@@ -40,7 +40,7 @@ func newSecured(t *testing.T, n int) *secured {
 	certstest.Write(t, s.dir, "peer-crl.pem", s.them.Revoke(t))
 	var founders []string
 	for i := range n {
-		m := newMember(t, quick...)
+		m := newMember(t) // with the default timing: an election would be felt by the clients of a rotation
 		m.name = fmt.Sprint("m", i)
 		m.url, m.peer = "https"+strings.TrimPrefix(m.url, "http"), "https"+strings.TrimPrefix(m.peer, "http")
 		m.reached = m.peer

@@ -201,9 +201,6 @@ func (s *Set) advise() {
 	}
 }
 
-// HasIdentity tells whether there is a certificate to serve with.
-func (s *Set) HasIdentity() bool { return s.current.Load().identity != nil }
-
 // Server returns the configuration of a listener: TLS 1.2 at the least (pitfall K1), and of the protocols ("h2", "http/1.1") the first that the
 // client knows. Each handshake goes by the files as they are then. Whoever showed a certificate has VerifiedChains in the connection's state, whether ClientAuth
 // demanded it or not. There must be an identity.
