@@ -52,6 +52,9 @@ func (st *state) explain(err error, server bool) reason {
 		return explainRecord(record, server)
 	case alert(err) != "":
 		return st.explainAlert(alert(err))
+	case server && strings.Contains(err.Error(), "bad record MAC"):
+		// OpenSSL says in plain text why it refuses a certificate, where TLS 1.3 wants it encrypted; crypto/tls can't read it.
+		return st.explainAlert("what looks like a bad certificate")
 	case hungUp(err):
 		return reason{"hung-up", "it closed the connection before the handshake was done"}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"crypto/tls"
 	"maps"
 	"net"
 	"slices"
@@ -70,10 +71,15 @@ func (r *refusals) makeRoom(now time.Time) bool {
 	return len(r.lines) < maxLines
 }
 
-// Refused takes note of a handshake with who has connected on c that failed with err: one line in the log, in the words of a person.
+// Refused takes note of a handshake with who has connected on c, a *tls.Conn if there is one, that failed with err: one line in the log, in the words of a person.
 // A tls.RecordHeaderError whose record is one of TLS is for a port that speaks none.
 func (s *Set) Refused(c net.Conn, err error) {
 	why := s.current.Load().explain(err, true)
+	if secure, isTLS := c.(*tls.Conn); isTLS && why.word == "refused-there" {
+		if name := secure.ConnectionState().ServerName; name != "" {
+			why.text += "; it wanted " + clip(name)
+		}
+	}
 	from := c.RemoteAddr().String()
 	if host, _, err := net.SplitHostPort(from); err == nil {
 		from = host
@@ -83,9 +89,9 @@ func (s *Set) Refused(c net.Conn, err error) {
 		return
 	}
 	s.log.Log(context.Background(), why.level(), "a TLS handshake failed",
-		"from", c.RemoteAddr(), "port", c.LocalAddr(), "reason", why.word, "why", why.text, "timesBefore", kept)
+		"from", c.RemoteAddr(), "at", c.LocalAddr(), "reason", why.word, "why", why.text, "timesBefore", kept)
 	if v == lastWord {
-		s.log.Warn("many different TLS handshakes fail; for a minute, more are counted and not logged", "port", c.LocalAddr())
+		s.log.Warn("many different TLS handshakes fail; for a minute, more are counted and not logged", "at", c.LocalAddr())
 	}
 }
 

@@ -78,7 +78,7 @@ func shake(t *testing.T, s *Set, client *tls.Config) (seen tls.ConnectionState, 
 		defer raw.Close()
 		c := tls.Server(raw, s.Server("h2", "http/1.1"))
 		if err = c.Handshake(); err != nil {
-			s.Refused(raw, err)
+			s.Refused(c, err)
 		} else {
 			seen = c.ConnectionState()
 			io.WriteString(c, ".")
@@ -239,12 +239,45 @@ func TestAClientThatRefusesIsLogged(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
 	config := w.client(w.ca.Issue(t, "joe"))
-	config.RootCAs = x509.NewCertPool()
+	config.RootCAs, config.ServerName = x509.NewCertPool(), "db.example"
 
 	_, err, _ := shake(t, s, config)
 
-	if line := w.log.take(); err == nil || !hasAll(line, "reason=refused-there", "CN=m0", "issued by CN=Right CA", "127.0.0.1", w.Cert) {
+	if line := w.log.take(); err == nil || !hasAll(line, "reason=refused-there", "CN=m0", "issued by CN=Right CA", "127.0.0.1", w.Cert, "it wanted db.example") {
 		t.Errorf("%v is logged as %s", err, line)
+	}
+}
+
+// OpenSSL, and so curl, says in plain text why it refuses a certificate, where TLS 1.3 is encrypted already.
+func TestAClientThatRefusesInPlainTextIsLogged(t *testing.T) {
+	w := newWorld(t)
+	s := w.load()
+	ln := listen(t)
+	go func() {
+		raw, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			return // which the server notices
+		}
+		defer raw.Close()
+		config := w.client(w.ca.Issue(t, "joe"))
+		config.ServerName = "localhost"
+		config.VerifyConnection = func(tls.ConnectionState) error {
+			raw.Write([]byte{21, 3, 3, 0, 2, 2, 48}) // alert, fatal, unknown authority
+			raw.Close()
+			return io.EOF
+		}
+		tls.Client(raw, config).Handshake() // fails as it is told
+	}()
+	raw, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+
+	s.Refused(raw, tls.Server(raw, s.Server()).Handshake())
+
+	if line := w.log.take(); !hasAll(line, "reason=refused-there", "bad certificate", "CN=m0", "issued by CN=Right CA") {
+		t.Error(line)
 	}
 }
 
@@ -702,7 +735,7 @@ func TestASelfMadeCertificateIsPrivateAndLasts(t *testing.T) {
 			t.Errorf("%s: %v %v, want %v", path, info.Mode(), err, want)
 		}
 	}
-	if made.VerifyHostname("127.0.0.1") != nil || made.VerifyHostname("db.example") != nil || made.NotAfter.Sub(time.Now()) < 364*24*time.Hour {
+	if made.VerifyHostname("127.0.0.1") != nil || made.VerifyHostname("db.example") != nil || time.Until(made.NotAfter) < 364*24*time.Hour {
 		t.Errorf("it is for %s until %v", names(made), made.NotAfter)
 	}
 
@@ -716,7 +749,7 @@ func TestASelfMadeCertificateIsPrivateAndLasts(t *testing.T) {
 		t.Errorf("%v: a further address is not in it", err)
 	}
 	moved.look(time.Now().Add(ownLife - ownRenew + time.Hour))
-	if renewed := moved.current.Load().identity.Leaf; renewed.NotAfter.Sub(time.Now()) < ownLife {
+	if renewed := moved.current.Load().identity.Leaf; time.Until(renewed.NotAfter) < ownLife {
 		t.Errorf("it is not renewed in time: %v", renewed.NotAfter)
 	}
 }
@@ -743,10 +776,9 @@ func TestMembersWithSelfMadeCertificatesTalk(t *testing.T) {
 
 // Whatever a file holds, it is understood or refused.
 func FuzzReadFiles(f *testing.F) {
-	t := &testing.T{}
-	ca := certstest.NewAuthority(t, "CA")
-	pair := ca.Issue(t, "m0")
-	for _, b := range [][]byte{nil, ca.PEM(), pair.Cert, pair.Key, ca.Revoke(t, pair), ca.PEM()[:50], []byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")} {
+	ca := certstest.NewAuthority(f, "CA")
+	pair := ca.Issue(f, "m0")
+	for _, b := range [][]byte{nil, ca.PEM(), pair.Cert, pair.Key, ca.Revoke(f, pair), ca.PEM()[:50], []byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

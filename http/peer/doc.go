@@ -119,7 +119,7 @@ Each with the test that turns red without it:
 
 # What is left out
 
-Compression. Certificates: an https URL is dialled with Config.TLS, and what the peer
+Compression. Certificates: an https URL is dialled with Config.DialTLS, and what the peer
 listener asks of its callers is the listener's. Resuming a snapshot: it begins anew. Room on the disk for one: the
 node knows the disk, and gets the size before the bytes. Repair: what a broken connection
 had in it is lost, and Raft sends it again.
