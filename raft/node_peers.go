@@ -62,7 +62,8 @@ type PeerStats struct {
 	Snapshots                uint64 // sent to it whole
 	SnapshotsFailed          uint64
 
-	// Round trips of messages that carried entries, from being written to being read there.
+	// Round trips of messages that carried entries, from being written to being read there. Some are measured, and each of these
+	// counts for all since the one before.
 	Trips                                        uint64
 	Current, Average, Deviation, Least, Greatest time.Duration
 }

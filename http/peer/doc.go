@@ -75,9 +75,10 @@ window allows, and writes them at once. A bulky message is cut into frames of
 The window is what keeps that promise on a slow link: at most 256 KiB are on
 their way between the sender and the receiver's hand, so that kernels and proxies have no
 more than that to put before a heartbeat. The receiver says how many bytes it
-has read: after a message with entries, after 64 KiB, when it is asked, and else
-once a tick. The same counts tell that the other end lives, and how
-long a round trip takes. A connection with nothing on it is pinged once in
+has read: after 64 KiB, when a ping asks for it, and else once a tick. The same counts tell that the other end lives, and how
+long a round trip takes. Each wakes goroutines at both ends, which would cost a busy leader as much as the messages
+do, so pings are few: one goes with a write that brings entries when none was measured for 50 ms, and its round trip stands for all since the
+one before; one when half of the window is out; and one when the member is to be left. A connection with nothing on it is pinged once in
 Config.Silence.
 
 The receiver puts the pieces together, checks that the message is from and
@@ -108,6 +109,9 @@ Each with the test that turns red without it:
 	each lane keeps its order                                              TestLanesKeepTheirOrder
 	a heartbeat waits for no more than the window (B14)                    TestHeartbeatsPassTheBulk
 	Send never waits: what finds no room is dropped and counted            TestAFullQueueDropsAndCounts
+	a busy stream costs few counts, and all messages are measured          TestABusyStreamCostsFewCounts
+	the window moves whatever its size                                     TestASmallWindowMoves
+	who leaves a member asks whether all is read                           TestLeavingAsksWhetherAllIsRead
 	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
 	Lost is for connections that the other end broke                       TestADeadProcessIsSeenAtOnce
 	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost

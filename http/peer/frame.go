@@ -34,7 +34,7 @@ type frameKind byte
 const (
 	frameUrgent frameKind = iota + 1 // dialler: a whole message, which may pass the bulky ones (B14)
 	frameBulk                        // dialler: a piece of a bulky message; its pieces come in order, and no other's between them
-	framePing                        // dialler: wants a frameRead
+	framePing                        // dialler: wants a frameRead that covers all before it
 	frameRead                        // the other end: how many bytes it has read since the handshake, 8 bytes
 	frameBye                         // both: I close this connection though I am alive; the body says why
 )

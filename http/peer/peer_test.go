@@ -784,7 +784,7 @@ func TestAStreamThatWasPausedHearsBeforeItGivesUp(t *testing.T) { // pitfall A14
 	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour}, p: &peer{wake: make(chan struct{}, 1)}}
 	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.listen
 	s.start(t.Context(), 16)
-	s.flight.takeOff(10, 0)
+	s.flight.takeOff(time.Now(), 10, 0, false)
 
 	if n, err := s.Read(make([]byte, 8)); n != 1 || err != nil || s.waiting != 0 {
 		t.Errorf("read %d bytes, %v, waited %d ticks", n, err, s.waiting)

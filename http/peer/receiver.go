@@ -27,7 +27,6 @@ type receiver struct {
 	wake     chan struct{} // a count is due
 	told     atomic.Uint64 // the last count that was sent
 	busy     atomic.Bool   // the node has a message in hand
-	owed     bool          // a bulky message was read whole since the last count
 	quiet    time.Duration
 }
 
@@ -51,10 +50,6 @@ func (r *receiver) receive() error {
 		if err != nil {
 			return err
 		}
-		if r.owed && r.in.Buffered() == 0 {
-			r.owed = false
-			nudge(r.wake)
-		}
 	}
 }
 
@@ -67,7 +62,6 @@ func (r *receiver) take(f frame) error {
 		if b == nil {
 			return err
 		}
-		r.owed = true
 		return r.step(b, true)
 	case framePing:
 		nudge(r.wake)

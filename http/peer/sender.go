@@ -17,6 +17,10 @@ const (
 	urgentRoom  = 64 << 10 // urgent messages may exceed the window by as much
 )
 
+// measurePause is the least time between two writes whose round trip is measured for its own sake: each count that comes back wakes
+// goroutines at both ends, and a busy leader writes thousands of times a second.
+const measurePause = 50 * time.Millisecond
+
 var errCount = errors.New("more bytes were read there than written here")
 
 // sender is the dialled end of a stream. Messages go out; the counts of what was read come back.
@@ -39,18 +43,23 @@ type sender struct {
 	waiting  int // ticks in which nothing was heard though something was due
 }
 
-// flight is what was written and, as far as is known, not yet read at the other end.
+// flight is what was written and, as far as is known, not yet read at the other end. How much that is has to be asked for, by a ping at the
+// end of a write.
+// Invariant: read ≤ written, asked ≤ written.
 type flight struct {
 	mu            sync.Mutex // protects all below
 	written, read uint64     // bytes since the handshake
+	asked         uint64     // end of the last write with a ping; until it is read, one is on its way
+	unmeasured    int        // messages with entries, since the last mark
+	measured      time.Time  // when that was set
 	marks         []mark
 }
 
-// mark remembers when a write was begun that brought entries.
+// mark remembers when a write with a ping was begun. Its round trip stands for those of all messages with entries since the mark before.
 type mark struct {
 	end      uint64 // of the write, as a count of bytes
 	at       time.Time
-	messages int // with entries, that ended in the write
+	messages int
 }
 
 // run moves messages until the stream ends, and says why.
@@ -70,10 +79,15 @@ func (s *sender) run() error {
 // write writes what there is until the stream ends; false when that happened in the middle of a write.
 func (s *sender) write() (whole bool) {
 	for {
-		mark := s.gather()
+		bulky := s.gather()
+		now := time.Now()
+		ping := s.wantPing.Swap(false) || s.flight.asks(now, len(s.out), bulky, s.p.t.cfg.Window)
+		if ping {
+			s.out = appendFrame(s.out, framePing, 0, nil) // behind all that the count is to cover
+		}
 		if len(s.out) == 0 {
-			if s.p.leaves() && s.flight.empty() {
-				s.end(errLeft)
+			if s.p.leaves() {
+				s.depart()
 			}
 			select {
 			case <-s.p.wake:
@@ -82,7 +96,7 @@ func (s *sender) write() (whole bool) {
 				return true
 			}
 		}
-		s.flight.takeOff(len(s.out), mark)
+		s.flight.takeOff(now, len(s.out), bulky, ping)
 		if _, err := s.conn.Write(s.out); err != nil {
 			s.end(err)
 			return false
@@ -91,13 +105,20 @@ func (s *sender) write() (whole bool) {
 	}
 }
 
+// depart ends the stream once all that was written is known to be read.
+func (s *sender) depart() {
+	switch {
+	case s.flight.empty():
+		s.end(errLeft)
+	case !s.flight.isAsking():
+		s.ask()
+	}
+}
+
 // gather makes up one write of what may go now: the urgent messages first, then the bulky ones as far as the window
 // allows. It returns how many messages with entries end in it.
-func (s *sender) gather() (marked int) {
+func (s *sender) gather() (bulky int) {
 	s.out, s.count = s.out[:0], 0
-	if s.wantPing.Swap(false) {
-		s.out = appendFrame(s.out, framePing, 0, nil)
-	}
 	room := s.p.t.cfg.Window - s.flight.size()
 	for len(s.out) < min(writeSize, room+urgentRoom) && s.nextUrgent() {
 	}
@@ -106,10 +127,10 @@ func (s *sender) gather() (marked int) {
 		s.out = appendFrame(s.out, frameBulk, len(s.left)-n, s.left[:n])
 		if s.left = s.left[n:]; len(s.left) == 0 {
 			s.count++
-			marked += s.marked
+			bulky += s.marked
 		}
 	}
-	return marked
+	return bulky
 }
 
 // nextUrgent puts an urgent message into the write, if there is one.
@@ -157,39 +178,60 @@ func (s *sender) readCounts() error {
 	}
 }
 
-// listen is called for each tick in which nothing came back. It asks for a sign of life where one is due, and gives up
-// when none comes. A connection that is in use gets its counts, and needs no pings.
+// listen is called for each tick in which nothing came back. It has what is left over measured, asks for a sign of life where one is due,
+// and gives up when none comes. A connection that is in use gets its counts, and needs no such pings.
 func (s *sender) listen() error {
+	if s.flight.hasLeftOver() {
+		s.ask()
+	}
 	if s.flight.empty() {
 		s.waiting = 0
 		if s.idle++; s.idle == ticksOfSilence {
-			s.ping()
+			s.idle = 0
+			s.ask()
 		}
 		return nil
 	}
 	s.waiting++
 	switch s.waiting {
 	case ticksOfSilence / 2:
-		s.ping()
+		s.ask()
 	case ticksOfSilence:
 		return errSilent
 	}
 	return nil
 }
 
-func (s *sender) ping() {
-	s.idle = 0
+// ask has a ping go with the next write, at once.
+func (s *sender) ask() {
 	s.wantPing.Store(true)
 	nudge(s.p.wake)
 }
 
-// takeOff notes a write of size bytes before it is begun.
-func (f *flight) takeOff(size, messages int) {
+// asks tells whether a write of size bytes, in which so many messages with entries end, is to have a ping unless one is on its way: because no
+// round trip was measured for a while, or because more than half of the window is out, which moves by counts alone.
+func (f *flight) asks(now time.Time, size, messages, window int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if size == 0 || f.asked > f.read {
+		return false
+	}
+	return messages > 0 && now.Sub(f.measured) >= measurePause || int(f.written-f.read)+size > window/2
+}
+
+// takeOff notes a write before it is begun.
+func (f *flight) takeOff(now time.Time, size, messages int, ping bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.written += uint64(size)
-	if messages > 0 {
-		f.marks = append(f.marks, mark{f.written, time.Now(), messages})
+	f.unmeasured += messages
+	if !ping {
+		return
+	}
+	f.asked = f.written
+	if f.unmeasured > 0 {
+		f.marks = append(f.marks, mark{f.written, now, f.unmeasured})
+		f.unmeasured, f.measured = 0, now
 	}
 }
 
@@ -217,3 +259,17 @@ func (f *flight) size() int {
 }
 
 func (f *flight) empty() bool { return f.size() == 0 }
+
+// isAsking tells whether a ping is on its way.
+func (f *flight) isAsking() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked > f.read
+}
+
+// hasLeftOver tells whether messages were written that no ping will measure unless one is sent for their sake.
+func (f *flight) hasLeftOver() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unmeasured > 0 && f.asked <= f.read
+}
