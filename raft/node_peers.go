@@ -54,8 +54,6 @@ type Inbound interface {
 type PeerStats struct {
 	Connected bool // there is a connection to it now
 	Since     time.Time
-	Address   string // that it is reached at, or was tried last
-	Err       string // why there is no connection; empty while there is one
 
 	Sent, Dropped            uint64 // messages to it
 	SentBytes, ReceivedBytes uint64

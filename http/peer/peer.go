@@ -97,7 +97,6 @@ func (p *peer) connect() *sender {
 			return s
 		}
 		p.t.log.Debug("cannot connect", "member", hex(p.id), "url", u, "err", err)
-		p.set(func() { p.stats.Address, p.stats.Err = u, err.Error() })
 		if !p.t.noteRefusal(p, u, err) {
 			failures = append(failures, u+": "+err.Error())
 		}
@@ -118,7 +117,7 @@ func (p *peer) talk(s *sender) error {
 	p.set(func() {
 		p.out, p.good = s, s.url
 		p.endForgetful()
-		p.stats.Connected, p.stats.Since, p.stats.Address, p.stats.Err = true, time.Now(), s.url, ""
+		p.stats.Connected, p.stats.Since = true, time.Now()
 	})
 	p.t.notices.forget("reach " + hex(p.id))
 	p.t.log.Info("connected to a member", "member", hex(p.id), "name", s.other.name, "url", s.url, "version", s.other.version)
@@ -129,7 +128,7 @@ func (p *peer) talk(s *sender) error {
 func (p *peer) finish(cause error) {
 	p.set(func() {
 		p.out = nil
-		p.stats.Connected, p.stats.Since, p.stats.Err = false, time.Now(), cause.Error()
+		p.stats.Connected, p.stats.Since = false, time.Now()
 		p.stats.Dropped += uint64(p.urgent.clear() + p.bulky.clear())
 	})
 	if cause != errClosed && cause != errLeft {

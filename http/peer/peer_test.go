@@ -422,7 +422,8 @@ func TestSeveralURLsAreTriedInTurn(t *testing.T) {
 	a.await(t, 2, "connected to a member")
 
 	a.want(t, failed, "cannot connect") // the one that worked last is the first
-	if s := a.Peers()[b.id]; !s.Connected || s.Address != k.url() || s.Err != "" {
+	a.want(t, 2, "connected to a member", k.url())
+	if s := a.Peers()[b.id]; !s.Connected {
 		t.Errorf("stats are %+v", s)
 	}
 }
@@ -435,7 +436,7 @@ func TestAMemberThatCannotBeReachedIsLoggedOnce(t *testing.T) {
 
 	a.want(t, 1, "level=WARN", "cannot reach a member", "127.0.0.1:1")
 	a.want(t, 1, "level=WARN")
-	if s := a.Peers()[0xb]; s.Connected || s.Err == "" || s.Address != "http://127.0.0.1:1" {
+	if s := a.Peers()[0xb]; s.Connected {
 		t.Errorf("stats are %+v", s)
 	}
 }
@@ -453,9 +454,6 @@ func TestFollowingANewURLLeavesTheOldOne(t *testing.T) {
 	a.await(t, 1, "connected to a member", after.url())
 	b.want(t, 0, "Lost")
 	a.want(t, 0, "Lost")
-	if got := a.Peers()[b.id].Address; got != after.url() {
-		t.Errorf("reached at %s", got)
-	}
 }
 
 func TestARemovedMemberGetsWhatWasQueuedForIt(t *testing.T) {
