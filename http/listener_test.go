@@ -1,9 +1,14 @@
 package http
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	nethttp "net/http"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -84,4 +89,64 @@ func TestADeadlineInThePastEndsAReadThatWaits(t *testing.T) {
 	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
+}
+
+// aheadListener counts the reads of a single byte on its connections.
+type aheadListener struct {
+	net.Listener
+	reads atomic.Int64
+}
+
+func (l *aheadListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return &aheadConn{c, &l.reads}, err
+}
+
+type aheadConn struct {
+	net.Conn
+	reads *atomic.Int64
+}
+
+func (c *aheadConn) Read(b []byte) (int, error) {
+	if len(b) == 1 {
+		c.reads.Add(1)
+	}
+	return c.Conn.Read(b)
+}
+
+func TestAWriteIsNotReadAhead(t *testing.T) {
+	b := newBench(t)
+	ln := &aheadListener{Listener: listen(t)}
+	go b.Serve(ln)
+	t.Cleanup(func() { b.server.Close() })
+	c := rawDial(t, "http://"+ln.Addr().String())
+	in := bufio.NewReader(c)
+	answered := func(status int) {
+		t.Helper()
+		w, err := nethttp.ReadResponse(in, nil)
+		if err != nil || w.StatusCode != status {
+			t.Fatalf("%v, %v", w, err)
+		}
+		io.Copy(io.Discard, w.Body)
+	}
+	const put = "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\n"
+
+	io.WriteString(c, put+"value=1")
+	answered(201)
+	io.WriteString(c, put+"valu") // in pieces
+	io.WriteString(c, "e=2")
+	answered(200)
+	io.WriteString(c, put+"value=3"+put+"value=4"+put) // pipelined
+	answered(200)
+	answered(200)
+	io.WriteString(c, "value=5")
+	answered(200)
+	if n := ln.reads.Load(); n != 0 {
+		t.Errorf("%d bytes were read ahead", n)
+	}
+
+	fmt.Fprintf(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
+	c.Close()
+	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
 }

@@ -193,6 +193,7 @@ func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error
 	if form, err := isForm(r.Header.Get("Content-Type")); !form {
 		return "", err
 	}
+	goOnWithout(r)
 	buf := getBuffer()
 	defer putBuffer(buf)
 	var err error

@@ -183,6 +183,7 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         s.noteState,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
