@@ -131,6 +131,7 @@ type Node struct {
 	// Of the loop.
 	core      *core
 	parked    []request           // proposals and reads that no leader has taken yet
+	tried     leadershipSeen      // when they were last tried; forgotten with the next tick
 	proposed  []Message           // by other members, and not yet passed to the core
 	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
 	retry     int                 // ticks until reads that are out are tried again
@@ -325,15 +326,17 @@ func (n *Node) nextJob() (chan job, job) {
 }
 
 func (n *Node) tick(ticks int) {
+	if ticks == 0 {
+		return
+	}
 	for range ticks {
 		n.core.tick()
 		if n.retry--; n.retry <= 0 {
 			n.retryReads()
 		}
 	}
-	if ticks > 0 {
-		n.waiters.expire(n.mono())
-	}
+	n.tried = leadershipSeen{}
+	n.waiters.expire(n.mono())
 }
 
 // mono is this member's monotonic clock, in nanoseconds.
@@ -520,17 +523,20 @@ func (n *Node) end() {
 	})
 }
 
-// leadershipSeen is who led when it was last logged.
+// leadershipSeen is who led at some moment.
 type leadershipSeen struct {
 	role   Role
 	leader uint64
 	term   uint64
 }
 
+func (n *Node) leadership() leadershipSeen {
+	return leadershipSeen{n.core.role, n.core.leader, n.core.term}
+}
+
 // noteLeadership tells the log and the metrics when the leader changes.
 func (n *Node) noteLeadership() {
-	c := n.core
-	now := leadershipSeen{c.role, c.leader, c.term}
+	c, now := n.core, n.leadership()
 	if now == n.seen {
 		return
 	}
@@ -547,7 +553,8 @@ func (n *Node) noteLeadership() {
 
 func (n *Node) leaderChanged(was leadershipSeen) {
 	n.retryReads()
-	n.followed = 0 // see followPeers
+	n.tried = leadershipSeen{} // those reads were not among what was tried
+	n.followed = 0             // see followPeers
 	if n.core.leader == None {
 		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
 		return

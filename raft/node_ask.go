@@ -183,11 +183,14 @@ func (n *Node) takeInbox() {
 	}
 }
 
-// retake tries again what no leader had taken, when there is one.
+// retake tries again what no leader had taken, when there is one. This member's own core may be asked in every turn; another leader only when
+// it is a new one or a tick has passed: what it does not take now it won't take one round trip later either.
 func (n *Node) retake() {
-	if len(n.parked) == 0 || n.core.leader == None {
+	now := n.leadership()
+	if len(n.parked) == 0 || now.leader == None || now.role != Leader && now == n.tried {
 		return
 	}
+	n.tried = now
 	parked := slices.DeleteFunc(n.parked, func(r request) bool { return !n.waiters.has(r.id) })
 	n.parked = nil
 	isRead := func(r request) bool { return r.kind == askRead }

@@ -94,6 +94,13 @@ func (p *lanPort) Send(ms []Message) {
 	}
 }
 
+// count is how many messages of a kind were sent.
+func (p *lanPort) count(kind MessageKind) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent[kind]
+}
+
 // carry brings messages to one member, by way of the codec.
 func (p *lanPort) carry(line chan Message) {
 	for {
@@ -335,6 +342,43 @@ func TestProposalsOutliveTheirLeader(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leader that hands over takes no proposal for as long as an election timeout. What a follower holds meanwhile must not be sent again in every
+// turn of its loop: there are as many of them as it has messages and clients, and each answer to one proposal is a turn for the others.
+func TestWhatALeaderRefusesForNowIsTriedAgainOnceATick(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader, follower := c.leader(), c.follower()
+	c.propose(follower, "before")
+	port := c.nodes[follower].Transport.(*lanPort)
+	before, begun := port.count(Propose), time.Now()
+	c.nodes[leader].do(func(core *core) { core.lead.target = 99 }) // who never takes over
+	taken := make(chan error)
+	go func() {
+		_, err := c.nodes[follower].Propose(context.Background(), []byte("taken when the handing over is given up"))
+		taken <- err
+	}()
+
+	turns := 0
+	for waiting := true; waiting; turns++ {
+		select {
+		case err := <-taken:
+			if err != nil {
+				t.Error(err)
+			}
+			waiting = false
+		default:
+			if err := c.nodes[follower].Read(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+
+	ticks := int(time.Since(begun) / (c.base.Heartbeat / ticksPerHeartbeat))
+	if sent := port.count(Propose) - before; sent < 2 || sent > ticks+10 {
+		t.Errorf("in %d ticks and more than %d turns it was sent %d times", ticks, turns, sent)
+	}
+	c.equal()
 }
 
 func TestAnIsolatedLeaderAcknowledgesNothing(t *testing.T) {
