@@ -29,7 +29,7 @@ func (c *core) handlePropose(m *Message) {
 	var refused []Refusal
 	for i := range m.Entries {
 		e := &m.Entries[i]
-		if err := c.takeOver(e); err != nil {
+		if err := c.takeOver(proposal{kind: e.Kind, id: e.ID, data: e.Data}); err != nil {
 			refused = append(refused, refusal(e.ID, err))
 		}
 	}
@@ -38,16 +38,16 @@ func (c *core) handlePropose(m *Message) {
 	}
 }
 
-func (c *core) takeOver(e *Entry) (err error) {
-	if e.Kind == EntryChange {
-		change, broken := decodeChange(e.Data)
-		if broken != nil {
-			return broken
-		}
-		_, err = c.proposeChange(change, e.ID)
+// takeOver puts a proposal of whatever kind into the leader's log.
+func (c *core) takeOver(p proposal) error {
+	if p.kind != EntryChange {
+		_, err := c.propose(p)
 		return err
 	}
-	_, err = c.propose(proposal{kind: e.Kind, id: e.ID, data: e.Data})
+	change, err := decodeChange(p.data)
+	if err == nil {
+		_, err = c.proposeChange(change, p.id)
+	}
 	return err
 }
 

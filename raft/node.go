@@ -375,7 +375,7 @@ func (n *Node) untilDue() time.Duration {
 func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) {
 	n.stats.Proposals.Add(1)
 	started := time.Now()
-	r, err := n.ask(ctx, request{kind: askCommand, data: cmd})
+	r, err := n.ask(ctx, request{proposal: proposal{kind: EntryCommand, data: cmd}})
 	n.stats.Propose.Observe(time.Since(started))
 	if err != nil {
 		n.stats.ProposalsFailed.Add(1)
@@ -387,7 +387,7 @@ func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) {
 // reading the state machine afterwards is linearizable.
 func (n *Node) Read(ctx context.Context) error {
 	n.stats.Reads.Add(1)
-	_, err := n.ask(ctx, request{kind: askRead})
+	_, err := n.ask(ctx, request{read: true})
 	if err != nil {
 		n.stats.ReadsFailed.Add(1)
 	}
@@ -400,7 +400,7 @@ func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
 		c.Command = n.Command(c.Kind)
 	}
-	r, err := n.ask(ctx, request{kind: askChange, data: appendChange(nil, &c)})
+	r, err := n.ask(ctx, request{proposal: proposal{kind: EntryChange, data: appendChange(nil, &c)}})
 	if err != nil {
 		return Membership{}, err
 	}

@@ -3,34 +3,15 @@ package raft
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 )
 
-// asking is what a request wants.
-type asking uint8
-
-const (
-	askCommand asking = iota
-	askChange
-	askDigest
-	askRead
-)
-
-// request is a proposal or a read on its way to the core.
+// request is a proposal on its way to the core, or a read, which has nothing but the id. The id is that of its waiter; 0 when nobody waits.
 type request struct {
-	kind asking
-	id   uint64 // of its waiter; 0 when nobody waits
-	data []byte // what is proposed
+	proposal
+	read bool
 }
-
-// proposal is what the core makes of a request that is not a read.
-func (r *request) proposal() proposal {
-	return proposal{kind: entryKinds[r.kind], id: r.id, data: r.data}
-}
-
-var entryKinds = [...]EntryKind{askCommand: EntryCommand, askChange: EntryChange, askDigest: EntryDigest}
 
 // inbox gathers what comes to the loop from other goroutines; the loop takes all of it at once.
 type inbox struct {
@@ -105,7 +86,7 @@ func (t *tray) take(mu *sync.Mutex) []request {
 
 func (b *inbox) ask(r request) {
 	t := &b.proposals
-	if r.kind == askRead {
+	if r.read {
 		t = &b.reads
 	}
 	b.mu.Lock()
@@ -190,13 +171,20 @@ func (n *Node) retake() {
 	if len(n.parked) == 0 || now.leader == None || now.role != Leader && now == n.tried {
 		return
 	}
-	n.tried = now
-	parked := slices.DeleteFunc(n.parked, func(r request) bool { return !n.waiters.has(r.id) })
-	n.parked = nil
-	isRead := func(r request) bool { return r.kind == askRead }
-	reads := slices.Clone(parked)
-	n.passReads(slices.DeleteFunc(reads, func(r request) bool { return !isRead(r) }))
-	n.passAll(slices.DeleteFunc(parked, isRead))
+	parked := n.parked
+	n.parked, n.tried = nil, now
+	var reads, proposals []request
+	for _, r := range parked {
+		switch {
+		case !n.waiters.has(r.id):
+		case r.read:
+			reads = append(reads, r)
+		default:
+			proposals = append(proposals, r)
+		}
+	}
+	n.passReads(reads)
+	n.passAll(proposals)
 }
 
 // passAll proposes, here or at the leader, and parks what no leader takes.
@@ -217,7 +205,7 @@ func (n *Node) passAll(requests []request) {
 func (n *Node) proposeAll(requests []request) {
 	for i := range requests {
 		r := &requests[i]
-		if err := n.core.takeOver(&Entry{Kind: entryKinds[r.kind], ID: r.id, Data: r.data}); err != nil {
+		if err := n.core.takeOver(r.proposal); err != nil {
 			n.refused(r, err)
 			r.id = 0 // not asked
 		}
@@ -228,7 +216,7 @@ func (n *Node) proposeAll(requests []request) {
 func (n *Node) forwardAll(requests []request) {
 	batch := make([]proposal, len(requests))
 	for i := range requests {
-		batch[i] = requests[i].proposal()
+		batch[i] = requests[i].proposal
 	}
 	if n.core.forward(batch) == nil {
 		n.stats.Forwarded.Add(uint64(len(batch)))
@@ -278,7 +266,7 @@ func (n *Node) retryReads() {
 	for try, ids := range n.reads {
 		delete(n.reads, try)
 		for _, id := range ids {
-			n.parked = append(n.parked, request{kind: askRead, id: id})
+			n.parked = append(n.parked, request{proposal: proposal{id: id}, read: true})
 		}
 	}
 }

@@ -29,7 +29,7 @@ type digests struct {
 func (n *Node) digest(e *Entry, m *Membership) {
 	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.born && len(m.Members) > 1 {
 		n.digests = digests{index: e.Index, own: d.Digest(), known: true, said: map[uint64]uint64{}}
-		n.inbox.ask(request{kind: askDigest, data: appendDigest(nil, n.id, e.Index, n.digests.own)})
+		n.inbox.ask(request{proposal: proposal{kind: EntryDigest, data: appendDigest(nil, n.id, e.Index, n.digests.own)}})
 	}
 	if e.Kind != EntryDigest {
 		return
