@@ -21,7 +21,7 @@ type Transport interface {
 	// dropped: Raft copes. Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
 	Send(ms []Message)
 	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls
-	// done once from any goroutine: with nil when the other member has taken it whole.
+	// done once from any goroutine: with nil when the other member has taken it whole. It logs what comes of it.
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
 	// Peers returns what was measured of each member followed. It may be called from any goroutine.
 	Peers() map[uint64]PeerStats
@@ -166,16 +166,12 @@ func (n *Node) sendOut(e *Effects) {
 	}
 }
 
-// sendSnapshot opens the file that a message speaks of and has it sent.
+// sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the way is the transport's to log.
 func (n *Node) sendSnapshot(m Message) {
-	done := func(err error) {
-		if err != nil {
-			n.Logger.Warn("a snapshot did not reach a member", "member", hex(m.To), "index", m.Snapshot.Index, "err", err)
-		}
-		n.inbox.call(func(c *core) { c.sent(m.To, err == nil) })
-	}
+	done := func(err error) { n.inbox.call(func(c *core) { c.sent(m.To, err == nil) }) }
 	r, err := n.storage.snaps.OpenIndex(m.Snapshot.Index)
 	if err != nil {
+		n.Logger.Warn("a snapshot can't be opened to be sent", "member", hex(m.To), "index", m.Snapshot.Index, "err", err)
 		done(err)
 		return
 	}
