@@ -75,29 +75,34 @@ const (
 
 // New begins a new cluster of the listed members, or takes the place in it that nobody has taken before. (protocols section 2)
 func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
+	p, err := n.listed(ctx, list, token)
+	if err != nil || len(p.Cluster.Members) == 1 {
+		return p, err
+	}
+	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(p.Cluster, p.Self.ID))
+	for _, a := range answers {
+		if err := a.allows(p.Cluster.ClusterID, p.Self.ID); err != nil {
+			return Plan{}, err
+		}
+	}
+	n.warn(p)
+	return p, nil
+}
+
+// listed finds this member in the list. Where it is not alone, all members have addresses that the others can reach.
+func (n Newcomer) listed(ctx context.Context, list, token string) (Plan, error) {
 	m, err := Static(list, token)
 	if err != nil {
 		return Plan{}, err
 	}
 	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err == nil && len(m.Members) > 1 {
+		err = reachable(m.Members)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
-	if len(m.Members) == 1 {
-		return Plan{Self: self, Cluster: m}, nil
-	}
-	if err := reachable(m.Members); err != nil {
-		return Plan{}, err
-	}
-	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(m, self.ID))
-	for _, a := range answers {
-		if err := a.allows(m.ClusterID, self.ID); err != nil {
-			return Plan{}, err
-		}
-	}
-	p := Plan{Self: self, Cluster: m}
-	n.warn(p)
-	return p, nil
+	return Plan{Self: self, Cluster: m}, nil
 }
 
 // allows tells whether a founder may begin, by what one of the others knows.
@@ -122,26 +127,19 @@ func (a *answer) inactive(m raft.Member) error {
 // Existing finds the place in a running cluster that was made for this member (POST /v2/members). The list must be
 // that of all members, the own one included; names do not count but the own one. (protocols section 2)
 func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
-	m, err := Static(list, "")
-	if err != nil {
+	p, err := n.listed(ctx, list, "")
+	switch {
+	case err != nil:
 		return Plan{}, err
-	}
-	self, err := Self(ctx, m, n.Name, n.PeerURLs)
-	if err != nil {
-		return Plan{}, err
-	}
-	if len(m.Members) == 1 {
+	case len(p.Cluster.Members) == 1:
 		return Plan{}, ErrNobodyListed
 	}
-	if err := reachable(m.Members); err != nil {
-		return Plan{}, err
-	}
 	return n.persist(ctx, func() (Plan, error) {
-		answers, err := n.consult(ctx, othersURLs(m, self.ID))
+		answers, err := n.consult(ctx, othersURLs(p.Cluster, p.Self.ID))
 		if err != nil {
 			return Plan{}, err
 		}
-		return n.fit(ctx, m, answers)
+		return n.fit(ctx, p.Cluster, answers)
 	})
 }
 

@@ -3,7 +3,6 @@ package http
 import (
 	"fmt"
 	nethttp "net/http"
-	"syscall"
 	"time"
 
 	"etcd2/raft"
@@ -93,15 +92,6 @@ func (s *Server) fullDisk() string {
 		}
 	}
 	return ""
-}
-
-// freeBytes is how much a user may still write to the disk of dir.
-func freeBytes(dir string) (uint64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("http: statfs %s: %w", dir, err)
-	}
-	return st.Bavail * uint64(st.Bsize), nil
 }
 
 func (s *Server) serveVersion(w *response, r *nethttp.Request) {

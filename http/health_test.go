@@ -45,7 +45,7 @@ func TestWhatMakesAMemberUnhealthy(t *testing.T) {
 		{"the log's disk is full", func(b *bench) {
 			b.free = func(dir string) (uint64, error) { return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil }
 		}, `the disk of /log is nearly full: 3 MiB are free, 64 are wanted`},
-		{"there is no disk", func(b *bench) { b.free = freeBytes }, `the disk can't be looked at: http: statfs /data: no such file or directory`},
+		{"there is no disk", func(b *bench) { b.free = raft.FreeBytes }, `the disk can't be looked at: raft: statfs /data: no such file or directory`},
 		{"the worst comes first", func(b *bench) {
 			b.node.leader = raft.None
 			b.node.stats.FsyncSince.Store(ago(time.Hour))

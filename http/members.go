@@ -97,7 +97,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request) {
 	if !ok {
 		return
 	}
-	if peerURLTaken(now, raft.None, urls) {
+	if now.Taken(raft.None, urls) {
 		memberExists(w)
 		return
 	}
@@ -127,7 +127,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 		messageError(w, nethttp.StatusInternalServerError, internalError)
 	case !found:
 		noSuchMember(w, hexID(id))
-	case peerURLTaken(now, id, urls):
+	case now.Taken(id, urls):
 		memberExists(w)
 	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
 		w.WriteHeader(nethttp.StatusNoContent)
@@ -191,13 +191,6 @@ func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
 		s.notChanged(w, c.Member.ID, err)
 	}
 	return false
-}
-
-// peerURLTaken reports whether a member other than self has one of the URLs.
-func peerURLTaken(now raft.Membership, self uint64, urls []string) bool {
-	return slices.ContainsFunc(now.Members, func(m raft.Member) bool {
-		return m.ID != self && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(m.PeerURLs, u) })
-	})
 }
 
 // newMemberID is random, so that adding the same URLs again gives another one (D9).

@@ -130,7 +130,7 @@ func New(c Config) (*Server, error) {
 		wall:      wallClock{node: c.Node},
 		bodies:    make(chan struct{}, maxLargeBodies),
 		conns:     connections{max: int64(c.MaxConnections)},
-		free:      freeBytes,
+		free:      raft.FreeBytes,
 	}
 	s.ending, s.endLong = context.WithCancel(context.Background())
 	s.server = s.newHTTPServer()

@@ -235,7 +235,7 @@ func (c *core) sensible(change *Change) error {
 		return nil
 	case slices.Contains(m.Removed, id):
 		return ErrMemberRemoved
-	case change.Kind == ChangeAdd && there, m.taken(id, change.Member.PeerURLs):
+	case change.Kind == ChangeAdd && there, m.Taken(id, change.Member.PeerURLs):
 		return ErrMemberExists // pitfall D13
 	case change.Kind != ChangeAdd && !there:
 		return ErrMemberUnknown
@@ -252,14 +252,11 @@ func (m *Membership) has(id uint64) bool {
 	return ok
 }
 
-// taken tells whether a member other than id has one of the peer URLs.
-func (m *Membership) taken(id uint64, urls []string) bool {
-	for _, p := range m.Members {
-		if p.ID != id && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(p.PeerURLs, u) }) {
-			return true
-		}
-	}
-	return false
+// Taken tells whether a member other than id has one of the peer URLs (pitfall D13).
+func (m Membership) Taken(id uint64, urls []string) bool {
+	return slices.ContainsFunc(m.Members, func(p Member) bool {
+		return p.ID != id && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(p.PeerURLs, u) })
+	})
 }
 
 // mayRemove refuses to remove a voter when those that are left and answer would be no quorum. A member counts only if it has been

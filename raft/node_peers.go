@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -122,7 +121,7 @@ func (n *Node) ReceiveSnapshot(m Message, body io.Reader, size int64) error {
 }
 
 func (n *Node) receive(s *Snapshot, body io.Reader, size int64) error {
-	if free := n.storage.free(); size > free {
+	if free, err := FreeBytes(n.storage.dir); err == nil && uint64(size) > free {
 		return fmt.Errorf("raft: the snapshot takes %d bytes, and %d are free in %s", size, free, n.Dir)
 	}
 	r, err := n.storage.snaps.Receive()
@@ -141,15 +140,6 @@ func (n *Node) receive(s *Snapshot, body io.Reader, size int64) error {
 	}
 	n.stats.Received.Add(1)
 	return nil
-}
-
-// free is how many bytes there are for a snapshot.
-func (s *storage) free() int64 {
-	var fs syscall.Statfs_t
-	if syscall.Statfs(s.dir, &fs) != nil {
-		return maxInt64
-	}
-	return int64(fs.Bavail) * fs.Bsize
 }
 
 // sendOut gives the core's messages to the transport, and has those asks answered that need the disk.

@@ -9,6 +9,7 @@ import (
 	iofs "io/fs"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 
 	"etcd2/snap"
 	"etcd2/wal"
@@ -417,6 +418,15 @@ func (r *replayer) between(from, to uint64) []Entry {
 		}
 	}
 	return nil
+}
+
+// FreeBytes is how much this process may still write to the disk of dir, in bytes.
+func FreeBytes(dir string) (uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("raft: statfs %s: %w", dir, err)
+	}
+	return s.Bavail * uint64(s.Bsize), nil
 }
 
 // close ends the storage; all that was persisted stays.
