@@ -30,6 +30,7 @@ frame.go, a segment's header in segment.go.
 # Types
 
 	Log       a log that is open: Append, Read, Release, Bytes, First, Close
+	Reader    a place in it, to read on from
 	Record    a kind and its data
 	Options   what Create and Open need to know: whose log, how large a segment
 	Tag       whose log; every segment carries it

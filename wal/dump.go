@@ -21,7 +21,7 @@ func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record
 		return err
 	}
 	last := segments[len(segments)-1]
-	return withSegment(fs, dir, last, last.size, func(c *cursor) error {
+	return withSegment(fs, dir, last, last.first(), last.size, func(c *cursor) error {
 		torn, err := c.tail(visit)
 		if err == nil && torn != (Repair{}) {
 			err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)

@@ -39,7 +39,7 @@ func (o Options) withDefaults() Options {
 }
 
 // Log is a log that is ready to append to.
-// Append, Release and Close belong to one goroutine; Read, Bytes and First may be
+// Append, Release and Close belong to one goroutine; Read, Reader, Bytes and First may be
 // called from any.
 type Log struct {
 	// Fixed.
@@ -247,6 +247,21 @@ func (l *Log) durable(from uint64) ([]segment, error) {
 			ErrReleased, filepath.Join(l.dir, l.segments[0].name()), l.segments[0].label, from)
 	}
 	return slices.Clone(l.segments[i:]), nil
+}
+
+// ahead returns segment number and those after it, as far as they hold what is durable.
+func (l *Log) ahead(number uint64) ([]segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return nil, l.err
+	}
+	first := l.segments[0]
+	if number < first.number {
+		return nil, fmt.Errorf("%w: %s: the log begins at segment %d, and a reader stands in segment %d",
+			ErrReleased, filepath.Join(l.dir, first.name()), first.number, number)
+	}
+	return slices.Clone(l.segments[number-first.number:]), nil
 }
 
 func (l *Log) last() segment { return l.segments[len(l.segments)-1] }

@@ -77,7 +77,7 @@ func (l *Log) openLast(visit visitor) (torn Repair, err error) {
 	if l.file, err = l.fs.OpenRW(path); err != nil {
 		return torn, fmt.Errorf("wal: open: %w", err)
 	}
-	c := newCursor(*last, l.file, path, last.size)
+	c := newCursor(*last, l.file, path, last.first(), last.size)
 	torn, err = c.tail(visit)
 	if err == nil {
 		err = l.settle(c, torn)

@@ -32,9 +32,9 @@ type cursor struct {
 
 const readAhead = 256 << 10 // bytes
 
-// newCursor returns a cursor before the first frame of s. file stays the caller's.
-func newCursor(s segment, file disk.File, path string, limit int64) *cursor {
-	c := &cursor{segment: s, file: file, path: path, limit: limit, at: s.first()}
+// newCursor returns a cursor before the frame at a place in s. file stays the caller's.
+func newCursor(s segment, file disk.File, path string, at place, limit int64) *cursor {
+	c := &cursor{segment: s, file: file, path: path, limit: limit, at: at}
 	c.seek()
 	return c
 }
@@ -147,28 +147,45 @@ func (c *cursor) records(payload []byte, visit visitor) error {
 	return nil
 }
 
-// strictly is each for what is known to be durable: every flaw is damage.
-func (c *cursor) strictly(visit visitor) error {
-	err := c.each(visit)
+// strict is for what is known to be durable: every flaw is damage.
+func (c *cursor) strict(err error) error {
 	if f, ok := err.(*flaw); ok {
 		return c.damage(f)
 	}
 	return err
 }
 
+// batch returns the records of the next frame of what is known to be durable, none when it is a
+// mark, and io.EOF at the limit.
+func (c *cursor) batch() (batch []Record, err error) {
+	payload, err := c.next()
+	if err != nil {
+		return nil, c.strict(err)
+	}
+	err = c.records(payload, func(_ string, _ int64, r Record) error {
+		batch = append(batch, r)
+		return nil
+	})
+	return batch, err
+}
+
+// joins checks, at the end of a segment, that next goes on from here.
+func (c *cursor) joins(next segment) error {
+	if c.at.batch != next.batch || c.at.sum != next.sum {
+		return c.damage(&flaw{reason: "the segment after it does not go on from here"})
+	}
+	return nil
+}
+
 // readClosed visits the records of all segments but the last one. Every flaw in
 // them is damage, and each has to end as the one after it says.
 func readClosed(fs disk.FS, dir string, segments []segment, visit visitor) error {
 	for i, s := range segments[:len(segments)-1] {
-		next := segments[i+1]
-		err := withSegment(fs, dir, s, s.end, func(c *cursor) error {
-			if err := c.strictly(visit); err != nil {
-				return err
+		err := withSegment(fs, dir, s, s.first(), s.end, func(c *cursor) error {
+			if err := c.each(visit); err != nil {
+				return c.strict(err)
 			}
-			if c.at.batch != next.batch || c.at.sum != next.sum {
-				return c.damage(&flaw{reason: "the segment after it does not go on from here"})
-			}
-			return nil
+			return c.joins(segments[i+1])
 		})
 		if err != nil {
 			return err
@@ -178,8 +195,8 @@ func readClosed(fs disk.FS, dir string, segments []segment, visit visitor) error
 }
 
 // withSegment opens the file of s for reading, checks its header again, and
-// calls do with a cursor up to limit.
-func withSegment(fs disk.FS, dir string, s segment, limit int64, do func(*cursor) error) (err error) {
+// calls do with a cursor from a place up to limit.
+func withSegment(fs disk.FS, dir string, s segment, at place, limit int64, do func(*cursor) error) (err error) {
 	path := filepath.Join(dir, s.name())
 	f, err := fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -192,7 +209,7 @@ func withSegment(fs disk.FS, dir string, s segment, limit int64, do func(*cursor
 	if _, err := readHeader(f, path, s.header); err != nil {
 		return err
 	}
-	return do(newCursor(s, f, path, limit))
+	return do(newCursor(s, f, path, at, limit))
 }
 
 // Read yields the records from the last segment whose label is ≤ from up to
@@ -202,14 +219,55 @@ func withSegment(fs disk.FS, dir string, s segment, limit int64, do func(*cursor
 // ErrReleased where from is older than the log, or Release was faster.
 func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		visit := func(_ string, _ int64, r Record) error {
-			if !yield(r, nil) {
-				return errStopped
-			}
-			return nil
-		}
-		if err := l.read(from, visit); err != nil && err != errStopped {
+		r, err := l.Reader(from)
+		if err != nil {
 			yield(Record{}, err)
+			return
+		}
+		for batch, err := range r.Batches() {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for _, record := range batch {
+				if !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Reader stands between two batches of a log, and reads on from there. It has no file open but
+// while it reads, so it hinders no Release and may be dropped at any time. A Reader belongs to one
+// goroutine at a time, which need not be the one that appends.
+type Reader struct {
+	log    *Log
+	number uint64 // of the segment it stands in
+	at     place  // of the next frame, in there
+}
+
+// Reader returns a Reader in front of the last segment whose label is ≤ from; ErrReleased when from
+// is older than the log.
+func (l *Log) Reader(from uint64) (*Reader, error) {
+	segments, err := l.durable(from)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{l, segments[0].number, segments[0].first()}, nil
+}
+
+// Batches yields the records of one batch after the other up to the end of what is durable now, as
+// Read does. The next call goes on behind the last batch that was yielded. After an error, which
+// ends it, the Reader is of no more use: ErrReleased says that the segment it stood in is gone.
+func (r *Reader) Batches() iter.Seq2[[]Record, error] {
+	return func(yield func([]Record, error) bool) {
+		segments, err := r.log.ahead(r.number)
+		for i := 0; i < len(segments) && err == nil; i++ {
+			err = r.through(segments[i:], yield)
+		}
+		if err != nil && err != errStopped {
+			yield(nil, err)
 		}
 	}
 }
@@ -217,14 +275,25 @@ func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
 // errStopped ends a read whose consumer wants no more.
 var errStopped = errors.New("stopped")
 
-func (l *Log) read(from uint64, visit visitor) error {
-	segments, err := l.durable(from)
-	if err != nil {
-		return err
-	}
-	if err := readClosed(l.fs, l.dir, segments, visit); err != nil {
-		return err
-	}
-	last := segments[len(segments)-1]
-	return withSegment(l.fs, l.dir, last, last.end, func(c *cursor) error { return c.strictly(visit) })
+// through yields what is left of the first of the segments, and goes over to the second, if there is one.
+func (r *Reader) through(segments []segment, yield func([]Record, error) bool) error {
+	s := segments[0]
+	return withSegment(r.log.fs, r.log.dir, s, r.at, s.end, func(c *cursor) error {
+		batch, err := c.batch()
+		for ; err == nil; batch, err = c.batch() {
+			r.at = c.at
+			if len(batch) > 0 && !yield(batch, nil) {
+				return errStopped
+			}
+		}
+		if err != io.EOF {
+			return err
+		}
+		if len(segments) == 1 {
+			return nil
+		}
+		next := segments[1]
+		r.number, r.at = next.number, next.first()
+		return c.joins(next)
+	})
 }
