@@ -69,8 +69,8 @@ The files, in the order in which to read them. The core:
 
 The driver: node.go first, then node_ask.go (who waits for what), node_disk.go
 (the disk writer), node_apply.go (the applier), node_storage.go (log and
-snapshots on disk), node_peers.go (the other members), node_digest.go (is their
-state the same?); stats.go counts. The tests: testdata holds one lesson a
+snapshots on disk), node_peers.go (the other members), node_feed.go (the log for one
+that lags), node_digest.go (is their state the same?); stats.go counts. The tests: testdata holds one lesson a
 file, script_test.go their language; the tables of election_test.go and its
 neighbours show each rule with its edges.
 

@@ -98,6 +98,17 @@ func (l *entryLog) slice(from, to uint64, maxBytes int) []Entry {
 	return l.entries[start : start+uint64(n) : start+uint64(n)]
 }
 
+// upTo returns the first entries, those that fit in maxBytes but at least two: one message carries them all.
+func upTo(maxBytes int, es []Entry) []Entry {
+	size := 0
+	for i := range es {
+		if size += entrySize(&es[i]); size > maxBytes && i >= 2 {
+			return es[:i]
+		}
+	}
+	return es
+}
+
 // trim drops entries up to and with index from memory; they stay on disk.
 func (l *entryLog) trim(index uint64) {
 	if index <= l.base {

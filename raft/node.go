@@ -134,6 +134,7 @@ type Node struct {
 	tried     leadershipSeen      // when they were last tried; forgotten with the next tick
 	proposed  []Message           // by other members, and not yet passed to the core
 	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
+	feeds     map[uint64]*feed    // of members that lag; a fetch that is under way has its own
 	retry     int                 // ticks until reads that are out are tried again
 	diskBusy  bool                // the disk writer has something to do
 	diskSince int64               // since then, on the monotonic clock
@@ -202,7 +203,7 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	}
 	n := &Node{
 		Config: c, id: r.ID, sm: sm, storage: s, epoch: time.Now(),
-		reads:  map[uint64][]uint64{},
+		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
 		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), toApply: make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
 		looped: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
@@ -336,6 +337,7 @@ func (n *Node) tick(ticks int) {
 		}
 	}
 	n.tried = leadershipSeen{}
+	n.dropFeeds(ticks)
 	n.waiters.expire(n.mono())
 }
 

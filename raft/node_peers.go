@@ -152,7 +152,8 @@ func (n *Node) sendOut(e *Effects) {
 		return m.Kind == InstallSnapshot
 	}))
 	for _, f := range e.Fetch {
-		n.helpers.Go(func() { n.fetch(f) })
+		last := n.takeFeed(f.To)
+		n.helpers.Go(func() { n.fetch(f, last) })
 	}
 }
 
@@ -174,27 +175,6 @@ func (n *Node) sendSnapshot(m Message) {
 type snapshotBody struct {
 	io.Reader
 	io.Closer
-}
-
-// fetchBytes is about how much of the log is read for a member that lags at a time.
-const fetchBytes = 4 << 20
-
-// fetch reads what a member lacks from the log on disk. When the disk has changed what was written, a snapshot goes instead, and
-// everybody is told (pitfall B15).
-func (n *Node) fetch(f Fetch) {
-	es, err := n.storage.fetch(f, fetchBytes)
-	if err != nil {
-		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To), "from", f.From, "err", err)
-		n.stats.Unreadable.Add(1)
-		n.snapshotter.wanted.Store(true)
-		es = nil
-	}
-	n.inbox.call(func(c *core) {
-		c.fetched(f.To, es)
-		if es == nil {
-			n.backlog = append(n.backlog, job{}) // so that the applier looks whether a snapshot is wanted
-		}
-	})
 }
 
 // noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.

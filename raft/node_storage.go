@@ -300,7 +300,7 @@ func (s *storage) persist(p *Persist) error {
 		label, s.last = p.Entries[0].Index, p.Entries[n-1].Index
 	}
 	err := s.log.Append(label, s.recs)
-	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see fetch)
+	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see feed.holds)
 	s.forget()
 	return err
 }
@@ -361,63 +361,6 @@ func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err err
 	}
 	err = s.log.Release(cut, o.MaxSegments)
 	return s.log.First(), err
-}
-
-// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, no more than maxBytes, but at least two when
-// there are two. It reads on until it knows that they hold. What the log says of an
-// index holds when no later record takes its place, and none does behind a write (a State, and the entries after it) that
-// counts it as committed, nor when the log ends: the core asks only for what is committed. Every checksum is checked (pitfall B15).
-func (s *storage) fetch(f Fetch, maxBytes int) ([]Entry, error) {
-	replay := replayer{base: &Snapshot{Index: f.From - 1}}
-	final, size := f.Last, 0
-	for rec, err := range s.log.Read(f.From) {
-		if err == nil && rec.Kind == recordState { // the write before it has been read
-			if done := min(replay.state.Commit, f.Last); done == f.Last || done > f.From && size > maxBytes {
-				final = done
-				break
-			}
-		}
-		if err == nil {
-			err = replay.again(rec)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(replay.entries) > 1 { // the log is read from the beginning of a segment, which may be far before f.From
-			size += len(rec.Data)
-		}
-	}
-	return upTo(maxBytes, replay.between(f.From, final)), nil
-}
-
-// upTo returns the first entries, those that fit in maxBytes but at least two: one message carries them all.
-func upTo(maxBytes int, es []Entry) []Entry {
-	size := 0
-	for i := range es {
-		if size += entrySize(&es[i]); size > maxBytes && i >= 2 {
-			return es[:i]
-		}
-	}
-	return es
-}
-
-// again is record for a log that was good when it was opened: a snapshot received since then is no reason to worry.
-func (r *replayer) again(rec wal.Record) error {
-	if rec.Kind == recordSnapshot {
-		r.entries = nil
-		return nil
-	}
-	return r.record(rec)
-}
-
-// between returns the entries from up to and with to, as far as they are there without a gap.
-func (r *replayer) between(from, to uint64) []Entry {
-	for i := range r.entries {
-		if r.entries[i].Index == from {
-			return r.entries[i:min(uint64(len(r.entries)), uint64(i)+to+1-from)]
-		}
-	}
-	return nil
 }
 
 // FreeBytes is how much this process may still write to the disk of dir, in bytes.

@@ -54,8 +54,8 @@ func TestNoMoreIsFetchedThanFitsAMessage(t *testing.T) {
 		}
 	}
 
-	few, err := s.fetch(Fetch{From: 1, Last: 50}, 5*entrySize(&Entry{Data: []byte("1@1")}))
-	two, err2 := s.fetch(Fetch{From: 1, Last: 50}, 0)
+	few, _, err := s.fetch(Fetch{From: 1, Last: 50}, 5*entrySize(&Entry{Data: []byte("1@1")}), nil)
+	two, _, err2 := s.fetch(Fetch{From: 1, Last: 50}, 0, nil)
 
 	if indexTerms(few) != "1@1 2@1 3@1 4@1 5@1" || indexTerms(two) != "1@1 2@1" || err != nil || err2 != nil {
 		t.Fatalf("fetched %s and %s (%v, %v)", indexTerms(few), indexTerms(two), err, err2)
@@ -248,7 +248,7 @@ func TestFarBehindInASegmentAsMuchIsFetchedAsAtItsBeginning(t *testing.T) {
 		}
 	}
 	for _, from := range []uint64{1, 500, 1000} {
-		es, err := s.fetch(Fetch{From: from, Last: last}, 100*entryOverhead)
+		es, _, err := s.fetch(Fetch{From: from, Last: last}, 100*entryOverhead, nil)
 		if err != nil || len(es) < 90 || es[0].Index != from {
 			t.Errorf("from %d on %d entries are fetched, %v", from, len(es), err)
 		}

@@ -21,6 +21,7 @@ const (
 	countSnapshots
 	countInstalls
 	countFetches
+	countFed
 	countTransfers
 	countChanges
 	countPromotions
@@ -64,6 +65,7 @@ var simCountTable = [simCountsEnd]struct {
 	countSnapshots:       {"snapshots", 100, false},
 	countInstalls:        {"snapshots installed", 50, false},
 	countFetches:         {"reads of old entries from disk", 500, false},
+	countFed:             {"of them going on where the last one ended", 50, true},
 	countTransfers:       {"transfers of the leadership", 200, false},
 	countChanges:         {"changes of the membership", 50, false},
 	countPromotions:      {"learners promoted", 20, false},

@@ -24,6 +24,7 @@ type simFiles struct {
 	id      uint64
 	fs      *simFS
 	storage *storage
+	feeds   map[uint64]*feed
 	options storageOptions
 	founded []Entry
 	half    *Persist // it was under way when the power was cut: it is there as a whole, or not at all
@@ -76,7 +77,7 @@ func (d *simFiles) open() (boot, any, error) {
 		return boot{}, nil, err
 	}
 	d.must(err)
-	d.storage = s
+	d.storage, d.feeds = s, map[uint64]*feed{}
 	if len(r.Damaged) > 0 {
 		d.w.count(countOlder)
 	}
@@ -167,7 +168,12 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 	if want == nil {
 		return nil
 	}
-	got, err := d.storage.fetch(f, d.w.rand.IntN(2000))
+	last := d.feeds[f.To]
+	if last.fits(f) {
+		d.w.count(countFed)
+	}
+	got, next, err := d.storage.fetch(f, d.w.rand.IntN(2000), last)
+	d.feeds[f.To] = next
 	if err != nil && d.rotten {
 		return nil // pitfall B15
 	}

@@ -1,0 +1,156 @@
+package raft
+
+import "etcd2/wal"
+
+// feed is the reading of the log on disk for one member that lags: where it has got to, and what was read and not yet handed out. So the next piece
+// costs the reading of that piece, and not of all that is before it in its segment. It has no file open, and may be dropped at any time.
+type feed struct {
+	reader *wal.Reader // behind the last write that is in replay
+	replay replayer    // its entries go from the last one handed out on: the core asks for that one again, for its term
+	bytes  int         // of the entries, about
+	idle   int         // of the loop: ticks since it was last used
+}
+
+// fetchBytes is about how much of the log is read for a member that lags at a time.
+const fetchBytes = 4 << 20
+
+// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, no more than maxBytes, but at least two when
+// there are two. It goes on with the feed of the last fetch where that fits, and returns one for the next; nil is allowed.
+func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, error) {
+	if last.fits(f) {
+		if es, err := last.read(f, maxBytes); err == nil && len(es) > 0 {
+			return es, last, nil
+		} // its segment may be gone, or a snapshot have taken the place of what follows
+	}
+	reader, err := s.log.Reader(f.From)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := &feed{reader: reader, replay: replayer{base: &Snapshot{Index: f.From - 1}}}
+	es, err := d.read(f, maxBytes)
+	if err != nil || len(es) == 0 {
+		return nil, nil, err
+	}
+	return es, d, nil
+}
+
+// fits tells whether the feed goes on where f begins. What comes before is committed, and no later record takes its place.
+func (d *feed) fits(f Fetch) bool {
+	return d != nil && len(d.replay.entries) > 0 && (d.replay.entries[0].Index == f.From || d.replay.entries[0].Index+1 == f.From)
+}
+
+// read reads on until it knows enough entries that hold, and hands them out. Every checksum is checked (pitfall B15).
+func (d *feed) read(f Fetch, maxBytes int) ([]Entry, error) {
+	final, enough := d.holds(f, maxBytes)
+	if !enough {
+		for batch, err := range d.reader.Batches() {
+			if err == nil {
+				err = d.add(batch)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if final, enough = d.holds(f, maxBytes); enough {
+				break
+			}
+		}
+	}
+	if !enough { // the log ends, and the core asks only for what is committed
+		final = f.Last
+	}
+	es := upTo(maxBytes, d.replay.between(f.From, final))
+	d.keep(es)
+	return es, nil
+}
+
+// holds tells up to where the entries that were read hold, and whether that is enough. What the log says of an index holds when no later record
+// takes its place, and none does behind a write (a State, and the entries after it) that counts it as committed.
+func (d *feed) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
+	final = min(d.replay.state.Commit, f.Last)
+	return final, final == f.Last || final > f.From && d.bytes > maxBytes
+}
+
+// add takes in one write.
+func (d *feed) add(batch []wal.Record) error {
+	for _, rec := range batch {
+		if err := d.replay.again(rec); err != nil {
+			return err
+		}
+		// The log is read from the beginning of a segment, which may be far before what is wanted.
+		if n := len(d.replay.entries); n > 1 && rec.Kind == recordEntry {
+			d.bytes += entrySize(&d.replay.entries[n-1])
+		}
+	}
+	return nil
+}
+
+// keep forgets what was handed out, but for the last entry.
+func (d *feed) keep(handed []Entry) {
+	if len(handed) == 0 {
+		return
+	}
+	next := handed[len(handed)-1].Index
+	d.replay.entries = append([]Entry(nil), d.replay.entries[next-d.replay.entries[0].Index:]...)
+	d.bytes = 0
+	for i := range d.replay.entries {
+		d.bytes += entrySize(&d.replay.entries[i])
+	}
+}
+
+// again is record for a log that was good when it was opened: a snapshot received since then is no reason to worry.
+func (r *replayer) again(rec wal.Record) error {
+	if rec.Kind == recordSnapshot {
+		r.entries = nil
+		return nil
+	}
+	return r.record(rec)
+}
+
+// between returns the entries from up to and with to, as far as they are there.
+func (r *replayer) between(from, to uint64) []Entry {
+	if len(r.entries) == 0 || from < r.entries[0].Index || from > to {
+		return nil
+	}
+	first, n := r.entries[0].Index, uint64(len(r.entries))
+	return r.entries[min(from-first, n):min(to+1-first, n)]
+}
+
+// feedPatience is how many election timeouts a feed is kept without use: its member has caught up, is gone, or lost its leader.
+const feedPatience = 10
+
+// fetch reads what a member lacks from the log on disk. When the disk has changed what was written, a snapshot goes instead, and
+// everybody is told (pitfall B15).
+func (n *Node) fetch(f Fetch, last *feed) {
+	es, next, err := n.storage.fetch(f, fetchBytes, last)
+	if err != nil {
+		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To), "from", f.From, "err", err)
+		n.stats.Unreadable.Add(1)
+		n.snapshotter.wanted.Store(true)
+	}
+	n.inbox.call(func(c *core) {
+		c.fetched(f.To, es)
+		if es == nil {
+			n.backlog = append(n.backlog, job{}) // so that the applier looks whether a snapshot is wanted
+		}
+		if next != nil {
+			next.idle = 0
+			n.feeds[f.To] = next
+		}
+	})
+}
+
+// takeFeed returns what the last fetch for a member left, for one fetch alone.
+func (n *Node) takeFeed(to uint64) *feed {
+	d := n.feeds[to]
+	delete(n.feeds, to)
+	return d
+}
+
+// dropFeeds forgets the feeds that nobody uses.
+func (n *Node) dropFeeds(ticks int) {
+	for to, d := range n.feeds {
+		if d.idle += ticks; d.idle > feedPatience*n.core.ElectionTicks {
+			delete(n.feeds, to)
+		}
+	}
+}
