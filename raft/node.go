@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"etcd2/wal/disk"
 )
 
 // StateMachine is what the log is applied to. Its methods are called by the
@@ -69,6 +71,8 @@ type Config struct {
 	// Command gives the state machine's command that goes with a change of the membership; nil: none.
 	Command func(ChangeKind) []byte
 	Logger  *slog.Logger // nil: slog.Default()
+
+	fs disk.FS // of the log and the snapshots; nil: the operating system's
 }
 
 func (c Config) withDefaults() Config {
@@ -97,8 +101,8 @@ func setDefault[T comparable](v *T, d T) {
 
 func (c *Config) storage() storageOptions {
 	return storageOptions{
-		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, Bytes: c.SegmentBytes,
-		MaxSegments: c.MaxWALs,
+		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, FS: c.fs,
+		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs,
 	}
 }
 
@@ -255,7 +259,7 @@ func (n *Node) loop(alone bool) {
 	for {
 		n.turn()
 		beat.plan(n.core.calm())
-		if d := n.untilDue(); d != never || timed {
+		if d := min(n.untilDue(), n.untilGathered()); d != never || timed {
 			timed = d != never
 			due.Reset(max(d, time.Millisecond)) // a stamp may be refused for a while
 		}

@@ -98,6 +98,13 @@ func (b *inbox) ask(r request) {
 	}
 }
 
+// holds tells whether there are proposals.
+func (b *inbox) holds() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.proposals.full) > 0
+}
+
 // again brings back proposals that were made before.
 func (b *inbox) again(requests []request) {
 	if len(requests) == 0 {
@@ -131,8 +138,23 @@ func (b *inbox) takeCalls() []func(*core) {
 	return calls
 }
 
-// gatherFor is how long a leader's proposals may wait for its own disk, so that they go as one batch; a disk that takes longer holds nobody up.
+// gatherFor is how long a leader's proposals may wait for its own disk, so that they go as one batch. A disk that takes longer
+// holds nobody up: the others may be a majority without it.
 const gatherFor = 10 * time.Millisecond
+
+// gathers tells whether proposals wait, and how much longer at most.
+func (n *Node) gathers() (time.Duration, bool) {
+	left := gatherFor - time.Duration(n.mono()-n.diskSince)
+	return left, n.core.role == Leader && n.diskBusy && left > 0
+}
+
+// untilGathered is how long the loop may sleep for the sake of proposals that wait for the disk.
+func (n *Node) untilGathered() time.Duration {
+	if left, waits := n.gathers(); waits && (len(n.proposed) > 0 || n.inbox.holds()) {
+		return left
+	}
+	return never
+}
 
 // takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
 func (n *Node) takeInbox() {
@@ -150,7 +172,7 @@ func (n *Node) takeInbox() {
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	if n.core.role == Leader && n.diskBusy && n.mono()-n.diskSince < int64(gatherFor) {
+	if _, wait := n.gathers(); wait {
 		return
 	}
 	last := n.core.log.last()

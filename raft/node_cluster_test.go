@@ -162,11 +162,12 @@ type cluster struct {
 	nodes map[uint64]*Node
 	sms   map[uint64]*register
 	dirs  map[uint64]string
+	disks map[uint64]*hangingFS
 	base  Config
 }
 
 func newCluster(t *testing.T, n int, tweak func(*Config)) *cluster {
-	c := &cluster{t: t, lan: newLAN(), nodes: map[uint64]*Node{}, sms: map[uint64]*register{}, dirs: map[uint64]string{}}
+	c := &cluster{t: t, lan: newLAN(), nodes: map[uint64]*Node{}, sms: map[uint64]*register{}, dirs: map[uint64]string{}, disks: map[uint64]*hangingFS{}}
 	c.base = nodeConfig("")
 	c.base.Heartbeat, c.base.Election = 20*time.Millisecond, 200*time.Millisecond
 	c.base.Bootstrap = Membership{ClusterID: 77}
@@ -188,7 +189,9 @@ func (c *cluster) start(id uint64, join bool) *Node {
 	if c.dirs[id] == "" {
 		c.dirs[id] = c.t.TempDir()
 	}
+	c.disks[id] = &hangingFS{}
 	config := c.base
+	config.fs = c.disks[id]
 	config.Dir, config.ID, config.Join, config.Transport = c.dirs[id], id, join, c.lan.port()
 	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", PeerURLs: c.base.Self.PeerURLs, ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
 	sm := &register{}

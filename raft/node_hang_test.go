@@ -1,0 +1,140 @@
+package raft
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"etcd2/wal/disk"
+)
+
+// hangingFS is the operating system's disk, but that a sync may take as long as a test wants.
+type hangingFS struct {
+	disk.OS
+	gate atomic.Pointer[chan struct{}] // syncs wait until it is closed
+}
+
+type hangingFile struct {
+	disk.File
+	fs *hangingFS
+}
+
+// hang lets every sync from now on wait until release is called, which the end of the test does as well.
+func (fs *hangingFS) hang(t *testing.T) (release func()) {
+	gate := make(chan struct{})
+	fs.gate.Store(&gate)
+	release = func() {
+		if fs.gate.CompareAndSwap(&gate, nil) {
+			close(gate)
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func (fs *hangingFS) Create(name string) (disk.File, error) {
+	f, err := fs.OS.Create(name)
+	return &hangingFile{f, fs}, err
+}
+
+func (fs *hangingFS) OpenRW(name string) (disk.File, error) {
+	f, err := fs.OS.OpenRW(name)
+	return &hangingFile{f, fs}, err
+}
+
+func (f *hangingFile) Sync() error {
+	if gate := f.fs.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return f.File.Sync()
+}
+
+// pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody has to miss it before another one leads.
+func TestALeaderWhoseDiskHangsHandsOverAndTheClusterGoesOn(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 50*time.Millisecond, time.Second })
+	leader, follower := c.leader(), c.follower()
+	c.propose(follower, "before")
+	port := c.nodes[leader].Transport.(*lanPort)
+	beats, campaigns := port.count(Heartbeat), c.campaigns()
+	release := c.disks[leader].hang(t)
+	begun := time.Now()
+
+	agreed := 0
+	for ; c.nodes[follower].Leader() == leader; agreed++ {
+		c.propose(follower, fmt.Sprintf("%d, without the leader's disk", agreed))
+	}
+	c.propose(follower, "with another leader")
+
+	if took := time.Since(begun); took < c.base.Election*9/10 || agreed < 10 {
+		t.Errorf("another leads after %v, and %d proposals", took, agreed)
+	}
+	if n := port.count(Heartbeat) - beats; n < 20 { // 2 · 20 are due in an election timeout
+		t.Errorf("%d heartbeats while the disk hung: they waited for it", n)
+	}
+	if n := c.campaigns() - campaigns; n != 0 {
+		t.Errorf("the others missed their leader: %d campaigns", n)
+	}
+	release()
+	c.equal()
+}
+
+// pitfall F3
+func TestAFollowerWhoseDiskHangsChangesNothing(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader, hung := c.leader(), c.follower()
+	c.propose(hung, "before")
+	before, campaigns := c.nodes[leader].Status(), c.campaigns()
+	release := c.disks[hung].hang(t)
+
+	stalled := func() (ticks int) {
+		c.nodes[hung].do(func(core *core) { ticks = core.stalled - 3*core.ElectionTicks })
+		return ticks
+	}
+	for i := 0; stalled() < 0; i++ {
+		c.propose(leader, fmt.Sprintf("%d, without the follower's disk", i))
+	}
+
+	if now := c.nodes[leader].Status(); now.Role != Leader || now.Term != before.Term || c.campaigns() != campaigns {
+		t.Errorf("role %d in term %d, which was %d, after %d campaigns", now.Role, now.Term, before.Term, c.campaigns()-campaigns)
+	}
+	release()
+	c.equal()
+}
+
+// campaigns is how often any member has asked for votes because it missed a leader.
+func (c *cluster) campaigns() (n uint64) {
+	for _, node := range c.nodes {
+		n += node.stats.Elections.Load()
+	}
+	return n
+}
+
+// A leader waits a little for its own disk, so that proposals gather. When that is over they go to the others, who may be a majority: the
+// loop does not sleep until the next tick, which is two seconds away.
+func TestProposalsWaitForTheLeadersDiskNoLongerThanGatherFor(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
+	leader := c.nodes[1]
+	leader.do(func(core *core) { core.campaign(Vote) })
+	c.leader()
+	c.await("nothing is left to be told", func() bool { return leader.Membership().Version != "" })
+	c.disks[1].hang(t)
+	propose := func(cmd string) {
+		go func() { _, _ = leader.Propose(context.Background(), []byte(cmd)) }() // answered when the disk goes on
+	}
+	propose("is being written")
+	var before uint64
+	c.await("the disk hangs", func() (busy bool) {
+		leader.do(func(core *core) { before, busy = core.log.last(), leader.diskBusy })
+		return busy
+	})
+	begun := time.Now()
+
+	propose("has to wait")
+
+	c.await("it is agreed", func() bool { return leader.stats.Committed.Load() > before })
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
