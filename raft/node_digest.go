@@ -25,44 +25,51 @@ type digests struct {
 	said  map[uint64]uint64 // member → its digest
 }
 
-// digest takes this member's digest when it is time, and compares it when the others' come.
+// digest takes this member's digest when it is time, and compares it when the others' come. A member that differs ends.
 func (n *Node) digest(e *Entry, m *Membership) {
 	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.born && len(m.Members) > 1 {
-		n.digests = digests{index: e.Index, own: d.Digest(), known: true, said: map[uint64]uint64{}}
-		n.inbox.ask(request{proposal: proposal{kind: EntryDigest, data: appendDigest(nil, n.id, e.Index, n.digests.own)}})
+		n.inbox.ask(request{proposal: n.digests.take(n.id, e.Index, d.Digest())})
 	}
 	if e.Kind != EntryDigest {
 		return
 	}
-	member, index, sum, err := decodeDigest(e.Data)
-	if err != nil || index != n.digests.index || !n.digests.known {
-		return
+	switch same, err := n.digests.hear(e, newConfig(e.Index, *m)); {
+	case err != nil:
+		n.fail(err)
+	case same:
+		n.stats.Digests.Add(1)
 	}
-	n.digests.said[member] = sum
-	n.compareDigests(newConfig(e.Index, *m))
 }
 
-// compareDigests ends this member when a majority of the voters has another state.
-func (n *Node) compareDigests(c config) {
-	votes := map[uint64]int{}
-	for member, sum := range n.digests.said {
-		if c.votes(member) {
-			votes[sum]++
+// take notes a member's own digest at an index, and returns it as what is to be proposed.
+func (d *digests) take(member, index, own uint64) proposal {
+	*d = digests{index: index, own: own, known: true, said: map[uint64]uint64{}}
+	return proposal{kind: EntryDigest, data: appendDigest(nil, member, index, own)}
+}
+
+// hear takes in a member's digest from the log. It returns true as soon as a majority of the voters has the own state, and an error as soon as
+// one has another.
+func (d *digests) hear(e *Entry, c config) (same bool, err error) {
+	member, index, sum, err := decodeDigest(e.Data)
+	if err != nil || index != d.index || !d.known {
+		return false, nil
+	}
+	d.said[member] = sum
+	count := 0
+	for member, s := range d.said {
+		if s == sum && c.votes(member) {
+			count++
 		}
 	}
-	for sum, count := range votes {
-		if count < c.quorum() {
-			continue
-		}
-		n.digests.known = false // decided
-		if sum != n.digests.own {
-			n.fail(fmt.Errorf("%w: at entry %d it has the digest %016x, and %d of %d voters have %016x; remove the member, empty its data directory and add it anew",
-				ErrDiverged, n.digests.index, n.digests.own, count, len(c.voters), sum))
-			return
-		}
-		n.stats.Digests.Add(1)
-		return
+	if count < c.quorum() {
+		return false, nil
 	}
+	d.known = false // decided
+	if sum == d.own {
+		return true, nil
+	}
+	return false, fmt.Errorf("%w: at entry %d it has the digest %016x, and %d of %d voters have %016x; remove the member, empty its data directory and add it anew",
+		ErrDiverged, index, d.own, count, len(c.voters), sum)
 }
 
 func appendDigest(b []byte, member, index, sum uint64) []byte {

@@ -44,6 +44,9 @@ const (
 	countRots
 	countRefusals
 	countOlder
+	countSpoiled
+	countDiscovered
+	countCompared
 	simCountsEnd
 )
 
@@ -88,6 +91,9 @@ var simCountTable = [simCountsEnd]struct {
 	countRots:            {"bits turned over", 20, true},
 	countRefusals:        {"starts refused because of it", 5, true},
 	countOlder:           {"starts from an older snapshot because of it", 5, true},
+	countSpoiled:         {"members whose state was spoiled", 0, true},
+	countDiscovered:      {"of them found by the digests in the log", 0, true},
+	countCompared:        {"states compared, and found the same", 0, true},
 }
 
 // simCounts are the counts of one run or of many.

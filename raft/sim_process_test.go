@@ -34,6 +34,10 @@ type simProcess struct {
 	reads        []*simCall
 	retry        int // ticks until the reads are tried again
 
+	digests digests
+	born    uint64 // commit index at the start
+	spoiled uint64 // since this entry its state is another one; 0: it is not
+
 	seen simSeen
 }
 
@@ -65,6 +69,7 @@ func (p *simProcess) boot() {
 	p.appliedEntry = Entry{Index: b.Snapshot.Index, Term: b.Snapshot.Term, Stamp: b.Snapshot.Stamp}
 	p.writing, p.todo, p.waiters, p.reads = nil, nil, nil, nil
 	p.applying, p.snapshotting = false, false
+	p.digests, p.born, p.spoiled = digests{}, b.State.Commit, 0
 	p.w.tracef("%s n%x starts term=%d commit=%d last=%d", p.w.clock(), p.id, b.State.Term, b.State.Commit, b.Snapshot.Index+uint64(len(b.Entries)))
 	p.w.check.booting(p, &b)
 	p.core = newCore(p.w.profile.core(p.id, p.w.rand), b)
@@ -125,6 +130,7 @@ func (p *simProcess) tick() {
 	p.w.mix(uint64(p.w.now))
 	p.input((*core).tick)
 	p.expireKeys()
+	p.writeOn()
 	if p.retry--; p.retry <= 0 {
 		p.retryReads()
 	}
@@ -282,6 +288,7 @@ func (p *simProcess) applyAll() {
 func (p *simProcess) restore(s *Snapshot) {
 	p.w.count(countInstalls)
 	p.machine.restore(p.disk.restored(s.Index))
+	p.digests, p.spoiled = digests{}, 0
 	p.applied, p.membership = s.Index, s.Membership
 	p.appliedEntry = Entry{Index: s.Index, Term: s.Term, Stamp: s.Stamp}
 	p.w.check.restored(p)
@@ -299,6 +306,7 @@ func (p *simProcess) apply(e *Entry) {
 	}
 	p.applied, p.appliedEntry = e.Index, Entry{Index: e.Index, Term: e.Term, Stamp: e.Stamp}
 	p.w.check.applied(p)
+	p.digest(e)
 	for i, c := range p.waiters {
 		if c.id == e.ID {
 			p.waiters = slices.Delete(p.waiters, i, i+1)
@@ -334,7 +342,7 @@ func (p *simProcess) refused(id uint64) {
 
 // maybeSnapshot freezes the state now and has it on disk later, and then cuts the log behind it.
 func (p *simProcess) maybeSnapshot() {
-	if p.snapshotting || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
+	if p.snapshotting || p.spoiled != 0 || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
 		return
 	}
 	p.snapshotting = true

@@ -36,6 +36,7 @@ type simSetup struct {
 	without simFaults         // faults that the seed may not switch on
 	bias    func(*simProfile) // may be nil
 	mutant  *simMutant
+	digests bool      // members compare their states, and now and then one of them is spoiled
 	whole   bool      // real messages, log, snapshots and store; the disk is simulated below them
 	trace   io.Writer // may be nil
 }
@@ -115,6 +116,9 @@ func newSimWorld(setup simSetup) *simWorld {
 		w.watchers = append(w.watchers, newSimWatcher(w, i))
 	}
 	w.startNemeses()
+	if w.digests {
+		w.scheduleSpoiling()
+	}
 	return w
 }
 
@@ -210,6 +214,7 @@ func (w *simWorld) recoverAndSettle() {
 		}
 		return ""
 	})
+	w.await(w.profile.patience(last-applied), w.undiscovered)
 	if w.anyLost() {
 		w.await(w.profile.patience(last-applied)+50*simTick, w.unreplaced)
 	}

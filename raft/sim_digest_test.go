@@ -1,0 +1,91 @@
+package raft
+
+import "testing"
+
+// simDigestEvery is how many entries are applied between two digests.
+const simDigestEvery = 20
+
+// scheduleSpoiling turns over, now and then, a bit in what one member has made of the log so far, when the others are a majority.
+func (w *simWorld) scheduleSpoiling() {
+	w.after(w.around(100), func() {
+		p := w.anyone()
+		if w.calm {
+			return
+		}
+		if p != nil && w.bearable(p) && w.undiscovered() == "" {
+			w.tracef("%s n%x is spoiled at %d", w.clock(), p.id, p.applied)
+			w.count(countSpoiled)
+			p.machine.(*simStore).sum ^= 1 << w.rand.IntN(64)
+			p.spoiled = max(p.applied, 1)
+		}
+		w.scheduleSpoiling()
+	})
+}
+
+// undiscovered says whose state differs without its knowing.
+func (w *simWorld) undiscovered() string {
+	for _, p := range w.running() {
+		if p.spoiled != 0 {
+			return "a member whose state differs goes on"
+		}
+	}
+	return ""
+}
+
+// digest does what Node.digest does, and ends a member that differs. Only its memory is spoiled here, so a restart mends it.
+func (p *simProcess) digest(e *Entry) {
+	if !p.w.digests {
+		return
+	}
+	if e.Index%simDigestEvery == 0 && e.Index > p.born {
+		own := p.digests.take(p.id, e.Index, p.machine.digest())
+		p.after(0, func() {
+			p.input(func(c *core) {
+				if c.takeOver(own) != nil {
+					_ = c.forward([]proposal{own})
+				}
+			})
+		})
+	}
+	if e.Kind != EntryDigest {
+		return
+	}
+	same, err := p.digests.hear(e, newConfig(e.Index, p.membership))
+	switch at := p.digests.index; {
+	case same && p.spoiled != 0 && p.spoiled < at, err != nil && p.spoiled == 0:
+		p.w.violated("at %d n%x, spoiled at %d, has the state of the majority: %v (%v)", at, p.id, p.spoiled, same, err)
+	case same:
+		p.w.count(countCompared)
+	case err != nil:
+		p.w.count(countDiscovered)
+		p.after(0, func() { p.w.kill(p, p.w.between(0, 60)) })
+	}
+}
+
+// writeOn is a client that goes on when the others are done, for as long as a member is spoiled: what nobody writes to is not compared.
+func (p *simProcess) writeOn() {
+	if p.w.digests && p.w.calm && p.core.role == Leader && p.w.undiscovered() != "" {
+		p.input(func(c *core) { _ = c.proposeStamp() })
+	}
+}
+
+// pitfall I8: whatever else goes wrong, a member whose state differs from the majority's finds out by the digests in the log, and stops; and
+// no other one does.
+func TestAMemberThatIsSpoiledIsFoundInTheSimulation(t *testing.T) {
+	done, began := simCounts{}, cpuTime()
+	steady := func(p *simProfile) { // or the spoiled member might be left alone, and be the majority
+		p.members = max(p.members, 3)
+		p.faults &^= faultChange | faultWipe | faultRot
+	}
+
+	for seed := uint64(1); seed <= 1+simSeeds()/20; seed++ {
+		runSeed(t, simSetup{seed: seed, steps: *simSteps, whole: true, digests: true, bias: steady}, &done)
+	}
+
+	spoiled, found, compared := done.events[countSpoiled], done.events[countDiscovered], done.events[countCompared]
+	t.Logf("%d steps, %d in a second of the processor: %d spoiled, %d found before a restart mended it, %d times a member was like the others",
+		done.steps, int(float64(done.steps)/(cpuTime()-began).Seconds()), spoiled, found, compared)
+	if !raceEnabled && (found < 10 || compared < 100) {
+		t.Error("that is too few")
+	}
+}
