@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// config is a configuration in the log: the membership after the entry at index.
+// config is a configuration in the log: the membership after the entry index@term.
 type config struct {
 	index      uint64
+	term       uint64
 	membership Membership
 	voters     []uint64 // ascending
 }
 
-func newConfig(index uint64, m Membership) config {
-	c := config{index: index, membership: m}
+func newConfig(index, term uint64, m Membership) config {
+	c := config{index: index, term: term, membership: m}
 	for _, p := range m.Members {
 		if !p.Learner {
 			c.voters = append(c.voters, p.ID)
@@ -25,6 +26,11 @@ func newConfig(index uint64, m Membership) config {
 	}
 	return c
 }
+
+// configMark names a configuration: the index after its entry's, and its entry's term. None has the zero mark.
+type configMark struct{ after, term uint64 }
+
+func (c *config) mark() configMark { return configMark{c.index + 1, c.term} }
 
 // votes tells whether a member has a vote.
 func (c *config) votes(id uint64) bool { return slices.Contains(c.voters, id) }
@@ -45,7 +51,9 @@ func majorityReached(values []uint64) uint64 {
 // The last one is in force, from the moment it is in the log, committed or not (diss. 4.1; pitfalls D3, D4, D5).
 type configStack []config
 
-func (s *configStack) reset(index uint64, m Membership) { *s = configStack{newConfig(index, m)} }
+func (s *configStack) reset(by *Snapshot) {
+	*s = configStack{newConfig(by.Index, by.Term, by.Membership)}
+}
 
 func (s configStack) now() *config { return &s[len(s)-1] }
 
@@ -67,7 +75,7 @@ func (s *configStack) note(e *Entry) {
 	if err != nil {
 		panic("raft: an entry of the log holds no change of the membership: " + err.Error())
 	}
-	*s = append(*s, newConfig(e.Index, s.now().membership.Apply(change)))
+	*s = append(*s, newConfig(e.Index, e.Term, s.now().membership.Apply(change)))
 }
 
 // truncate forgets the configurations at index and after.

@@ -147,7 +147,7 @@ type Node struct {
 	stamped   uint64              // index of the last entry appended only to let keys expire
 	commits   []commitTime        // when entries were proposed, for Stats.Commit
 	seen      leadershipSeen      // as last logged
-	followed  uint64              // 1 + index of the configuration that the transport was last told; 0: the applied one is new
+	followed  configMark          // the configuration that the transport was last told; zero: the applied one is new
 	line      Membership          // what it was told
 	gone      bool                // this member's removal is applied
 	behind    uint64              // what the applier has to reach for Stats.BehindSince to move on
@@ -560,7 +560,7 @@ func (n *Node) noteLeadership() {
 func (n *Node) leaderChanged(was leadershipSeen) {
 	n.retryReads()
 	n.tried = leadershipSeen{} // those reads were not among what was tried
-	n.followed = 0             // see followPeers
+	n.followed = configMark{}  // see followPeers
 	if n.core.leader == None {
 		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
 		return

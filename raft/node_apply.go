@@ -150,7 +150,7 @@ func (n *Node) noteProgress() {
 }
 
 func (n *Node) membershipChanged() {
-	n.inbox.call(func(*core) { n.followed = 0 })
+	n.inbox.call(func(*core) { n.followed = configMark{} })
 	select {
 	case n.membership <- struct{}{}:
 	default:

@@ -33,7 +33,7 @@ func (n *Node) digest(e *Entry, m *Membership) {
 	if e.Kind != EntryDigest {
 		return
 	}
-	switch same, err := n.digests.hear(e, newConfig(e.Index, *m)); {
+	switch same, err := n.digests.hear(e, newConfig(e.Index, e.Term, *m)); {
 	case err != nil:
 		n.fail(err)
 	case same:

@@ -179,7 +179,7 @@ type snapshotBody struct {
 
 // noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.
 func (n *Node) noteMembership() {
-	if now := n.core.configs.now().index + 1; n.followed != now {
+	if now := n.core.configs.now().mark(); n.followed != now {
 		n.followed = now
 		n.noteNewest()
 		n.followPeers()

@@ -109,7 +109,7 @@ func newCore(cfg coreConfig, b boot) *core {
 		c.log.first = b.First
 	}
 	c.snapshot = b.Snapshot
-	c.configs.reset(b.Snapshot.Index, b.Snapshot.Membership)
+	c.configs.reset(&b.Snapshot)
 	for _, e := range b.Entries {
 		c.log.append(e)
 		c.configs.note(&e)

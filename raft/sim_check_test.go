@@ -351,7 +351,7 @@ func (k *simChecker) configAt(index uint64) simConfig {
 func (k *simChecker) checkConfig(p *simProcess) {
 	s, now := &p.seen, p.core.configs.now()
 	top := s.configs[len(s.configs)-1]
-	if now.index != top.index || !slices.Equal(now.voters, newConfig(0, top.membership).voters) {
+	if now.index != top.index || !slices.Equal(now.voters, newConfig(0, 0, top.membership).voters) {
 		k.w.violated("n%x goes by the configuration of entry %d, but the last one in its log is that of %d", p.id, now.index, top.index)
 	}
 	if n := len(s.configs); n > 1 && s.configs[n-2].index > k.commit() {

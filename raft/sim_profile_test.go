@@ -347,7 +347,7 @@ func (w *simWorld) wipe(p *simProcess) {
 // no change of the membership is under way that might alter that.
 func (w *simWorld) bearable(p *simProcess) bool {
 	k, left := &w.check, 0
-	config := newConfig(0, k.configs[len(k.configs)-1].membership)
+	config := newConfig(0, 0, k.configs[len(k.configs)-1].membership)
 	for _, v := range config.voters {
 		if q := w.processes[v-1]; q != p && !q.gone {
 			left++

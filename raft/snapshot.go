@@ -84,7 +84,7 @@ func (c *core) install(s *Snapshot) {
 	}
 	c.log.reset(s)
 	c.log.durable = 0 // until the disk has noted it
-	c.configs.reset(s.Index, s.Membership)
+	c.configs.reset(s)
 	c.checkIncarnation()
 	c.snapshot = *s
 	c.commit, c.applying = s.Index, s.Index
