@@ -67,10 +67,26 @@ The files, in the order in which to read them. The core:
 	effects.go      what the world must do, and what the disk has done
 	codec.go        bytes of all of these
 
-The driver: node.go first, then node_ask.go (who waits for what), node_disk.go
-(the disk writer), node_apply.go (the applier), node_storage.go (log and
-snapshots on disk), node_peers.go (the other members), node_feed.go (the log for one
-that lags), node_digest.go (is their state the same?); stats.go counts. The tests: testdata holds one lesson a
+The driver, likewise:
+
+	node.go          one running member: its life, its loop, what others may ask it
+	node_config.go   what a node is told when it is made
+	node_ask.go      proposals and reads on their way to the core
+	node_inbox.go    what comes to the loop from other goroutines
+	node_waiters.go  who waits for the outcome of what
+	node_disk.go     the disk writer, and the making of a disk
+	node_storage.go  the log and the snapshots on disk
+	node_apply.go    the applier, and when it has a snapshot written
+	node_peers.go    the transport, snapshots from and to other members, whom to talk to
+	node_feed.go     reading the log on disk for a member that lags
+	node_greet.go    what a member tells the cluster of itself, and when its clients may come
+	node_clock.go    the clock that all may read, and when the loop must wake
+	node_notes.go    what the loop notes after each turn, for those who look from outside
+	node_digest.go   is their state the same?
+	node_describe.go a record of the log, in a line
+	stats.go         counters and histograms
+
+The tests: testdata holds one lesson a
 file, script_test.go their language; the tables of election_test.go and its
 neighbours show each rule with its edges.
 

@@ -3,16 +3,10 @@ package raft
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"etcd2/wal/disk"
 )
 
 // StateMachine is what the log is applied to. Its methods are called by the
@@ -47,76 +41,6 @@ var (
 	ErrRemoved    = errors.New("raft: this member has been removed from the cluster")        // and can't go on, nor ever come back
 	ErrDiverged   = errors.New("raft: the state of this member is not that of the majority") // and it can't go on
 )
-
-// Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
-type Config struct {
-	Dir    string // the data directory; the member lives in Dir/member
-	WALDir string // of the log, when it is not to be in there
-
-	ID         uint64     // of this member; looked at only when Dir holds no member yet
-	Bootstrap  Membership // the cluster's first members, likewise; with Join its id alone counts
-	Join       bool       // the cluster runs already, and has taken this member in: all comes from its leader
-	Transport  Transport  // to the other members; nil: there are none
-	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
-	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
-
-	Heartbeat      time.Duration // interval of heartbeats; 100 ms
-	Election       time.Duration // election timeout; 1 s
-	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
-	SnapshotCount  uint64        // least number of entries between two snapshots; 10,000
-	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
-	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
-	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes
-
-	// Command gives the state machine's command that goes with a change of the membership; nil: none.
-	Command func(ChangeKind) []byte
-	Logger  *slog.Logger // nil: slog.Default()
-
-	fs disk.FS // of the log and the snapshots; nil: the operating system's
-}
-
-func (c Config) withDefaults() Config {
-	setDefault(&c.Heartbeat, 100*time.Millisecond)
-	setDefault(&c.Election, time.Second)
-	setDefault(&c.RequestTimeout, 7*time.Second)
-	setDefault(&c.SnapshotCount, 10_000)
-	if c.MaxSnapshots == 1 {
-		c.MaxSnapshots = 2 // the newest may turn out to be damaged
-	}
-	if c.Command == nil {
-		c.Command = func(ChangeKind) []byte { return nil }
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c
-}
-
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
-}
-
-func (c *Config) storage() storageOptions {
-	return storageOptions{
-		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, FS: c.fs,
-		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs,
-	}
-}
-
-// ticksPerHeartbeat is how finely the core's time is cut.
-const ticksPerHeartbeat = 4
-
-func (c *Config) core(id uint64) coreConfig {
-	tick := c.Heartbeat / ticksPerHeartbeat
-	return coreConfig{
-		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
-		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
-		MaxAppendBytes: 1 << 20, MaxInflightBytes: 8 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20,
-	}
-}
 
 // Node is one running member: the core and what drives it. All methods may be
 // called from any goroutine.
@@ -205,8 +129,18 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n := newNode(c, sm, s, r.ID)
+	n.logRecovery(r)
+	if err := n.resume(r); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return n, nil
+}
+
+// newNode makes a node that knows nothing yet of what its disk holds.
+func newNode(c Config, sm StateMachine, s *storage, id uint64) *Node {
 	n := &Node{
-		Config: c, id: r.ID, sm: sm, storage: s, epoch: time.Now(),
+		Config: c, id: id, sm: sm, storage: s, epoch: time.Now(),
 		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
 		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), toApply: make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
@@ -214,23 +148,24 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	}
 	n.inbox.init()
 	n.waiters.init()
-	n.logRecovery(r)
+	return n
+}
+
+// resume brings the state machine and the core to where the disk leaves off.
+func (n *Node) resume(r *recovery) error {
 	if err := n.restore(r); err != nil {
-		return nil, errors.Join(err, s.close())
+		return err
 	}
-	if c.ForceAlone {
+	if n.ForceAlone {
 		if err := n.forceAlone(r); err != nil {
-			return nil, errors.Join(err, s.close())
+			return err
 		}
 	}
-	n.core = newCore(c.core(n.id), r.boot)
-	if err := n.core.broken; err != nil {
-		return nil, errors.Join(err, s.close())
-	}
+	n.core = newCore(n.Config.core(n.id), r.boot)
 	n.born = n.core.commit
 	n.nameCluster()
 	n.noteNewest()
-	return n, nil
+	return n.core.broken
 }
 
 // start lets the goroutines run.
@@ -527,62 +462,4 @@ func (n *Node) end() {
 		defer n.inbox.mu.Unlock()
 		n.inbox.room.Broadcast()
 	})
-}
-
-// leadershipSeen is who led at some moment.
-type leadershipSeen struct {
-	role   Role
-	leader uint64
-	term   uint64
-}
-
-func (n *Node) leadership() leadershipSeen {
-	return leadershipSeen{n.core.role, n.core.leader, n.core.term}
-}
-
-// noteLeadership tells the log and the metrics when the leader changes.
-func (n *Node) noteLeadership() {
-	c, now := n.core, n.leadership()
-	if now == n.seen {
-		return
-	}
-	was := n.seen
-	n.seen = now
-	n.leader.Store(c.leader)
-	if c.role == PreCandidate && was.role != PreCandidate {
-		n.stats.Elections.Add(1)
-	}
-	if now.leader != was.leader || now.term != was.term && now.leader != None {
-		n.leaderChanged(was)
-	}
-}
-
-func (n *Node) leaderChanged(was leadershipSeen) {
-	n.retryReads()
-	n.tried = leadershipSeen{} // those reads were not among what was tried
-	n.followed = configMark{}  // see followPeers
-	if n.core.leader == None {
-		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
-		return
-	}
-	n.leaderSince.Store(time.Now().UnixNano())
-	n.stats.LeaderChanges.Add(1)
-	n.Logger.Info("a leader is elected", "leader", hex(n.core.leader), "term", n.core.term, "self", n.core.role == Leader)
-}
-
-func hex(id uint64) string { return fmt.Sprintf("%x", id) }
-
-// commitTime is when an entry was proposed.
-type commitTime struct {
-	index uint64
-	at    int64
-}
-
-// observeCommit measures how long the entries up to index took from proposing to commit.
-func (n *Node) observeCommit(index uint64) {
-	now := n.mono()
-	for len(n.commits) > 0 && n.commits[0].index <= index {
-		n.stats.Commit.Observe(time.Duration(now - n.commits[0].at))
-		n.commits = n.commits[1:]
-	}
 }

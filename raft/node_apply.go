@@ -134,21 +134,6 @@ func (n *Node) noteDue() {
 	}
 }
 
-// noteProgress tells everybody what is committed, and since when the applier has not got as far as it was then. It is
-// called by the loop.
-func (n *Node) noteProgress() {
-	commit, applied := n.core.commit, n.applied.Load().index
-	n.stats.Committed.Store(commit)
-	switch {
-	case applied >= commit:
-		n.behind = 0
-		n.stats.BehindSince.Store(0)
-	case applied >= n.behind:
-		n.behind = commit
-		n.stats.BehindSince.Store(time.Now().UnixNano())
-	}
-}
-
 func (n *Node) membershipChanged() {
 	n.inbox.call(func(*core) { n.followed = configMark{} })
 	select {

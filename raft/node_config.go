@@ -1,0 +1,80 @@
+package raft
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"etcd2/wal/disk"
+)
+
+// Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
+type Config struct {
+	Dir    string // the data directory; the member lives in Dir/member
+	WALDir string // of the log, when it is not to be in there
+
+	ID         uint64     // of this member; looked at only when Dir holds no member yet
+	Bootstrap  Membership // the cluster's first members, likewise; with Join its id alone counts
+	Join       bool       // the cluster runs already, and has taken this member in: all comes from its leader
+	Transport  Transport  // to the other members; nil: there are none
+	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
+	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
+
+	Heartbeat      time.Duration // interval of heartbeats; 100 ms
+	Election       time.Duration // election timeout; 1 s
+	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
+	SnapshotCount  uint64        // least number of entries between two snapshots; 10,000
+	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
+	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
+	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes
+
+	// Command gives the state machine's command that goes with a change of the membership; nil: none.
+	Command func(ChangeKind) []byte
+	Logger  *slog.Logger // nil: slog.Default()
+
+	fs disk.FS // of the log and the snapshots; nil: the operating system's
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Heartbeat, 100*time.Millisecond)
+	setDefault(&c.Election, time.Second)
+	setDefault(&c.RequestTimeout, 7*time.Second)
+	setDefault(&c.SnapshotCount, 10_000)
+	if c.MaxSnapshots == 1 {
+		c.MaxSnapshots = 2 // the newest may turn out to be damaged
+	}
+	if c.Command == nil {
+		c.Command = func(ChangeKind) []byte { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c *Config) storage() storageOptions {
+	return storageOptions{
+		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, FS: c.fs,
+		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs,
+	}
+}
+
+// ticksPerHeartbeat is how finely the core's time is cut.
+const ticksPerHeartbeat = 4
+
+func (c *Config) core(id uint64) coreConfig {
+	tick := c.Heartbeat / ticksPerHeartbeat
+	return coreConfig{
+		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
+		MaxAppendBytes: 1 << 20, MaxInflightBytes: 8 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20,
+	}
+}

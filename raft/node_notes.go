@@ -1,0 +1,81 @@
+package raft
+
+import (
+	"fmt"
+	"time"
+)
+
+// What the loop looks at after every turn, to tell those who watch from outside: the log, the metrics, other goroutines.
+
+// leadershipSeen is who led at some moment.
+type leadershipSeen struct {
+	role   Role
+	leader uint64
+	term   uint64
+}
+
+func (n *Node) leadership() leadershipSeen {
+	return leadershipSeen{n.core.role, n.core.leader, n.core.term}
+}
+
+// noteLeadership tells the log and the metrics when the leader changes.
+func (n *Node) noteLeadership() {
+	c, now := n.core, n.leadership()
+	if now == n.seen {
+		return
+	}
+	was := n.seen
+	n.seen = now
+	n.leader.Store(c.leader)
+	if c.role == PreCandidate && was.role != PreCandidate {
+		n.stats.Elections.Add(1)
+	}
+	if now.leader != was.leader || now.term != was.term && now.leader != None {
+		n.leaderChanged(was)
+	}
+}
+
+func (n *Node) leaderChanged(was leadershipSeen) {
+	n.retryReads()
+	n.tried = leadershipSeen{} // those reads were not among what was tried
+	n.followed = configMark{}  // see followPeers
+	if n.core.leader == None {
+		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
+		return
+	}
+	n.leaderSince.Store(time.Now().UnixNano())
+	n.stats.LeaderChanges.Add(1)
+	n.Logger.Info("a leader is elected", "leader", hex(n.core.leader), "term", n.core.term, "self", n.core.role == Leader)
+}
+
+func hex(id uint64) string { return fmt.Sprintf("%x", id) }
+
+// commitTime is when an entry was proposed.
+type commitTime struct {
+	index uint64
+	at    int64
+}
+
+// observeCommit measures how long the entries up to index took from proposing to commit.
+func (n *Node) observeCommit(index uint64) {
+	now := n.mono()
+	for len(n.commits) > 0 && n.commits[0].index <= index {
+		n.stats.Commit.Observe(time.Duration(now - n.commits[0].at))
+		n.commits = n.commits[1:]
+	}
+}
+
+// noteProgress tells everybody what is committed, and since when the applier has not got as far as it was then. It is
+// called by the loop.
+func (n *Node) noteProgress() {
+	commit, applied := n.core.commit, n.applied.Load().index
+	n.stats.Committed.Store(commit)
+	switch {
+	case applied >= commit:
+		n.behind = 0
+		n.stats.BehindSince.Store(0)
+	case applied >= n.behind:
+		n.behind = commit
+		n.stats.BehindSince.Store(time.Now().UnixNano())
+	}
+}
