@@ -54,6 +54,7 @@ func (f *hangingFile) Sync() error {
 // pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody has to miss it before another one leads.
 func TestALeaderWhoseDiskHangsHandsOverAndTheClusterGoesOn(t *testing.T) {
 	c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 50*time.Millisecond, time.Second })
+	c.nodes[1].do(func(core *core) { core.campaign(Vote) }) // to save a second
 	leader, follower := c.leader(), c.follower()
 	c.propose(follower, "before")
 	port := c.nodes[leader].Transport.(*lanPort)
