@@ -1,0 +1,195 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// Auth is the part of the API about users, roles and rights. It is found in a Client. All but Enabled needs the rights of root once
+// auth is on.
+type Auth struct{ c *Client }
+
+// A User has a password, which nobody tells, and roles.
+type User struct {
+	Name  string
+	Roles []string // by name
+}
+
+// A Role is what its users may read and write.
+type Role struct {
+	Name        string      `json:"role"`
+	Permissions Permissions `json:"permissions"`
+}
+
+// Permissions are patterns of keys: a key, or the beginning of keys and a *.
+type Permissions struct {
+	KV Access `json:"kv"`
+}
+
+// Access is what may be read, and what may be written.
+type Access struct {
+	Read  []string `json:"read"`
+	Write []string `json:"write"`
+}
+
+const authPath = "/v2/auth/"
+
+// Enabled tells whether auth is on.
+func (a Auth) Enabled(ctx context.Context) (bool, error) {
+	var v struct {
+		Enabled *bool `json:"enabled"`
+	}
+	if _, err := a.c.json(ctx, &request{method: "GET", path: authPath + "enable"}, &v); err != nil {
+		return false, err
+	}
+	if v.Enabled == nil {
+		return false, fmt.Errorf("%w: auth neither on nor off", ErrBadAnswer)
+	}
+	return *v.Enabled, nil
+}
+
+// Enable turns auth on. There must be a user root.
+func (a Auth) Enable(ctx context.Context) error { return a.send(ctx, "PUT", "enable", nil) }
+
+// Disable turns auth off.
+func (a Auth) Disable(ctx context.Context) error { return a.send(ctx, "DELETE", "enable", nil) }
+
+// Users returns all users, ordered by name.
+func (a Auth) Users(ctx context.Context) ([]User, error) {
+	var v struct {
+		Users []userJSON `json:"users"`
+	}
+	if _, err := a.c.json(ctx, &request{method: "GET", path: authPath + "users"}, &v); err != nil {
+		return nil, err
+	}
+	users := []User{}
+	for _, u := range v.Users {
+		users = append(users, u.user())
+	}
+	return users, nil
+}
+
+// User returns one user.
+func (a Auth) User(ctx context.Context, name string) (User, error) {
+	var v userJSON
+	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "users/" + name}, &v)
+	return v.user(), err
+}
+
+// userJSON is a user as the API shows one: with names of roles, or with whole roles.
+type userJSON struct {
+	Name  string            `json:"user"`
+	Roles []json.RawMessage `json:"roles"`
+}
+
+func (u userJSON) user() User {
+	user := User{Name: u.Name, Roles: []string{}}
+	for _, raw := range u.Roles {
+		var role Role
+		if json.Unmarshal(raw, &role.Name) == nil || json.Unmarshal(raw, &role) == nil {
+			user.Roles = append(user.Roles, role.Name)
+		}
+	}
+	return user
+}
+
+// A change of a user. Without Grant and Revoke it makes the user, or gives an old one a new password.
+type userChange struct {
+	Name     string   `json:"user"`
+	Password string   `json:"password,omitempty"`
+	Roles    []string `json:"roles,omitempty"`
+	Grant    []string `json:"grant,omitempty"`
+	Revoke   []string `json:"revoke,omitempty"`
+}
+
+// AddUser makes a user without roles. For one who is there it is SetPassword.
+func (a Auth) AddUser(ctx context.Context, name, password string) error {
+	return a.changeUser(ctx, userChange{Name: name, Password: password})
+}
+
+// SetPassword gives a user a new password. For one who is not there it is AddUser.
+func (a Auth) SetPassword(ctx context.Context, name, password string) error {
+	return a.AddUser(ctx, name, password)
+}
+
+// GrantRoles gives roles to a user.
+func (a Auth) GrantRoles(ctx context.Context, name string, roles []string) error {
+	return a.changeUser(ctx, userChange{Name: name, Grant: roles})
+}
+
+// RevokeRoles takes roles from a user.
+func (a Auth) RevokeRoles(ctx context.Context, name string, roles []string) error {
+	return a.changeUser(ctx, userChange{Name: name, Revoke: roles})
+}
+
+func (a Auth) changeUser(ctx context.Context, u userChange) error {
+	return a.send(ctx, "PUT", "users/"+u.Name, u)
+}
+
+// RemoveUser removes a user.
+func (a Auth) RemoveUser(ctx context.Context, name string) error {
+	return a.send(ctx, "DELETE", "users/"+name, nil)
+}
+
+// Roles returns all roles, ordered by name.
+func (a Auth) Roles(ctx context.Context) ([]Role, error) {
+	var v struct {
+		Roles []Role `json:"roles"`
+	}
+	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "roles"}, &v)
+	return v.Roles, err
+}
+
+// Role returns one role.
+func (a Auth) Role(ctx context.Context, name string) (Role, error) {
+	var v Role
+	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "roles/" + name}, &v)
+	return v, err
+}
+
+// A change of a role. Without Grant and Revoke it makes the role.
+type roleChange struct {
+	Name        string       `json:"role"`
+	Permissions *Permissions `json:"permissions,omitempty"`
+	Grant       *Permissions `json:"grant,omitempty"`
+	Revoke      *Permissions `json:"revoke,omitempty"`
+}
+
+// AddRole makes a role that may do nothing yet.
+func (a Auth) AddRole(ctx context.Context, name string) error {
+	return a.changeRole(ctx, roleChange{Name: name, Permissions: &Permissions{KV: Access{Read: []string{}, Write: []string{}}}})
+}
+
+// Grant lets a role do more.
+func (a Auth) Grant(ctx context.Context, role string, access Access) error {
+	return a.changeRole(ctx, roleChange{Name: role, Grant: &Permissions{KV: access}})
+}
+
+// Revoke lets a role do less.
+func (a Auth) Revoke(ctx context.Context, role string, access Access) error {
+	return a.changeRole(ctx, roleChange{Name: role, Revoke: &Permissions{KV: access}})
+}
+
+func (a Auth) changeRole(ctx context.Context, r roleChange) error {
+	return a.send(ctx, "PUT", "roles/"+r.Name, r)
+}
+
+// RemoveRole removes a role. Users keep its name.
+func (a Auth) RemoveRole(ctx context.Context, name string) error {
+	return a.send(ctx, "DELETE", "roles/"+name, nil)
+}
+
+// send sends a request whose answer says no more than that it is done. Its body may hold a password.
+func (a Auth) send(ctx context.Context, method, path string, v any) error {
+	r := &request{method: method, path: authPath + path, secret: true}
+	if v != nil {
+		body, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		r.json = body
+	}
+	_, err := a.c.do(ctx, r)
+	return err
+}

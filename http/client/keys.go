@@ -1,0 +1,260 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Response is what became of a request, or an event of a watch.
+type Response struct {
+	Action   string `json:"action"`   // get, set, create, update, compareAndSwap, delete, compareAndDelete, expire
+	Node     *Node  `json:"node"`     // as it is now; nil after NoValueOnSuccess
+	PrevNode *Node  `json:"prevNode"` // as it was; nil when there was none
+
+	Index     uint64 `json:"-"` // X-Etcd-Index: the store's, at the member that answered; of an event, when the watch began
+	RaftIndex uint64 `json:"-"`
+	ClusterID string `json:"-"`
+}
+
+// A Node is a file or a directory.
+type Node struct {
+	Key           string     `json:"key"` // from the root on, without a slash at the end; "" is the root
+	Dir           bool       `json:"dir,omitempty"`
+	Value         string     `json:"value"`
+	Nodes         []*Node    `json:"nodes"` // in a directory that was asked for
+	CreatedIndex  uint64     `json:"createdIndex"`
+	ModifiedIndex uint64     `json:"modifiedIndex"`
+	Expiration    *time.Time `json:"expiration,omitempty"` // by the clock of the cluster
+	TTL           int64      `json:"ttl,omitempty"`        // seconds left, rounded up; 0: there is no end
+}
+
+// GetOptions are those of a Get.
+type GetOptions struct {
+	Recursive bool
+	Sorted    bool   // by key; members of this program always do
+	Quorum    bool   // see every write that was acknowledged before
+	MinIndex  uint64 // see at least this X-Etcd-Index; members of etcd ignore it
+}
+
+// Exist says what must be at a key before it is written.
+type Exist int
+
+// The conditions: either is fine, there must be something, there must be nothing.
+const (
+	ExistOrNot Exist = iota
+	MustExist
+	MustNotExist
+)
+
+// SetOptions are those of everything that writes a node.
+type SetOptions struct {
+	PrevValue string // compare with the value; "" does not
+	PrevIndex uint64 // compare with the ModifiedIndex; 0 does not
+	PrevExist Exist
+
+	TTL     time.Duration // until the node goes, rounded up to seconds; 0 or less: it stays
+	Dir     bool          // it is a directory, and has no value
+	Refresh bool          // give a TTL, keep the value, tell no watcher
+
+	NoValueOnSuccess bool // the answer needs no nodes
+
+	// RequestID names the write, so that it can be sent again without being executed again. The client then does so at
+	// other endpoints. Members of this program remember names for ten minutes; those of etcd take no notice of them, and
+	// may execute the write twice. See NewRequestID.
+	RequestID string
+}
+
+// DeleteOptions are those of a Delete.
+type DeleteOptions struct {
+	PrevValue string // as in SetOptions
+	PrevIndex uint64
+	Dir       bool   // delete an empty directory, too
+	Recursive bool   // delete a directory with all that is in it
+	RequestID string // as in SetOptions
+}
+
+// A Condition is what CompareAndSwap and CompareAndDelete want to find; zero fields are not compared.
+type Condition struct {
+	Value string
+	Index uint64 // ModifiedIndex
+}
+
+// NewRequestID returns a name that no other request has.
+func NewRequestID() string { return rand.Text() }
+
+// Get reads a file, or a directory with its children.
+func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, error) {
+	query := url.Values{}
+	flag(query, "recursive", o.Recursive)
+	flag(query, "sorted", o.Sorted)
+	flag(query, "quorum", o.Quorum)
+	number(query, "minIndex", o.MinIndex)
+	return c.key(ctx, &request{method: "GET", query: query}, key)
+}
+
+// Set writes a node, whatever is there, unless the options say otherwise.
+func (c *Client) Set(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
+	return c.write(ctx, "PUT", key, value, o)
+}
+
+// Create writes a node where nothing is.
+func (c *Client) Create(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
+	o.PrevExist = MustNotExist
+	return c.Set(ctx, key, value, o)
+}
+
+// Update writes a node where one is. Without a TTL it will stay for ever.
+func (c *Client) Update(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
+	o.PrevExist = MustExist
+	return c.Set(ctx, key, value, o)
+}
+
+// CreateInOrder makes a node in a directory, under a name that sorts behind all that were made there before.
+func (c *Client) CreateInOrder(ctx context.Context, dir, value string, o SetOptions) (*Response, error) {
+	return c.write(ctx, "POST", dir, value, o)
+}
+
+// CompareAndSwap writes a file if it is as expected.
+func (c *Client) CompareAndSwap(ctx context.Context, key, value string, is Condition, o SetOptions) (*Response, error) {
+	if is == (Condition{}) {
+		return nil, ErrNoCondition
+	}
+	o.PrevValue, o.PrevIndex = is.Value, is.Index
+	return c.Set(ctx, key, value, o)
+}
+
+// Mkdir makes a directory where nothing is.
+func (c *Client) Mkdir(ctx context.Context, dir string, o SetOptions) (*Response, error) {
+	o.Dir = true
+	return c.Create(ctx, dir, "", o)
+}
+
+// Refresh gives a node that is there a new time to live, and tells no watcher.
+func (c *Client) Refresh(ctx context.Context, key string, ttl time.Duration, o SetOptions) (*Response, error) {
+	o.Refresh, o.TTL = true, ttl
+	return c.Update(ctx, key, "", o)
+}
+
+// Delete removes a file; with the options, a directory.
+func (c *Client) Delete(ctx context.Context, key string, o DeleteOptions) (*Response, error) {
+	query := url.Values{}
+	text(query, "prevValue", o.PrevValue)
+	number(query, "prevIndex", o.PrevIndex)
+	flag(query, "dir", o.Dir)
+	flag(query, "recursive", o.Recursive)
+	return c.key(ctx, &request{method: "DELETE", query: query, name: o.RequestID}, key)
+}
+
+// CompareAndDelete removes a file if it is as expected.
+func (c *Client) CompareAndDelete(ctx context.Context, key string, is Condition, o DeleteOptions) (*Response, error) {
+	if is == (Condition{}) {
+		return nil, ErrNoCondition
+	}
+	o.PrevValue, o.PrevIndex = is.Value, is.Index
+	return c.Delete(ctx, key, o)
+}
+
+// Rmdir removes an empty directory.
+func (c *Client) Rmdir(ctx context.Context, dir string, o DeleteOptions) (*Response, error) {
+	o.Dir = true
+	return c.Delete(ctx, dir, o)
+}
+
+// write sends a PUT or POST. What may be long goes into the body.
+func (c *Client) write(ctx context.Context, method, key, value string, o SetOptions) (*Response, error) {
+	query, form := url.Values{}, url.Values{}
+	if !o.Dir && !o.Refresh {
+		form.Set("value", value)
+	}
+	text(form, "prevValue", o.PrevValue)
+	number(form, "ttl", seconds(o.TTL))
+	number(query, "prevIndex", o.PrevIndex)
+	if o.PrevExist != ExistOrNot {
+		query.Set("prevExist", strconv.FormatBool(o.PrevExist == MustExist))
+	}
+	flag(query, "dir", o.Dir)
+	flag(query, "refresh", o.Refresh)
+	flag(query, "noValueOnSuccess", o.NoValueOnSuccess)
+	return c.key(ctx, &request{method: method, query: query, form: form, name: o.RequestID}, key)
+}
+
+func seconds(d time.Duration) uint64 {
+	return uint64(max(0, (d+time.Second-1)/time.Second))
+}
+
+func text(values url.Values, name, value string) {
+	if value != "" {
+		values.Set(name, value)
+	}
+}
+
+func number(values url.Values, name string, n uint64) {
+	if n > 0 {
+		values.Set(name, strconv.FormatUint(n, 10))
+	}
+}
+
+func flag(values url.Values, name string, b bool) {
+	if b {
+		values.Set(name, "true")
+	}
+}
+
+// key sends a request of the keys API.
+func (c *Client) key(ctx context.Context, r *request, key string) (*Response, error) {
+	var err error
+	if r.path, err = c.pathOf(key); err != nil {
+		return nil, err
+	}
+	a, err := c.do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	resp := a.response()
+	if err := a.decode(resp); err != nil {
+		return nil, err
+	}
+	if resp.Action == "" || resp.Node == nil && r.query.Get("noValueOnSuccess") == "" {
+		return nil, fmt.Errorf("%w: status %d, without a node", ErrBadAnswer, a.status)
+	}
+	return resp, nil
+}
+
+// response is the part that stands in the head.
+func (a *answer) response() *Response {
+	return &Response{
+		Index:     headerNumber(a.header, "X-Etcd-Index"),
+		RaftIndex: headerNumber(a.header, "X-Raft-Index"),
+		ClusterID: a.header.Get("X-Etcd-Cluster-Id"),
+	}
+}
+
+func headerNumber(h http.Header, name string) uint64 {
+	n, _ := strconv.ParseUint(h.Get(name), 10, 64) // 0: it says nothing
+	return n
+}
+
+// pathOf is where a key is found. Slashes part its elements, and empty elements are left out, but a slash at the end stays: rights
+// may depend on it. Everything else is part of a name, and escaped as such when it is sent.
+func (c *Client) pathOf(key string) (string, error) {
+	path := c.cfg.KeysPath
+	for element := range strings.SplitSeq(key, "/") {
+		switch element {
+		case "":
+		case ".", "..":
+			return "", fmt.Errorf("%w: %q", ErrBadKey, key)
+		default:
+			path += "/" + element
+		}
+	}
+	if strings.HasSuffix(key, "/") {
+		path += "/"
+	}
+	return path, nil
+}

@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// A Member is one of the cluster.
+type Member struct {
+	ID         string   `json:"id"`   // in hexadecimal digits
+	Name       string   `json:"name"` // "" before it was started for the first time
+	PeerURLs   []string `json:"peerURLs"`
+	ClientURLs []string `json:"clientURLs"` // none before it was started for the first time
+}
+
+// Members is the part of the API about who is in the cluster. It is found in a Client.
+type Members struct{ c *Client }
+
+const membersPath = "/v2/members"
+
+// List returns the members, ordered by id.
+func (m Members) List(ctx context.Context) ([]Member, error) {
+	_, list, err := m.of(ctx)
+	return list, err
+}
+
+// OfCluster is List, and the cluster's id in hexadecimal digits.
+func (m Members) OfCluster(ctx context.Context) (clusterID string, list []Member, err error) {
+	return m.of(ctx)
+}
+
+func (m Members) of(ctx context.Context) (clusterID string, list []Member, err error) {
+	var v struct {
+		Members []Member `json:"members"`
+	}
+	a, err := m.c.json(ctx, &request{method: "GET", path: membersPath}, &v)
+	if err != nil {
+		return "", nil, err
+	}
+	if v.Members == nil {
+		return "", nil, fmt.Errorf("%w: no list of members", ErrBadAnswer)
+	}
+	return a.header.Get("X-Etcd-Cluster-Id"), v.Members, nil
+}
+
+// Leader returns the member that leads. Without one it is an *Error with status 503.
+func (m Members) Leader(ctx context.Context) (Member, error) {
+	var v Member
+	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v)
+	return v, err
+}
+
+// Add makes a place in the cluster for a member at these peer URLs, which is then to be started. It brings its own name; the one
+// given here may be "".
+func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Member, error) {
+	var v Member
+	body, err := json.Marshal(struct {
+		Name     string   `json:"name,omitempty"`
+		PeerURLs []string `json:"peerURLs"`
+	}{name, peerURLs})
+	if err != nil {
+		return v, err
+	}
+	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v)
+	return v, err
+}
+
+// Update gives a member other peer URLs.
+func (m Members) Update(ctx context.Context, id string, peerURLs []string) error {
+	body, err := json.Marshal(map[string][]string{"peerURLs": peerURLs})
+	if err != nil {
+		return err
+	}
+	_, err = m.c.do(ctx, &request{method: "PUT", path: membersPath + "/" + id, json: body})
+	return err
+}
+
+// Remove removes a member for ever.
+func (m Members) Remove(ctx context.Context, id string) error {
+	_, err := m.c.do(ctx, &request{method: "DELETE", path: membersPath + "/" + id})
+	return err
+}
+
+// json sends a request whose answer is JSON.
+func (c *Client) json(ctx context.Context, r *request, v any) (*answer, error) {
+	a, err := c.do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.decode(v)
+}

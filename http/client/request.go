@@ -1,0 +1,249 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A request is what all endpoints are asked alike.
+type request struct {
+	method, path string // the path is not escaped
+	query        url.Values
+	form         url.Values // its body,
+	json         []byte     // or that
+	name         string     // X-Etcd-Request-Id: whoever executes it twice changes the tree once
+	open         bool       // the body of a success is left to the caller, who may read it for as long as it likes
+	secret       bool       // the body is not for Debug
+}
+
+// again tells whether the request may be executed twice: it reads, or has a name.
+func (r *request) again() bool { return r.method == "GET" || r.name != "" }
+
+// An answer is one that an endpoint gave.
+type answer struct {
+	endpoint string
+	status   int
+	header   http.Header
+	body     []byte
+	stream   io.ReadCloser // instead of body, when the request is open and the status 200
+}
+
+// do asks one endpoint after the other until one answers. A write goes to another endpoint only as long as it was surely not
+// executed, or when it has a name. The answer has a status of 2xx; everything else is an error.
+func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
+	failed := &ClusterError{}
+	for _, endpoint := range c.Endpoints() {
+		a, err := c.ask(ctx, endpoint, r)
+		if err == nil || !isFailure(err) {
+			c.prefer(endpoint)
+			return a, err
+		}
+		sent := !errors.As(err, new(notSent)) && !refused(err)
+		failed.Failures = append(failed.Failures, Failure{endpoint, err})
+		if sent && !r.again() {
+			failed.Unknown = true
+		}
+		if failed.Unknown || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, failed.orAnswer()
+}
+
+// isFailure tells the errors after which another endpoint may do better from the answers that are for the caller.
+func isFailure(err error) bool {
+	var e *Error
+	switch {
+	case errors.Is(err, ErrBadKey):
+		return false
+	case !errors.As(err, &e):
+		return true
+	}
+	return e.Status/100 == 5 || e.Status == http.StatusTooManyRequests
+}
+
+// refused tells the answers of an endpoint that has not begun to execute the request.
+func refused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests)
+}
+
+// ask sends the request to one endpoint, and takes its answer.
+func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answer, error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	patience := time.AfterFunc(c.cfg.Timeout, func() { cancel(silence(c.cfg.Timeout)) })
+	resp, err := c.send(ctx, endpoint, r)
+	if err != nil {
+		patience.Stop()
+		cancel(nil)
+		return nil, err
+	}
+	body := &body{resp.Body, ctx, cancel, patience, c.cfg.Timeout}
+	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header}
+	if r.open && a.status == http.StatusOK {
+		body.unhurried()
+		a.stream = body
+		return a, nil
+	}
+	defer body.Close()
+	a.body, err = io.ReadAll(io.LimitReader(body, c.cfg.MaxAnswerBytes+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(a.body)) > c.cfg.MaxAnswerBytes:
+		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrBadAnswer, c.cfg.MaxAnswerBytes)
+	}
+	return a, a.fault()
+}
+
+// send returns the head of the answer. Its error is notSent when there was no connection to send the request on.
+func (c *Client) send(ctx context.Context, endpoint string, r *request) (*http.Response, error) {
+	var connected atomic.Bool
+	req, err := c.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}), endpoint, r)
+	if err != nil {
+		return nil, notSent{err}
+	}
+	resp, err := c.transport.RoundTrip(req) // and so never after a redirect (pitfall K6)
+	if err != nil {
+		err = cause(ctx, err)
+		if !connected.Load() {
+			return nil, notSent{err}
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// build makes the HTTP request, and tells Debug of it.
+func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.Request, error) {
+	target := endpoint + (&url.URL{Path: r.path, RawQuery: r.query.Encode()}).String()
+	text, kind := string(r.json), "application/json"
+	if r.form != nil {
+		text, kind = r.form.Encode(), "application/x-www-form-urlencoded"
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if r.form != nil || r.json != nil {
+		req.Header["Content-Type"] = []string{kind}
+	}
+	if r.name != "" {
+		req.Header["X-Etcd-Request-Id"] = []string{r.name}
+	}
+	if c.cfg.Username != "" {
+		req.SetBasicAuth(c.cfg.Username, c.cfg.Password)
+	}
+	if c.cfg.Debug != nil {
+		c.cfg.Debug(r.curl(target, text))
+	}
+	return req, nil
+}
+
+// curl is the request as a command. What a shell would take apart stands between quotes.
+func (r *request) curl(target, text string) string {
+	words := []string{"curl", "-X", r.method, target}
+	if r.secret {
+		text = "…"
+	}
+	if text != "" {
+		words = append(words, "-d", text)
+	}
+	for i, w := range words {
+		if i == 3 && strings.ContainsAny(w, "&;'()*!$`") || i == 5 {
+			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	if r.json != nil {
+		words = slices.Insert(words, 3, "-H", "'Content-Type: application/json'")
+	}
+	return strings.Join(words, " ")
+}
+
+// A body is that of an answer. Reading it fails when nothing comes for too long.
+type body struct {
+	io.ReadCloser
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	patience *time.Timer
+	timeout  time.Duration // of a piece; 0: none
+}
+
+// unhurried takes the limit away.
+func (b *body) unhurried() {
+	b.timeout = 0
+	b.patience.Stop()
+}
+
+// Read reads the next piece.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.timeout > 0 {
+		b.patience.Reset(b.timeout)
+	}
+	if err != nil && err != io.EOF {
+		err = cause(b.ctx, err)
+	}
+	return n, err
+}
+
+// Close gives the answer up, and with it the connection if the body was not read to its end.
+func (b *body) Close() error {
+	b.patience.Stop()
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
+
+// cause is why ctx ended, or err when it did not.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// silence is the error of an endpoint that lets us wait.
+type silence time.Duration
+
+// Error says for how long.
+func (s silence) Error() string { return "no answer within " + time.Duration(s).String() }
+
+// Timeout is true, as for net.Error.
+func (s silence) Timeout() bool { return true }
+
+// fault is the error that an answer stands for, nil for a success. Nothing of a body that is not the API's own gets into
+// it (pitfall K6).
+func (a *answer) fault() error {
+	if a.status/100 == 2 {
+		return nil
+	}
+	e := &Error{Status: a.status}
+	if json.Unmarshal(a.body, e) != nil || e.Message == "" {
+		if !isFailure(e) {
+			return fmt.Errorf("%w: status %d, and no reason that an etcd would give", ErrBadAnswer, a.status)
+		}
+		e.Message = fmt.Sprintf("status %d (%s)", a.status, http.StatusText(a.status))
+	}
+	return e
+}
+
+// decode reads the JSON of a success.
+func (a *answer) decode(v any) error {
+	if err := json.Unmarshal(a.body, v); err != nil {
+		return fmt.Errorf("%w: status %d, and a body that is not its JSON", ErrBadAnswer, a.status)
+	}
+	return nil
+}
