@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 )
 
 // Auth is the part of the API about users, roles and rights. It is found in a Client. All but Enabled needs the rights of root once
@@ -40,13 +39,8 @@ func (a Auth) Enabled(ctx context.Context) (bool, error) {
 	var v struct {
 		Enabled *bool `json:"enabled"`
 	}
-	if _, err := a.c.json(ctx, &request{method: "GET", path: authPath + "enable"}, &v); err != nil {
-		return false, err
-	}
-	if v.Enabled == nil {
-		return false, fmt.Errorf("%w: auth neither on nor off", ErrBadAnswer)
-	}
-	return *v.Enabled, nil
+	err := a.get(ctx, "enable", &v, func() bool { return v.Enabled != nil })
+	return err == nil && *v.Enabled, err
 }
 
 // Enable turns auth on. There must be a user root.
@@ -60,7 +54,7 @@ func (a Auth) Users(ctx context.Context) ([]User, error) {
 	var v struct {
 		Users []userJSON `json:"users"`
 	}
-	if _, err := a.c.json(ctx, &request{method: "GET", path: authPath + "users"}, &v); err != nil {
+	if err := a.get(ctx, "users", &v, always); err != nil {
 		return nil, err
 	}
 	users := []User{}
@@ -73,7 +67,7 @@ func (a Auth) Users(ctx context.Context) ([]User, error) {
 // User returns one user.
 func (a Auth) User(ctx context.Context, name string) (User, error) {
 	var v userJSON
-	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "users/" + name}, &v)
+	err := a.get(ctx, "users/"+name, &v, func() bool { return v.Name != "" })
 	return v.user(), err
 }
 
@@ -137,14 +131,14 @@ func (a Auth) Roles(ctx context.Context) ([]Role, error) {
 	var v struct {
 		Roles []Role `json:"roles"`
 	}
-	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "roles"}, &v)
+	err := a.get(ctx, "roles", &v, func() bool { return v.Roles != nil })
 	return v.Roles, err
 }
 
 // Role returns one role.
 func (a Auth) Role(ctx context.Context, name string) (Role, error) {
 	var v Role
-	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + "roles/" + name}, &v)
+	err := a.get(ctx, "roles/"+name, &v, func() bool { return v.Name != "" })
 	return v, err
 }
 
@@ -179,6 +173,13 @@ func (a Auth) changeRole(ctx context.Context, r roleChange) error {
 func (a Auth) RemoveRole(ctx context.Context, name string) error {
 	return a.send(ctx, "DELETE", "roles/"+name, nil)
 }
+
+func (a Auth) get(ctx context.Context, path string, v any, sense func() bool) error {
+	_, err := a.c.json(ctx, &request{method: "GET", path: authPath + path}, v, sense)
+	return err
+}
+
+func always() bool { return true }
 
 // send sends a request whose answer says no more than that it is done. Its body may hold a password.
 func (a Auth) send(ctx context.Context, method, path string, v any) error {

@@ -61,6 +61,7 @@ type Client struct {
 
 	cfg       Config
 	transport *http.Transport
+	pause     time.Duration // of a watcher, the first time that it asks again
 
 	mu        sync.Mutex // protects what follows
 	endpoints []string   // to be tried in this order, from current on
@@ -80,7 +81,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.KeysPath = DefaultKeysPath
 	}
 	cfg.KeysPath = strings.TrimSuffix(cfg.KeysPath, "/")
-	c := &Client{cfg: cfg, transport: newTransport(cfg)}
+	c := &Client{cfg: cfg, transport: newTransport(cfg), pause: leastPause}
 	c.Members, c.Auth = Members{c}, Auth{c}
 	for _, text := range cfg.Endpoints {
 		endpoint, err := parseEndpoint(text)

@@ -51,11 +51,15 @@
 //
 // # Invariants
 //
-//   - A write is executed at most once, unless it carries a name and the server ignores names.
+//   - A write is executed at most once, unless it carries a name and the server ignores names. (`TestAWriteIsNeverDoubled`)
+//   - A watch loses, doubles and swaps no event that the history still has. (`TestNoEventIsLostDoubledOrOutOfOrder`)
 //   - Nothing is sent to a host that is neither an endpoint, nor a client URL that a member told.
+//     (`TestAReadGoesToTheNextEndpoint`, `TestSyncDoesNotWeaken`)
 //   - Whoever is asked gets a bounded piece of memory, and of time between two signs of life; only a watch may wait.
-//   - No error and no curl command has a password in it.
-//   - The endpoints of the configuration are never forgotten.
+//     (`TestAReadGoesToTheNextEndpoint`, `TestAnEndlessEventIsNotAnEvent`)
+//   - No error and no curl command has a password in it. (`TestThePasswordGoesToTheServerOnly`)
+//   - The endpoints of the configuration are never forgotten. (`TestSyncKeepsWhatWasGiven`)
+//   - Every key is one key, or refused. (`TestAKeyIsOneKey`, `TestNoKeyLeadsOutOfTheTree`)
 //
 // # What is left out
 //

@@ -30,6 +30,9 @@ type Error struct {
 	Cause   string `json:"cause"` // the key, mostly
 	Index   uint64 `json:"index"` // of the store, at that moment
 	Status  int    `json:"-"`     // of HTTP
+
+	foreign bool // it does not come in the form of the API
+	unknown bool // the request is a write, and may have been executed all the same
 }
 
 // Error returns the text as etcd's tools print it.
@@ -40,9 +43,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s (%s) [%d]", e.Code, e.Message, e.Cause, e.Index)
 }
 
-// Is makes errors.Is(err, ErrUnknown) true when the member began and does not know the end.
+// Is makes errors.Is(err, ErrUnknown) true when the request may have been executed all the same, and errors.Is(err, ErrBadAnswer) when it
+// was no etcd who answered.
 func (e *Error) Is(target error) bool {
-	return target == ErrUnknown && e.Status/100 == 5 && e.Status != 503
+	return target == ErrUnknown && e.unknown || target == ErrBadAnswer && e.foreign
 }
 
 // The codes of the keys API that a client may want to tell apart. There are predicates for the common ones.
@@ -111,7 +115,7 @@ type Failure struct {
 // A ClusterError is that no endpoint gave a result.
 type ClusterError struct {
 	Failures []Failure // in the order in which they were asked
-	Unknown  bool      // it is a write, and the last of them got it
+	Unknown  bool      // it is a write, and one of them may have executed it
 }
 
 // Error lists the endpoints in one line.
@@ -143,6 +147,7 @@ func (e *ClusterError) Unwrap() (all []error) {
 func (e *ClusterError) orAnswer() error {
 	var refusal *Error
 	if errors.As(e.Failures[len(e.Failures)-1].Err, &refusal) {
+		refusal.unknown = e.Unknown
 		return refusal
 	}
 	return e

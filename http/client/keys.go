@@ -207,21 +207,21 @@ func flag(values url.Values, name string, b bool) {
 }
 
 // key sends a request of the keys API.
-func (c *Client) key(ctx context.Context, r *request, key string) (*Response, error) {
-	var err error
+func (c *Client) key(ctx context.Context, r *request, key string) (resp *Response, err error) {
 	if r.path, err = c.pathOf(key); err != nil {
 		return nil, err
 	}
-	a, err := c.do(ctx, r)
-	if err != nil {
-		return nil, err
+	brief := r.query.Has("noValueOnSuccess")
+	r.read = func(a *answer) error {
+		resp = a.response()
+		err := a.decode(resp)
+		if err == nil && (resp.Action == "" || resp.Node == nil && !brief) {
+			err = fmt.Errorf("%w: status %d, without a node", ErrBadAnswer, a.status)
+		}
+		return err
 	}
-	resp := a.response()
-	if err := a.decode(resp); err != nil {
+	if _, err := c.do(ctx, r); err != nil {
 		return nil, err
-	}
-	if resp.Action == "" || resp.Node == nil && r.query.Get("noValueOnSuccess") == "" {
-		return nil, fmt.Errorf("%w: status %d, without a node", ErrBadAnswer, a.status)
 	}
 	return resp, nil
 }

@@ -21,25 +21,18 @@ const membersPath = "/v2/members"
 
 // List returns the members, ordered by id.
 func (m Members) List(ctx context.Context) ([]Member, error) {
-	_, list, err := m.of(ctx)
+	_, list, err := m.OfCluster(ctx)
 	return list, err
 }
 
 // OfCluster is List, and the cluster's id in hexadecimal digits.
 func (m Members) OfCluster(ctx context.Context) (clusterID string, list []Member, err error) {
-	return m.of(ctx)
-}
-
-func (m Members) of(ctx context.Context) (clusterID string, list []Member, err error) {
 	var v struct {
 		Members []Member `json:"members"`
 	}
-	a, err := m.c.json(ctx, &request{method: "GET", path: membersPath}, &v)
+	a, err := m.c.json(ctx, &request{method: "GET", path: membersPath}, &v, func() bool { return v.Members != nil })
 	if err != nil {
 		return "", nil, err
-	}
-	if v.Members == nil {
-		return "", nil, fmt.Errorf("%w: no list of members", ErrBadAnswer)
 	}
 	return a.header.Get("X-Etcd-Cluster-Id"), v.Members, nil
 }
@@ -47,7 +40,7 @@ func (m Members) of(ctx context.Context) (clusterID string, list []Member, err e
 // Leader returns the member that leads. Without one it is an *Error with status 503.
 func (m Members) Leader(ctx context.Context) (Member, error) {
 	var v Member
-	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v)
+	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v, func() bool { return v.ID != "" })
 	return v, err
 }
 
@@ -62,7 +55,7 @@ func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Membe
 	if err != nil {
 		return v, err
 	}
-	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v)
+	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v, func() bool { return v.ID != "" })
 	return v, err
 }
 
@@ -82,11 +75,14 @@ func (m Members) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// json sends a request whose answer is JSON.
-func (c *Client) json(ctx context.Context, r *request, v any) (*answer, error) {
-	a, err := c.do(ctx, r)
-	if err != nil {
-		return nil, err
+// json sends a request whose answer is JSON for v, and makes sense.
+func (c *Client) json(ctx context.Context, r *request, v any, sense func() bool) (*answer, error) {
+	r.read = func(a *answer) error {
+		err := a.decode(v)
+		if err == nil && !sense() {
+			err = fmt.Errorf("%w: status %d, and nothing in it that was asked for", ErrBadAnswer, a.status)
+		}
+		return err
 	}
-	return a, a.decode(v)
+	return c.do(ctx, r)
 }

@@ -24,6 +24,8 @@ type request struct {
 	name         string     // X-Etcd-Request-Id: whoever executes it twice changes the tree once
 	open         bool       // the body of a success is left to the caller, who may read it for as long as it likes
 	secret       bool       // the body is not for Debug
+
+	read func(*answer) error // takes what it wants from a success, unless that is nonsense
 }
 
 // again tells whether the request may be executed twice: it reads, or has a name.
@@ -39,7 +41,7 @@ type answer struct {
 }
 
 // do asks one endpoint after the other until one answers. A write goes to another endpoint only as long as it was surely not
-// executed, or when it has a name. The answer has a status of 2xx; everything else is an error.
+// executed, or when it has a name. The answer has a status of 2xx, and was read; everything else is an error.
 func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	failed := &ClusterError{}
 	for _, endpoint := range c.Endpoints() {
@@ -50,10 +52,8 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 		}
 		sent := !errors.As(err, new(notSent)) && !refused(err)
 		failed.Failures = append(failed.Failures, Failure{endpoint, err})
-		if sent && !r.again() {
-			failed.Unknown = true
-		}
-		if failed.Unknown || ctx.Err() != nil {
+		failed.Unknown = failed.Unknown || sent && r.method != "GET"
+		if sent && !r.again() || ctx.Err() != nil {
 			break
 		}
 	}
@@ -69,7 +69,7 @@ func isFailure(err error) bool {
 	case !errors.As(err, &e):
 		return true
 	}
-	return e.Status/100 == 5 || e.Status == http.StatusTooManyRequests
+	return e.foreign || e.Status/100 == 5 || e.Status == http.StatusTooManyRequests
 }
 
 // refused tells the answers of an endpoint that has not begun to execute the request.
@@ -103,7 +103,11 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 	case int64(len(a.body)) > c.cfg.MaxAnswerBytes:
 		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrBadAnswer, c.cfg.MaxAnswerBytes)
 	}
-	return a, a.fault()
+	err = a.fault()
+	if err == nil && r.read != nil {
+		err = r.read(a)
+	}
+	return a, err
 }
 
 // send returns the head of the answer. Its error is notSent when there was no connection to send the request on.
@@ -232,10 +236,7 @@ func (a *answer) fault() error {
 	}
 	e := &Error{Status: a.status}
 	if json.Unmarshal(a.body, e) != nil || e.Message == "" {
-		if !isFailure(e) {
-			return fmt.Errorf("%w: status %d, and no reason that an etcd would give", ErrBadAnswer, a.status)
-		}
-		e.Message = fmt.Sprintf("status %d (%s)", a.status, http.StatusText(a.status))
+		e = &Error{Status: a.status, Message: fmt.Sprintf("status %d (%s)", a.status, http.StatusText(a.status)), foreign: true}
 	}
 	return e
 }

@@ -18,10 +18,7 @@ type Version struct {
 // Version asks any member.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
-	_, err := c.json(ctx, &request{method: "GET", path: "/version"}, &v)
-	if err == nil && v.Server == "" {
-		err = fmt.Errorf("%w: no version", ErrBadAnswer)
-	}
+	_, err := c.json(ctx, &request{method: "GET", path: "/version"}, &v, func() bool { return v.Server != "" })
 	return v, err
 }
 

@@ -167,7 +167,7 @@ func (w *Watcher) take(ctx context.Context) (*Response, error) {
 
 // rest waits, longer each time in a row.
 func (w *Watcher) rest(ctx context.Context) error {
-	w.pause = min(max(2*w.pause, leastPause), mostPause)
+	w.pause = min(max(2*w.pause, w.client.pause), mostPause)
 	select {
 	case <-time.After(w.pause/2 + rand.N(w.pause/2)):
 		return nil
