@@ -1,20 +1,16 @@
 package discovery
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"etcd2/http/client"
 	"etcd2/raft"
 )
 
@@ -26,15 +22,9 @@ const (
 	maxBody       = 1 << 20
 )
 
-// asker is how a newcomer asks: by what makes a connection for an https URL; nil: by the system's authorities.
-type asker func(ctx context.Context, network, address string) (net.Conn, error)
-
-// client keeps the limits of a question. (The client package will take its place.)
-func (d asker) client() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, DialTLSContext: d},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+// at returns a client of one member.
+func (n Newcomer) at(u string, timeout time.Duration) (*client.Client, error) {
+	return client.New(client.Config{Endpoints: []string{u}, DialTLS: n.DialTLS, Timeout: timeout, MaxAnswerBytes: maxBody})
 }
 
 // An answer is what a member says of its cluster.
@@ -44,13 +34,13 @@ type answer struct {
 }
 
 // survey asks all URLs at the same time, and returns the answers in their order. The failures name the URLs.
-func (d asker) survey(ctx context.Context, urls []string) (answers []answer, failures []error) {
+func (n Newcomer) survey(ctx context.Context, urls []string) (answers []answer, failures []error) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
 	all, errs := make([]answer, len(urls)), make([]error, len(urls))
 	var asking sync.WaitGroup
 	for i, u := range urls {
-		asking.Go(func() { all[i], errs[i] = d.askMembers(ctx, u) })
+		asking.Go(func() { all[i], errs[i] = n.askMembers(ctx, u) })
 	}
 	asking.Wait()
 	for i := range urls {
@@ -64,93 +54,71 @@ func (d asker) survey(ctx context.Context, urls []string) (answers []answer, fai
 }
 
 // askMembers asks one member who its cluster is.
-func (d asker) askMembers(ctx context.Context, u string) (answer, error) {
-	resp, body, err := d.do(ctx, "GET", u+membersPath, nil)
+func (n Newcomer) askMembers(ctx context.Context, u string) (answer, error) {
+	c, err := n.at(u, surveyTimeout)
 	if err != nil {
 		return answer{}, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return answer{}, fmt.Errorf("it answers with status %d", resp.StatusCode)
+	defer c.Close()
+	id, list, err := c.Members.OfCluster(ctx)
+	if err != nil {
+		return answer{}, reason(ctx, err)
 	}
-	cluster, err := parseMembers(resp.Header.Get("X-Etcd-Cluster-Id"), body)
+	cluster, err := parseMembers(id, list)
 	return answer{u, cluster}, err
 }
 
-// askToAdd asks a member to take in a new one, and returns the status of its answer.
-func (d asker) askToAdd(ctx context.Context, u, name string, peerURLs []string) (status int, err error) {
+// askToAdd asks a member to take in this one, and returns the status of its answer.
+func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, addTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"name": name, "peerURLs": peerURLs})
+	c, err := n.at(u, addTimeout)
 	if err != nil {
 		return 0, err
 	}
-	resp, _, err := d.do(ctx, "POST", u+membersPath, body)
-	if err != nil {
-		return 0, err
-	}
-	return resp.StatusCode, nil
-}
-
-const membersPath = "/v2/members"
-
-// do sends one request and reads the whole answer.
-func (d asker) do(ctx context.Context, method, target string, body []byte) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, errors.New("not a URL")
-	}
-	req.Header["Content-Type"] = []string{"application/json"}
-	resp, err := d.client().Do(req)
-	if err != nil {
-		return nil, nil, short(ctx, err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	defer c.Close()
+	_, err = c.Members.Add(ctx, n.Name, n.PeerURLs)
+	var refusal *client.Error
 	switch {
+	case errors.As(err, &refusal):
+		return refusal.Status, nil
 	case err != nil:
-		return nil, nil, short(ctx, err)
-	case len(answer) > maxBody:
-		return nil, nil, fmt.Errorf("its answer has more than %d bytes", maxBody)
+		return 0, reason(ctx, err)
 	}
-	return resp, answer, nil
+	return http.StatusCreated, nil
 }
 
-// short leaves out of an error what the reader knows: method and URL.
-func short(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+// reason leaves out of an error which URL was asked, since the reader knows, and what a refusal says, since nobody knows who refuses.
+func reason(ctx context.Context, err error) error {
+	var refusal *client.Error
+	var nobody *client.ClusterError
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return errors.New("no answer in time")
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
+	case errors.As(err, &refusal):
+		return fmt.Errorf("it answers with status %d", refusal.Status)
+	case errors.As(err, &nobody):
+		return nobody.Failures[0].Err
 	}
 	return err
 }
 
 var errNoMembers = errors.New("its answer is not a list of members")
 
-// parseMembers reads the answer to GET /v2/members, and the cluster's id that comes in a header.
-func parseMembers(clusterID string, body []byte) (m raft.Membership, err error) {
-	var list struct {
-		Members []struct {
-			ID         string   `json:"id"`
-			Name       string   `json:"name"`
-			PeerURLs   []string `json:"peerURLs"`
-			ClientURLs []string `json:"clientURLs"`
-		} `json:"members"`
-	}
+// parseMembers reads the cluster's id and its members.
+func parseMembers(clusterID string, list []client.Member) (m raft.Membership, err error) {
 	if m.ClusterID, err = parseID(clusterID); err != nil {
 		return m, err
 	}
-	if err := json.Unmarshal(body, &list); err != nil || len(list.Members) == 0 {
-		return m, errNoMembers
-	}
-	for _, p := range list.Members {
+	for _, p := range list {
 		id, err := parseID(p.ID)
 		if _, twice := m.Find(id); err != nil || twice {
 			return m, errNoMembers
 		}
 		m.Members = append(m.Members, raft.Member{ID: id, Name: p.Name, PeerURLs: normal(p.PeerURLs), ClientURLs: p.ClientURLs})
+	}
+	if len(list) == 0 {
+		return m, errNoMembers
 	}
 	slices.SortFunc(m.Members, byID)
 	return m, nil

@@ -79,7 +79,7 @@ func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	if err != nil || len(p.Cluster.Members) == 1 {
 		return p, err
 	}
-	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(p.Cluster, p.Self.ID))
+	answers, _ := n.survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
 		if err := a.allows(p.Cluster.ClusterID, p.Self.ID); err != nil {
 			return Plan{}, err
@@ -244,7 +244,7 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 	var failures []error
 	for i := range answers {
 		u := answers[i].url
-		status, err := asker(n.DialTLS).askToAdd(ctx, u, n.Name, n.PeerURLs)
+		status, err := n.askToAdd(ctx, u)
 		switch {
 		case err != nil:
 		case status == http.StatusCreated:
@@ -264,7 +264,7 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 
 // look finds this member where it was just taken in.
 func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
-	a, err := asker(n.DialTLS).askMembers(ctx, u)
+	a, err := n.askMembers(ctx, u)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -273,7 +273,7 @@ func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
 
 // confirm asks all other members before a place is taken that was there before: the one that was asked may lag.
 func (n Newcomer) confirm(ctx context.Context, p Plan) error {
-	answers, _ := asker(n.DialTLS).survey(ctx, othersURLs(p.Cluster, p.Self.ID))
+	answers, _ := n.survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
 		if a.cluster.ClusterID != p.Cluster.ClusterID {
 			continue // whoever that is, it speaks for another cluster
@@ -289,7 +289,7 @@ func (n Newcomer) confirm(ctx context.Context, p Plan) error {
 
 // consult is a survey of a running cluster: of one, and at least one member must answer.
 func (n Newcomer) consult(ctx context.Context, urls []string) ([]answer, error) {
-	answers, failures := asker(n.DialTLS).survey(ctx, urls)
+	answers, failures := n.survey(ctx, urls)
 	if len(answers) == 0 {
 		return nil, fmt.Errorf("%w: %w", ErrNotYet, errors.Join(failures...))
 	}

@@ -216,14 +216,14 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, "it answers with status 307"},
 		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }, "it answers with status 503"},
-		{"1 GB", endless, "its answer has more than 1048576 bytes"},
-		{"a page", answering("1", "<secret>"), "its answer is not a list of members"},
+		{"1 GB", endless, "not an answer of an etcd: it has more than 1048576 bytes"},
+		{"a page", answering("1", "<secret>"), "not an answer of an etcd: status 200, and a body that is not its JSON"},
 		{"a cut answer", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "10") }, "unexpected EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			u := serve(t, c.h)
 
-			answers, failures := asker(nil).survey(context.Background(), []string{u})
+			answers, failures := testNewcomer("x", self).survey(context.Background(), []string{u})
 
 			if len(answers) > 0 || len(failures) != 1 || failures[0].Error() != u+": "+c.text {
 				t.Errorf("%v, %v", answers, failures)
@@ -239,7 +239,7 @@ func TestOneWhoHangsIsWaitedForOnlySoLong(t *testing.T) {
 	hanging := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-gone }))
 	quick := (&fakeCluster{t: t, id: 1, members: []raft.Member{{ID: 1}}}).listen()
 
-	answers, failures := asker(nil).survey(context.Background(), []string{hanging, quick})
+	answers, failures := testNewcomer("x", self).survey(context.Background(), []string{hanging, quick})
 
 	if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 || failures[0].Error() != hanging+": no answer in time" {
 		t.Errorf("%v, %v", answers, failures)

@@ -29,6 +29,9 @@ type Config struct {
 
 	TLS *tls.Config // for https endpoints; nil: the machine's certificate authorities
 
+	// DialTLS, if there is one, makes the connections to https endpoints instead, and checks who answers there. They must be for HTTP/1.1.
+	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// Proxy chooses an HTTP proxy as http.Transport.Proxy does. Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
 
@@ -113,6 +116,7 @@ func newTransport(cfg Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  cfg.Proxy,
 		DialContext:            dialer.DialContext,
+		DialTLSContext:         cfg.DialTLS,
 		TLSClientConfig:        cfg.TLS,
 		TLSHandshakeTimeout:    cfg.Timeout,
 		Protocols:              protocols,
