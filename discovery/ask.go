@@ -91,13 +91,19 @@ func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error
 // reason leaves out of an error which URL was asked, since the reader knows, and what a refusal says, since nobody knows who refuses.
 func reason(ctx context.Context, err error) error {
 	var refusal *client.Error
-	var nobody *client.ClusterError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return errors.New("no answer in time")
 	case errors.As(err, &refusal):
 		return fmt.Errorf("it answers with status %d", refusal.Status)
-	case errors.As(err, &nobody):
+	}
+	return alone(err)
+}
+
+// alone is the reason of the only endpoint.
+func alone(err error) error {
+	var nobody *client.ClusterError
+	if errors.As(err, &nobody) {
 		return nobody.Failures[0].Err
 	}
 	return err

@@ -38,6 +38,7 @@ type Plan struct {
 	Self    raft.Member     // its id, name and peer URLs
 	Cluster raft.Membership // all members, Self among them
 	Join    bool            // the cluster runs already: its log comes from there, and Cluster is no more than where to find it
+	Proxy   bool            // there is no place in it left: Self is nobody, and Cluster is whom a proxy may ask
 }
 
 // Seeds returns the peer URLs of the other members by id: where to find them before the own log knows.
@@ -75,9 +76,29 @@ const (
 
 // New begins a new cluster of the listed members, or takes the place in it that nobody has taken before. (protocols section 2)
 func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
-	p, err := n.listed(ctx, list, token)
-	if err != nil || len(p.Cluster.Members) == 1 {
-		return p, err
+	m, err := Static(list, token)
+	if err != nil {
+		return Plan{}, err
+	}
+	return n.found(ctx, m)
+}
+
+// found begins a new cluster, or takes the place in it, wherever the membership comes from.
+func (n Newcomer) found(ctx context.Context, m raft.Membership) (Plan, error) {
+	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err != nil {
+		return Plan{}, err
+	}
+	return n.begin(ctx, Plan{Self: self, Cluster: m})
+}
+
+// begin returns the plan, unless one of the others knows better.
+func (n Newcomer) begin(ctx context.Context, p Plan) (Plan, error) {
+	if len(p.Cluster.Members) == 1 {
+		return p, nil
+	}
+	if err := reachable(p.Cluster.Members); err != nil {
+		return Plan{}, err
 	}
 	answers, _ := n.survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
@@ -87,22 +108,6 @@ func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	}
 	n.warn(p)
 	return p, nil
-}
-
-// listed finds this member in the list. Where it is not alone, all members have addresses that the others can reach.
-func (n Newcomer) listed(ctx context.Context, list, token string) (Plan, error) {
-	m, err := Static(list, token)
-	if err != nil {
-		return Plan{}, err
-	}
-	self, err := Self(ctx, m, n.Name, n.PeerURLs)
-	if err == nil && len(m.Members) > 1 {
-		err = reachable(m.Members)
-	}
-	if err != nil {
-		return Plan{}, err
-	}
-	return Plan{Self: self, Cluster: m}, nil
 }
 
 // allows tells whether a founder may begin, by what one of the others knows.
@@ -127,19 +132,26 @@ func (a *answer) inactive(m raft.Member) error {
 // Existing finds the place in a running cluster that was made for this member (POST /v2/members). The list must be
 // that of all members, the own one included; names do not count but the own one. (protocols section 2)
 func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
-	p, err := n.listed(ctx, list, "")
-	switch {
-	case err != nil:
+	m, err := Static(list, "")
+	if err != nil {
 		return Plan{}, err
-	case len(p.Cluster.Members) == 1:
+	}
+	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err != nil {
+		return Plan{}, err
+	}
+	if len(m.Members) == 1 {
 		return Plan{}, ErrNobodyListed
 	}
+	if err := reachable(m.Members); err != nil {
+		return Plan{}, err
+	}
 	return n.persist(ctx, func() (Plan, error) {
-		answers, err := n.consult(ctx, othersURLs(p.Cluster, p.Self.ID))
+		answers, err := n.consult(ctx, othersURLs(m, self.ID))
 		if err != nil {
 			return Plan{}, err
 		}
-		return n.fit(ctx, p.Cluster, answers)
+		return n.fit(ctx, m, answers)
 	})
 }
 

@@ -35,6 +35,7 @@ type fakeCluster struct {
 func (c *fakeCluster) listen() string { return serve(c.t, c) }
 
 func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
