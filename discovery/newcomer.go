@@ -61,6 +61,7 @@ type Newcomer struct {
 	Name     string
 	PeerURLs []string // that it advertises, as ParseURLs returns them
 	Logger   *slog.Logger
+	Resolver *net.Resolver // for SRV; nil: the machine's
 
 	// DialTLS makes a connection to a member at an https URL, and checks who answers there; nil: by the system's authorities.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
@@ -322,10 +323,10 @@ func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, 
 		case err == nil:
 			n.warn(p)
 			return p, nil
-		case !errors.Is(err, ErrNotYet) || time.Now().After(deadline):
+		case !errors.Is(err, ErrNotYet) && !errors.Is(err, ErrDNS) || time.Now().After(deadline):
 			return Plan{}, err
 		case !told:
-			n.Logger.Warn("the cluster does not take this member in yet; trying on", "until", deadline, "err", oneLine(err))
+			n.Logger.Warn("no cluster for this member yet; trying on", "until", deadline, "err", oneLine(err))
 		}
 		select {
 		case <-time.After(cmp.Or(n.pause, pause)):
