@@ -50,7 +50,7 @@
 // # What is left out
 //
 // A configuration file, and reloading: a member is restarted to be changed, but for
-// its certificates. Discovery and proxy mode are later rooms of the house; their flags are unknown
+// its certificates. Proxy mode is a later room of the house; its flags are unknown
 // until they do something.
 package main
 
@@ -216,6 +216,9 @@ func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p 
 		if len(c.join) > 0 {
 			log.Info("--join is ignored: there is a member in the data directory", "data", c.dataDir)
 		}
+		if c.discovery != "" || c.discoverySRV != "" {
+			log.Info("discovery is ignored since a cluster has already been initialized", "data", c.dataDir)
+		}
 		return p, nil
 	case c.forceNew:
 		return p, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.dataDir)
@@ -226,6 +229,12 @@ func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p 
 	case len(c.join) > 0:
 		way = "join"
 		p, err = n.Join(ctx, c.join)
+	case c.discovery != "":
+		way = "discovery"
+		p, err = n.Token(ctx, c.discovery, c.discoveryProxy)
+	case c.discoverySRV != "":
+		way = "discovery-srv"
+		p, err = n.SRV(ctx, c.discoverySRV, c.token)
 	case c.state == "existing":
 		p, err = n.Existing(ctx, c.initialCluster)
 	default:
@@ -234,8 +243,21 @@ func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p 
 	if ctx.Err() != nil {
 		return p, nil // it was not wanted any more
 	}
+	if p.Proxy {
+		err = c.surplus()
+	}
 	return p, c.refusal(way, err)
 }
+
+// surplus is what becomes of a member that finds its cluster complete.
+func (c *config) surplus() error {
+	if c.fallback == "exit" {
+		return fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
+	}
+	return fmt.Errorf("%w: discovery cluster full, falling back to proxy, which this program cannot be yet", errNoProxy)
+}
+
+var errNoProxy = errors.New("no place is left for a member")
 
 // refusals are what may keep a member without data from its cluster, the flag to blame when it is not the one that named
 // the cluster, and the remedy.
@@ -256,6 +278,20 @@ var refusals = []struct {
 	{discovery.ErrURLTaken, "initial-advertise-peer-urls", "give this member a URL of its own, or remove the other one"},
 	{discovery.ErrNameTaken, "name", "give this member a name of its own, or remove the other one"},
 	{discovery.ErrRefused, "", "give URLs of members of this program"},
+	{errNoProxy, "discovery-fallback", "give --discovery-fallback=exit, or generate a new discovery token"},
+	{discovery.ErrFull, "", "please generate a new discovery token for another cluster, or start this member with --join"},
+	{discovery.ErrNoToken, "", "please generate a new discovery token"},
+	{discovery.ErrBadSize, "", "set the size of the cluster at the token's _config/size, or generate a new discovery token"},
+	{discovery.ErrDuplicateName, "", "give each member a --name of its own, generate a new discovery token, and try to bootstrap again"},
+	{discovery.ErrRegistration, "", "please generate a new discovery token, give it to all members as the same text, and try to bootstrap again"},
+	{discovery.ErrBadEndpoint, "", "give the URL that a discovery service has made (GET /discovery/new?size=N)"},
+	{discovery.ErrForbidden, "", "let everybody read and write below the token's key"},
+	{discovery.ErrService, "", "see that it runs and can be reached from here, perhaps with --discovery-proxy"},
+	{discovery.ErrDNS, "", "see that the DNS servers of this machine answer"},
+	{discovery.ErrNoRecords, "", "let the DNS have records _etcd-server._tcp or _etcd-server-ssl._tcp of this domain"},
+	{discovery.ErrBadRecord, "", "let each record name the host and the peer port of a member"},
+	{discovery.ErrNotInDNS, "", "give the one peer URL that the DNS has for this member as --initial-advertise-peer-urls, or add its record"},
+	{discovery.ErrTwiceInDNS, "", "leave one record for each member"},
 	{discovery.ErrNotYet, "", "see that they run, have a leader, and can be reached there"},
 }
 
@@ -266,6 +302,7 @@ func (c *config) refusal(way string, err error) error {
 	}
 	values := map[string]string{
 		"name": c.name, "initial-cluster": c.initialCluster, "join": strings.Join(c.join, ","),
+		"discovery": c.discovery, "discovery-fallback": c.fallback, "discovery-srv": c.discoverySRV,
 		"initial-advertise-peer-urls": strings.Join(c.advertisePeer, ","),
 	}
 	for _, r := range refusals {
@@ -431,6 +468,9 @@ type config struct {
 	listenClient, advertiseClient   []string
 	listenPeer, advertisePeer, join []string
 	initialCluster, state, token    string
+	discovery, discoverySRV         string
+	fallback                        string   // what a member does that its discovery URL has no place for
+	discoveryProxy                  *url.URL // nil: none
 	cors                            []string
 	maxRequestBytes                 int
 	eventHistory                    int
@@ -479,6 +519,10 @@ func (c *config) settings() []setting {
 		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the listed members begin a cluster, or this one takes the place that a running one has made for it (POST /v2/members)", choice(&c.state, "new", "existing")},
 		{"Cluster", "join", "", "URL,...", "running members, at client or peer URLs, that take this one in when it has no data; needs no list", optional(urls(&c.join))},
 		{"Cluster", "initial-cluster-token", "etcd-cluster", "TEXT", "keeps clusters apart that were begun with the same URLs", text(&c.token)},
+		{"Cluster", "discovery", "", "URL", "where the founders of the cluster find each other: a discovery URL, made for so many members", optional(service(&c.discovery))},
+		{"Cluster", "discovery-fallback", "proxy", "exit|proxy", "what a member does that comes when there are as many already", choice(&c.fallback, "exit", "proxy")},
+		{"Cluster", "discovery-proxy", "", "URL", "an HTTP proxy on the way to the discovery URL", optional(proxyURL(&c.discoveryProxy))},
+		{"Cluster", "discovery-srv", "", "DOMAIN", "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and _etcd-server-ssl._tcp for https", optional(domain(&c.discoverySRV))},
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
 
 		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
@@ -597,7 +641,12 @@ func (c *config) deriveDefaults() {
 
 // contradiction returns what is wrong between flags that are right one by one.
 func (c *config) contradiction() error {
+	found := c.discovery != "" || c.discoverySRV != ""
 	switch {
+	case c.discovery != "" && c.discoverySRV != "", found && c.given["initial-cluster"]:
+		return errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"`)
+	case found && (len(c.join) > 0 || c.state == "existing"):
+		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and --initial-cluster-state=existing enter a running one; give one of them")
 	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"]:
 		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
 	case len(c.join) > 0 && c.given["initial-cluster"]:
@@ -813,6 +862,37 @@ func optional(set func(string) error) func(string) error {
 			return nil
 		}
 		return set(v)
+	}
+}
+
+func service(p *string) func(string) error {
+	return func(v string) error {
+		*p = v // as it is: the ids of the members depend on every character
+		_, err := discovery.ParseService(v)
+		return err
+	}
+}
+
+// proxyURL is that of an HTTP proxy; http:// may be left out.
+func proxyURL(p **url.URL) func(string) error {
+	return func(v string) (err error) {
+		if !strings.Contains(v, "://") {
+			v = "http://" + v
+		}
+		if *p, err = url.Parse(v); err != nil || (*p).Hostname() == "" || (*p).Scheme != "http" && (*p).Scheme != "https" {
+			return errors.New("want http://HOST:PORT")
+		}
+		return nil
+	}
+}
+
+func domain(p *string) func(string) error {
+	return func(v string) error {
+		if len(v) > 253 || strings.Trim(strings.ToLower(v), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+			return errors.New("want a domain, as example.com")
+		}
+		*p = v
+		return nil
 	}
 }
 

@@ -69,6 +69,14 @@ func TestAnEmptyListContradictsNothing(t *testing.T) {
 	}
 }
 
+func TestDiscoveryIsChosenByItsFlags(t *testing.T) {
+	c, err := configure([]string{"--discovery=https://discovery.etcd.io/t/", "--discovery-proxy=10.0.0.1:3128", "--discovery-srv="}, []string{"ETCD_DISCOVERY_FALLBACK=exit"})
+
+	if err != nil || c.discovery != "https://discovery.etcd.io/t/" || c.discoveryProxy.String() != "http://10.0.0.1:3128" || c.fallback != "exit" {
+		t.Errorf("%v: %+v", err, c)
+	}
+}
+
 func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
 	environ := []string{"ETCD_NAME=env", "ETCD_SNAPSHOT_COUNT=7", "ETCD_MAX_WALS=", "ETCD_DEBUG=true", "OTHER=x", "ETCD_BOGUS=1"}
 	c, err := configure([]string{"-name=line"}, environ)
@@ -106,6 +114,16 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--join=http://a:1 --initial-cluster=default=http://b:1", "", "--join --initial-cluster contradict one"},
 		{"--join=http://a:1", "ETCD_INITIAL_CLUSTER_STATE=existing", "--join --initial-cluster-state=existing contradict one"},
 		{"--join=a:1", "", "-join URL"},
+		{"--discovery=http://h:1", "", "-discovery token"},
+		{"--discovery=discovery.etcd.io/t", "", "-discovery URL"},
+		{"--discovery=http://u:p@h:1/t", "", "-discovery nothing path"},
+		{"--discovery-fallback=maybe", "", "-discovery-fallback exit proxy"},
+		{"--discovery-proxy=ftp://h:1", "", "-discovery-proxy http://HOST:PORT"},
+		{"--discovery-srv=http://h", "", "-discovery-srv domain"},
+		{"--discovery=http://h:1/t --discovery-srv=h", "", "multiple discovery initial-cluster discovery-srv"},
+		{"--discovery=http://h:1/t", "ETCD_INITIAL_CLUSTER=default=http://b:1", "multiple discovery"},
+		{"--discovery-srv=h --join=http://a:1", "", "--discovery-srv --join one"},
+		{"--discovery=http://h:1/t --initial-cluster-state=existing", "", "--discovery existing one"},
 		{"--join=http://a:1/v2", "", "-join path"},
 		{"--listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
 		{"--listen-client-urls=127.0.0.1:1 --advertise-client-urls=http://a:1", "", "-listen-client-urls URL"},
@@ -279,11 +297,11 @@ func TestPeerURLsAreToldOnlyWhenGiven(t *testing.T) {
 
 // Whatever keeps a member from its cluster, the line has the flag to blame, its value, and a remedy.
 func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
-	c := &config{name: "NAME", initialCluster: "LIST", join: []string{"JOIN"}, advertisePeer: []string{"PEER"}}
+	c := &config{name: "NAME", initialCluster: "LIST", join: []string{"JOIN"}, advertisePeer: []string{"PEER"}, fallback: "FALLBACK"}
 	for _, r := range refusals {
 		line := c.refusal("join", fmt.Errorf("%w: x", r.err)).Error()
 
-		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER"}[r.flag]
+		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER", "discovery-fallback": "--discovery-fallback=FALLBACK"}[r.flag]
 		if value == "" || r.remedy == "" || line != value+": "+r.err.Error()+": x: "+r.remedy {
 			t.Errorf("%s", line)
 		}
