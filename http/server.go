@@ -296,6 +296,7 @@ var (
 	onlyGet     = []string{"GET"}
 	getOrHead   = []string{"GET", "HEAD"}
 	onlyPut     = []string{"PUT"}
+	getOrPut    = []string{"GET", "PUT"}
 	keysMethods = []string{"HEAD", "GET", "PUT", "POST", "DELETE"}
 	membersOnly = []string{"GET", "POST", "DELETE", "PUT"}
 )
@@ -313,6 +314,8 @@ var routes = []route{
 	{path: "/v2/stats/store", methods: onlyGet, serve: (*Server).serveStoreStats},
 	{path: "/debug/vars", methods: onlyGet, serve: (*Server).serveVars},
 	{path: "/debug/pprof", below: true, pprof: true, serve: (*Server).servePprof},
+	{path: discoveryPrefix + "/new", methods: getOrPut, serve: (*Server).serveNewToken},
+	{path: discoveryPrefix, below: true, methods: keysMethods, serve: (*Server).serveDiscovery},
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
 }
 

@@ -1,0 +1,143 @@
+package http
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"etcd2/store"
+)
+
+// Every cluster can be the place where the founders of another one find each other. A discovery URL is
+//
+//	http://HOST/discovery/TOKEN
+//
+// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they register (protocols section 3). Whoever may
+// read and write those keys may use it, and make one: with auth on, that is for the rights of the guest to say.
+const (
+	discoveryPrefix = "/discovery"
+	registry        = "/_etcd/registry"
+)
+
+const (
+	maxClusterSize = 100
+	maxTokens      = 10_000
+)
+
+// serveDiscovery answers a request for a token, or for something below it, as one for its keys.
+func (s *Server) serveDiscovery(w *response, r *nethttp.Request) {
+	below := strings.TrimPrefix(r.URL.Path, discoveryPrefix)
+	if below == "" || below == "/" {
+		nethttp.NotFound(w, r)
+		return
+	}
+	s.serveKeys(w, at(r, keysPrefix+registry+below))
+}
+
+// serveNewToken makes a token for a cluster of ?size=N, 3 by default, and answers with its URL. Making one is a PUT of its size, which is judged
+// like any other.
+func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
+	size, err := clusterSize(r.URL.RawQuery)
+	switch {
+	case err != nil:
+		messageError(w, nethttp.StatusBadRequest, err.Error())
+		return
+	case r.Host == "":
+		messageError(w, nethttp.StatusBadRequest, "no Host header, and so no URL")
+		return
+	case s.tokens() >= maxTokens:
+		tooBusy(w, fmt.Sprintf("there are %d tokens already: delete some at %s%s", maxTokens, keysPrefix, registry))
+		return
+	}
+	token := newToken()
+	put := at(r, keysPrefix+registry+"/"+token+"/_config/size")
+	put.Method, put.Body = "PUT", nethttp.NoBody
+	put.URL.RawQuery = url.Values{"value": {strconv.Itoa(size)}, "prevExist": {"false"}}.Encode()
+	written := &kept{header: nethttp.Header{}}
+	s.serveKeys(&response{ResponseWriter: written, begun: w.begun}, put)
+	if written.status != nethttp.StatusCreated {
+		written.sendTo(w)
+		return
+	}
+	w.Header()["Content-Type"] = textType
+	io.WriteString(w, schemeOf(r)+r.Host+discoveryPrefix+"/"+token)
+}
+
+// clusterSize is how many members the cluster is to have.
+func clusterSize(query string) (int, error) {
+	values, err := url.ParseQuery(query)
+	size := 3
+	if err == nil && values.Has("size") {
+		size, err = strconv.Atoi(values.Get("size"))
+	}
+	if err != nil || size < 1 || size > maxClusterSize {
+		return 0, fmt.Errorf("the size must be a number from 1 to %d", maxClusterSize)
+	}
+	return size, nil
+}
+
+// tokens is how many there are.
+func (s *Server) tokens() (n int) {
+	v, err := s.store.Get(store.Canonical(registry))
+	if err != nil {
+		return 0
+	}
+	for range v.Children(v.Node) {
+		n++
+	}
+	return n
+}
+
+// newToken cannot be guessed: who knows it may take part.
+func newToken() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func schemeOf(r *nethttp.Request) string {
+	if r.TLS != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
+// at is the request for another path.
+func at(r *nethttp.Request, path string) *nethttp.Request {
+	other, target := *r, *r.URL
+	target.Path, target.RawPath = path, ""
+	other.URL = &target
+	return &other
+}
+
+// kept is an answer that was not sent yet.
+type kept struct {
+	header nethttp.Header
+	status int
+	body   []byte
+}
+
+// Header is that of the answer.
+func (k *kept) Header() nethttp.Header { return k.header }
+
+// WriteHeader keeps the status.
+func (k *kept) WriteHeader(status int) { k.status = status }
+
+// Write keeps a piece of the body.
+func (k *kept) Write(b []byte) (int, error) {
+	k.body = append(k.body, b...)
+	return len(b), nil
+}
+
+func (k *kept) sendTo(w *response) {
+	for name, values := range k.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(k.status)
+	w.Write(k.body)
+}
