@@ -311,6 +311,18 @@ func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
 	}
 }
 
+func TestOneTooManyIsToldWhatItMayDo(t *testing.T) {
+	for fallback, want := range map[string]string{
+		"exit":  "--discovery=http://h/t: failed to join discovery cluster (discovery: cluster is full): please",
+		"proxy": "--discovery-fallback=proxy: no place is left for a member: discovery cluster full, falling back to proxy, which this program cannot be yet: give",
+	} {
+		c := &config{discovery: "http://h/t", fallback: fallback}
+		if line := c.refusal("discovery", c.surplus()).Error(); !strings.HasPrefix(line, want) {
+			t.Error(line)
+		}
+	}
+}
+
 func TestWhoWasRemovedEndsWithStatus2(t *testing.T) {
 	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 2} {
 		if got := status(err); got != want {

@@ -234,8 +234,10 @@ func TestABadServiceIsOneLine(t *testing.T) {
 		{"other JSON", refuse(200, `{"health":"true"}`), ErrBadEndpoint, "without a node"},
 		{"no such page", refuse(404, "<secret>"), ErrBadEndpoint, "status 404 (Not Found)"},
 		{"endless", endless, ErrBadEndpoint, "more than 1048576 bytes"},
-		{"a redirect to itself", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) }, ErrBadEndpoint, "status 302 (Found)"},
-		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, 307) }, ErrBadEndpoint, "status 307"},
+		{"a redirect to itself", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, ErrBadEndpoint, "status 302 (Found)"},
+		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+		}, ErrBadEndpoint, "status 307"},
 		{"auth", refuse(401, `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}`), ErrForbidden, "(discovery: the service refuses: 110: The request"},
 		{"no leader", refuse(500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), ErrService, "request timed out"},
 		{"a gateway", refuse(502, "<secret>"), ErrService, "(discovery: the service does not answer: status 502 (Bad Gateway))"},

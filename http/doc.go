@@ -40,6 +40,7 @@
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
 //   - response remembers the status sent; body and conn put a deadline on each piece received or sent.
+//   - A discovery URL is another name for a directory of keys, in which the founders of another cluster find each other; at is a request for it.
 //   - family is a row of the table of metrics; scrape is one look at all of them.
 //
 // # Life of a PUT

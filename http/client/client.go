@@ -83,6 +83,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.KeysPath == "" {
 		cfg.KeysPath = DefaultKeysPath
 	}
+	if !strings.HasPrefix(cfg.KeysPath, "/") {
+		return nil, fmt.Errorf("client: the path of the keys, %q, must begin with a slash", cfg.KeysPath)
+	}
 	cfg.KeysPath = strings.TrimSuffix(cfg.KeysPath, "/")
 	c := &Client{cfg: cfg, transport: newTransport(cfg), pause: leastPause}
 	c.Members, c.Auth = Members{c}, Auth{c}

@@ -286,21 +286,23 @@ var wrongs = []struct {
 	{"starting", refusing(503, `{"message":"this member is starting"}`), false, "this member is starting"},
 	{"busy", refusing(429, `{"message":"slow down"}`), false, "slow down"},
 	{"hangs up", hangUp, true, "EOF"},
-	{"is silent", silent, true, "no answer within 300ms"},
+	{"is silent", silent, true, "no answer within 600ms"},
 	{"timed out", refusing(500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), true, "300: Raft Internal Error (etcdserver: request timed out) [0]"},
 	{"a gateway", refusing(502, "<html>secret</html>"), true, "status 502 (Bad Gateway)"},
-	{"redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v2/keys/other", 307) }, true, "status 307"}, // pitfall K6
-	{"is endless", endless, true, "more than 65536 bytes"},                                                                         // pitfall K6
+	{"redirects", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/v2/keys/other", http.StatusTemporaryRedirect)
+	}, true, "status 307"}, // pitfall K6
+	{"is endless", endless, true, "more than 65536 bytes"}, // pitfall K6
 	{"is no etcd", refusing(200, "<html>secret</html>"), true, "not its JSON"},
 	{"is no keys API", refusing(200, `{"health":"true"}`), true, "without a node"},
 	{"stops in the middle", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		w.(http.Flusher).Flush()
 		silent(w, r)
-	}, true, "no answer within 300ms"},
+	}, true, "no answer within 600ms"},
 }
 
-var strict = Config{Timeout: 300 * time.Millisecond, MaxAnswerBytes: 1 << 16}
+var strict = Config{Timeout: 600 * time.Millisecond, MaxAnswerBytes: 1 << 16}
 
 func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 	for _, wrong := range wrongs {
@@ -405,8 +407,9 @@ func TestARequestEndsWithItsContext(t *testing.T) {
 }
 
 func TestOneWhoTellsSlowlyIsHeardOut(t *testing.T) {
-	c := newClient(t, Config{Timeout: 500 * time.Millisecond}, serve(t, func(w http.ResponseWriter, r *http.Request) {
-		for piece := range slices.Chunk([]byte(get), 10) {
+	t.Parallel()
+	c := newClient(t, Config{Timeout: time.Second}, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for piece := range slices.Chunk([]byte(get), 6) {
 			w.Write(piece)
 			w.(http.Flusher).Flush()
 			<-time.After(100 * time.Millisecond)
@@ -539,6 +542,9 @@ func TestABadConfigurationIsRefused(t *testing.T) {
 	}
 	if _, err := New(Config{}); err == nil {
 		t.Error("a client without an endpoint")
+	}
+	if _, err := New(Config{Endpoints: []string{"h"}, KeysPath: "keys"}); err == nil {
+		t.Error("keys at no path")
 	}
 	c, err := New(Config{Endpoints: []string{" 127.0.0.1:2379", "http://127.0.0.1:2379/", "h"}, InOrder: true})
 	if want := []string{"http://127.0.0.1:2379", "http://h"}; err != nil || !slices.Equal(c.Endpoints(), want) {
