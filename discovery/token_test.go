@@ -52,7 +52,7 @@ func (g *registry) registered() int {
 func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.asked = append(g.asked, r.Method+" "+r.URL.Path)
-	size, news := g.size, g.news
+	size := g.size
 	g.mu.Unlock()
 	key := strings.TrimPrefix(r.URL.Path, tokenPath)
 	switch {
@@ -64,22 +64,42 @@ func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == "PUT":
 		g.put(w, path.Base(key), r.FormValue("value"))
 	case r.FormValue("wait") != "":
-		g.head(w)
-		w.(http.Flusher).Flush()
-		select {
-		case <-news:
-			fmt.Fprintf(w, `{"action":"create","node":{"key":"/x","modifiedIndex":%d}}`, 1<<20)
-		case <-r.Context().Done():
-		}
+		g.watch(w, r)
 	default:
 		g.list(w)
 	}
 }
 
-func (g *registry) head(w http.ResponseWriter) { w.Header().Set("X-Etcd-Index", "1000") }
+// watch tells of the registration that took waitIndex, or of the next one.
+func (g *registry) watch(w http.ResponseWriter, r *http.Request) {
+	var since int
+	fmt.Sscan(r.FormValue("waitIndex"), &since)
+	w.(http.Flusher).Flush()
+	for {
+		g.mu.Lock()
+		index, news := 1000+len(g.names), g.news
+		g.mu.Unlock()
+		if index >= since {
+			fmt.Fprintf(w, `{"action":"create","node":{"key":"/x","modifiedIndex":%d}}`, index)
+			return
+		}
+		select {
+		case <-news:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// head sets the index: each registration takes one. g.mu must be held.
+func (g *registry) head(w http.ResponseWriter) {
+	w.Header().Set("X-Etcd-Index", fmt.Sprint(1000+len(g.names)))
+}
 
 func (g *registry) show(w http.ResponseWriter, node any) {
+	g.mu.Lock()
 	g.head(w)
+	g.mu.Unlock()
 	json.NewEncoder(w).Encode(map[string]any{"action": "get", "node": node})
 }
 
@@ -104,8 +124,9 @@ func (g *registry) list(w http.ResponseWriter) {
 	for i := len(g.names) - 1; i >= 0; i-- {
 		nodes = append(nodes, map[string]any{"key": tokenPath + "/" + g.names[i], "value": g.value[g.names[i]], "createdIndex": 10 + i})
 	}
+	g.head(w) // of this moment
 	g.mu.Unlock()
-	g.show(w, map[string]any{"key": "/", "dir": true, "nodes": nodes})
+	json.NewEncoder(w).Encode(map[string]any{"action": "get", "node": map[string]any{"key": "/", "dir": true, "nodes": nodes}})
 }
 
 // founder is a newcomer with a name and a peer URL.
