@@ -1179,7 +1179,18 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	fmt.Fprintf(out, "%s %s bytes=%d index=%d digest=%016x\n", filepath.Base(path), meta, r.Size(), tree.Index(), tree.Digest())
 	root, _ := tree.Get("/") // the root is always there
 	dumpNode(root, root.Node, out)
+	if users, revision := tree.Auth(); revision != 0 {
+		dumpAuth(users, users.Node, out)
+	}
 	return nil
+}
+
+// dumpAuth prints what there is below a node of users and roles, without the values: passwords are compared with those.
+func dumpAuth(v store.View, n *store.Node, out *bufio.Writer) {
+	for child := range v.All(n) {
+		fmt.Fprintf(out, "  auth %q modified=%d created=%d\n", child.Path, child.Modified, child.Created)
+		dumpAuth(v, child, out)
+	}
 }
 
 // dumpNode prints a node and what is below it.

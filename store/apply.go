@@ -24,6 +24,9 @@ var operations = [...]struct {
 // Apply executes the command of one log entry. Whatever is due at now expires first, then the command sees the tree.
 // It returns *Event or *Error, or nil for an empty command and for OpAdvance. cmd is not kept.
 //
+// A command that was judged by another revision of users and roles than the present one gives ErrRevision and is not executed (K9). Those
+// that carry none were judged when there was none.
+//
 // A command whose RequestID is remembered is not executed again: the answer is the first one, and the store index stays, but for
 // what expired. This is how a client that got no answer asks again, without fear (G3, diss. 6.3).
 //
@@ -60,6 +63,8 @@ func (s *Store) answer(cmd []byte) any {
 	switch {
 	case c.decode(cmd) != nil:
 		return s.fail(CodeRaft, "unknown command")
+	case c.Op != OpAdvance && c.Revision != s.revision:
+		return ErrRevision
 	case c.RequestID != "":
 		return s.once(c)
 	default:
@@ -84,8 +89,11 @@ func (s *Store) execute(c Command) any {
 		s.advance(max(1, c.Count))
 		return nil
 	}
-	operation := &operations[c.Op]
-	success, fail := operation.count(&s.stats)
+	operation, counters := &operations[c.Op], &s.stats
+	if c.Space != Keys {
+		counters = new(Stats)
+	}
+	success, fail := operation.count(counters)
 	e, err := operation.run(s, c)
 	if err != nil {
 		*fail++
@@ -105,12 +113,12 @@ func (s *Store) advance(count uint64) {
 
 // set: spec section 8.1, and the plain refresh of section 13.
 func (s *Store) set(c Command) (*Event, *Error) {
-	old, err := s.target(c.Path)
+	old, err := s.target(c)
 	switch {
 	case err != nil:
 		return nil, err
 	case old == nil && c.Refresh:
-		_, err := s.find(c.Path)
+		_, err := s.find(c.Space, c.Path)
 		return nil, err
 	case old != nil && old.Dir:
 		return nil, s.fail(CodeNotFile, c.Path)
@@ -120,7 +128,7 @@ func (s *Store) set(c Command) (*Event, *Error) {
 
 // create: spec section 8.2. A refresh that creates is an ordinary create (section 13).
 func (s *Store) create(c Command) (*Event, *Error) {
-	old, err := s.target(c.Path)
+	old, err := s.target(c)
 	if err != nil {
 		if err.Code == CodeNotDirectory {
 			s.stats.SetsFail++ // counted twice (spec section 17.3)
@@ -147,7 +155,7 @@ func (s *Store) update(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
-	old, err := s.find(c.Path)
+	old, err := s.find(c.Space, c.Path)
 	switch {
 	case err != nil:
 		return nil, err
@@ -178,7 +186,7 @@ func (s *Store) delete(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
-	old, err := s.find(c.Path)
+	old, err := s.find(c.Space, c.Path)
 	switch {
 	case err != nil:
 		return nil, err
@@ -187,7 +195,7 @@ func (s *Store) delete(c Command) (*Event, *Error) {
 	case old.Dir && !c.Recursive && old.inside.children.root != nil:
 		return nil, s.fail(CodeNotEmpty, c.Path)
 	}
-	return s.remove(ActionDelete, old), nil
+	return s.remove(c.Space, ActionDelete, old), nil
 }
 
 // compareAndDelete: spec section 10.
@@ -196,17 +204,17 @@ func (s *Store) compareAndDelete(c Command) (*Event, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.remove(ActionCompareAndDelete, old), nil
+	return s.remove(c.Space, ActionCompareAndDelete, old), nil
 }
 
-// target returns what is at path, nil when a node can be made there.
-func (s *Store) target(path string) (*Node, *Error) {
-	if path == "/" {
+// target returns what is at the command's path, nil when a node can be made there.
+func (s *Store) target(c Command) (*Node, *Error) {
+	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
 	}
-	n := s.deepest(path)
+	n := s.deepest(c.Space, c.Path)
 	switch {
-	case len(n.Path) == len(path):
+	case len(n.Path) == len(c.Path):
 		return n, nil
 	case !n.Dir:
 		return nil, s.fail(CodeNotDirectory, n.Path)
@@ -217,11 +225,11 @@ func (s *Store) target(path string) (*Node, *Error) {
 
 // compared returns the file at the command's path when it is as the command wants it.
 func (s *Store) compared(c Command) (*Node, *Error) {
-	n, err := s.find(c.Path)
+	n, err := s.find(c.Space, c.Path)
 	switch {
 	case err != nil:
 		return nil, err
-	case n == s.root:
+	case n == s.roots[c.Space]:
 		return nil, s.fail(CodeNotFile, "")
 	case n.Dir:
 		return nil, s.fail(CodeNotFile, c.Path)
@@ -264,8 +272,8 @@ func (s *Store) write(a Action, c Command, old *Node) *Event {
 	if a == ActionUpdate || a == ActionCompareAndSwap {
 		n.Created = old.Created
 	}
-	s.put(n, old, s.expiry(c))
-	return s.record(&Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh)
+	s.put(c.Space, n, old, s.expiry(c))
+	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh)
 }
 
 // extend gives a directory the time to live that c has. Only the event shows a new index (spec section 6).
@@ -277,14 +285,14 @@ func (s *Store) extend(c Command, old *Node) *Event {
 		*n = *old
 	}
 	n.inside.changed = s.index
-	s.put(n, old, s.expiry(c))
+	s.put(c.Space, n, old, s.expiry(c))
 	e := &Event{Action: ActionUpdate, Node: n.shown(), Prev: old.shown()}
 	e.Node.Modified = s.index
-	return s.record(e, c.Refresh)
+	return s.record(c.Space, e, c.Refresh)
 }
 
 // put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its timer.
-func (s *Store) put(n, old *Node, expires int64) {
+func (s *Store) put(space Space, n, old *Node, expires int64) {
 	timers := 0
 	if old != nil && old.timer != nil {
 		old.timer.remove()
@@ -295,15 +303,15 @@ func (s *Store) put(n, old *Node, expires int64) {
 		n.timer = s.clock.arm(expires, n.Path)
 		timers++
 	}
-	s.above(n.Path, timers, n.total()-old.total()).children.put(s.epoch.Load(), n)
+	s.above(space, n.Path, timers, n.total()-old.total()).children.put(s.epoch.Load(), n)
 }
 
 // remove takes old, and everything below it, out of the tree. It is one event (spec section 6).
-func (s *Store) remove(a Action, old *Node) *Event {
+func (s *Store) remove(space Space, a Action, old *Node) *Event {
 	s.index++
-	s.above(old.Path, -old.disarm(), -old.total()).children.remove(s.epoch.Load(), old.Path)
+	s.above(space, old.Path, -old.disarm(), -old.total()).children.remove(s.epoch.Load(), old.Path)
 	n := &Node{Path: old.Path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: s.index}
-	return s.record(&Event{Action: a, Node: n, Prev: old.shown()}, false)
+	return s.record(space, &Event{Action: a, Node: n, Prev: old.shown()}, false)
 }
 
 // disarm removes the timers of n and of everything below it, and returns how many there were.
@@ -321,15 +329,19 @@ func (n *Node) disarm() (timers int) {
 }
 
 // record completes the event, gives it its place in the chain and in the history, and wakes its watchers. A silent one
-// (a refresh) has only the places.
-func (s *Store) record(e *Event, silent bool) *Event {
+// (a refresh, a change of users or roles) has only the places.
+func (s *Store) record(space Space, e *Event, silent bool) *Event {
 	e.Index, e.Stamp = s.index, s.now
-	s.link(e, silent)
-	if silent {
+	s.link(space, e, silent)
+	switch {
+	case space == Auth:
+		s.revise(s.index)
 		s.history.add(nil)
-		return e
+	case silent:
+		s.history.add(nil)
+	default:
+		s.history.add(e)
+		s.watchers.wake(e)
 	}
-	s.history.add(e)
-	s.watchers.wake(e)
 	return e
 }

@@ -48,6 +48,12 @@ type Command struct {
 	// once. Any bytes, at most MaxRequestID; not with OpAdvance.
 	RequestID string
 
+	// Space is the tree that the command is for. In Auth nothing has a ttl and no command an id.
+	Space Space
+
+	// Revision is that of the users and roles by which somebody judged that the command may be done; see Apply. OpAdvance has none.
+	Revision uint64
+
 	sum uint32 // of path and value, by checksum; only decode sets it
 }
 
@@ -55,6 +61,7 @@ type Command struct {
 const (
 	versionPlain = iota + 1
 	versionID    // with a request id
+	versionAuth  // with a space, a revision, and a request id if there is one
 	versionsEnd
 )
 
@@ -78,13 +85,17 @@ const (
 //	└─────────┴────┴───────┴───────────┴─────┴───────┴────────┴─────────┴─────────┴────────┴────────┴───────────┘
 //
 // Path and value stand together, so that one allocation takes both. Version 1 is a command without a request id; in one of version
-// 2 the id stands behind the version, as a length (uvarint) and bytes.
+// 2 the id stands behind the version, as a length (uvarint) and bytes. In one of version 3 space (a byte) and revision (uvarint) stand
+// between the two, and the id may be empty. What an earlier version can say is said in it.
 func (c *Command) Append(b []byte) []byte {
-	if c.RequestID == "" {
+	switch {
+	case c.Space != Keys || c.Revision != 0:
+		b = binary.AppendUvarint(append(b, versionAuth, byte(c.Space)), c.Revision)
+		b = appendText(b, c.RequestID)
+	case c.RequestID != "":
+		b = appendText(append(b, versionID), c.RequestID)
+	default:
 		b = append(b, versionPlain)
-	} else {
-		b = binary.AppendUvarint(append(b, versionID), uint64(len(c.RequestID)))
-		b = append(b, c.RequestID...)
 	}
 	b = append(b, byte(c.Op), c.flags())
 	for _, v := range []uint64{c.PrevIndex, uint64(c.TTL), c.Count,
@@ -94,6 +105,11 @@ func (c *Command) Append(b []byte) []byte {
 	b = append(b, c.Path...)
 	b = append(b, c.Value...)
 	return append(b, c.PrevValue...)
+}
+
+// appendText appends a length and the text.
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func (c *Command) flags() (f byte) {
@@ -110,7 +126,7 @@ var errCommand = errors.New("store: no command")
 
 // decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid command.
 func (c *Command) decode(b []byte) error {
-	b = c.cutID(b)
+	b = c.cutHead(b)
 	if len(b) < 2 || b[1] >= flagsEnd {
 		return errCommand
 	}
@@ -130,18 +146,46 @@ func (c *Command) decode(b []byte) error {
 	return c.cut(b, v[3], v[4], v[5])
 }
 
-// cutID takes version and request id from b and returns the rest, nil when they are not right.
-func (c *Command) cutID(b []byte) []byte {
-	if b[0] == versionPlain {
-		return b[1:]
+// cutHead takes what stands before the operation from b and returns the rest, nil when it is not right.
+func (c *Command) cutHead(b []byte) []byte {
+	switch version, rest := b[0], b[1:]; version {
+	case versionPlain:
+		return rest
+	case versionID:
+		rest = c.cutID(rest)
+		if c.RequestID == "" {
+			return nil
+		}
+		return rest
+	default:
+		return c.cutAuth(rest)
 	}
-	length, n := binary.Uvarint(b[1:])
-	if n <= 0 || length == 0 || length > MaxRequestID || length > uint64(len(b)-1-n) {
+}
+
+// cutAuth takes space, revision and request id from b and returns the rest, nil when they are not right.
+func (c *Command) cutAuth(b []byte) []byte {
+	if len(b) < 2 || b[0] >= byte(spacesEnd) {
 		return nil
 	}
-	id, rest := b[1+n:1+n+int(length)], b[1+n+int(length):]
-	c.RequestID = string(id)
-	return rest
+	revision, n := binary.Uvarint(b[1:])
+	if n <= 0 {
+		return nil
+	}
+	c.Space, c.Revision = Space(b[0]), revision
+	if c.Space == Keys && c.Revision == 0 {
+		return nil
+	}
+	return c.cutID(b[1+n:])
+}
+
+// cutID takes the request id from b and returns the rest, nil when it is not right.
+func (c *Command) cutID(b []byte) []byte {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > MaxRequestID || length > uint64(len(b)-n) {
+		return nil
+	}
+	c.RequestID = string(b[n : n+int(length)])
+	return b[n+int(length):]
 }
 
 // cut takes path, value and the value to compare from b, which they must fill.
@@ -162,7 +206,10 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 // valid reports whether the command keeps the limits that Command names.
 func (c *Command) valid() bool {
 	if c.Op == OpAdvance {
-		return c.Count <= MaxAdvance && c.RequestID == ""
+		return c.Count <= MaxAdvance && c.RequestID == "" && c.Space == Keys && c.Revision == 0
+	}
+	if c.Space == Auth && (c.HasTTL || c.Refresh || c.RequestID != "") {
+		return false
 	}
 	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= MaxDepth
 }
@@ -172,7 +219,8 @@ var opNames = [...]string{
 	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance",
 }
 
-// Describe prints an encoded command in a line, for people.
+// Describe prints an encoded command in a line, for people. Of users and roles it shows no values: they hold what passwords are
+// compared with (K11).
 func Describe(cmd []byte) string {
 	var c Command
 	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {
@@ -181,7 +229,10 @@ func Describe(cmd []byte) string {
 	if c.Op == OpAdvance {
 		return fmt.Sprintf("advance %d", c.Count)
 	}
-	text := fmt.Sprintf("%s %q", opNames[c.Op], c.Path)
+	text := fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
+	if c.Space == Auth {
+		c.Value, c.PrevValue = "", ""
+	}
 	for _, part := range []struct {
 		show bool
 		name string
@@ -190,7 +241,7 @@ func Describe(cmd []byte) string {
 		{c.Value != "", "value=%q", c.Value}, {c.PrevValue != "", "prevValue=%q", c.PrevValue},
 		{c.PrevIndex != 0, "prevIndex=%d", c.PrevIndex}, {c.HasTTL, "ttl=%v", c.TTL},
 		{c.Dir, "dir=%v", true}, {c.Recursive, "recursive=%v", true}, {c.Refresh, "refresh=%v", true},
-		{c.RequestID != "", "requestId=%q", c.RequestID},
+		{c.RequestID != "", "requestId=%q", c.RequestID}, {c.Revision != 0, "revision=%d", c.Revision},
 	} {
 		if part.show {
 			text += " " + fmt.Sprintf(part.name, part.arg)

@@ -26,20 +26,26 @@ import (
 // within four bytes never have the same, others once in 2^32. That guards against faults, not against somebody who looks for
 // two texts of one checksum: he has no way to give them to two members as one.
 //
+// As long as there never was a user or role, the digest is what it was before there could be any.
+//
 // A state of version 1 has no chain: one begins with it. Only clusters of one member have such states.
 func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return mix(s.chain, s.root.inside.sum, s.window.sum)
+	d := mix(s.chain, s.roots[Keys].inside.sum, s.window.sum)
+	if s.revision != 0 {
+		d = mix(d, s.roots[Auth].inside.sum, s.revision)
+	}
+	return d
 }
 
 // link takes an event into the chain. s.mu must be held.
-func (s *Store) link(e *Event, silent bool) {
+func (s *Store) link(space Space, e *Event, silent bool) {
 	what := uint64(e.Action.number())
 	if silent {
 		what = ^what
 	}
-	s.chain = mix(s.chain, s.root.inside.sum, what)
+	s.chain = mix(s.chain, s.roots[space].inside.sum, what^uint64(space)<<32)
 }
 
 // seal takes the end of an entry into the chain: its place, its time, what Apply returns and what it remembers. s.mu must be held.
@@ -55,6 +61,8 @@ func hashOf(answer any) uint64 {
 		return a.Index
 	case *Error:
 		return mix(uint64(a.Code)<<32, a.Index, uint64(checksum(0, a.Cause)))
+	case error:
+		return 1 // ErrRevision
 	default:
 		return 0
 	}

@@ -20,6 +20,9 @@ func TestMembersHaveTheSameDigest(t *testing.T) {
 		}
 		for i := range 3000 {
 			now, c := g.next(members[0].index)
+			if seed > 0 {
+				c = g.secure(c, members[0].revision)
+			}
 			seen := members[0].Digest()
 			for _, s := range members {
 				s.at(now, c)

@@ -28,6 +28,7 @@
 //   - clock and wheel say which node expires next.
 //   - window is the requests of the last ten minutes that had an id, with their answers.
 //   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
+//   - Space tells the two trees: the keys, and the users and roles of which only package auth knows what they mean.
 //   - awaits are those who wait for an index, whatever happens at it (WaitIndex).
 //
 // # Life of a command
@@ -56,11 +57,14 @@
 //   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
 //     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
 //     keeps the history that it is told to keep (--event-history), and the digest does not look at it.
+//   - A change of users and roles takes an index and raises the revision, and is told nowhere: not in the history, not to a watch, not to a Get
+//     (TestUsersAndRolesAreNoKeys). A command that was judged by another revision does nothing
+//     (TestACommandJudgedByAnOldRevisionIsRefused).
 //   - A watcher's next is at or before the first event that it is to be told and has not been.
 //
 // # What is left out
 //
-// Parsing, JSON, rights, the limits on keys and values and what a request id may look like belong to http, checksums of files to snap
+// Parsing, JSON, who has which rights, the limits on keys and values and what a request id may look like belong to http, checksums of files to snap
 // and wal, comparing digests to whoever knows other members'. Nodes expire only when Apply is called: the
 // leader asks NextDue when that has to be. Directories do not count their nodes. "§" and "spec" in comments mean the
 // specification of the v2 API, "diss." Ongaro's dissertation, letters with numbers the list of pitfalls that the tests name.

@@ -19,6 +19,10 @@ func (fatal) Fatal() bool { return true }
 // Unwrap leads to ErrVersion.
 func (f fatal) Unwrap() error { return f.error }
 
+// ErrRevision is what Apply returns for a command that was judged by users and roles that have changed since: nothing was
+// done, and who judges again may propose it again (K9).
+var ErrRevision = errors.New("store: users or roles have changed meanwhile")
+
 // ErrFellBehind ends a watcher that the history has overtaken.
 var ErrFellBehind = errors.New("store: the watcher fell behind the event history")
 

@@ -204,7 +204,7 @@ func (s *Store) expire() {
 	due := s.clock.due(s.now)
 	for _, t := range due {
 		if t.wheel != nil {
-			s.remove(ActionExpire, s.deepest(t.path))
+			s.remove(Keys, ActionExpire, s.deepest(Keys, t.path))
 			s.stats.ExpireCount++
 		}
 	}

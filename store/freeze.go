@@ -9,7 +9,7 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 2\n"  applied  now  index  chain  history  requests  directory  "end\n"
+//	state    = "store 3\n"  applied  now  index  chain  history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
@@ -20,6 +20,7 @@ import (
 //	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
 //	directory= changed  count  child…                  what is in it, ascending by name
 //	child    = maker | kind name body [directory]
+//	auth     = revision  directory                     users and roles
 //	maker    = 1 index                                 the file that the event of this index made
 //	kind     = 2 file | 3 directory
 //	body     = modified  created  expires  [value]     value only of files
@@ -27,10 +28,12 @@ import (
 // Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
 // on every replica. There is no checksum: package snap has one over the file.
 //
-// In a state of version 1 there are no chain and no requests.
+// In a state of version 1 there are no chain and no requests, in one of version 2 no auth: as long as there is nothing to say of it, that is
+// the version written, so that members of before can take part until then.
 const (
 	stateHead    = "store "
-	stateVersion = '2'
+	stateVersion = '3'
+	stateNoAuth  = '2'
 	stateTail    = "end\n"
 )
 
@@ -54,7 +57,8 @@ type frozen struct {
 	applied, now, index uint64
 	chain               uint64
 	requests            []*request
-	root                *Node
+	roots               [spacesEnd]*Node
+	revision            uint64
 	history             *history
 }
 
@@ -63,7 +67,7 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.chain, slices.Clone(s.window.order), s.root, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.chain, slices.Clone(s.window.order), s.roots, s.revision, s.history.freeze()}
 	s.epoch.Add(1)
 	return f.write
 }
@@ -71,14 +75,22 @@ func (s *Store) Freeze() func(w io.Writer) error {
 // write writes the frozen state to w.
 func (f *frozen) write(w io.Writer) error {
 	e := encoder{Writer: bufio.NewWriterSize(w, 64<<10), history: f.history}
-	e.WriteString(stateHead + string(stateVersion) + "\n")
+	version := stateVersion
+	if f.revision == 0 {
+		version = stateNoAuth
+	}
+	e.WriteString(stateHead + string(version) + "\n")
 	e.uint(f.applied)
 	e.uint(f.now)
 	e.uint(f.index)
 	e.uint(f.chain)
 	e.events()
 	e.requests(f.requests)
-	e.directory(f.root.inside)
+	e.directory(f.roots[Keys].inside)
+	if f.revision != 0 {
+		e.uint(f.revision)
+		e.directory(f.roots[Auth].inside)
+	}
 	e.WriteString(stateTail)
 	return e.Flush()
 }

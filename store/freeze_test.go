@@ -30,7 +30,7 @@ func varied() *Store {
 // nodes counts the nodes that tree and history hold, each once.
 func (s *Store) nodes() int {
 	seen := make(map[*Node]bool)
-	s.root.walk(func(n *Node) { seen[n] = true })
+	s.roots[Keys].walk(func(n *Node) { seen[n] = true })
 	for i := s.history.first; i < s.history.next; i++ {
 		if e := s.history.at(i); e != nil {
 			seen[e.Node] = true
@@ -131,7 +131,7 @@ func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 		try("cut short", state[:i])
 	}
 	try("longer", append(state[:len(state):len(state)], 'x'))
-	try("of another version", append([]byte("store 3\n"), state[len("store 2\n"):]...))
+	try("of another version", append([]byte("store 4\n"), state[len("store 2\n"):]...))
 	if err := s.Restore(bytes.NewReader(state[:100])); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut short: %v", err)
 	}

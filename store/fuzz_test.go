@@ -56,7 +56,7 @@ func commandSeeds() [][]byte {
 		g, log := newGenerator(seed), []byte(nil)
 		for range 8 {
 			_, c := g.next(seed)
-			cmd := c.bytes()
+			cmd := g.secure(c, uint64(g.IntN(4))).bytes()
 			log = append(append(log, byte(len(cmd))), cmd...)
 		}
 		seeds = append(seeds, log)
@@ -78,7 +78,7 @@ func applyAnything(t *testing.T, log []byte) {
 			t.Fatalf("the digests differ after %s", sketch(x))
 		}
 		if _, stop := x.(error); stop {
-			if _, answer := x.(*Error); !answer {
+			if _, answer := x.(*Error); !answer && x != ErrRevision {
 				break // a command of a later version: the member stops
 			}
 		}

@@ -27,6 +27,8 @@ func (c Command) dir() Command                { c.Dir = true; return c }
 func (c Command) recursive() Command          { c.Recursive = true; return c }
 func (c Command) refresh() Command            { c.Refresh = true; return c }
 func (c Command) named(id string) Command     { c.RequestID = id; return c }
+func (c Command) in(s Space) Command          { c.Space = s; return c }
+func (c Command) judged(rev uint64) Command   { c.Revision = rev; return c }
 func (c Command) prev(value string, index uint64) Command {
 	c.PrevValue, c.PrevIndex = value, index
 	return c
@@ -72,7 +74,10 @@ func sketch(v any) string {
 func stemmed(path string) string { return path[:stem(path)] }
 
 // listing is all nodes of the store, one a line, hidden ones too.
-func (s *Store) listing() string { return s.root.listing() }
+func (s *Store) listing() string { return s.roots[Keys].listing() }
+
+// secrets is the same of users and roles.
+func (s *Store) secrets() string { return s.roots[Auth].listing() }
 
 func (n *Node) listing() string {
 	var b strings.Builder

@@ -16,8 +16,14 @@ func (s *Store) check(t testing.TB) {
 
 func (s *Store) invariants() error {
 	armed := make(map[*timer]bool)
-	if _, err := s.tree(s.root, armed); err != nil {
+	if _, err := s.tree(s.roots[Keys], armed); err != nil {
 		return err
+	}
+	if timers, err := s.tree(s.roots[Auth], armed); err != nil || timers > 0 {
+		return fmt.Errorf("%d timers of users and roles, %w", timers, err)
+	}
+	if changed := s.roots[Auth].inside.changed; changed != s.revision || s.AuthRevision() != s.revision {
+		return fmt.Errorf("users and roles changed at %d, their revision is %d, and %d as told", changed, s.revision, s.AuthRevision())
 	}
 	if err := s.clock.top.wellFormed(armed); err != nil {
 		return err

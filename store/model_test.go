@@ -13,15 +13,19 @@ import (
 
 // model is the specification written down as plainly as can be: a map of nodes, and a scan of it for every question.
 type model struct {
-	nodes map[string]Node
-	index uint64
-	now   int64
-	asked map[string]asked
-	log   []string // the event of each index; "" = nothing is told
-	told  []*Event // the same, for watches
+	nodes    map[string]Node
+	secrets  map[string]Node // users and roles
+	revision uint64
+	index    uint64
+	now      int64
+	asked    map[string]asked
+	log      []string // the event of each index; "" = nothing is told
+	told     []*Event // the same, for watches
 }
 
-func newModel() *model { return &model{nodes: map[string]Node{}, asked: map[string]asked{}} }
+func newModel() *model {
+	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, asked: map[string]asked{}}
+}
 
 // asked is a command with an id that was executed.
 type asked struct {
@@ -42,6 +46,12 @@ func (m *model) apply(now int64, c Command) string {
 		}
 		return "<nil>"
 	}
+	if c.Revision != m.revision {
+		return ErrRevision.Error()
+	}
+	if c.Revision = 0; c.Space == Auth {
+		return m.keep(c)
+	}
 	if c.RequestID == "" {
 		return m.answer(c)
 	}
@@ -54,6 +64,19 @@ func (m *model) apply(now int64, c Command) string {
 		return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
 	}
 	return first.answer
+}
+
+// keep executes a command on users and roles.
+func (m *model) keep(c Command) string {
+	m.nodes, m.secrets = m.secrets, m.nodes
+	defer func() { m.nodes, m.secrets = m.secrets, m.nodes }()
+	before := m.index
+	answer := m.answer(c)
+	if m.index > before {
+		m.told[before], m.log[before] = nil, ""
+		m.revision = m.index
+	}
+	return answer
 }
 
 // answer executes a command and says what comes of it.
@@ -240,12 +263,14 @@ func (m *model) update(c Command, old Node) *Event {
 }
 
 // listing is all nodes, one a line, as Store.listing has them: every directory followed by what is in it.
-func (m *model) listing() string {
-	paths := slices.Collect(maps.Keys(m.nodes))
+func (m *model) listing() string { return listing(m.nodes) }
+
+func listing(nodes map[string]Node) string {
+	paths := slices.Collect(maps.Keys(nodes))
 	slices.SortFunc(paths, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
 	var b strings.Builder
 	for _, p := range paths {
-		n := m.nodes[p]
+		n := nodes[p]
 		b.WriteString(sketch(&n) + "\n")
 	}
 	return b.String()
@@ -314,14 +339,29 @@ func (g *generator) name(c Command) Command {
 	return c
 }
 
+// secure gives the command the revision that it needs, or sometimes another one, and turns some into commands on users and roles.
+func (g *generator) secure(c Command, revision uint64) Command {
+	if c.Op == OpAdvance {
+		return c
+	}
+	if c.Revision = revision; g.IntN(20) == 0 {
+		c.Revision = uint64(g.IntN(1000))
+	}
+	if g.IntN(10) == 0 && c.RequestID == "" {
+		c.Space, c.HasTTL, c.TTL, c.Refresh = Auth, false, 0, false
+	}
+	return c
+}
+
 // What the specification says of every command, alone and in any company, is what the store does; those that have an id
 // it does once.
-// pitfall G3, pitfall I1, pitfall I3
+// pitfall G3, pitfall I1, pitfall I3, pitfall K9
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	const commands = 100_000
 	s, m, g := New(Limits{Events: 1000}), newModel(), newGenerator(1)
 	for i := range commands {
 		now, c := g.next(s.index)
+		c = g.secure(c, s.revision)
 		first := s.index
 
 		got, want := sketch(s.at(now, c)), m.apply(now, c)
@@ -343,6 +383,9 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 			if got, want := s.listing(), m.listing(); got != want {
 				t.Fatalf("command %d, %+v:\n got\n%s\nwant\n%s", i, c, got, want)
 			}
+			if got, want := s.secrets(), listing(m.secrets); got != want || s.revision != m.revision {
+				t.Fatalf("command %d, %+v: users and roles of %d and %d:\n got\n%s\nwant\n%s", i, c, s.revision, m.revision, got, want)
+			}
 		}
 	}
 }
@@ -355,6 +398,7 @@ func TestReplicasHoldTheSameBytes(t *testing.T) {
 		replicas, g := []*Store{New(limits), New(limits)}, newGenerator(seed)
 		for i := range 3000 {
 			now, c := g.next(replicas[0].index)
+			c = g.secure(c, replicas[0].revision)
 			answer := sketch(replicas[0].at(now, c))
 			for _, s := range replicas[1:] {
 				if other := sketch(s.at(now, c)); other != answer {

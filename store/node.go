@@ -38,15 +38,19 @@ type View struct {
 	Index uint64 // of the store
 }
 
-// Children yields the children of a directory seen in this view, hidden ones left out, ascending by name.
+// All yields the children of a directory seen in this view, ascending by name.
+func (v View) All(n *Node) iter.Seq[*Node] {
+	if n.inside == nil {
+		return func(func(*Node) bool) {}
+	}
+	return n.inside.children.all
+}
+
+// Children yields those that are not hidden.
 func (v View) Children(n *Node) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
-		if n.inside == nil {
-			return
-		}
-		skip := n.inside.children.skip
-		for child := range n.inside.children.all {
-			if !strings.HasPrefix(child.Path[skip:], "_") && !yield(child) {
+		for child := range v.All(n) {
+			if !strings.HasPrefix(child.Path[n.inside.children.skip:], "_") && !yield(child) {
 				return
 			}
 		}
@@ -88,10 +92,10 @@ func (n *Node) lastChange() uint64 {
 	return n.Modified
 }
 
-// deepest returns the last node on the way from the root to path: the node itself, the file that
+// deepest returns the last node on the way from the space's root to path: the node itself, the file that
 // is in the way, or the last directory that exists. s.mu must be held.
-func (s *Store) deepest(path string) *Node {
-	n, end := s.root, 0
+func (s *Store) deepest(space Space, path string) *Node {
+	n, end := s.roots[space], 0
 	for len(n.Path) < len(path) && n.Dir {
 		end = elementEnd(path, end)
 		child := n.inside.children.get(path[:end])
@@ -104,8 +108,8 @@ func (s *Store) deepest(path string) *Node {
 }
 
 // find returns the node at path, or what the API answers when there is none. s.mu must be held.
-func (s *Store) find(path string) (*Node, *Error) {
-	n := s.deepest(path)
+func (s *Store) find(space Space, path string) (*Node, *Error) {
+	n := s.deepest(space, path)
 	switch {
 	case len(n.Path) == len(path):
 		return n, nil
@@ -116,21 +120,22 @@ func (s *Store) find(path string) (*Node, *Error) {
 	}
 }
 
-// changed returns the highest index at which path changed, or anything below it; when there is no such
+// changed returns the highest index at which the key path changed, or anything below it; when there is no such
 // node, anything in the last directory on the way to it. s.mu must be held.
 func (s *Store) changed(path string) uint64 {
-	n := s.deepest(path)
+	n := s.deepest(Keys, path)
 	if !n.Dir && len(n.Path) < len(path) {
-		n = s.deepest(parent(n.Path))
+		n = s.deepest(Keys, parent(n.Path))
 	}
 	return n.lastChange()
 }
 
 // above returns the directory that holds path, ready to be written: it and all above it are owned, made when
 // missing, marked as changed at the present index, and count timers and the sum of hashes more. s.mu must be held.
-func (s *Store) above(path string, timers int, sum uint64) *directory {
-	s.root = s.root.own(s.epoch.Load())
-	at, made := s.root, ""
+func (s *Store) above(space Space, path string, timers int, sum uint64) *directory {
+	root := &s.roots[space]
+	*root = (*root).own(s.epoch.Load())
+	at, made := *root, ""
 	var room [8]*Node
 	way := append(room[:0], at)
 	for end := elementEnd(path, 0); end < len(path); end = elementEnd(path, end) {

@@ -33,7 +33,8 @@ func (s *Store) adopt(t *Store) {
 	defer s.mu.Unlock()
 	after := s.index + 1
 	s.applied, s.now, s.index, s.chain = t.applied, t.now, t.index, t.chain
-	s.root, s.history, s.clock, s.window = t.root, t.history, t.clock, t.window
+	s.roots, s.history, s.clock, s.window = t.roots, t.history, t.clock, t.window
+	s.revise(t.revision)
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
 	s.arrive()
 }
@@ -61,8 +62,13 @@ func (d *decoder) state(l Limits) {
 	if version > '1' {
 		d.requests()
 	}
-	s.root = newDirectory("/", 0, 0, d.epoch)
-	s.root.inside = d.directory(1)
+	for space := range s.roots {
+		s.roots[space] = newDirectory("/", 0, 0, d.epoch)
+	}
+	s.roots[Keys].inside = d.directory(1)
+	if version > stateNoAuth {
+		d.auth()
+	}
 	d.expect(stateTail)
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
 		d.fail("something follows the end")
@@ -288,6 +294,17 @@ func (d *decoder) indices(kind uint64) *Node {
 	n.Created = d.upTo(n.Modified, "created index")
 	n.Expires = d.time()
 	return n
+}
+
+// auth reads users and roles.
+func (d *decoder) auth() {
+	s := d.store
+	s.revision = d.upTo(s.index, "revision")
+	inside := d.directory(1)
+	if d.err == nil && (s.revision == 0 || inside.changed != s.revision || inside.timers > 0) {
+		d.fail("users and roles changed at %d, not at %d, with %d timers", inside.changed, s.revision, inside.timers)
+	}
+	s.roots[Auth].inside = inside
 }
 
 // directory reads what is in the directory at d.path, whose children are at this depth.

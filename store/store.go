@@ -13,13 +13,14 @@ type Store struct {
 	mu sync.RWMutex
 
 	// The state: what Freeze writes and every replica has alike.
-	applied uint64 // index of the last entry applied; 0 = none
-	now     int64  // the cluster clock at that entry, in nanoseconds; never falls
-	index   uint64 // of the store: how many events there were
-	root    *Node
-	history *history // history.next = index+1
-	window  window   // the requests whose answers are remembered
-	chain   uint64   // of the digest: all that happened
+	applied  uint64 // index of the last entry applied; 0 = none
+	now      int64  // the cluster clock at that entry, in nanoseconds; never falls
+	index    uint64 // of the store: how many events there were
+	roots    [spacesEnd]*Node
+	revision uint64   // index of the last change in the space Auth; 0 = none yet
+	history  *history // history.next = index+1
+	window   window   // the requests whose answers are remembered
+	chain    uint64   // of the digest: all that happened
 
 	// Derived from it, or of this member alone.
 	clock    *clock // one armed timer for every node of the tree that expires
@@ -31,12 +32,17 @@ type Store struct {
 	// earlier epochs are shared from then on and copied by the next write to them.
 	epoch atomic.Uint64
 	gets  struct{ success, fail atomic.Uint64 }
+
+	// judged is revision, for those who ask with every request.
+	judged atomic.Uint64
 }
 
 // New returns an empty store.
 func New(l Limits) *Store {
 	s := &Store{history: newHistory(l, 1), clock: newClock()}
-	s.root = newDirectory("/", 0, 0, 0)
+	for space := range s.roots {
+		s.roots[space] = newDirectory("/", 0, 0, 0)
+	}
 	return s
 }
 
@@ -44,7 +50,7 @@ func New(l Limits) *Store {
 func (s *Store) Get(path string) (View, *Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n, err := s.find(path)
+	n, err := s.find(Keys, path)
 	if err != nil {
 		s.gets.fail.Add(1)
 		return View{Index: s.index}, err

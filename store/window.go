@@ -49,9 +49,9 @@ func (s *Store) once(c Command) any {
 
 var ecma = crc64.MakeTable(crc64.ECMA)
 
-// check tells the command from others, whatever its id.
+// check tells the command from others, whatever its id and by whichever revision it was judged.
 func (c Command) check() uint64 {
-	c.RequestID = ""
+	c.RequestID, c.Revision = "", 0
 	return crc64.Checksum(c.Append(nil), ecma)
 }
 

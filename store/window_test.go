@@ -179,7 +179,7 @@ func TestDescribePrintsACommand(t *testing.T) {
 			`compare-and-swap "/k" value="v" prevValue="p" prevIndex=7 ttl=1s requestId="my id"`},
 		{del("/d").dir().recursive().bytes(), `delete "/d" dir=true recursive=true`},
 		{advance(2).bytes(), "advance 2"},
-		{[]byte{versionsEnd, 'x'}, `no command: "\x03x"`},
+		{[]byte{versionsEnd, 'x'}, `no command: "\x04x"`},
 		{[]byte{versionID}, `no command: "\x02"`},
 		{nil, `no command: ""`},
 	} {
