@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,9 +20,6 @@ const (
 	headPatience  = 1500 * time.Millisecond // a watch shows its response head within this time
 	eventPatience = 5 * time.Second         // and an event
 )
-
-// later are the transcripts of what this server does not do yet.
-var later = []string{"auth"}
 
 // historyFlags make the event history as long as that of etcd 2.3.8, which the
 // recordings of a cleared history were made with.
@@ -41,9 +37,6 @@ func TestAnswersAreThoseOfEtcd(t *testing.T) {
 	}
 	for _, path := range paths {
 		tr := readTranscript(t, path, away)
-		if slices.Contains(later, tr.Group) {
-			continue
-		}
 		t.Run(tr.Group, func(t *testing.T) {
 			t.Parallel()
 			members := tr.start(t)

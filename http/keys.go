@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	nethttp "net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"etcd2/http/auth"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -44,42 +46,51 @@ func (s *Server) serveKeys(w *response, r *nethttp.Request) {
 
 // serveKey executes a request with good parameters. An error it returns is not yet sent.
 func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Error {
-	key, err := keyOf(r.URL.Path)
-	switch {
-	case err != nil:
+	key, asked, err := keyOf(r.URL.Path)
+	if err != nil {
 		return err
-	case r.Method == "GET" || r.Method == "HEAD":
-		return s.read(w, r, key, p)
 	}
-	return s.write(w, r, key, p)
+	may := s.permit(r, auth.Right{Access: auth.Write, Path: asked, Recursive: p.recursive})
+	if r.Method == "GET" || r.Method == "HEAD" {
+		may.need.Access = auth.Read
+		return s.read(w, r, key, p, may)
+	}
+	return s.write(w, r, key, p, may)
 }
 
-// keyOf makes the key of a request's path.
-func keyOf(path string) (string, *store.Error) {
+// keyOf makes the key of a request's path, and what rights are judged by: the key with the slash that the path ends in, if it does, and
+// nothing for the root without one (section 18.3). Nothing else ever looks at the path (J7).
+func keyOf(path string) (key, asked string, err *store.Error) {
 	path = path[len(keysPrefix):]
 	if len(path) > maxKeyBytes {
-		return "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes", maxKeyBytes)}
+		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes", maxKeyBytes)}
 	}
 	if strings.Count(path, "/") > store.MaxDepth {
-		return "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels", store.MaxDepth)}
+		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels", store.MaxDepth)}
 	}
-	return store.Canonical(path), nil
+	key = store.Canonical(path)
+	switch asked = key; {
+	case path == "":
+		asked = ""
+	case key != "/" && strings.HasSuffix(path, "/"):
+		asked += "/"
+	}
+	return key, asked, nil
 }
 
 // write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
-// proposal; the node bounds the wait.
-func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+// proposal; the node bounds the wait. When users or roles change before the command is applied, the tree refuses it, and it is
+// judged and proposed again (K9).
+func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
 	id, fault := requestID(r.Header)
 	if fault != nil {
 		return fault
 	}
 	cmd := p.command(r.Method, key)
 	cmd.RequestID = id
-	const numbers = 64 // room for the parts of the command that are no text
-	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(id))
-	result, err := s.node.Propose(context.Background(), cmd.Append(room))
+	result, err := s.propose(w, cmd, may)
 	if err != nil {
-		return s.nodeError(err, w.begun)
+		return s.noResult(w, err)
 	}
 	switch v := result.Value.(type) {
 	case *store.Event:
@@ -91,6 +102,38 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params) *
 	default:
 		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
 	}
+}
+
+// propose proposes a command as often as users and roles change under it, within the time that a request has.
+func (s *Server) propose(w *response, cmd store.Command, may *permit) (raft.Result, error) {
+	const numbers = 96 // room for the parts of the command that are no text
+	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID))
+	for {
+		if err := may.check(); err != nil {
+			return raft.Result{}, err
+		}
+		cmd.Revision = may.verdict.State.Revision
+		result, err := s.node.Propose(context.Background(), cmd.Append(room))
+		switch {
+		case err != nil || result.Value != store.ErrRevision:
+			return result, err
+		case time.Since(w.begun) > s.cfg.RequestTimeout:
+			return raft.Result{}, context.DeadlineExceeded
+		}
+	}
+}
+
+// noResult words why a request for a key has none; nil when it has said so itself.
+func (s *Server) noResult(w *response, err error) *store.Error {
+	later, isLater := errors.AsType[*auth.Later](err)
+	switch {
+	case errors.Is(err, auth.ErrDenied):
+		return &store.Error{Code: store.CodeUnauthorized, Cause: err.Error()}
+	case isLater:
+		tooMany(w, later)
+		return nil
+	}
+	return s.nodeError(err, w.begun)
 }
 
 // requestHeader names a write, so that who repeats it under the same name gets the first answer again, and the tree is
@@ -161,17 +204,22 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 
 // read answers a GET or HEAD: from the tree as it is, or from the one that the request wants to see. quorum counts for GET
 // only, and beats wait (section 15.1).
-func (s *Server) read(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+//
+// Who may not read is not waited for; and what is read is judged when it is read (K9).
+func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
 	quorum := p.quorum && r.Method == "GET"
+	if err := may.check(); err != nil {
+		return s.noResult(w, err)
+	}
 	if p.minIndex > 0 || quorum {
 		if err := s.catchUp(w, r, p.minIndex, quorum); err != nil {
 			return err
 		}
 	}
 	if p.wait && !quorum {
-		return s.watch(w, r, key, p)
+		return s.watch(w, r, key, p, may)
 	}
-	return s.get(w, key, p)
+	return s.get(w, key, p, may)
 }
 
 // catchUp waits until this member has applied what the store index minIndex stands for, and, for quorum, everything that
@@ -199,11 +247,17 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 }
 
 // get answers from the local tree. Header and body come from one view (I12).
-func (s *Server) get(w *response, key string, p *params) *store.Error {
+func (s *Server) get(w *response, key string, p *params, may *permit) *store.Error {
 	raftIndex, raftTerm := s.node.Applied()
-	v, err := s.store.Get(key)
-	if err != nil {
-		return err
+	v, fault := s.store.Get(key)
+	for !may.holds() {
+		if err := may.check(); err != nil {
+			return s.noResult(w, err)
+		}
+		v, fault = s.store.Get(key)
+	}
+	if fault != nil {
+		return fault
 	}
 	s.keysHeader(w, v.Index, raftIndex, raftTerm)
 	buf := getBuffer()

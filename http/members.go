@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"etcd2/http/auth"
 	"etcd2/raft"
 )
 
@@ -40,8 +41,20 @@ func showMember(m raft.Member) memberJSON {
 	}
 }
 
-// serveMembers answers /v2/members and everything below (section 17.1).
+// serveMembers answers /v2/members and everything below (section 17.1). Everybody may look; to change members takes the role root.
 func (s *Server) serveMembers(w *response, r *nethttp.Request) {
+	may := s.permit(r, auth.Right{Access: auth.Admin})
+	if r.Method == "GET" || s.allowed(w, may) {
+		s.members(w, r, may)
+	}
+}
+
+// servePeerMembers does so on the peer port, where no rights count: who comes that far is a member, or may act as one.
+func (s *Server) servePeerMembers(w *response, r *nethttp.Request) { s.members(w, r, nil) }
+
+// members answers a request that is allowed as far as is known. What is changed is judged again by all that is agreed; a nil permit
+// allows everything.
+func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout) // for all that a change waits for (G1)
@@ -51,11 +64,11 @@ func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	case "GET":
 		s.listMembers(w, id)
 	case "POST":
-		s.addMember(w, r)
+		s.addMember(w, r, may)
 	case "PUT":
-		s.updateMember(w, r, id)
+		s.updateMember(w, r, id, may)
 	case "DELETE":
-		s.removeMember(w, r, id)
+		s.removeMember(w, r, id, may)
 	}
 }
 
@@ -88,12 +101,12 @@ func findMember(members []raft.Member, id uint64) (raft.Member, bool) {
 }
 
 // addMember adds a member without a vote: it gets one when it has caught up.
-func (s *Server) addMember(w *response, r *nethttp.Request) {
+func (s *Server) addMember(w *response, r *nethttp.Request, may *permit) {
 	urls, ok := s.readPeerURLs(w, r)
 	if !ok {
 		return
 	}
-	now, ok := s.membershipNow(w, r)
+	now, ok := s.membershipNow(w, r, may)
 	if !ok {
 		return
 	}
@@ -108,7 +121,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request) {
 }
 
 // updateMember replaces the peer URLs of a member.
-func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
+func (s *Server) updateMember(w *response, r *nethttp.Request, path string, may *permit) {
 	id, ok := memberID(w, path)
 	if !ok {
 		return
@@ -117,7 +130,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 	if !ok {
 		return
 	}
-	now, ok := s.membershipNow(w, r)
+	now, ok := s.membershipNow(w, r, may)
 	if !ok {
 		return
 	}
@@ -135,12 +148,12 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string) {
 }
 
 // removeMember removes a member for ever.
-func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
+func (s *Server) removeMember(w *response, r *nethttp.Request, path string, may *permit) {
 	id, ok := memberID(w, path)
 	if !ok {
 		return
 	}
-	now, ok := s.membershipNow(w, r)
+	now, ok := s.membershipNow(w, r, may)
 	if !ok {
 		return
 	}
@@ -156,10 +169,13 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, path string) {
 }
 
 // membershipNow returns the membership with every change that was acknowledged before the request, at whatever member: a 404 or 409
-// by an older one would be a lie. When it can't be known, it answers.
-func (s *Server) membershipNow(w *response, r *nethttp.Request) (raft.Membership, bool) {
+// by an older one would be a lie, and so would a right that was taken away (K9). When it can't be known, or is not allowed, it answers.
+func (s *Server) membershipNow(w *response, r *nethttp.Request, may *permit) (raft.Membership, bool) {
 	if err := s.node.Read(r.Context()); err != nil {
 		s.notChanged(w, raft.None, err)
+		return raft.Membership{}, false
+	}
+	if may != nil && !s.allowed(w, may) {
 		return raft.Membership{}, false
 	}
 	return s.node.Membership(), true

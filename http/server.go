@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"etcd2/http/auth"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -57,9 +58,15 @@ type Config struct {
 
 	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
 
+	// ClientCertAuth makes the common name of a client's verified certificate the user, while rights count and the request has no header
+	// Authorization.
+	ClientCertAuth bool
+
 	MaxRequestBytes int64 // of a request's body; 10 MiB
 	MaxWatchers     int   // watches at a time; 100,000
 	MaxConnections  int   // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
+
+	iterations int // of the hash of a new password; auth.DefaultIterations, less in tests
 }
 
 // What a Config means that says nothing else.
@@ -89,6 +96,7 @@ type Server struct {
 	cfg       Config
 	node      Node
 	store     *store.Store
+	keeper    *auth.Keeper
 	log       *slog.Logger
 	started   time.Time
 	times     timeouts
@@ -122,6 +130,7 @@ func New(c Config) (*Server, error) {
 		cfg:       c,
 		node:      c.Node,
 		store:     c.Store,
+		keeper:    auth.New(auth.Config{Store: c.Store, Logger: c.Logger, Iterations: c.iterations}),
 		log:       c.Logger,
 		started:   time.Now(),
 		times:     timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
@@ -289,6 +298,7 @@ type route struct {
 	below   bool     // everything below path belongs to it, too
 	methods []string // in the order of the Allow header; nil: any
 	pprof   bool     // only with Config.Pprof
+	admin   bool     // only for the role root
 	serve   func(s *Server, w *response, r *nethttp.Request)
 }
 
@@ -299,6 +309,7 @@ var (
 	getOrPut    = []string{"GET", "PUT"}
 	keysMethods = []string{"HEAD", "GET", "PUT", "POST", "DELETE"}
 	membersOnly = []string{"GET", "POST", "DELETE", "PUT"}
+	authMethods = []string{"GET", "PUT", "DELETE"}
 )
 
 // routes are all paths of the client port (section 1), the busiest first.
@@ -309,11 +320,14 @@ var routes = []route{
 	{path: "/metrics", serve: (*Server).serveMetrics},
 	{path: "/v2/machines", methods: getOrHead, serve: (*Server).serveMachines},
 	{path: membersPrefix, below: true, methods: membersOnly, serve: (*Server).serveMembers},
+	{path: enablePath, methods: authMethods, serve: (*Server).serveEnable},
+	{path: usersPath, below: true, serve: (*Server).serveUsers},
+	{path: rolesPath, below: true, serve: (*Server).serveRoles},
 	{path: "/v2/stats/self", methods: onlyGet, serve: (*Server).serveSelfStats},
 	{path: "/v2/stats/leader", methods: onlyGet, serve: (*Server).serveLeaderStats},
 	{path: "/v2/stats/store", methods: onlyGet, serve: (*Server).serveStoreStats},
-	{path: "/debug/vars", methods: onlyGet, serve: (*Server).serveVars},
-	{path: "/debug/pprof", below: true, pprof: true, serve: (*Server).servePprof},
+	{path: "/debug/vars", methods: onlyGet, admin: true, serve: (*Server).serveVars},
+	{path: "/debug/pprof", below: true, pprof: true, admin: true, serve: (*Server).servePprof},
 	{path: discoveryPrefix + "/new", methods: getOrPut, serve: (*Server).serveNewToken},
 	{path: discoveryPrefix, below: true, methods: keysMethods, serve: (*Server).serveDiscovery},
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
@@ -330,7 +344,9 @@ func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 			methodNotAllowed(w, rt.methods)
 			return true
 		}
-		rt.serve(s, w, r)
+		if !rt.admin || s.allowed(w, s.permit(r, auth.Right{Access: auth.Admin})) {
+			rt.serve(s, w, r)
+		}
 		return true
 	}
 	return false

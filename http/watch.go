@@ -10,8 +10,9 @@ import (
 
 // watch answers with the next event at key, or with all of them from now on (stream). The head is sent at once,
 // with the index at which the watch began. The body ends early when the server stops, and when the client reads
-// so slowly that the history overtakes it: it must ask again, and may be told that it missed something.
-func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params) *store.Error {
+// so slowly that the history overtakes it: it must ask again, and may be told that it missed something. It ends, too, before the first event
+// that the client has no right to any more.
+func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
 	if s.watchers.Add(1) > int64(s.cfg.MaxWatchers) {
 		s.watchers.Add(-1)
 		tooBusy(w, "too many watches")
@@ -30,20 +31,20 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params) *
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.ending, cancel)()
-	s.sendEvents(ctx, w, watcher, p.stream)
+	s.sendEvents(ctx, w, watcher, p.stream, may)
 	return nil
 }
 
 // sendEvents sends what watcher sees, each event in a piece of its own, until the context is done, the
-// client is gone or takes a piece too slowly, or, without stream, one is sent.
-func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Watcher, stream bool) {
+// client is gone, takes a piece too slowly or has lost its right, or, without stream, one is sent.
+func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Watcher, stream bool, may *permit) {
 	out := nethttp.NewResponseController(w)
 	if out.Flush() != nil {
 		return
 	}
 	for {
 		ev, err := watcher.Next(ctx)
-		if err != nil {
+		if err != nil || may.check() != nil {
 			return
 		}
 		if s.sendEvent(w, ev) != nil || !stream || out.Flush() != nil {

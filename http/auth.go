@@ -1,0 +1,241 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	nethttp "net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"etcd2/http/auth"
+	"etcd2/store"
+)
+
+// The paths of section 18.4.
+const (
+	enablePath = "/v2/auth/enable"
+	usersPath  = "/v2/auth/users"
+	rolesPath  = "/v2/auth/roles"
+)
+
+// maxNameBytes bounds the name of a user or role.
+const maxNameBytes = 1 << 10
+
+// The refusals that are older than any user.
+const (
+	noVersionYet = "Not capable of accessing auth feature during rolling upgrades."
+	invalidPath  = "Invalid path"
+	invalidJSON  = "Invalid JSON in request body."
+)
+
+// plan says what to do about a request, and what to answer, if it is judged by this state.
+type plan func(*auth.State) (auth.Change, error)
+
+// serveEnable answers /v2/auth/enable: everybody may ask, root may turn.
+func (s *Server) serveEnable(w *response, r *nethttp.Request) {
+	may := s.permit(r, auth.Right{Access: auth.Admin})
+	if !s.authReady(w) || r.Method != "GET" && !s.allowed(w, may) {
+		return
+	}
+	s.authHeader(w)
+	switch r.Method {
+	case "GET":
+		sendJSON(w, nethttp.StatusOK, map[string]bool{"enabled": s.keeper.State().Enabled})
+	case "PUT":
+		s.changeAuth(w, may, (*auth.State).Enable)
+	case "DELETE":
+		s.changeAuth(w, may, (*auth.State).Disable)
+	}
+}
+
+// items is one of the two collections below /v2/auth.
+type items struct {
+	path   string
+	list   func(*auth.State) any
+	get    func(st *auth.State, name string) (any, error)
+	put    func(s *Server, w *response, r *nethttp.Request, name string) (plan, bool)
+	delete func(st *auth.State, name string) (auth.Change, error)
+}
+
+var (
+	users = items{usersPath, (*auth.State).Users, (*auth.State).User, (*Server).planUser, (*auth.State).DeleteUser}
+	roles = items{rolesPath, (*auth.State).Roles, (*auth.State).Role, (*Server).planRole, (*auth.State).DeleteRole}
+)
+
+func (s *Server) serveUsers(w *response, r *nethttp.Request) { s.serveItems(w, r, &users) }
+func (s *Server) serveRoles(w *response, r *nethttp.Request) { s.serveItems(w, r, &roles) }
+
+// serveItems checks in the order of section 18.4: path, method, rights; then body, then what there is.
+func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
+	if !s.authReady(w) {
+		return
+	}
+	name := strings.Trim(strings.TrimPrefix(r.URL.Path, of.path), "/")
+	methods := authMethods
+	if name == "" {
+		methods = onlyGet
+	}
+	switch {
+	case strings.Contains(name, "/") || len(name) > maxNameBytes:
+		messageError(w, nethttp.StatusBadRequest, invalidPath)
+		return
+	case !slices.Contains(methods, r.Method):
+		methodNotAllowed(w, methods)
+		return
+	}
+	may := s.permit(r, auth.Right{Access: auth.Admin})
+	if s.allowed(w, may) {
+		s.authHeader(w)
+		s.serveItem(w, r, of, name, may)
+	}
+}
+
+func (s *Server) serveItem(w *response, r *nethttp.Request, of *items, name string, may *permit) {
+	switch {
+	case name == "":
+		sendJSON(w, nethttp.StatusOK, of.list(may.verdict.State))
+	case r.Method == "GET":
+		v, err := of.get(may.verdict.State, name)
+		if err != nil {
+			s.authError(w, err)
+			return
+		}
+		sendJSON(w, nethttp.StatusOK, v)
+	case r.Method == "DELETE":
+		s.changeAuth(w, may, func(st *auth.State) (auth.Change, error) { return of.delete(st, name) })
+	default:
+		if p, ok := of.put(s, w, r, name); ok {
+			s.changeAuth(w, may, p)
+		}
+	}
+}
+
+// authReady reports whether all members know what users are. If nobody can tell yet, it answers.
+func (s *Server) authReady(w *response) bool {
+	if s.node.Membership().Version != "" {
+		return true
+	}
+	s.authHeader(w)
+	messageError(w, nethttp.StatusInternalServerError, noVersionYet)
+	return false
+}
+
+func (s *Server) authHeader(w *response) {
+	h := w.Header()
+	h["X-Etcd-Cluster-Id"] = s.clusterID
+	h["Content-Type"] = jsonType
+}
+
+// authError sends what an administrator did wrong, or that nobody knows what became of his request.
+func (s *Server) authError(w *response, err error) {
+	refusal, refused := errors.AsType[*auth.Refusal](err)
+	later, isLater := errors.AsType[*auth.Later](err)
+	switch {
+	case refused:
+		messageError(w, refusal.Status, refusal.Message)
+	case isLater:
+		tooMany(w, later)
+	default:
+		s.log.Warn("http: users and roles not changed", "error", err)
+		messageError(w, nethttp.StatusInternalServerError, internalError)
+	}
+}
+
+// planUser reads the body of a PUT; what is wrong with it, it answers. A password is hashed once, however often the plan is made.
+func (s *Server) planUser(w *response, r *nethttp.Request, name string) (plan, bool) {
+	var up auth.UserUpdate
+	if !s.readAuthJSON(w, r, &up) {
+		return nil, false
+	}
+	if up.User != name {
+		messageError(w, nethttp.StatusBadRequest, "User JSON name does not match the name in the URL")
+		return nil, false
+	}
+	hash := sync.OnceValues(func() (auth.Secret, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+		defer cancel()
+		return s.keeper.Hash(ctx, up.Password)
+	})
+	return func(st *auth.State) (auth.Change, error) { return st.PutUser(up, hash) }, true
+}
+
+// planRole does the same for a role.
+func (s *Server) planRole(w *response, r *nethttp.Request, name string) (plan, bool) {
+	var up auth.RoleUpdate
+	if !s.readAuthJSON(w, r, &up) {
+		return nil, false
+	}
+	if up.Role != name {
+		messageError(w, nethttp.StatusBadRequest, "Role JSON name does not match the name in the URL")
+		return nil, false
+	}
+	return func(st *auth.State) (auth.Change, error) { return st.PutRole(up) }, true
+}
+
+// readAuthJSON decodes the body. Its errors quote nothing of it: there may be a password in it (K11).
+func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
+	status, err := s.readJSON(w, r, v)
+	if err != nil {
+		messageError(w, status, invalidJSON)
+	}
+	return err == nil
+}
+
+// changeAuth does what the plan says, with all that was acknowledged before the request, and answers. When somebody else changes users
+// or roles at the same time, the request is judged and planned anew: no update is lost, none is done by a right that has gone (K9).
+func (s *Server) changeAuth(w *response, may *permit, p plan) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
+	defer cancel()
+	err := s.node.Read(ctx)
+	for err == nil || err == store.ErrRevision && ctx.Err() == nil {
+		if !s.allowed(w, may) {
+			return
+		}
+		var c auth.Change
+		if c, err = p(may.verdict.State); err != nil {
+			break
+		}
+		if err = s.proposeAll(ctx, c.Commands, may.verdict.State.Revision); err == nil {
+			s.changedAuth(w, may, c)
+			return
+		}
+	}
+	s.authError(w, err)
+}
+
+// proposeAll proposes commands in order, the first judged by the revision, each of the others by the one that the last has made.
+func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revision uint64) error {
+	for _, c := range commands {
+		c.Revision = revision
+		result, err := s.node.Propose(ctx, c.Append(nil))
+		if err != nil {
+			return err
+		}
+		switch v := result.Value.(type) {
+		case *store.Event:
+			revision = v.Index
+		case error:
+			return v
+		default:
+			return fmt.Errorf("http: users and roles: the result is %v", v)
+		}
+	}
+	return nil
+}
+
+// changedAuth logs and answers a change that was made.
+func (s *Server) changedAuth(w *response, may *permit, c auth.Change) {
+	by := may.verdict.User
+	s.log.Info("http: "+c.Did, "name", c.Name, "by", by, "from", s.caller(may.request).Address)
+	if st := s.keeper.State(); may.request.URL.Path == enablePath && st.Enabled && st.GuestMayWrite() {
+		s.log.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the role guest, which allows it; "+
+			"revoke its permissions to end that", "by", by)
+	}
+	if c.Body == nil {
+		w.WriteHeader(c.Status)
+		return
+	}
+	sendJSON(w, c.Status, c.Body)
+}

@@ -1,0 +1,188 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"hash"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"etcd2/store"
+)
+
+// ErrDenied is the one answer to an unknown user, a wrong password and a right that is missing (K8).
+var ErrDenied = errors.New("Insufficient credentials")
+
+// Later refuses for now: there were too many wrong passwords, or there are too many to be checked.
+type Later struct {
+	After  time.Duration // when to try again
+	Reason string
+}
+
+// Error is the reason.
+func (l *Later) Error() string { return l.Reason }
+
+var busy = &Later{time.Second, "too many passwords to check"}
+
+// Caller is who asks, as far as the request tells.
+type Caller struct {
+	Authorization []string // the values of the header
+	Certified     bool     // there is a verified client certificate, and it counts
+	CommonName    string   // its subject's: the user
+	Address       string   // without the port
+}
+
+// Verdict says by which state a request was allowed, and to whom.
+type Verdict struct {
+	State *State
+	User  string // for the log
+}
+
+// Who is somebody without a name, for the log.
+const (
+	whoGuest   = "(guest)"
+	whoAnybody = "(anybody: auth is off)"
+)
+
+// Config says what a Keeper needs.
+type Config struct {
+	Store      *store.Store
+	Logger     *slog.Logger // nil: slog.Default()
+	Iterations int          // of new passwords; 0: DefaultIterations
+}
+
+// sum is a keyed hash: of credentials, of names. Who sees one learns nothing.
+type sum [sha256.Size]byte
+
+// Keeper decides who may do what. All methods may be called from any goroutine.
+type Keeper struct {
+	store      *store.Store
+	log        *slog.Logger
+	iterations int
+	state      atomic.Pointer[State] // of the revision last asked for
+	reading    sync.Mutex            // held by who reads a state from the store
+
+	macs    sync.Pool // hash.Hash, with a key that this process made up
+	known   known
+	queue   *queue
+	guesses guesses
+	nobody  Secret // in place of an unknown user's
+	wrong   rate   // of lines about wrong passwords
+
+	mu    sync.Mutex // protects tries
+	tries map[question]*try
+}
+
+// New returns a keeper of the users and roles in c.Store.
+func New(c Config) *Keeper {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Iterations <= 0 {
+		c.Iterations = DefaultIterations
+	}
+	key := make([]byte, sha256.Size)
+	rand.Read(key)
+	return &Keeper{
+		store: c.Store, log: c.Logger, iterations: c.Iterations,
+		macs:    sync.Pool{New: func() any { return hmac.New(sha256.New, key) }},
+		known:   known{users: map[sum]knownUser{}},
+		queue:   newQueue(),
+		guesses: guesses{now: time.Now, table: map[sum]*guess{}},
+		nobody:  Secret{c.Iterations, make([]byte, saltBytes), make([]byte, keyBytes)},
+		wrong:   rate{every: time.Second, now: time.Now},
+		tries:   map[question]*try{},
+	}
+}
+
+// State is the present state. Its revision tells for how long.
+func (k *Keeper) State() *State {
+	if st := k.state.Load(); st != nil && st.Revision == k.store.AuthRevision() {
+		return st
+	}
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	st := k.state.Load()
+	if st == nil || st.Revision != k.store.AuthRevision() {
+		st = newState(k.store.Auth())
+		k.state.Store(st)
+	}
+	return st
+}
+
+// Holds reports whether nothing that the verdict rests on has changed: what was done between the verdict and now was allowed (K9).
+func (k *Keeper) Holds(v Verdict) bool { return k.store.AuthRevision() == v.State.Revision }
+
+// Judge decides whether the caller has the right. It may wait for a password to be checked, no longer than ctx. Errors are ErrDenied
+// or a *Later.
+func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, error) {
+	st := k.State()
+	if !st.Enabled {
+		return Verdict{st, whoAnybody}, nil
+	}
+	u, err := k.identify(ctx, st, c)
+	if err != nil {
+		return Verdict{}, err
+	}
+	has, name := &st.guest, whoGuest
+	if u != nil {
+		has, name = &u.rights, u.Name
+	}
+	if !has.may(need) {
+		return Verdict{}, ErrDenied
+	}
+	return Verdict{st, name}, nil
+}
+
+// identify returns the user, nil for guest. A header that names nobody is not taken for guest, nor is a certificate.
+func (k *Keeper) identify(ctx context.Context, st *State, c Caller) (*User, error) {
+	switch {
+	case len(c.Authorization) > 1:
+		return nil, ErrDenied
+	case len(c.Authorization) == 1 && c.Authorization[0] != "":
+		return k.check(ctx, st, c.Authorization[0], c.Address)
+	case !c.Certified:
+		return nil, nil
+	}
+	if u := st.users[c.CommonName]; u != nil {
+		return u, nil
+	}
+	return nil, ErrDenied
+}
+
+// sum returns the keyed hash of texts, which are told apart whatever is in them.
+func (k *Keeper) sum(texts ...string) (s sum) {
+	mac := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(mac)
+	mac.Reset()
+	for _, text := range texts {
+		var length [8]byte
+		for i := range length {
+			length[i] = byte(len(text) >> (8 * i))
+		}
+		mac.Write(length[:])
+		mac.Write([]byte(text))
+	}
+	mac.Sum(s[:0])
+	return s
+}
+
+// basic takes user and password from the header Authorization.
+func basic(header string) (user, password string, ok bool) {
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	plain, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(plain), ":")
+}

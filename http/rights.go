@@ -1,0 +1,71 @@
+package http
+
+import (
+	"errors"
+	"net"
+	nethttp "net/http"
+	"strconv"
+	"time"
+
+	"etcd2/http/auth"
+)
+
+// permit is what a request needs and whether it may have it. It belongs to the request's handler.
+type permit struct {
+	server  *Server
+	request *nethttp.Request
+	need    auth.Right
+	verdict auth.Verdict // the last one; State is nil before the first
+}
+
+func (s *Server) permit(r *nethttp.Request, need auth.Right) *permit {
+	return &permit{server: s, request: r, need: need}
+}
+
+// holds reports whether the request was allowed, and nothing that this rests on has changed since.
+func (p *permit) holds() bool {
+	return p.verdict.State != nil && p.server.keeper.Holds(p.verdict)
+}
+
+// check has the request judged, unless the last verdict holds. Its errors are those of auth.Keeper.Judge.
+func (p *permit) check() error {
+	if p.holds() {
+		return nil
+	}
+	var err error
+	p.verdict, err = p.server.keeper.Judge(p.request.Context(), p.server.caller(p.request), p.need)
+	return err
+}
+
+// caller is who sent the request, as far as one can tell.
+func (s *Server) caller(r *nethttp.Request) auth.Caller {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" is an address like any other
+	c := auth.Caller{Authorization: r.Header["Authorization"], Address: host}
+	if s.cfg.ClientCertAuth && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		c.Certified, c.CommonName = true, r.TLS.VerifiedChains[0][0].Subject.CommonName
+	}
+	return c
+}
+
+// allowed reports whether the request may go on; if not, it answers, in the shape that all endpoints but keys have.
+func (s *Server) allowed(w *response, may *permit) bool {
+	err := may.check()
+	later, isLater := errors.AsType[*auth.Later](err)
+	switch {
+	case err == nil:
+		return true
+	case isLater:
+		tooMany(w, later)
+	default:
+		delete(w.Header(), "X-Etcd-Cluster-Id") // not on a 401 (section 2)
+		messageError(w, nethttp.StatusUnauthorized, err.Error())
+	}
+	return false
+}
+
+// tooMany refuses a request until later.
+func tooMany(w *response, l *auth.Later) {
+	seconds := (l.After + time.Second - 1) / time.Second
+	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
+	messageError(w, nethttp.StatusTooManyRequests, l.Reason)
+}
