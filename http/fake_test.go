@@ -40,6 +40,7 @@ type fakeNode struct {
 	leaderSince time.Time
 	changeErr   error  // if set, Change returns it
 	onRead      func() // if set, Read calls it
+	onPropose   func() // if set, the next Propose calls it first
 }
 
 const (
@@ -64,6 +65,12 @@ func newFakeNode(limits store.Limits) *fakeNode {
 func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if first := n.onPropose; first != nil {
+		n.onPropose = nil
+		n.mu.Unlock()
+		first()
+		n.mu.Lock()
+	}
 	if n.err != nil {
 		return raft.Result{}, n.err
 	}

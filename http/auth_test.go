@@ -1,0 +1,533 @@
+package http
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	nethttp "net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const denied = `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}` + "\n"
+const deniedElsewhere = `{"message":"Insufficient credentials"}`
+
+// password is the header of a user whose password is the name with "-pw" behind it.
+func password(user string) string {
+	if user == "" {
+		return ""
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+user+"-pw"))
+}
+
+// newAuthBench is a bench where hashing costs little.
+func newAuthBench(t testing.TB, change ...func(*Config)) *bench {
+	return newBench(t, append(change, func(c *Config) { c.iterations = 10 })...)
+}
+
+// as sends a request as user, "" for guest.
+func (b *bench) as(user, method, target, body string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	return b.do(method, target, body, "Authorization", password(user))
+}
+
+// must sends a change of users or roles, as root, that must succeed.
+func (b *bench) must(method, target, body string) {
+	b.t.Helper()
+	if w := b.as("root", method, "/v2/auth"+target, body); w.Code > 201 {
+		b.t.Fatalf("%s %s %s: %d %s", method, target, body, w.Code, w.Body)
+	}
+}
+
+func (b *bench) user(name string, roles ...string) {
+	b.t.Helper()
+	b.must("PUT", "/users/"+name, fmt.Sprintf(`{"user":%q,"password":"%s-pw","roles":["%s"]}`, name, name, strings.Join(roles, `","`)))
+}
+
+func (b *bench) role(name, read, write string) {
+	b.t.Helper()
+	b.must("PUT", "/roles/"+name, fmt.Sprintf(`{"role":%q,"permissions":{"kv":{"read":[%q],"write":[%q]}}}`, name, read, write))
+}
+
+// enabled turns auth on; guest may do nothing.
+func (b *bench) enabled() *bench {
+	b.t.Helper()
+	b.must("PUT", "/roles/guest", `{"role":"guest"}`)
+	b.must("PUT", "/users/root", `{"user":"root","password":"root-pw"}`)
+	b.must("PUT", "/enable", "")
+	return b
+}
+
+// What the recordings leave out of section 18.4.
+func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
+	b := newAuthBench(t)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/users", "", 200, `{"users":null}` + "\n"},
+		{"PUT", "/enable", "", 409, `{"message":"auth: No root user available, please create one"}`},
+		{"PUT", "/users/u", `{"user":"u","password":"p","roles":["r"],"grant":["s"]}`, 400, `{"message":"User JSON contains both roles and grant/revoke"}`},
+		{"PUT", "/users/u", `{"user":"u","roles":["r"]}`, 400, `{"message":"auth: Cannot create user u with an empty password"}`},
+		{"PUT", "/users/u", `{"user":"u","password":"p"} and more`, 201, `{"user":"u","roles":null}` + "\n"},
+		{"PUT", "/users/u", `{"user":"u","revoke":["r"]}`, 409, `{"message":"auth: Revoking ungranted role r for user u"}`},
+		{"PUT", "/users/u", `{"user":"u","grant":["r","r"]}`, 409, `{"message":"auth: Granting duplicate role r for user u"}`},
+		{"PUT", "/users/u", `{"user":"u","grant":["s","r"],"revoke":["s"],"password":"q"}`, 200, `{"user":"u","roles":["r"]}` + "\n"},
+		{"PUT", "/users/root", `{"user":"root","password":"p","roles":["s"]}`, 200, `{"user":"root","roles":["s","root"]}` + "\n"},
+		{"DELETE", "/users/root", "", 200, ""},
+		{"PUT", "/users/_x", `{"user":"_x","password":"p"}`, 201, `{"user":"_x","roles":null}` + "\n"},
+		{"GET", "/users", "", 200, `{"users":[{"user":"_x"},{"user":"u"}]}` + "\n"},
+		{"GET", "/users/_x/", "", 200, `{"user":"_x"}` + "\n"},
+		{"GET", "/users/a/b", "", 400, `{"message":"Invalid path"}`},
+		{"GET", "/users/" + strings.Repeat("x", maxNameBytes+1), "", 400, `{"message":"Invalid path"}`},
+		{"PUT", "/users/", "{}", 405, "Method Not Allowed\n"},
+		{"PUT", "/roles/r", `{"role":"r","permissions":{"kv":{"read":["/b","/a"]}},"grant":{"kv":{"read":[],"write":[]}}}`, 201,
+			`{"role":"r","permissions":{"kv":{"read":["/b","/a"],"write":null}},"grant":{"kv":{"read":[],"write":[]}}}` + "\n"},
+		{"GET", "/roles/r", "", 200, `{"role":"r","permissions":{"kv":{"read":["/b","/a"],"write":null}}}` + "\n"},
+		{"PUT", "/roles/r", `{"role":"r","permissions":{"kv":{"read":["/a"]}}}`, 409, `{"message":"auth: Role r already exists."}`},
+		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"read":["/a"]}}}`, 409, `{"message":"auth: Granting duplicate read permission /a"}`},
+		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"write":["/z","/c*"]}},"revoke":{"kv":{"read":["/b","/none"]}}}`, 200,
+			`{"role":"r","permissions":{"kv":{"read":["/a"],"write":["/c*","/z"]}}}` + "\n"},
+		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"write":["/z"]}}}`, 409, `{"message":"auth: Granting duplicate write permission /z"}`},
+		{"PUT", "/roles/r", `{"role":"r","revoke":{"kv":{"read":["/none"]}}}`, 400, `{"message":"auth: Role not updated. Use grant/revoke to update the role."}`},
+		{"PUT", "/roles/root", `{"role":"root"}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"PUT", "/roles/root", `{"role":"root","grant":{"kv":{"read":["/a"]}}}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"DELETE", "/roles/root", "", 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"GET", "/roles/root", "", 200, `{"role":"root","permissions":{"kv":{"read":["/*"],"write":["/*"]}}}` + "\n"},
+		{"PUT", "/roles/aaa", `{"role":"aaa"}`, 201, `{"role":"aaa","permissions":{"kv":{"read":null,"write":null}}}` + "\n"},
+		{"PUT", "/roles/zzz", `{"role":"zzz"}`, 201, `{"role":"zzz","permissions":{"kv":{"read":null,"write":null}}}` + "\n"},
+		{"GET", "/enable", "", 200, `{"enabled":false}` + "\n"},
+		{"PUT", "/roles/r", "{" + strings.Repeat(" ", maxMemberBytes), 413, `{"message":"Invalid JSON in request body."}`},
+	} {
+		w := b.do(c.method, "/v2/auth"+c.path, c.body)
+		b.want(w, c.status, c.want)
+		if mime := w.Header().Get("Content-Type"); w.Code != 405 && mime != "application/json" {
+			t.Errorf("%s %s is %q", c.method, c.path, mime)
+		}
+	}
+	names := b.do("GET", "/v2/auth/roles", "").Body.String()
+	if a, r, root, z := strings.Index(names, "aaa"), strings.Index(names, `"r"`), strings.Index(names, `"root"`), strings.Index(names, "zzz"); a < 0 || a > r || r > root || root > z {
+		t.Errorf("not by name: %s", names)
+	}
+	b.node.set(func() { b.node.members.Version = "" })
+	b.want(b.do("GET", "/v2/auth/users", ""), 500, `{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
+	b.want(b.do("GET", "/v2/auth/enable", ""), 500, `{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
+}
+
+// Each endpoint, for somebody without a right, with a right to keys, and for an administrator. Order: 405, 400, 401, the rest.
+// pitfall J10, pitfall K10
+func TestEveryEndpointAsksForItsRight(t *testing.T) {
+	b := newAuthBench(t, func(c *Config) { c.Pprof = true }).enabled()
+	b.role("r", "/d/*", "/d/*")
+	b.user("u", "r")
+	b.user("none", "nothing")
+	b.as("root", "PUT", "/v2/keys/d/k", "value=1")
+	const free, keys, admin = 0, 1, 2
+	for _, c := range []struct {
+		method, target, body string
+		needs                int
+	}{
+		{"GET", "/v2/keys/d/k", "", keys}, {"HEAD", "/v2/keys/d/k", "", keys}, {"GET", "/v2/keys/d/k?quorum=true", "", keys},
+		{"GET", "/v2/keys/d/?recursive=true", "", keys}, {"GET", "/v2/keys/d/k?wait=true&waitIndex=1", "", keys},
+		{"GET", "/v2/keys/d/?wait=true&recursive=true&waitIndex=1", "", keys}, {"GET", "/v2/keys/d/none", "", keys},
+		{"PUT", "/v2/keys/d/k", "value=2", keys}, {"POST", "/v2/keys/d/", "value=1", keys}, {"DELETE", "/v2/keys/d/k?prevValue=no", "", keys},
+		{"PUT", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE", "/v2/keys/d/x?recursive=true", "", keys},
+
+		{"GET", "/v2/keys", "", admin}, {"GET", "/v2/keys/", "", admin}, {"GET", "/v2/keys/d", "", admin}, {"GET", "/v2/keys/?recursive=true", "", admin},
+		{"GET", "/v2/keys/d?recursive=true", "", admin}, {"GET", "/v2/keys/d?wait=true&recursive=true&waitIndex=1", "", admin}, {"GET", "/v2/keys/dd", "", admin},
+		{"GET", "/v2/keys/?wait=true&recursive=true&waitIndex=1", "", admin}, {"GET", "/v2/keys/D/k", "", admin}, {"GET", "/v2/keys/d%2Fk%2F..%2F..%2Fx", "", free},
+		{"POST", "/v2/keys/d", "value=1", admin}, {"POST", "/v2/keys", "value=1", admin}, {"PUT", "/v2/keys/e", "value=1", admin},
+		{"DELETE", "/v2/keys/e?dir=true", "", admin}, {"DELETE", "/v2/keys/d?recursive=true&prevIndex=9999", "", admin},
+
+		{"GET", "/v2/auth/enable", "", free}, {"PUT", "/v2/auth/enable", "", admin}, {"GET", "/v2/auth/users", "", admin}, {"GET", "/v2/auth/users/u", "", admin},
+		{"PUT", "/v2/auth/users/u", "{", admin}, {"DELETE", "/v2/auth/users/x", "", admin}, {"GET", "/v2/auth/roles", "", admin}, {"GET", "/v2/auth/roles/r", "", admin},
+		{"PUT", "/v2/auth/roles/u", "{", admin}, {"DELETE", "/v2/auth/roles/x", "", admin},
+		{"POST", "/v2/auth/users", "", free}, {"GET", "/v2/auth/users/a/b", "", free}, {"PATCH", "/v2/keys/k", "", free}, {"PUT", "/v2/keys/k?ttl=x", "", free},
+		{"OPTIONS", "/v2/auth/users", "", free},
+
+		{"GET", "/v2/members", "", free}, {"GET", "/v2/members/leader", "", free}, {"POST", "/v2/members", "{}", admin}, {"PUT", "/v2/members/1", "{}", admin},
+		{"DELETE", "/v2/members/1", "", admin}, {"DELETE", "/v2/members", "", admin}, {"PATCH", "/v2/members", "", free},
+		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "", free}, {"GET", "/v2/stats/store", "", free},
+		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT", "/config/local/log", "{", free},
+		{"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "", admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
+	} {
+		for rank, user := range map[int][]string{free: {"", "none"}, keys: {"u"}, admin: {"root"}} {
+			for _, name := range user {
+				w := b.as(name, c.method, c.target, c.body)
+				if got, want := w.Code == 401, rank < c.needs; got != want {
+					t.Errorf("%s %s as %q: %d %s", c.method, c.target, name, w.Code, w.Body)
+				}
+				if w.Code != 401 || c.method == "HEAD" {
+					continue
+				}
+				if strings.HasPrefix(c.target, "/v2/keys") {
+					b.want(w, 401, denied)
+				} else if b.want(w, 401, deniedElsewhere); w.Header()["X-Etcd-Cluster-Id"] != nil {
+					t.Errorf("%s %s: %v", c.method, c.target, w.Header())
+				}
+			}
+		}
+	}
+}
+
+// Between the verdict on a write and the moment when it is applied rights may go, and come: those of that moment count.
+// pitfall K9
+func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+	}{
+		{"the role loses the key", "PUT", "/roles/r", `{"role":"r","revoke":{"kv":{"write":["/k"]}}}`, 401},
+		{"the user loses the role", "PUT", "/users/u", `{"user":"u","revoke":["r"]}`, 401},
+		{"the role is deleted", "DELETE", "/roles/r", "", 401},
+		{"the user is deleted", "DELETE", "/users/u", "", 401},
+		{"the password changes", "PUT", "/users/u", `{"user":"u","password":"new"}`, 401},
+		{"something else changes", "PUT", "/roles/s", `{"role":"s"}`, 200},
+		{"auth is turned off", "DELETE", "/enable", "", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newAuthBench(t).enabled()
+			b.role("r", "/k", "/k")
+			b.user("u", "r")
+			b.as("u", "PUT", "/v2/keys/k", "value=before")
+			b.node.onPropose = func() { b.must(c.method, c.path, c.body) }
+
+			w := b.do("PUT", "/v2/keys/k", "value=after", "Authorization", password("u"), requestHeader, "id")
+
+			v, _ := b.store.Get("/k")
+			if w.Code != c.status || (v.Node.Value == "after") != (c.status == 200) {
+				t.Errorf("%d %s, the value is %q", w.Code, w.Body, v.Node.Value)
+			}
+		})
+	}
+	b := newAuthBench(t)
+	b.must("PUT", "/users/root", `{"user":"root","password":"root-pw"}`)
+	b.must("PUT", "/roles/guest", `{"role":"guest"}`)
+	b.node.onPropose = func() { b.must("PUT", "/enable", "") }
+	b.want(b.do("PUT", "/v2/keys/k", "value=1"), 401, denied)
+}
+
+// A read that waits is judged by the rights of the moment when it is safe, and so is a change of the members.
+// pitfall K9
+func TestWhatWaitsIsJudgedAgain(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("r", "/k", "/k")
+	b.user("u", "r")
+	b.user("admin", "root")
+	b.as("u", "PUT", "/v2/keys/k", "value=1")
+	revoke := func(user, role string) {
+		read := b.node.onRead
+		b.node.onRead = func() {
+			b.node.onRead = read
+			b.node.mu.Unlock()
+			defer b.node.mu.Lock()
+			b.must("PUT", "/users/"+user, fmt.Sprintf(`{"user":%q,"revoke":[%q]}`, user, role))
+		}
+	}
+	revoke("u", "r")
+	b.want(b.as("u", "GET", "/v2/keys/k?quorum=true", ""), 401, denied)
+	revoke("admin", "root")
+	w := b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.2:2380"]}`, "Content-Type", "application/json", "Authorization", password("admin"))
+	b.want(w, 401, deniedElsewhere)
+	if len(b.node.changes) > 0 {
+		t.Errorf("%+v", b.node.changes)
+	}
+}
+
+// A stream ends before the first event that its client may not see any more.
+// pitfall K9, pitfall K10
+func TestAStreamEndsWithItsRight(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("r", "/d*", "")
+	b.user("u", "r")
+	r, _ := nethttp.NewRequestWithContext(t.Context(), "GET", b.serve()+"/v2/keys/d?wait=true&stream=true&recursive=true", nil)
+	r.Header.Set("Authorization", password("u"))
+	resp, err := nethttp.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+
+	b.as("root", "PUT", "/v2/keys/d/1", "value=first")
+	if !lines.Scan() || !strings.Contains(lines.Text(), "first") {
+		t.Fatal(lines.Text())
+	}
+	b.role("other", "/x", "")
+	b.as("root", "PUT", "/v2/keys/d/2", "value=second")
+	if !lines.Scan() || !strings.Contains(lines.Text(), "second") {
+		t.Fatalf("after a change that does not concern it: %q", lines.Text())
+	}
+	b.must("PUT", "/roles/r", `{"role":"r","revoke":{"kv":{"read":["/d*"]}}}`)
+	b.as("root", "PUT", "/v2/keys/d/3", "value=third")
+	if lines.Scan() {
+		t.Errorf("without a right: %q", lines.Text())
+	}
+}
+
+// Changes of one user at the same time are all made: each is planned by the state that it is applied to.
+// pitfall K9
+func TestNoGrantIsLost(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.user("u", "r0")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() { b.must("PUT", "/users/u", fmt.Sprintf(`{"user":"u","grant":["r%d"]}`, i+1)) })
+	}
+	all.Wait()
+	w := b.as("root", "PUT", "/v2/auth/users/u", `{"user":"u","grant":["r9"]}`)
+	b.want(w, 200, `{"user":"u","roles":["r0","r1","r2","r3","r4","r5","r6","r7","r8","r9"]}`+"\n")
+}
+
+// A request that finds users and roles in motion for longer than it may take ends.
+// pitfall G1
+func TestJudgingAgainEnds(t *testing.T) {
+	b := newAuthBench(t, func(c *Config) { c.RequestTimeout = 50 * time.Millisecond }).enabled()
+	var again func()
+	changes := 0
+	again = func() {
+		changes++
+		b.node.onPropose = nil
+		b.must("PUT", fmt.Sprint("/roles/r", changes), fmt.Sprintf(`{"role":"r%d"}`, changes))
+		b.node.onPropose = again
+	}
+	b.node.onPropose = again
+	w := b.as("root", "PUT", "/v2/keys/k", "value=1")
+	if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || changes < 2 {
+		t.Errorf("%d %s after %d changes", w.Code, w.Body, changes)
+	}
+	b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500, `{"message":"Internal Server Error"}`)
+}
+
+// The common name of a verified certificate is the user, where the configuration says so.
+func TestTheCertificateIsTheUser(t *testing.T) {
+	for _, counts := range []bool{true, false} {
+		b := newAuthBench(t, func(c *Config) { c.ClientCertAuth = counts }).enabled()
+		b.role("r", "/k", "/k")
+		b.user("u", "r")
+		ask := func(name, header string, verified bool) int {
+			r := httptest.NewRequest("PUT", "/v2/keys/k", nil)
+			certificate := &x509.Certificate{Subject: pkix.Name{CommonName: name}}
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
+			if verified {
+				r.TLS.VerifiedChains = [][]*x509.Certificate{{certificate, {Subject: pkix.Name{CommonName: "root"}}}}
+			}
+			if header != "" {
+				r.Header.Set("Authorization", header)
+			}
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, r)
+			return w.Code
+		}
+		if got := ask("u", "", true); (got < 300) != counts {
+			t.Errorf("counts is %v: %d", counts, got)
+		}
+		if got := ask("u", "", false); got != 401 {
+			t.Errorf("not verified: %d", got)
+		}
+		b.must("PUT", "/roles/guest", `{"role":"guest","grant":{"kv":{"write":["/*"]}}}`)
+		if got := ask("nobody", "", true); (got == 401) != counts {
+			t.Errorf("counts is %v, an unknown name: %d", counts, got)
+		}
+		if got := ask("nobody", password("u"), true); got >= 300 {
+			t.Errorf("a password beside it: %d", got)
+		}
+		if got := ask("u", password("nobody"), true); got != 401 {
+			t.Errorf("a wrong password beside it: %d", got)
+		}
+	}
+}
+
+// The peer port is for members: rights of users do not count there.
+func TestThePeerPortKnowsNoUsers(t *testing.T) {
+	p, b := newPeerPort(t)
+	b.enabled()
+	w := askPort(p, "POST", "/v2/members", `{"peerURLs":["http://10.0.0.2:2380"]}`, "Content-Type", "application/json")
+	if w.Code != 201 || len(b.node.changes) != 1 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := askPort(p, "GET", "/v2/auth/users", ""); w.Code != 404 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// Every change is logged with who made it; that guest may write is said when auth is turned on.
+// pitfall K11
+func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
+	var log bytes.Buffer
+	b := newAuthBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	b.must("PUT", "/users/root", `{"user":"root","password":"root-pw"}`)
+	b.must("PUT", "/enable", "")
+	b.user("admin", "root")
+	b.as("admin", "PUT", "/v2/auth/users/u", `{"user":"u","password":"hunter2"}`)
+	b.as("admin", "PUT", "/v2/auth/users/u", `{"user":"u","password":"hunter3","grant":"`)
+	b.as("admin", "DELETE", "/v2/auth/users/u", "")
+	b.must("PUT", "/roles/guest", `{"role":"guest","revoke":{"kv":{"write":["/*"],"read":["/*"]}}}`)
+	b.must("DELETE", "/enable", "")
+	b.must("PUT", "/enable", "")
+	for line, times := range map[string]int{
+		`msg="http: user created" name=root by="(anybody: auth is off)"`: 1, `msg="http: auth enabled"`: 2, `ANYBODY MAY STILL WRITE KEYS`: 1,
+		`msg="http: user created" name=u by=admin`: 1, `msg="http: user deleted" name=u by=admin`: 1, `msg="http: role changed" name=guest by=root`: 1,
+		`msg="http: auth disabled" name="" by=root`: 1, "hunter": 0, "-pw": 0, base64.StdEncoding.EncodeToString([]byte("root:root-pw")): 0,
+	} {
+		if got := strings.Count(log.String(), line); got != times {
+			t.Errorf("%d times %s in\n%s", got, line, log.String())
+		}
+	}
+}
+
+// However a path is written, a right to /public/* writes nothing elsewhere.
+// pitfall J7
+func TestNoPathLeadsAroundARight(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("r", "/public/*", "/public/*")
+	b.user("u", "r")
+	b.as("root", "PUT", "/v2/keys/secret/k", "value=secret")
+	pieces := []string{"/", "//", ".", "..", "/../", "%2e", "%2E%2e", "%2F", "%2f..%2f", "%00", "*", "secret", "Secret", "public", "k", "%5c", ";", "?", "#", "%", "%252e%252e%252f", "\u00e9"}
+	g := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 7))
+	answers := map[int]int{}
+	for range 20_000 {
+		target := "/v2/keys/public"
+		for range 1 + g.IntN(6) {
+			target += pieces[g.IntN(len(pieces))]
+		}
+		r, err := nethttp.ReadRequest(bufio.NewReader(strings.NewReader([]string{"GET ", "PUT ", "DELETE ", "POST "}[g.IntN(4)] + target + " HTTP/1.1\r\nHost: x\r\n\r\n")))
+		if err != nil {
+			continue
+		}
+		r.Header.Set("Authorization", password("u"))
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		answers[w.Code]++
+		if strings.Contains(w.Body.String(), `"value":"secret"`) {
+			t.Fatalf("%s reads %s", target, w.Body)
+		}
+	}
+	v, _ := b.store.Get("/")
+	var top []string
+	for n := range v.All(v.Node) {
+		top = append(top, n.Path)
+	}
+	if got := strings.Join(top, " "); got != "/public /secret" && got != "/secret" {
+		t.Errorf("there is %s", got)
+	}
+	if k, err := b.store.Get("/secret/k"); err != nil || k.Node.Value != "secret" {
+		t.Errorf("the secret is gone: %v", err)
+	}
+	if answers[200]+answers[201] < 500 || answers[401] < 500 {
+		t.Errorf("answers %v: that says little", answers)
+	}
+}
+
+// With a password as many requests are answered as without, but for a fifth at most, here one after the other on a connection. Rounds
+// with and without take turns, and the best of each count.
+// pitfall K7
+func TestAPasswordCostsLessThanAFifth(t *testing.T) {
+	off, on := newAuthBench(t), newAuthBench(t).enabled()
+	for _, method := range []string{"GET", "PUT"} {
+		without, with := newRounds(off, method, ""), newRounds(on, method, password("root"))
+		for range 20 {
+			without.round()
+			with.round()
+		}
+		ratio := float64(without.best) / float64(with.best)
+		t.Logf("%s: %.2f of the requests without a password", method, ratio)
+		if ratio < 0.8 {
+			t.Errorf("%s: with a password %v, without %v", method, with.best, without.best)
+		}
+	}
+}
+
+// rounds sends the same request again and again, on one connection.
+type rounds struct {
+	b       *bench
+	conn    net.Conn
+	in      *bufio.Reader
+	request string
+	best    time.Duration // of all rounds
+}
+
+func newRounds(b *bench, method, header string) *rounds {
+	b.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.serve(), "http://"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	request := method + " /v2/keys/k?value=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: " + header + "\r\n\r\n"
+	return &rounds{b, conn, bufio.NewReader(conn), request, time.Hour}
+}
+
+func (r *rounds) round() {
+	r.b.t.Helper()
+	began := time.Now()
+	for range 200 {
+		io.WriteString(r.conn, r.request)
+		resp, err := nethttp.ReadResponse(r.in, nil)
+		if err != nil || resp.StatusCode == 401 {
+			r.b.t.Fatal(resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+	}
+	r.best = min(r.best, time.Since(began))
+}
+
+// discard is an answer that nobody reads.
+type discard struct{ header nethttp.Header }
+
+func (d *discard) Header() nethttp.Header      { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// Clients that flood with wrong passwords do not delay one whose password is known.
+// pitfall K7
+func TestAFloodOfWrongPasswordsDelaysNobodyElse(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.iterations = 100_000 }).enabled()
+	b.as("root", "GET", "/v2/keys/", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	for i := range 12 {
+		flood.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				r := httptest.NewRequest("GET", "/v2/keys/", nil)
+				r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", i)
+				r.SetBasicAuth(fmt.Sprint("user", n), "wrong")
+				if b.ServeHTTP(&discard{header: nethttp.Header{}}, r); n%20 == 19 {
+					<-time.After(time.Millisecond)
+				}
+			}
+		})
+	}
+	var slowest []time.Duration
+	for range 200 {
+		began := time.Now()
+		if w := b.as("root", "GET", "/v2/keys/", ""); w.Code != 200 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		slowest = append(slowest, time.Since(began))
+	}
+	cancel()
+	flood.Wait()
+	over := 0
+	for _, d := range slowest {
+		if d > 300*time.Millisecond {
+			over++
+		}
+	}
+	if over > 2 {
+		t.Errorf("%d of 200 requests took longer than 300 ms", over)
+	}
+}
