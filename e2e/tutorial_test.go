@@ -25,7 +25,7 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
-	commands := readTutorial(t, filepath.Join("..", "README.md"))
+	commands := readTutorial(t, "Tutorial")
 	if len(commands) < 20 {
 		t.Fatalf("only %d commands in the tutorial", len(commands))
 	}
@@ -36,15 +36,31 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	}
 }
 
-// readTutorial reads the commands of the README's section "Tutorial": in its
+// TestTheWalkThroughUsersDoesWhatItSays does the same with the section on users and roles.
+func TestTheWalkThroughUsersDoesWhatItSays(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	commands := readTutorial(t, "Users and roles")
+	if len(commands) < 8 {
+		t.Fatalf("only %d commands about users", len(commands))
+	}
+	shell := &shell{t: t, m: startMember(t), dir: t.TempDir()}
+	for _, c := range commands {
+		shell.run(c)
+	}
+}
+
+// readTutorial reads the commands of a section of the README: in its
 // console blocks, lines that begin with "$ " are commands, the others output.
-func readTutorial(t *testing.T, path string) (commands []command) {
+func readTutorial(t *testing.T, name string) (commands []command) {
 	t.Helper()
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(filepath.Join("..", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(b), "\n## Tutorial\n")
+	_, section, _ := strings.Cut(string(b), "\n## "+name+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		for line := range strings.Lines(block[1]) {

@@ -40,6 +40,7 @@
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
 //   - response remembers the status sent; body and conn put a deadline on each piece received or sent.
+//   - permit is what a request needs, and the last verdict of auth.Keeper on it.
 //   - A discovery URL is another name for a directory of keys, in which the founders of another cluster find each other; at is a request for it.
 //   - family is a row of the table of metrics; scrape is one look at all of them.
 //
@@ -72,11 +73,13 @@
 //     waits for an event, and a connection that its client uses, may last.
 //   - Every wait for the cluster ends by a deadline, or with its client (G1).
 //   - /health asks atomics and the file system alone: symptoms is the list of what it looks for. It answers while the member hangs.
+//   - What is read or written is judged by the users and roles of that very moment (K9): a command carries their revision, a read and each
+//     event of a stream is followed or preceded by a look whether it still is the one that was judged by.
 //   - A handler holds no lock while it writes to a client.
 //   - The same event prints the same bytes, as long as wall and cluster clock keep step.
 //
 // # What is left out
 //
-// Users and rights (/v2/auth), the Host check against DNS rebinding: they come with the packages that they
+// The Host check against DNS rebinding: it comes with the packages that it
 // need. The /v2/keys of etcd 3, its gRPC and its gateway never come.
 package http
