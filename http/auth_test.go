@@ -427,7 +427,7 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 	if k, err := b.store.Get("/secret/k"); err != nil || k.Node.Value != "secret" {
 		t.Errorf("the secret is gone: %v", err)
 	}
-	if answers[200]+answers[201] < 500 || answers[401] < 500 {
+	if answers[200] < 20 || answers[201] < 100 || answers[401] < 500 {
 		t.Errorf("answers %v: that says little", answers)
 	}
 }

@@ -202,30 +202,24 @@ func TestWhoWaitsMayGo(t *testing.T) {
 // pitfall K8
 func TestAnUnknownUserCostsAsMuch(t *testing.T) {
 	w := newWorld(t)
-	w.iterations, w.nobody.Iterations = 20_000, 20_000
+	w.iterations, w.nobody.Iterations = 5_000, 5_000
 	w.enabled()
-	var times [2][]time.Duration
-	for i := range 15 {
+	least := [2]time.Duration{time.Hour, time.Hour} // of a wrong password, of an unknown user
+	ratio := 0.0
+	for i := 0; i < 15 || i < 300 && (ratio > 1.5 || ratio < 1/1.5); i++ { // more when others use the machine
 		for kind, name := range []string{"root", "nobody"} {
 			c := by(header(name, fmt.Sprint("wrong", i)))
 			c.Address = fmt.Sprint(i, kind)
 			began := time.Now()
-			err := w.judge(c, anyKey)
-			if times[kind] = append(times[kind], time.Since(began)); err != ErrDenied {
+			if err := w.judge(c, anyKey); err != ErrDenied {
 				t.Fatal(err)
 			}
+			least[kind] = min(least[kind], time.Since(began))
 		}
+		ratio = float64(least[0]) / float64(least[1])
 	}
-	least := func(d []time.Duration) time.Duration {
-		m := d[0]
-		for _, v := range d {
-			m = min(m, v)
-		}
-		return m
-	}
-	wrong, unknown := least(times[0]), least(times[1])
-	if ratio := float64(wrong) / float64(unknown); ratio > 1.5 || ratio < 1/1.5 {
-		t.Errorf("a wrong password takes %v, an unknown user %v", wrong, unknown)
+	if ratio > 1.5 || ratio < 1/1.5 {
+		t.Errorf("a wrong password takes %v, an unknown user %v", least[0], least[1])
 	}
 }
 
