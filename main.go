@@ -402,7 +402,7 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 		Election: c.election, RequestTimeout: c.requestTimeout(), Dirs: c.disks(),
 		CORS: c.cors, Pprof: c.pprof,
 		MaxRequestBytes: int64(c.maxRequestBytes),
-		TLS:             p.clientTLS, PeerTLS: p.peerTLS,
+		TLS:             p.clientTLS, PeerTLS: p.peerTLS, ClientCertAuth: c.client.ClientAuth,
 	})
 	if err != nil {
 		return err

@@ -81,5 +81,5 @@
 // # What is left out
 //
 // The Host check against DNS rebinding: it comes with the packages that it
-// need. The /v2/keys of etcd 3, its gRPC and its gateway never come.
+// needs. The /v2/keys of etcd 3, its gRPC and its gateway never come.
 package http
