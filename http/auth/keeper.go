@@ -18,6 +18,8 @@ import (
 )
 
 // ErrDenied is the one answer to an unknown user, a wrong password and a right that is missing (K8).
+//
+//lint:ignore ST1005 these are the words of the API
 var ErrDenied = errors.New("Insufficient credentials")
 
 // Later refuses for now: there were too many wrong passwords, or there are too many to be checked.
