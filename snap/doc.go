@@ -27,12 +27,13 @@ The bytes are drawn in format.go.
 
 	Dir       the directory: Newest, OpenIndex, Create, Receive, Purge
 	Writer    a snapshot that is being written; Commit makes it one
+	Stream    the same file on its way to an io.Writer, as a backup
 	Receiver  a snapshot whose file comes from another member; Commit checks it and makes it one
 	Reader    a snapshot that is being read
 	Damage    a file that is not what was written
 
 The file system is a disk.FS, so that tests can crash it and make it fail.
-Inside, aside is the file that both Writer and Receiver write before it has a
+Inside, encoder makes the bytes that Writer and Stream write; aside is the file that both Writer and Receiver write before it has a
 name; spot is where a block begins and the sum that it goes on from.
 
 # Life of a snapshot

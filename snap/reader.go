@@ -18,6 +18,7 @@ type Reader struct {
 	index    uint64
 	meta     []byte
 	size     int64  // of the body
+	sum      uint32 // over index, meta and body, as the trailer tells
 	release  func() // tells the Dir that the file is not read any more
 	start    spot   // of the first block of the body
 
@@ -76,6 +77,7 @@ func (r *Reader) open() (err error) {
 	if r.size, ok = parseTrailer(b[:]); !ok {
 		return r.damage(end, "the file does not end as a snapshot does")
 	}
+	r.sum = binary.LittleEndian.Uint32(b[4:])
 	r.meta, r.start, err = r.block(spot{headerSize, sum}, maxMeta, nil)
 	r.next = r.start
 	return err
@@ -125,6 +127,10 @@ func (r *Reader) Meta() []byte { return r.meta }
 
 // Size is the size of the body in bytes.
 func (r *Reader) Size() int64 { return r.size }
+
+// Sum is a checksum over index, meta and body: two snapshots with one Sum are the
+// same, as far as 32 bits can tell. Verify tells whether it is right.
+func (r *Reader) Sum() uint32 { return r.sum }
 
 // Raw returns the file itself and its size in bytes, for a copy from file to
 // file that Receive takes at the other end. It may be read until Close.
@@ -178,8 +184,9 @@ func (r *Reader) finish() error {
 	return io.EOF
 }
 
-// verify reads all of the body and goes back to its beginning.
-func (r *Reader) verify() error {
+// Verify reads all of the body and goes back to its beginning. Its error is a
+// *Damage, at the first block that is not what was written.
+func (r *Reader) Verify() error {
 	var err error
 	for err == nil {
 		err = r.fill()

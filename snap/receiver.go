@@ -49,7 +49,7 @@ func (r *Receiver) check() (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return in.Index(), cmp.Or(in.verify(), in.Close())
+	return in.Index(), cmp.Or(in.Verify(), in.Close())
 }
 
 // Abort removes the file. After Commit it does nothing.

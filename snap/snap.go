@@ -60,14 +60,20 @@ func Exists(dir string, fs disk.FS) (bool, error) {
 // Open opens dir (making it when missing, 0700), and removes what unfinished
 // writes left. fs nil means the operating system's.
 func Open(dir string, fs disk.FS) (*Dir, error) {
-	if fs == nil {
-		fs = disk.OS{}
-	}
-	d := &Dir{fs: fs, path: filepath.Clean(dir), readers: map[uint64]int{}, damaged: map[uint64]bool{}}
+	d := Look(dir, fs)
 	if err := d.prepare(); err != nil {
 		return nil, fmt.Errorf("snap: open: %w", err)
 	}
 	return d, nil
+}
+
+// Look is Open for one who only reads: it changes nothing, and another process may be writing
+// to dir. A snapshot that is listed may then be gone when it is opened. fs nil means the operating system's.
+func Look(dir string, fs disk.FS) *Dir {
+	if fs == nil {
+		fs = disk.OS{}
+	}
+	return &Dir{fs: fs, path: filepath.Clean(dir), readers: map[uint64]int{}, damaged: map[uint64]bool{}}
 }
 
 func (d *Dir) prepare() error {
@@ -148,7 +154,7 @@ func (d *Dir) verified(index uint64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.verify(); err != nil {
+	if err := r.Verify(); err != nil {
 		return nil, cmp.Or(err, r.Close())
 	}
 	return r, nil

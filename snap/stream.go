@@ -1,0 +1,44 @@
+package snap
+
+import (
+	"fmt"
+	"io"
+)
+
+// Stream writes the file of one snapshot to an io.Writer: to the network, say. What comes out is a snapshot
+// only when Close has returned without an error; anything shorter has no trailer, and OpenFile refuses it.
+// Not for concurrent use.
+type Stream struct {
+	out     io.Writer
+	err     error // the first one; nothing is tried again after it
+	encoder *encoder
+}
+
+// NewStream begins a snapshot, and writes meta, which is the caller's and at most 1 MiB, to out.
+func NewStream(out io.Writer, index uint64, meta []byte) (*Stream, error) {
+	checkMeta(meta)
+	s := &Stream{out: out}
+	var err error
+	if s.encoder, err = newEncoder(s.put, index, meta); err != nil {
+		return nil, fmt.Errorf("snap: stream: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Stream) put(p []byte) error {
+	if s.err == nil {
+		_, s.err = s.out.Write(p)
+	}
+	return s.err
+}
+
+// Write appends to the body; out gets it by the block.
+func (s *Stream) Write(p []byte) (int, error) { return s.encoder.append(p) }
+
+// Close writes what is left, and the trailer. After an error of Write it writes nothing.
+func (s *Stream) Close() error {
+	if err := s.encoder.end(); err != nil {
+		return fmt.Errorf("snap: stream: %w", err)
+	}
+	return nil
+}
