@@ -7,27 +7,47 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Dump visits all records of the log in dir, whoever's it is, from its first
-// segment on, and changes nothing. A torn tail, which may also be a batch that
-// is being written this moment, gives an error behind the last record. fs nil
-// means the operating system's.
-func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) error {
+// Found is what Scan saw of a log, besides its records.
+type Found struct {
+	Tag      Tag    // whose log it is
+	Segments int    // files
+	First    uint64 // the lowest label: Open with an earlier From fails
+	Torn     Repair // what Open would cut off; the zero value: nothing
+}
+
+// Scan visits all records of the log in dir, whoever's it is, from its first
+// segment on, and changes nothing. Another process may be writing to it: then a
+// torn tail may be a batch that is being written this moment, and damage at the
+// end of the log counts only when a second Scan finds it at the same place. When there is no
+// such directory, the error is os.ErrNotExist. fs nil means the operating system's.
+func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) (f Found, err error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
 	segments, err := listSegments(fs, dir)
 	if err != nil {
-		return err
+		return f, err
+	}
+	f.Tag, f.Segments, f.First = segments[0].tag, len(segments), segments[0].label
+	for _, s := range segments {
+		f.First = min(f.First, s.label)
 	}
 	if err := readClosed(fs, dir, segments, visit); err != nil {
-		return err
+		return f, err
 	}
 	last := segments[len(segments)-1]
-	return withSegment(fs, dir, last, last.first(), last.size, func(c *cursor) error {
-		torn, err := c.tail(visit)
-		if err == nil && torn != (Repair{}) {
-			err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)
-		}
+	err = withSegment(fs, dir, last, last.first(), last.size, func(c *cursor) (err error) {
+		f.Torn, err = c.tail(visit)
 		return err
 	})
+	return f, err
+}
+
+// Dump is Scan with an error for a torn tail, which comes behind the last record.
+func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) error {
+	f, err := Scan(dir, fs, visit)
+	if torn := f.Torn; err == nil && torn != (Repair{}) {
+		err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)
+	}
+	return err
 }
 
 // Owner returns the tag of the log in dir, for one who is to open it and does

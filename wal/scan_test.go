@@ -1,0 +1,48 @@
+package wal
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"etcd2/wal/disk/disktest"
+)
+
+func TestAScanTellsWhatIsThereAndChangesNothing(t *testing.T) {
+	d := disktest.New()
+	o := Options{FS: d, Tag: Tag{7}, SegmentBytes: 1 << 10}
+	if err := Create("log", o); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := Open("log", o, func(Record) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if err := l.Append(uint64(i), []Record{{Kind: 1, Data: make([]byte, 100)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Release(10, 0); err != nil {
+		t.Fatal(err)
+	}
+	first, names, kept := l.First(), 0, 0
+	now := d.Kill()
+	now.Fault = func(int, string, string) error { t.Error("something was changed"); return nil }
+
+	f, err := Scan("log", now, func(string, int64, Record) error { kept++; return nil })
+
+	all, _ := now.ReadDir("log")
+	for _, name := range all {
+		if _, ok := parseName(name); ok {
+			names++
+		}
+	}
+	if err != nil || f.Tag != o.Tag || f.First != first || f.Segments != names || f.Torn != (Repair{}) || kept == 0 || kept == 20 {
+		t.Errorf("%+v with %d records, %v; want %d segments from %d on", f, kept, err, names, first)
+	}
+	l.Close()
+	if _, err := Scan("nowhere", d, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no log: %v", err)
+	}
+}
