@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -165,7 +166,7 @@ func (n *Node) resume(r *recovery) error {
 	n.born = n.core.commit
 	n.nameCluster()
 	n.noteNewest()
-	return n.core.broken
+	return cmp.Or(n.core.broken, n.notACopy())
 }
 
 // start lets the goroutines run.

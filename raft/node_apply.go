@@ -12,6 +12,7 @@ import (
 type job struct {
 	entries []Entry
 	restore *Snapshot
+	look    func() // at the state between two entries
 }
 
 // appliedState is what everybody may know of what is applied. It is immutable.
@@ -33,6 +34,10 @@ func (n *Node) applyLoop() {
 		case j := <-n.toApply:
 			if n.Err() != nil {
 				continue // nothing may be applied behind an entry that could not be
+			}
+			if j.look != nil {
+				j.look()
+				continue
 			}
 			if j.restore != nil {
 				n.install(j.restore)

@@ -162,7 +162,7 @@ func (n *Node) logRecovery(r *recovery) {
 
 // restore gives the snapshot to the state machine.
 func (n *Node) restore(r *recovery) error {
-	n.applied.Store(&appliedState{index: r.Snapshot.Index, term: r.Snapshot.Term, membership: r.Snapshot.Membership})
+	n.applied.Store(&appliedState{index: r.Snapshot.Index, term: r.Snapshot.Term, stamp: r.Snapshot.Stamp, membership: r.Snapshot.Membership})
 	n.waiters.applied = r.Snapshot.Index
 	if r.Reader == nil {
 		return nil

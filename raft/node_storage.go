@@ -74,6 +74,10 @@ func makeTag(cluster, member uint64) (t wal.Tag) {
 	return t
 }
 
+func splitTag(t wal.Tag) (cluster, member uint64) {
+	return binary.BigEndian.Uint64(t[:8]), binary.BigEndian.Uint64(t[8:])
+}
+
 // createStorage makes the disk of a new member, in an incarnation of its own, with the entries that every first member of the cluster begins
 // with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The directory
 // of the snapshots comes later: it shows that there was a log.
@@ -97,6 +101,9 @@ func createStorage(o storageOptions, cluster, member, incarnation uint64, first 
 // storageExists tells whether a member lives there. A directory for snapshots without a log is an error: to start with an
 // empty log would be to forget votes and entries (pitfall H11).
 func storageExists(o storageOptions) (bool, error) {
+	if err := o.unfinished(); err != nil {
+		return false, err
+	}
 	_, err := wal.Owner(o.walDir(), o.FS)
 	if err == nil || !errors.Is(err, iofs.ErrNotExist) {
 		return err == nil, err
@@ -128,8 +135,8 @@ func openStorage(o storageOptions) (*storage, *recovery, error) {
 		return nil, nil, err
 	}
 	s := &storage{dir: o.Dir, snaps: snaps}
-	r := &recovery{ID: binary.BigEndian.Uint64(tag[8:])}
-	r.Snapshot.Membership.ClusterID = binary.BigEndian.Uint64(tag[:8])
+	r := &recovery{}
+	r.Snapshot.Membership.ClusterID, r.ID = splitTag(tag)
 	if err := s.openSnapshot(r); err != nil {
 		return nil, nil, err
 	}
@@ -168,9 +175,11 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 	r.First = max(s.log.First(), 1)
 	s.last = r.Snapshot.Index + uint64(len(r.Entries))
 	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
-		err = s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot})
+		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
+			return cmp.Or(err, s.log.Close())
+		}
 	}
-	return cmp.Or(err, r.check())
+	return r.check()
 }
 
 // explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
@@ -330,7 +339,10 @@ func (s *storage) saveSnapshot(meta Snapshot, write func(io.Writer) error) (int6
 	if err := write(count); err != nil {
 		return 0, errors.Join(err, w.Abort())
 	}
-	return count.n, w.Commit()
+	if err := w.Commit(); err != nil {
+		return 0, errors.Join(err, w.Abort())
+	}
+	return count.n, nil
 }
 
 type countingWriter struct {

@@ -119,6 +119,9 @@ func (r *Reader) readAt(b []byte, offset int64) error {
 
 func (r *Reader) damage(offset int64, reason string) error { return &Damage{r.path, offset, reason} }
 
+// Path is the name under which the file was opened.
+func (r *Reader) Path() string { return r.path }
+
 // Index is the index of the last entry that the snapshot holds.
 func (r *Reader) Index() uint64 { return r.index }
 
@@ -194,9 +197,12 @@ func (r *Reader) Verify() error {
 	if err != io.EOF {
 		return err
 	}
-	r.next, r.rest, r.total = r.start, nil, 0
+	r.Rewind()
 	return nil
 }
+
+// Rewind makes Read begin again at the beginning of the body.
+func (r *Reader) Rewind() { r.next, r.rest, r.total = r.start, nil, 0 }
 
 // Close closes the file, which Purge may remove from now on. Call it once.
 func (r *Reader) Close() error {

@@ -1,0 +1,120 @@
+package raft
+
+import (
+	"fmt"
+	"time"
+
+	"etcd2/wal"
+)
+
+// audit follows all records of a log on disk, in the order in which they were written, and tells the first that can't follow from those
+// before it. It is stricter than the opening of a log: what is opened is only what lies behind the snapshot.
+type audit struct {
+	records     int
+	state       State
+	committed   uint64 // as of the write before: an entry of this one may take the place of what is not
+	incarnation uint64
+
+	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be the first.
+	first uint64
+	terms []uint64
+}
+
+func (a *audit) record(rec wal.Record) (err error) {
+	a.records++
+	switch rec.Kind {
+	case recordState:
+		var s State
+		if s, err = decodeState(rec.Data); err == nil {
+			err = a.noteState(s)
+		}
+	case recordEntry:
+		var e Entry
+		if e, err = decodeEntry(rec.Data); err == nil {
+			err = a.noteEntry(&e)
+		}
+	case recordSnapshot:
+		var s Snapshot
+		s, err = decodeSnapshot(rec.Data)
+		a.first, a.terms = s.Index+1, nil
+	case recordIncarnation:
+		var v uint64
+		if v, err = decodeIncarnation(rec.Data); err == nil && a.incarnation != 0 && v != a.incarnation {
+			err = fmt.Errorf("the disk is incarnation %x, and was %x", v, a.incarnation)
+		}
+		a.incarnation = v
+	default: // pitfall I7
+		err = fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
+	}
+	return err
+}
+
+// noteState: terms grow, a vote is never taken back, and what is committed stays so (fig. 2).
+func (a *audit) noteState(s State) error {
+	was := a.state
+	a.state, a.committed = s, was.Commit
+	switch {
+	case s.Term < was.Term:
+		return fmt.Errorf("the term goes back from %d to %d", was.Term, s.Term)
+	case s.Term == was.Term && was.Vote != None && s.Vote != was.Vote:
+		return fmt.Errorf("two votes in term %d: for %x, then for %x", s.Term, was.Vote, s.Vote)
+	case s.Commit < was.Commit:
+		return fmt.Errorf("the commit index goes back from %d to %d", was.Commit, s.Commit)
+	}
+	return nil
+}
+
+// noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by another (§5.3, §5.4).
+func (a *audit) noteEntry(e *Entry) error {
+	if a.first == 0 || e.Index < a.first { // below first is what was released
+		a.first, a.terms = e.Index, nil
+	}
+	at := e.Index - a.first
+	switch {
+	case e.Index == 0:
+		return fmt.Errorf("an entry without an index")
+	case at > uint64(len(a.terms)):
+		return fmt.Errorf("entry %d follows entry %d", e.Index, a.first+uint64(len(a.terms))-1)
+	case e.Term > a.state.Term:
+		return fmt.Errorf("entry %d is of term %d, before the member knew that term", e.Index, e.Term)
+	case at > 0 && e.Term < a.terms[at-1]:
+		return fmt.Errorf("entry %d is of term %d, and the one before of term %d", e.Index, e.Term, a.terms[at-1])
+	case at < uint64(len(a.terms)) && e.Index <= a.committed && e.Term != a.terms[at]:
+		return fmt.Errorf("entry %d of term %d takes the place of a committed one of term %d", e.Index, e.Term, a.terms[at])
+	}
+	a.terms = append(a.terms[:at], e.Term)
+	return e.readable()
+}
+
+// readable tells whether the data of an entry is what its kind says.
+func (e *Entry) readable() (err error) {
+	switch e.Kind {
+	case EntryChange:
+		_, err = decodeChange(e.Data)
+	case EntryDigest:
+		_, _, _, err = decodeDigest(e.Data)
+	}
+	if err != nil {
+		err = fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	return err
+}
+
+// applyTo gives an entry to a state machine, as a member does.
+func applyTo(sm StateMachine, e *Entry) error {
+	var command []byte
+	switch e.Kind {
+	case EntryChange:
+		c, err := decodeChange(e.Data)
+		if err != nil {
+			return err
+		}
+		command = c.Command
+	case EntryCommand:
+		command = e.Data
+	}
+	if f, ok := sm.Apply(e.Index, time.Unix(0, e.Stamp), command).(Fatal); ok && f.Fatal() {
+		return f
+	}
+	return nil
+}

@@ -1,0 +1,371 @@
+package raft
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+
+	"etcd2/snap"
+	"etcd2/wal/disk"
+)
+
+// Place is where a member is to live.
+type Place struct {
+	Name   string // of the member
+	Dir    string // its data directory; Dir/member must not exist
+	WALDir string // of its log, when that is not to be inside; must not exist
+}
+
+// RestoreOptions say what Restore makes of a backup.
+type RestoreOptions struct {
+	// Cluster lists all members of the new cluster, by id, as discovery.Static makes it of a list and a token. All get a vote.
+	// Its ClusterID does not become the new cluster's: see Restore.
+	Cluster Membership
+	Places  []Place // of those members whose disks are made by this call: all of them, or only this machine's
+
+	SegmentBytes int64 // of their logs; 0 means wal.DefaultSegmentBytes
+	fs           disk.FS
+}
+
+// Restore makes the data directories of members of a new cluster out of a backup: a file that Frozen.WriteTo wrote, or any
+// snapshot of a data directory. It returns what they begin with. The new cluster goes on from the backup's state, its index, its events
+// and its clock; whoever runs with the new directories needs no more flags than at a later start.
+//
+// Each machine of the new cluster may restore its own member: the same file and the same list give the same cluster. Its id is
+// made of both, so that its members never speak to those of the old cluster, of another backup or of another list, under whatever
+// addresses. (That two restores of one file with one list are kept apart as well takes another token.)
+//
+// The whole file is verified before anything is written. All disks are made aside before the first one gets its name, and Open
+// refuses a directory that was left unfinished; to call Restore again makes it anew.
+func Restore(file string, o RestoreOptions) (Snapshot, error) {
+	r, old, err := openBackup(file, o.fs)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer r.Close()
+	s := old
+	s.Membership = founders(o.Cluster)
+	s.Membership.ClusterID = successor(&old, r.Sum(), o.Cluster.ClusterID)
+	s.Membership.Version = old.Membership.Version
+	disks, err := o.disks(s)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for i := range disks {
+		disks[i].body = func(w io.Writer) error { return copyBody(w, r) }
+	}
+	return s, makeDisks(o.fs, disks)
+}
+
+// openBackup opens a backup after every block of it has been checked.
+func openBackup(file string, fs disk.FS) (*snap.Reader, Snapshot, error) {
+	r, err := snap.OpenFile(file, fs)
+	if err != nil {
+		return nil, Snapshot{}, err
+	}
+	return checkBackup(r)
+}
+
+// checkBackup reads all of an open snapshot, and closes it if there is anything wrong with it.
+func checkBackup(r *snap.Reader) (*snap.Reader, Snapshot, error) {
+	var s Snapshot
+	err := r.Verify()
+	if err == nil {
+		s, err = decodeSnapshot(r.Meta())
+	}
+	if err == nil && s.Index != r.Index() {
+		err = fmt.Errorf("raft: its head says entry %d, and its meta %d", r.Index(), s.Index)
+	}
+	if err != nil {
+		return nil, s, errors.Join(err, r.Close())
+	}
+	return r, s, nil
+}
+
+// copyBody copies the body of a snapshot, and leaves the reader as it was.
+func copyBody(w io.Writer, r *snap.Reader) error {
+	defer r.Rewind()
+	_, err := io.Copy(w, r)
+	return err
+}
+
+// founders are the members of a cluster that has not started yet: nothing is known of them but names and peer URLs.
+func founders(m Membership) (f Membership) {
+	for _, p := range m.Members {
+		f.Members = append(f.Members, Member{ID: p.ID, Name: p.Name, PeerURLs: p.PeerURLs})
+	}
+	slices.SortFunc(f.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	return f
+}
+
+// successor is the id of the cluster that goes on from a backup, made for a list of members whose cluster's id is founded. It differs from
+// that one: somebody may begin a cluster of that list, from nothing.
+func successor(old *Snapshot, sum uint32, founded uint64) uint64 {
+	var b []byte
+	for _, v := range []uint64{founded, old.Membership.ClusterID, old.Index, old.Term, uint64(sum)} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	hash := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(hash[:]) &^ 1 // neither copied nor, but for the worst luck, None
+}
+
+// disks are the disks to make.
+func (o *RestoreOptions) disks(s Snapshot) (list []newDisk, err error) {
+	if len(o.Places) == 0 {
+		return nil, errors.New("raft: restore: no member's directory is asked for")
+	}
+	for i, p := range o.Places {
+		at := slices.IndexFunc(s.Membership.Members, func(m Member) bool { return m.Name == p.Name })
+		if at < 0 {
+			return nil, fmt.Errorf("raft: restore: there is no %q in the new cluster", p.Name)
+		}
+		if slices.ContainsFunc(o.Places[:i], p.collides) {
+			return nil, fmt.Errorf("raft: restore: %q in %s: give each member one directory of its own", p.Name, p.Dir)
+		}
+		list = append(list, newDisk{
+			Place: p, member: s.Membership.Members[at].ID, bytes: o.SegmentBytes,
+			snapshot: s, state: State{Term: s.Term, Commit: s.Index},
+		})
+	}
+	return list, nil
+}
+
+// collides tells whether two members would share something.
+func (p Place) collides(q Place) bool {
+	return p.Name == q.Name || filepath.Clean(p.Dir) == filepath.Clean(q.Dir) || p.WALDir != "" && filepath.Clean(p.WALDir) == filepath.Clean(q.WALDir)
+}
+
+// newDisk is a member's disk that is made of a snapshot and the entries behind it.
+type newDisk struct {
+	Place
+	member   uint64
+	bytes    int64
+	snapshot Snapshot
+	body     func(io.Writer) error // of the snapshot; nil: there is none, and the entries begin the log
+	state    State
+	entries  []Entry
+}
+
+// unfinishedSuffix is that of a member's directory, and of its log's when that is elsewhere, until both are complete.
+//
+//	DATA/member.unfinished    is made, synced, and then renamed:
+//	DATA/member
+const unfinishedSuffix = ".unfinished"
+
+// unfinished refuses a directory in which a disk was being made. That of a member has the directory of the
+// snapshots from the moment when it has its name.
+func (o *storageOptions) unfinished() error {
+	fs := orOS(o.FS)
+	if _, err := fs.ReadDir(o.Dir + unfinishedSuffix); err != nil || there(fs, filepath.Join(o.Dir, "snap")) {
+		return nil
+	}
+	return fmt.Errorf("raft: the making of a member from a backup was interrupted in %s: do it again, or remove that directory", o.Dir+unfinishedSuffix)
+}
+
+func orOS(fs disk.FS) disk.FS {
+	if fs == nil {
+		return disk.OS{}
+	}
+	return fs
+}
+
+// there tells whether there is a directory, or anything that can't be looked into.
+func there(fs disk.FS, dir string) bool {
+	_, err := fs.ReadDir(dir)
+	return !errors.Is(err, iofs.ErrNotExist)
+}
+
+// makeDisks makes disks aside, all of them, and then gives each its name. After an error in the first part nothing is
+// left of them.
+func makeDisks(fs disk.FS, disks []newDisk) (err error) {
+	for i := range disks {
+		lock, err := disks[i].occupy(fs)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	fs = orOS(fs)
+	for i := range disks {
+		if err = disks[i].makeAside(fs); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		for i := range disks {
+			err = errors.Join(err, disks[i].removeAside(fs))
+		}
+		return err
+	}
+	for i := range disks {
+		if err := disks[i].name(fs); err != nil {
+			return fmt.Errorf("raft: %s: the disk is made, and does not get its name: %w", disks[i].Dir, err)
+		}
+	}
+	return nil
+}
+
+// final and aside say where the disk is in the end, and where until then.
+func (d *newDisk) final() storageOptions {
+	o := storageOptions{Dir: filepath.Join(d.Dir, "member")}
+	if d.WALDir != "" && filepath.Clean(d.WALDir) != o.walDir() {
+		o.WALDir = filepath.Clean(d.WALDir)
+	}
+	return o
+}
+
+func (d *newDisk) aside(fs disk.FS) storageOptions {
+	o := d.final()
+	o.FS, o.Bytes, o.Dir = fs, d.bytes, o.Dir+unfinishedSuffix
+	if o.WALDir != "" {
+		o.WALDir += unfinishedSuffix
+	}
+	return o
+}
+
+// occupy makes the data directory, if need be, keeps other processes out of it until the lock is closed, and refuses it
+// when somebody lives there.
+func (d *newDisk) occupy(fs disk.FS) (lock io.Closer, err error) {
+	o := d.final()
+	for _, dir := range []string{d.Dir, filepath.Dir(cmp.Or(o.WALDir, o.Dir))} {
+		if err := makePath(orOS(fs), dir); err != nil {
+			return nil, fmt.Errorf("raft: %w", err)
+		}
+	}
+	lock = io.NopCloser(nil)
+	if fs == nil { // only the real disk has other processes
+		if lock, err = lockDir(d.Dir); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{o.Dir, o.walDir()} {
+		if there(orOS(fs), dir) {
+			err := fmt.Errorf("raft: %s is there already: give another directory, or remove it", dir)
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	return lock, nil
+}
+
+// makePath makes a directory and those above it that are missing, durably.
+func makePath(fs disk.FS, dir string) error {
+	dir = filepath.Clean(dir)
+	if there(fs, dir) {
+		return nil
+	}
+	if err := makePath(fs, filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := fs.Mkdir(dir); err != nil {
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(dir))
+}
+
+// makeAside makes the disk aside, complete and durable, in the way of a member that joins: an empty log, a snapshot that
+// comes from elsewhere, which the opening finds and notes in the log, and the entries behind it.
+func (d *newDisk) makeAside(fs disk.FS) error {
+	if err := d.removeAside(fs); err != nil {
+		return err
+	}
+	o := d.aside(fs)
+	if err := fs.Mkdir(o.Dir); err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	if err := createStorage(o, d.snapshot.Membership.ClusterID, d.member, rand.Uint64()|1, nil); err != nil {
+		return err
+	}
+	if err := d.saveSnapshot(&o); err != nil {
+		return err
+	}
+	s, r, err := openStorage(o)
+	if err != nil {
+		return err
+	}
+	if r.Reader != nil {
+		err = r.Reader.Close()
+	}
+	return cmp.Or(err, d.append(s), s.close(), fs.SyncDir(o.Dir))
+}
+
+func (d *newDisk) saveSnapshot(o *storageOptions) error {
+	if d.body == nil {
+		return nil
+	}
+	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
+	if err != nil {
+		return err
+	}
+	_, err = (&storage{snaps: snaps}).saveSnapshot(d.snapshot, d.body)
+	return err
+}
+
+// batchEntries of a copied log are written at once.
+const batchEntries = 1000
+
+// append writes state and entries to the log. Until the last batch is there, nothing counts as committed that is not.
+func (d *newDisk) append(s *storage) error {
+	es := d.entries
+	for {
+		n := min(len(es), batchEntries)
+		state := d.state
+		if n < len(es) {
+			state.Commit = min(state.Commit, es[n-1].Index)
+		}
+		if err := s.persist(&Persist{State: state, Entries: es[:n]}); err != nil {
+			return err
+		}
+		if es = es[n:]; len(es) == 0 {
+			return nil
+		}
+	}
+}
+
+// removeAside removes what an unfinished making has left.
+func (d *newDisk) removeAside(fs disk.FS) error {
+	o := d.aside(fs)
+	for _, dir := range []string{o.walDir() + ".tmp", o.walDir(), o.Dir} { // a log is itself made aside
+		if err := removeAll(fs, dir); err != nil {
+			return fmt.Errorf("raft: %w", err)
+		}
+	}
+	return nil
+}
+
+func removeAll(fs disk.FS, path string) error {
+	names, _ := fs.ReadDir(path) // of a file there are none
+	for _, name := range names {
+		if err := removeAll(fs, filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	if err := fs.Remove(path); !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// name gives the disk its name. The log's comes first: a log alone is no member while the rest is unfinished.
+func (d *newDisk) name(fs disk.FS) error {
+	from, to := d.aside(fs), d.final()
+	if to.WALDir != "" {
+		if err := rename(fs, from.WALDir, to.WALDir); err != nil {
+			return err
+		}
+	}
+	return rename(fs, from.Dir, to.Dir)
+}
+
+func rename(fs disk.FS, from, to string) error {
+	if err := fs.Rename(from, to); err != nil {
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(to))
+}

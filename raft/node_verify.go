@@ -1,0 +1,288 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"etcd2/snap"
+	"etcd2/wal"
+)
+
+// Fault is something on a disk that can't be what was written, or can't follow from what was.
+type Fault struct {
+	File   string
+	Offset int64 // in File
+	Reason string
+}
+
+// Error names the place and the reason, in one line.
+func (f *Fault) Error() string {
+	return fmt.Sprintf("%s: offset %d: %s", f.File, f.Offset, f.Reason)
+}
+
+// Report says what Verify found.
+type Report struct {
+	Running bool     // a member runs on the directory, and went on writing
+	Found   []string // in words, a line each, in the order in which it was read
+	Faults  []Fault  // none: every record is right; the first one is the first in reading order
+
+	Snapshot Snapshot // the newest that is whole, or the backup's own; Index 0: there is none
+	Last     uint64   // index of the last entry
+	Commit   uint64   // index up to which the entries are known to be agreed
+	Torn     wal.Repair
+	Digest   uint64 // of the state at Commit; 0: not asked for, or not computable
+}
+
+// String prints the report, a line for each thing found and one for each fault.
+func (r *Report) String() string {
+	lines := slices.Clone(r.Found)
+	for i := range r.Faults {
+		lines = append(lines, "FAULT "+r.Faults[i].Error())
+	}
+	if len(r.Faults) == 0 {
+		lines = append(lines, "every record is right")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// VerifyOptions say how Verify looks.
+type VerifyOptions struct {
+	WALDir string // where the log of the directory is, when it is not inside
+	// State makes an empty state machine, to restore the newest snapshot and apply the log behind it. It gives a fault when it
+	// refuses one of them, and the digest if it is a Digester. nil: what snapshots and commands hold is covered by checksums only.
+	State func() StateMachine
+}
+
+// Verify checks every byte of a data directory or of a backup file: the checksums of snapshots and log, that the log is without a gap, and that
+// its records follow from one another by the rules of Raft. It changes nothing. On a directory whose member runs, it
+// sees some moment of the call; what is written or removed meanwhile is looked at again until it stands still. The error is that
+// nothing is there to look at, or that it can't be read.
+func Verify(path string, o VerifyOptions) (Report, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return Report{}, fmt.Errorf("raft: verify: %w", err)
+	case !info.IsDir():
+		return verifyWith(o, func() (*survey, error) { return surveyFile(path) })
+	}
+	c := Config{Dir: path, WALDir: o.WALDir}
+	running := inUse(path)
+	r, err := verifyWith(o, func() (*survey, error) { return surveyDisk(c.storage()) })
+	r.Running = running || inUse(path)
+	if r.Running {
+		r.Found = append(r.Found, "a member runs here: what it has written since is not in this report")
+	}
+	return r, err
+}
+
+func verifyWith(o VerifyOptions, look func() (*survey, error)) (Report, error) {
+	s, err := steadily(look)
+	if err != nil {
+		return Report{}, err
+	}
+	defer s.close()
+	if o.State != nil && len(s.faults) == 0 {
+		s.apply(o.State())
+	}
+	return s.report, nil
+}
+
+// inUse tells whether a process holds the lock of a data directory.
+func inUse(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close() // and gives up the lock
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == syscall.EWOULDBLOCK
+}
+
+// survey is what one look at a disk has found.
+type survey struct {
+	report Report
+	faults []Fault
+	newest Snapshot     // its ClusterID is the founder's when there is none
+	reader *snap.Reader // of it, nil when there is none
+	replay replayer     // the log from there on
+	audit  audit        // all of the log
+	logDir string
+}
+
+func (s *survey) close() {
+	if s.reader != nil {
+		s.reader.Close() // which was only read
+	}
+}
+
+func (s *survey) say(format string, args ...any) {
+	s.report.Found = append(s.report.Found, fmt.Sprintf(format, args...))
+}
+
+// blame takes note of a fault, which is at path unless err knows better.
+func (s *survey) blame(path string, err error) {
+	f := Fault{File: path, Reason: err.Error()}
+	var inSnap *snap.Damage
+	var inLog *wal.Damage
+	var found *Fault
+	switch {
+	case errors.As(err, &found):
+		f = *found
+	case errors.As(err, &inSnap):
+		f = Fault{inSnap.File, inSnap.Offset, inSnap.Reason}
+	case errors.As(err, &inLog):
+		f = Fault{inLog.File, inLog.Offset, inLog.Reason}
+	}
+	s.faults = append(s.faults, f)
+	s.report.Faults = s.faults
+}
+
+// looks at a disk are repeated until two of them agree on what is wrong: a process that writes may be seen in the midst of it, but
+// not twice at the same place.
+const looks = 6
+
+// steadily returns the first look that finds nothing wrong, or the same as the one before.
+func steadily(look func() (*survey, error)) (*survey, error) {
+	var before []Fault
+	for range looks - 1 {
+		s, err := look()
+		if err != nil || len(s.faults) == 0 || slices.Equal(s.faults, before) {
+			return s, err
+		}
+		before = s.faults
+		s.close()
+	}
+	return look()
+}
+
+// surveyFile looks at a backup, or at any snapshot.
+func surveyFile(path string) (*survey, error) {
+	s := &survey{}
+	r, meta, err := openBackup(path, nil)
+	if errors.Is(err, iofs.ErrNotExist) || errors.Is(err, iofs.ErrPermission) {
+		return nil, err
+	}
+	if err != nil {
+		s.blame(path, err)
+		return s, nil
+	}
+	s.found(r, meta)
+	s.report.Last, s.report.Commit = meta.Index, meta.Index
+	return s, nil
+}
+
+// found takes over a snapshot that is whole, and newer than the one before.
+func (s *survey) found(r *snap.Reader, meta Snapshot) {
+	s.say("%s: snapshot at entry %d of term %d, of a cluster %x with %d members; its state has %d bytes",
+		r.Path(), meta.Index, meta.Term, meta.Membership.ClusterID, len(meta.Membership.Members), r.Size())
+	s.close()
+	s.newest, s.reader, s.report.Snapshot = meta, r, meta
+}
+
+// surveyDisk looks at a member's disk as openStorage does, and at what that passes over, and changes nothing.
+func surveyDisk(o storageOptions) (*survey, error) {
+	s := &survey{logDir: o.walDir()}
+	s.surveySnapshots(&o)
+	passedOver := len(s.faults)
+	s.replay.base = &s.newest
+	log, err := wal.Scan(o.walDir(), o.FS, s.record)
+	if errors.Is(err, iofs.ErrNotExist) && s.reader == nil && len(s.faults) == 0 {
+		return nil, errors.Join(fmt.Errorf("raft: there is no member in %s", filepath.Dir(o.Dir)), o.unfinished())
+	}
+	if err != nil {
+		s.blame(o.walDir(), err)
+		return s, nil
+	}
+	s.surveyLog(&o, log)
+	if passedOver > 0 && passedOver == len(s.faults) {
+		s.say("a member starts here in spite of that, from the snapshot at %d and the log behind it", s.newest.Index)
+	}
+	return s, nil
+}
+
+// surveySnapshots looks at all snapshots, oldest first.
+func (s *survey) surveySnapshots(o *storageOptions) {
+	dir := filepath.Join(o.Dir, "snap")
+	snaps := snap.Look(dir, o.FS)
+	indexes, _ := snaps.Indexes() // without the directory there are none
+	for _, index := range indexes {
+		r, err := snaps.OpenIndex(index)
+		var meta Snapshot
+		if err == nil {
+			r, meta, err = checkBackup(r)
+		}
+		if err != nil {
+			s.blame(dir, err)
+			continue
+		}
+		s.found(r, meta)
+	}
+}
+
+// record looks at one record of the log.
+func (s *survey) record(file string, offset int64, rec wal.Record) error {
+	err := s.audit.record(rec)
+	if err == nil {
+		err = s.replay.record(rec)
+	}
+	if err != nil {
+		return &Fault{file, offset, err.Error()}
+	}
+	return nil
+}
+
+// surveyLog judges the log as a whole.
+func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
+	cluster, member := splitTag(log.Tag)
+	state := s.replay.state
+	r := recovery{ID: member}
+	if s.reader == nil {
+		s.newest.Membership.ClusterID = cluster
+	}
+	r.Snapshot, r.Entries, r.State = s.newest, s.replay.after(), state
+	first, last := s.newest.Index+1, s.newest.Index+uint64(len(r.Entries))
+	s.report.Last, s.report.Commit, s.report.Torn = last, max(state.Commit, s.newest.Index), log.Torn
+	s.say("%s: log of member %x of cluster %x: %d files, %d records; term %d, %d committed, last entry %d",
+		o.walDir(), r.ID, cluster, log.Segments, s.audit.records, state.Term, s.report.Commit, last)
+	if torn := log.Torn; torn != (wal.Repair{}) {
+		s.say("%s: offset %d: the last %d bytes are those of a write that was cut short, or goes on (%s): a start cuts them off, and nothing that was acknowledged",
+			torn.File, torn.Offset, torn.Bytes, torn.Reason)
+	}
+	if cluster == copied {
+		s.say("it is a copy made for --force-new-cluster, unless it has been started so")
+	}
+	if err := r.check(); err != nil {
+		s.blame(o.walDir(), err)
+	}
+	if log.First > first {
+		s.blame(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d", log.First, s.newest.Index))
+	}
+}
+
+// apply gives what was found to a state machine.
+func (s *survey) apply(sm StateMachine) {
+	if s.reader != nil {
+		if err := sm.Restore(s.reader); err != nil {
+			s.blame(s.reader.Path(), err)
+			return
+		}
+	}
+	for _, e := range s.replay.after() {
+		if e.Index > s.report.Commit {
+			break
+		}
+		if err := applyTo(sm, &e); err != nil {
+			s.blame(s.logDir, fmt.Errorf("entry %d: %w", e.Index, err))
+			return
+		}
+	}
+	if d, ok := sm.(Digester); ok {
+		s.report.Digest = d.Digest()
+		s.say("the state at entry %d has the digest %016x, as that of every other member at this entry", s.report.Commit, s.report.Digest)
+	}
+}
