@@ -181,6 +181,17 @@ func (n *fakeNode) Peers() map[uint64]raft.PeerStats {
 	return n.peers
 }
 
+// Freeze is that of a real node whose log is this one's.
+func (n *fakeNode) Freeze(ctx context.Context, look func()) (*raft.Frozen, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return nil, n.err
+	}
+	look()
+	return raft.NewFrozen(raft.Snapshot{Index: n.index, Term: 2, Stamp: n.now.UnixNano(), Membership: n.members}, n.store.Freeze()), nil
+}
+
 func (n *fakeNode) Failed() <-chan struct{} { return n.failed }
 func (n *fakeNode) Err() error              { return io.ErrShortWrite }
 func (n *fakeNode) Stats() *raft.Stats      { return &n.stats }

@@ -88,6 +88,9 @@ func (s *Server) catch(w *response, r *nethttp.Request) {
 	if v == nil {
 		return
 	}
+	if v == nethttp.ErrAbortHandler {
+		panic(v) // on purpose: nothing but a broken connection tells the client
+	}
 	s.metrics.panics.Add(1)
 	s.log.Error("http: handler panicked", "method", r.Method, "path", r.URL.Path,
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))

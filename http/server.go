@@ -35,6 +35,7 @@ type Node interface {
 	Err() error
 	Stats() *raft.Stats
 	Peers() map[uint64]raft.PeerStats // of the other members, by id
+	Freeze(ctx context.Context, look func()) (*raft.Frozen, error)
 }
 
 // Config says what a Server serves and within which limits. A zero limit means its default.
@@ -107,6 +108,7 @@ type Server struct {
 	bodies    chan struct{} // one slot for each large body being read
 	metrics   counters
 	leader    lastLeader
+	backingUp atomic.Bool                                // one backup is being sent
 	free      func(dir string) (bytes uint64, err error) // how much of dir's disk is
 
 	server  *nethttp.Server
@@ -323,6 +325,7 @@ var routes = []route{
 	{path: enablePath, methods: authMethods, serve: (*Server).serveEnable},
 	{path: usersPath, below: true, serve: (*Server).serveUsers},
 	{path: rolesPath, below: true, serve: (*Server).serveRoles},
+	{path: "/v2/backup", methods: onlyGet, admin: true, serve: (*Server).serveBackup},
 	{path: "/v2/stats/self", methods: onlyGet, serve: (*Server).serveSelfStats},
 	{path: "/v2/stats/leader", methods: onlyGet, serve: (*Server).serveLeaderStats},
 	{path: "/v2/stats/store", methods: onlyGet, serve: (*Server).serveStoreStats},

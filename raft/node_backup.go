@@ -16,6 +16,9 @@ type Frozen struct {
 	write func(io.Writer) error
 }
 
+// NewFrozen is a state that write writes, and what the log before it said: what Freeze returns, and a test of those who send it makes.
+func NewFrozen(s Snapshot, write func(io.Writer) error) *Frozen { return &Frozen{s, write} }
+
 // Freeze takes the state as it is at this member, at once and without holding up what is applied. Before it come Read, for a state
 // that has everything that was acknowledged. look, which may be nil, is called by the applier at that very
 // moment, when the state machine is what the snapshot will be. The error is ErrStopped, or the context's.
@@ -27,7 +30,7 @@ func (n *Node) Freeze(ctx context.Context, look func()) (*Frozen, error) {
 		if look != nil {
 			look()
 		}
-		frozen <- &Frozen{meta, n.sm.Freeze()}
+		frozen <- NewFrozen(meta, n.sm.Freeze())
 	}
 	n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{look: take}) })
 	select {
@@ -85,7 +88,7 @@ func backup(from storageOptions, to Place) (Snapshot, error) {
 	if len(seen.faults) > 0 {
 		return Snapshot{}, fmt.Errorf("raft: there is nothing to copy that is whole: %w", &seen.faults[0])
 	}
-	d := newDisk{Place: to, member: rand.Uint64() | 1, snapshot: seen.newest}
+	d := newDisk{Place: to, member: rand.Uint64() | 1, bytes: from.Bytes, snapshot: seen.newest}
 	d.snapshot.Membership.ClusterID = copied
 	d.state = State{Term: seen.replay.state.Term, Commit: max(seen.replay.state.Commit, seen.newest.Index)}
 	if d.entries, err = homeless(seen.replay.after()); err != nil {

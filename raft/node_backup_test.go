@@ -109,7 +109,7 @@ func TestAMemberThatEndsGivesNoBackup(t *testing.T) {
 func TestTheClockOfABackupIsThatOfItsLastEntry(t *testing.T) {
 	dir := t.TempDir()
 	file, was := testBackup(t, "a")
-	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}}); err != nil {
+	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}, SegmentBytes: 1 << 16}); err != nil {
 		t.Fatal(err)
 	}
 	n, err := open(nodeConfig(dir).withDefaults(), &register{})
@@ -141,7 +141,7 @@ func TestEveryFlippedBitOfABackupIsFound(t *testing.T) {
 		if err != nil || len(r.Faults) != 1 || r.Faults[0].File != path || r.Faults[0].Offset > int64(at) && r.Faults[0].Offset != 0 {
 			t.Fatalf("bit %d of byte %d: %v, %s", bit%8, at, err, &r)
 		}
-		if _, err := Restore(path, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: filepath.Join(t.TempDir(), "new")}}}); err == nil {
+		if _, err := Restore(path, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: filepath.Join(t.TempDir(), "new")}}, SegmentBytes: 1 << 16}); err == nil {
 			t.Fatalf("bit %d of byte %d: it is restored", bit%8, at)
 		}
 		f.WriteAt(whole[at:at+1], int64(at))
@@ -228,7 +228,7 @@ func TestAClusterIsNamedAfterItsBackupAndItsList(t *testing.T) {
 		file string
 		list Membership
 	}{{file, named(1)}, {other, named(1)}, {file, token}, {file, named(1)}} {
-		s, err := Restore(how.file, RestoreOptions{Cluster: how.list, Places: []Place{{Name: "m1", Dir: t.TempDir()}}})
+		s, err := Restore(how.file, RestoreOptions{Cluster: how.list, Places: []Place{{Name: "m1", Dir: t.TempDir()}}, SegmentBytes: 1 << 16})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestAClusterIsNamedAfterItsBackupAndItsList(t *testing.T) {
 func TestARestoreTouchesNobodysDirectory(t *testing.T) {
 	file, _ := testBackup(t, "a")
 	restore := func(places ...Place) error {
-		_, err := Restore(file, RestoreOptions{Cluster: named(3), Places: places})
+		_, err := Restore(file, RestoreOptions{Cluster: named(3), Places: places, SegmentBytes: 1 << 16})
 		return err
 	}
 	taken, used, dir := t.TempDir(), t.TempDir(), t.TempDir()
@@ -292,7 +292,7 @@ func TestWhatIsUnfinishedDoesNotStart(t *testing.T) {
 	if _, err := Verify(dir, VerifyOptions{}); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("Verify: %v", err)
 	}
-	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}}); err != nil {
+	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}, SegmentBytes: 1 << 16}); err != nil {
 		t.Fatal(err)
 	}
 	openNode(t, nodeConfig(dir), &register{})
@@ -433,7 +433,7 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		}
 		copyDir, logs := filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "logs")
 		before := tree(t, dir)
-		s, err := Backup(dir, filepath.Join(dir, "member", "wal"), copyDir, logs)
+		s, err := backup(storageOptions{Dir: filepath.Join(dir, "member"), Bytes: 1 << 16}, Place{Dir: copyDir, WALDir: logs})
 		if err != nil || tree(t, dir) != before && !running {
 			t.Fatalf("running %v: %v", running, err)
 		}

@@ -168,14 +168,14 @@ func TestVerifyLooksIntoWhatTheStateMachineRefuses(t *testing.T) {
 // What a process does meanwhile is never taken for damage.
 func TestAMemberThatWritesIsFoundSound(t *testing.T) {
 	c := nodeConfig(t.TempDir())
-	c.SegmentBytes, c.SnapshotCount = 1<<13, 50
+	c.SegmentBytes, c.SnapshotCount = 1<<14, 10
 	n := openNode(t, c, &register{})
 	ended := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for !isClosed(stop) {
-			n.Propose(context.Background(), []byte(strings.Repeat("x", 900)))
+			n.Propose(context.Background(), []byte(strings.Repeat("x", 9000)))
 		}
 	}()
 	for n.stats.Snapshots.Load() < 4 { // each of which lets go of some of the log
