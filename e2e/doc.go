@@ -6,7 +6,8 @@
 // Every other package is tested by itself. Here stands what the program
 // promises to people who only have the binary: one file per promise, named
 // after it. Of the program only two packages for tests are imported, raft/linear, which judges histories, and
-// http/certs/certstest, which makes certificates; what is known of the rest is what a
+// http/certs/certstest, which makes certificates, and by backup_test.go
+// what makes and reads backups; what is known of the rest is what a
 // client, a shell or systemd can know.
 //
 // # Picture

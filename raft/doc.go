@@ -113,6 +113,8 @@ neighbours show each rule with its edges.
 	Effects       what the world must do; Persist, SafeRead and Fetch are parts of it
 	Node          one running member; StateMachine is what it applies the log to
 	Transport     carries messages and snapshots; Inbound is the node as the transport sees it
+	Frozen        a member's state on its way to a backup; Restore makes disks of new members out of that
+	Report        what Verify found in a backup or on a disk, by the rules that an audit follows
 
 # Life of an entry
 
