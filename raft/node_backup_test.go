@@ -362,7 +362,7 @@ func TestACrashDuringARestoreLeavesNothingThatLooksWhole(t *testing.T) {
 		fates := d.Fates(rng)
 		rng.Shuffle(len(fates), func(i, j int) { fates[i], fates[j] = fates[j], fates[i] })
 		copies := []*disktest.Disk{d.Kill()}
-		for _, f := range fates[:min(8, len(fates))] {
+		for _, f := range fates[:min(30, len(fates))] {
 			copies = append(copies, d.Crash(f))
 		}
 		for _, left := range copies {

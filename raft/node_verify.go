@@ -146,18 +146,29 @@ func (s *survey) blame(path string, err error) {
 // not twice at the same place.
 const looks = 6
 
-// steadily returns the first look that finds nothing wrong, or the same as the one before.
+// steadily returns the first look that finds nothing wrong, or the same as the one before; after so many looks the last one, and
+// of its faults those that the one before had as well.
 func steadily(look func() (*survey, error)) (*survey, error) {
 	var before []Fault
-	for range looks - 1 {
+	for n := 1; ; n++ {
 		s, err := look()
 		if err != nil || len(s.faults) == 0 || slices.Equal(s.faults, before) {
 			return s, err
 		}
+		if n == looks {
+			s.settle(before)
+			return s, nil
+		}
 		before = s.faults
 		s.close()
 	}
-	return look()
+}
+
+// settle drops the faults that were not there at the look before.
+func (s *survey) settle(before []Fault) {
+	s.faults = slices.DeleteFunc(s.faults, func(f Fault) bool { return !slices.Contains(before, f) })
+	s.report.Faults = s.faults
+	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is less to do", looks)
 }
 
 // surveyFile looks at a backup, or at any snapshot.

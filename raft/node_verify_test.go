@@ -242,3 +242,23 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 		}
 	}
 }
+
+func TestAFaultThatMovesIsNone(t *testing.T) {
+	offset := int64(0)
+	torn := Fault{"snap", 7, "torn"}
+	s, err := steadily(func() (*survey, error) {
+		s := &survey{}
+		s.blame("", &torn)
+		if offset++; offset < 100 {
+			s.blame("", &Fault{"wal", offset, "damaged"})
+		}
+		return s, nil
+	})
+	if err != nil || !slices.Equal(s.faults, []Fault{torn}) || !slices.Equal(s.report.Faults, s.faults) || offset != looks {
+		t.Errorf("%v after %d looks, %v", s.faults, offset, err)
+	}
+	offset = 100
+	if s, _ := steadily(func() (*survey, error) { offset++; s := &survey{}; s.blame("", &torn); return s, nil }); len(s.faults) != 1 || offset != 102 {
+		t.Errorf("%v after %d looks", s.faults, offset-100)
+	}
+}

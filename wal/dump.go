@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"etcd2/wal/disk"
 )
@@ -16,9 +17,9 @@ type Found struct {
 }
 
 // Scan visits all records of the log in dir, whoever's it is, from its first
-// segment on, and changes nothing. Another process may be writing to it: then a
-// torn tail may be a batch that is being written this moment, and damage at the
-// end of the log counts only when a second Scan finds it at the same place. When there is no
+// segment on, and changes nothing. Another process may be writing to it: then Scan sees the
+// log as it was at some moment; a torn tail may be a batch that is being written, and damage
+// counts only when a second Scan finds it at the same place. When there is no
 // such directory, the error is os.ErrNotExist. fs nil means the operating system's.
 func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) (f Found, err error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
@@ -38,7 +39,21 @@ func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record
 		f.Torn, err = c.tail(visit)
 		return err
 	})
+	if err != nil && outgrown(fs, dir, last) {
+		f.Torn, err = Repair{}, nil
+	}
 	return f, err
+}
+
+// outgrown tells whether a segment that was read as the last one, with an error, is none any more, and sound: then
+// the error was that of one who read while it was written to, and what was visited is the log as it was.
+func outgrown(fs disk.FS, dir string, last segment) bool {
+	segments, err := listSegments(fs, dir)
+	i := slices.IndexFunc(segments, func(s segment) bool { return s.number == last.number })
+	if err != nil || i < 0 || i+1 == len(segments) {
+		return false
+	}
+	return readClosed(fs, dir, segments[i:i+2], func(string, int64, Record) error { return nil }) == nil
 }
 
 // Dump is Scan with an error for a torn tail, which comes behind the last record.

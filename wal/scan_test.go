@@ -27,6 +27,9 @@ func TestAScanTellsWhatIsThereAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, names, kept := l.First(), 0, 0
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	now := d.Kill()
 	now.Fault = func(int, string, string) error { t.Error("something was changed"); return nil }
 
@@ -41,8 +44,41 @@ func TestAScanTellsWhatIsThereAndChangesNothing(t *testing.T) {
 	if err != nil || f.Tag != o.Tag || f.First != first || f.Segments != names || f.Torn != (Repair{}) || kept == 0 || kept == 20 {
 		t.Errorf("%+v with %d records, %v; want %d segments from %d on", f, kept, err, names, first)
 	}
-	l.Close()
 	if _, err := Scan("nowhere", d, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no log: %v", err)
+	}
+}
+
+// The writer begins a new segment, again and again, while Scan reads the one that was the last.
+func TestAScanOfALogThatGrowsSeesItAsItWas(t *testing.T) {
+	d := disktest.New()
+	o := Options{FS: d, SegmentBytes: 1 << 20} // much more than is read ahead
+	if err := Create("log", o); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := Open("log", o, func(Record) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	write := func() {
+		if err := l.Append(0, []Record{{Kind: 1, Data: make([]byte, 100<<10)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	for range 8 {
+		seen := 0
+		_, err := Scan("log", d, func(string, int64, Record) error {
+			if seen++; seen == 1 {
+				for range 12 {
+					write()
+				}
+			}
+			return nil
+		})
+		if err != nil || seen == 0 {
+			t.Fatalf("%d records, %v", seen, err)
+		}
 	}
 }
