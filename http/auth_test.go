@@ -162,7 +162,7 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 		{"DELETE", "/v2/members/1", "", admin}, {"DELETE", "/v2/members", "", admin}, {"PATCH", "/v2/members", "", free},
 		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "", free}, {"GET", "/v2/stats/store", "", free},
 		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT", "/config/local/log", "{", free},
-		{"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "", admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
+		{"GET", "/v2/backup", "", admin}, {"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "", admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
 	} {
 		for rank, user := range map[int][]string{free: {"", "none"}, keys: {"u"}, admin: {"root"}} {
 			for _, name := range user {

@@ -422,7 +422,7 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		if i == batchEntries {
 			n.snapshotter.wanted.Store(true)
 		}
-		n.inbox.ask(request{kind: askCommand, data: []byte("x")})
+		n.inbox.ask(request{proposal: proposal{kind: EntryCommand, data: []byte("x")}})
 	}
 	if _, err := n.Propose(context.Background(), []byte("last")); err != nil {
 		t.Fatal(err)
