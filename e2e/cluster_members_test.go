@@ -370,6 +370,9 @@ func TestARemovedMemberCanBeForcedAlone(t *testing.T) {
 	if a := m.get("/v2/keys/kept"); a.status != http.StatusOK {
 		t.Errorf("what it had: %s", a.body)
 	}
+	if list := m.list(); len(list) != 1 || !slices.Equal(list[0].PeerURLs, []string{m.reached}) {
+		t.Errorf("it is reached at %+v", list)
+	}
 	(&cluster1{m}).check(t, cluster)
 }
 

@@ -447,10 +447,10 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		if _, err := Open(c, &register{}); err == nil || !strings.Contains(err.Error(), "--force-new-cluster") {
 			t.Fatalf("without --force-new-cluster: %v", err)
 		}
-		c.ForceAlone = true
+		c.ForceAlone, c.ForceURLs = true, []string{"http://copy"}
 		sm := &register{}
 		copied := openNode(t, c, sm)
-		if m := copied.Membership(); copied.ID() == 1 || len(m.Members) != 1 || m.ClusterID == n.Membership().ClusterID || !slices.Contains(m.Removed, 1) {
+		if m := copied.Membership(); copied.ID() == 1 || len(m.Members) != 1 || !slices.Equal(m.Members[0].PeerURLs, c.ForceURLs) || m.ClusterID == n.Membership().ClusterID || !slices.Contains(m.Removed, 1) {
 			t.Errorf("member %x of %+v", copied.ID(), m)
 		}
 		if list := sm.list(); len(list) != 2*batchEntries+8 || list[len(list)-1] != "last" {

@@ -20,6 +20,7 @@ type Config struct {
 	Transport  Transport  // to the other members; nil: there are none
 	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
 	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
+	ForceURLs  []string   // with ForceAlone: its peer URLs if Self has none and the log does not know it, or no more
 
 	Heartbeat      time.Duration // interval of heartbeats; 100 ms
 	Election       time.Duration // election timeout; 1 s

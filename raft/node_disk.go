@@ -182,6 +182,9 @@ func (n *Node) forceAlone(r *recovery) error {
 	last, term := r.Snapshot.Index+uint64(len(r.Entries)), r.State.Term+1
 	self := n.Self // for a member that was removed from the old cluster
 	self.ID, self.Incarnation = n.id, n.storage.incarnation
+	if len(self.PeerURLs) == 0 {
+		self.PeerURLs = n.ForceURLs
+	}
 	change := Change{Kind: ChangeForce, Member: self, ClusterID: rand.Uint64() | 1, Command: n.Command(ChangeForce)}
 	e := Entry{Index: last + 1, Term: term, Stamp: r.stamp(), Kind: EntryChange, Data: appendChange(nil, &change)}
 	r.State = State{Term: term, Vote: n.id, Commit: e.Index}
