@@ -364,6 +364,19 @@ func (c *config) disks() []string {
 	return []string{c.dataDir, c.walDir}
 }
 
+// ownHosts are the names under which this member is called: those of its URLs and of the machine, and those that were given.
+func (c *config) ownHosts() []string {
+	names := slices.Clone(c.hosts)
+	for _, u := range slices.Concat(c.listenClient, c.advertiseClient, c.listenPeer, c.advertisePeer) {
+		_, name, _ := strings.Cut(u, "://")
+		names = append(names, name)
+	}
+	if machine, err := os.Hostname(); err == nil {
+		names = append(names, machine)
+	}
+	return names
+}
+
 // requestTimeout is how long a request may wait for agreement (spec section 16).
 func (c *config) requestTimeout() time.Duration { return 5*time.Second + 2*c.election }
 
@@ -400,7 +413,7 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 		Node: node, Store: tree, Name: c.name, Version: version,
 		Logger: l.of("http"), SetLogLevel: l.setLevel,
 		Election: c.election, RequestTimeout: c.requestTimeout(), Dirs: c.disks(),
-		CORS: c.cors, Pprof: c.pprof,
+		CORS: c.cors, Hosts: c.ownHosts(), Pprof: c.pprof,
 		MaxRequestBytes: int64(c.maxRequestBytes),
 		TLS:             p.clientTLS, PeerTLS: p.peerTLS, ClientCertAuth: c.client.ClientAuth,
 	})
@@ -471,7 +484,7 @@ type config struct {
 	discovery, discoverySRV         string
 	fallback                        string   // what a member does that its discovery URL has no place for
 	discoveryProxy                  *url.URL // nil: none
-	cors                            []string
+	cors, hosts                     []string
 	maxRequestBytes                 int
 	eventHistory                    int
 	pprof, debug, forceNew, version bool
@@ -526,6 +539,7 @@ func (c *config) settings() []setting {
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
 
 		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
+		{"Clients", "host-whitelist", "", "NAME,...", "further names under which clients call this member over plain HTTP, or *", hostNames(&c.hosts)},
 		{"Clients", "max-request-bytes", "10485760", "BYTES", "longest request body", number(&c.maxRequestBytes, 1, 1<<30)},
 		{"Clients", "event-history", "100000", "N", "events kept for watches of the past", number(&c.eventHistory, 1, 1<<30)},
 		{"Clients", "enable-pprof", "false", "", "serve profiles at /debug/pprof", toggle(&c.pprof)},
@@ -906,6 +920,21 @@ func origins(p *[]string) func(string) error {
 			}
 			if origin != "" {
 				*p = append(*p, origin)
+			}
+		}
+		return nil
+	}
+}
+
+func hostNames(p *[]string) func(string) error {
+	return func(v string) error {
+		*p = nil
+		for name := range strings.SplitSeq(v, ",") {
+			if strings.ContainsAny(name, "/ \t") || strings.Contains(name, "*") && name != "*" {
+				return errors.New("want names as db.example.com, separated by commas, or *")
+			}
+			if name != "" {
+				*p = append(*p, name)
 			}
 		}
 		return nil

@@ -133,6 +133,7 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--advertise-client-urls=http://a:1,http://a:1", "", "twice"},
 		{"--advertise-client-urls=http://a:1/path", "", "path"},
 		{"--cors=example", "", "-cors http://HOST"},
+		{"--host-whitelist=*.example.com", "", "-host-whitelist db.example.com"},
 		{"--max-request-bytes=1e6", "", "-max-request-bytes"},
 		{"--event-history=0", "", "-event-history"},
 		{"--log-package-levels=raft=LOUD", "", "-log-package-levels DEBUG"},

@@ -14,7 +14,7 @@
 //
 //	connection ──► listener ──► net/http ──► ServeHTTP
 //	               (how many)   (heads,        │ catch    a panic becomes a 500
-//	                            timeouts)      │ guard    CORS, OPTIONS, cross-site writes
+//	                            timeouts)      │ guard    CORS, Host, OPTIONS, cross-site writes
 //	                                           │ cleanPath   301
 //	                                           ▼
 //	                                         routes ──► members, stats, health, metrics, …
@@ -80,6 +80,5 @@
 //
 // # What is left out
 //
-// The Host check against DNS rebinding: it comes with the packages that it
-// needs. The /v2/keys of etcd 3, its gRPC and its gateway never come.
+// The /v2/keys of etcd 3, its gRPC and its gateway never come.
 package http

@@ -207,7 +207,7 @@ type bench struct {
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	node := newFakeNode(store.Limits{})
-	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Logger: slog.New(slog.DiscardHandler)}
+	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
 	}

@@ -38,18 +38,23 @@ var (
 
 // announce tells the browser that the page may read the answer; every answer says so, errors included.
 func (c *cors) announce(w *response, r *nethttp.Request) {
+	if !c.trusts(r) {
+		return
+	}
 	allowed := corsAll
 	if !c.all {
-		origin := r.Header["Origin"]
-		if len(origin) == 0 || !slices.Contains(c.origins, origin[0]) {
-			return
-		}
-		allowed = origin[:1]
+		allowed = r.Header["Origin"][:1]
 	}
 	h := w.Header()
 	h["Access-Control-Allow-Origin"] = allowed
 	h["Access-Control-Allow-Methods"] = corsMethods
 	h["Access-Control-Allow-Headers"] = corsHeaders
+}
+
+// trusts tells whether the request comes from a page that may use this API. No page can say that it is another one.
+func (c *cors) trusts(r *nethttp.Request) bool {
+	origin := r.Header["Origin"]
+	return c.all || len(origin) > 0 && slices.Contains(c.origins, origin[0])
 }
 
 // refuses tells the writes that a page of another site makes with the browser of somebody who can reach us (J8). By an
@@ -64,11 +69,14 @@ func (c *cors) refuses(r *nethttp.Request) bool {
 
 const crossOrigin = "cross-origin request refused"
 
-// guard does what comes before routing and reports whether the request goes on. (Checking the Host header
-// against DNS rebinding belongs here, beside refuses.)
+// guard does what comes before routing and reports whether the request goes on.
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
 	if len(s.cors.origins) > 0 {
 		s.cors.announce(w, r)
+	}
+	if s.hosts.refuses(r) && !s.cors.trusts(r) {
+		messageError(w, nethttp.StatusForbidden, foreignHost)
+		return false
 	}
 	if r.Method == "OPTIONS" {
 		w.WriteHeader(nethttp.StatusOK)

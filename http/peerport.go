@@ -74,6 +74,8 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	raft, api := p.raft.Load(), p.api.Load()
 	isRaft := raftRoute.matches(r.URL.Path)
 	switch {
+	case isRaft && byBrowser(r.Header): // no member says such things, whatever name it is called by
+		messageError(&response{ResponseWriter: w}, nethttp.StatusForbidden, crossOrigin)
 	case isRaft && raft != nil:
 		(*raft).ServeHTTP(w, r)
 	case !isRaft && api != nil:
@@ -90,6 +92,8 @@ func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 	s.limitBody(out, r)
 	out.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	switch {
+	case s.hosts.refuses(r):
+		messageError(out, nethttp.StatusForbidden, foreignHost)
 	case s.cors.refuses(r):
 		messageError(out, nethttp.StatusForbidden, crossOrigin)
 	case !s.route(peerRoutes, out, r):

@@ -55,6 +55,7 @@ type Config struct {
 	Dirs           []string      // whose disks /health looks at: the data directory, and that of the log
 
 	CORS  []string // allowed origins, compared exactly; "*" allows all
+	Hosts []string // names under which clients call this member over plain HTTP, besides addresses and names without a dot; "*" allows all
 	Pprof bool     // serve /debug/pprof/
 
 	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
@@ -103,6 +104,7 @@ type Server struct {
 	times     timeouts
 	clusterID []string // value of X-Etcd-Cluster-Id, shared by all answers
 	cors      *cors
+	hosts     hosts
 	wall      wallClock
 	watchers  atomic.Int64
 	bodies    chan struct{} // one slot for each large body being read
@@ -138,6 +140,7 @@ func New(c Config) (*Server, error) {
 		times:     timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
 		clusterID: []string{hexID(c.Node.Membership().ClusterID)},
 		cors:      cors,
+		hosts:     newHosts(c.Hosts),
 		wall:      wallClock{node: c.Node},
 		bodies:    make(chan struct{}, maxLargeBodies),
 		conns:     connections{max: int64(c.MaxConnections)},
@@ -243,7 +246,7 @@ func (s *Server) closeFresh() {
 	})
 }
 
-// ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers,
+// ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers, Host,
 // OPTIONS, cross-site writes, path cleaning, route, method.
 func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	out := &response{ResponseWriter: w, begun: time.Now()}
