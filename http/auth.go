@@ -177,7 +177,10 @@ func (s *Server) planRole(w *response, r *nethttp.Request, name string) (plan, b
 // readAuthJSON decodes the body. Its errors quote nothing of it: there may be a password in it (K11).
 func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 	status, err := s.readJSON(w, r, v)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoRoom):
+		tooBusy(w, err.Error())
+	case err != nil:
 		messageError(w, status, invalidJSON)
 	}
 	return err == nil

@@ -3,23 +3,12 @@ package http
 import (
 	"errors"
 	"io"
-	"math"
 	nethttp "net/http"
 	"slices"
 	"time"
 )
 
-// A body may be large only while fewer than maxLargeBodies others are, so that many at a time don't fill
-// the memory (J4).
-const (
-	largeBody      = 1 << 20
-	maxLargeBodies = 16
-)
-
-var (
-	errBodyTooLarge = errors.New("http: POST too large")
-	errTooManyLarge = errors.New("http: too many large bodies at a time")
-)
+var errBodyTooLarge = errors.New("http: POST too large")
 
 // body reads the body of a request up to a limit, beyond which the connection is closed after the answer. The client must
 // send something each timeout (J1, J4).
@@ -44,7 +33,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.bytes.Read(p)
 }
 
-// readBody appends the body of r to b. Of a body over the limit no more than the limit is read: a client that sends
+// readBody appends the body of r to b; errNoRoom means that others have sent too much (J4). Of a body over the limit no more than the limit is read: a client that sends
 // everything before it looks for an answer gets one when it is not far over. When the length was announced, nothing
 // of it is kept.
 func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, error) {
@@ -53,38 +42,32 @@ func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, er
 		io.Copy(io.Discard, body)
 		return b, errBodyTooLarge
 	}
-	b, err := fill(b, body, largeBody)
-	if err == nil {
-		select {
-		case s.bodies <- struct{}{}:
-			defer func() { <-s.bodies }()
-		default:
-			return b, errTooManyLarge
-		}
-		b, err = fill(b, body, math.MaxInt)
-	}
-	switch {
-	case err == io.EOF:
-		return b, nil
-	case isTooLarge(err):
+	b, err := w.fill(b, body)
+	if isTooLarge(err) {
 		return b, errBodyTooLarge
 	}
 	return b, err
 }
 
-// fill reads until b has n bytes or more. The end of r before that is io.EOF.
-func fill(b []byte, r io.Reader, n int) ([]byte, error) {
-	for len(b) < n {
+// fill reads r to its end, as long as there is room for what it holds of it.
+func (w *response) fill(b []byte, r io.Reader) ([]byte, error) {
+	for {
 		if len(b) == cap(b) {
-			b = slices.Grow(b, 512+len(b)/2)
+			more := 512 + len(b)/2
+			if !w.take(int64(more)) {
+				return b, errNoRoom
+			}
+			b = slices.Grow(b, more)
 		}
 		k, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+k]
-		if err != nil {
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
 			return b, err
 		}
 	}
-	return b, nil
 }
 
 func isTooLarge(err error) bool {

@@ -2,6 +2,7 @@ package http
 
 import (
 	"encoding/json"
+	"errors"
 	nethttp "net/http"
 	"net/http/pprof"
 	"os"
@@ -73,7 +74,11 @@ var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBU
 // serveLogLevel changes what this member logs (section 17.8).
 func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
 	var body struct{ Level string }
-	if _, err := s.readJSON(w, r, &body); err != nil {
+	switch _, err := s.readJSON(w, r, &body); {
+	case errors.Is(err, errNoRoom):
+		tooBusy(w, err.Error())
+		return
+	case err != nil:
 		messageError(w, nethttp.StatusBadRequest, "Invalid json body")
 		return
 	}

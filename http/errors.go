@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	nethttp "net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,12 +21,24 @@ func (s *Server) keysError(w *response, e *store.Error) {
 	h["Content-Type"] = jsonType
 	h["X-Etcd-Cluster-Id"] = s.clusterID
 	h["X-Etcd-Index"] = []string{strconv.FormatUint(e.Index, 10)}
-	w.WriteHeader(e.Status())
+	status := e.Status()
+	if e.Code == store.CodeRaft && slices.Contains(passing, e.Cause) {
+		h["Retry-After"] = retryAfter
+		status = nethttp.StatusServiceUnavailable
+	}
+	w.WriteHeader(status)
 	buf := getBuffer()
 	defer putBuffer(buf)
 	*buf = appendError(*buf, e)
 	w.Write(*buf)
 }
+
+// passing are the causes that will be gone in a moment, and have let nothing happen.
+var passing = []string{tooMuchProposed, errNoRoom.Error()}
+
+const tooMuchProposed = "etcdserver: too many requests"
+
+var retryAfter = []string{"1"} // seconds
 
 // timedOut begins the cause of every error that says: nobody answered in time.
 const timedOut = "etcdserver: request timed out"
@@ -40,7 +53,7 @@ var nodeCauses = []struct {
 	{context.DeadlineExceeded, timedOut},
 	{context.Canceled, timedOut},
 	{raft.ErrNoLeader, timedOut + ", no leader"},
-	{raft.ErrOverloaded, "etcdserver: too many requests"},
+	{raft.ErrOverloaded, tooMuchProposed},
 	{raft.ErrStopped, "etcdserver: server stopped"},
 }
 
@@ -82,7 +95,7 @@ func messageError(w *response, status int, message string) {
 
 // tooBusy refuses a request that a limit leaves no room for; another member may have some.
 func tooBusy(w *response, message string) {
-	w.Header().Set("Retry-After", "1")
+	w.Header()["Retry-After"] = retryAfter
 	messageError(w, nethttp.StatusServiceUnavailable, message)
 }
 

@@ -29,10 +29,10 @@ func fileLimit() uint64 {
 	return limit.Cur
 }
 
-// defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are few.
-func defaultMaxConnections() int {
-	files := int(min(fileLimit(), 1<<20))
-	return max(files-reservedFiles, files/2)
+// defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are few, and most of the memory.
+func defaultMaxConnections(files uint64, memory int64) int {
+	n := int64(min(files, 1<<20))
+	return int(min(max(n-reservedFiles, n/2), memory/4/connectionCost))
 }
 
 // connections counts the clients' connections, of all listeners together.
@@ -90,6 +90,7 @@ func (n *connections) refuse(c net.Conn, message string) {
 type listener struct {
 	net.Listener
 	conns   *connections
+	room    *room         // for heads of requests
 	timeout time.Duration // for a piece of an answer
 	mute    bool          // refuse without a word: the client waits for TLS
 }
@@ -102,7 +103,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.conns.open.Add(1) <= l.conns.max {
-			return &conn{Conn: c, conns: l.conns, timeout: l.timeout}, nil
+			return &conn{Conn: c, conns: l.conns, timeout: l.timeout, head: head{room: l.room, reading: true, mute: l.mute}}, nil
 		}
 		l.conns.open.Add(-1)
 		l.conns.refused.Add(1)
@@ -126,6 +127,7 @@ type conn struct {
 	once     sync.Once
 	extended atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
 	deaf     atomic.Bool  // the next Read of a single byte brings nothing
+	head     head
 
 	mu     sync.Mutex // protects the deadlines of Read
 	wanted time.Time  // zero: none
@@ -176,6 +178,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	for {
 		n, err := c.Conn.Read(b)
+		if n > 0 && !c.head.came(n) {
+			return 0, c.overflow()
+		}
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearm() {
 			return n, err
 		}
@@ -218,7 +223,10 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 
 // Close gives the place to another connection.
 func (c *conn) Close() error {
-	c.once.Do(func() { c.conns.open.Add(-1) })
+	c.once.Do(func() {
+		c.conns.open.Add(-1)
+		c.head.end()
+	})
 	return c.Conn.Close()
 }
 

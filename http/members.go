@@ -257,7 +257,11 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 	var body struct {
 		PeerURLs []string `json:"peerURLs"`
 	}
-	if status, err := s.readJSON(w, r, &body); err != nil {
+	switch status, err := s.readJSON(w, r, &body); {
+	case errors.Is(err, errNoRoom):
+		tooBusy(w, err.Error())
+		return nil, false
+	case err != nil:
 		messageError(w, status, err.Error())
 		return nil, false
 	}
@@ -271,7 +275,11 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 
 // readJSON decodes the body of r into v, or returns the error and the status for it. Text after the document is ignored.
 func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
-	err = json.NewDecoder(s.newBody(w, r, min(s.cfg.MaxRequestBytes, maxMemberBytes))).Decode(v)
+	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
+	if !w.take(limit) {
+		return nethttp.StatusServiceUnavailable, errNoRoom
+	}
+	err = json.NewDecoder(s.newBody(w, r, limit)).Decode(v)
 	if isTooLarge(err) {
 		return nethttp.StatusRequestEntityTooLarge, err
 	}

@@ -198,7 +198,7 @@ func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error
 	defer putBuffer(buf)
 	var err error
 	switch *buf, err = s.readBody(w, r, *buf); {
-	case errors.Is(err, errTooManyLarge):
+	case errors.Is(err, errNoRoom):
 		return "", &store.Error{Code: store.CodeRaft, Cause: err.Error()}
 	case err != nil:
 		return "", &store.Error{Code: store.CodeForm, Cause: err.Error()}

@@ -274,30 +274,6 @@ func (r *countingReader) Read(p []byte) (int, error) {
 }
 
 // pitfall J4
-func TestManyLargeBodiesAtATimeDontFillTheMemory(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 2 * largeBody })
-	for range maxLargeBodies {
-		b.bodies <- struct{}{}
-	}
-	large := "value=" + strings.Repeat("x", largeBody)
-
-	b.want(b.do("PUT", "/v2/keys/k", large), 500,
-		`{"errorCode":300,"message":"Raft Internal Error","cause":"http: too many large bodies at a time","index":0}`+"\n")
-	b.want(b.do("PUT", "/v2/keys/k", strings.Repeat("x", 3*largeBody)), 400,
-		`{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n")
-	if w := b.do("PUT", "/v2/keys/k", "value=small"); w.Code != 201 {
-		t.Errorf("a small body: %d %s", w.Code, w.Body)
-	}
-	<-b.bodies
-	if w := b.do("PUT", "/v2/keys/k", large); w.Code != 200 {
-		t.Errorf("with a free slot: %d", w.Code)
-	}
-	if len(b.bodies) != maxLargeBodies-1 {
-		t.Errorf("%d slots taken after the request, want %d", len(b.bodies), maxLargeBodies-1)
-	}
-}
-
-// pitfall J4
 func TestJSONBodyOverTheLimitIsRefused(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 1000 })
 	w := b.do("POST", "/v2/members", `{"peerURLs":["`+strings.Repeat("x", 2000)+`"]}`, "Content-Type", "application/json")

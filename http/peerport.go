@@ -88,6 +88,8 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 // servePeer answers what is on the peer port besides Raft.
 func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 	out := &response{ResponseWriter: w, begun: time.Now(), timeout: s.times.write}
+	out.server = s
+	defer out.release()
 	defer s.catch(out, r)
 	s.limitBody(out, r)
 	out.Header()["X-Etcd-Cluster-Id"] = s.clusterID

@@ -65,8 +65,8 @@ type Config struct {
 	ClientCertAuth bool
 
 	MaxRequestBytes int64 // of a request's body; 10 MiB
-	MaxWatchers     int   // watches at a time; 100,000
-	MaxConnections  int   // client connections at a time; what RLIMIT_NOFILE allows, less a reserve
+	MaxWatchers     int   // watches at a time; 100,000, or fewer by memoryLimit
+	MaxConnections  int   // client connections, and requests in flight, at a time; what RLIMIT_NOFILE allows, less a reserve, or fewer by memoryLimit
 
 	iterations int // of the hash of a new password; auth.DefaultIterations, less in tests
 }
@@ -88,8 +88,12 @@ type timeouts struct {
 }
 
 const (
-	maxHeaderBytes = 1 << 20
-	maxStreams     = 250 // requests at a time on one HTTP/2 connection (J9)
+	maxHeaderBytes = 256 << 10
+	maxStreams     = 100 // requests at a time on one HTTP/2 connection (J9)
+
+	// What a connection of HTTP/2 may have sent that no handler has read yet, besides heads.
+	maxFrame = 16 << 10
+	window   = 128 << 10
 )
 
 // Server is the client API of one member: an http.Handler, and the listener
@@ -107,7 +111,8 @@ type Server struct {
 	hosts     hosts
 	wall      wallClock
 	watchers  atomic.Int64
-	bodies    chan struct{} // one slot for each large body being read
+	room      room // for heads and bodies
+	inFlight  atomic.Int64
 	metrics   counters
 	leader    lastLeader
 	backingUp atomic.Bool                                // one backup is being sent
@@ -142,7 +147,7 @@ func New(c Config) (*Server, error) {
 		cors:      cors,
 		hosts:     newHosts(c.Hosts),
 		wall:      wallClock{node: c.Node},
-		bodies:    make(chan struct{}, maxLargeBodies),
+		room:      room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
 		conns:     connections{max: int64(c.MaxConnections)},
 		free:      raft.FreeBytes,
 	}
@@ -174,10 +179,10 @@ func (c Config) withDefaults() Config {
 		c.MaxRequestBytes = DefaultMaxRequestBytes
 	}
 	if c.MaxWatchers <= 0 {
-		c.MaxWatchers = DefaultMaxWatchers
+		c.MaxWatchers = int(min(DefaultMaxWatchers, memoryLimit()/4/watchCost))
 	}
 	if c.MaxConnections <= 0 {
-		c.MaxConnections = defaultMaxConnections()
+		c.MaxConnections = defaultMaxConnections(fileLimit(), memoryLimit())
 	}
 	return c
 }
@@ -190,9 +195,13 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &nethttp.Server{
-		Handler:           s,
-		Protocols:         protocols,
-		HTTP2:             &nethttp.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: s.times.write},
+		Handler:   s,
+		Protocols: protocols,
+		HTTP2: &nethttp.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame,
+			MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: window,
+			WriteByteTimeout: s.times.write,
+		},
 		ReadHeaderTimeout: s.times.head,
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -202,9 +211,16 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 	}
 }
 
-// noteState keeps fresh true, and tells of handshakes that failed.
+// noteState keeps fresh true, tells the connection where it is in a request, and tells of handshakes that failed.
 func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 	noteHandshake(s.cfg.TLS, c, state)
+	inner := c
+	if t, ok := c.(*tls.Conn); ok {
+		inner = t.NetConn()
+	}
+	if inner, ok := inner.(*conn); ok {
+		inner.head.next(state == nethttp.StateNew || state == nethttp.StateIdle)
+	}
 	switch state {
 	case nethttp.StateNew:
 		s.fresh.Store(c, nil)
@@ -218,12 +234,12 @@ func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = plainListener{ln, s.cfg.TLS}
-	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, timeout: s.times.write})
+	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write})
 }
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
 func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
-	inner := &listener{Listener: ln, conns: &s.conns, timeout: s.times.write, mute: true}
+	inner := &listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write, mute: true}
 	return s.server.Serve(tls.NewListener(inner, withProtocols(config, "h2", "http/1.1")))
 }
 
@@ -253,8 +269,13 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	if r.ProtoMajor > 1 {
 		out.timeout = s.times.write
 	}
+	defer out.release()
 	defer s.catch(out, r)
 	s.limitBody(out, r)
+	if !s.admit(out, r) {
+		tooBusy(out, "too many requests")
+		return
+	}
 	if s.guard(out, r) && cleanPath(out, r) && !s.route(routes, out, r) {
 		nethttp.NotFound(out, r)
 	}
@@ -275,6 +296,10 @@ type response struct {
 	begun   time.Time     // when the request came
 	status  int           // 0 until the head is sent
 	timeout time.Duration // of a piece; 0: the connection sees to it
+
+	server   *Server
+	inFlight bool  // whether server counts it
+	taken    int64 // of server.room
 }
 
 // WriteHeader sends the head.

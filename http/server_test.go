@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net"
 	nethttp "net/http"
@@ -303,9 +304,24 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 }
 
 // pitfall J2
-func TestDefaultLimitLeavesDescriptorsToTheMember(t *testing.T) {
-	if got, limit := defaultMaxConnections(), int(fileLimit()); got >= limit || got < limit/2 {
-		t.Errorf("%d connections of %d descriptors", got, limit)
+func TestDefaultLimitLeavesDescriptorsAndMemoryToTheMember(t *testing.T) {
+	for _, c := range []struct {
+		files  uint64
+		memory int64
+		want   int
+	}{
+		{256, 8 << 30, 128},
+		{1024, 8 << 30, 1024 - reservedFiles},
+		{20_000, 64 << 30, 20_000 - reservedFiles},
+		{20_000, 1 << 30, 8192},
+		{math.MaxUint64, 64 << 30, 1 << 19},
+	} {
+		if got := defaultMaxConnections(c.files, c.memory); got != c.want {
+			t.Errorf("%d descriptors, %d MB: %d connections, want %d", c.files, c.memory>>20, got, c.want)
+		}
+	}
+	if n := defaultMaxConnections(fileLimit(), memoryLimit()); n < 1 || n >= int(fileLimit()) {
+		t.Errorf("here: %d connections", n)
 	}
 }
 

@@ -19,6 +19,7 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 		return nil
 	}
 	defer s.watchers.Add(-1)
+	w.landed()
 	watcher, err := s.store.Watch(key, p.recursive, p.waitIndex)
 	if err != nil {
 		return err

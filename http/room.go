@@ -1,0 +1,126 @@
+package http
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	nethttp "net/http"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+)
+
+// What the limits are made of: the memory that clients can make this process take, by whatever they send or don't read. It is to be
+// at most about a quarter each for connections, for watches, and for what the requests in flight have sent.
+const (
+	connectionCost = 32 << 10 // of an open connection: its goroutine, its buffers, and freeHead
+	watchCost      = 16 << 10 // of a watch, besides its connection
+	copies         = 4        // of a body: as it came, decoded, as a command, in the log
+	leastRoom      = 64 << 20
+	mostRoom       = 1 << 30
+	freeHead       = 8 << 10 // bytes of a request's head that are part of the connection's cost
+	assumedMemory  = 1 << 30 // when nobody tells
+)
+
+// room is memory that many may take, as long as all of them together don't take too much. All methods may be called from any goroutine.
+type room struct {
+	max  int64
+	used atomic.Int64
+}
+
+// take reports whether there was room for n bytes more; if so, they must be given back.
+func (r *room) take(n int64) bool {
+	if r.used.Add(n) <= r.max {
+		return true
+	}
+	r.used.Add(-n)
+	return false
+}
+
+func (r *room) give(n int64) { r.used.Add(-n) }
+
+// defaultRoom is what heads and bodies of requests may take together. The largest body that is allowed must find room.
+func defaultRoom(memory, maxRequestBytes int64) int64 {
+	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
+}
+
+// memoryLimit is how many bytes of memory this process may have: by GOMEMLIMIT, by its control group, or by what there is.
+func memoryLimit() int64 {
+	limit := debug.SetMemoryLimit(-1)
+	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64); err == nil && n > 0 { // not "max"
+			limit = min(limit, n)
+		}
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		limit = min(limit, totalMemory(b))
+	}
+	if limit == math.MaxInt64 {
+		return assumedMemory
+	}
+	return limit
+}
+
+// totalMemory reads /proc/meminfo.
+func totalMemory(meminfo []byte) int64 {
+	_, rest, _ := bytes.Cut(meminfo, []byte("MemTotal:"))
+	if fields := bytes.Fields(rest); len(fields) > 0 {
+		if kb, err := strconv.ParseInt(string(fields[0]), 10, 64); err == nil && kb > 0 {
+			return kb << 10
+		}
+	}
+	return math.MaxInt64
+}
+
+// errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.
+var errNoRoom = errors.New("too much is being sent at a time")
+
+// admit counts a request among those in flight, and reports whether there was a place. There are as many as connections, so that
+// HTTP/2 can't multiply what a client makes this process do. The heads of HTTP/1 have been counted by their connection.
+func (s *Server) admit(w *response, r *nethttp.Request) bool {
+	w.server = s
+	w.inFlight = true
+	if s.inFlight.Add(1) > s.conns.max {
+		return false
+	}
+	return r.ProtoMajor == 1 || w.take(max(headSize(r)-freeHead, 0))
+}
+
+// headSize is about the memory that the head of a request takes.
+func headSize(r *nethttp.Request) (n int64) {
+	n = int64(len(r.RequestURI))
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += int64(len(name) + len(v))
+		}
+	}
+	return n
+}
+
+// take is room.take until the end of the request.
+func (w *response) take(n int64) bool {
+	ok := w.server.room.take(n)
+	if ok {
+		w.taken += n
+	}
+	return ok
+}
+
+// landed takes a request out of those in flight before its end: a watch is counted elsewhere.
+func (w *response) landed() {
+	if w.inFlight {
+		w.inFlight = false
+		w.server.inFlight.Add(-1)
+	}
+}
+
+// release gives back what the request has taken.
+func (w *response) release() {
+	w.landed()
+	w.server.room.give(w.taken)
+}

@@ -1,0 +1,291 @@
+package http
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	nethttp "net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"etcd2/raft"
+)
+
+// slowNode keeps proposals until it is told to go on.
+type slowNode struct {
+	*fakeNode
+	entered chan struct{} // one for each proposal that has come
+	goOn    chan struct{} // closed: all go on
+}
+
+func (n slowNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) {
+	n.entered <- struct{}{}
+	<-n.goOn
+	return n.fakeNode.Propose(ctx, cmd)
+}
+
+// newSlowBench is a server that has room for max bytes of requests, and whose node takes proposals slowly.
+func newSlowBench(t *testing.T, max int64, change ...func(*Config)) (*bench, slowNode) {
+	var slow slowNode
+	b := newBench(t, append(change, func(c *Config) {
+		slow = slowNode{c.Node.(*fakeNode), make(chan struct{}, 1000), make(chan struct{})}
+		c.Node = slow
+	})...)
+	b.room.max = max
+	return b, slow
+}
+
+// pitfall J4
+func TestBodiesAtATimeDontFillTheMemory(t *testing.T) {
+	b, node := newSlowBench(t, 3<<20)
+	large := "value=" + strings.Repeat("x", 1<<20)
+	var all sync.WaitGroup
+	done := make(chan int, 100)
+	begin := func() { all.Go(func() { done <- b.do("PUT", "/v2/keys/k", large).Code }) }
+	begin()
+	<-node.entered
+
+	begin() // its buffer grows to more than what is left
+	<-node.entered
+	w := b.do("PUT", "/v2/keys/k", large)
+
+	b.want(w, 503, `{"errorCode":300,"message":"Raft Internal Error","cause":"too much is being sent at a time","index":0}`+"\n")
+	if w.Header().Get("Retry-After") != "1" {
+		t.Errorf("%v", w.Header())
+	}
+	for _, r := range [][2]string{{"POST", "/v2/members"}, {"PUT", "/config/local/log"}} {
+		w := b.do(r[0], r[1], `{}`, "Content-Type", "application/json")
+		b.want(w, 503, `{"message":"too much is being sent at a time"}`)
+		if w.Header().Get("Retry-After") != "1" {
+			t.Errorf("%v", w.Header())
+		}
+	}
+	all.Go(func() { done <- b.do("PUT", "/v2/keys/k", "value=small").Code })
+	<-node.entered
+	close(node.goOn)
+	all.Wait()
+	close(done)
+	for status := range done {
+		if status > 201 {
+			t.Errorf("got %d", status)
+		}
+	}
+	if n := b.room.used.Load(); n != 0 {
+		t.Errorf("%d bytes of the room are never given back", n)
+	}
+	if w := b.do("PUT", "/v2/keys/k", large); w.Code != 200 {
+		t.Errorf("with room again: %d", w.Code)
+	}
+}
+
+// pitfall J9
+func TestRequestsInFlightOverTheLimitGet503(t *testing.T) {
+	b, node := newSlowBench(t, 1<<20, func(c *Config) { c.MaxConnections = 3 })
+	url, client := b.serve(), plainHTTP2(t) // one connection
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			w, err := client.Post(url+"/v2/keys/q", formType, strings.NewReader("value=1"))
+			if err != nil || w.StatusCode != 201 {
+				t.Errorf("%v, %v", w, err)
+				return
+			}
+			w.Body.Close()
+		})
+	}
+	for range 3 {
+		<-node.entered
+	}
+
+	w, err := client.Get(url + "/v2/keys")
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	body, err := io.ReadAll(w.Body)
+	if w.StatusCode != 503 || w.Header.Get("Retry-After") != "1" || string(body) != `{"message":"too many requests"}` || err != nil {
+		t.Errorf("%d %s %v, %v", w.StatusCode, body, w.Header, err)
+	}
+	close(node.goOn)
+	all.Wait()
+	eventually(t, 2*time.Second, "no request is counted any more", func() bool { return b.inFlight.Load() == 0 })
+}
+
+// Watches have a limit of their own: those that wait hold up no others.
+func TestWatchesAreNotInFlight(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxConnections = 3 })
+	url, client := b.serve(), plainHTTP2(t)
+	for range 10 {
+		w, err := client.Get(url + "/v2/keys/k?wait=true")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Body.Close()
+		if w.StatusCode != 200 {
+			t.Fatalf("%d", w.StatusCode)
+		}
+	}
+	eventually(t, 2*time.Second, "none is in flight", func() bool { return b.inFlight.Load() == 0 })
+}
+
+// pitfall J1
+func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
+	b := newBench(t)
+	b.room.max = 3*(50_000-freeHead) + 1000
+	url := b.serve()
+	half := "GET /v2/keys HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 50_000-40)
+	var held []net.Conn
+	for i := range int64(3) {
+		c := rawDial(t, url)
+		io.WriteString(c, half)
+		held = append(held, c)
+		eventually(t, 2*time.Second, "the head is counted", func() bool { return b.room.used.Load() > (i+1)*(50_000-freeHead-1000) })
+	}
+
+	status, body := rawAsk(t, url, half)
+	if n := b.room.used.Load(); n > b.room.max {
+		t.Errorf("%d bytes of %d", n, b.room.max)
+	}
+	small, _ := rawAsk(t, url, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+
+	if status != 503 || body != `{"message":"too much is being sent at a time"}` {
+		t.Errorf("%d %s", status, body)
+	}
+	if small != 200 {
+		t.Errorf("a small head: %d", small)
+	}
+	// A request that ends gives back what its head has taken, and so does a connection.
+	io.WriteString(held[0], "\r\n\r\n")
+	if w, err := nethttp.ReadResponse(bufio.NewReader(held[0]), nil); err != nil || w.StatusCode != 200 {
+		t.Errorf("%v, %v", w, err)
+	}
+	held[1].Close()
+	held[2].Close()
+	eventually(t, 2*time.Second, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+}
+
+// pitfall J9
+func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
+	b := newBench(t)
+	b.room.max = 100_000
+	url, client := b.serve(), plainHTTP2(t)
+	var held []*nethttp.Response
+	get := func(query string) int {
+		r, err := nethttp.NewRequest("GET", url+"/v2/keys/k"+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Long", strings.Repeat("x", 40_000))
+		w, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, w)
+		return w.StatusCode
+	}
+
+	if first, second, third := get("?wait=true"), get("?wait=true"), get("?wait=true"); first != 200 || second != 200 || third != 503 {
+		t.Errorf("%d, %d, %d", first, second, third)
+	}
+	for _, w := range held {
+		w.Body.Close()
+	}
+	client.CloseIdleConnections()
+	eventually(t, 2*time.Second, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+}
+
+// pitfall J9
+func TestResetStreamsKeepNobodyBusy(t *testing.T) {
+	b := newBench(t)
+	url := b.serve()
+	before := runtime.NumGoroutine()
+	c := rawDial(t, url)
+	frame := func(kind, flags byte, stream uint32, payload string) string {
+		head := binary.BigEndian.AppendUint32(nil, uint32(len(payload)))[1:]
+		head = append(head, kind, flags)
+		return string(binary.BigEndian.AppendUint32(head, stream)) + payload
+	}
+	literal := func(index byte, value string) string { return string([]byte{index, byte(len(value))}) + value }
+	head := "\x82\x86" + literal(4, "/v2/keys/k?wait=true") + literal(1, "localhost") // GET, http, :path, :authority
+	go io.Copy(io.Discard, c)
+	var attack strings.Builder
+	attack.WriteString("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, ""))
+	for i := range uint32(20_000) {
+		attack.WriteString(frame(1, 5, 2*i+1, head) + frame(3, 0, 2*i+1, "\x00\x00\x00\x08")) // HEADERS, RST_STREAM: CANCEL
+	}
+
+	go io.WriteString(c, attack.String()) // it may be cut off
+	most := 0
+	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+		most = max(most, runtime.NumGoroutine()-before)
+		if w, err := nethttp.Get(url + "/version"); err != nil || w.StatusCode != 200 {
+			t.Fatalf("%v, %v", w, err)
+		} else {
+			w.Body.Close()
+		}
+	}
+
+	if most > 4*maxStreams {
+		t.Errorf("%d goroutines", most)
+	}
+	c.Close()
+	eventually(t, 2*time.Second, "nothing is left", func() bool {
+		return b.inFlight.Load() == 0 && b.watchers.Load() == 0 && b.room.used.Load() == 0
+	})
+}
+
+func TestTheRoomIsASixteenthOfTheMemory(t *testing.T) {
+	for _, c := range []struct{ memory, body, want int64 }{
+		{256 << 20, 10 << 20, leastRoom},
+		{4 << 30, 10 << 20, 256 << 20},
+		{1 << 40, 10 << 20, mostRoom},
+		{4 << 30, 1 << 30, 2 << 30},
+	} {
+		if got := defaultRoom(c.memory, c.body); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+	for text, want := range map[string]int64{
+		"MemTotal:       24685160 kB\nMemFree: 1 kB\n": 24685160 << 10,
+		"MemFree: 1 kB\n": math.MaxInt64, "MemTotal:": math.MaxInt64, "MemTotal: x kB": math.MaxInt64, "": math.MaxInt64,
+	} {
+		if got := totalMemory([]byte(text)); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	if n := memoryLimit(); n < 64<<20 || n == math.MaxInt64 {
+		t.Errorf("this machine has %d bytes", n)
+	}
+}
+
+// brokenBody ends with an error.
+type brokenBody struct{ sent int }
+
+func (r *brokenBody) Read(p []byte) (int, error) {
+	if r.sent > 100_000 {
+		return 0, errors.New("gone")
+	}
+	r.sent += len(p)
+	return len(p), nil
+}
+
+func TestABodyThatBreaksOffGivesItsRoomBack(t *testing.T) {
+	b := newBench(t)
+	r := httptest.NewRequest("PUT", "/v2/keys/k", &brokenBody{})
+	r.Header.Set("Content-Type", formType)
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	if w.Code != 400 || b.room.used.Load() != 0 || b.inFlight.Load() != 0 {
+		t.Errorf("%d, %s", w.Code, fmt.Sprint(b.room.used.Load(), b.inFlight.Load()))
+	}
+}
