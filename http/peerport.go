@@ -25,6 +25,7 @@ var peerRoutes = []route{
 type PeerPort struct {
 	server *nethttp.Server
 	tls    TLS
+	others *strangers
 	raft   atomic.Pointer[nethttp.Handler]
 	api    atomic.Pointer[Server]
 }
@@ -37,16 +38,23 @@ func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	if t == nil {
 		t = noTLS{}
 	}
-	p := &PeerPort{tls: t}
+	p := &PeerPort{tls: t, others: newStrangers(maxStrangers(fileLimit()))}
 	p.server = &nethttp.Server{
 		Handler:           p,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ConnState:         func(c net.Conn, state nethttp.ConnState) { noteHandshake(t, c, state) },
+		ConnState:         p.noteState,
+		ConnContext:       withStranger,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return p
+}
+
+// noteState keeps others true, and tells of handshakes that failed.
+func (p *PeerPort) noteState(c net.Conn, state nethttp.ConnState) {
+	noteHandshake(p.tls, c, state)
+	p.others.note(c, state)
 }
 
 // Connect gives everything under /raft to raft from now on.
@@ -77,6 +85,7 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	case isRaft && byBrowser(r.Header): // no member says such things, whatever name it is called by
 		messageError(&response{ResponseWriter: w}, nethttp.StatusForbidden, crossOrigin)
 	case isRaft && raft != nil:
+		defer p.others.listen(r)()
 		(*raft).ServeHTTP(w, r)
 	case !isRaft && api != nil:
 		api.servePeer(w, r)
