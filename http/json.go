@@ -1,6 +1,7 @@
 package http
 
 import (
+	"io"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,9 @@ func (c *wallClock) at(cluster int64) time.Time {
 // encoder appends the JSON of nodes and events, field by field in the order of section 5.
 type encoder struct {
 	b    []byte
-	now  int64 // the cluster time at which ttl is counted, in nanoseconds
+	out  io.Writer // where b goes when it is full; nil: it grows
+	err  error     // of out: the client is gone
+	now  int64     // the cluster time at which ttl is counted, in nanoseconds
 	wall *wallClock
 }
 
@@ -112,11 +115,44 @@ func (e *encoder) open(n *store.Node) {
 		e.field(`"dir":true`)
 	} else {
 		e.field(`"value":`)
-		e.b = appendString(e.b, n.Value)
+		e.text(n.Value)
 	}
 	if n.Expires != 0 {
 		e.expiry(n.Expires)
 	}
+}
+
+// textPiece is how much of a value is encoded before a look at the buffer; six times as much may come of it.
+const textPiece = 4 << 10
+
+// text appends a value as appendString does. One of 10 MiB takes no more memory than others, while its client reads it (J11).
+func (e *encoder) text(s string) {
+	e.b = append(e.b, '"')
+	for len(s) > textPiece {
+		n := textPiece
+		for n > textPiece-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		e.b = appendText(e.b, s[:n])
+		e.spill()
+		s = s[n:]
+	}
+	e.b = append(appendText(e.b, s), '"')
+}
+
+// spill sends what the buffer holds when it is full, if there is somebody to send it to.
+func (e *encoder) spill() {
+	if len(e.b) >= bufferSize && e.out != nil {
+		e.send()
+	}
+}
+
+// send sends what the buffer holds, unless the client is gone.
+func (e *encoder) send() {
+	if e.err == nil {
+		_, e.err = e.out.Write(e.b)
+	}
+	e.b = e.b[:0]
 }
 
 // close appends the fields that stand after the children. The root has none of them (section 3).
@@ -175,7 +211,11 @@ var plain = func() (p [utf8.RuneSelf]bool) {
 
 // appendString appends s as a JSON string by the rules of section 2.
 func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
+	return append(appendText(append(b, '"'), s), '"')
+}
+
+// appendText appends what stands between the quotes of a JSON string.
+func appendText(b []byte, s string) []byte {
 	done := 0 // s[:done] is in b
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -193,7 +233,7 @@ func appendString(b []byte, s string) []byte {
 		}
 		i += size
 	}
-	return append(append(b, s[done:]...), '"')
+	return append(b, s[done:]...)
 }
 
 func appendEscaped(b []byte, c byte) []byte {

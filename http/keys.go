@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	nethttp "net/http"
 	"strconv"
 	"strings"
@@ -157,15 +156,15 @@ func requestID(h nethttp.Header) (string, *store.Error) {
 func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{b: *buf, now: ev.Stamp, wall: &s.wall}
+	e := encoder{b: *buf, out: w, now: ev.Stamp, wall: &s.wall}
+	w.WriteHeader(statusOf(ev))
 	if brief && hasValue(ev.Action) {
 		e.action(ev.Action)
 	} else {
 		e.event(ev)
 	}
+	e.send()
 	*buf = e.b
-	w.WriteHeader(statusOf(ev))
-	w.Write(e.b)
 }
 
 // hasValue tells the actions that noValueOnSuccess makes brief (section 19).
@@ -262,7 +261,7 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 	s.keysHeader(w, v.Index, raftIndex, raftTerm)
 	buf := getBuffer()
 	defer putBuffer(buf)
-	l := listing{encoder: encoder{b: *buf, wall: &s.wall}, view: v, recursive: p.recursive, w: w}
+	l := listing{encoder: encoder{b: *buf, out: w, wall: &s.wall}, view: v, recursive: p.recursive}
 	if v.Node.Dir || v.Node.Expires != 0 {
 		l.now = s.node.Now().UnixNano()
 	}
@@ -277,17 +276,13 @@ type listing struct {
 	encoder
 	view      store.View
 	recursive bool
-	w         io.Writer
-	err       error // the client is gone
 }
 
 func (l *listing) answer() {
 	l.b = append(l.b, `{"action":"get","node":`...)
 	l.child(l.view.Node, true)
 	l.b = append(l.b, "}\n"...)
-	if l.err == nil {
-		l.w.Write(l.b)
-	}
+	l.send()
 }
 
 // child appends one node; with its children when it is expanded. After an error it appends nothing more.
@@ -300,10 +295,7 @@ func (l *listing) child(n *store.Node, expand bool) {
 		return
 	}
 	l.close(n)
-	if len(l.b) >= bufferSize {
-		_, l.err = l.w.Write(l.b)
-		l.b = l.b[:0]
-	}
+	l.spill()
 }
 
 // children appends the field nodes, unless there is none to show.

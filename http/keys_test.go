@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -359,6 +360,36 @@ func TestHugeListingsAreSentInPieces(t *testing.T) {
 	}
 	if len(got.Node.Nodes) != 5000 {
 		t.Errorf("%d children", len(got.Node.Nodes))
+	}
+}
+
+// What a value is made of doesn't show in the pieces: none breaks a character, and a byte that is none stays one.
+// pitfall J11
+func TestHugeValuesAreSentInPieces(t *testing.T) {
+	for name, unit := range map[string]string{
+		"plain": "v", "two bytes": "é", "three": "x€", "four": "😀", "escaped": "<\n>", "broken": "\xff\x80", "continued": "\x80", "cut": "\xf0\x9f\x98", "mixed": "a\xf0\x9f\x98\x80\x80é\xe2\x82",
+	} {
+		value := strings.Repeat(unit, 200_000/len(unit))
+		b := newBench(t)
+		for _, method := range []string{"PUT", "PUT", "GET"} { // the second PUT answers with two values
+			r := httptest.NewRequest(method, "/v2/keys/k", strings.NewReader(url.Values{"value": {value}}.Encode()))
+			r.Header.Set("Content-Type", formType)
+			w := &pieces{ResponseRecorder: httptest.NewRecorder()}
+
+			b.ServeHTTP(w, r)
+
+			if w.largest > 2*bufferSize {
+				t.Errorf("%s: %s: a piece of %d bytes", name, method, w.largest)
+			}
+			var got struct{ Node, PrevNode struct{ Value string } }
+			want, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || !strings.Contains(w.Body.String(), `"value":`+string(want)) {
+				t.Errorf("%s: %s: not the value: %v, %.200s", name, method, err, w.Body)
+			}
+		}
 	}
 }
 

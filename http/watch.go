@@ -36,7 +36,7 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 	return nil
 }
 
-// sendEvents sends what watcher sees, each event in a piece of its own, until the context is done, the
+// sendEvents sends what watcher sees, each event in a piece of its own (large ones in several), until the context is done, the
 // client is gone, takes a piece too slowly or has lost its right, or, without stream, one is sent.
 func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Watcher, stream bool, may *permit) {
 	out := nethttp.NewResponseController(w)
@@ -59,9 +59,9 @@ func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Wat
 func (s *Server) sendEvent(w *response, ev *store.Event) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{b: *buf, now: ev.Stamp, wall: &s.wall}
+	e := encoder{b: *buf, out: w, now: ev.Stamp, wall: &s.wall}
 	e.event(ev)
+	e.send()
 	*buf = e.b
-	_, err := w.Write(e.b)
-	return err
+	return e.err
 }
