@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// crowd is how many connections ask nothing; a tenth as many drip, and as many read slowly.
+//
+//	go test ./e2e -run UnderAttack -v -e2e.crowd 10000 -e2e.time 20s
+var crowd = flag.Int("e2e.crowd", 1000, "connections of the attack")
+
+// An attack is clients that behave badly, until it is called off.
+type attack struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	m      *member
+	all    sync.WaitGroup
+	open   atomic.Int64 // connections
+}
+
+func (m *member) attack() *attack {
+	a := &attack{m: m}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	m.t.Cleanup(a.end)
+	return a
+}
+
+// with adds n clients. Each sends a text and then does what it does on its connection; when it has lost that, it makes another one.
+func (a *attack) with(n int, text string, buffer int, behave func(*attack, *net.TCPConn)) {
+	for range n {
+		a.all.Go(func() {
+			for a.ctx.Err() == nil {
+				a.once(text, buffer, behave)
+			}
+		})
+	}
+	eventually(a.m.t, "the attack begins", 2*patience, func() bool { return a.open.Load() >= int64(n)*9/10 })
+}
+
+func (a *attack) once(text string, buffer int, behave func(*attack, *net.TCPConn)) {
+	dialer := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			if buffer > 0 {
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer)
+			}
+		})
+	}}
+	conn, err := dialer.DialContext(a.ctx, "tcp", strings.TrimPrefix(a.m.url, "http://"))
+	if err != nil {
+		<-time.After(10 * time.Millisecond)
+		return
+	}
+	defer conn.Close()
+	defer context.AfterFunc(a.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	a.open.Add(1)
+	defer a.open.Add(-1)
+	io.WriteString(conn, text)
+	behave(a, conn.(*net.TCPConn))
+}
+
+func (a *attack) end() {
+	a.cancel()
+	a.all.Wait()
+}
+
+// keepSilent waits for the end of the connection.
+func (*attack) keepSilent(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
+
+// drip sends a byte a second.
+func (a *attack) drip(conn *net.TCPConn) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for a.ctx.Err() == nil {
+		if _, err := conn.Write([]byte("x")); err != nil {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// sip reads a byte a second.
+func (a *attack) sip(conn *net.TCPConn) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for a.ctx.Err() == nil {
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// latencies are those of four good clients, that each write and read on a connection of their own.
+func latencies(t *testing.T, m *member, d time.Duration) (median, p99 time.Duration) {
+	t.Helper()
+	var mu sync.Mutex
+	var took []time.Duration
+	var all sync.WaitGroup
+	begin := time.Now()
+	for i := range 4 {
+		all.Go(func() {
+			for n := 0; time.Since(begin) < d; n++ {
+				method, form := "PUT", url.Values{"value": {strings.Repeat("x", 256)}}
+				if n%2 == 1 {
+					method, form = "GET", nil
+				}
+				start := time.Now()
+				a, err := ask(t.Context(), method, fmt.Sprintf("%s/v2/keys/good/%d", m.url, i), form)
+				if err != nil || a.status > 201 {
+					t.Errorf("a good client: %v, %d %s", err, a.status, a.body)
+					return
+				}
+				mu.Lock()
+				took = append(took, time.Since(start))
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	slices.Sort(took)
+	return took[len(took)/2], took[len(took)*99/100]
+}
+
+// A few slow moments of the machine may not fail the test: to be within a factor of what it is in peace, or under a bound.
+const (
+	worseMedian, boundMedian = 3, 5 * time.Millisecond
+	worseP99, boundP99       = 5, 50 * time.Millisecond
+)
+
+// Those who ask nothing, those who never finish asking, and those who don't read what they asked for cost the others no time.
+// pitfall J1, pitfall J2, pitfall J11
+func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < uint64(2**crowd) {
+		t.Skipf("%d descriptors are too few for %d connections", limit.Cur, *crowd)
+	}
+	d := *nemesisTime / 12
+	m := startMember(t)
+	m.put("/large", strings.Repeat("x", 1<<20))
+	latencies(t, m, d/2) // warm
+	calm, calmP99 := latencies(t, m, d)
+	t.Logf("%-32s median %8v, p99 %8v; %d MB", "in peace", calm, calmP99, m.peakMemory()>>20)
+	few := *crowd / 10
+	const get = "GET /v2/keys/large HTTP/1.1\r\nHost: x\r\n\r\n"
+	for _, w := range []struct {
+		name   string
+		n      int
+		text   string
+		buffer int
+		behave func(*attack, *net.TCPConn)
+	}{
+		{"idle", *crowd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n", 0, (*attack).keepSilent},
+		{"unfinished heads", few, "GET /v2/keys HTTP/1.1\r\nX-Drip: ", 0, (*attack).drip},
+		{"unfinished bodies", few, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9999\r\n\r\nvalue=", 0, (*attack).drip},
+		{"slow readers of 1 MiB", few, get, 4096, (*attack).sip},
+	} {
+		a := m.attack()
+		a.with(w.n, w.text, w.buffer, w.behave)
+
+		median, p99 := latencies(t, m, d)
+
+		t.Logf("%-32s median %8v, p99 %8v; %d MB", fmt.Sprintf("%d × %s", a.open.Load(), w.name), median, p99, m.peakMemory()>>20)
+		if median > boundMedian && median > worseMedian*calm || p99 > boundP99 && p99 > worseP99*calmP99 {
+			t.Errorf("%s: median %v, p99 %v; in peace %v, %v", w.name, median, p99, calm, calmP99)
+		}
+		a.end()
+	}
+	eventually(t, "all connections are gone", patience, func() bool { return m.metric("etcd_http_connections") < 20 })
+}
+
+// Of all that is kept for members nothing goes to clients, or to strangers on the peer port.
+// pitfall J2
+func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("prlimit"); err != nil {
+		t.Skip("no prlimit on this system")
+	}
+	c := newCluster(t, 3, quick...)
+	for _, m := range c.members {
+		m.wrap = []string{"prlimit", "--nofile=256:256"}
+	}
+	c.start(c.members...)
+	follower := c.followers()[0]
+	good := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: patience} // it has its connection already
+	defer good.CloseIdleConnections()
+	write := func(m *member) uint64 {
+		t.Helper()
+		req, err := http.NewRequest("PUT", m.url+"/v2/keys/during?value=x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := good.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", m.name, err)
+		}
+		body, err := io.ReadAll(w.Body)
+		w.Body.Close()
+		if w.StatusCode > 201 || err != nil {
+			t.Fatalf("%s: %d %s, %v", m.name, w.StatusCode, body, err)
+		}
+		term, err := strconv.ParseUint(w.Header.Get("X-Raft-Term"), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return term
+	}
+	term := write(c.members[0])
+	for _, m := range c.members {
+		write(m)
+	}
+
+	var all []net.Conn
+	for _, m := range c.members {
+		all = append(all, dial(t, m, 600)...)
+		for range 300 { // the member's own port, not the network's
+			conn, err := net.Dial("tcp", strings.TrimPrefix(m.peer, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			all = append(all, conn)
+		}
+	}
+	for begin := time.Now(); time.Since(begin) < 5*election; {
+		for _, m := range c.members {
+			if now := write(m); now != term {
+				t.Fatalf("an election: the term is %d, it was %d", now, term)
+			}
+		}
+	}
+	for _, m := range c.members {
+		if n := m.openFiles(); n > 240 {
+			t.Errorf("%s has %d files open", m.name, n)
+		}
+	}
+	// A member that has to connect anew finds a place among the strangers.
+	follower.kill()
+	follower.start()
+	for _, conn := range all {
+		conn.Close()
+	}
+
+	for _, m := range c.members {
+		m.serves()
+		for _, line := range m.log.since(0) {
+			if strings.Contains(line, "level=ERROR") || strings.Contains(line, "too many open files") {
+				t.Errorf("%s: %s", m.name, line)
+			}
+		}
+	}
+}
+
+// openFiles is how many descriptors the process has.
+func (m *member) openFiles() int {
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", m.pid.Load()))
+	if err != nil {
+		m.t.Skip("this system does not tell a process's files:", err)
+	}
+	return len(files)
+}
+
+// Whatever the umask is, and whoever made the directory.
+// pitfall K13
+func TestDataIsThereForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.wrap = []string{"sh", "-c", `umask 0; exec "$@"`, "sh"}
+	if err := os.Mkdir(m.data(), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(m.data(), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	m.start()
+	m.put("/secret", "x")
+	m.kill()
+
+	err := filepath.WalkDir(m.data(), func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pitfall J8
+func TestAForeignHostIsRefusedUntilItIsGiven(t *testing.T) {
+	t.Parallel()
+	m := startMember(t, "--host-whitelist=friend.example,other.example")
+	for host, status := range map[string]int{
+		"evil.example": 403, "friend.example:2379": 200, "127.0.0.1:2379": 200, "localhost": 200, "etcd-0": 200,
+	} {
+		req, err := http.NewRequest("GET", m.url+"/v2/keys", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		a, err := send(req)
+		if err != nil || a.status != status || (status == 403) != strings.Contains(a.body, "--host-whitelist") {
+			t.Errorf("%s: %v, %d %s", host, err, a.status, a.body)
+		}
+	}
+}
