@@ -289,3 +289,30 @@ func TestABodyThatBreaksOffGivesItsRoomBack(t *testing.T) {
 		t.Errorf("%d, %s", w.Code, fmt.Sprint(b.room.used.Load(), b.inFlight.Load()))
 	}
 }
+
+// pitfall J1
+func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
+	b := newBench(t)
+	b.server.ReadHeaderTimeout = 100 * time.Millisecond
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	ln := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- b.ServeTLS(ln, certified.TLS) }()
+	var slow []net.Conn
+	for i := range 20 {
+		c := rawDial(t, "http://"+ln.Addr().String())
+		if i%2 == 0 {
+			io.WriteString(c, "\x16\x03\x01\x02\x00") // a record that is announced and never comes
+		}
+		slow = append(slow, c)
+	}
+	for _, c := range slow {
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Errorf("still open: %v", err)
+		}
+	}
+	eventually(t, 2*time.Second, "no connection is left", func() bool { return b.conns.open.Load() == 0 })
+	b.server.Close()
+	<-served
+}
