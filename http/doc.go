@@ -39,7 +39,10 @@
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
-//   - response remembers the status sent; body and conn put a deadline on each piece received or sent.
+//   - hosts are the names this member is called by, cors the pages that may use it.
+//   - room is the memory for all that requests have sent, and head the part of it that a connection's unfinished request holds.
+//   - strangers are the connections of the peer port over which no member talks.
+//   - response remembers the status sent, and what the request has taken; body and conn put a deadline on each piece received or sent.
 //   - permit is what a request needs, and the last verdict of auth.Keeper on it.
 //   - A discovery URL is another name for a directory of keys, in which the founders of another cluster find each other; at is a request for it.
 //   - family is a row of the table of metrics; scrape is one look at all of them.

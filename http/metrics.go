@@ -85,6 +85,10 @@ var families = []family{
 		func(m *scrape) float64 { return float64(m.server.conns.open.Load()) }),
 	counter("etcd_http_connections_refused_total", "Client connections over the limit.",
 		func(m *scrape) float64 { return float64(m.server.conns.refused.Load()) }),
+	gauge("etcd_http_requests_in_flight", "Requests being answered, watches left out.",
+		func(m *scrape) float64 { return float64(m.server.inFlight.Load()) }),
+	gauge("etcd_http_request_bytes", "What they have sent that is in memory, beyond the smallest.",
+		func(m *scrape) float64 { return float64(m.server.room.used.Load()) }),
 	counter("etcd_http_panics_total", "Handlers that panicked.",
 		func(m *scrape) float64 { return float64(m.server.metrics.panics.Load()) }),
 
