@@ -81,6 +81,9 @@ func (c *plainConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// NetConn is the connection as it was accepted, as tls.Conn has it.
+func (c *plainConn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite lets net/http end a connection without taking back its last answer.
 func (c *plainConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -8,6 +8,7 @@ import (
 	"net"
 	nethttp "net/http"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -86,6 +87,26 @@ func (n *connections) refuse(c net.Conn, message string) {
 	}
 }
 
+// unsent is how much of an answer the kernel may hold, for each connection, that the client has no window for. Its own bound is megabytes: a
+// thousand clients that don't read fill what the system has for all sockets, and then every connection stands still (J11). What
+// is on its way to a client that reads is not bounded by this.
+const unsent = 32 << 10
+
+// boundUnsent sets that for a connection. Where the system can't do it, all is as before.
+func boundUnsent(c net.Conn) {
+	const tcpNotSentLowat = 25 // TCP_NOTSENT_LOWAT of linux/tcp.h, which package syscall doesn't name
+	if outer, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = outer.NetConn()
+	}
+	socket, ok := c.(syscall.Conn)
+	if !ok || runtime.GOOS != "linux" {
+		return
+	}
+	if raw, err := socket.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsent) })
+	}
+}
+
 // listener accepts as many connections as the limit allows and refuses the rest.
 type listener struct {
 	net.Listener
@@ -103,6 +124,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.conns.open.Add(1) <= l.conns.max {
+			boundUnsent(c)
 			return &conn{Conn: c, conns: l.conns, timeout: l.timeout, head: head{room: l.room, reading: true, mute: l.mute}}, nil
 		}
 		l.conns.open.Add(-1)

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	nethttp "net/http"
+	"net/http/httptest"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,4 +151,49 @@ func TestAWriteIsNotReadAhead(t *testing.T) {
 	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
 	c.Close()
 	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
+}
+
+// acceptedListener shows the connections that it has accepted.
+type acceptedListener struct {
+	net.Listener
+	accepted chan net.Conn
+}
+
+func (l acceptedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted <- c
+	}
+	return c, err
+}
+
+// Through all that stands between net/http and the socket.
+// pitfall J11
+func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can bound it")
+	}
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	b := newBench(t)
+	for name, serve := range map[string]func(net.Listener) error{
+		"plain": b.Serve,
+		"TLS":   func(ln net.Listener) error { return b.ServeTLS(ln, certified.TLS) },
+	} {
+		ln := acceptedListener{listen(t), make(chan net.Conn, 2)}
+		go serve(ln)
+		client := rawDial(t, "http://"+ln.Addr().String())
+		client.(*net.TCPConn).SetReadBuffer(4096)
+		server := <-ln.accepted
+		rawDial(t, "http://"+ln.Addr().String())
+		<-ln.accepted // so the first one is served by now
+		server.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+
+		n, err := server.Write(make([]byte, 8<<20))
+
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n > 512<<10 {
+			t.Errorf("%s: the kernel took %d bytes, %v", name, n, err)
+		}
+	}
+	b.server.Close()
 }
