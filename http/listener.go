@@ -56,13 +56,23 @@ func refusal(message string) []byte {
 }
 
 // refuse answers c and closes it. It waits a moment for the client to ask, since some take an answer before that for a fault, and
-// reads what else comes, since closing with unread bytes would take the answer back.
+// reads what else comes, since closing with unread bytes would take the answer back. All that happens in a goroutine of its own; when there are
+// too many of them, c is closed before refuse returns: what waits for a processor holds a descriptor, too (J2).
 func (n *connections) refuse(c net.Conn, message string) {
-	defer c.Close()
-	defer n.refusing.Add(-1)
 	if n.refusing.Add(1) > maxRefusing {
+		n.refusing.Add(-1)
+		c.Close()
 		return
 	}
+	go func() {
+		defer n.refusing.Add(-1)
+		defer c.Close()
+		explain(c, message)
+	}()
+}
+
+// explain answers whatever c asks with a refusal.
+func explain(c net.Conn, message string) {
 	if secure, isTLS := c.(*tls.Conn); isTLS {
 		c.SetDeadline(time.Now().Add(time.Second))
 		if secure.Handshake() != nil {
@@ -133,7 +143,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		go l.conns.refuse(c, "too many connections")
+		l.conns.refuse(c, "too many connections")
 	}
 }
 

@@ -27,7 +27,7 @@ func Starting(ln net.Listener, config *tls.Config) (started func()) {
 				if config != nil {
 					c = tls.Server(c, config)
 				}
-				go clients.refuse(c, "this member is starting")
+				clients.refuse(c, "this member is starting")
 			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 				return
 			default: // no descriptors, perhaps: not at once again
