@@ -16,8 +16,9 @@ import (
 // X-Etcd-Index and X-Raft-Index tell the very state that is sent. A file whose end did not come has no trailer, and
 // nobody takes it for a backup; and the connection breaks, so that the client knows at once.
 func (s *Server) serveBackup(w *response, r *nethttp.Request) {
-	quorum, err := strconv.ParseBool(r.FormValue("quorum"))
-	if err != nil && r.Form.Has("quorum") {
+	query := r.URL.Query() // not r.FormValue, which reads a multipart body into memory and files (J4)
+	quorum, err := strconv.ParseBool(query.Get("quorum"))
+	if err != nil && query.Has("quorum") {
 		messageError(w, nethttp.StatusBadRequest, "quorum is true or false")
 		return
 	}
@@ -26,7 +27,7 @@ func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 		return
 	}
 	defer s.backingUp.Store(false)
-	frozen, index, err := s.freeze(r.Context(), quorum || !r.Form.Has("quorum"))
+	frozen, index, err := s.freeze(r.Context(), quorum || !query.Has("quorum"))
 	if err != nil {
 		tooBusy(w, s.nodeError(err, w.begun).Cause)
 		return

@@ -316,3 +316,24 @@ func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
 	b.server.Close()
 	<-served
 }
+
+// What a GET has for a body is nobody's business, of whatever kind it is.
+// pitfall J4
+func TestTheBodyOfAGetIsNotRead(t *testing.T) {
+	b := newBench(t)
+	for i := range routes {
+		if rt := &routes[i]; rt.pprof || rt.methods != nil && rt.methods[0] != "GET" {
+			continue
+		}
+		part := "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
+		rest := &countingReader{left: 1 << 20}
+		r := httptest.NewRequest("GET", routes[i].path, io.MultiReader(strings.NewReader(part), rest))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+
+		b.ServeHTTP(httptest.NewRecorder(), r)
+
+		if rest.read > 0 {
+			t.Errorf("%s: %d bytes were read", routes[i].path, rest.read)
+		}
+	}
+}
