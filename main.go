@@ -82,6 +82,7 @@ import (
 	"etcd2/discovery"
 	"etcd2/http"
 	"etcd2/http/certs"
+	"etcd2/http/etcdctl"
 	"etcd2/http/peer"
 	"etcd2/raft"
 	"etcd2/snap"
@@ -93,7 +94,21 @@ import (
 const version = "2.4.0"
 
 func main() {
+	if args, called := asEtcdctl(os.Args); called {
+		os.Exit(etcdctl.Run(args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// asEtcdctl tells whether this process is the command line client, by its name or by the word ctl, and with which arguments.
+func asEtcdctl(args []string) ([]string, bool) {
+	switch {
+	case len(args) > 0 && filepath.Base(args[0]) == "etcdctl":
+		return args[1:], true
+	case len(args) > 1 && args[1] == "ctl":
+		return args[2:], true
+	}
+	return nil, false
 }
 
 // run is main with everything that it touches passed in; it returns the exit status.
@@ -966,6 +981,7 @@ func printHelp(w io.Writer) error {
 	out.WriteString(`etcd2 is a replicated key-value store with the HTTP API of etcd 2.
 
 usage: etcd2 [--FLAG VALUE]...   run a member
+       etcd2 ctl COMMAND...      be etcdctl, as a link of that name is
        etcd2 dump DIR            print the log and the snapshots of a data directory
        etcd2 --version           print the version
        etcd2 --help              print this text

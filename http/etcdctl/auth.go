@@ -1,0 +1,266 @@
+package etcdctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"etcd2/http/client"
+)
+
+var rolesOption = option{name: "roles", arg: "ROLE,...", check: text, help: "which roles"}
+
+var accessOptions = []option{
+	{name: "path", arg: "PATTERN", check: text, help: "a key, or the beginning of keys with a * behind it"},
+	{name: "read", help: "reading"},
+	{name: "write", help: "writing"},
+	{name: "readwrite", help: "both"},
+}
+
+var authCommands = []*command{
+	{name: "user", help: "users and their roles", family: []*command{
+		{
+			name: "add", args: "NAME[:PASSWORD]", help: "make a user; the password is asked for if it is not given",
+			examples: []example{{"user add root", ""}, {"user add alice:secret", ""}}, run: aboutUser(addUser),
+		},
+		{name: "get", args: "NAME", help: "print the roles of a user", examples: []example{{"user get alice", ""}}, run: aboutUser(getUser)},
+		{name: "list", help: "list the users", examples: []example{{"user list", ""}}, run: runUserList},
+		{name: "remove", args: "NAME", help: "remove a user", examples: []example{{"user remove alice", ""}}, run: aboutUser(removeUser)},
+		{
+			name: "grant", args: "NAME", help: "give roles to a user", options: []option{rolesOption},
+			examples: []example{{"user grant alice --roles reader,writer", ""}}, run: aboutUser(changeRoles(client.Auth.GrantRoles)),
+		},
+		{
+			name: "revoke", args: "NAME", help: "take roles from a user", options: []option{rolesOption},
+			examples: []example{{"user revoke alice --roles writer", ""}}, run: aboutUser(changeRoles(client.Auth.RevokeRoles)),
+		},
+		{name: "passwd", args: "NAME", help: "change the password of a user", examples: []example{{"user passwd alice", ""}}, run: aboutUser(changePassword)},
+	}},
+	{name: "role", help: "roles and what they may do", family: []*command{
+		{name: "add", args: "NAME", help: "make a role, which may do nothing yet", examples: []example{{"role add reader", ""}}, run: aboutRole(addRole)},
+		{name: "get", args: "NAME", help: "print what a role may do", examples: []example{{"role get reader", ""}}, run: aboutRole(getRole)},
+		{name: "list", help: "list the roles", examples: []example{{"role list", ""}}, run: runRoleList},
+		{name: "remove", args: "NAME", help: "remove a role", examples: []example{{"role remove reader", ""}}, run: aboutRole(removeRole)},
+		{
+			name: "grant", args: "NAME", help: "let a role do more", options: accessOptions,
+			examples: []example{{"role grant reader --path '/app/*' --read", ""}}, run: aboutRole(changeAccess(client.Auth.Grant)),
+		},
+		{
+			name: "revoke", args: "NAME", help: "let a role do less", options: accessOptions,
+			examples: []example{{"role revoke writer --path '/app/*' --readwrite", ""}}, run: aboutRole(changeAccess(client.Auth.Revoke)),
+		},
+	}},
+	{name: "auth", help: "turn users and roles on and off", family: []*command{
+		{
+			name: "enable", help: "ask who everybody is", more: "There must be a user root.",
+			examples: []example{{"auth enable", ""}}, run: switchAuth(client.Auth.Enable, "Enabled"),
+		},
+		{
+			name: "disable", help: "let everybody do everything",
+			examples: []example{{"-u root:secret auth disable", ""}}, run: switchAuth(client.Auth.Disable, "Disabled"),
+		},
+	}},
+}
+
+var errNoArguments = &failure{statusWrong, "No arguments accepted"}
+
+// about makes the function of a command about somebody, who must be named.
+func about(missing string, f func(s *session, a client.Auth, name string) error) func(*session, []string) error {
+	return func(s *session, args []string) error {
+		if len(args) != 1 {
+			return &failure{statusWrong, missing}
+		}
+		return s.auth(func(a client.Auth) error { return f(s, a, args[0]) })
+	}
+}
+
+func aboutUser(f func(s *session, a client.Auth, name string) error) func(*session, []string) error {
+	return about("Please provide a username", f)
+}
+
+func aboutRole(f func(s *session, a client.Auth, name string) error) func(*session, []string) error {
+	return about("Please provide a role name", f)
+}
+
+// auth calls f with the cluster's users and roles.
+func (s *session) auth(f func(client.Auth) error) error {
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	return bare(f(c.Auth))
+}
+
+// missing tells whether there is no such user or role.
+func missing(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Status == 404
+}
+
+func addUser(s *session, a client.Auth, name string) (err error) {
+	name, password, given := strings.Cut(name, ":")
+	switch _, err := a.User(s.ctx, name); {
+	case err == nil:
+		return &failure{statusWrong, fmt.Sprintf("User %s already exists", name)}
+	case !missing(err):
+		return err
+	}
+	if !given {
+		if password, err = s.ask("New password: "); err != nil {
+			return err
+		}
+	}
+	return s.done(a.AddUser(s.ctx, name, password), "User %s created\n", name)
+}
+
+// done prints what was done, if it was.
+func (s *session) done(err error, format string, args ...any) error {
+	if err == nil {
+		fmt.Fprintf(s.stdout, format, args...)
+	}
+	return err
+}
+
+func getUser(s *session, a client.Auth, name string) error {
+	u, err := a.User(s.ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "User: %s\nRoles: ", u.Name)
+	for _, r := range u.Roles {
+		fmt.Fprint(s.stdout, " "+r) // two blanks after the colon, as 2.3.8
+	}
+	fmt.Fprintln(s.stdout)
+	return nil
+}
+
+func runUserList(s *session, args []string) error {
+	if len(args) > 0 {
+		return errNoArguments
+	}
+	return s.auth(func(a client.Auth) error {
+		users, err := a.Users(s.ctx)
+		for _, u := range users {
+			fmt.Fprintln(s.stdout, u.Name)
+		}
+		return err
+	})
+}
+
+func removeUser(s *session, a client.Auth, name string) error {
+	return s.done(a.RemoveUser(s.ctx, name), "User %s removed\n", name)
+}
+
+// changePassword asks for the user first: the API would make one that is missing.
+func changePassword(s *session, a client.Auth, name string) error {
+	if _, err := a.User(s.ctx, name); err != nil {
+		return err
+	}
+	password, err := s.ask("New password: ")
+	if err != nil {
+		return err
+	}
+	return s.done(a.SetPassword(s.ctx, name, password), "Password updated\n")
+}
+
+func changeRoles(change func(client.Auth, context.Context, string, []string) error) func(*session, client.Auth, string) error {
+	return func(s *session, a client.Auth, name string) error {
+		roles := s.opts.text("roles")
+		if roles == "" {
+			return &failure{statusWrong, "No roles specified; please use `-roles`"}
+		}
+		return s.done(change(a, s.ctx, name, strings.Split(roles, ",")), "User %s updated\n", name)
+	}
+}
+
+func addRole(s *session, a client.Auth, name string) error {
+	switch _, err := a.Role(s.ctx, name); {
+	case err == nil:
+		return &failure{statusWrong, fmt.Sprintf("Role %s already exists", name)}
+	case !missing(err):
+		return err
+	}
+	return s.done(a.AddRole(s.ctx, name), "Role %s created\n", name)
+}
+
+func getRole(s *session, a client.Auth, name string) error {
+	r, err := a.Role(s.ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "Role: %s\n", r.Name)
+	s.showPatterns("KV Read:", r.Permissions.KV.Read)
+	s.showPatterns("KV Write:", r.Permissions.KV.Write)
+	return nil
+}
+
+func (s *session) showPatterns(title string, patterns []string) {
+	fmt.Fprintln(s.stdout, title)
+	for _, p := range patterns {
+		fmt.Fprintf(s.stdout, "\t%s\n", p)
+	}
+}
+
+func runRoleList(s *session, args []string) error {
+	if len(args) > 0 {
+		return errNoArguments
+	}
+	return s.auth(func(a client.Auth) error {
+		roles, err := a.Roles(s.ctx)
+		for _, r := range roles {
+			fmt.Fprintln(s.stdout, r.Name)
+		}
+		return err
+	})
+}
+
+func removeRole(s *session, a client.Auth, name string) error {
+	return s.done(a.RemoveRole(s.ctx, name), "Role %s removed\n", name)
+}
+
+func changeAccess(change func(client.Auth, context.Context, string, client.Access) error) func(*session, client.Auth, string) error {
+	return func(s *session, a client.Auth, name string) error {
+		access, err := s.access()
+		if err != nil {
+			return err
+		}
+		return s.done(change(a, s.ctx, name, access), "Role %s updated\n", name)
+	}
+}
+
+// access is what the options of role grant and role revoke say.
+func (s *session) access() (client.Access, error) {
+	path, read, write, both := s.opts.text("path"), s.opts.on("read"), s.opts.on("write"), s.opts.on("readwrite")
+	chosen := 0
+	for _, b := range []bool{read, write, both} {
+		if b {
+			chosen++
+		}
+	}
+	switch {
+	case path == "":
+		return client.Access{}, &failure{statusWrong, "No path specified; please use `-path`"}
+	case !strings.HasPrefix(path, "/"):
+		return client.Access{}, &failure{statusWrong, fmt.Sprintf("Not canonical path; please use `-path=/%s`", path)}
+	case chosen != 1:
+		return client.Access{}, &failure{statusWrong, "Please specify exactly one of -read, -write or -readwrite"}
+	}
+	var a client.Access
+	if read || both {
+		a.Read = []string{path}
+	}
+	if write || both {
+		a.Write = []string{path}
+	}
+	return a, nil
+}
+
+func switchAuth(turn func(client.Auth, context.Context) error, state string) func(*session, []string) error {
+	return func(s *session, args []string) error {
+		if len(args) > 0 {
+			return errNoArguments
+		}
+		return s.auth(func(a client.Auth) error { return s.done(turn(a, s.ctx), "Authentication %s\n", state) })
+	}
+}

@@ -1,0 +1,348 @@
+package etcdctl
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"etcd2/http/client"
+)
+
+// Version is the one whose commands these are.
+const Version = "2.3.8"
+
+// The exit statuses.
+const (
+	statusWrong       = 1 // arguments, or what has a message of its own
+	statusUnreachable = 2 // nobody tells who the members are
+	statusRefused     = 4 // by the server; or nobody is there
+	statusUnwell      = 5
+)
+
+// A failure is an error that ends the program with a status.
+type failure struct {
+	status int
+	text   string // for standard error; "": it has all been said
+}
+
+// Error returns the text.
+func (f *failure) Error() string { return f.text }
+
+// wrong is the failure of arguments that make no sense.
+func wrong(text string) error { return &failure{statusWrong, "Error:  " + text} }
+
+// bare is a failure that is told in its own words.
+func bare(err error) error {
+	if f := new(failure); err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{statusWrong, described(err)}
+}
+
+// refused is the failure of a request.
+func refused(err error) error {
+	if f := new(failure); err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{statusRefused, "Error:  " + described(err)}
+}
+
+// described is the error's text. When no endpoint answered it has a line for each.
+func described(err error) string {
+	var all *client.ClusterError
+	if !errors.As(err, &all) {
+		return err.Error()
+	}
+	var b strings.Builder
+	b.WriteString("client: etcd cluster is unavailable or misconfigured")
+	if all.Unknown {
+		b.WriteString("; " + client.ErrUnknown.Error())
+	}
+	for i, f := range all.Failures {
+		fmt.Fprintf(&b, "\nerror #%d: %s", i, reason(f))
+	}
+	return b.String() + "\n"
+}
+
+// reason says what became of one endpoint, and names it.
+func reason(f client.Failure) string {
+	text := f.Err.Error()
+	if _, host, _ := strings.Cut(f.Endpoint, "://"); !strings.Contains(text, host) {
+		text = f.Endpoint + ": " + text
+	}
+	return text
+}
+
+// A session is one run of the program. It belongs to one goroutine.
+type session struct {
+	ctx     context.Context // ends after --total-timeout
+	environ []string
+	stdin   *bufio.Reader
+	in      io.Reader // stdin, unbuffered: it may be a terminal
+	stdout  io.Writer
+	stderr  io.Writer
+
+	global values // the options before the command
+	opts   values // its own
+
+	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+}
+
+// Run is the program: args without its name, environ as os.Environ gives it. It returns the exit status. An interrupt may end the
+// process from inside, with status 0, when a command runs for ever.
+func Run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	s := &session{
+		ctx: context.Background(), environ: environ,
+		stdin: bufio.NewReader(stdin), in: stdin, stdout: stdout, stderr: stderr,
+		lookupSRV: net.DefaultResolver.LookupSRV,
+	}
+	err := s.run(args)
+	if err == nil {
+		return 0
+	}
+	f := &failure{statusWrong, err.Error()}
+	errors.As(err, &f)
+	if f.text != "" {
+		fmt.Fprintln(stderr, f.text)
+	}
+	return f.status
+}
+
+// run finds the command and calls it.
+func (s *session) run(args []string) error {
+	global, rest, err := parse(root.options, args, 1)
+	if err != nil {
+		return s.misused(root, nil, err)
+	}
+	s.global = global
+	switch {
+	case global.on("version"):
+		fmt.Fprintln(s.stdout, "etcdctl version "+Version)
+		return nil
+	case len(rest) == 0 || global.on("help"):
+		return s.help(root, nil)
+	}
+	c, path, rest := root.find(rest)
+	if c.run == nil {
+		return s.noCommand(c, path, rest)
+	}
+	opts, rest, err := parse(c.options, rest, c.foreign)
+	switch {
+	case err != nil:
+		return s.misused(c, path, err)
+	case opts.on("help"):
+		return s.help(c, path)
+	}
+	s.opts = opts
+	ctx, cancel := context.WithTimeout(s.ctx, s.global.duration("total-timeout"))
+	defer cancel()
+	s.ctx = ctx
+	return c.run(s, rest)
+}
+
+// noCommand is what a family says that was called with no member of it.
+func (s *session) noCommand(c *command, path, rest []string) error {
+	opts, rest, err := parse(c.options, rest, 1)
+	switch {
+	case err != nil:
+		return s.misused(c, path, err)
+	case len(rest) == 0 || opts.on("help"):
+		return s.help(c, path)
+	}
+	return &failure{0, fmt.Sprintf("No help topic for '%s'", rest[0])} // with status 0, as 2.3.8
+}
+
+// misused shows how the command is used: with status 0, as 2.3.8.
+func (s *session) misused(c *command, path []string, err error) error {
+	fmt.Fprintf(s.stdout, "Incorrect Usage.\n\n")
+	s.help(c, path)
+	return &failure{0, err.Error()}
+}
+
+// environment returns a variable, "" if it is not set.
+func (s *session) environment(name string) (value string) {
+	for _, entry := range s.environ {
+		if v, found := strings.CutPrefix(entry, name+"="); found {
+			value = v
+		}
+	}
+	return value
+}
+
+// given is the option's value, or that of its variable.
+func (s *session) given(option string) string {
+	if v := s.global.text(option); v != "" {
+		return v
+	}
+	return s.environment("ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_")))
+}
+
+// endpoints are those that were given, in some way.
+func (s *session) endpoints() ([]string, error) {
+	if domain := s.given("discovery-srv"); domain != "" {
+		return s.discover(domain)
+	}
+	for _, option := range []string{"endpoints", "endpoint", "peers"} {
+		if list := s.given(option); list != "" {
+			return strings.Split(list, ","), nil
+		}
+	}
+	return []string{"http://127.0.0.1:2379", "http://127.0.0.1:4001"}, nil
+}
+
+// discover asks the DNS for the endpoints of a domain.
+func (s *session) discover(domain string) (found []string, err error) {
+	var faults []string
+	for _, kind := range []struct{ service, scheme string }{{"etcd-client-ssl", "https"}, {"etcd-client", "http"}} {
+		_, records, err := s.lookupSRV(s.ctx, kind.service, "tcp", domain)
+		if err != nil {
+			faults = append(faults, err.Error())
+			continue
+		}
+		for _, r := range records {
+			host := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)))
+			found = append(found, kind.scheme+"://"+host)
+		}
+	}
+	if len(faults) == 2 {
+		return nil, &failure{statusWrong, "dns lookup errors: " + strings.Join(faults, " and ")}
+	}
+	return found, nil
+}
+
+// config is how to ask these endpoints.
+func (s *session) config(endpoints []string) (client.Config, error) {
+	cfg := client.Config{
+		Endpoints: endpoints,
+		Timeout:   s.global.duration("timeout"),
+		Proxy:     http.ProxyFromEnvironment,
+	}
+	if s.global.on("debug") {
+		cfg.Debug = func(curl string) { fmt.Fprintln(s.stderr, "cURL Command:", curl) }
+	}
+	var err error
+	if cfg.TLS, err = s.tls(); err != nil {
+		return cfg, err
+	}
+	if user := s.global.text("username"); user != "" {
+		var secret bool
+		if cfg.Username, cfg.Password, secret = strings.Cut(user, ":"); !secret {
+			cfg.Password, err = s.ask("Password: ")
+		}
+	}
+	return cfg, err
+}
+
+// tls is made of the files that were given, nil when there are none.
+func (s *session) tls() (*tls.Config, error) {
+	cert, key, ca := s.given("cert-file"), s.given("key-file"), s.given("ca-file")
+	if cert == "" && key == "" && ca == "" {
+		return nil, nil
+	}
+	cfg := new(tls.Config)
+	if cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", ca)
+		}
+	}
+	return cfg, nil
+}
+
+// unsynced returns a client that knows the given endpoints only.
+func (s *session) unsynced() (*client.Client, error) {
+	endpoints, err := s.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := s.config(endpoints)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(cfg)
+}
+
+// cluster returns a client of all members, unless --no-sync says that the given ones do.
+func (s *session) cluster() (*client.Client, error) {
+	c, err := s.unsynced()
+	if err != nil || s.global.on("no-sync") {
+		return c, err
+	}
+	debug := io.Discard
+	if s.global.on("debug") {
+		debug = s.stderr
+	}
+	fmt.Fprintf(debug, "start to sync cluster using endpoints(%s)\n", strings.Join(c.Endpoints(), ","))
+	if err := c.Sync(s.ctx); err != nil {
+		return nil, &failure{statusUnreachable, "Error:  " + described(err)}
+	}
+	fmt.Fprintf(debug, "got endpoints(%s) after sync\n", strings.Join(c.Endpoints(), ","))
+	fmt.Fprintf(debug, "Cluster-Endpoints: %s\n", strings.Join(c.Endpoints(), ", "))
+	return c, nil
+}
+
+// ask asks the user for a line that the terminal does not show.
+func (s *session) ask(prompt string) (string, error) {
+	fmt.Fprint(s.stdout, prompt)
+	if terminal(s.in) {
+		s.stty("-echo")
+		defer s.stty("echo")
+	}
+	line, err := s.stdin.ReadString('\n')
+	fmt.Fprintln(s.stdout)
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// stty changes the terminal; where there is no such program the line is seen, and nothing else is lost.
+func (s *session) stty(mode string) {
+	cmd := exec.Command("stty", mode)
+	cmd.Stdin = s.in
+	cmd.Run()
+}
+
+// terminal tells whether a stream is one.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok || f.Name() == os.DevNull {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// hostOf is the part of a URL that names the machine.
+func hostOf(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return text
+}
+
+// seconds is a number of seconds as a duration, 0 for none and for less.
+func seconds(n int64) time.Duration { return time.Duration(max(0, n)) * time.Second }

@@ -1,0 +1,301 @@
+package etcdctl
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"etcd2/http/client"
+)
+
+var (
+	ttlOption     = option{name: "ttl", arg: "SECONDS", check: number, preset: "0", help: "time to live; 0: for ever"}
+	sortOption    = option{name: "sort", help: "in order (members of etcd2 always are)"}
+	quorumOption  = option{name: "quorum", alias: "q", help: "see every write that was acknowledged before"}
+	valueMore     = "A value that is missing is read from standard input.\nOne that begins with a dash needs -- before the key."
+	updateDirMore = "What is in the directory stays as it is. Without --ttl it will stay for ever."
+)
+
+var keyCommands = []*command{
+	{
+		name: "mk", args: "KEY [VALUE]", help: "make a key that is not there yet", more: valueMore, run: runMk,
+		options: []option{{name: "in-order", help: "make a key in the directory KEY, named so that it sorts behind those made before"}, ttlOption},
+		examples: []example{
+			{"mk /lock me --ttl 30", "take a lock for half a minute"},
+			{"mk --in-order /queue 'job 1'", "append to a queue"},
+		},
+	},
+	{
+		name: "mkdir", args: "KEY", help: "make a directory that is not there yet", options: []option{ttlOption},
+		examples: []example{{"mkdir /app", ""}}, run: writeDir(client.SetOptions{PrevExist: client.MustNotExist}),
+	},
+	{
+		name: "rm", args: "KEY", help: "remove a key, or a directory", run: runRm,
+		options: []option{
+			{name: "dir", help: "remove an empty directory, too"},
+			{name: "recursive", alias: "r", help: "remove a directory with all that is in it"},
+			{name: "with-value", arg: "VALUE", check: text, help: "only if this is its value"},
+			{name: "with-index", arg: "N", check: index, preset: "0", help: "only if this is its modifiedIndex"},
+		},
+		examples: []example{{"rm /message", ""}, {"rm --recursive /app", ""}, {"rm --with-value me /lock", "give back a lock, if it is still mine"}},
+	},
+	{
+		name: "rmdir", args: "KEY", help: "remove an empty directory, or a key",
+		examples: []example{{"rmdir /app", ""}}, run: runRmdir,
+	},
+	{
+		name: "get", args: "KEY", help: "print the value of a key", options: []option{sortOption, quorumOption},
+		examples: []example{{"get /message", ""}, {"get --quorum /message", "with the last acknowledged write, whoever took it"}}, run: runGet,
+	},
+	{
+		name: "ls", args: "[KEY]", help: "list a directory", run: runLs,
+		options: []option{
+			sortOption, {name: "recursive", alias: "r", help: "with all that is below"},
+			{name: "p", help: "with a slash after directories"}, quorumOption,
+		},
+		examples: []example{{"ls", ""}, {"ls --recursive -p /app", "all of it, directories with a slash"}},
+	},
+	{
+		name: "set", args: "KEY [VALUE]", help: "set a key, whatever is there", more: valueMore, run: runSet,
+		options: []option{
+			ttlOption,
+			{name: "swap-with-value", arg: "VALUE", check: text, help: "only if this is the value now"},
+			{name: "swap-with-index", arg: "N", check: index, preset: "0", help: "only if this is the modifiedIndex now"},
+		},
+		examples: []example{
+			{"set /message Hello", ""}, {"set /session open --ttl 60", "for a minute"},
+			{"set /motd < file", "the content of a file"}, {"set -- /limit -5", "a value with a dash"},
+			{"set --swap-with-value Hello /message Bye", "if nobody else was faster"},
+		},
+	},
+	{
+		name: "setdir", args: "KEY", help: "make a directory, in place of a key if there is one", options: []option{ttlOption},
+		examples: []example{{"setdir /app --ttl 600", ""}}, run: writeDir(client.SetOptions{}),
+	},
+	{
+		name: "update", args: "KEY [VALUE]", help: "set a key that is there", more: valueMore, options: []option{ttlOption},
+		examples: []example{{"update /message Bye", ""}}, run: runUpdate,
+	},
+	{
+		name: "updatedir", args: "KEY", help: "give a directory a time to live, or take it away", more: updateDirMore,
+		options:  []option{ttlOption},
+		examples: []example{{"updatedir /app --ttl 60", "for one more minute"}}, run: writeDir(client.SetOptions{PrevExist: client.MustExist}),
+	},
+}
+
+// A call is a request of the keys API.
+type call func(ctx context.Context, c *client.Client) (*client.Response, error)
+
+// request sends it to the cluster.
+func (s *session) request(do call) (*client.Response, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	resp, err := do(s.ctx, c)
+	return resp, refused(err)
+}
+
+// set are the options of a write that may be sent twice: members of this program do it once.
+func (s *session) set(o client.SetOptions) client.SetOptions {
+	o.TTL = seconds(s.opts.number("ttl"))
+	o.RequestID = client.NewRequestID()
+	return o
+}
+
+func keyOf(args []string) (string, error) {
+	if len(args) == 0 {
+		return "", wrong("key required")
+	}
+	return args[0], nil
+}
+
+// keyValue returns the two arguments. A value that is missing comes from standard input.
+func (s *session) keyValue(args []string) (key, value string, err error) {
+	if key, err = keyOf(args); err != nil {
+		return "", "", err
+	}
+	if len(args) > 1 {
+		return key, args[1], nil
+	}
+	b, err := io.ReadAll(s.stdin)
+	if err != nil || len(b) == 0 {
+		return "", "", wrong("value required")
+	}
+	return key, string(b), nil
+}
+
+// write sends a key with its value, and prints what has become of it.
+func (s *session) write(args []string, do func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error)) error {
+	key, value, err := s.keyValue(args)
+	if err != nil {
+		return err
+	}
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return do(ctx, c, key, value) })
+	if err != nil {
+		return err
+	}
+	return s.show(resp)
+}
+
+func runSet(s *session, args []string) error {
+	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
+		return c.Set(ctx, key, value, s.set(client.SetOptions{
+			PrevValue: s.opts.text("swap-with-value"), PrevIndex: s.opts.index("swap-with-index"),
+		}))
+	})
+}
+
+func runMk(s *session, args []string) error {
+	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
+		if s.opts.on("in-order") {
+			return c.CreateInOrder(ctx, key, value, s.set(client.SetOptions{}))
+		}
+		return c.Create(ctx, key, value, s.set(client.SetOptions{}))
+	})
+}
+
+func runUpdate(s *session, args []string) error {
+	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
+		return c.Update(ctx, key, value, s.set(client.SetOptions{}))
+	})
+}
+
+// writeDir makes the function of a command that writes a directory, and prints nothing.
+func writeDir(o client.SetOptions) func(*session, []string) error {
+	return func(s *session, args []string) error {
+		key, err := keyOf(args)
+		if err != nil {
+			return err
+		}
+		o := s.set(o)
+		o.Dir = true
+		_, err = s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return c.Set(ctx, key, "", o) })
+		return err
+	}
+}
+
+func runRm(s *session, args []string) error {
+	return s.remove(args, client.DeleteOptions{
+		Dir: s.opts.on("dir"), Recursive: s.opts.on("recursive"),
+		PrevValue: s.opts.text("with-value"), PrevIndex: s.opts.index("with-index"),
+	})
+}
+
+func runRmdir(s *session, args []string) error {
+	return s.remove(args, client.DeleteOptions{Dir: true})
+}
+
+// remove prints nothing for a directory.
+func (s *session) remove(args []string, o client.DeleteOptions) error {
+	key, err := keyOf(args)
+	if err != nil {
+		return err
+	}
+	o.RequestID = client.NewRequestID()
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return c.Delete(ctx, key, o) })
+	if err != nil || resp.Node.Dir {
+		return err
+	}
+	return s.show(resp)
+}
+
+func runGet(s *session, args []string) error {
+	key, err := keyOf(args)
+	if err != nil {
+		return err
+	}
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
+		return c.Get(ctx, key, client.GetOptions{Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum")})
+	})
+	switch {
+	case err != nil:
+		return err
+	case resp.Node.Dir:
+		return &failure{statusWrong, resp.Node.Key + ": is a directory"}
+	}
+	return s.show(resp)
+}
+
+func runLs(s *session, args []string) error {
+	key := "/"
+	if len(args) > 0 {
+		key = args[0]
+	}
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
+		return c.Get(ctx, key, client.GetOptions{
+			Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum"), Recursive: s.opts.on("recursive"),
+		})
+	})
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(s.stdout)
+	if !resp.Node.Dir {
+		fmt.Fprintln(w, resp.Node.Key)
+	}
+	s.list(w, resp.Node.Nodes)
+	return w.Flush()
+}
+
+// list prints the keys of nodes, and of what is in them: there is nothing when it was not asked for.
+func (s *session) list(w io.Writer, nodes []*client.Node) {
+	for _, n := range nodes {
+		slash := ""
+		if n.Dir && s.opts.on("p") {
+			slash = "/"
+		}
+		fmt.Fprintln(w, n.Key+slash)
+		s.list(w, n.Nodes)
+	}
+}
+
+// show prints a response in the format that was asked for.
+func (s *session) show(resp *client.Response) error {
+	switch format := s.global.text("output"); format {
+	case "simple":
+		s.showSimple(resp)
+	case "extended":
+		s.showExtended(resp)
+	case "json":
+		b, err := json.Marshal(resp)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.stdout, "%s\n", b)
+	default: // of which 2.3.8 thinks so late, and does not call it a failure
+		fmt.Fprintln(s.stderr, "Unsupported output format:", format)
+	}
+	return nil
+}
+
+func (s *session) showSimple(resp *client.Response) {
+	if resp.Action == "delete" {
+		fmt.Fprintln(s.stdout, "PrevNode.Value:", previous(resp).Value)
+		return
+	}
+	fmt.Fprintln(s.stdout, resp.Node.Value)
+}
+
+func (s *session) showExtended(resp *client.Response) {
+	n := resp.Node
+	fmt.Fprintf(s.stdout, "Key: %s\nCreated-Index: %d\nModified-Index: %d\n", n.Key, n.CreatedIndex, n.ModifiedIndex)
+	if resp.PrevNode != nil {
+		fmt.Fprintln(s.stdout, "PrevNode.Value:", resp.PrevNode.Value)
+	}
+	fmt.Fprintf(s.stdout, "TTL: %d\nIndex: %d\n", n.TTL, resp.Index)
+	if resp.Action != "delete" {
+		fmt.Fprintf(s.stdout, "\n%s\n", n.Value)
+	}
+}
+
+// previous is the node as it was; an empty one, when nobody says.
+func previous(resp *client.Response) *client.Node {
+	if resp.PrevNode == nil {
+		return new(client.Node)
+	}
+	return resp.PrevNode
+}

@@ -1,0 +1,146 @@
+package etcdctl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"etcd2/http/client"
+)
+
+var memberCommands = []*command{
+	{name: "member", help: "list, add, remove, update and replace members", family: []*command{
+		{name: "list", help: "list the members", examples: []example{{"member list", ""}}, run: runMemberList},
+		{
+			name: "add", args: "NAME PEERURL", help: "make a place in the cluster for a new member",
+			more:     "The new member is then started with the variables that are printed. Before it has caught up it has no vote.",
+			examples: []example{{"member add n4 http://10.0.0.4:2380", ""}}, run: runMemberAdd,
+		},
+		{
+			name: "remove", args: "ID", help: "remove a member for ever",
+			examples: []example{{"member remove 8e9e05c52164694d", ""}}, run: runMemberRemove,
+		},
+		{
+			name: "update", args: "ID PEERURL,...", help: "change the peer URLs of a member",
+			examples: []example{{"member update 8e9e05c52164694d http://10.0.0.5:2380", ""}}, run: runMemberUpdate,
+		},
+	}},
+	clusterHealthCommand,
+}
+
+// members are what the cluster says of itself, by a client of all of it.
+func (s *session) members() (*client.Client, []client.Member, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := c.Members.List(s.ctx)
+	return c, list, bare(err)
+}
+
+func runMemberList(s *session, args []string) error {
+	if len(args) > 0 {
+		return errNoArguments
+	}
+	c, list, err := s.members()
+	if err != nil {
+		return err
+	}
+	leader, err := c.Members.Leader(s.ctx)
+	for _, m := range list {
+		if m.Name == "" {
+			fmt.Fprintf(s.stdout, "%s[unstarted]: peerURLs=%s\n", m.ID, strings.Join(m.PeerURLs, ","))
+			continue
+		}
+		fmt.Fprintf(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v\n",
+			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), err == nil && m.ID == leader.ID)
+	}
+	if err != nil {
+		return &failure{statusWrong, "Failed to get leader: " + described(err)}
+	}
+	return nil
+}
+
+func runMemberAdd(s *session, args []string) error {
+	if len(args) != 2 {
+		return &failure{statusWrong, "Provide a name and a single member peerURL"}
+	}
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	m, err := c.Members.Add(s.ctx, "", []string{args[1]})
+	if err != nil {
+		return bare(err)
+	}
+	fmt.Fprintf(s.stdout, "Added member named %s with ID %s to cluster\n", args[0], m.ID)
+	list, err := c.Members.List(s.ctx)
+	if err != nil {
+		return bare(err)
+	}
+	s.showStart(args[0], m.ID, list)
+	return nil
+}
+
+// showStart prints how a member that was added is started.
+func (s *session) showStart(name, id string, list []client.Member) {
+	var cluster []string
+	for _, m := range list {
+		if m.ID == id {
+			m.Name = name
+		}
+		for _, u := range m.PeerURLs {
+			cluster = append(cluster, m.Name+"="+u)
+		}
+	}
+	fmt.Fprintf(s.stdout, "\nETCD_NAME=%q\nETCD_INITIAL_CLUSTER=%q\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n", name, strings.Join(cluster, ","))
+}
+
+func runMemberRemove(s *session, args []string) error {
+	if len(args) != 1 {
+		return &failure{statusWrong, "Provide a single member ID"}
+	}
+	c, list, err := s.members()
+	if err != nil {
+		return err
+	}
+	m, err := findMember(list, "remove", args[0])
+	if err != nil {
+		return err
+	}
+	if err := c.Members.Remove(s.ctx, m.ID); err != nil {
+		return bare(err)
+	}
+	fmt.Fprintf(s.stdout, "Removed member %s from cluster\n", m.ID)
+	return nil
+}
+
+// findMember returns the member with an id. The error of a name tells the id.
+func findMember(list []client.Member, verb, id string) (client.Member, error) {
+	hint := ""
+	for _, m := range list {
+		switch id {
+		case m.ID:
+			return m, nil
+		case m.Name:
+			hint += fmt.Sprintf("Found a member named %s; if this is correct, please use its ID, eg:\n\tetcdctl member %s %s\n\n", m.Name, verb, m.ID)
+		}
+	}
+	return client.Member{}, &failure{statusWrong, hint + fmt.Sprintf("Couldn't find a member in the cluster with an ID of %s.", id)}
+}
+
+func runMemberUpdate(s *session, args []string) error {
+	if len(args) != 2 {
+		return &failure{statusWrong, "Provide an ID and a list of comma separated peerURL (0xabcd http://example.com,http://example1.com)"}
+	}
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	id := strings.TrimPrefix(args[0], "0x")
+	if err := c.Members.Update(s.ctx, id, slices.Compact(strings.Split(args[1], ","))); err != nil {
+		return bare(err)
+	}
+	fmt.Fprintf(s.stdout, "Updated member with ID %s in cluster\n", id)
+	return nil
+}
