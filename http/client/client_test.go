@@ -517,7 +517,7 @@ func TestThePasswordGoesToTheServerOnly(t *testing.T) {
 	if strings.Contains(all, "s3cret") || strings.Contains(all, base64.StdEncoding.EncodeToString([]byte("root:"+password))) {
 		t.Errorf("it is told: %s", all)
 	}
-	want := "curl -X PUT '" + c.Endpoints()[0] + "/v2/keys/k?prevExist=true&prevIndex=3' -d 'value=it%27s'\n" +
+	want := "curl -X PUT '" + c.Endpoints()[0] + "/v2/keys/k?prevExist=true&prevIndex=3' -d \"value=it%27s\"\n" +
 		"curl -X PUT -H 'Content-Type: application/json' " + c.Endpoints()[0] + "/v2/auth/users/u -d '…'\n"
 	if told.String() != want {
 		t.Errorf("got\n%swant\n%s", &told, want)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -156,25 +155,29 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 	return req, nil
 }
 
-// curl is the request as a command. What a shell would take apart stands between quotes.
+// curl is the request as a command, with quotes where a shell would take something apart. A form is written as etcdctl does, between double
+// quotes: it is escaped, and has nothing left that a shell knows.
 func (r *request) curl(target, text string) string {
-	words := []string{"curl", "-X", r.method, target}
-	if r.secret {
-		text = "…"
-	}
-	if text != "" {
-		words = append(words, "-d", text)
-	}
-	for i, w := range words {
-		if i == 3 && strings.ContainsAny(w, "&;'()*!$`") || i == 5 {
-			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
+	words := []string{"curl", "-X", r.method}
 	if r.json != nil {
-		words = slices.Insert(words, 3, "-H", "'Content-Type: application/json'")
+		words = append(words, "-H", "'Content-Type: application/json'")
+	}
+	if strings.ContainsAny(target, "&;'()*!$`") {
+		target = quoted(target)
+	}
+	words = append(words, target)
+	switch {
+	case r.secret && text != "":
+		words = append(words, "-d", quoted("…"))
+	case r.json != nil:
+		words = append(words, "-d", quoted(text))
+	case text != "":
+		words = append(words, "-d", `"`+text+`"`)
 	}
 	return strings.Join(words, " ")
 }
+
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // A body is that of an answer. Reading it fails when nothing comes for too long.
 type body struct {
