@@ -272,8 +272,8 @@ func (s *session) tls() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// unsynced returns a client that knows the given endpoints only.
-func (s *session) unsynced() (*client.Client, error) {
+// unsynced returns a client that knows the given endpoints only, and bears with each for this long, or for --timeout if that is longer.
+func (s *session) unsynced(patience time.Duration) (*client.Client, error) {
 	endpoints, err := s.endpoints()
 	if err != nil {
 		return nil, err
@@ -282,12 +282,13 @@ func (s *session) unsynced() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Timeout = max(cfg.Timeout, patience)
 	return client.New(cfg)
 }
 
 // cluster returns a client of all members, unless --no-sync says that the given ones do.
 func (s *session) cluster() (*client.Client, error) {
-	c, err := s.unsynced()
+	c, err := s.unsynced(0)
 	if err != nil || s.global.on("no-sync") {
 		return c, err
 	}

@@ -8,7 +8,10 @@ import (
 	"etcd2/http/client"
 )
 
-const healthInterval = 10 * time.Second
+const (
+	healthInterval = 10 * time.Second
+	healthPatience = 2 * time.Second // an etcd that is not well takes a second to say so
+)
 
 var clusterHealthCommand = &command{
 	name: "cluster-health", help: "ask every member whether it is well", run: runClusterHealth,
@@ -18,21 +21,19 @@ var clusterHealthCommand = &command{
 }
 
 func runClusterHealth(s *session, args []string) error {
-	c, err := s.unsynced()
+	c, err := s.unsynced(healthPatience)
 	if err != nil {
 		return err
 	}
-	if !s.opts.on("forever") {
-		return s.checkHealth(s.ctx, c)
-	}
 	ctx, cancel := s.untilInterrupt()
 	defer cancel()
+	if !s.opts.on("forever") {
+		return s.checkHealth(ctx, c)
+	}
 	for {
-		once, done := context.WithTimeout(ctx, s.global.duration("total-timeout"))
-		if err := s.checkHealth(once, c); err != nil && err.Error() != "" {
+		if err := s.checkHealth(ctx, c); err != nil && err.Error() != "" {
 			fmt.Fprintln(s.stderr, err)
 		}
-		done()
 		fmt.Fprintf(s.stdout, "\nnext check after 10 second...\n\n")
 		if pause(ctx, healthInterval) {
 			return errInterrupted
