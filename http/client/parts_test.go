@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -144,5 +145,23 @@ func TestHealthIsYesNoOrNoAnswer(t *testing.T) {
 		if got := fmt.Sprint(healthy, err); got != want {
 			t.Errorf("%s: %s, want %s", answer, got, want)
 		}
+	}
+}
+
+func TestAskReturnsRefusalsAsTheyCome(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Method", r.Method)
+		http.Error(w, `{"health": "false", "reason": "x"}`, 503)
+	}))
+	defer s.Close()
+	c := newClient(t, Config{}, "http://127.0.0.1:1")
+
+	reply, err := c.Ask(t.Context(), "GET", s.URL, "/health")
+
+	if err != nil || reply.Status != 503 || !strings.Contains(string(reply.Body), "reason") || reply.Header.Get("X-Method") != "GET" || reply.TLS != nil {
+		t.Errorf("%v: %+v", err, reply)
+	}
+	if _, err := c.Ask(t.Context(), "HEAD", "http://127.0.0.1:1", "/"); err == nil {
+		t.Error("nobody has answered")
 	}
 }

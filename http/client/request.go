@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type answer struct {
 	endpoint string
 	status   int
 	header   http.Header
+	tls      *tls.ConnectionState
 	body     []byte
 	stream   io.ReadCloser // instead of body, when the request is open and the status 200
 }
@@ -88,7 +90,7 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 		return nil, err
 	}
 	body := &body{resp.Body, ctx, cancel, patience, c.cfg.Timeout}
-	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header}
+	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
 	if r.open && a.status == http.StatusOK {
 		body.unhurried()
 		a.stream = body

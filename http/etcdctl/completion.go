@@ -32,17 +32,17 @@ var completionCommand = &command{
 var shells = map[string]string{
 	"bash": `_etcdctl() {
   local IFS=$'\n'
-  COMPREPLY=($("$1" completion words "${COMP_WORDS[*]:1:COMP_CWORD}" 2>/dev/null))
+  COMPREPLY=($("$1" completion words -- "${COMP_WORDS[*]:1:COMP_CWORD}" 2>/dev/null))
 }
 complete -o default -F _etcdctl etcdctl
 `,
 	"zsh": `#compdef etcdctl
 _etcdctl() {
-  compadd -- ${(f)"$(etcdctl completion words "${(F)words[2,CURRENT]}" 2>/dev/null)"}
+  compadd -- ${(f)"$(etcdctl completion words -- "${(F)words[2,CURRENT]}" 2>/dev/null)"}
 }
 compdef _etcdctl etcdctl
 `,
-	"fish": `complete -c etcdctl -f -a '(etcdctl completion words (string join \n -- (commandline -opc)[2..] (commandline -ct) | string collect -N) 2>/dev/null)'
+	"fish": `complete -c etcdctl -f -a '(etcdctl completion words -- (string join \n -- (commandline -opc)[2..] (commandline -ct) | string collect -N) 2>/dev/null)'
 `,
 }
 

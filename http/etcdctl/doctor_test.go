@@ -1,0 +1,159 @@
+package etcdctl
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+var today = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+// three is a cluster of three that is well.
+func three() (all []*checkup) {
+	for i := range 3 {
+		u := fmt.Sprintf("https://10.0.0.%d:2379", i+1)
+		all = append(all, &checkup{
+			id: fmt.Sprint("a", i), name: fmt.Sprint("n", i), urls: []reach{{u, nil}}, at: u,
+			version: "2.4.0", cluster: "c", self: fmt.Sprint("a", i), leads: i == 0, leader: "a0",
+			term: 3, raft: 20_000 + uint64(i), store: 500, expires: today.AddDate(1, 0, 0), fsync: time.Millisecond,
+		})
+	}
+	return all
+}
+
+func down(k *checkup, why string) {
+	k.at, k.urls[0].err = "", errors.New(why)
+	*k = checkup{id: k.id, name: k.name, urls: k.urls}
+}
+
+func TestDoctorFindsWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		hurt  func(all []*checkup) []*checkup
+		wrong string // words of the first finding; "": nothing is found
+		note  bool
+	}{
+		{"nothing", func(all []*checkup) []*checkup { return all }, "", false},
+		{"one is down", func(all []*checkup) []*checkup { down(all[2], "connection refused"); return all },
+			"member a2 (n2)|https://10.0.0.3:2379: connection refused|start the member", false},
+		{"two are down", func(all []*checkup) []*checkup { down(all[1], "x"); down(all[2], "x"); return all },
+			"1 of 3 members answer, and 2 are needed|--force-new-cluster", false},
+		{"a dead URL besides one that works", func(all []*checkup) []*checkup {
+			all[1].urls = append(all[1].urls, reach{"http://other:1", errors.New("lookup other: no such host")})
+			return all
+		}, "does not answer at http://other:1|address that does not work|DNS", false},
+		{"a certificate from strangers", func(all []*checkup) []*checkup {
+			down(all[1], "tls: failed to verify certificate: x509: certificate signed by unknown authority")
+			return all
+		}, "unknown authority|--ca-file", false},
+		{"a certificate of yesterday", func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, -1); return all },
+			"a certificate that member a1 (n1) shows ends on 2026-06-30|in 0 days|renew", false},
+		{"a certificate of the next weeks", func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, 20); return all },
+			"ends on 2026-07-21|in 20 days|renew", true},
+		{"no leader at one", func(all []*checkup) []*checkup { all[2].leader = ""; return all }, "no leader is known at member a2 (n2)|writes|peer URLs", false},
+		{"two leaders", func(all []*checkup) []*checkup { all[1].leads, all[1].term = true, 4; return all }, "2 members say that they lead, term 3 of member a0 (n0), term 4 of member a1|lower term", false},
+		{"another cluster", func(all []*checkup) []*checkup { all[1].cluster = "d"; return all }, "2 clusters answer|member a1 (n1) at https://10.0.0.2:2379 is in d|--join", false},
+		{"another member", func(all []*checkup) []*checkup { all[1].self = "a2"; return all }, "the URL of member a1 (n1), member a2 answers|--advertise-client-urls", false},
+		{"a full disk", func(all []*checkup) []*checkup { all[1].illness = "the disk of /d is nearly full"; return all }, "not well: the disk of /d is nearly full|make room", false},
+		{"a hanging disk", func(all []*checkup) []*checkup {
+			all[1].illness = "an fsync of the log is under way for 3s"
+			return all
+		}, "under way for 3s|--wal-dir", false},
+		{"a slow disk", func(all []*checkup) []*checkup { all[1].fsync = 80 * time.Millisecond; return all }, "takes 80ms|disk", true},
+		{"a rotten disk", func(all []*checkup) []*checkup { all[1].rotten = 2; return all }, "could not read its own log 2 times|member replace", false},
+		{"no connection", func(all []*checkup) []*checkup { all[1].apart = []string{"a2"}; return all }, "member a1 (n1) has no connection to member a2 (n2)|peer URLs", false},
+		{"a laggard", func(all []*checkup) []*checkup { all[1].raft = 7; return all }, "member a1 (n1) is 19995 entries behind|old data|catching up", false},
+		{"a term of its own", func(all []*checkup) []*checkup { all[1].term = 9; return all }, "different terms: |member a1 (n1) is in term 9|run doctor again", false},
+		{"another version", func(all []*checkup) []*checkup { all[1].version = "2.3.8"; return all }, "different versions: 2.3.8, 2.4.0|oldest", true},
+		{"a clock", func(all []*checkup) []*checkup { all[1].skew = -time.Minute; return all }, "the clock of member a1 (n1) is -1m0s off|NTP", true},
+		{"an even number", func(all []*checkup) []*checkup { return all[:2] }, "2 members with a vote are an even number|survives 0 failures", true},
+		{"a loopback address", func(all []*checkup) []*checkup { all[1].urls[0].url = "https://localhost:2379"; return all }, "advertised by member a1 (n1)|themselves", false},
+		{"one that was never started", func(all []*checkup) []*checkup {
+			all[0].learners = 1
+			return append(all, &checkup{id: "a3"})
+		}, "member a3 has a place in the cluster, and was never started|member remove a3", false},
+		{"one that catches up", func(all []*checkup) []*checkup {
+			all[0].learners = 1
+			k := *all[2]
+			k.id, k.self, k.name = "a3", "a3", "n3"
+			return append(all, &k)
+		}, "1 of the members have no vote yet|by itself", true},
+	} {
+		found := diagnose(c.hurt(three()), today)
+
+		if c.wrong == "" {
+			if len(found) > 0 {
+				t.Errorf("%s: %+v", c.what, found)
+			}
+			continue
+		}
+		if len(found) == 0 {
+			t.Errorf("%s: nothing is found", c.what)
+			continue
+		}
+		f := found[0]
+		text := f.what + "\n" + f.means + "\n" + f.todo
+		for words := range strings.SplitSeq(c.wrong, "|") {
+			if !strings.Contains(text, words) {
+				t.Errorf("%s: lacks %q:\n%s", c.what, words, text)
+			}
+		}
+		if f.note != c.note || f.means == "" || f.todo == "" {
+			t.Errorf("%s: %+v", c.what, f)
+		}
+	}
+}
+
+// fakeMember answers what doctor asks.
+func fakeMember(t *testing.T, healthy bool) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	var s *httptest.Server
+	answer := func(path, format string, args ...any) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Etcd-Cluster-Id", "c")
+			w.Header().Set("X-Etcd-Index", "5")
+			w.Header().Set("X-Raft-Index", "9")
+			if path == "/health" && !healthy {
+				w.WriteHeader(503)
+			}
+			fmt.Fprintf(w, format, args...)
+		})
+	}
+	s = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	answer("/version", `{"etcdserver":"2.4.0"}`)
+	answer("/health", `{"health": "%v", "reason": "the disk of /data is nearly full"}`, healthy)
+	answer("/v2/members", `{"members":[{"id":"a0","name":"n0","peerURLs":["http://10.0.0.1:2380"],"clientURLs":[%q]}]}`, s.URL)
+	answer("/v2/stats/self", `{"name":"n0","id":"a0","state":"StateLeader","leaderInfo":{"leader":"a0"}}`)
+	answer("/debug/vars", `{"raft.status":{"term":4,"lead":"a0"}}`)
+	answer("/v2/keys/", ``)
+	answer("/metrics", "# TYPE x gauge\netcd_server_members{votes=\"no\"} 0\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
+	return s.URL
+}
+
+func TestDoctorAsksEveryMember(t *testing.T) {
+	url := fakeMember(t, true)
+	status, out, errs := ctl(nil, "--endpoints", url, "doctor")
+
+	if status != 0 || errs != "" || !strings.Contains(out, "member a0 (n0) at "+url+": version 2.4.0, leads in term 4, raft index 9, store index 5\n") ||
+		!strings.Contains(out, "note: an fsync at member a0 (n0) takes 100ms") || !strings.Contains(out, "all is well: nothing wrong, 1 to note\n") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+}
+
+func TestDoctorEndsWithStatus5WhenNotAllIsWell(t *testing.T) {
+	status, out, _ := ctl(nil, "--endpoints", fakeMember(t, false), "doctor")
+	if status != statusUnwell || !strings.Contains(out, "WRONG: member a0 (n0) says that it is not well: the disk of /data is nearly full") {
+		t.Errorf("status %d: %s", status, out)
+	}
+
+	status, out, _ = ctl(nil, "--endpoints", "http://127.0.0.1:1", "doctor")
+	if status != statusUnwell || !strings.Contains(out, "WRONG: nobody answers at the endpoint http://127.0.0.1:1") || !strings.Contains(out, "start the member") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}

@@ -1,0 +1,253 @@
+package etcdctl
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ctl runs a command line with nothing on its standard input.
+func ctl(environ []string, args ...string) (status int, stdout, stderr string) {
+	var out, errs strings.Builder
+	status = Run(args, environ, strings.NewReader(""), &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// Options.
+
+func TestOptionsStandWhereTheyLike(t *testing.T) {
+	options := []option{ttlOption, {name: "dir", alias: "d"}, {name: "name", arg: "X", check: text}}
+	for _, c := range []struct {
+		line    string // words separated by blanks
+		foreign int
+		want    string // arguments, separated by blanks, and options
+		err     string
+	}{
+		{"a b --ttl 5", 0, "a b | 5 false ", ""},
+		{"--ttl=5 a -dir b", 0, "a b | 5 true ", ""},
+		{"a -d --name= b", 0, "a b | 0 true ", ""},
+		{"a --dir=false --name x --name y b", 0, "a b | 0 false y", ""},
+		{"a -- --ttl -x", 0, "a --ttl -x | 0 false ", ""},
+		{"a -1 -", 0, "a -1 - | 0 false ", ""},
+		{"--ttl -5 a", 0, "a | -5 false ", ""},
+		{"a b --ttl 5", 2, "a b --ttl 5 | 0 false ", ""},
+		{"a --ttl 5 b -c -- d", 2, "a b -c -- d | 5 false ", ""},
+		{"a -- b -c", 2, "a b -c | 0 false ", ""},
+		{"a --bogus", 0, "", "flag provided but not defined: -bogus"},
+		{"--ttl", 0, "", "flag needs an argument: -ttl"},
+		{"--ttl 1.5", 0, "", `invalid value "1.5" for flag -ttl: parse error`},
+		{"--dir=maybe", 0, "", `invalid value "maybe" for flag -dir: parse error`},
+		{"--=x", 0, "", "flag provided but not defined: -"},
+	} {
+		v, args, err := parse(options, strings.Fields(c.line), c.foreign)
+
+		if c.err != "" {
+			if err == nil || err.Error() != c.err {
+				t.Errorf("%s: %v, want %s", c.line, err, c.err)
+			}
+			continue
+		}
+		got := strings.Join(args, " ") + " | " + v.text("ttl") + map[bool]string{true: " true ", false: " false "}[v.on("dir")] + v.text("name")
+		if err != nil || got != c.want {
+			t.Errorf("%s: %v, %q, want %q", c.line, err, got, c.want)
+		}
+	}
+}
+
+// words takes a command line apart as a shell does, up to where it would send the output or take the input from.
+func words(line string) (list []string) {
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			list = append(list, part)
+			continue
+		}
+		before, _, redirected := strings.Cut(part, " < ")
+		before, _, sent := strings.Cut(before, " > ")
+		list = append(list, strings.Fields(before)...)
+		if redirected || sent {
+			break
+		}
+	}
+	return list
+}
+
+func TestEveryExampleParses(t *testing.T) {
+	examples := 0
+	var visit func(c *command, path []string)
+	visit = func(c *command, path []string) {
+		if c.run != nil && len(c.examples) == 0 {
+			t.Errorf("%v has no example", path)
+		}
+		for _, e := range c.examples {
+			examples++
+			_, rest, err := parse(root.options, words(e.line), 1)
+			found, there, rest := root.find(rest)
+			if err == nil && found.run != nil {
+				_, _, err = parse(found.options, rest, found.foreign)
+			}
+			if err != nil || found.run == nil || c != root && !slices.Equal(there, path) {
+				t.Errorf("%s: it is of %v, and leads to %v: %v", e.line, path, there, err)
+			}
+		}
+		status, out, errs := ctl(nil, append(slices.Clone(path), "--help")...)
+		if status != 0 || errs != "" || !strings.Contains(out, c.help) || !strings.Contains(out, "USAGE:") {
+			t.Errorf("help of %v: status %d, %q, %q", path, status, out, errs)
+		}
+		for _, sub := range c.family {
+			visit(sub, append(slices.Clone(path), sub.name))
+		}
+	}
+	visit(root, nil)
+	if examples < 50 {
+		t.Errorf("only %d examples", examples)
+	}
+}
+
+func TestACommandThatDoesNotExistHasNoHelp(t *testing.T) {
+	for _, line := range []string{"bogus", "member bogus", "help bogus", "auth x"} {
+		args := strings.Fields(line)
+		status, out, errs := ctl(nil, args...)
+
+		if want := "No help topic for '" + args[len(args)-1] + "'\n"; status != 0 || out != "" || errs != want {
+			t.Errorf("%s: status %d, %q, %q", line, status, out, errs)
+		}
+	}
+}
+
+func TestTheTableCompletesWords(t *testing.T) {
+	for line, want := range map[string]string{
+		"exec":                      "exec-watch",
+		"--endpoints x -o json upd": "update updatedir",
+		"member re":                 "remove replace",
+		"set /k --swap-with-v":      "--swap-with-value",
+		"set s":                     "",
+		"ls --":                     "--sort --recursive --p --quorum --help",
+		"--endp":                    "--endpoints --endpoint",
+		"bogus x":                   "",
+	} {
+		_, out, _ := ctl(nil, "completion", "words", "--", strings.ReplaceAll(line, " ", "\n"))
+
+		if got := strings.Join(strings.Fields(out), " "); got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if _, out, _ := ctl(nil, "completion", shell); !strings.Contains(out, "etcdctl completion words") && !strings.Contains(out, `"$1" completion words`) {
+			t.Errorf("%s: %s", shell, out)
+		}
+	}
+}
+
+// Endpoints.
+
+func TestEndpointsHaveAnOrderOfPrecedence(t *testing.T) {
+	all := []string{"ETCDCTL_ENDPOINTS=http://b:1", "ETCDCTL_ENDPOINT=http://d:1", "ETCDCTL_PEERS=http://f:1"}
+	for _, c := range []struct {
+		environ []string
+		line    string
+		want    string
+	}{
+		{nil, "", "http://127.0.0.1:2379,http://127.0.0.1:4001"},
+		{all, "--endpoints http://a:1,http://a:2 --endpoint http://c:1 --peers http://e:1", "http://a:1,http://a:2"},
+		{all, "--endpoint http://c:1 --peers http://e:1", "http://b:1"},
+		{all[1:], "--endpoint http://c:1 -C http://e:1", "http://c:1"},
+		{all[1:], "-C http://e:1", "http://d:1"},
+		{all[2:], "-C http://e:1", "http://e:1"},
+		{all[2:], "", "http://f:1"},
+		{[]string{"ETCDCTL_ENDPOINTS=", "ETCDCTL_PEERS=http://f:1"}, "", "http://f:1"},
+	} {
+		global, _, err := parse(root.options, strings.Fields(c.line), 1)
+		s := &session{environ: c.environ, global: global}
+		got, err2 := s.endpoints()
+
+		if err != nil || err2 != nil || strings.Join(got, ",") != c.want {
+			t.Errorf("%v %s: %v %v, %v", c.environ, c.line, err, err2, got)
+		}
+	}
+}
+
+func TestEndpointsComeFromSRVRecords(t *testing.T) {
+	answers := map[string][]*net.SRV{"etcd-client-ssl": {{Target: "a.example.", Port: 1}}, "etcd-client": {{Target: "b.example.", Port: 2}, {Target: "c.example.", Port: 3}}}
+	lookup := func(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+		if answers[service] == nil || proto != "tcp" || name != "example.com" {
+			return "", nil, errors.New("no " + service)
+		}
+		return "", answers[service], nil
+	}
+	global, _, _ := parse(root.options, []string{"-D", "example.com", "--endpoints", "http://x:1"}, 1)
+	s := &session{global: global, lookupSRV: lookup, ctx: t.Context()}
+
+	both, err1 := s.endpoints()
+	delete(answers, "etcd-client-ssl")
+	one, err2 := s.endpoints()
+	delete(answers, "etcd-client")
+	_, err3 := s.endpoints()
+
+	if got := strings.Join(both, " "); err1 != nil || got != "https://a.example:1 http://b.example:2 http://c.example:3" {
+		t.Errorf("%v %s", err1, got)
+	}
+	if len(one) != 2 || err2 != nil {
+		t.Errorf("%v %v", err2, one)
+	}
+	if err3 == nil || err3.Error() != "dns lookup errors: no etcd-client-ssl and no etcd-client" {
+		t.Error(err3)
+	}
+}
+
+// silent is the URL of a server that takes requests and does not answer.
+func silent(t *testing.T) string {
+	t.Helper()
+	ended := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ended:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(ended) })
+	return s.URL
+}
+
+func TestEveryEndpointIsNamedWithItsReason(t *testing.T) {
+	hangs := silent(t)
+	status, _, errs := ctl(nil, "--timeout", "50ms", "--endpoints", "http://127.0.0.1:1,"+hangs, "get", "/k")
+
+	lines := strings.Split(errs, "\n")
+	if status != statusUnreachable || len(lines) != 5 || lines[0] != "Error:  client: etcd cluster is unavailable or misconfigured" {
+		t.Fatalf("status %d: %q", status, errs)
+	}
+	both := lines[1] + lines[2]
+	for _, part := range []string{"error #0: ", "error #1: ", "dial tcp 127.0.0.1:1: connect: connection refused", hangs + ": no answer within 50ms"} {
+		if !strings.Contains(both, part) {
+			t.Errorf("%q lacks %q", both, part)
+		}
+	}
+}
+
+func TestAnEndpointWithoutASchemeIsOneOfHTTP(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(`{"action":"get","node":{"key":"/k","value":"v","modifiedIndex":1,"createdIndex":1}}`))
+	}))
+	defer s.Close()
+
+	status, out, errs := ctl(nil, "--no-sync", "--endpoints", strings.TrimPrefix(s.URL, "http://"), "get", "/k")
+
+	if status != 0 || out != "v\n" {
+		t.Errorf("status %d: %q %q", status, out, errs)
+	}
+}
+
+// A write that was sent and not answered may have been executed: it says so.
+func TestAWriteWithoutAnAnswerSaysThatItsOutcomeIsNotKnown(t *testing.T) {
+	status, _, errs := ctl(nil, "--no-sync", "--timeout", "50ms", "--endpoints", silent(t), "mk", "/k", "v")
+
+	if status != statusRefused || !strings.Contains(errs, "no answer within 50ms") {
+		t.Errorf("status %d: %q", status, errs)
+	}
+}

@@ -1,0 +1,417 @@
+package etcdctl
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"etcd2/http/client"
+)
+
+// What doctor takes for too much.
+const (
+	lagEntries   = 10_000 // behind the member that is furthest; less than a second of hard work
+	slowFsync    = 50 * time.Millisecond
+	skewedClock  = 5 * time.Second
+	soonExpires  = 30 * 24 * time.Hour
+	hardlyBefore = 7 * 24 * time.Hour // a certificate's end
+)
+
+// rules are all that doctor knows, the worst first. Each is a function of the checkups alone.
+var rules = []func(all []*checkup, now time.Time) []finding{
+	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, ill, parted, lagging, termsApart,
+	rottenLogs, slowDisks, certificates, neverStarted, withoutVote, severalVersions, loopback, clocks, evenNumber,
+}
+
+// unanswered is what is found when nobody tells who the members are.
+func unanswered(err error) (found []finding) {
+	var all *client.ClusterError
+	if !errors.As(err, &all) {
+		return []finding{{what: "the members can't be listed: " + err.Error(),
+			means: "whoever answers at these endpoints is no etcd, or does not want to be asked",
+			todo:  "look at --endpoints, and at what runs there"}}
+	}
+	for _, f := range all.Failures {
+		found = append(found, finding{
+			what:  "nobody answers at the endpoint " + f.Endpoint + ": " + f.Err.Error(),
+			means: "without any member that answers, nothing else can be looked at",
+			todo:  remedy(f.Err),
+		})
+	}
+	return found
+}
+
+// remedies are what helps against a connection that does not come about, by a word of its error.
+var remedies = []struct{ word, todo string }{
+	{"connection refused", "nothing listens there: start the member, or see in its log why it has ended; look whether the port is the one of --listen-client-urls"},
+	{"no such host", "the name is unknown here: correct the DNS, or what the member advertises (--advertise-client-urls)"},
+	{"server gave HTTP response", "the member speaks plain HTTP there: use an endpoint with http, or give the member --cert-file and --key-file"},
+	{"malformed HTTP response", "it is no HTTP that is spoken there, TLS perhaps: use an endpoint with https"},
+	{"expired", "a certificate has expired: renew it; a member reads its files again by itself"},
+	{"signed by unknown authority", "the member's certificate comes from an authority that is not trusted here: give its file with --ca-file"},
+	{"certificate is valid for", "the member's certificate lacks this name: issue one with it in subjectAltName"},
+	{"certificate is not valid for", "the member's certificate lacks this name: issue one with it in subjectAltName"},
+	{"certificate required", "the member wants a certificate of its clients: give --cert-file and --key-file"},
+	{"bad certificate", "the member refuses the certificate that was shown: look at its authority, its dates, and the member's log"},
+	{"tls", "no TLS comes about: look at the certificates on both sides, and at the member's log"},
+	{"no answer within", "it hangs, or something in between swallows packets: look at the member's log, at the firewall, and at the load of the machine"},
+	{"timeout", "nothing comes back: look at the firewall, and whether the machine is up"},
+	{"no route to host", "there is no way to the machine: look whether it is up, and at the network"},
+	{"network is unreachable", "there is no way to the machine: look at the network"},
+}
+
+func remedy(err error) string {
+	for _, r := range remedies {
+		if strings.Contains(err.Error(), r.word) {
+			return r.todo
+		}
+	}
+	return "look at the member's log, and at the network"
+}
+
+// answering are the members that do.
+func answering(all []*checkup) (list []*checkup) {
+	for _, k := range all {
+		if k.at != "" {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// voters is how many members have a vote, as far as one of them says.
+func voters(all []*checkup) int {
+	learners := 0
+	for _, k := range all {
+		learners = max(learners, k.learners)
+	}
+	return len(all) - learners
+}
+
+// titles names members in one line.
+func titles(list []*checkup) string {
+	var names []string
+	for _, k := range list {
+		names = append(names, k.title())
+	}
+	return strings.Join(names, ", ")
+}
+
+func fewerThanQuorum(all []*checkup, _ time.Time) []finding {
+	quorum, there := voters(all)/2+1, len(answering(all))
+	if there >= quorum {
+		return nil
+	}
+	return []finding{{
+		what:  fmt.Sprintf("%d of %d members answer, and %d are needed", there, len(all), quorum),
+		means: "nothing can be written while fewer than a quorum run (if they run and only do not answer here, it is the network)",
+		todo:  "start the others again, with their data. When they are lost for good, start one that is left once with --force-new-cluster",
+	}}
+}
+
+func noLeader(all []*checkup, _ time.Time) []finding {
+	var without []*checkup
+	for _, k := range answering(all) {
+		if k.leader == "" && !k.leads {
+			without = append(without, k)
+		}
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	f := finding{
+		what:  "no leader is known at " + titles(without),
+		means: "writes and quorum reads fail there; plain reads are answered, from what it knew last",
+		todo:  "see that more than half of the members run and reach each other at their peer URLs (member list); an election takes a second or two",
+	}
+	return []finding{f}
+}
+
+func twoLeaders(all []*checkup, _ time.Time) []finding {
+	var leaders []*checkup
+	for _, k := range answering(all) {
+		if k.leads {
+			leaders = append(leaders, k)
+		}
+	}
+	if len(leaders) < 2 {
+		return nil
+	}
+	terms := ""
+	for _, k := range leaders {
+		terms += fmt.Sprintf(", term %d of %s", k.term, k.title())
+	}
+	return []finding{{
+		what:  fmt.Sprintf("%d members say that they lead%s", len(leaders), terms),
+		means: "the one with the lower term is cut off and will notice; two in one term would be two clusters, or a copied data directory",
+		todo:  "run doctor again; if it stays, stop the member with the lower term, and see that no two members were started from one data directory",
+	}}
+}
+
+func severalClusters(all []*checkup, _ time.Time) []finding {
+	ids := map[string]bool{}
+	var texts []string
+	for _, k := range answering(all) {
+		if k.cluster != "" {
+			ids[k.cluster] = true
+			texts = append(texts, fmt.Sprintf("%s at %s is in %s", k.title(), k.at, k.cluster))
+		}
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	return []finding{{
+		what:  fmt.Sprintf("%d clusters answer: %s", len(ids), strings.Join(texts, "; ")),
+		means: "clients that go from member to member see different data",
+		todo:  "give every member its own --advertise-client-urls; a member that began a cluster by itself must be emptied and started with --join",
+	}}
+}
+
+func deadURLs(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range all {
+		for _, u := range k.urls {
+			if u.err == nil {
+				continue
+			}
+			means := "the member is down, or this machine can't reach it; while more than half of the members run, the others do without it"
+			if k.at != "" {
+				means = "the member runs, but clients are told an address that does not work, at least from here"
+			}
+			found = append(found, finding{what: fmt.Sprintf("%s does not answer at %s: %v", k.title(), u.url, u.err), means: means, todo: remedy(u.err)})
+		}
+	}
+	return found
+}
+
+func wrongMember(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		if k.self != "" && k.self != k.id {
+			found = append(found, finding{
+				what:  fmt.Sprintf("at %s, the URL of %s, member %s answers", k.at, k.title(), k.self),
+				means: "two members advertise one address, or a proxy is in between",
+				todo:  "start the member with its own --advertise-client-urls",
+			})
+		}
+	}
+	return found
+}
+
+// cures are what helps a member that says why it is not well, by a word of its reason.
+var cures = []struct{ word, todo string }{
+	{"leader", "see that more than half of the members run and reach each other at their peer URLs"},
+	{"fsync", "look at the disk: at its errors (dmesg), and at what else writes to it; give the log a disk of its own (--wal-dir)"},
+	{"nearly full", "make room before the member stops: snapshots are kept by --max-snapshots, files of the log by --max-wals"},
+	{"not applied", "the machine is too slow for what is written, or busy with something else: look at its load"},
+	{"failed", "see the reason in its log, and start it again; a member whose data is damaged must be removed, emptied, and added again"},
+}
+
+func ill(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		if k.illness == "" {
+			continue
+		}
+		f := finding{what: fmt.Sprintf("%s says that it is not well: %s", k.title(), k.illness),
+			means: "it may refuse or delay requests, and does not count while others fail", todo: "look at its log"}
+		for _, c := range cures {
+			if strings.Contains(k.illness, c.word) {
+				f.todo = c.todo
+				break
+			}
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// parted finds members that clients reach and that do not reach each other.
+func parted(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		for _, other := range answering(all) {
+			if slices.Contains(k.apart, other.id) {
+				found = append(found, finding{
+					what:  fmt.Sprintf("%s has no connection to %s, which runs", k.title(), other.title()),
+					means: "between the two nothing is replicated, and neither can elect the other",
+					todo:  "see that the peer URLs of " + other.title() + " are right (member list), and open to the others",
+				})
+			}
+		}
+	}
+	return found
+}
+
+func lagging(all []*checkup, _ time.Time) (found []finding) {
+	var most uint64
+	for _, k := range all {
+		most = max(most, k.raft)
+	}
+	for _, k := range all {
+		if k.raft > 0 && k.raft+lagEntries < most {
+			found = append(found, finding{
+				what:  fmt.Sprintf("%s is %d entries behind", k.title(), most-k.raft),
+				means: "plain reads there show old data, and if another member fails, writes wait for this one",
+				todo:  "run doctor again: if it gets less, the member is catching up; if not, look at its disk, its load, and its link to the leader",
+			})
+		}
+	}
+	return found
+}
+
+func termsApart(all []*checkup, _ time.Time) []finding {
+	var texts []string
+	terms := map[uint64]bool{}
+	for _, k := range answering(all) {
+		if k.term > 0 {
+			terms[k.term] = true
+			texts = append(texts, fmt.Sprintf("%s is in term %d", k.title(), k.term))
+		}
+	}
+	if len(terms) < 2 {
+		return nil
+	}
+	return []finding{{
+		what:  "the members are in different terms: " + strings.Join(texts, ", "),
+		means: "an election is under way, or a member does not hear the others",
+		todo:  "run doctor again; if it stays, look at the peer URLs of the member that is alone with its term",
+	}}
+}
+
+func rottenLogs(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range all {
+		if k.rotten > 0 {
+			found = append(found, finding{
+				what:  fmt.Sprintf("%s could not read its own log %d times", k.title(), k.rotten),
+				means: "its disk has changed what was written",
+				todo:  "replace the disk: etcdctl member replace, with a member on another one",
+			})
+		}
+	}
+	return found
+}
+
+func slowDisks(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range all {
+		if k.fsync > slowFsync {
+			found = append(found, finding{
+				note:  true,
+				what:  fmt.Sprintf("an fsync at %s takes %v on the average", k.title(), k.fsync.Round(time.Millisecond)),
+				means: "no write can be faster; a leader's disk and one of its followers' count",
+				todo:  "use a disk that is faster, or is not shared; give the log one of its own (--wal-dir)",
+			})
+		}
+	}
+	return found
+}
+
+func certificates(all []*checkup, now time.Time) (found []finding) {
+	for _, k := range all {
+		left := k.expires.Sub(now)
+		if k.expires.IsZero() || left > soonExpires {
+			continue
+		}
+		found = append(found, finding{
+			note:  left > hardlyBefore,
+			what:  fmt.Sprintf("a certificate that %s shows ends on %s", k.title(), k.expires.UTC().Format(time.RFC3339)),
+			means: fmt.Sprintf("in %d days no client will talk to it any more", max(0, int(left.Hours()/24))),
+			todo:  "renew it; a member reads its files again by itself",
+		})
+	}
+	return found
+}
+
+func neverStarted(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range all {
+		if len(k.urls) == 0 {
+			found = append(found, finding{
+				what:  k.title() + " has a place in the cluster, and was never started",
+				means: "members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before it has caught up",
+				todo:  "start it with --initial-cluster-state existing, or give up its place: etcdctl member remove " + k.id,
+			})
+		}
+	}
+	return found
+}
+
+func withoutVote(all []*checkup, _ time.Time) []finding {
+	learners := len(all) - voters(all)
+	if learners == 0 {
+		return nil
+	}
+	return []finding{{
+		note:  true,
+		what:  fmt.Sprintf("%d of the members have no vote yet", learners),
+		means: "a new member gets all data first; it does not count for the quorum before",
+		todo:  "nothing: it gets its vote by itself. If that takes long, look at its log and its link to the leader",
+	}}
+}
+
+func severalVersions(all []*checkup, _ time.Time) []finding {
+	var versions []string
+	for _, k := range answering(all) {
+		if k.version != "" && !slices.Contains(versions, k.version) {
+			versions = append(versions, k.version)
+		}
+	}
+	if len(versions) < 2 {
+		return nil
+	}
+	slices.Sort(versions)
+	return []finding{{
+		note:  true,
+		what:  "the members are of different versions: " + strings.Join(versions, ", "),
+		means: "the cluster does what the oldest can do",
+		todo:  "bring an upgrade to its end, one member at a time",
+	}}
+}
+
+// loopback finds addresses that mean another machine on each machine.
+func loopback(all []*checkup, _ time.Time) []finding {
+	var local []*checkup
+	for _, k := range all {
+		if slices.ContainsFunc(k.urls, func(u reach) bool { return isLoopback(u.url) }) {
+			local = append(local, k)
+		}
+	}
+	if len(local) == 0 || len(local) == len(all) {
+		return nil // a cluster on one machine is fine
+	}
+	return []finding{{
+		what:  "an address of the own machine is advertised by " + titles(local),
+		means: "clients on other machines are led to themselves",
+		todo:  "start it with --advertise-client-urls that others can reach",
+	}}
+}
+
+func isLoopback(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Hostname() == "localhost" || strings.HasPrefix(u.Hostname(), "127.") || u.Hostname() == "::1")
+}
+
+func clocks(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		if k.skew.Abs() > skewedClock {
+			found = append(found, finding{
+				note:  true,
+				what:  fmt.Sprintf("the clock of %s is %v off from the one here", k.title(), k.skew),
+				means: "members of etcd 2 expire keys too early or too late; those of etcd2 go by a common clock, but certificates and logs do not",
+				todo:  "let NTP set the clocks of all machines, this one too",
+			})
+		}
+	}
+	return found
+}
+
+func evenNumber(all []*checkup, _ time.Time) []finding {
+	n := voters(all)
+	if n%2 == 1 {
+		return nil
+	}
+	return []finding{{
+		note:  true,
+		what:  fmt.Sprintf("%d members with a vote are an even number", n),
+		means: fmt.Sprintf("the cluster survives %d failures, as one of %d members would, and has one member more that can fail", (n-1)/2, n-1),
+		todo:  "add one member, or remove one",
+	}}
+}
