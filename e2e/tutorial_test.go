@@ -83,6 +83,7 @@ type shell struct {
 	t   *testing.T
 	m   *member
 	dir string
+	env []string // besides this process's own
 
 	waiting *command
 	output  chan string
@@ -115,6 +116,7 @@ func (s *shell) execute(line string) string {
 	line = strings.ReplaceAll(line, "http://127.0.0.1:2379", s.m.url)
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.env...)
 	out, err := cmd.Output()
 	if err != nil {
 		return err.Error() + "\n" + string(out)

@@ -24,6 +24,7 @@ var memberCommands = []*command{
 			name: "update", args: "ID PEERURL,...", help: "change the peer URLs of a member",
 			examples: []example{{"member update 8e9e05c52164694d http://10.0.0.5:2380", ""}}, run: runMemberUpdate,
 		},
+		memberReplaceCommand,
 	}},
 	clusterHealthCommand,
 }

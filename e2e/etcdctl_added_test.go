@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ctl runs the binary as etcd2 ctl, and returns its exit status and all its output.
+func (m *member) ctl(args ...string) (status int, output string) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, append([]string{"ctl", "--endpoints", m.url}, args...)...)
+	b, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		m.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(b)
+}
+
+func TestDoctorNamesTheMemberThatIsDown(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, quick...)
+	eventually(t, "doctor finds nothing", patience, func() bool {
+		status, out := c.members[0].ctl("doctor")
+		return status == 0 && strings.Contains(out, "all is well: nothing wrong")
+	})
+	down := without(c.members, c.leader())[0]
+	id := down.id()
+	down.kill()
+
+	status, out := c.leader().ctl("doctor")
+
+	if status != 5 || !hasAll(out, "WRONG: member "+id+" ("+down.name+") does not answer at "+down.url, "connection refused", "start the member", "not all is well") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+}
+
+func TestAMemberIsReplacedByOneCommand(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, quick...)
+	m, old := c.members[0], c.members[2]
+	m.put("/k", "v")
+	old.kill()
+	fresh := c.newMember()
+
+	f := startCtl(m, "member", "replace", old.name, fresh.reached, "--name", fresh.name)
+	f.expect("Waiting until member")
+	f.expect(`ETCD_INITIAL_CLUSTER_STATE="existing"`)
+	fresh.founded, fresh.flags = c.founders()+","+fresh.name+"="+fresh.reached, append(fresh.flags, "--initial-cluster-state=existing")
+	fresh.start()
+	f.expect("Removed member")
+	if err := f.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+
+	_, list := m.ctl("member", "list")
+	if strings.Count(list, "\n") != 3 || strings.Contains(list, "name="+old.name+" ") || !strings.Contains(list, "name="+fresh.name+" ") {
+		t.Errorf("the members:\n%s", list)
+	}
+	if _, v := fresh.ctl("--no-sync", "get", "--quorum", "/k"); v != "v\n" {
+		t.Errorf("the new member has %q", v)
+	}
+}
+
+func TestAnImportBringsAnotherClustersKeys(t *testing.T) {
+	t.Parallel()
+	from, to := startMember(t), startMember(t)
+	importAll(t, from, to)
+}
+
+// Any etcd that speaks v2 will do.
+func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
+	t.Parallel()
+	const etcd = "/usr/bin/etcd"
+	if _, err := os.Stat(etcd); err != nil {
+		t.Skip("etcd-server is not installed")
+	}
+	from, to := newMember(t, "--enable-v2"), startMember(t)
+	from.wrap = []string{"sh", "-c", `shift; exec ` + etcd + ` "$@"`, "sh"}
+	from.start()
+	eventually(t, "the etcd of Debian", patience, func() bool { return strings.Contains(from.get("/v2/members/leader").body, from.name) })
+	importAll(t, from, to)
+}
+
+func importAll(t *testing.T, from, to *member) {
+	t.Helper()
+	from.put("/app/name", "shop & <co>", "ttl", "1000")
+	from.put("/app/_secret/key", "xyzzy")
+	from.put("/_coreos.com/fleet/unit", "u")
+	from.do("PUT", "/v2/keys/lease?dir=true&ttl=500", nil)
+	from.put("/lease/holder", "me")
+	from.do("PUT", "/v2/keys/empty?dir=true", nil)
+	from.do("POST", "/v2/keys/queue", url.Values{"value": {"first"}})
+	from.do("POST", "/v2/keys/queue", url.Values{"value": {"second"}})
+
+	status, out := to.ctl("import", "--from", from.url, "--hidden", "/app/_secret")
+	again, nothing := to.ctl("import", "--from", from.url, "--hidden", "/app/_secret")
+
+	if status != 0 || !strings.Contains(out, "Imported 13 keys, 13 written, 0 were there already") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if again != 0 || !strings.Contains(nothing, "13 keys, 0 written") {
+		t.Errorf("the second time: status %d: %s", again, nothing)
+	}
+	for _, key := range []string{"", "/app/_secret", "/_coreos.com"} {
+		path := "/v2/keys" + key + "?recursive=true&sorted=true"
+		if got, want := outline(t, to.get(path)), outline(t, from.get(path)); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", key, got, want)
+		}
+	}
+}
+
+// outline is a tree without what an import does not bring.
+func outline(t *testing.T, a answer) string {
+	t.Helper()
+	type node struct {
+		Key   string  `json:"key"`
+		Value string  `json:"value"`
+		TTL   int     `json:"ttl"`
+		Nodes []*node `json:"nodes"`
+	}
+	var event struct{ Node *node }
+	if err := json.Unmarshal([]byte(a.body), &event); err != nil {
+		t.Fatal(err)
+	}
+	var trim func(n *node)
+	trim = func(n *node) {
+		n.TTL = (n.TTL + 50) / 100 // to hundreds of seconds
+		slices.SortFunc(n.Nodes, func(a, b *node) int { return strings.Compare(a.Key, b.Key) })
+		for _, child := range n.Nodes {
+			trim(child)
+		}
+	}
+	trim(event.Node)
+	b, err := json.Marshal(event.Node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestABenchmarkLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	for _, what := range []string{"put", "get --quorum", "watch"} {
+		args := append([]string{"bench"}, strings.Fields(what+" --clients 4 --total 40")...)
+		status, out := m.ctl(args...)
+
+		if status != 0 || !hasAll(out, "4 clients, 40 done in ", " 0 failed", "latency:  50% ") {
+			t.Errorf("%s: status %d: %s", what, status, out)
+		}
+	}
+	if a := m.get("/v2/keys/_bench"); a.status != 404 {
+		t.Errorf("left behind: %s", a.body)
+	}
+}
+
+// A shell that has the script completes a word by asking the binary.
+func TestBashCompletesCommands(t *testing.T) {
+	t.Parallel()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	etcdctl := filepath.Join(ours(t, "etcdctl"), "etcdctl")
+	script := `source <("$0" completion bash); COMP_WORDS=("$0" -o json member re); COMP_CWORD=4; _etcdctl "$0"; echo "${COMPREPLY[@]}"`
+
+	out, err := exec.Command(bash, "-c", script, etcdctl).CombinedOutput()
+
+	if err != nil || string(out) != "remove replace\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestTheReadmesEtcdctlDoesWhatItSays(t *testing.T) {
+	t.Parallel()
+	commands := readTutorial(t, "etcdctl")
+	if len(commands) < 10 {
+		t.Fatalf("only %d commands", len(commands))
+	}
+	m := startMember(t)
+	shell := &shell{t: t, m: m, dir: t.TempDir(), env: []string{
+		"ETCDCTL_ENDPOINTS=" + m.url, "PATH=" + ours(t, "etcdctl") + ":" + os.Getenv("PATH"),
+	}}
+	for _, c := range commands {
+		shell.run(c)
+	}
+}
