@@ -4,19 +4,19 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
 
+	"etcd2/http/certs"
 	"etcd2/http/client"
 )
 
@@ -251,25 +251,11 @@ func (s *session) tls() (*tls.Config, error) {
 	if cert == "" && key == "" && ca == "" {
 		return nil, nil
 	}
-	cfg := new(tls.Config)
-	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Certificates = []tls.Certificate{pair}
+	set, err := certs.Load(certs.Files{Cert: cert, Key: key, CA: ca}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
 	}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, err
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", ca)
-		}
-	}
-	return cfg, nil
+	return set.Client(), nil
 }
 
 // unsynced returns a client that knows the given endpoints only, and bears with each for this long, or for --timeout if that is longer.
@@ -335,14 +321,6 @@ func terminal(stream any) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// hostOf is the part of a URL that names the machine.
-func hostOf(text string) string {
-	if u, err := url.Parse(text); err == nil && u.Host != "" {
-		return u.Host
-	}
-	return text
 }
 
 // seconds is a number of seconds as a duration, 0 for none and for less.

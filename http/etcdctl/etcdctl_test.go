@@ -2,13 +2,21 @@ package etcdctl
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"etcd2/http/certs/certstest"
 )
 
 // ctl runs a command line with nothing on its standard input.
@@ -249,5 +257,39 @@ func TestAWriteWithoutAnAnswerSaysThatItsOutcomeIsNotKnown(t *testing.T) {
 
 	if status != statusRefused || !strings.Contains(errs, "no answer within 50ms") {
 		t.Errorf("status %d: %q", status, errs)
+	}
+}
+
+func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
+	dir, ca := t.TempDir(), certstest.NewAuthority(t, "CA")
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.PEM())
+	cert, key := ca.Issue(t, "me").Save(t, dir, "me")
+	authorities := certstest.Write(t, dir, "ca.pem", ca.PEM())
+	s := httptest.NewUnstartedServer(nil)
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Etcd-Cluster-Id", "c")
+		fmt.Fprintf(w, `{"members":[{"id":"a","name":"n","peerURLs":[],"clientURLs":[%q]}],"etcdserver":"2.4.0","health":"true","id":"a","state":"StateLeader"}`, s.URL)
+	})
+	ends := time.Hour
+	s.TLS = &tls.Config{ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{ca.Issue(t, "server", certstest.For("127.0.0.1"), certstest.Valid(-ends, ends)).TLS(t)}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+
+	all := []string{"--endpoints", s.URL, "--ca-file", authorities, "--cert-file", cert, "--key-file", key}
+	status, out, errs := ctl(nil, append(all, "cluster-health")...)
+	if status != 0 || !strings.Contains(out, "member a is healthy: got healthy result from https://") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	if status, out, _ := ctl(nil, append(all, "doctor")...); status != statusUnwell || !strings.Contains(out, "in 0 days no client") {
+		t.Errorf("a certificate that ends in an hour: status %d: %s", status, out)
+	}
+	if status, _, errs := ctl(nil, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs, "unknown authority") {
+		t.Errorf("without files: status %d: %s", status, errs)
+	}
+	if status, _, errs := ctl([]string{"ETCDCTL_CA_FILE=" + authorities}, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs, "certificate") {
+		t.Errorf("without a certificate: status %d: %s", status, errs)
 	}
 }
