@@ -459,7 +459,7 @@ var drawing = map[string][]string{
 	"http/peer":    {"raft"},
 	"http/auth":    {"store"},
 	"http/proxy":   {"http/client"},
-	"http/etcdctl": {"http/client", "http/certs"},
+	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store"}, // the latter three for backups, restored and verified without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
 	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {}, "http/certs/certstest": {}, "e2e": {},

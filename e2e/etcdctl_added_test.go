@@ -194,3 +194,42 @@ func TestTheReadmesEtcdctlDoesWhatItSays(t *testing.T) {
 		shell.run(c)
 	}
 }
+
+func TestABackupGoesFromAMemberToAFileToAMember(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	dir := t.TempDir()
+	file, data := filepath.Join(dir, "monday.backup"), filepath.Join(dir, "data")
+	line := func(want string, args ...string) {
+		t.Helper()
+		if status, out := m.ctl(args...); status != 0 || !strings.Contains(out, want) {
+			t.Fatalf("%v: status %d: %s", args, status, out)
+		}
+	}
+
+	line("Saved a backup to "+file+", as of store index 4", "backup", "--from", m.url, file)
+	line("digest", "verify", file)
+	line("Restored 1 of 1 members", "restore", file, "--data-dir", data, "--initial-cluster", m.founded)
+	line("digest", "verify", data)
+	m.put("/k", "later")
+	m.kill()
+	line("Copied "+m.data(), "backup", "--data-dir", m.data(), "--backup-dir", filepath.Join(dir, "copy"))
+	m.flags = append(m.flags, "--data-dir="+data)
+	m.start()
+	line("v\n", "get", "/k")
+
+	b, err := os.ReadFile(file)
+	if err == nil {
+		b[len(b)/2] ^= 1
+		err = os.WriteFile(file, b, 0o600)
+	}
+	if status, out := m.ctl("verify", file); err != nil || status != 1 || !strings.Contains(out, file) {
+		t.Errorf("%v: of a backup with a wrong bit: status %d: %s", err, status, out)
+	}
+	for _, args := range [][]string{{"backup"}, {"backup", "--from", m.url}, {"restore", file}, {"verify"}, {"restore", file, "--data-dir", filepath.Join(dir, "x")}} {
+		if status, out := m.ctl(args...); status != 1 {
+			t.Errorf("%v: status %d: %s", args, status, out)
+		}
+	}
+}

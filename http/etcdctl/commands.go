@@ -36,4 +36,4 @@ func init() {
 }
 
 // addedCommands are those that 2.3.8 does not have, or not so.
-var addedCommands = []*command{doctorCommand, importCommand, benchCommand, completionCommand, helpCommand}
+var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand, benchCommand, completionCommand, helpCommand}

@@ -45,5 +45,5 @@
 //
 // # What is left out
 //
-// backup. Snapshots of etcd 0.4 (import --snap), whose format this program does not know. /v2/peers of 0.4 in place of the list of members.
+// Snapshots of etcd 0.4 (import --snap), whose format this program does not know. /v2/peers of 0.4 in place of the list of members.
 package etcdctl

@@ -1,0 +1,183 @@
+package etcdctl
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"etcd2/discovery"
+	"etcd2/http/client"
+	"etcd2/raft"
+	"etcd2/store"
+)
+
+var backupCommand = &command{
+	name: "backup", args: "[FILE]", help: "back up a cluster to a file, or copy a data directory", run: runBackup,
+	more: "With --from, the file holds all that was acknowledged before, and is verified when it is there. With --data-dir the data directory of one\n" +
+		"member is copied, as by etcdctl 2.3.8: the copy starts only with --force-new-cluster.",
+	options: []option{
+		{name: "from", arg: "URL,...", check: text, help: "members to ask"},
+		{name: "stale", help: "with --from: what one member has, when there is no leader any more"},
+		{name: "data-dir", arg: "DIR", check: text, help: "data directory to copy"},
+		{name: "wal-dir", arg: "DIR", check: text, help: "its log, when that is elsewhere"},
+		{name: "backup-dir", arg: "DIR", check: text, help: "where the copy goes"},
+		{name: "backup-wal-dir", arg: "DIR", check: text, help: "where its log goes, when that shall be elsewhere"},
+	},
+	examples: []example{
+		{"backup --from http://127.0.0.1:2379 monday.backup", "from a cluster that runs"},
+		{"backup --data-dir /var/lib/etcd --backup-dir /backup/etcd", "a directory, as etcdctl 2.3.8 does"},
+	},
+}
+
+var restoreCommand = &command{
+	name: "restore", args: "FILE", help: "make data directories of a new cluster out of a backup", run: runRestore,
+	more: "Each machine may restore its own member from the same file with the same list. Then start the members as usual.",
+	options: []option{
+		{name: "data-dir", arg: "DIR", check: text, help: "where the member NAME is to live; or NAME=DIR,... for several"},
+		{name: "wal-dir", arg: "DIR", check: text, help: "where its log goes, when that shall be elsewhere; or NAME=DIR,..."},
+		{name: "name", arg: "NAME", check: text, preset: "default", help: "the member"},
+		{name: "initial-cluster", arg: "NAME=URL,...", check: text, help: "all members of the new cluster; default: NAME at the default peer URLs"},
+		{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster", help: "keeps clusters apart that are restored from one file"},
+	},
+	examples: []example{
+		{"restore monday.backup --data-dir default.etcd", "a cluster of one"},
+		{"restore monday.backup --data-dir a.etcd --name a --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one of two"},
+	},
+}
+
+var verifyCommand = &command{
+	name: "verify", args: "PATH", help: "check every byte of a backup or of a data directory", run: runVerify,
+	options:  []option{{name: "wal-dir", arg: "DIR", check: text, help: "the log of the directory, when that is elsewhere"}},
+	examples: []example{{"verify monday.backup", ""}, {"verify /var/lib/etcd", "also while its member runs"}},
+}
+
+func runBackup(s *session, args []string) error {
+	from, dir, to := s.opts.text("from"), s.opts.text("data-dir"), s.opts.text("backup-dir")
+	switch {
+	case from != "" && (len(args) != 1 || dir != "" || to != ""):
+		return wrong("one file for the backup required: backup --from URL FILE")
+	case from != "":
+		return s.download(args[0])
+	case dir == "" || to == "":
+		return wrong("--from URL FILE required, or --data-dir DIR and --backup-dir DIR")
+	}
+	snapshot, err := raft.Backup(dir, s.opts.text("wal-dir"), to, s.opts.text("backup-wal-dir"))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "Copied %s to %s, as of raft index %d\n", dir, to, snapshot.Index)
+	return nil
+}
+
+// download saves a backup under another name, and gives it its own when it is whole and on the disk.
+func (s *session) download(path string) (err error) {
+	cfg, err := s.config(strings.Split(s.opts.text("from"), ","))
+	if err != nil {
+		return err
+	}
+	cfg.Timeout = max(cfg.Timeout, importPatience)
+	c, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.untilInterrupt()
+	defer cancel()
+	f, err := os.OpenFile(path+".part", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	index, err := c.Backup(ctx, f, s.opts.on("stale"))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return bare(err)
+	}
+	if err := sound(raft.Verify(f.Name(), raft.VerifyOptions{State: emptyTree})); err != nil {
+		return err
+	}
+	if err := publish(f.Name(), path); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "Saved a backup to %s, as of store index %d\n", path, index)
+	return nil
+}
+
+// publish gives a file its name, for good.
+func publish(old, path string) error {
+	if err := os.Rename(old, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func emptyTree() raft.StateMachine { return store.New(store.Limits{}) }
+
+// sound makes an error of the first fault.
+func sound(r raft.Report, err error) error {
+	if err == nil && len(r.Faults) > 0 {
+		err = &r.Faults[0]
+	}
+	return err
+}
+
+func runRestore(s *session, args []string) error {
+	if len(args) != 1 || s.opts.text("data-dir") == "" {
+		return wrong("a backup and where its members are to live required: restore FILE --data-dir DIR")
+	}
+	name, list := s.opts.text("name"), s.opts.text("initial-cluster")
+	if list == "" {
+		list = fmt.Sprintf("%s=http://localhost:2380,%[1]s=http://localhost:7001", name)
+	}
+	cluster, err := discovery.Static(list, s.opts.text("initial-cluster-token"))
+	if err != nil {
+		return err
+	}
+	var places []raft.Place
+	logs := byName(s.opts.text("wal-dir"), name)
+	for name, dir := range byName(s.opts.text("data-dir"), name) {
+		places = append(places, raft.Place{Name: name, Dir: dir, WALDir: logs[name]})
+	}
+	snapshot, err := raft.Restore(args[0], raft.RestoreOptions{Cluster: cluster, Places: places})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "Restored %d of %d members of cluster %x, as of raft index %d\n",
+		len(places), len(snapshot.Membership.Members), snapshot.Membership.ClusterID, snapshot.Index)
+	return nil
+}
+
+// byName takes NAME=DIR,... apart; a text without a name is of the given one.
+func byName(text, name string) map[string]string {
+	dirs := map[string]string{}
+	for part := range strings.SplitSeq(text, ",") {
+		if of, dir, named := strings.Cut(part, "="); named {
+			dirs[of] = dir
+		} else if part != "" {
+			dirs[name] = part
+		}
+	}
+	return dirs
+}
+
+func runVerify(s *session, args []string) error {
+	if len(args) != 1 {
+		return wrong("a backup or a data directory required: verify PATH")
+	}
+	r, err := raft.Verify(args[0], raft.VerifyOptions{WALDir: s.opts.text("wal-dir"), State: emptyTree})
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(s.stdout, strings.TrimSuffix(r.String(), "\n")+"\n")
+	if len(r.Faults) > 0 {
+		return &failure{statusWrong, fmt.Sprintf("%d faults", len(r.Faults))}
+	}
+	return nil
+}
