@@ -91,8 +91,9 @@ func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error
 // reason leaves out of an error which URL was asked, since the reader knows, and what a refusal says, since nobody knows who refuses.
 func reason(ctx context.Context, err error) error {
 	var refusal *client.Error
+	var silent interface{ Timeout() bool }
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &silent) && silent.Timeout():
 		return errors.New("no answer in time")
 	case errors.As(err, &refusal):
 		return fmt.Errorf("it answers with status %d", refusal.Status)

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // bare is what a server without flags does, on the ports that the README's other lines use.
@@ -55,10 +57,10 @@ func TestTheReadmesClusterLines(t *testing.T) {
 					}
 				}
 			}
-			a, err := ask(t.Context(), "GET", clients[0]+"/v2/machines", nil)
-			if err != nil || strings.Count(a.body, "http://") != 3 {
-				t.Errorf("%v: the cluster is %s", err, a.body)
-			}
+			eventually(t, "the addresses of all three", patience, func() bool {
+				a, err := ask(t.Context(), "GET", clients[0]+"/v2/machines", nil)
+				return err == nil && strings.Count(a.body, "http://") == 3
+			})
 		})
 	}
 }
@@ -89,7 +91,8 @@ func clusterLines(t *testing.T) (blocks [][]string) {
 	return blocks
 }
 
-// runLine runs the program in a directory until the end of the test.
+// runLine runs the program in a directory until the end of the test, and asks it to stop then. Those of one cluster stop one after another:
+// each hands over to one that is still there.
 func runLine(t *testing.T, dir, flags string) {
 	t.Helper()
 	log := newLogLines()
@@ -99,8 +102,13 @@ func runLine(t *testing.T, dir, flags string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		cmd.Process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(2*shortly, func() {
+			cmd.Process.Kill()
+			t.Errorf("it does not stop within %v:%s", 2*shortly, flags)
+		})
 		cmd.Wait() // its status says no more than the log
+		late.Stop()
 		if t.Failed() {
 			t.Logf("the last lines of the log of%s:\n%s", flags, log.tail(10))
 		}

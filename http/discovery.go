@@ -59,7 +59,7 @@ func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 	put.Method, put.Body = "PUT", nethttp.NoBody
 	put.URL.RawQuery = url.Values{"value": {strconv.Itoa(size)}, "prevExist": {"false"}}.Encode()
 	written := &kept{header: nethttp.Header{}}
-	s.serveKeys(&response{ResponseWriter: written, begun: w.begun}, put)
+	s.serveKeys(&response{ResponseWriter: written, begun: w.begun, server: s}, put)
 	if written.status != nethttp.StatusCreated {
 		written.sendTo(w)
 		return

@@ -162,7 +162,7 @@ func TestNoHeaderHoldsAKey(t *testing.T) {
 			io.WriteString(c, method+" /v2/keys"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			all, err := io.ReadAll(c)
 			head, _, _ := strings.Cut(string(all), "\r\n\r\n")
-			if err != nil || strings.Count(head, "HTTP/1.1") != 1 || strings.Contains(head, "\nX-Evil") || strings.Contains(head, "//") || strings.ContainsAny(head, "\x00\xff") {
+			if err != nil || strings.Count(head, "HTTP/1.1") != 1 || strings.Contains(head, "\nX-Evil") || strings.Contains(head, "//") || strings.Contains(head, "\x00") || strings.Contains(head, "\xff") {
 				t.Errorf("%s %s: %v, %q", method, key, err, head)
 			}
 		}

@@ -151,7 +151,7 @@ func TestHealthIsYesNoOrNoAnswer(t *testing.T) {
 func TestAskReturnsRefusalsAsTheyCome(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Method", r.Method)
-		http.Error(w, `{"health": "false", "reason": "x"}`, 503)
+		http.Error(w, `{"health": "false", "reason": "x"}`, http.StatusServiceUnavailable)
 	}))
 	defer s.Close()
 	c := newClient(t, Config{}, "http://127.0.0.1:1")
