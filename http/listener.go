@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -193,14 +194,28 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a read that finds nothing, a goroutine that
+// waits for the poller, and two deadlines to end that, together a twelfth of what a write costs its leader. It gives up when the read brings
+// nothing. All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are answered at once, whether
+// or not the client is there, are spared that: writes by goOnWithout, and reads of keys by isBrief.
+
 // goOnWithout has the request go on when its client hangs up. It is called before the body is read, of a request that has one and makes no use
-// of its context. To see such a client, net/http reads one byte ahead as soon as the body is at its end: a read that finds nothing, a
-// goroutine that waits for the poller, and two deadlines to end that, together a twelfth of what a write costs its leader. It gives up
-// when the read brings nothing. All else that reads a connection of HTTP/1 has room for more than a byte.
+// of its context.
 func goOnWithout(r *nethttp.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 {
 		c.deaf.Store(true)
 	}
+}
+
+// isBrief tells that these bytes are the whole head of one GET of a key that surely does not wait: net/http goes ahead before a handler
+// could say so.
+func isBrief(b []byte) bool {
+	const begin, end = "GET " + keysPrefix, "\r\n\r\n"
+	if len(b) < len(begin)+len(end) || string(b[:len(begin)]) != begin || string(b[len(b)-len(end):]) != end {
+		return false
+	}
+	target, _, _ := bytes.Cut(b, []byte("\r\n"))
+	return !bytes.Contains(target, []byte("wait")) && bytes.IndexByte(target, '%') < 0
 }
 
 // Read reads until the deadline that is wanted.
@@ -210,6 +225,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	for {
 		n, err := c.Conn.Read(b)
+		if n > 0 && isBrief(b[:n]) {
+			c.deaf.Store(true)
+		}
 		if n > 0 && !c.head.came(n) {
 			return 0, c.overflow()
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func (c *aheadConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-func TestAWriteIsNotReadAhead(t *testing.T) {
+func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
 	b := newBench(t)
 	ln := &aheadListener{Listener: listen(t)}
 	go b.Serve(ln)
@@ -143,6 +144,10 @@ func TestAWriteIsNotReadAhead(t *testing.T) {
 	answered(200)
 	io.WriteString(c, "value=5")
 	answered(200)
+	for range 3 {
+		io.WriteString(c, "GET /v2/keys/k?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
+		answered(200)
+	}
 	if n := ln.reads.Load(); n != 0 {
 		t.Errorf("%d bytes were read ahead", n)
 	}
@@ -151,6 +156,39 @@ func TestAWriteIsNotReadAhead(t *testing.T) {
 	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
 	c.Close()
 	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
+}
+
+// However a watch is written, and whatever came over the connection before, it ends with its client.
+func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
+	const read = "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+	const watch = "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
+	b := newBench(t)
+	ln := listen(t)
+	go b.Serve(ln)
+	t.Cleanup(func() { b.server.Close() })
+	b.do("PUT", "/v2/keys/k", "value=1")
+	for name, pieces := range map[string][]string{
+		"alone":              {watch},
+		"after a read":       {read, watch},
+		"behind a read":      {read + watch},
+		"in two pieces":      {watch[:20], watch[20:]},
+		"in three":           {watch[:17], watch[17:21], watch[21:]},
+		"in other letters":   {strings.Replace(watch, "wait", "%77ai%74", 1)},
+		"after a body":       {"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\nvalue=1", watch},
+		"after a vain body":  {strings.Replace(read, "\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", 1), "x", watch},
+		"with a body of one": {strings.Replace(watch, "\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", 1), "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rawDial(t, "http://"+ln.Addr().String())
+			for _, piece := range pieces {
+				io.WriteString(c, piece)
+				<-time.After(5 * time.Millisecond) // so that it comes alone, mostly
+			}
+			eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
+			c.Close()
+			eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
+		})
+	}
 }
 
 // acceptedListener shows the connections that it has accepted.
