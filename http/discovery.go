@@ -58,6 +58,10 @@ func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 	put := at(r, keysPrefix+registry+"/"+token+"/_config/size")
 	put.Method, put.Body = "PUT", nethttp.NoBody
 	put.URL.RawQuery = url.Values{"value": {strconv.Itoa(size)}, "prevExist": {"false"}}.Encode()
+	if s.cors.refuses(put) { // a GET that writes is a write
+		messageError(w, nethttp.StatusForbidden, crossOrigin)
+		return
+	}
 	written := &kept{header: nethttp.Header{}}
 	s.serveKeys(&response{ResponseWriter: written, begun: w.begun, server: s}, put)
 	if written.status != nethttp.StatusCreated {

@@ -72,6 +72,18 @@ func TestABadSizeMakesNoToken(t *testing.T) {
 	}
 }
 
+// An image of a page elsewhere would be enough, since a GET makes one. pitfall J8
+func TestNoForeignPageMakesAToken(t *testing.T) {
+	b := newBench(t)
+
+	w := b.do("GET", "/discovery/new", "", "Sec-Fetch-Site", "cross-site")
+
+	b.want(w, 403, `{"message":"cross-origin request refused"}`)
+	if n := b.node.store.Index(); n != 0 {
+		t.Errorf("the store is at index %d", n)
+	}
+}
+
 func TestATokenThatCannotBeWrittenIsNotGivenOut(t *testing.T) {
 	b := newBench(t)
 	b.node.err = raft.ErrNoLeader
