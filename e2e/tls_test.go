@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"etcd2/http/certs/certstest"
+	etcd "etcd2/http/client"
 )
 
 // secured is members that ask clients and each other for certificates, of two authorities, and the files in which all that is.
@@ -435,5 +436,59 @@ func TestTheReadmesTLSLines(t *testing.T) {
 				return err == nil && strings.Contains(out, "Hello world")
 			})
 		})
+	}
+}
+
+// With rights on, the common name of a certificate is a user; a password in the request wins, and a name that no user has is
+// not guest, who may do everything here.
+func TestTheNameInACertificateIsAUser(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t, 1)
+	s.start()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(s.clients.Cert)
+	as := func(name, user, password string) *etcd.Client {
+		config := &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{s.clients.Issue(t, name).TLS(t)}}
+		c, err := etcd.New(etcd.Config{Endpoints: []string{s.members[0].url}, TLS: config, Username: user, Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	ctx, root := t.Context(), as("root", "", "")
+	for _, err := range []error{
+		root.Auth.AddUser(ctx, "root", "secret"),
+		root.Auth.AddUser(ctx, "ann", "hers"),
+		root.Auth.AddRole(ctx, "shop"),
+		root.Auth.Grant(ctx, "shop", etcd.Access{Read: []string{"/shop/*"}, Write: []string{"/shop/*"}}),
+		root.Auth.GrantRoles(ctx, "ann", []string{"shop"}),
+		root.Auth.Enable(ctx),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, user, password string
+		shop, other, admin   bool
+	}{
+		{"root", "", "", true, true, true},
+		{"ann", "", "", true, false, false},
+		{"bob", "", "", false, false, false}, // is nobody
+		{"ann", "root", "secret", true, true, true},
+		{"root", "ann", "hers", true, false, false},
+		{"root", "ann", "wrong", false, false, false},
+		{"root", "bob", "secret", false, false, false},
+	} {
+		may := as(c.name, c.user, c.password)
+		_, shop := may.Set(ctx, "/shop/x", "1", etcd.SetOptions{})
+		_, other := may.Set(ctx, "/other", "1", etcd.SetOptions{})
+		_, admin := may.Auth.Users(ctx)
+		for i, err := range []error{shop, other, admin} {
+			if want := []bool{c.shop, c.other, c.admin}[i]; want != (err == nil) || !want && !etcd.IsUnauthorized(err) {
+				t.Errorf("%s's certificate, password of %q: step %d: %v", c.name, c.user, i, err)
+			}
+		}
 	}
 }
