@@ -77,6 +77,8 @@ type Node struct {
 	gone      bool                // this member's removal is applied
 	behind    uint64              // what the applier has to reach for Stats.BehindSince to move on
 
+	looping, writing, applying worker // of the loop, the disk writer and the applier, for Stuck
+
 	toDisk   chan diskJob
 	fromDisk chan diskDone
 	toApply  chan job
@@ -200,6 +202,7 @@ func (n *Node) loop(alone bool) {
 			due.Reset(max(d, time.Millisecond)) // a stamp may be refused for a while
 		}
 		toApply, next := n.nextJob()
+		n.looping.waits()
 		select {
 		case <-n.inbox.wake:
 		case <-beat.timer.C:
@@ -211,6 +214,7 @@ func (n *Node) loop(alone bool) {
 		case <-n.quit:
 			return
 		}
+		n.looping.works(n.mono())
 		n.tick(beat.passed())
 	}
 }

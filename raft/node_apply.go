@@ -32,27 +32,35 @@ func (n *Node) applyLoop() {
 	for {
 		select {
 		case j := <-n.toApply:
-			if n.Err() != nil {
-				continue // nothing may be applied behind an entry that could not be
-			}
-			if j.look != nil {
-				j.look()
-				continue
-			}
-			if j.restore != nil {
-				n.install(j.restore)
-				continue
-			}
-			answers = n.apply(j, answers[:0])
-			now := n.applied.Load()
-			n.waiters.answerAll(answers, now.index)
-			n.inbox.again(n.waiters.dead(now.term))
-			n.noteDue()
-			n.maybeSnapshot()
+			n.applying.works(n.mono())
+			answers = n.carryOut(j, answers[:0])
+			n.applying.waits()
 		case <-n.looped:
 			return
 		}
 	}
+}
+
+// carryOut does a job, and has its answers given. It returns them, for their room.
+func (n *Node) carryOut(j job, answers []answer) []answer {
+	if n.Err() != nil {
+		return answers // nothing may be applied behind an entry that could not be
+	}
+	if j.look != nil {
+		j.look()
+		return answers
+	}
+	if j.restore != nil {
+		n.install(j.restore)
+		return answers
+	}
+	answers = n.apply(j, answers)
+	now := n.applied.Load()
+	n.waiters.answerAll(answers, now.index)
+	n.inbox.again(n.waiters.dead(now.term))
+	n.noteDue()
+	n.maybeSnapshot()
+	return answers
 }
 
 // apply gives a batch of entries to the state machine and gathers the answers.
@@ -61,6 +69,9 @@ func (n *Node) apply(j job, answers []answer) []answer {
 	now := *n.applied.Load()
 	changed := false
 	for i := range j.entries {
+		if i%entriesAPiece == entriesAPiece-1 {
+			n.applying.works(n.mono())
+		}
 		e := &j.entries[i]
 		value, err := n.applyEntry(e, &now.membership)
 		if err != nil {
@@ -112,7 +123,7 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 func (n *Node) install(s *Snapshot) {
 	r, err := n.storage.snaps.OpenIndex(s.Index)
 	if err == nil {
-		err = errors.Join(n.sm.Restore(r), r.Close())
+		err = errors.Join(n.sm.Restore(getsOn{r, n}), r.Close())
 	}
 	if err != nil {
 		n.fail(fmt.Errorf("the snapshot at %d, received from the leader, can't be taken over: %w", s.Index, err))

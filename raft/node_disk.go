@@ -32,7 +32,9 @@ type diskDone struct {
 func (n *Node) writeDisk() {
 	defer close(n.fromDisk)
 	for job := range n.toDisk {
+		n.writing.works(n.mono())
 		done, err := n.write(job)
+		n.writing.waits()
 		if err != nil {
 			n.fail(fmt.Errorf("the log can't be written, so this member stops; all that it acknowledged is on disk: %w", err))
 			return
