@@ -84,6 +84,7 @@ import (
 	"etcd2/http/certs"
 	"etcd2/http/etcdctl"
 	"etcd2/http/peer"
+	"etcd2/http/systemd"
 	"etcd2/raft"
 	"etcd2/snap"
 	"etcd2/store"
@@ -187,6 +188,10 @@ func serve(c *config, l *logs) error {
 	defer stop()
 
 	log := l.of("main")
+	service := systemd.New(os.Getenv, os.Getpid(), l.of("systemd"))
+	ended := make(chan struct{})
+	defer close(ended)
+	go service.Run(ended)
 	p, err := c.listen(log)
 	if err != nil {
 		return err
@@ -197,6 +202,7 @@ func serve(c *config, l *logs) error {
 	}
 	p.servePeers(l.of("http"))
 	p.refuseClients()
+	service.Follow(doing("looking for the cluster"))
 	plan, err := c.plan(ctx, p, log)
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -207,11 +213,12 @@ func serve(c *config, l *logs) error {
 	tree := store.New(store.Limits{Events: c.eventHistory})
 	transport := c.transport(plan, p, l)
 	p.peer.Connect(transport)
+	service.Follow(doing("reading " + c.dataDir))
 	node, err := c.open(tree, plan, transport, l)
 	if err != nil {
 		return err
 	}
-	err = c.answer(ctx, node, tree, p, l)
+	err = c.answer(ctx, node, tree, p, service, l)
 	err = cmp.Or(err, patiently(node.Stop))
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
@@ -414,7 +421,8 @@ func advance(k raft.ChangeKind) []byte {
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. Then it stops accepting, ends watches, and waits
 // for the requests in flight.
-func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, l *logs) error {
+func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, service *systemd.Service, l *logs) error {
+	service.Follow(replaying(node))
 	select {
 	case <-node.Ready():
 	case <-node.Failed():
@@ -437,14 +445,17 @@ func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store,
 	}
 	p.serve(server)
 	log := l.of("main")
-	announce(log, "READY=1", "serving", "name", c.name, "version", version, "clients", c.advertiseClient, "peers", c.listenPeer, "data", c.dataDir)
+	log.Info("serving", "name", c.name, "version", version, "clients", c.advertiseClient, "peers", c.listenPeer, "data", c.dataDir)
+	service.Follow(serving(node))
+	service.Ready()
 	select {
 	case <-ctx.Done():
 	case <-node.Failed():
 		err = node.Err()
 	case err = <-p.ended:
 	}
-	announce(log, "STOPPING=1", "stopping", "failed", err != nil)
+	log.Info("stopping", "failed", err != nil)
+	service.Stopping()
 	if late := patiently(server.Shutdown); late != nil {
 		log.Warn("some requests in flight do not end; going on without them", "err", late)
 	}
@@ -458,12 +469,40 @@ func patiently(stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-// announce tells the log and systemd what the service is about to do.
-func announce(log *slog.Logger, state, message string, attrs ...any) {
-	log.Info(message, attrs...)
-	if err := notify(state); err != nil {
-		log.Warn("systemd is not told", "err", err)
+// The conditions that systemd is told of, one after the other. The first two end by themselves, or are over when another member comes:
+// to start anew would be to begin them again.
+
+func doing(status string) func() systemd.Condition {
+	return func() systemd.Condition { return systemd.Condition{Status: status} }
+}
+
+func replaying(node *raft.Node) func() systemd.Condition {
+	return func() systemd.Condition {
+		index, _ := node.Applied()
+		what, since := node.Stuck()
+		return systemd.Condition{Status: fmt.Sprintf("replaying the log, now at %d", index), Doing: what, For: since}
 	}
+}
+
+func serving(node *raft.Node) func() systemd.Condition {
+	return func() systemd.Condition {
+		what, since := node.Stuck()
+		return systemd.Condition{Status: role(node.ID(), node.Leader(), node.Membership()), Doing: what, For: since}
+	}
+}
+
+// role is what a member is in its cluster, in words.
+func role(self, leader uint64, cluster raft.Membership) string {
+	text := "no leader"
+	switch leader {
+	case raft.None:
+	case self:
+		text = "leader"
+	default:
+		m, _ := cluster.Find(leader) // one that is unknown here has no name
+		text = "follower of " + cmp.Or(m.Name, strconv.FormatUint(leader, 16))
+	}
+	return fmt.Sprintf("%s, one of %d members", text, len(cluster.Members))
 }
 
 // Memory.
@@ -1069,31 +1108,59 @@ type socket struct {
 	secure bool
 }
 
-// listen opens all ports. When a preset client port is taken, it is not advertised either.
+// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
 func (c *config) listen(log *slog.Logger) (*ports, error) {
-	clients, open, err := c.listenAt(log, "listen-client-urls", c.listenClient)
+	handed, err := systemd.Sockets(os.Getenv, os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	return c.listenWith(log, handed)
+}
+
+func (c *config) listenWith(log *slog.Logger, handed *systemd.Handover) (*ports, error) {
+	clients, open, err := c.listenAt(log, handed, systemd.Client, c.listenClient)
 	if err != nil {
 		return nil, err
 	}
 	if !c.given["listen-client-urls"] && !c.given["advertise-client-urls"] {
 		c.advertiseClient = open
 	}
-	peers, open, err := c.listenAt(log, "listen-peer-urls", c.listenPeer)
+	peers, open, err := c.listenAt(log, handed, systemd.Peer, c.listenPeer)
 	if err != nil {
 		closeAll(clients)
 		return nil, err
+	}
+	if err := handed.Check(); err != nil {
+		closeAll(slices.Concat(clients, peers))
+		return nil, fmt.Errorf("%w: name the socket client or peer (FileDescriptorName=), or list its address in --listen-client-urls=%s or --listen-peer-urls=%s",
+			err, strings.Join(c.listenClient, ","), strings.Join(c.listenPeer, ","))
 	}
 	c.listenPeer = open
 	return &ports{clients: clients, peers: peers, ended: make(chan error, len(clients)+len(peers))}, nil
 }
 
 // listenAt opens the ports of one flag, and returns which URLs they are. Of the preset ones only the first must open:
-// the second is the port of etcd 0.4, which another program may have.
-func (c *config) listenAt(log *slog.Logger, flag string, urls []string) (sockets []socket, open []string, err error) {
+// the second is the port of etcd 0.4, which another program may have. What systemd has opened is not opened again; what it has opened
+// under the port's name and no flag lists takes the place of the preset ones.
+func (c *config) listenAt(log *slog.Logger, handed *systemd.Handover, port string, urls []string) (sockets []socket, open []string, err error) {
+	flag := "listen-" + port + "-urls"
+	secure, plain := bySecurity(urls)
+	mixed := secure != "" && plain != ""
 	for i, u := range urls {
 		_, address, _ := strings.Cut(u, "://")
-		listener, err := net.Listen("tcp", address)
+		listener, covered := handed.At(port, address)
+		var err error
 		switch {
+		case !covered && handed.Named(port) && !c.given[flag]:
+			continue
+		case !covered:
+			listener, err = net.Listen("tcp", address)
+		case listener == nil && mixed:
+			err = errMixed
+		}
+		switch {
+		case err == nil && listener == nil:
+			open = append(open, u) // at a socket that serves already
 		case err == nil:
 			sockets, open = append(sockets, socket{listener, isSecure(u)}), append(open, u)
 		case !c.given[flag] && i > 0:
@@ -1103,7 +1170,27 @@ func (c *config) listenAt(log *slog.Logger, flag string, urls []string) (sockets
 			return nil, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", flag, u, err)
 		}
 	}
+	for _, l := range handed.Rest(port) {
+		u := urlOf(l.Addr(), plain == "")
+		sockets, open = append(sockets, socket{l, isSecure(u)}), append(open, u)
+		if mixed {
+			closeAll(sockets)
+			return nil, nil, fmt.Errorf("--%s=%s: %w: list its address %s", flag, strings.Join(urls, ","), errMixed, l.Addr())
+		}
+	}
 	return sockets, open, nil
+}
+
+var errMixed = errors.New("systemd has opened one socket for http and https")
+
+// urlOf is the URL of a socket that no flag lists.
+func urlOf(address net.Addr, secure bool) string {
+	scheme := map[bool]string{true: "https://", false: "http://"}[secure]
+	at := address.(*net.TCPAddr) // a Handover has no others
+	if at.IP.IsUnspecified() {
+		return scheme + net.JoinHostPort("localhost", strconv.Itoa(at.Port))
+	}
+	return scheme + at.String()
 }
 
 // servePeers answers other members, with no more than that this one is starting until there is a node.
@@ -1158,22 +1245,6 @@ func closeAll(sockets []socket) {
 	for _, s := range sockets {
 		s.Close()
 	}
-}
-
-// notify tells systemd the state of the service, when it asked to be told
-// (sd_notify(3)): one datagram to the socket named by NOTIFY_SOCKET, where a
-// leading @ stands for an abstract name.
-func notify(state string) error {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return nil
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return fmt.Errorf("main: notify %s: %w", state, err)
-	}
-	_, err = conn.Write([]byte(state))
-	return errors.Join(err, conn.Close())
 }
 
 // Dump.

@@ -23,6 +23,7 @@ import (
 	"etcd2/discovery"
 	"etcd2/http/certs"
 	"etcd2/http/certs/certstest"
+	"etcd2/http/systemd"
 	"etcd2/raft"
 )
 
@@ -257,7 +258,7 @@ func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
 		{[]string{free, free}, false, 2},
 	} {
 		config := &config{listenClient: c.list, advertiseClient: c.list, given: map[string]bool{"listen-client-urls": !c.preset}}
-		p, err := config.listen(log)
+		p, err := config.listenWith(log, &systemd.Handover{})
 
 		if (err != nil) != (c.open == 0) {
 			t.Errorf("%v, preset %v: %v", c.list, c.preset, err)
@@ -462,7 +463,7 @@ var drawing = map[string][]string{
 	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store"}, // the latter three for backups, restored and verified without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {}, "http/certs/certstest": {}, "e2e": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {}, "http/certs/certstest": {}, "http/systemd": {}, "e2e": {},
 }
 
 func TestImportsRunDownward(t *testing.T) {

@@ -185,9 +185,23 @@ func (m *member) listenForNotices() {
 	m.t.Cleanup(func() { conn.Close() })
 }
 
-// awaitNotice returns the next sd_notify message, or "" when the process ends
+// awaitNotice returns the next sd_notify message that says where the process is in its life, or "" when it ends
 // before it sends one.
 func (m *member) awaitNotice() string {
+	for {
+		notice := m.nextNotice()
+		if !hasOneOf(notice, "STATUS=", "EXTEND_TIMEOUT_USEC=", "WATCHDOG=") {
+			return notice
+		}
+	}
+}
+
+func hasOneOf(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+// nextNotice returns the next sd_notify message, or "" likewise.
+func (m *member) nextNotice() string {
 	notices := make(chan string, 1)
 	conn := m.notify
 	conn.SetReadDeadline(time.Now().Add(patience))
