@@ -543,6 +543,9 @@ type config struct {
 	eventHistory                    int
 	pprof, debug, forceNew, version bool
 	client, peer                    tlsFlags
+	addr, bindAddr                  string // of etcd 0.4, IP:PORT
+	peerAddr, peerBindAddr          string
+	strict                          bool
 	levels                          map[string]slog.Level
 
 	given    map[string]bool // flags that somebody set, by name
@@ -590,6 +593,7 @@ func (c *config) settings() []setting {
 		{"Cluster", "discovery-fallback", "proxy", "exit|proxy", "what a member does that comes when there are as many already", choice(&c.fallback, "exit", "proxy")},
 		{"Cluster", "discovery-proxy", "", "URL", "an HTTP proxy on the way to the discovery URL", optional(proxyURL(&c.discoveryProxy))},
 		{"Cluster", "discovery-srv", "", "DOMAIN", "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and _etcd-server-ssl._tcp for https", optional(domain(&c.discoverySRV))},
+		{"Cluster", "strict-reconfig-check", "true", "", "accepted for the sake of etcd 2: a change of the membership that would lose the quorum is always refused", toggle(&c.strict)},
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
 
 		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
@@ -613,9 +617,56 @@ func (c *config) settings() []setting {
 		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.peer.auto)},
 		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.peer.oldCA)},
 
+		{"Old forms", "addr", "", "IP:PORT", "old form of --advertise-client-urls, which also listens at [::]:PORT", optional(ipPort(&c.addr))},
+		{"Old forms", "bind-addr", "", "IP:PORT", "old form of --listen-client-urls", optional(ipPort(&c.bindAddr))},
+		{"Old forms", "peer-addr", "", "IP:PORT", "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT, and begins a cluster there when no flag says which", optional(ipPort(&c.peerAddr))},
+		{"Old forms", "peer-bind-addr", "", "IP:PORT", "old form of --listen-peer-urls", optional(ipPort(&c.peerBindAddr))},
+
 		{"Logging", "debug", "false", "", "log at level DEBUG", toggle(&c.debug)},
 		{"Logging", "log-package-levels", "", "PKG=LEVEL,...", "levels of single packages, as raft=DEBUG,http=WARNING", packageLevels(&c.levels)},
 	}
+}
+
+// A relic is a flag that does nothing any more.
+type relic struct {
+	name string
+	arg  bool   // it has a value; without one it is a switch
+	gone string // why it is ignored; empty: it is refused
+}
+
+const (
+	unsupported = "is no longer supported"
+	ofV3        = "is of the API of etcd 3, which is not here"
+)
+
+// relics is the table of all flags of etcd 0.4 to 2.3 that do nothing here (protocols sections 6 and 7).
+var relics = []relic{
+	{"cluster-active-size", false, unsupported}, {"cluster-remove-delay", false, unsupported}, {"cluster-sync-interval", false, unsupported},
+	{"config", false, unsupported}, {"force", false, unsupported}, {"max-result-buffer", false, unsupported}, {"max-retry-attempts", false, unsupported},
+	{"peer-heartbeat-interval", false, unsupported}, {"peer-election-timeout", false, unsupported}, {"retry-interval", false, unsupported},
+	{"snapshot", false, unsupported}, {"v", false, unsupported}, {"vv", false, unsupported},
+	{"experimental-v3demo", false, ofV3}, {"experimental-gRPC-addr", true, ofV3}, {"experimental-auto-compaction-retention", true, ofV3},
+	{"peers", true, ""}, {"peers-file", true, ""},
+}
+
+// relics are the flags that do nothing, as settings that say so.
+func (c *config) relics() (list []setting) {
+	for _, r := range relics {
+		s := setting{name: r.name, set: func(string) error {
+			c.warnings = append(c.warnings, fmt.Sprintf("flag \"-%s\" %s - ignoring.", r.name, r.gone))
+			return nil
+		}}
+		if r.arg {
+			s.arg = "VALUE"
+		}
+		if r.gone == "" {
+			s.set = func(string) error {
+				return fmt.Errorf("flag \"-%s\" is no longer supported: give the members as --initial-cluster, or some of them as --join", r.name)
+			}
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // configure makes the configuration of defaults, environment and command line,
@@ -628,10 +679,14 @@ func configure(args, environ []string) (*config, error) {
 			panic(fmt.Sprintf("main: the default of --%s is refused: %v", s.name, err))
 		}
 	}
+	settings = append(settings, c.relics()...)
 	if err := c.parse(args, settings); err != nil || c.version {
 		return c, err
 	}
 	if err := c.readEnvironment(environ, settings); err != nil {
+		return c, err
+	}
+	if err := c.takeOldForms(); err != nil {
 		return c, err
 	}
 	c.deriveDefaults()
@@ -671,10 +726,11 @@ func (c *config) readEnvironment(environ []string, settings []setting) error {
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.variable() == variable })
 		switch {
 		case i < 0:
-			c.notes = append(c.notes, "unrecognized environment variable "+variable)
+			c.warnings = append(c.warnings, "unrecognized environment variable "+variable) // its value may be somebody's secret
 		case c.given[settings[i].name]:
-			c.notes = append(c.notes, "unused environment variable "+variable+": the command line has the flag")
+			c.notes = append(c.notes, "recognized environment variable "+variable+", but unused: shadowed by corresponding flag")
 		default:
+			c.notes = append(c.notes, "recognized and used environment variable "+entry)
 			if err := settings[i].set(value); err != nil {
 				return fmt.Errorf("invalid value %q for %s: %w", value, variable, err)
 			}
@@ -689,6 +745,37 @@ func (s setting) variable() string {
 	return "ETCD_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
 
+// takeOldForms brings --addr and its like to the form of today. An address that is advertised is listened at as well, at all addresses of
+// the machine, unless it is said where.
+func (c *config) takeOldForms() error {
+	return cmp.Or(
+		c.takeOldForm("addr", c.addr, "advertise-client-urls", &c.advertiseClient, &c.client),
+		c.takeOldForm("peer-addr", c.peerAddr, "initial-advertise-peer-urls", &c.advertisePeer, &c.peer),
+		c.takeOldBind("bind-addr", c.bindAddr, "addr", c.addr, "listen-client-urls", &c.listenClient, &c.client),
+		c.takeOldBind("peer-bind-addr", c.peerBindAddr, "peer-addr", c.peerAddr, "listen-peer-urls", &c.listenPeer, &c.peer),
+	)
+}
+
+// takeOldForm takes one flag's address over into the URLs of the flag that has replaced it.
+func (c *config) takeOldForm(old, address, flag string, urls *[]string, tls *tlsFlags) error {
+	switch {
+	case address == "":
+		return nil
+	case c.given[flag]:
+		return fmt.Errorf("set only one of flags -%s and -%s", flag, old)
+	}
+	*urls, c.given[flag] = []string{tls.scheme() + "://" + address}, true
+	return nil
+}
+
+func (c *config) takeOldBind(bind, bound, old, address, flag string, urls *[]string, tls *tlsFlags) error {
+	if bound == "" && address != "" {
+		_, port, _ := net.SplitHostPort(address) // it was checked when it was set
+		bind, bound = old, net.JoinHostPort("::", port)
+	}
+	return c.takeOldForm(bind, bound, flag, urls, tls)
+}
+
 // deriveDefaults fills in the defaults that follow from other flags.
 func (c *config) deriveDefaults() {
 	if c.dataDir == "" {
@@ -699,8 +786,12 @@ func (c *config) deriveDefaults() {
 	}
 	if c.initialCluster == "" {
 		delete(c.given, "initial-cluster") // an empty list is none
+		urls := strings.Split(presetPeerURLs, ",")
+		if c.peerAddr != "" {
+			urls = c.advertisePeer // what begins a cluster of its own in etcd 0.4
+		}
 		var members []string
-		for u := range strings.SplitSeq(presetPeerURLs, ",") {
+		for _, u := range urls {
 			members = append(members, c.name+"="+u)
 		}
 		c.initialCluster = strings.Join(members, ",")
@@ -715,7 +806,7 @@ func (c *config) contradiction() error {
 		return errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"`)
 	case found && (len(c.join) > 0 || c.state == "existing"):
 		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and --initial-cluster-state=existing enter a running one; give one of them")
-	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"]:
+	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.bindAddr == "":
 		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
 	case len(c.join) > 0 && c.given["initial-cluster"]:
 		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
@@ -725,9 +816,12 @@ func (c *config) contradiction() error {
 		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
 			c.election.Milliseconds(), c.heartbeat.Milliseconds(), 5*c.heartbeat.Milliseconds())
 	}
+	if !c.strict {
+		c.warnings = append(c.warnings, "--strict-reconfig-check=false is ignored: a change that would lose the quorum is always refused")
+	}
 	client, err := c.client.check("", "listen-client-urls", c.listenClient)
 	peer, peerErr := c.peer.check("peer-", "listen-peer-urls", c.listenPeer)
-	c.warnings = append(client, peer...)
+	c.warnings = append(c.warnings, slices.Concat(client, peer)...)
 	return cmp.Or(err, peerErr)
 }
 
@@ -779,6 +873,14 @@ func (f *tlsFlags) check(prefix, listen string, urls []string) (warnings []strin
 		warnings = append(warnings, fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", prefix, listen, plain))
 	}
 	return warnings, nil
+}
+
+// scheme is that of URLs which are made of an address.
+func (f *tlsFlags) scheme() string {
+	if f.Cert != "" || f.auto {
+		return "https"
+	}
+	return "http"
 }
 
 // bySecurity returns one https and one http URL of a list.
@@ -923,6 +1025,24 @@ func urls(p *[]string) func(string) error {
 	}
 }
 
+// ipPort is an address as etcd 0.4 has them.
+func ipPort(p *string) func(string) error {
+	return func(v string) error {
+		host, port, err := net.SplitHostPort(strings.TrimSpace(v))
+		n, notNumber := strconv.Atoi(port)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: want IP:PORT", err)
+		case net.ParseIP(host) == nil:
+			return errors.New("bad IP in address specification: want IP:PORT")
+		case notNumber != nil || n < 1 || n > 65535:
+			return errors.New("bad port in address specification: want IP:PORT")
+		}
+		*p = net.JoinHostPort(host, port)
+		return nil
+	}
+}
+
 // optional lets a value be empty.
 func optional(set func(string) error) func(string) error {
 	return func(v string) error {
@@ -1041,6 +1161,13 @@ being removed from the cluster with 2.
 			fmt.Fprintf(out, "        default: %s\n", s.preset)
 		}
 	}
+	out.WriteString("\nIgnored with a warning\n ")
+	for _, r := range relics {
+		if r.gone != "" {
+			out.WriteString(" --" + r.name)
+		}
+	}
+	out.WriteString("\n")
 	return out.Flush()
 }
 

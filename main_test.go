@@ -88,8 +88,12 @@ func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
 	if c.name != "line" || c.snapshotCount != 7 || c.maxWALs != 5 || !c.debug {
 		t.Errorf("name %q, snapshot-count %d, max-wals %d, debug %v", c.name, c.snapshotCount, c.maxWALs, c.debug)
 	}
-	if notes := strings.Join(c.notes, "\n"); !strings.Contains(notes, "ETCD_BOGUS") || !strings.Contains(notes, "ETCD_NAME") || strings.Contains(notes, "OTHER") {
-		t.Errorf("notes: %s", notes)
+	want := []string{
+		"recognized environment variable ETCD_NAME, but unused: shadowed by corresponding flag",
+		"recognized and used environment variable ETCD_SNAPSHOT_COUNT=7", "recognized and used environment variable ETCD_DEBUG=true",
+	}
+	if !slices.Equal(c.notes, want) || !slices.Equal(c.warnings, []string{"unrecognized environment variable ETCD_BOGUS"}) {
+		t.Errorf("notes %q, warnings %q", c.notes, c.warnings)
 	}
 }
 
@@ -147,6 +151,20 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--auto-tls --cert-file=x --key-file=y", "", "--auto-tls --cert-file=x contradict one"},
 		{"--peer-auto-tls --peer-trusted-ca-file=x", "", "--peer-auto-tls --peer-trusted-ca-file=x contradict"},
 		{"--ca-file=x --trusted-ca-file=y", "", "--ca-file=x --trusted-ca-file=y contradict"},
+		{"--addr=localhost:4001", "", `"localhost:4001" -addr bad IP specification IP:PORT`},
+		{"--addr=10.0.0.1", "", "-addr missing port address"},
+		{"--peer-addr=10.0.0.1:many", "", "-peer-addr bad port specification"},
+		{"--peer-bind-addr=10.0.0.1:65536", "", "-peer-bind-addr bad port"},
+		{"--bind-addr=::1:4001", "", "-bind-addr colons"},
+		{"--addr=10.0.0.1:1 --advertise-client-urls=http://a:1", "", "set only one of flags -advertise-client-urls and -addr"},
+		{"--bind-addr=10.0.0.1:1 --listen-client-urls=http://a:1", "", "set only one of flags -listen-client-urls and -bind-addr"},
+		{"--addr=10.0.0.1:1", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "set only one of flags -listen-client-urls and -addr"},
+		{"--peer-addr=10.0.0.1:1", "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1", "set only one of flags -initial-advertise-peer-urls and -peer-addr"},
+		{"--peer-bind-addr=10.0.0.1:1 --listen-peer-urls=http://a:1", "", "set only one of flags -listen-peer-urls and -peer-bind-addr"},
+		{"--peers=10.0.0.1:7001", "", `"10.0.0.1:7001" -peers supported --initial-cluster --join`},
+		{"--peers-file=f", "", "-peers-file supported"},
+		{"", "ETCD_PEERS=10.0.0.1:7001", "ETCD_PEERS supported"},
+		{"--snapshot false", "", `"false"`},
 		{"", "ETCD_ELECTION_TIMEOUT=abc", `"abc" ETCD_ELECTION_TIMEOUT`},
 		{"", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "--advertise-client-urls"},
 	} {
@@ -160,6 +178,108 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 			if !strings.Contains(line.String(), word) {
 				t.Errorf("%s%s: %q lacks %q", c.args, c.environ, &line, word)
 			}
+		}
+	}
+}
+
+func TestOldAddressesAreURLsOfToday(t *testing.T) {
+	both := "http://localhost:2379 http://localhost:4001"
+	peers := "http://localhost:2380 http://localhost:7001"
+	own := "default=http://localhost:2380,default=http://localhost:7001"
+	for _, c := range []struct {
+		args, environ                                string
+		advertise, listen, advertisePeer, listenPeer string
+		cluster                                      string
+	}{
+		{"--addr 10.0.0.1:4001", "", "http://10.0.0.1:4001", "http://[::]:4001", peers, peers, own},
+		{"--addr=10.0.0.1:4001 --bind-addr=0.0.0.0:4242", "", "http://10.0.0.1:4001", "http://0.0.0.0:4242", peers, peers, own},
+		{"-bind-addr 10.0.0.1:4001", "", both, "http://10.0.0.1:4001", peers, peers, own},
+		{"--peer-addr=[fd00::1]:7001", "", both, both, "http://[fd00::1]:7001", "http://[::]:7001", "default=http://[fd00::1]:7001"},
+		{"--peer-addr=10.0.0.1:7001 --peer-bind-addr=10.0.0.2:7001 --name a", "", both, both, "http://10.0.0.1:7001", "http://10.0.0.2:7001", "a=http://10.0.0.1:7001"},
+		{"--peer-addr=10.0.0.1:7001 --initial-cluster=b=http://h:1", "", both, both, "http://10.0.0.1:7001", "http://[::]:7001", "b=http://h:1"},
+		{"--peer-bind-addr=10.0.0.2:7001", "", both, both, peers, "http://10.0.0.2:7001", own},
+		{"--auto-tls --peer-cert-file=x --peer-key-file=y", "ETCD_ADDR=10.0.0.1:1 ETCD_PEER_ADDR=10.0.0.1:2 ETCD_BIND_ADDR=", "https://10.0.0.1:1", "https://[::]:1", "https://10.0.0.1:2", "https://[::]:2", "default=https://10.0.0.1:2"},
+		{"--addr= --peer-addr=", "", both, both, peers, peers, own},
+	} {
+		config, err := configure(strings.Fields(c.args), strings.Fields(c.environ))
+		if err != nil {
+			t.Errorf("%s %s: %v", c.args, c.environ, err)
+			continue
+		}
+
+		for _, list := range []struct {
+			name, want string
+			got        []string
+		}{
+			{"advertised to clients", c.advertise, config.advertiseClient}, {"listening for clients", c.listen, config.listenClient},
+			{"advertised to members", c.advertisePeer, config.advertisePeer}, {"listening for members", c.listenPeer, config.listenPeer},
+			{"the cluster", c.cluster, []string{config.initialCluster}},
+		} {
+			if got := strings.Join(list.got, " "); got != list.want {
+				t.Errorf("%s %s: %s: %s, want %s", c.args, c.environ, list.name, got, list.want)
+			}
+		}
+	}
+}
+
+func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
+	c, err := configure([]string{"-snapshot", "--max-result-buffer=1024", "-v", "-vv", "--experimental-gRPC-addr", "127.0.0.1:2378", "--strict-reconfig-check=false"},
+		[]string{"ETCD_CLUSTER_ACTIVE_SIZE=9", "ETCD_EXPERIMENTAL_GRPC_ADDR=x", "ETCD_CONFIG="})
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(c.warnings, "\n")
+	for _, name := range []string{"snapshot", "max-result-buffer", "v", "vv", "cluster-active-size"} {
+		if want := `flag "-` + name + `" is no longer supported - ignoring.`; strings.Count(all, want) != 1 {
+			t.Errorf("no %s in\n%s", want, all)
+		}
+	}
+	if !strings.Contains(all, `flag "-experimental-gRPC-addr" is of the API of etcd 3`) || !strings.Contains(all, "--strict-reconfig-check=false is ignored") || len(c.warnings) != 7 {
+		t.Errorf("%d warnings:\n%s", len(c.warnings), all)
+	}
+}
+
+// flagsOf238 are all flags of etcd 2.3.8, those of 0.4 that it still takes among them (protocols sections 6 and 7).
+const flagsOf238 = `name data-dir wal-dir snapshot-count heartbeat-interval election-timeout listen-peer-urls listen-client-urls max-snapshots max-wals cors
+	initial-advertise-peer-urls initial-cluster initial-cluster-state initial-cluster-token advertise-client-urls discovery discovery-fallback discovery-proxy
+	discovery-srv strict-reconfig-check proxy proxy-failure-wait proxy-refresh-interval proxy-dial-timeout proxy-write-timeout proxy-read-timeout
+	cert-file key-file client-cert-auth trusted-ca-file ca-file peer-cert-file peer-key-file peer-client-cert-auth peer-trusted-ca-file peer-ca-file
+	debug log-package-levels force-new-cluster version enable-pprof experimental-v3demo experimental-gRPC-addr experimental-auto-compaction-retention h help
+	addr bind-addr peer-addr peer-bind-addr peers peers-file cluster-active-size cluster-remove-delay cluster-sync-interval config force max-result-buffer
+	max-retry-attempts peer-heartbeat-interval peer-election-timeout retry-interval snapshot v vv`
+
+// switchesOf238 are those that take no value.
+const switchesOf238 = `strict-reconfig-check client-cert-auth peer-client-cert-auth debug force-new-cluster version enable-pprof experimental-v3demo h help
+	cluster-active-size cluster-remove-delay cluster-sync-interval config force max-result-buffer max-retry-attempts peer-heartbeat-interval
+	peer-election-timeout retry-interval snapshot v vv`
+
+func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
+	c := new(config)
+	for name := range strings.FieldsSeq(flagsOf238) {
+		if strings.HasPrefix(name, "proxy") {
+			continue // not there yet
+		}
+		args := []string{"--" + name}
+		isSwitch := slices.Contains(strings.Fields(switchesOf238), name)
+		if !isSwitch {
+			args = append(args, "no-such-value")
+		}
+
+		_, err := configure(append(args, "extra"), nil)
+
+		ends := errors.Is(err, flag.ErrHelp) || name == "version" && err == nil
+		if text := fmt.Sprint(err); !ends && (strings.Contains(text, "not defined") || strings.Contains(text, "needs an argument") || strings.Contains(text, `"no-such-value" is not a flag`)) {
+			t.Errorf("--%s: %v", name, err)
+		}
+		if ends && name != "h" && name != "help" && name != "version" {
+			t.Errorf("--%s: %v", name, err)
+		}
+	}
+	for _, r := range slices.Concat(c.relics(), c.settings()) {
+		known := slices.Contains(strings.Fields(flagsOf238), r.name)
+		if isSwitch := slices.Contains(strings.Fields(switchesOf238), r.name); known && isSwitch != (r.arg == "") {
+			t.Errorf("--%s takes a value: %v", r.name, r.arg != "")
 		}
 	}
 }
