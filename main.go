@@ -502,6 +502,9 @@ func role(self, leader uint64, cluster raft.Membership) string {
 		m, _ := cluster.Find(leader) // one that is unknown here has no name
 		text = "follower of " + cmp.Or(m.Name, strconv.FormatUint(leader, 16))
 	}
+	if len(cluster.Members) == 1 {
+		return text + ", the only member"
+	}
 	return fmt.Sprintf("%s, one of %d members", text, len(cluster.Members))
 }
 
@@ -1233,6 +1236,7 @@ type ports struct {
 type socket struct {
 	net.Listener
 	secure bool
+	handed bool // by systemd: who connects may wait until the member has started
 }
 
 // listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
@@ -1289,7 +1293,7 @@ func (c *config) listenAt(log *slog.Logger, handed *systemd.Handover, port strin
 		case err == nil && listener == nil:
 			open = append(open, u) // at a socket that serves already
 		case err == nil:
-			sockets, open = append(sockets, socket{listener, isSecure(u)}), append(open, u)
+			sockets, open = append(sockets, socket{listener, isSecure(u), covered}), append(open, u)
 		case !c.given[flag] && i > 0:
 			log.Warn("a default port is taken, going on without it", "url", u, "err", err)
 		default:
@@ -1299,7 +1303,7 @@ func (c *config) listenAt(log *slog.Logger, handed *systemd.Handover, port strin
 	}
 	for _, l := range handed.Rest(port) {
 		u := urlOf(l.Addr(), plain == "")
-		sockets, open = append(sockets, socket{l, isSecure(u)}), append(open, u)
+		sockets, open = append(sockets, socket{l, isSecure(u), true}), append(open, u)
 		if mixed {
 			closeAll(sockets)
 			return nil, nil, fmt.Errorf("--%s=%s: %w: list its address %s", flag, strings.Join(urls, ","), errMixed, l.Addr())
@@ -1331,6 +1335,9 @@ func (p *ports) servePeers(log *slog.Logger) {
 // refuseClients tells clients that this member is starting, until there is a server for them.
 func (p *ports) refuseClients() {
 	for _, s := range p.clients {
+		if s.handed {
+			continue
+		}
 		var config *tls.Config
 		if s.secure {
 			config = p.clientTLS.Server("http/1.1")

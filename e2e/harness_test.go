@@ -75,13 +75,16 @@ func build(path string) error {
 type member struct {
 	t       *testing.T
 	name    string
-	dir     string   // its parent directory: data, socket
-	url     string   // where clients are answered
-	peer    string   // where it listens for other members
-	reached string   // where those are told to reach it
-	founded string   // --initial-cluster
-	flags   []string // further flags
-	wrap    []string // a command that runs it, as prlimit
+	dir     string     // its parent directory: data, socket
+	url     string     // where clients are answered
+	peer    string     // where it listens for other members
+	reached string     // where those are told to reach it
+	founded string     // --initial-cluster
+	flags   []string   // further flags
+	wrap    []string   // a command that runs it, as prlimit
+	bare    bool       // nothing is on its command line but flags
+	environ []string   // further variables
+	handed  []*os.File // descriptors that it gets, from 3 on
 
 	pid    atomic.Int64 // of the process that runs, or ran last
 	cmd    *exec.Cmd
@@ -124,6 +127,9 @@ func (m *member) data() string { return filepath.Join(m.dir, "data") }
 
 // arguments are the member's command line.
 func (m *member) arguments() []string {
+	if m.bare {
+		return m.flags
+	}
 	args := append(slices.Clone(binaryFlags),
 		"--name="+m.name, "--data-dir="+m.data(),
 		"--listen-client-urls="+m.url, "--advertise-client-urls="+m.url,
@@ -142,6 +148,8 @@ func (m *member) launch() {
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when the tests are killed
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
+	cmd.Env = append(cmd.Env, m.environ...)
+	cmd.ExtraFiles = m.handed
 	cmd.Stderr, cmd.Stdout = m.log, m.log
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)

@@ -1,0 +1,368 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// notices collects what the member tells systemd, until it has told something that begins so.
+func (m *member) notices(until string) (list []string) {
+	m.t.Helper()
+	for {
+		notice := m.nextNotice()
+		if notice == "" {
+			m.t.Fatalf("no %s after %q:\n%s", until, list, m.log.tail(20))
+		}
+		list = append(list, notice)
+		if strings.HasPrefix(notice, until) {
+			return list
+		}
+	}
+}
+
+// silence waits until the member has told nothing for so long.
+func (m *member) silence(d time.Duration) (told []string) {
+	m.t.Helper()
+	b := make([]byte, 256)
+	for {
+		m.notify.SetReadDeadline(time.Now().Add(d))
+		n, err := m.notify.Read(b)
+		if err != nil {
+			return told
+		}
+		if told = append(told, string(b[:n])); len(told) > 1000 {
+			m.t.Fatalf("it is never silent: %q", told[len(told)-10:])
+		}
+	}
+}
+
+func TestSystemdIsToldTheLifeOfAMember(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.environ = []string{"WATCHDOG_USEC=400000"}
+	m.launch()
+
+	start := strings.Join(m.notices("READY=1"), "\n")
+	if a, err := ask(t.Context(), "GET", m.url+"/health", nil); err != nil || a.status != 200 {
+		t.Errorf("it is ready: %v %+v", err, a)
+	}
+	m.notices("WATCHDOG=1")
+	m.notices("WATCHDOG=1")
+	m.signal(syscall.SIGSTOP)
+	m.silence(time.Second)
+	m.signal(syscall.SIGCONT)
+	m.notices("WATCHDOG=1")
+	m.signal(syscall.SIGTERM)
+	m.notices("STOPPING=1")
+
+	if status := m.exited(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if !regexp.MustCompile(`(?s)STATUS=looking for the cluster\n.*STATUS=reading `+m.data()+`\n.*STATUS=replaying the log.*\nSTATUS=leader, the only member\n.*READY=1`).MatchString(start) {
+		t.Errorf("it says:\n%s", start)
+	}
+}
+
+// pitfall F3: a disk that hangs ends the pings, and a disk that comes back in time begins them again.
+func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("strace is not installed")
+	}
+	m := newMember(t)
+	m.environ = []string{"WATCHDOG_USEC=800000"}
+	m.start()
+	m.notices("WATCHDOG=1")
+	hang := exec.Command("strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2500ms:when=1", "-o", os.DevNull, "-p", fmt.Sprint(m.pid.Load()))
+	hung := newLogLines()
+	hang.Stderr = hung
+	if err := hang.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }()
+	eventually(t, "the member is traced", patience, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid.Load()))
+		traced := err == nil && !strings.Contains(string(b), "TracerPid:\t0\n")
+		if !traced && hung.count() > 0 {
+			t.Skipf("tracing is not permitted here: %s", hung.tail(3))
+		}
+		return traced
+	})
+	since := m.log.count()
+	written := make(chan int, 1)
+	go func() {
+		a, _ := ask(context.Background(), "PUT", m.url+"/v2/keys/k", map[string][]string{"value": {"v"}}) // its status tells
+		written <- a.status
+	}()
+
+	m.expectLog(since, "level=WARN", "it is stuck", "a write to the log")
+	m.silence(800 * time.Millisecond)
+	select {
+	case <-written:
+		t.Error("the disk does not hang any more")
+	default:
+	}
+
+	if status := <-written; status != 201 {
+		t.Errorf("the write got %d", status)
+	}
+	m.notices("WATCHDOG=1")
+	m.expectLog(since, "told again")
+}
+
+func TestAFollowerTellsSystemdWhomItFollows(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+
+	c.leader().kill()
+
+	leader := c.leader()
+	leader.notices("STATUS=leader, one of 3 members")
+	c.followers()[0].notices("STATUS=follower of " + leader.name + ", one of 3 members")
+}
+
+// handOver gives the member a socket as systemd does.
+func (m *member) handOver(names string, urls ...string) {
+	m.t.Helper()
+	for _, u := range urls {
+		l, err := net.Listen("tcp", strings.TrimPrefix(u, "http://"))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		file, err := l.(*net.TCPListener).File()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		l.Close() // the file has it, too
+		m.t.Cleanup(func() { file.Close() })
+		m.handed = append(m.handed, file)
+	}
+	m.environ = append(m.environ, fmt.Sprint("LISTEN_FDS=", len(urls)), "LISTEN_FDNAMES="+names)
+	m.wrap = []string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}
+}
+
+// A client that comes before there is a process gets its answer when there is one; and after that has ended, from the next.
+func TestSocketsOfSystemdAreServed(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.handOver("etcd2.socket:peer", m.url, m.peer)
+	for life := range 2 {
+		answered := make(chan answer, 1)
+		go func() {
+			a, err := ask(context.Background(), "PUT", m.url+"/v2/keys/early", map[string][]string{"value": {"v"}})
+			if err != nil {
+				a.body = err.Error()
+			}
+			answered <- a
+		}()
+
+		m.start()
+
+		if a := <-answered; a.status != 201-life {
+			t.Errorf("life %d: %d %s", life, a.status, a.body)
+		}
+		if a, err := ask(t.Context(), "GET", m.peer+"/v2/members", nil); err != nil || a.status != 200 {
+			t.Errorf("at the peer port: %v %+v", err, a)
+		}
+		m.stop()
+	}
+}
+
+func TestASocketThatBelongsNowhereStopsTheStart(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	stray := freeURL()
+	m.handOver("etcd2.socket", stray)
+
+	line := m.refused()
+
+	if !hasAll(line, `"etcd2.socket" at `+strings.TrimPrefix(stray, "http://"), "--listen-client-urls="+m.url, "FileDescriptorName=") || m.log.count() != 1 {
+		t.Errorf("it says: %s", line)
+	}
+}
+
+// readmeSection is a part of the README, with its lines that are continued joined.
+func readmeSection(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(b), "\n## "+name+"\n")
+	if !found {
+		t.Fatalf("the README has no section %q", name)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return strings.ReplaceAll(section, "\\\n", "")
+}
+
+// units are the files of systemd that the README has, by path.
+func units(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, m := range regexp.MustCompile("(?s)```ini\n# (/\\S+)\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "As a service"), -1) {
+		files[m[1]] = m[2]
+	}
+	if len(files) != 3 {
+		t.Fatalf("%d files of systemd in the README", len(files))
+	}
+	return files
+}
+
+func TestTheReadmesUnitsAreUnderstoodBySystemd(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	dir := t.TempDir()
+	verify := []string{"verify", "--man=no"}
+	for path, text := range units(t) {
+		path = filepath.Join(dir, regexp.MustCompile(`^/\w+/systemd/system/`).ReplaceAllString(path, ""))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/usr/bin/etcd2", binary)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Dir(path) == dir {
+			verify = append(verify, path)
+		}
+	}
+	cmd := exec.Command("systemd-analyze", verify...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":") // with the machine's own behind it
+
+	out, err := cmd.CombinedOutput()
+
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What coreos-cloudinit writes is all that a member needs.
+func TestTheEnvironmentOfCloudinitStartsAMember(t *testing.T) {
+	t.Parallel()
+	registry := startMember(t)
+	m := newMember(t)
+	second, secondPeer := freeURL(), freeURL()
+	values := strings.NewReplacer("https://discovery.etcd.io/TOKEN", registry.get("/discovery/new?size=1").body,
+		"http://10.0.0.1:2379", m.url, "http://10.0.0.1:4001", second, "http://0.0.0.0:2379", m.url, "http://0.0.0.0:4001", second,
+		"http://10.0.0.1:2380", m.peer, "http://10.0.0.1:7001", secondPeer)
+	names := 0
+	for path, text := range units(t) {
+		for _, v := range regexp.MustCompile(`Environment="(ETCD_.*)"`).FindAllStringSubmatch(text, -1) {
+			names++
+			m.environ = append(m.environ, values.Replace(v[1]))
+		}
+		if strings.HasSuffix(path, ".service") && !strings.Contains(text, "\nEnvironment=ETCD_NAME=%m ETCD_DATA_DIR=") {
+			t.Errorf("%s does not say where the data is", path)
+		}
+	}
+	m.environ = append(m.environ, "ETCD_NAME=machine", "ETCD_DATA_DIR="+m.data(), "ETCD_BOGUS=secret", "ETCD_CORS=")
+	m.bare = true
+
+	m.start()
+
+	if names != 5 {
+		t.Errorf("%d variables", names)
+	}
+	for _, u := range []string{m.url, second} {
+		if a, err := ask(t.Context(), "GET", u+"/v2/members", nil); err != nil || !hasAll(a.body, `"name":"machine"`, m.url, second, m.peer) {
+			t.Errorf("%s: %v %s", u, err, a.body)
+		}
+	}
+	m.expectLog(0, "level=INFO", "recognized and used environment variable ETCD_NAME=machine")
+	m.expectLog(0, "level=WARN", "unrecognized environment variable ETCD_BOGUS")
+	if log := m.log.tail(1000); strings.Contains(log, "secret") || strings.Contains(log, "ETCD_CORS") {
+		t.Error(log)
+	}
+}
+
+// The image has nothing but the binary, which is process 1 in it.
+func TestTheReadmesContainerLineRunsInAnEmptyRoot(t *testing.T) {
+	t.Parallel()
+	section := readmeSection(t, "In a container")
+	line := regexp.MustCompile(`(?m)^\$ docker run .* etcd2 etcd2 (.*)$`).FindStringSubmatch(section)
+	if line == nil || !hasAll(section, "FROM scratch\n", "COPY etcd2 /etcd2\n", `ENTRYPOINT ["/etcd2"]`, "CGO_ENABLED=0 go build") {
+		t.Fatal("the README has no container")
+	}
+	m := newMember(t)
+	root := filepath.Join(m.dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyFile(binary, filepath.Join(root, "etcd2")); err != nil {
+		t.Fatal(err)
+	}
+	client, peer := strings.TrimPrefix(m.url, "http://127.0.0.1"), strings.TrimPrefix(m.peer, "http://127.0.0.1")
+	flags := strings.NewReplacer("10.0.0.1:4001", "127.0.0.1"+client, "0.0.0.0:4001", "0.0.0.0"+client, "10.0.0.1:7001", "127.0.0.1"+peer, "0.0.0.0:7001", "0.0.0.0"+peer)
+	cmd := exec.Command("/etcd2", strings.Fields(flags.Replace(line[1]))...)
+	cmd.Env, cmd.Dir, cmd.Stderr = []string{"ETCD_DATA_DIR=/data"}, "/", m.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("a root of its own is not permitted here: %v", err)
+	}
+	defer cmd.Process.Kill()
+
+	m.expectLog(0, "msg=serving")
+	list, err := ask(t.Context(), "GET", m.url+"/v2/members", nil)
+	if err != nil || !hasAll(list.body, `"peerURLs":["`+m.peer+`"],"clientURLs":["`+m.url+`"]`) {
+		t.Errorf("%v: %s", err, list.body)
+	}
+	m.put("/message", "Hello world")
+	cmd.Process.Signal(syscall.SIGTERM)
+
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("process 1 was asked to stop: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "data", "member")); err != nil {
+		t.Errorf("the data: %v", err)
+	}
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if closed := out.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// A client that follows redirects meets none, at whatever member.
+func TestCurlNeedsToFollowNobody(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	c := startCluster(t, 3)
+	for i, m := range c.members {
+		key := fmt.Sprintf("%s/v2/keys/k%d", m.url, i)
+		for _, args := range [][]string{{"-X", "PUT", "-d", "value=v"}, {}, {"-X", "DELETE"}} {
+			args = append([]string{"-sS", "-L", "-o", os.DevNull, "-w", "%{http_code} %{num_redirects}", key}, args...)
+
+			out, err := exec.Command("curl", args...).CombinedOutput()
+
+			if text := string(out); err != nil || text != "201 0" && text != "200 0" {
+				t.Errorf("%v %q: %s", err, args, text)
+			}
+		}
+	}
+}
