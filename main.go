@@ -17,7 +17,7 @@
 //	                                     │
 //	                                  http.PeerPort   other members
 //	                                     │
-//	                                  http.Server     clients; READY=1
+//	                                  http.Server     clients; READY=1, and from now on WATCHDOG=1
 //	                                     │
 //	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
@@ -25,7 +25,7 @@
 //
 // A [config] is everything that can be chosen, checked. A [setting] is one flag:
 // the table in [config.settings] is the whole list, for the command line, the
-// environment and --help alike. [logs] makes the loggers, one a package.
+// environment and --help alike. A [relic] is a flag of earlier releases that does nothing any more. [logs] makes the loggers, one a package.
 //
 // # Life of a start
 //
@@ -35,7 +35,8 @@
 // ports, so that a taken one costs nothing; reads the certificates ([config.secure]); looks for its cluster, if it has no data yet
 // ([config.plan]); opens the node, which replays its
 // disk and tells the cluster who it is; and only when that is ready answers
-// clients, so that none sees a half-replayed tree (C8). It waits for a signal,
+// clients, so that none sees a half-replayed tree (C8). Meanwhile and later systemd is told how it goes, if it asked
+// ([systemd.Service]). It waits for a signal,
 // or for the node to fail: the one way to end with status 1 after a
 // start, or with 2 when the cluster has removed this member.
 //

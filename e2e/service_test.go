@@ -68,7 +68,7 @@ func TestSystemdIsToldTheLifeOfAMember(t *testing.T) {
 	if status := m.exited(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	if !regexp.MustCompile(`(?s)STATUS=looking for the cluster\n.*STATUS=reading `+m.data()+`\n.*STATUS=replaying the log.*\nSTATUS=leader, the only member\n.*READY=1`).MatchString(start) {
+	if !regexp.MustCompile(`(?s)STATUS=looking for the cluster\n.*STATUS=reading ` + m.data() + `\n.*STATUS=replaying the log.*\nSTATUS=leader, the only member\n.*READY=1`).MatchString(start) {
 		t.Errorf("it says:\n%s", start)
 	}
 }
@@ -188,6 +188,38 @@ func TestASocketThatBelongsNowhereStopsTheStart(t *testing.T) {
 
 	if !hasAll(line, `"etcd2.socket" at `+strings.TrimPrefix(stray, "http://"), "--listen-client-urls="+m.url, "FileDescriptorName=") || m.log.count() != 1 {
 		t.Errorf("it says: %s", line)
+	}
+}
+
+// Where no flag says where clients are answered, a socket with that name does.
+func TestASocketNamedForClientsTakesThePlaceOfThePresetURLs(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.handOver("client", m.url)
+	m.bare, m.flags = true, []string{"--data-dir=" + m.data(), "--peer-bind-addr=" + strings.TrimPrefix(m.peer, "http://"), "--peer-addr=" + strings.TrimPrefix(m.peer, "http://")}
+
+	m.start()
+
+	if list := m.get("/v2/members").body; !hasAll(list, `"clientURLs":["`+m.url+`"]`, `"peerURLs":["`+m.peer+`"]`) {
+		t.Errorf("members: %s", list)
+	}
+	m.expectLog(0, "msg=serving", "clients=["+m.url+"]")
+}
+
+func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.handOver("client", m.url)
+	_, address, _ := strings.Cut(m.url, "://")
+	_, port, _ := net.SplitHostPort(address)
+	for _, urls := range []string{m.url + ",https://localhost:" + port, strings.Replace(freeURL(), "http", "https", 1) + "," + freeURL()} {
+		m.flags = []string{"--auto-tls", "--listen-client-urls=" + urls}
+
+		line := m.refused()
+
+		if !hasAll(line, "--listen-client-urls=", "one socket for http and https") {
+			t.Errorf("%s: it says: %s", urls, line)
+		}
 	}
 }
 
