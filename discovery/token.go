@@ -69,6 +69,8 @@ type search struct {
 	id      string // this member's, in hex: its key
 	value   string // and what is registered there
 
+	onlooker bool // registers nothing
+
 	answered time.Time     // when the service did so last
 	pause    time.Duration // after a try without an answer
 	told     string        // who was there when the log was told last
@@ -158,7 +160,7 @@ func (s *search) gather(ctx context.Context) ([]registration, error) {
 			case len(first) == r.size:
 				s.tell(first, r.size)
 				return first, nil
-			case registered:
+			case registered || s.onlooker:
 				s.tell(first, r.size)
 				err = s.wait(ctx, r.index)
 			default:
