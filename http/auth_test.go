@@ -351,6 +351,37 @@ func TestTheCertificateIsTheUser(t *testing.T) {
 	}
 }
 
+// What comes through a proxy has the proxy's certificate, which is not the user's. (pitfall J14)
+func TestAProxysCertificateIsNobody(t *testing.T) {
+	b := newAuthBench(t, func(c *Config) { c.ClientCertAuth = true }).enabled()
+	b.role("r", "/k", "/k")
+	b.user("proxy", "r")
+	certificate := &x509.Certificate{Subject: pkix.Name{CommonName: "proxy"}}
+	for _, c := range []struct {
+		header, value string
+		status        int
+	}{
+		{"", "", 201}, {"Via", "1.1 etcd2-proxy-1", 401}, {"X-Forwarded-For", "10.0.0.1", 401}, {"X-Forwarded-For", "", 401},
+	} {
+		r := httptest.NewRequest("PUT", "/v2/keys/k", nil)
+		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{certificate}}}
+		if c.header != "" {
+			r.Header.Set(c.header, c.value)
+		}
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		if w.Code != c.status {
+			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
+		r.Header.Set("Authorization", password("proxy"))
+		w = httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		if w.Code >= 300 {
+			t.Errorf("%+v, with a password: %d %s", c, w.Code, w.Body)
+		}
+	}
+}
+
 // The peer port is for members: rights of users do not count there.
 func TestThePeerPortKnowsNoUsers(t *testing.T) {
 	p, b := newPeerPort(t)

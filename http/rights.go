@@ -41,10 +41,16 @@ func (p *permit) check() error {
 func (s *Server) caller(r *nethttp.Request) auth.Caller {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" is an address like any other
 	c := auth.Caller{Authorization: r.Header["Authorization"], Address: host}
-	if s.cfg.ClientCertAuth && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+	if s.cfg.ClientCertAuth && !forwarded(r) && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		c.Certified, c.CommonName = true, r.TLS.VerifiedChains[0][0].Subject.CommonName
 	}
 	return c
+}
+
+// forwarded tells whether a request has come through a proxy, by what a proxy adds. Its certificate is then the proxy's, and makes nobody of
+// those behind it that one (pitfall J14). Whoever adds such a header without being a proxy has less for it.
+func forwarded(r *nethttp.Request) bool {
+	return len(r.Header["Via"]) > 0 || len(r.Header["X-Forwarded-For"]) > 0
 }
 
 // allowed reports whether the request may go on; if not, it answers, in the shape that all endpoints but keys have.
