@@ -71,6 +71,9 @@ const crossOrigin = "cross-origin request refused"
 
 // guard does what comes before routing and reports whether the request goes on.
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
+	if s.cfg.front.forbids(w, r) {
+		return false
+	}
 	if len(s.cors.origins) > 0 {
 		s.cors.announce(w, r)
 	}

@@ -32,6 +32,9 @@ var symptoms = []func(s *Server) string{
 
 // illness says why the member is not healthy, "" if it is.
 func (s *Server) illness() string {
+	if s.cfg.front != nil {
+		return s.cfg.front.Ill()
+	}
 	for _, look := range symptoms {
 		if reason := look(s); reason != "" {
 			return reason

@@ -29,14 +29,22 @@ type scrape struct {
 
 // serveMetrics writes the table of metrics in Prometheus' text format, version 0.0.4.
 func (s *Server) serveMetrics(w *response, r *nethttp.Request) {
-	m := scrape{
-		server: s, store: s.store.Stats(), status: s.node.Status(),
-		raft: s.node.Stats(), peers: s.node.Peers(), proc: readProcess(),
-	}
-	runtime.ReadMemStats(&m.memory)
+	m := newScrape(s)
+	m.store, m.status, m.raft, m.peers = s.store.Stats(), s.node.Status(), s.node.Stats(), s.node.Peers()
 	for i := range families {
 		m.family(&families[i])
 	}
+	m.send(w)
+}
+
+// newScrape looks at the process.
+func newScrape(s *Server) *scrape {
+	m := &scrape{server: s, proc: readProcess()}
+	runtime.ReadMemStats(&m.memory)
+	return m
+}
+
+func (m *scrape) send(w *response) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	w.Write(m.text)
 }

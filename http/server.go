@@ -68,7 +68,8 @@ type Config struct {
 	MaxWatchers     int   // watches at a time; 100,000, or fewer by memoryLimit
 	MaxConnections  int   // client connections, and requests in flight, at a time; what RLIMIT_NOFILE allows, less a reserve, or fewer by memoryLimit
 
-	iterations int // of the hash of a new password; auth.DefaultIterations, less in tests
+	iterations int    // of the hash of a new password; auth.DefaultIterations, less in tests
+	front      *Front // nil: this is a member
 }
 
 // What a Config means that says nothing else.
@@ -127,7 +128,7 @@ type Server struct {
 
 // New returns a server for c.Node and c.Store; it serves nothing before Serve.
 func New(c Config) (*Server, error) {
-	if c.Node == nil || c.Store == nil {
+	if c.front == nil && (c.Node == nil || c.Store == nil) {
 		return nil, errors.New("http: New: a node and a store are needed")
 	}
 	c = c.withDefaults()
@@ -136,20 +137,22 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg:       c,
-		node:      c.Node,
-		store:     c.Store,
-		keeper:    auth.New(auth.Config{Store: c.Store, Logger: c.Logger, Iterations: c.iterations}),
-		log:       c.Logger,
-		started:   time.Now(),
-		times:     timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
-		clusterID: []string{hexID(c.Node.Membership().ClusterID)},
-		cors:      cors,
-		hosts:     newHosts(c.Hosts),
-		wall:      wallClock{node: c.Node},
-		room:      room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
-		conns:     connections{max: int64(c.MaxConnections)},
-		free:      raft.FreeBytes,
+		cfg:     c,
+		node:    c.Node,
+		store:   c.Store,
+		log:     c.Logger,
+		started: time.Now(),
+		times:   timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
+		cors:    cors,
+		hosts:   newHosts(c.Hosts),
+		wall:    wallClock{node: c.Node},
+		room:    room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
+		conns:   connections{max: int64(c.MaxConnections)},
+		free:    raft.FreeBytes,
+	}
+	if c.front == nil {
+		s.clusterID = []string{hexID(c.Node.Membership().ClusterID)}
+		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Logger, Iterations: c.iterations})
 	}
 	s.ending, s.endLong = context.WithCancel(context.Background())
 	s.server = s.newHTTPServer()
@@ -276,7 +279,7 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		tooBusy(out, "too many requests")
 		return
 	}
-	if s.guard(out, r) && cleanPath(out, r) && !s.route(routes, out, r) {
+	if s.guard(out, r) && cleanPath(out, r) && !s.route(s.routes(), out, r) {
 		nethttp.NotFound(out, r)
 	}
 }

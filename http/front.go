@@ -1,0 +1,97 @@
+package http
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	nethttp "net/http"
+	"strings"
+)
+
+// A Front is what is behind the client port of a program that is no member: a proxy. All its functions may be called from any goroutine.
+type Front struct {
+	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
+	ReadOnly bool            // nothing but GET is for the handler
+	Ill      func() string   // what /health says, "" for true
+
+	// Metrics yields what /metrics says besides what every port says.
+	Metrics func(yield func(name, kind, help string, value float64))
+}
+
+// NewFront returns a server that has the limits and guards of a member's client port, and hands on what passes. Of c it wants neither node nor store.
+func NewFront(c Config, f Front) (*Server, error) {
+	c.front = &f
+	return New(c)
+}
+
+// routes are those of a member, or of the front.
+func (s *Server) routes() []route {
+	if s.cfg.front != nil {
+		return frontRoutes
+	}
+	return routes
+}
+
+// frontRoutes are what a port answers without a member.
+var frontRoutes = []route{
+	{path: "/health", methods: onlyGet, serve: (*Server).serveHealth},
+	{path: metricsPath, serve: (*Server).serveFrontMetrics},
+	{path: "/debug/pprof", below: true, pprof: true, serve: (*Server).servePprof},
+	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
+	{below: true, serve: (*Server).serveFront},
+}
+
+const metricsPath = "/metrics"
+
+// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (protocols section 5)
+func (f *Front) forbids(w *response, r *nethttp.Request) bool {
+	if f == nil || !f.ReadOnly || r.Method == "GET" || r.URL.Path == metricsPath {
+		return false
+	}
+	w.WriteHeader(nethttp.StatusNotImplemented)
+	return true
+}
+
+// serveFront reads the body, if there is one, and hands the request on.
+func (s *Server) serveFront(w *response, r *nethttp.Request) {
+	if r.ContentLength != 0 {
+		body, err := s.readBody(w, r, nil)
+		switch {
+		case errors.Is(err, errBodyTooLarge):
+			messageError(w, nethttp.StatusRequestEntityTooLarge, "proxy: "+err.Error())
+			return
+		case errors.Is(err, errNoRoom):
+			tooBusy(w, "proxy: "+err.Error())
+			return
+		case err != nil:
+			messageError(w, nethttp.StatusInternalServerError, "proxy: failed to read request body: "+err.Error())
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	s.cfg.front.Handler.ServeHTTP(w, r)
+}
+
+// serveFrontMetrics writes the metrics of the front, and those of the table that are about the port and the process.
+func (s *Server) serveFrontMetrics(w *response, r *nethttp.Request) {
+	m := newScrape(s)
+	s.cfg.front.Metrics(func(name, kind, help string, value float64) {
+		m.family(&family{name, kind, help, func(m *scrape) { m.sample("", value) }})
+	})
+	for i := range families {
+		if aboutAnyPort(families[i].name) {
+			m.family(&families[i])
+		}
+	}
+	m.send(w)
+}
+
+// aboutAnyPort tells the families that have no node in them, by their names.
+func aboutAnyPort(name string) bool {
+	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_tls_", "go_", "process_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
