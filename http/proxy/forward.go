@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A failure is an answer of the proxy's own, instead of a member's.
+type failure struct {
+	status int
+	text   string
+}
+
+// Error is the message of the answer.
+func (f *failure) Error() string { return "proxy: " + f.text }
+
+var (
+	errNobody = &failure{http.StatusServiceUnavailable, "zero endpoints currently available"}
+	errLoop   = &failure{http.StatusLoopDetected, "this request has come from this proxy already: a client URL that a member advertises leads to a proxy"}
+)
+
+// patience is how long an endpoint may keep a request without a word before others are preferred to it. The request itself waits on. A
+// member that is well answers sooner, be it by an error.
+const patience = 10 * time.Second
+
+// forwarder sends a request to one of the members: it is the part of a Proxy that is an http.RoundTripper.
+type forwarder struct{ *Proxy }
+
+// RoundTrip tries one endpoint after the other until one answers. A write goes on to another only as long as it was surely not executed, or
+// when it has a name. An answer of 503 is a refusal before a member begins: another one may do better.
+func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
+	order, usable := f.endpoints.order(isKeys(r))
+	newest, from := f.endpoints.newest()
+	var refusal *http.Response
+	maybe := false // somebody may have got the request
+	tried := 0
+	for _, e := range order {
+		tried++
+		resp, sent, err := f.try(r, e)
+		switch {
+		case r.Context().Err() != nil:
+			discard(refusal)
+			if err == nil {
+				discard(resp)
+			}
+			return nil, r.Context().Err()
+		case err == nil && !refuses(resp):
+			discard(refusal)
+			return f.current(r, e, resp, newest, from), nil
+		case err == nil:
+			discard(refusal)
+			refusal = resp
+			continue
+		}
+		maybe = maybe || sent
+		if sent && !again(r) {
+			break
+		}
+	}
+	switch {
+	case refusal != nil && !maybe:
+		return refusal, nil
+	case usable == 0 && !maybe:
+		return nil, errNobody
+	}
+	discard(refusal)
+	return nil, &failure{http.StatusBadGateway, fmt.Sprintf("unable to get response from %d endpoint(s)", tried)}
+}
+
+// again tells whether a request may be executed twice: it reads, or has a name that members remember.
+func again(r *http.Request) bool { return reads(r) || r.Header.Get("X-Etcd-Request-Id") != "" }
+
+func reads(r *http.Request) bool { return r.Method == "GET" || r.Method == "HEAD" }
+
+func isKeys(r *http.Request) bool {
+	rest, found := strings.CutPrefix(r.URL.Path, "/v2/keys")
+	return found && (rest == "" || rest[0] == '/')
+}
+
+// refuses tells the answers of one who has not begun to execute the request.
+func refuses(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusLoopDetected
+}
+
+func discard(resp *http.Response) {
+	if resp != nil {
+		resp.Body.Close()
+	}
+}
+
+// try sends the request to one endpoint, and tells whether that may have got it.
+func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent bool, err error) {
+	var connected atomic.Bool
+	out := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
+	out.URL.Scheme, out.URL.Host, out.URL.User, out.Host = e.url.Scheme, e.url.Host, nil, e.url.Host
+	if r.GetBody != nil {
+		if out.Body, err = r.GetBody(); err != nil {
+			return nil, false, err
+		}
+	}
+	slow := time.AfterFunc(f.patience, func() { f.failed(e, errors.New("no answer for long")) })
+	resp, err = f.transport.RoundTrip(out)
+	slow.Stop()
+	switch {
+	case err != nil && r.Context().Err() == nil:
+		f.failed(e, err)
+	case err == nil && resp.StatusCode == http.StatusLoopDetected:
+		f.failed(e, errLoop)
+	case err == nil && f.endpoints.answer(e):
+		f.log.Info("an endpoint answers again", "endpoint", e.url.String())
+	}
+	return resp, connected.Load(), err
+}
+
+// failed leaves an endpoint alone for a while.
+func (f forwarder) failed(e *endpoint, err error) {
+	f.failures.Add(1)
+	if f.endpoints.fail(e) {
+		f.log.Warn("an endpoint does not answer; it is left alone for a while each time", "endpoint", e.url.String(), "wait", f.cfg.FailureWait, "err", err)
+	}
+}
+
+// current has a client see no older tree than has been shown to anybody when its request came. Every member answers reads from its own tree,
+// and some are behind: then the one who showed the newest index is asked instead. Nor may a member that has not heard yet of a user, or of
+// a password, refuse; changes of these are all made at the first endpoint.
+func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, newest uint64, from *endpoint) *http.Response {
+	if !isKeys(r) || waitIndex(r) > 0 {
+		return resp
+	}
+	index := indexOf(resp)
+	if behind := reads(r) && index > 0 && index < newest; !behind {
+		from = nil
+	}
+	if order, usable := f.endpoints.order(false); resp.StatusCode == http.StatusUnauthorized && usable > 0 {
+		from = order[0]
+	}
+	if from != nil && from != e {
+		if better, _, err := f.try(r, from); err == nil && !refuses(better) {
+			discard(resp)
+			e, resp, index = from, better, indexOf(better)
+		}
+	}
+	if index > 0 {
+		f.endpoints.show(index, e)
+	}
+	return resp
+}
+
+// indexOf is the index of the tree that an answer was made from; 0 when it does not tell.
+func indexOf(resp *http.Response) uint64 {
+	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusNotFound {
+		return 0
+	}
+	index, _ := strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
+	return index
+}
+
+// waitIndex is where in the history a watch begins; 0 when that is now, or it is no watch.
+func waitIndex(r *http.Request) uint64 {
+	query := r.URL.Query()
+	if query.Get("wait") != "true" {
+		return 0
+	}
+	index, _ := strconv.ParseUint(query.Get("waitIndex"), 10, 64)
+	return index
+}
+
+// fail answers for a request that no member has answered.
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+	own, isOwn := errors.AsType[*failure](err)
+	if !isOwn {
+		own = &failure{http.StatusBadGateway, "the request was given up"}
+	}
+	p.dropped.Add(1)
+	own.send(w)
+}
