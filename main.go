@@ -21,6 +21,8 @@
 //	                                     │
 //	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
+//	--proxy, or no place left ──► proxy.New ──► http.NewFront instead: no peers, no log
+//
 // # Types
 //
 // A [config] is everything that can be chosen, checked. A [setting] is one flag:
@@ -51,8 +53,7 @@
 // # What is left out
 //
 // A configuration file, and reloading: a member is restarted to be changed, but for
-// its certificates. Proxy mode is a later room of the house; its flags are unknown
-// until they do something.
+// its certificates. A proxy that becomes a member, or a member that becomes a proxy: each begins with a directory of its own.
 package main
 
 import (
@@ -85,6 +86,7 @@ import (
 	"etcd2/http/certs"
 	"etcd2/http/etcdctl"
 	"etcd2/http/peer"
+	"etcd2/http/proxy"
 	"etcd2/http/systemd"
 	"etcd2/raft"
 	"etcd2/snap"
@@ -193,6 +195,9 @@ func serve(c *config, l *logs) error {
 	ended := make(chan struct{})
 	defer close(ended)
 	go service.Run(ended)
+	if err := c.chooseRole(log); err != nil {
+		return err
+	}
 	p, err := c.listen(log)
 	if err != nil {
 		return err
@@ -201,12 +206,19 @@ func serve(c *config, l *logs) error {
 	if err := c.secure(ctx, p, l.of("certs")); err != nil {
 		return err
 	}
+	if c.isProxy() {
+		return c.relay(ctx, p, service, l)
+	}
 	p.servePeers(l.of("http"))
 	p.refuseClients()
 	service.Follow(doing("looking for the cluster"))
 	plan, err := c.plan(ctx, p, log)
 	if err != nil || ctx.Err() != nil {
 		return err
+	}
+	if plan.Proxy {
+		log.Warn("discovery cluster full, falling back to proxy", "discovery", c.discovery)
+		return c.forward(ctx, p, peerURLs(plan.Cluster), service, l)
 	}
 	if os.Getenv("GOGC") == "" {
 		paceGC()
@@ -266,21 +278,11 @@ func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p 
 	if ctx.Err() != nil {
 		return p, nil // it was not wanted any more
 	}
-	if p.Proxy {
-		err = c.surplus()
+	if p.Proxy && c.fallback == "exit" {
+		err = fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
 	}
 	return p, c.refusal(way, err)
 }
-
-// surplus is what becomes of a member that finds its cluster complete.
-func (c *config) surplus() error {
-	if c.fallback == "exit" {
-		return fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
-	}
-	return fmt.Errorf("%w: discovery cluster full, falling back to proxy, which this program cannot be yet", errNoProxy)
-}
-
-var errNoProxy = errors.New("no place is left for a member")
 
 // refusals are what may keep a member without data from its cluster, the flag to blame when it is not the one that named
 // the cluster, and the remedy.
@@ -301,7 +303,6 @@ var refusals = []struct {
 	{discovery.ErrURLTaken, "initial-advertise-peer-urls", "give this member a URL of its own, or remove the other one"},
 	{discovery.ErrNameTaken, "name", "give this member a name of its own, or remove the other one"},
 	{discovery.ErrRefused, "", "give URLs of members of this program"},
-	{errNoProxy, "discovery-fallback", "give --discovery-fallback=exit, or generate a new discovery token"},
 	{discovery.ErrFull, "", "please generate a new discovery token for another cluster, or start this member with --join"},
 	{discovery.ErrNoToken, "", "please generate a new discovery token"},
 	{discovery.ErrBadSize, "", "set the size of the cluster at the token's _config/size, or generate a new discovery token"},
@@ -509,6 +510,150 @@ func role(self, leader uint64, cluster raft.Membership) string {
 	return fmt.Sprintf("%s, one of %d members", text, len(cluster.Members))
 }
 
+// Proxy.
+
+// chooseRole makes this process what its data directory is one of, whatever the flags say. (protocols section 2)
+func (c *config) chooseRole(log *slog.Logger) error {
+	member, err := raft.Exists(c.dataDir, c.walDir)
+	wasProxy, proxyErr := proxy.Exists(c.dataDir)
+	switch {
+	case err != nil || proxyErr != nil:
+		return cmp.Or(err, proxyErr)
+	case member && wasProxy:
+		return fmt.Errorf("invalid datadir. Both member and proxy directories exist: %s: delete the one that is not wanted", c.dataDir)
+	case member && c.isProxy():
+		log.Warn("--proxy is ignored: there is a member in the data directory; for a proxy give it another one", "data", c.dataDir)
+		c.proxy = "off"
+	case wasProxy && c.forceNew:
+		return fmt.Errorf("--force-new-cluster: there is a proxy in %s: give the data of a member as --data-dir", c.dataDir)
+	case wasProxy && !c.isProxy():
+		log.Warn("this is a proxy, since there is one in the data directory; for a member give it another one", "data", c.dataDir)
+		c.proxy = "on"
+	}
+	if c.isProxy() {
+		c.listenPeer = nil
+	}
+	return nil
+}
+
+func (c *config) isProxy() bool { return c.proxy != "off" }
+
+// relay is serve for a proxy.
+func (c *config) relay(ctx context.Context, p *ports, service *systemd.Service, l *logs) error {
+	p.refuseClients()
+	seeds, err := c.seeds(ctx, p, l.of("main"))
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	return c.forward(ctx, p, seeds, service, l)
+}
+
+// seeds are the peer URLs at which a proxy may find the cluster for the first time. One that remembers it looks no further than its flags.
+func (c *config) seeds(ctx context.Context, sockets *ports, log *slog.Logger) ([]string, error) {
+	known, err := proxy.Remembered(c.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	n := discovery.Newcomer{Logger: log, DialTLS: sockets.peerTLS.DialTLS}
+	var m raft.Membership
+	way := "initial-cluster"
+	switch {
+	case len(known) > 0 && !c.given["initial-cluster"]:
+		return nil, nil
+	case len(c.join) > 0:
+		return c.join, nil
+	case c.discovery != "":
+		way = "discovery"
+		m, err = n.LookToken(ctx, c.discovery, c.discoveryProxy)
+	case c.discoverySRV != "":
+		way = "discovery-srv"
+		m, err = n.LookSRV(ctx, c.discoverySRV)
+	default:
+		m, err = discovery.Static(c.initialCluster, c.token)
+	}
+	if ctx.Err() != nil {
+		return nil, nil // it was not wanted any more
+	}
+	return peerURLs(m), c.refusal(way, err)
+}
+
+func peerURLs(m raft.Membership) (urls []string) {
+	for _, p := range m.Members {
+		urls = append(urls, p.PeerURLs...)
+	}
+	return urls
+}
+
+// forward serves clients with the answers of members, until ctx ends or a listener does.
+func (c *config) forward(ctx context.Context, p *ports, seeds []string, service *systemd.Service, l *logs) error {
+	p.dropPeers()
+	relay, err := proxy.New(proxy.Config{
+		Dir: c.dataDir, Seeds: seeds, Own: c.ownURLs(),
+		FailureWait: c.proxyTimes.failureWait, RefreshInterval: c.proxyTimes.refresh,
+		DialTimeout: c.proxyTimes.dial, WriteTimeout: c.proxyTimes.write, ReadTimeout: c.proxyTimes.read,
+		DialTLS: p.clientTLS.DialTLS, PeerDialTLS: p.peerTLS.DialTLS,
+		Logger: l.of("proxy"),
+	})
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	server, err := http.NewFront(http.Config{
+		Logger: l.of("http"), SetLogLevel: l.setLevel, CORS: c.cors, Hosts: c.ownHosts(), Pprof: c.pprof,
+		MaxRequestBytes: int64(c.maxRequestBytes),
+		TLS:             p.clientTLS, PeerTLS: p.peerTLS,
+	}, http.Front{Handler: relay, ReadOnly: c.proxy == "readonly", Ill: relay.Ill, Metrics: relay.Metrics})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-relay.Asked():
+	case <-time.After(seedPatience):
+	case <-ctx.Done():
+		return nil
+	}
+	p.serve(server)
+	log := l.of("main")
+	log.Info("serving as a proxy", "version", version, "clients", c.listenClient, "readonly", c.proxy == "readonly", "data", c.dataDir)
+	service.Follow(func() systemd.Condition { return systemd.Condition{Status: cmp.Or(relay.Ill(), "proxy")} })
+	service.Ready()
+	select {
+	case <-ctx.Done():
+	case err = <-p.ended:
+	}
+	log.Info("stopping", "failed", err != nil)
+	service.Stopping()
+	relay.Close()
+	if late := patiently(server.Shutdown); late != nil {
+		log.Warn("some requests in flight do not end; going on without them", "err", late)
+	}
+	return err
+}
+
+// ownURLs are those at which this process itself answers clients.
+func (c *config) ownURLs() []string {
+	if c.given["advertise-client-urls"] {
+		return slices.Concat(c.listenClient, c.advertiseClient)
+	}
+	return c.listenClient
+}
+
+// seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever comes later than that is told
+// that there is none.
+const seedPatience = 3 * time.Second
+
+// dropPeers closes the ports for members, which a proxy has none of.
+func (p *ports) dropPeers() {
+	if p.peer == nil {
+		return
+	}
+	p.peer.Close()
+	for range p.peers {
+		<-p.ended
+	}
+	p.peer, p.peers = nil, nil
+}
+
 // Memory.
 
 // The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
@@ -550,6 +695,8 @@ type config struct {
 	addr, bindAddr                  string // of etcd 0.4, IP:PORT
 	peerAddr, peerBindAddr          string
 	strict                          bool
+	proxy                           string // off, on or readonly
+	proxyTimes                      struct{ failureWait, refresh, dial, write, read time.Duration }
 	levels                          map[string]slog.Level
 
 	given    map[string]bool // flags that somebody set, by name
@@ -599,6 +746,13 @@ func (c *config) settings() []setting {
 		{"Cluster", "discovery-srv", "", "DOMAIN", "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and _etcd-server-ssl._tcp for https", optional(domain(&c.discoverySRV))},
 		{"Cluster", "strict-reconfig-check", "true", "", "accepted for the sake of etcd 2: a change of the membership that would lose the quorum is always refused", toggle(&c.strict)},
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
+
+		{"Proxy", "proxy", "off", "off|readonly|on", "be no member, but hand on what clients ask to the members; with readonly, only what reads", choice(&c.proxy, "off", "readonly", "on")},
+		{"Proxy", "proxy-failure-wait", "5000", "MS", "milliseconds for which a member is left alone that did not answer", milliseconds(&c.proxyTimes.failureWait, 1, 1<<31)},
+		{"Proxy", "proxy-refresh-interval", "30000", "MS", "milliseconds between two questions to the members who they are", milliseconds(&c.proxyTimes.refresh, 1, 1<<31)},
+		{"Proxy", "proxy-dial-timeout", "1000", "MS", "milliseconds for a connection to a member", milliseconds(&c.proxyTimes.dial, 1, 1<<31)},
+		{"Proxy", "proxy-write-timeout", "5000", "MS", "milliseconds for each piece that is sent to a member", milliseconds(&c.proxyTimes.write, 1, 1<<31)},
+		{"Proxy", "proxy-read-timeout", "0", "MS", "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in which nothing happens", milliseconds(&c.proxyTimes.read, 0, 1<<31)},
 
 		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
 		{"Clients", "host-whitelist", "", "NAME,...", "further names under which clients call this member over plain HTTP, or *", hostNames(&c.hosts)},
@@ -810,7 +964,7 @@ func (c *config) contradiction() error {
 		return errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"`)
 	case found && (len(c.join) > 0 || c.state == "existing"):
 		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and --initial-cluster-state=existing enter a running one; give one of them")
-	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.bindAddr == "":
+	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.bindAddr == "" && !c.mayBeProxy():
 		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
 	case len(c.join) > 0 && c.given["initial-cluster"]:
 		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
@@ -825,8 +979,19 @@ func (c *config) contradiction() error {
 	}
 	client, err := c.client.check("", "listen-client-urls", c.listenClient)
 	peer, peerErr := c.peer.check("peer-", "listen-peer-urls", c.listenPeer)
+	if c.isProxy() { // it listens for no peers, and its certificate is for asking them
+		peer, peerErr = nil, nil
+	}
 	c.warnings = append(c.warnings, slices.Concat(client, peer)...)
 	return cmp.Or(err, peerErr)
+}
+
+// mayBeProxy tells that nobody need know where this process is.
+func (c *config) mayBeProxy() bool {
+	if there, err := proxy.Exists(c.dataDir); err == nil && there {
+		return true
+	}
+	return c.isProxy() || c.discovery != "" && c.fallback == "proxy"
 }
 
 // TLS.
@@ -1349,7 +1514,9 @@ func (p *ports) refuseClients() {
 
 // serve answers clients and members from now on.
 func (p *ports) serve(server *http.Server) {
-	p.peer.Open(server)
+	if p.peer != nil {
+		p.peer.Open(server)
+	}
 	for _, started := range p.started {
 		started()
 	}

@@ -25,6 +25,7 @@ import (
 	"etcd2/http/certs/certstest"
 	"etcd2/http/systemd"
 	"etcd2/raft"
+	"etcd2/wal"
 )
 
 // Flags and environment.
@@ -125,6 +126,9 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--discovery-fallback=maybe", "", "-discovery-fallback exit proxy"},
 		{"--discovery-proxy=ftp://h:1", "", "-discovery-proxy http://HOST:PORT"},
 		{"--discovery-srv=http://h", "", "-discovery-srv domain"},
+		{"--proxy=maybe", "", "-proxy off readonly on"},
+		{"--proxy-dial-timeout=0", "", "-proxy-dial-timeout from 1"},
+		{"--discovery=http://h:1/t --discovery-fallback=exit --listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
 		{"--discovery=http://h:1/t --discovery-srv=h", "", "multiple discovery initial-cluster discovery-srv"},
 		{"--discovery=http://h:1/t", "ETCD_INITIAL_CLUSTER=default=http://b:1", "multiple discovery"},
 		{"--discovery-srv=h --join=http://a:1", "", "--discovery-srv --join one"},
@@ -257,9 +261,6 @@ const switchesOf238 = `strict-reconfig-check client-cert-auth peer-client-cert-a
 func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 	c := new(config)
 	for name := range strings.FieldsSeq(flagsOf238) {
-		if strings.HasPrefix(name, "proxy") {
-			continue // not there yet
-		}
 		args := []string{"--" + name}
 		isSwitch := slices.Contains(strings.Fields(switchesOf238), name)
 		if !isSwitch {
@@ -451,14 +452,59 @@ func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
 	}
 }
 
-func TestOneTooManyIsToldWhatItMayDo(t *testing.T) {
-	for fallback, want := range map[string]string{
-		"exit":  "--discovery=http://h/t: failed to join discovery cluster (discovery: cluster is full): please",
-		"proxy": "--discovery-fallback=proxy: no place is left for a member: discovery cluster full, falling back to proxy, which this program cannot be yet: give",
+func TestADirectoryStaysWhatItIs(t *testing.T) {
+	for _, c := range []struct {
+		member, proxy bool
+		flags, want   string // want is off, on, readonly or the words of an error
+	}{
+		{false, false, "", "off"},
+		{false, false, "--proxy=readonly", "readonly"},
+		{true, false, "--proxy=on", "off"},
+		{false, true, "", "on"},
+		{false, true, "--listen-client-urls=http://127.0.0.1:1", "on"},
+		{false, true, "--proxy=readonly", "readonly"},
+		{false, true, "--force-new-cluster", "--force-new-cluster proxy"},
+		{true, true, "--proxy=on", "invalid datadir. Both member and proxy directories exist"},
 	} {
-		c := &config{discovery: "http://h/t", fallback: fallback}
-		if line := c.refusal("discovery", c.surplus()).Error(); !strings.HasPrefix(line, want) {
-			t.Error(line)
+		dir := t.TempDir()
+		var made error
+		if c.proxy {
+			made = os.Mkdir(filepath.Join(dir, "proxy"), 0o700)
+		}
+		if c.member {
+			made = errors.Join(made, os.Mkdir(filepath.Join(dir, "member"), 0o700), wal.Create(filepath.Join(dir, "member", "wal"), wal.Options{SegmentBytes: 1 << 16}))
+		}
+		config, err := configure(append(strings.Fields(c.flags), "--data-dir="+dir), nil)
+		if err := errors.Join(made, err); err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		err = config.chooseRole(slog.New(slog.DiscardHandler))
+
+		got := config.proxy
+		if err != nil {
+			got = err.Error()
+		}
+		if !hasWords(got, c.want) {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
+func hasWords(text, words string) bool {
+	for word := range strings.FieldsSeq(words) {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestAProxyAdvertisesNothing(t *testing.T) {
+	for _, flags := range []string{"--proxy=on", "--discovery=http://h:1/t"} {
+		c, err := configure([]string{flags, "--listen-client-urls=http://127.0.0.1:1", "--proxy-read-timeout=7"}, nil)
+		if err != nil || c.proxyTimes.read != 7*time.Millisecond || c.proxyTimes.failureWait != 5*time.Second ||
+			c.proxyTimes.refresh != 30*time.Second || c.proxyTimes.dial != time.Second || c.proxyTimes.write != 5*time.Second {
+			t.Errorf("%s: %v: %+v", flags, err, c.proxyTimes)
 		}
 	}
 }
