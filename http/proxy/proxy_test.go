@@ -700,3 +700,33 @@ func TestABodyThatCannotBeReadIsSaid(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// noted is a connection that tells which deadlines were set.
+type noted struct {
+	net.Conn
+	read, write int
+}
+
+func (c *noted) Read(b []byte) (int, error)         { return 0, io.EOF }
+func (c *noted) Write(b []byte) (int, error)        { return len(b), nil }
+func (c *noted) SetReadDeadline(time.Time) error    { c.read++; return nil }
+func (c *noted) SetWriteDeadline(t time.Time) error { c.write++; return nil }
+
+// A kept connection is being read all the time: what it waited for before a request does not count against the answer.
+func TestAnAnswerHasTheWholeLimit(t *testing.T) {
+	inner := &noted{}
+	c := &timedConn{inner, time.Second, time.Second}
+
+	c.Write([]byte("request"))
+
+	if inner.read != 1 || inner.write != 1 {
+		t.Errorf("%d deadlines for reading, %d for writing", inner.read, inner.write)
+	}
+	unlimited := &noted{}
+	c = &timedConn{unlimited, 0, 0}
+	c.Write([]byte("request"))
+	c.Read(nil)
+	if unlimited.read+unlimited.write != 0 {
+		t.Errorf("%+v", unlimited)
+	}
+}
