@@ -182,7 +182,9 @@ func TestHeadersOfOneHopStayThere(t *testing.T) {
 
 // pitfalls J14, K6
 func TestRedirectsAreNotFollowed(t *testing.T) {
-	members := fakes(t, 1, func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) })
+	members := fakes(t, 1, func(_ int, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
 	_, s := start(t, members)
 
 	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 307 || a.header.Get("Location") != "/elsewhere" || members[0].asked.Load() != 1 {
