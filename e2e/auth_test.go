@@ -178,9 +178,7 @@ func TestEtcdctlManagesUsers(t *testing.T) {
 // TestPythonEtcdGivesAPassword runs a read of python3-etcd with and without one.
 func TestPythonEtcdGivesAPassword(t *testing.T) {
 	t.Parallel()
-	if exec.Command(python, "-c", "import etcd").Run() != nil {
-		t.Skip("the etcd client is not installed (package python3-etcd)")
-	}
+	skipWithoutPythonEtcd(t)
 	m := startMember(t)
 	m.must("pw", "PUT", "/v2/auth/users/root", `{"user":"root","password":"pw"}`)
 	m.must("pw", "PUT", "/v2/auth/roles/guest", `{"role":"guest"}`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -110,10 +111,8 @@ func TestEtcdctlWatches(t *testing.T) {
 // TestPythonEtcdWorks runs testdata/python_etcd.py, which asserts for itself.
 func TestPythonEtcdWorks(t *testing.T) {
 	t.Parallel()
-	if exec.Command(python, "-c", "import etcd").Run() != nil {
-		t.Skip("the etcd client is not installed (package python3-etcd)")
-	}
-	m := startMember(t)
+	skipWithoutPythonEtcd(t)
+	m := startMember(t, "--event-history=20")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 
@@ -122,5 +121,41 @@ func TestPythonEtcdWorks(t *testing.T) {
 
 	if err != nil {
 		t.Errorf("after %v: %v\n%s", time.Since(start), err, out)
+	}
+}
+
+func skipWithoutPythonEtcd(t *testing.T) {
+	t.Helper()
+	if exec.Command(python, "-c", "import etcd").Run() != nil {
+		t.Skip("the etcd client is not installed (package python3-etcd)")
+	}
+}
+
+// TestCryptWorks runs Debian's crypt, which is made with etcd's own client for Go.
+func TestCryptWorks(t *testing.T) {
+	t.Parallel()
+	path := debians(t, "crypt-xordataexchange")
+	m := startMember(t)
+	crypt := func(command string, args ...string) string {
+		t.Helper()
+		args = append([]string{command, "-plaintext", "-backend=etcd", "-endpoint=" + m.url}, args...)
+		out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("crypt %s: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	file := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(file, []byte("one\ntwo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	crypt("set", "/app/config", file)
+
+	if got := crypt("get", "/app/config"); got != "one\ntwo\n" {
+		t.Errorf("get: %q", got)
+	}
+	if got := crypt("list", "/app"); got != "/app/config: one\ntwo" {
+		t.Errorf("list: %q", got)
 	}
 }

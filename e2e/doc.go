@@ -37,6 +37,9 @@
 // recorder is clients whose calls raft/linear judges; watchers go from member to member and must miss nothing; a nemesis does
 // bad things to all of them.
 //
+// Programs that others wrote for etcd 2 are run as they are: etcdctl, python3-etcd, crypt, the discovery service, etcd itself, and a patroni, which
+// is some nodes of Patroni with a PostgreSQL each. A pythonist is one process of a recipe.
+//
 // # Life of a test
 //
 // newMember picks two free ports and a directory, start runs the binary and
@@ -53,8 +56,10 @@
 //
 // # What is left out
 //
-// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. Campaigns are the same tests for longer:
+// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. Campaigns are the same tests for longer, and
+// Patroni's is one that takes a minute:
 //
 //	go test ./e2e -run Nemesis -e2e.time 30m -e2e.seed 1 -timeout 0
+//	go test ./e2e -run Patroni -e2e.programs
 //	go test ./e2e -run Snapshot -e2e.keys 1000000 -timeout 0
 package e2e

@@ -166,7 +166,7 @@ func (n *network) around(some ...*member) (links []*link) {
 	return links
 }
 
-func without(list []*member, some ...*member) (rest []*member) {
+func without[T comparable](list []T, some ...T) (rest []T) {
 	for _, m := range list {
 		keep := true
 		for _, s := range some {

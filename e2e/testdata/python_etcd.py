@@ -47,6 +47,25 @@ client.write('/ttl', 'v', ttl=1)
 assert client.read('/ttl').ttl == 1
 assert client.watch('/ttl', timeout=5).action == 'expire'
 
+# A refresh: the key lives longer, and nobody who watches is told.
+client.write('/refreshed', 'v', ttl=1)
+index = client.refresh('/refreshed', ttl=30).modifiedIndex
+assert client.read('/refreshed').ttl > 1 and client.read('/refreshed').value == 'v'
+try:
+    print(client.watch('/refreshed', index=index, timeout=0.3).action)
+    raise AssertionError('a refresh is told')
+except etcd.EtcdWatchTimedOut:
+    pass
+assert client.pop('/refreshed').value == 'v'
+
+# A directory that ends takes all below it along; a recursive watch sees it.
+client.write('/lease', None, dir=True, ttl=30)
+client.write('/lease/holder', 'v')
+index = client.write('/lease', None, dir=True, ttl=1, prevExist=True).modifiedIndex
+event = client.watch('/lease', index=index + 1, timeout=5, recursive=True)
+assert event.action == 'expire' and event.key == '/lease' and event.dir
+assert '/lease/holder' not in client
+
 # A watch of the past, and one of the future.
 index = client.write('/w', 'past').modifiedIndex
 assert client.read('/w', wait=True, waitIndex=index).value == 'past'
@@ -63,6 +82,45 @@ assert not other.acquire(blocking=False, lock_ttl=30)
 lock.release()
 assert other.acquire(blocking=True, timeout=5, lock_ttl=30)
 other.release()
+
+# A watch from before the history.
+index = client.write('/old', 0).modifiedIndex
+for i in range(1, 30):
+    client.write('/old', i)
+try:
+    client.watch('/old', index=index, timeout=5)
+    raise AssertionError('the history has no end')
+except etcd.EtcdEventIndexCleared as e:
+    assert e.payload['index'] >= index + 29
+
+# Users and roles.
+from etcd.auth import Auth, EtcdRole, EtcdUser
+
+role = EtcdRole(client, 'shop')
+role.grant('/shop/*', 'RW')
+role.write()
+role.revoke('/shop/*', 'W')
+role.write()
+role = EtcdRole(client, 'shop')
+role.read()
+assert role.acls == {'/shop/*': 'R'} and 'shop' in [r['role'] for r in role.names]
+for name, roles in (('root', []), ('joe', ['shop'])):
+    user = EtcdUser(client, name)
+    user.password = 'pw'
+    user.roles = roles
+    user.write()
+assert [u['user'] for u in user.names] == ['joe', 'root']
+Auth(client).active = True
+try:
+    etcd.Client(host='127.0.0.1', port=port, username='joe', password='pw').write('/shop/k', 'v')
+    raise AssertionError('joe writes')
+except etcd.EtcdInsufficientPermissions:
+    pass
+client = etcd.Client(host='127.0.0.1', port=port, read_timeout=10, username='root', password='pw')
+Auth(client).active = False
+user = EtcdUser(client, 'joe')
+user.delete()
+role.delete()
 
 # The cluster as the client sees it.
 assert len(client.members) == 1

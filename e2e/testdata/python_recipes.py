@@ -1,0 +1,73 @@
+"""One process that does what python3-etcd is used for, at the members at argv[3:]: argv[1] is the recipe, argv[2] the
+process's name. It says what happens, a line each, until it is killed; SIGTERM asks it to give up what it has.
+"""
+import signal
+import sys
+import time
+import urllib.parse
+
+import etcd
+
+TTL = 2  # seconds that a holder may be silent
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def leave(signum, frame):
+    raise SystemExit
+
+
+def lock():
+    lock = etcd.Lock(client, 'l')
+    try:
+        lock.acquire(lock_ttl=60)  # in the queue, where nobody renews
+        say('holds')
+        while True:
+            lock.acquire(lock_ttl=TTL)  # renews
+            say('renewed')
+            time.sleep(0.2)
+    finally:
+        lock.release()
+        say('released')
+
+
+def election():
+    while True:
+        try:
+            client.write('/leader', name, ttl=TTL, prevExist=False)
+            say('leads')
+            while True:
+                time.sleep(0.2)
+                client.refresh('/leader', TTL, prevValue=name)
+                say('renewed')
+        except etcd.EtcdAlreadyExist:
+            follow()
+        except SystemExit:
+            client.delete('/leader', prevValue=name)
+            say('released')
+            raise
+
+
+def follow():
+    try:
+        leader = client.read('/leader', quorum=True)
+    except etcd.EtcdKeyNotFound:
+        return
+    say('follows', leader.value)
+    event = client.watch('/leader', index=leader.etcd_index + 1, timeout=0)
+    say(event.action)
+
+
+def watch():
+    say('watches')
+    for event in client.eternal_watch('/w', index=1, recursive=True):
+        say(event.value)
+
+
+recipe, name, *urls = sys.argv[1:]
+signal.signal(signal.SIGTERM, leave)
+hosts = tuple((u.hostname, u.port) for u in map(urllib.parse.urlparse, urls))
+client = etcd.Client(host=hosts, allow_reconnect=True, read_timeout=5)
+{'lock': lock, 'election': election, 'watch': watch}[recipe]()
