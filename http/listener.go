@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"etcd2/store"
 )
 
 // Descriptors kept back from clients, for the log, snapshots and peers (J2), and what is
@@ -48,10 +50,10 @@ type connections struct {
 // maxRefusing connections at a time are told why they are refused; more are just closed.
 const maxRefusing = 16
 
-// refusal is the answer to a connection that is refused, whatever it asks.
-func refusal(message string) []byte {
-	body := appendString([]byte(`{"message":`), message)
-	body = append(body, '}')
+// refusal is the answer to a connection that is refused, whatever it asks. Its code is the one at which programs go on to another
+// member, as Patroni does.
+func refusal(cause string) []byte {
+	body := appendError(nil, &store.Error{Code: store.CodeRaft, Cause: cause})
 	return fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"+
 		"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }

@@ -52,6 +52,23 @@ func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 // servePeerMembers does so on the peer port, where no rights count: who comes that far is a member, or may act as one.
 func (s *Server) servePeerMembers(w *response, r *nethttp.Request) { s.members(w, r, nil) }
 
+// servePeerList is the list as etcd 2 has it on the peer port, with ids in decimal digits and without what is empty (section 17.9): its
+// starting members, its proxies, and Patroni by DNS look there.
+func (s *Server) servePeerList(w *response, r *nethttp.Request) {
+	type peerJSON struct {
+		ID         uint64   `json:"id"`
+		PeerURLs   []string `json:"peerURLs"`
+		Name       string   `json:"name,omitempty"`
+		ClientURLs []string `json:"clientURLs,omitempty"`
+	}
+	list := []peerJSON{}
+	for _, m := range s.node.Membership().Members {
+		list = append(list, peerJSON{m.ID, append([]string{}, m.PeerURLs...), m.Name, m.ClientURLs})
+	}
+	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
+	sendJSON(w, nethttp.StatusOK, list)
+}
+
 // members answers a request that is allowed as far as is known. What is changed is judged again by all that is agreed; a nil permit
 // allows everything.
 func (s *Server) members(w *response, r *nethttp.Request, may *permit) {

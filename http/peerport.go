@@ -15,6 +15,7 @@ var raftRoute = route{path: "/raft", below: true}
 // peerRoutes are all other paths of the peer port: what a member asks that looks for its cluster. To add itself is all that it
 // may change, and whoever reaches this port could do worse; the client port has the rest of the API.
 var peerRoutes = []route{
+	{path: "/members", methods: onlyGet, serve: (*Server).servePeerList},
 	{path: membersPrefix, methods: []string{"GET", "POST"}, serve: (*Server).servePeerMembers},
 	{path: "/version", methods: onlyGet, serve: (*Server).serveVersion},
 }

@@ -40,6 +40,7 @@ func TestThePeerPortAnswersWhatAMemberAsksThatStarts(t *testing.T) {
 		body, mime   string
 	}{
 		{"GET", "/v2/members", 200, `{"members":[` + self + `]}` + "\n", json},
+		{"GET", "/members", 200, `[{"id":9196390286255216370,"peerURLs":["http://127.0.0.1:2380"],"name":"default","clientURLs":["http://127.0.0.1:2379"]}]` + "\n", json},
 		{"GET", "/version", 200, `{"etcdserver":"2.4.0","etcdcluster":"2.4.0"}`, json},
 		{"POST", "/v2/members", 415, `{"message":"Bad Content-Type , accept application/json"}`, json},
 		{"PUT", "/v2/members", 405, "Method Not Allowed\n", "text/plain; charset=utf-8"},

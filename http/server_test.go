@@ -283,7 +283,7 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(w.Body)
-	if w.StatusCode != 503 || err != nil || string(body) != `{"message":"too many connections"}` || w.Header.Get("Retry-After") == "" {
+	if w.StatusCode != 503 || err != nil || string(body) != `{"errorCode":300,"message":"Raft Internal Error","cause":"too many connections","index":0}`+"\n" || w.Header.Get("Retry-After") == "" {
 		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
 	}
 	for range 50 {

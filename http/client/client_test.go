@@ -283,7 +283,8 @@ var wrongs = []struct {
 	text string
 }{
 	{"nobody", nil, false, "connection refused"},
-	{"starting", refusing(503, `{"message":"this member is starting"}`), false, "this member is starting"},
+	{"starting", refusing(503, `{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`), false,
+		"300: Raft Internal Error (this member is starting) [0]"},
 	{"busy", refusing(429, `{"message":"slow down"}`), false, "slow down"},
 	{"hangs up", hangUp, true, "EOF"},
 	{"is silent", silent, true, "no answer within 600ms"},
