@@ -391,18 +391,16 @@ func clusterID(m *member) string {
 	return m.get("/v2/members").header.Get("X-Etcd-Cluster-Id")
 }
 
-// leftovers are the files of a member that are neither log nor snapshot.
+// leftovers are the files beside a member's snapshots: one in the making, or what is left of one that was not finished.
 func (m *member) leftovers() (list []string) {
 	m.t.Helper()
-	for _, kind := range []string{"wal", "snap"} {
-		entries, err := os.ReadDir(filepath.Join(m.data(), "member", kind))
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		for _, e := range entries {
-			if filepath.Ext(e.Name()) != "."+kind {
-				list = append(list, e.Name())
-			}
+	entries, err := os.ReadDir(filepath.Join(m.data(), "member", "snap"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".snap" {
+			list = append(list, e.Name())
 		}
 	}
 	return list

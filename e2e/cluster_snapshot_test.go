@@ -85,7 +85,7 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	m.serves()
 	m.kill()
 	m.start()
-	eventually(t, "the end of what is neither log nor snapshot, and not being made", patience, func() bool { return len(m.leftovers()) == 0 })
+	eventually(t, "an end of what is no snapshot, and none in the making", patience, func() bool { return len(m.leftovers()) == 0 })
 }
 
 // has tells whether a member has so many keys below /big.
