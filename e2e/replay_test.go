@@ -78,10 +78,12 @@ type player struct {
 	address string // host:port of the one that is asked
 	env     *environment
 	watches map[string]*exchange
+	begun   time.Time     // the scenario
+	slept   time.Duration // as it wants
 }
 
 func newPlayer(t *testing.T, members ...*member) *player {
-	p := &player{t, members, "", newEnvironment(), map[string]*exchange{}}
+	p := &player{t: t, members: members, env: newEnvironment(), watches: map[string]*exchange{}, begun: time.Now()}
 	p.turnTo(nil)
 	return p
 }
@@ -138,6 +140,7 @@ func (p *player) do(st step) []string {
 	p.turnTo(st.At)
 	switch {
 	case st.Sleep > 0:
+		p.slept += seconds(st.Sleep)
 		<-time.After(seconds(st.Sleep))
 		return nil
 	case st.Close != "":
@@ -155,6 +158,12 @@ func (p *player) do(st step) []string {
 	return p.exchange(st)
 }
 
+// matcher is for an answer that has just come. The recording slept up to a fifth of a second before a ttl falls: who is later than that must
+// see the next one.
+func (p *player) matcher() matcher {
+	return matcher{env: p.env, when: time.Now(), late: time.Since(p.begun)-p.slept > time.Second/10}
+}
+
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // exchange sends a request and checks the answer; a step with Poll until it fits.
@@ -163,7 +172,7 @@ func (p *player) exchange(st step) []string {
 	deadline := time.Now().Add(seconds(st.Poll))
 	for {
 		a := p.answer(st.Req)
-		m := matcher{env: p.env, when: time.Now()}
+		m := p.matcher()
 		m.matchHead(e, a)
 		m.matchBody(e, a, wantsJSON)
 		if len(m.bad) == 0 || time.Now().After(deadline) {
@@ -193,7 +202,7 @@ func (p *player) watch(st step) []string {
 		return []string{"no response head"}
 	}
 	e, _ := p.expectation(st.Exp)
-	m := matcher{env: p.env, when: time.Now()}
+	m := p.matcher()
 	m.matchHead(e, w.answer())
 	return m.bad
 }
@@ -207,7 +216,7 @@ func (p *player) collect(w *exchange, st step) []string {
 	end := w.taken + st.Events
 	w.await(eventPatience, func() bool { return len(decodeAll(w.body)) >= end })
 	documents := w.documents()
-	m := matcher{env: p.env, when: time.Now()}
+	m := p.matcher()
 	m.match("events", want, documents[min(w.taken, len(documents)):min(end, len(documents))])
 	w.taken = end
 	if st.End != nil {
