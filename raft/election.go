@@ -152,7 +152,7 @@ const hurry = 5
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
 		p.rest(c.lead.round)
-		p.heard = false
+		p.gone = true
 		if c.lead.target == peer {
 			c.lead.target = None // it will not answer; another one may lead next
 		}
@@ -186,7 +186,7 @@ func (c *core) transferToBest() bool {
 	var best *progress
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
-		if c.configs.now().votes(p.id) && p.heard && c.answers(p.id) && (best == nil || p.match > best.match) {
+		if c.configs.now().votes(p.id) && !p.gone && c.answers(p.id) && (best == nil || p.match > best.match) {
 			best = p
 		}
 	}

@@ -62,6 +62,7 @@ type Refusal struct {
 var refusalReasons = [...]error{
 	errNotLeader, errHandingOver, errChanging, ErrOverloaded,
 	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, ErrMemberEmptied,
+	errUnheard,
 }
 
 var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version

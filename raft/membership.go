@@ -267,24 +267,33 @@ func (m Membership) Taken(id uint64, urls []string) bool {
 	})
 }
 
-// mayRemove refuses to remove a voter when those that are left and answer would be no quorum. A member counts only if it has been
-// heard, so that neither one that died a moment ago nor one that a new leader has not heard of yet does: the configuration
-// is in force as soon as it is in the log, and there is no way back for want of a quorum.
+// mayRemove refuses to remove a voter when those that are left and are there would be no quorum. The configuration is in force as soon
+// as it is in the log, and there is no way back for want of a quorum. So a member that died a moment ago does not count, and a new leader waits
+// until it has heard who is there: an election timeout at most.
 func (c *core) mayRemove(id uint64) error {
 	now := c.configs.now()
 	if !now.votes(id) {
 		return nil
 	}
-	left, alive := len(now.voters)-1, 0
+	left, alive, unheard := len(now.voters)-1, 0, 0
 	for _, v := range now.voters {
-		if v != id && c.answers(v) && c.heard(v) {
+		p := c.lead.progress(v)
+		switch {
+		case v == id || p != nil && (p.gone || !c.answers(v)):
+		case p == nil || p.heard:
 			alive++
+		default:
+			unheard++
 		}
 	}
-	if need := left/2 + 1; alive < need {
-		return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree on anything", id, left, alive, need)}
+	need := left/2 + 1
+	switch {
+	case alive >= need:
+		return nil
+	case alive+unheard >= need:
+		return errUnheard
 	}
-	return nil
+	return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree on anything", id, left, alive+unheard, need)}
 }
 
 // checkIncarnation ends this member when its log tells of a disk that it had before. Nothing of what it was about to say goes

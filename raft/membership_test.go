@@ -176,28 +176,45 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 // agree on it, nor one that a new leader has not heard of yet.
 func TestARemovalCountsOnWhoWasHeard(t *testing.T) {
 	c := newLeader(t, 3)
-	refused := func() bool {
-		var quorum *QuorumError
-		return errors.As(c.mayRemove(2), &quorum)
-	}
 	answer := func(from uint64) {
 		say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Index: c.log.last(), LogTerm: c.log.lastTerm()})
 	}
+	refused := func(because string, want bool) {
+		t.Helper()
+		var quorum *QuorumError
+		if err := c.mayRemove(2); errors.As(err, &quorum) != want {
+			t.Errorf("%s: %v", because, err)
+		}
+	}
 
-	if !refused() {
-		t.Error("a leader that has heard nobody counts on them")
+	if err := c.mayRemove(2); err != errUnheard {
+		t.Errorf("a leader that has heard nobody: %v", err)
 	}
 	answer(3)
-	if refused() {
-		t.Error("1 and 3 are alive, and are enough")
-	}
+	refused("1 and 3 are there, and are enough", false)
 	c.lost(3)
-	if !refused() {
-		t.Error("the connection to 3 broke")
-	}
+	refused("the connection to 3 broke", true)
 	answer(3)
-	if refused() {
-		t.Error("3 is back")
+	refused("3 is back", false)
+	for range c.ElectionTicks {
+		answer(2)
+		pass(t, c, 1)
+	}
+	refused("3 is silent", true)
+}
+
+// Who is there is known an election timeout later, one way or the other.
+func TestANewLeaderFindsOutWhoIsThere(t *testing.T) {
+	c := newLeader(t, 5)
+	for range c.ElectionTicks {
+		for _, id := range []uint64{2, 3} {
+			say(t, c, Message{Kind: HeartbeatAnswer, From: id, Term: c.term, Index: c.log.last(), LogTerm: c.log.lastTerm()})
+		}
+		pass(t, c, 1)
+	}
+	var quorum *QuorumError
+	if err := c.mayRemove(2); !errors.As(err, &quorum) {
+		t.Errorf("4 and 5 have never been heard: %v", err)
 	}
 }
 

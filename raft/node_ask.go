@@ -123,7 +123,7 @@ func (n *Node) forwardAll(requests []request) {
 // refused deals with a proposal that the leader has not taken: some may be made again.
 func (n *Node) refused(r *request, err error) {
 	switch err {
-	case errNotLeader, errHandingOver, errChanging:
+	case errNotLeader, errHandingOver, errChanging, errUnheard:
 		n.parked = append(n.parked, *r)
 	default:
 		n.waiters.answer(r.id, outcome{err: err})

@@ -46,7 +46,8 @@ type progress struct {
 	told     uint64 // highest commit index sent to it
 	round    uint64 // highest round of heartbeats that it answered
 	quiet    int    // ticks since its last answer, or since there was reason to wait for one
-	heard    bool   // it has answered in this term, and its connection has not been seen to break since
+	heard    bool   // it has answered in this term
+	gone     bool   // its connection has been seen to break since
 
 	inflight      []inflight // sent and not answered, in order
 	inflightBytes int

@@ -99,6 +99,7 @@ var (
 	errNotLeader   = errors.New("raft: not the leader")
 	errHandingOver = errors.New("raft: the leadership is being handed over")
 	errChanging    = errors.New("raft: another change of the membership is under way")
+	errUnheard     = errors.New("raft: the leader has not heard yet who is there")
 )
 
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.

@@ -79,12 +79,6 @@ func (c *core) answers(id uint64) bool {
 	return id == c.ID || p != nil && p.quiet < c.ElectionTicks
 }
 
-// heard tells whether a member has answered this leader since their connection was last seen to break. The leader itself has.
-func (c *core) heard(id uint64) bool {
-	p := c.lead.progress(id)
-	return id == c.ID || p != nil && p.heard
-}
-
 // beat begins a round of heartbeats.
 func (c *core) beat() {
 	c.lead.round++
@@ -274,7 +268,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet, p.heard = 0, true
+	p.quiet, p.heard, p.gone = 0, true, false
 	p.waiting = p.waiting && m.Round <= p.asked // a later round is answered: the probe was lost
 	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
@@ -293,7 +287,7 @@ func (c *core) handleAppendAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet, p.heard = 0, true
+	p.quiet, p.heard, p.gone = 0, true, false
 	if m.Reject {
 		c.handleReject(p, m)
 		return
