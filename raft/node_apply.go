@@ -93,30 +93,42 @@ func (n *Node) apply(j job, answers []answer) []answer {
 	return answers
 }
 
-// applyEntry applies one entry: to the membership, to the state machine, or to both.
+// applyEntry applies one entry: to the state machine, and a change to the membership as well.
 func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
-	stamp := time.Unix(0, e.Stamp)
+	value, err := applyTo(n.sm, e)
+	if err != nil || e.Kind != EntryChange {
+		return value, err
+	}
+	c, err := decodeChange(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	*m = m.Apply(c)
+	if e.Index > n.born {
+		n.Logger.Info("the membership has changed", "change", c.String(), "members", len(m.Members))
+	}
+	return *m, nil
+}
+
+// applyTo gives an entry to a state machine, which sees every one of them: the command that it holds, or that comes with a change, or none.
+// The error is that of a command of a later version (pitfall I7), or of an entry that holds no change where it should.
+func applyTo(sm StateMachine, e *Entry) (any, error) {
+	var command []byte
 	switch e.Kind {
+	case EntryCommand:
+		command = e.Data
 	case EntryChange:
 		c, err := decodeChange(e.Data)
 		if err != nil {
 			return nil, err
 		}
-		*m = m.Apply(c)
-		if e.Index > n.born {
-			n.Logger.Info("the membership has changed", "change", c.String(), "members", len(m.Members))
-		}
-		n.sm.Apply(e.Index, stamp, c.Command)
-		return *m, nil
-	case EntryCommand:
-		value := n.sm.Apply(e.Index, stamp, e.Data)
-		if f, ok := value.(Fatal); ok && f.Fatal() {
-			return nil, f
-		}
-		return value, nil
-	default:
-		return n.sm.Apply(e.Index, stamp, nil), nil
+		command = c.Command
 	}
+	value := sm.Apply(e.Index, time.Unix(0, e.Stamp), command)
+	if f, ok := value.(Fatal); ok && f.Fatal() {
+		return nil, f
+	}
+	return value, nil
 }
 
 // install replaces the state by a received snapshot's, whose file is whole on this member's disk.

@@ -2,7 +2,6 @@ package raft
 
 import (
 	"fmt"
-	"time"
 
 	"etcd2/wal"
 )
@@ -98,23 +97,4 @@ func (e *Entry) readable() (err error) {
 		err = fmt.Errorf("entry %d: %w", e.Index, err)
 	}
 	return err
-}
-
-// applyTo gives an entry to a state machine, as a member does.
-func applyTo(sm StateMachine, e *Entry) error {
-	var command []byte
-	switch e.Kind {
-	case EntryChange:
-		c, err := decodeChange(e.Data)
-		if err != nil {
-			return err
-		}
-		command = c.Command
-	case EntryCommand:
-		command = e.Data
-	}
-	if f, ok := sm.Apply(e.Index, time.Unix(0, e.Stamp), command).(Fatal); ok && f.Fatal() {
-		return f
-	}
-	return nil
 }

@@ -85,8 +85,8 @@ func backup(from storageOptions, to Place) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	defer seen.close()
-	if len(seen.faults) > 0 {
-		return Snapshot{}, fmt.Errorf("raft: there is nothing to copy that is whole: %w", &seen.faults[0])
+	if len(seen.report.Faults) > 0 {
+		return Snapshot{}, fmt.Errorf("raft: there is nothing to copy that is whole: %w", &seen.report.Faults[0])
 	}
 	d := newDisk{Place: to, member: rand.Uint64() | 1, bytes: from.Bytes, snapshot: seen.newest}
 	d.snapshot.Membership.ClusterID = copied

@@ -266,6 +266,29 @@ func TestACommandOfALaterVersionStopsTheMember(t *testing.T) {
 	}
 }
 
+// A change of the membership may bring a command for the state machine. pitfall I7
+func TestAChangeWithACommandOfALaterVersionStopsTheMember(t *testing.T) {
+	c := nodeConfig(t.TempDir())
+	c.Command = func(k ChangeKind) []byte {
+		if k == ChangeAdd {
+			return []byte("from the future")
+		}
+		return nil
+	}
+	n, err := Open(c, &strange{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, err = n.Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: 9, Learner: true}})
+	<-n.Failed()
+
+	_, there := n.Membership().Find(9)
+	if err == nil || there || n.Stop(context.Background()) == nil {
+		t.Fatalf("error %v, members %+v, the member failed with %v", err, n.Membership(), n.Err())
+	}
+}
+
 func TestForceNewClusterLeavesThisMemberAlone(t *testing.T) {
 	dir := t.TempDir()
 	c := nodeConfig(dir)

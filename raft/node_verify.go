@@ -87,7 +87,7 @@ func verifyWith(o VerifyOptions, look func() (*survey, error)) (Report, error) {
 		return Report{}, err
 	}
 	defer s.close()
-	if o.State != nil && len(s.faults) == 0 {
+	if o.State != nil && len(s.report.Faults) == 0 {
 		s.apply(o.State())
 	}
 	return s.report, nil
@@ -106,7 +106,6 @@ func inUse(dir string) bool {
 // survey is what one look at a disk has found.
 type survey struct {
 	report Report
-	faults []Fault
 	newest Snapshot     // its ClusterID is the founder's when there is none
 	reader *snap.Reader // of it, nil when there is none
 	replay replayer     // the log from there on
@@ -138,8 +137,7 @@ func (s *survey) blame(path string, err error) {
 	case errors.As(err, &inLog):
 		f = Fault{inLog.File, inLog.Offset, inLog.Reason}
 	}
-	s.faults = append(s.faults, f)
-	s.report.Faults = s.faults
+	s.report.Faults = append(s.report.Faults, f)
 }
 
 // looks at a disk are repeated until two of them agree on what is wrong: a process that writes may be seen in the midst of it, but
@@ -152,22 +150,21 @@ func steadily(look func() (*survey, error)) (*survey, error) {
 	var before []Fault
 	for n := 1; ; n++ {
 		s, err := look()
-		if err != nil || len(s.faults) == 0 || slices.Equal(s.faults, before) {
+		if err != nil || len(s.report.Faults) == 0 || slices.Equal(s.report.Faults, before) {
 			return s, err
 		}
 		if n == looks {
 			s.settle(before)
 			return s, nil
 		}
-		before = s.faults
+		before = s.report.Faults
 		s.close()
 	}
 }
 
 // settle drops the faults that were not there at the look before.
 func (s *survey) settle(before []Fault) {
-	s.faults = slices.DeleteFunc(s.faults, func(f Fault) bool { return !slices.Contains(before, f) })
-	s.report.Faults = s.faults
+	s.report.Faults = slices.DeleteFunc(s.report.Faults, func(f Fault) bool { return !slices.Contains(before, f) })
 	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is less to do", looks)
 }
 
@@ -199,10 +196,10 @@ func (s *survey) found(r *snap.Reader, meta Snapshot) {
 func surveyDisk(o storageOptions) (*survey, error) {
 	s := &survey{logDir: o.walDir()}
 	s.surveySnapshots(&o)
-	passedOver := len(s.faults)
+	passedOver := len(s.report.Faults)
 	s.replay.base = &s.newest
 	log, err := wal.Scan(o.walDir(), o.FS, s.record)
-	if errors.Is(err, iofs.ErrNotExist) && s.reader == nil && len(s.faults) == 0 {
+	if errors.Is(err, iofs.ErrNotExist) && s.reader == nil && len(s.report.Faults) == 0 {
 		return nil, errors.Join(fmt.Errorf("raft: there is no member in %s", filepath.Dir(o.Dir)), o.unfinished())
 	}
 	if err != nil {
@@ -210,7 +207,7 @@ func surveyDisk(o storageOptions) (*survey, error) {
 		return s, nil
 	}
 	s.surveyLog(&o, log)
-	if passedOver > 0 && passedOver == len(s.faults) {
+	if passedOver > 0 && passedOver == len(s.report.Faults) {
 		s.say("a member starts here in spite of that, from the snapshot at %d and the log behind it", s.newest.Index)
 	}
 	return s, nil
@@ -287,7 +284,7 @@ func (s *survey) apply(sm StateMachine) {
 		if e.Index > s.report.Commit {
 			break
 		}
-		if err := applyTo(sm, &e); err != nil {
+		if _, err := applyTo(sm, &e); err != nil {
 			s.blame(s.logDir, fmt.Errorf("entry %d: %w", e.Index, err))
 			return
 		}
