@@ -643,11 +643,11 @@ var drawing = map[string][]string{
 	"http":         {"raft", "store", "http/auth"},
 	"http/peer":    {"raft"},
 	"http/auth":    {"store"},
-	"http/proxy":   {"http/client"},
-	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store"}, // the latter three for backups, restored and verified without a server
+	"http/proxy":   {"http/client", "wal/disk"},
+	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "wal/disk"}, // the latter four for backups, restored and verified without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {}, "http/certs/certstest": {}, "http/systemd": {}, "e2e": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "http/systemd": {}, "e2e": {},
 }
 
 func TestImportsRunDownward(t *testing.T) {

@@ -85,8 +85,8 @@ func (c *Config) bootstrap(o storageOptions) error {
 		return err
 	}
 	for _, dir := range []string{o.Dir, c.Dir, filepath.Dir(filepath.Clean(c.Dir))} { // pitfall H6: the folders above, too
-		if err := syncDir(dir); err != nil {
-			return err
+		if err := orOS(o.FS).SyncDir(dir); err != nil {
+			return fmt.Errorf("raft: %w", err)
 		}
 	}
 	return nil
@@ -113,14 +113,6 @@ func makePrivate(dir string) error {
 		return fmt.Errorf("raft: %w", err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("raft: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // lockDir keeps every other process out of a data directory until the file is closed, which the end of the process does

@@ -356,16 +356,9 @@ func removeAll(fs disk.FS, path string) error {
 func (d *newDisk) name(fs disk.FS) error {
 	from, to := d.aside(fs), d.final()
 	if to.WALDir != "" {
-		if err := rename(fs, from.WALDir, to.WALDir); err != nil {
+		if err := disk.Publish(fs, from.WALDir, to.WALDir); err != nil {
 			return err
 		}
 	}
-	return rename(fs, from.Dir, to.Dir)
-}
-
-func rename(fs disk.FS, from, to string) error {
-	if err := fs.Rename(from, to); err != nil {
-		return err
-	}
-	return fs.SyncDir(filepath.Dir(to))
+	return disk.Publish(fs, from.Dir, to.Dir)
 }

@@ -37,10 +37,7 @@ func create(dir string, o Options) error {
 	if err := createFirst(aside, o); err != nil {
 		return err
 	}
-	if err := o.FS.Rename(aside, dir); err != nil {
-		return err
-	}
-	return o.FS.SyncDir(filepath.Dir(dir))
+	return disk.Publish(o.FS, aside, dir)
 }
 
 func createFirst(dir string, o Options) error {
@@ -68,10 +65,7 @@ func publish(fs disk.FS, dir string, f disk.File, h header, b []byte) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := fs.Rename(filepath.Join(dir, asideName(h.number)), filepath.Join(dir, h.name())); err != nil {
-		return err
-	}
-	return fs.SyncDir(dir)
+	return disk.Publish(fs, filepath.Join(dir, asideName(h.number)), filepath.Join(dir, h.name()))
 }
 
 // sizeFor is the size of a segment whose first frame has payload bytes.

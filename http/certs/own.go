@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"etcd2/wal/disk"
 )
 
 // The life of a self-made certificate, and how long before its end another one is made.
@@ -44,7 +46,7 @@ func (s *Set) makeOwn(now time.Time) error {
 		return fmt.Errorf("certs: %w", err)
 	}
 	// A crash between the two leaves a pair that does not fit, and so is made anew.
-	if err := cmp.Or(replace(keyPath, key), replace(certPath, cert)); err != nil {
+	if err := cmp.Or(disk.WriteFile(disk.OS{}, keyPath, key), disk.WriteFile(disk.OS{}, certPath, cert)); err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
 	s.log.Info("made a certificate of its own", "certificate", certPath, "for", s.files.Hosts, "end", date(now.Add(ownLife)))
@@ -97,21 +99,4 @@ func generate(hosts []string, now time.Time) (cert, key []byte, err error) {
 		return nil, nil, err
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
-}
-
-// replace gives a file a content that is there as a whole or not at all.
-func replace(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "new-") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = cmp.Or(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name()) // what is left is of no use
-	}
-	return err
 }

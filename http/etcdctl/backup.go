@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"etcd2/discovery"
 	"etcd2/http/client"
 	"etcd2/raft"
 	"etcd2/store"
+	"etcd2/wal/disk"
 )
 
 var backupCommand = &command{
@@ -99,23 +99,11 @@ func (s *session) download(path string) (err error) {
 	if err := sound(raft.Verify(f.Name(), raft.VerifyOptions{State: emptyTree})); err != nil {
 		return err
 	}
-	if err := publish(f.Name(), path); err != nil {
+	if err := disk.Publish(disk.OS{}, f.Name(), path); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.stdout, "Saved a backup to %s, as of store index %d\n", path, index)
 	return nil
-}
-
-// publish gives a file its name, for good.
-func publish(old, path string) error {
-	if err := os.Rename(old, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func emptyTree() raft.StateMachine { return store.New(store.Limits{}) }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"etcd2/wal/disk"
 )
 
 // The file DIR/proxy/cluster is what a proxy remembers: the members' peer URLs, as etcd 2 has them there.
@@ -56,30 +58,8 @@ func remember(dir string, peerURLs []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	if err := write(path+".bak", b); err != nil {
+	if err := disk.WriteFile(disk.OS{}, path, b); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	if err := os.Rename(path+".bak", path); err != nil {
-		return fmt.Errorf("proxy: %w", err)
-	}
-	return syncDir(dir)
-}
-
-// write makes a file that is on the disk when it returns.
-func write(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncDir brings the names of a directory to the disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("proxy: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

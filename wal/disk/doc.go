@@ -28,7 +28,7 @@ or one that counts, delays or fails.
 
 A file that is to be there as a whole or not at all is made by Create under a name that nobody
 looks for, written, and synced by Sync. Rename gives it its name, and SyncDir makes
-the name durable. Whoever finds the name after a crash finds all of the file. What is written later,
+the name durable: [Publish] is the two, and [WriteFile] all of it. Whoever finds the name after a crash finds all of the file. What is written later,
 by OpenRW and WriteAt, is durable when Sync has returned, and until then may be
 there, in part there, or not.
 
