@@ -1,5 +1,5 @@
 """One process that does what python3-etcd is used for, at the members at argv[3:]: argv[1] is the recipe, argv[2] the
-process's name. It says what happens, a line each, until it is killed; SIGTERM asks it to give up what it has.
+process's name. It says what happens, a line each, until it is killed; SIGTERM asks who has it to give it up.
 """
 import signal
 import sys
@@ -16,38 +16,37 @@ def say(*words):
 
 
 def leave(signum, frame):
-    raise SystemExit
+    """Only notes it: an exception out of a signal's handler can leave a lock of the client's connections taken."""
+    global leaving
+    leaving = True
 
 
 def lock():
     lock = etcd.Lock(client, 'l')
-    try:
-        lock.acquire(lock_ttl=60)  # in the queue, where nobody renews
-        say('holds')
-        while True:
-            lock.acquire(lock_ttl=TTL)  # renews
-            say('renewed')
-            time.sleep(0.2)
-    finally:
-        lock.release()
-        say('released')
+    lock.acquire(lock_ttl=60)  # in the queue, where nobody renews
+    say('holds')
+    while not leaving:
+        lock.acquire(lock_ttl=TTL)  # renews
+        say('renewed')
+        time.sleep(0.2)
+    lock.release()
+    say('released')
 
 
 def election():
-    while True:
+    while not leaving:
         try:
             client.write('/leader', name, ttl=TTL, prevExist=False)
-            say('leads')
-            while True:
-                time.sleep(0.2)
-                client.refresh('/leader', TTL, prevValue=name)
-                say('renewed')
         except etcd.EtcdAlreadyExist:
             follow()
-        except SystemExit:
-            client.delete('/leader', prevValue=name)
-            say('released')
-            raise
+            continue
+        say('leads')
+        while not leaving:
+            time.sleep(0.2)
+            client.refresh('/leader', TTL, prevValue=name)
+            say('renewed')
+        client.delete('/leader', prevValue=name)
+        say('released')
 
 
 def follow():
@@ -66,6 +65,7 @@ def watch():
         say(event.value)
 
 
+leaving = False
 recipe, name, *urls = sys.argv[1:]
 signal.signal(signal.SIGTERM, leave)
 hosts = tuple((u.hostname, u.port) for u in map(urllib.parse.urlparse, urls))
