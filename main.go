@@ -9,7 +9,7 @@
 //
 // # Picture
 //
-//	flags, environment ──► config ──► listen          the ports, before any file is touched
+//	flags, environment ──► config ──► ports.Open      before any file is touched
 //	                                     │
 //	                       no data? ──► discovery     which cluster, and who in it
 //	                                     │
@@ -28,14 +28,15 @@
 // A [config] is everything that can be chosen, checked. A [setting] is one flag:
 // the table in [config.settings] is the whole list, for the command line, the
 // environment and --help alike. A [relic] is a flag of earlier releases that does nothing any more. [logs] makes the loggers, one a package.
+// A [process] is one run: a config with the ports, the loggers and what systemd is told.
 //
 // # Life of a start
 //
 // [configure] sets every default, then the environment, then the command line,
 // and checks what contradicts what; the first fault ends the start with one
 // line and exit status 1, before anything is written. [serve] then opens the
-// ports, so that a taken one costs nothing; reads the certificates ([config.secure]); looks for its cluster, if it has no data yet
-// ([config.plan]); opens the node, which replays its
+// ports, so that a taken one costs nothing; reads the certificates ([process.secure]); looks for its cluster, if it has no data yet
+// ([process.plan]); opens the node, which replays its
 // disk and tells the cluster who it is; and only when that is ready answers
 // clients, so that none sees a half-replayed tree (C8). Meanwhile and later systemd is told how it goes, if it asked
 // ([systemd.Service]). It waits for a signal,
@@ -60,7 +61,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -86,12 +86,11 @@ import (
 	"etcd2/http/certs"
 	"etcd2/http/etcdctl"
 	"etcd2/http/peer"
+	"etcd2/http/ports"
 	"etcd2/http/proxy"
 	"etcd2/http/systemd"
 	"etcd2/raft"
-	"etcd2/snap"
 	"etcd2/store"
-	"etcd2/wal"
 )
 
 // version is what this program says it is, to clients and to other members.
@@ -138,7 +137,7 @@ func status(err error) int {
 
 func command(args, environ []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "dump" {
-		return dump(args[1:], stdout)
+		return etcdctl.Dump(args[1:], stdout)
 	}
 	c, err := configure(args, environ)
 	switch {
@@ -183,105 +182,151 @@ func revision() string {
 // stopPatience is how long requests in flight, and then the node, may take to end.
 const stopPatience = 10 * time.Second
 
-// serve runs the member until a signal ends it, or it fails.
+// A process is one run of this program, as a member or as a proxy.
+type process struct {
+	*config
+	logs    *logs
+	log     *slog.Logger // of main
+	ports   *ports.Ports
+	service *systemd.Service
+}
+
+// serve runs a process until a signal ends it, or it fails.
 func serve(c *config, l *logs) error {
 	// The first signal ends ctx; a second one, the process.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
 	defer stop()
 
-	log := l.of("main")
-	service := systemd.New(os.Getenv, os.Getpid(), l.of("systemd"))
+	p := &process{config: c, logs: l, log: l.of("main"), service: systemd.New(os.Getenv, os.Getpid(), l.of("systemd"))}
 	ended := make(chan struct{})
 	defer close(ended)
-	go service.Run(ended)
-	if err := c.chooseRole(log); err != nil {
+	go p.service.Run(ended)
+	if err := c.chooseRole(p.log); err != nil {
 		return err
 	}
-	p, err := c.listen(log)
+	if err := p.listen(); err != nil {
+		return err
+	}
+	defer p.ports.Close()
+	if err := p.secure(ctx); err != nil {
+		return err
+	}
+	p.ports.RefuseClients()
+	if c.isProxy() {
+		return p.findAndForward(ctx)
+	}
+	return p.member(ctx)
+}
+
+// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
+func (p *process) listen() error {
+	handed, err := systemd.Sockets(os.Getenv, os.Getpid())
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	if err := c.secure(ctx, p, l.of("certs")); err != nil {
+	p.ports, err = ports.Open(ports.Config{
+		Client: p.listenClient, ClientChosen: p.given["listen-client-urls"],
+		Peer: p.listenPeer, PeerChosen: p.given["listen-peer-urls"],
+		Logger: p.log,
+	}, handed)
+	if err != nil {
 		return err
 	}
-	if c.isProxy() {
-		return c.relay(ctx, p, service, l)
+	if !p.given["listen-client-urls"] && !p.given["advertise-client-urls"] {
+		p.advertiseClient = p.ports.ClientURLs
 	}
-	p.servePeers(l.of("http"))
-	p.refuseClients()
-	service.Follow(doing("looking for the cluster"))
-	plan, err := c.plan(ctx, p, log)
+	return nil
+}
+
+// secure reads the certificates of both ports, and follows them until ctx ends. The one that a port makes for itself is where etcd 3 has it.
+func (p *process) secure(ctx context.Context) (err error) {
+	own, log := filepath.Join(p.dataDir, "fixtures"), p.logs.of("certs")
+	if p.ports.ClientTLS, err = p.client.Load(filepath.Join(own, "client"), slices.Concat(p.listenClient, p.advertiseClient), log); err != nil {
+		return err
+	}
+	if p.ports.PeerTLS, err = p.peer.Load(filepath.Join(own, "peer"), slices.Concat(p.listenPeer, p.advertisePeer), log); err != nil {
+		return err
+	}
+	go p.ports.ClientTLS.Watch(ctx)
+	go p.ports.PeerTLS.Watch(ctx)
+	return nil
+}
+
+// member takes part in a cluster.
+func (p *process) member(ctx context.Context) error {
+	p.ports.ServePeers(p.logs.of("http"))
+	p.service.Follow(doing("looking for the cluster"))
+	plan, err := p.plan(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	if plan.Proxy {
-		log.Warn("discovery cluster full, falling back to proxy", "discovery", c.discovery)
-		return c.forward(ctx, p, peerURLs(plan.Cluster), service, l)
+		p.log.Warn("discovery cluster full, falling back to proxy", "discovery", p.discovery)
+		return p.forward(ctx, peerURLs(plan.Cluster))
 	}
 	if os.Getenv("GOGC") == "" {
 		paceGC()
 	}
-	tree := store.New(store.Limits{Events: c.eventHistory})
-	transport := c.transport(plan, p, l)
-	p.peer.Connect(transport)
-	service.Follow(doing("reading " + c.dataDir))
-	node, err := c.open(tree, plan, transport, l)
+	tree := store.New(store.Limits{Events: p.eventHistory})
+	transport := p.transport(plan)
+	p.ports.Connect(transport)
+	p.service.Follow(doing("reading " + p.dataDir))
+	node, err := p.open(tree, plan, transport)
 	if err != nil {
 		return err
 	}
-	err = c.answer(ctx, node, tree, p, service, l)
-	err = cmp.Or(err, patiently(node.Stop))
+	err = p.answer(ctx, node, tree)
+	err = cmp.Or(err, node.Err(), patiently(node.Stop)) // it is stopped in any case
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
-			err, c.name, node.ID(), node.Membership().ClusterID, c.dataDir)
+			err, p.name, node.ID(), node.Membership().ClusterID, p.dataDir)
 	}
 	return err
 }
 
 // plan is how a member without data begins. One with data does not ask: there its flags count no more
 // (protocols section 1).
-func (c *config) plan(ctx context.Context, sockets *ports, log *slog.Logger) (p discovery.Plan, err error) {
-	there, err := raft.Exists(c.dataDir, c.walDir)
+func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
+	there, err := raft.Exists(p.dataDir, p.walDir)
 	switch {
 	case err != nil:
-		return p, err
+		return plan, err
 	case there:
-		if len(c.join) > 0 {
-			log.Info("--join is ignored: there is a member in the data directory", "data", c.dataDir)
+		if len(p.join) > 0 {
+			p.log.Info("--join is ignored: there is a member in the data directory", "data", p.dataDir)
 		}
-		if c.discovery != "" || c.discoverySRV != "" {
-			log.Info("discovery is ignored since a cluster has already been initialized", "data", c.dataDir)
+		if p.discovery != "" || p.discoverySRV != "" {
+			p.log.Info("discovery is ignored since a cluster has already been initialized", "data", p.dataDir)
 		}
-		return p, nil
-	case c.forceNew:
-		return p, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.dataDir)
+		return plan, nil
+	case p.forceNew:
+		return plan, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", p.dataDir)
 	}
-	n := discovery.Newcomer{Name: c.name, PeerURLs: c.advertisePeer, Logger: log, DialTLS: sockets.peerTLS.DialTLS}
+	n := discovery.Newcomer{Name: p.name, PeerURLs: p.advertisePeer, Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
 	way := "initial-cluster"
 	switch {
-	case len(c.join) > 0:
+	case len(p.join) > 0:
 		way = "join"
-		p, err = n.Join(ctx, c.join)
-	case c.discovery != "":
+		plan, err = n.Join(ctx, p.join)
+	case p.discovery != "":
 		way = "discovery"
-		p, err = n.Token(ctx, c.discovery, c.discoveryProxy)
-	case c.discoverySRV != "":
+		plan, err = n.Token(ctx, p.discovery, p.discoveryProxy)
+	case p.discoverySRV != "":
 		way = "discovery-srv"
-		p, err = n.SRV(ctx, c.discoverySRV, c.token)
-	case c.state == "existing":
-		p, err = n.Existing(ctx, c.initialCluster)
+		plan, err = n.SRV(ctx, p.discoverySRV, p.token)
+	case p.state == "existing":
+		plan, err = n.Existing(ctx, p.initialCluster)
 	default:
-		p, err = n.New(ctx, c.initialCluster, c.token)
+		plan, err = n.New(ctx, p.initialCluster, p.token)
 	}
 	if ctx.Err() != nil {
-		return p, nil // it was not wanted any more
+		return plan, nil // it was not wanted any more
 	}
-	if p.Proxy && c.fallback == "exit" {
+	if plan.Proxy && p.fallback == "exit" {
 		err = fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
 	}
-	return p, c.refusal(way, err)
+	return plan, p.refusal(way, err)
 }
 
 // refusals are what may keep a member without data from its cluster, the flag to blame when it is not the one that named
@@ -339,26 +384,26 @@ func (c *config) refusal(way string, err error) error {
 }
 
 // open opens the node, whose disk is then replayed into the tree.
-func (c *config) open(tree *store.Store, plan discovery.Plan, t raft.Transport, l *logs) (*raft.Node, error) {
+func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport) (*raft.Node, error) {
 	return raft.Open(raft.Config{
-		Dir: c.dataDir, WALDir: c.walDir,
+		Dir: p.dataDir, WALDir: p.walDir,
 		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
-		Transport: t, Self: c.self(plan),
-		ForceAlone: c.forceNew, ForceURLs: slices.Sorted(slices.Values(c.advertisePeer)),
-		Heartbeat: c.heartbeat, Election: c.election, RequestTimeout: c.requestTimeout(),
-		SnapshotCount: uint64(c.snapshotCount), MaxSnapshots: c.maxSnapshots, MaxWALs: orAll(c.maxWALs),
+		Transport: t, Self: p.self(plan),
+		ForceAlone: p.forceNew, ForceURLs: slices.Sorted(slices.Values(p.advertisePeer)),
+		Heartbeat: p.heartbeat, Election: p.election, RequestTimeout: p.requestTimeout(),
+		SnapshotCount: uint64(p.snapshotCount), MaxSnapshots: p.maxSnapshots, MaxWALs: orAll(p.maxWALs),
 		Command: advance,
-		Logger:  l.of("raft"),
+		Logger:  p.logs.of("raft"),
 	}, tree)
 }
 
 // transport carries messages to the other members and from them.
-func (c *config) transport(plan discovery.Plan, p *ports, l *logs) *peer.Transport {
+func (p *process) transport(plan discovery.Plan) *peer.Transport {
 	return peer.New(peer.Config{
-		Name: c.name, URLs: c.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
-		DialTLS:   p.peerTLS.DialTLS,
-		Heartbeat: c.heartbeat, Logger: l.of("peer"),
-		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*c.maxRequestBytes, // at least two entries go to a member that lags
+		Name: p.name, URLs: p.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
+		DialTLS:   p.ports.PeerTLS.DialTLS,
+		Heartbeat: p.heartbeat, Logger: p.logs.of("peer"),
+		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*p.maxRequestBytes, // at least two entries go to a member that lags
 	})
 }
 
@@ -421,45 +466,54 @@ func advance(k raft.ChangeKind) []byte {
 }
 
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
-// fails or a listener does. Then it stops accepting, ends watches, and waits
-// for the requests in flight.
-func (c *config) answer(ctx context.Context, node *raft.Node, tree *store.Store, p *ports, service *systemd.Service, l *logs) error {
-	service.Follow(replaying(node))
+// fails or a listener does. The caller asks the node whether it has failed.
+func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store) error {
+	p.service.Follow(replaying(node))
 	select {
 	case <-node.Ready():
 	case <-node.Failed():
-		return node.Err()
-	case err := <-p.ended:
+		return nil
+	case err := <-p.ports.Ended():
 		return err
 	case <-ctx.Done():
 		return nil
 	}
-	server, err := http.New(http.Config{
-		Node: node, Store: tree, Name: c.name, Version: version,
-		Logger: l.of("http"), SetLogLevel: l.setLevel,
-		Election: c.election, RequestTimeout: c.requestTimeout(), Dirs: c.disks(),
-		CORS: c.cors, Hosts: c.ownHosts(), Pprof: c.pprof,
-		MaxRequestBytes: int64(c.maxRequestBytes),
-		TLS:             p.clientTLS, PeerTLS: p.peerTLS, ClientCertAuth: c.client.ClientAuth,
-	})
+	c := p.clientPort()
+	c.Node, c.Store, c.Name, c.Version = node, tree, p.name, version
+	c.Election, c.RequestTimeout, c.Dirs = p.election, p.requestTimeout(), p.disks()
+	c.ClientCertAuth = p.client.ClientAuth
+	server, err := http.New(c)
 	if err != nil {
 		return err
 	}
-	p.serve(server)
-	log := l.of("main")
-	log.Info("serving", "name", c.name, "version", version, "clients", c.advertiseClient, "peers", c.listenPeer, "data", c.dataDir)
-	service.Follow(serving(node))
-	service.Ready()
+	p.log.Info("serving", "name", p.name, "version", version, "clients", p.advertiseClient, "peers", p.ports.PeerURLs, "data", p.dataDir)
+	return p.serveClients(ctx, server, serving(node), node.Failed())
+}
+
+// clientPort is what a member's client port and a proxy's have in common.
+func (p *process) clientPort() http.Config {
+	return http.Config{
+		Logger: p.logs.of("http"), SetLogLevel: p.logs.setLevel,
+		CORS: p.cors, Hosts: p.ownHosts(), Pprof: p.pprof, MaxRequestBytes: int64(p.maxRequestBytes),
+		TLS: p.ports.ClientTLS, PeerTLS: p.ports.PeerTLS,
+	}
+}
+
+// serveClients lets server answer until ctx or a listener ends, or failed is closed. Then it stops accepting, ends watches, and waits
+// for the requests in flight.
+func (p *process) serveClients(ctx context.Context, server *http.Server, look func() systemd.Condition, failed <-chan struct{}) (err error) {
+	p.ports.Serve(server)
+	p.service.Follow(look)
+	p.service.Ready()
 	select {
 	case <-ctx.Done():
-	case <-node.Failed():
-		err = node.Err()
-	case err = <-p.ended:
+	case <-failed:
+	case err = <-p.ports.Ended():
 	}
-	log.Info("stopping", "failed", err != nil)
-	service.Stopping()
+	p.log.Info("stopping", "signal", ctx.Err() != nil)
+	p.service.Stopping()
 	if late := patiently(server.Shutdown); late != nil {
-		log.Warn("some requests in flight do not end; going on without them", "err", late)
+		p.log.Warn("some requests in flight do not end; going on without them", "err", late)
 	}
 	return err
 }
@@ -538,43 +592,42 @@ func (c *config) chooseRole(log *slog.Logger) error {
 
 func (c *config) isProxy() bool { return c.proxy != "off" }
 
-// relay is serve for a proxy.
-func (c *config) relay(ctx context.Context, p *ports, service *systemd.Service, l *logs) error {
-	p.refuseClients()
-	seeds, err := c.seeds(ctx, p, l.of("main"))
+// findAndForward is a proxy from its start.
+func (p *process) findAndForward(ctx context.Context) error {
+	seeds, err := p.seeds(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	return c.forward(ctx, p, seeds, service, l)
+	return p.forward(ctx, seeds)
 }
 
 // seeds are the peer URLs at which a proxy may find the cluster for the first time. One that remembers it looks no further than its flags.
-func (c *config) seeds(ctx context.Context, sockets *ports, log *slog.Logger) ([]string, error) {
-	known, err := proxy.Remembered(c.dataDir)
+func (p *process) seeds(ctx context.Context) ([]string, error) {
+	known, err := proxy.Remembered(p.dataDir)
 	if err != nil {
 		return nil, err
 	}
-	n := discovery.Newcomer{Logger: log, DialTLS: sockets.peerTLS.DialTLS}
+	n := discovery.Newcomer{Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
 	var m raft.Membership
 	way := "initial-cluster"
 	switch {
-	case len(known) > 0 && !c.given["initial-cluster"]:
+	case len(known) > 0 && !p.given["initial-cluster"]:
 		return nil, nil
-	case len(c.join) > 0:
-		return c.join, nil
-	case c.discovery != "":
+	case len(p.join) > 0:
+		return p.join, nil
+	case p.discovery != "":
 		way = "discovery"
-		m, err = n.LookToken(ctx, c.discovery, c.discoveryProxy)
-	case c.discoverySRV != "":
+		m, err = n.LookToken(ctx, p.discovery, p.discoveryProxy)
+	case p.discoverySRV != "":
 		way = "discovery-srv"
-		m, err = n.LookSRV(ctx, c.discoverySRV)
+		m, err = n.LookSRV(ctx, p.discoverySRV)
 	default:
-		m, err = discovery.Static(c.initialCluster, c.token)
+		m, err = discovery.Static(p.initialCluster, p.token)
 	}
 	if ctx.Err() != nil {
 		return nil, nil // it was not wanted any more
 	}
-	return peerURLs(m), c.refusal(way, err)
+	return peerURLs(m), p.refusal(way, err)
 }
 
 func peerURLs(m raft.Membership) (urls []string) {
@@ -585,24 +638,22 @@ func peerURLs(m raft.Membership) (urls []string) {
 }
 
 // forward serves clients with the answers of members, until ctx ends or a listener does.
-func (c *config) forward(ctx context.Context, p *ports, seeds []string, service *systemd.Service, l *logs) error {
-	p.dropPeers()
+func (p *process) forward(ctx context.Context, seeds []string) error {
+	p.ports.DropPeers()
 	relay, err := proxy.New(proxy.Config{
-		Dir: c.dataDir, Seeds: seeds, Own: c.ownURLs(),
-		FailureWait: c.proxyTimes.failureWait, RefreshInterval: c.proxyTimes.refresh,
-		DialTimeout: c.proxyTimes.dial, WriteTimeout: c.proxyTimes.write, ReadTimeout: c.proxyTimes.read,
-		DialTLS: p.clientTLS.DialTLS, PeerDialTLS: p.peerTLS.DialTLS,
-		Logger: l.of("proxy"),
+		Dir: p.dataDir, Seeds: seeds, Own: p.ownURLs(),
+		FailureWait: p.proxyTimes.failureWait, RefreshInterval: p.proxyTimes.refresh,
+		DialTimeout: p.proxyTimes.dial, WriteTimeout: p.proxyTimes.write, ReadTimeout: p.proxyTimes.read,
+		DialTLS: p.ports.ClientTLS.DialTLS, PeerDialTLS: p.ports.PeerTLS.DialTLS,
+		Logger: p.logs.of("proxy"),
 	})
 	if err != nil {
 		return err
 	}
 	defer relay.Close()
-	server, err := http.NewFront(http.Config{
-		Logger: l.of("http"), SetLogLevel: l.setLevel, CORS: c.cors, Hosts: c.ownHosts(), Pprof: c.pprof,
-		MaxRequestBytes: int64(c.maxRequestBytes),
-		TLS:             p.clientTLS, PeerTLS: p.peerTLS,
-	}, http.Front{Handler: relay, ReadOnly: c.proxy == "readonly", Ill: relay.Ill, Metrics: relay.Metrics})
+	server, err := http.NewFront(p.clientPort(), http.Front{
+		Handler: relay, ReadOnly: p.proxy == "readonly", Ill: relay.Ill, Metrics: relay.Metrics, End: relay.Close,
+	})
 	if err != nil {
 		return err
 	}
@@ -612,22 +663,9 @@ func (c *config) forward(ctx context.Context, p *ports, seeds []string, service 
 	case <-ctx.Done():
 		return nil
 	}
-	p.serve(server)
-	log := l.of("main")
-	log.Info("serving as a proxy", "version", version, "clients", c.listenClient, "readonly", c.proxy == "readonly", "data", c.dataDir)
-	service.Follow(func() systemd.Condition { return systemd.Condition{Status: cmp.Or(relay.Ill(), "proxy")} })
-	service.Ready()
-	select {
-	case <-ctx.Done():
-	case err = <-p.ended:
-	}
-	log.Info("stopping", "failed", err != nil)
-	service.Stopping()
-	relay.Close()
-	if late := patiently(server.Shutdown); late != nil {
-		log.Warn("some requests in flight do not end; going on without them", "err", late)
-	}
-	return err
+	p.log.Info("serving as a proxy", "version", version, "clients", p.listenClient, "readonly", p.proxy == "readonly", "data", p.dataDir)
+	status := func() systemd.Condition { return systemd.Condition{Status: cmp.Or(relay.Ill(), "proxy")} }
+	return p.serveClients(ctx, server, status, nil)
 }
 
 // ownURLs are those at which this process itself answers clients.
@@ -641,18 +679,6 @@ func (c *config) ownURLs() []string {
 // seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever comes later than that is told
 // that there is none.
 const seedPatience = 3 * time.Second
-
-// dropPeers closes the ports for members, which a proxy has none of.
-func (p *ports) dropPeers() {
-	if p.peer == nil {
-		return
-	}
-	p.peer.Close()
-	for range p.peers {
-		<-p.ended
-	}
-	p.peer, p.peers = nil, nil
-}
 
 // Memory.
 
@@ -691,7 +717,7 @@ type config struct {
 	maxRequestBytes                 int
 	eventHistory                    int
 	pprof, debug, forceNew, version bool
-	client, peer                    tlsFlags
+	client, peer                    certs.Flags
 	addr, bindAddr                  string // of etcd 0.4, IP:PORT
 	peerAddr, peerBindAddr          string
 	strict                          bool
@@ -765,15 +791,15 @@ func (c *config) settings() []setting {
 		{"TLS", "client-cert-auth", "false", "", "refuse https clients without a certificate of --trusted-ca-file", toggle(&c.client.ClientAuth)},
 		{"TLS", "trusted-ca-file", "", "FILE", "authorities of clients' certificates, in PEM; whoever shows one must show a right one", text(&c.client.CA)},
 		{"TLS", "client-crl-file", "", "FILE", "clients' certificates that were revoked: lists signed by --trusted-ca-file", text(&c.client.CRL)},
-		{"TLS", "auto-tls", "false", "", "serve https clients with a certificate made here, under DATA/fixtures", toggle(&c.client.auto)},
-		{"TLS", "ca-file", "", "FILE", "old form of --trusted-ca-file with --client-cert-auth", text(&c.client.oldCA)},
+		{"TLS", "auto-tls", "false", "", "serve https clients with a certificate made here, under DATA/fixtures", toggle(&c.client.Auto)},
+		{"TLS", "ca-file", "", "FILE", "old form of --trusted-ca-file with --client-cert-auth", text(&c.client.OldCA)},
 		{"TLS", "peer-cert-file", "", "FILE", "certificate for https among members, which serves in both directions", text(&c.peer.Cert)},
 		{"TLS", "peer-key-file", "", "FILE", "its key", text(&c.peer.Key)},
 		{"TLS", "peer-client-cert-auth", "false", "", "refuse members without a certificate of --peer-trusted-ca-file", toggle(&c.peer.ClientAuth)},
 		{"TLS", "peer-trusted-ca-file", "", "FILE", "authorities of members' certificates; without it, those of the machine are trusted for members that are called", text(&c.peer.CA)},
 		{"TLS", "peer-crl-file", "", "FILE", "members' certificates that were revoked: lists signed by --peer-trusted-ca-file", text(&c.peer.CRL)},
-		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.peer.auto)},
-		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.peer.oldCA)},
+		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.peer.Auto)},
+		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.peer.OldCA)},
 
 		{"Old forms", "addr", "", "IP:PORT", "old form of --advertise-client-urls, which also listens at [::]:PORT", optional(ipPort(&c.addr))},
 		{"Old forms", "bind-addr", "", "IP:PORT", "old form of --listen-client-urls", optional(ipPort(&c.bindAddr))},
@@ -830,7 +856,7 @@ func (c *config) relics() (list []setting) {
 // configure makes the configuration of defaults, environment and command line,
 // each beaten by the next.
 func configure(args, environ []string) (*config, error) {
-	c := &config{given: map[string]bool{}}
+	c := &config{given: map[string]bool{}, client: certs.Flags{Port: certs.ClientPort}, peer: certs.Flags{Port: certs.PeerPort}}
 	settings := c.settings()
 	for _, s := range settings {
 		if err := s.set(s.preset); err != nil {
@@ -915,18 +941,18 @@ func (c *config) takeOldForms() error {
 }
 
 // takeOldForm takes one flag's address over into the URLs of the flag that has replaced it.
-func (c *config) takeOldForm(old, address, flag string, urls *[]string, tls *tlsFlags) error {
+func (c *config) takeOldForm(old, address, flag string, urls *[]string, tls *certs.Flags) error {
 	switch {
 	case address == "":
 		return nil
 	case c.given[flag]:
 		return fmt.Errorf("set only one of flags -%s and -%s", flag, old)
 	}
-	*urls, c.given[flag] = []string{tls.scheme() + "://" + address}, true
+	*urls, c.given[flag] = []string{tls.Scheme() + "://" + address}, true
 	return nil
 }
 
-func (c *config) takeOldBind(bind, bound, old, address, flag string, urls *[]string, tls *tlsFlags) error {
+func (c *config) takeOldBind(bind, bound, old, address, flag string, urls *[]string, tls *certs.Flags) error {
 	if bound == "" && address != "" {
 		_, port, _ := net.SplitHostPort(address) // it was checked when it was set
 		bind, bound = old, net.JoinHostPort("::", port)
@@ -977,8 +1003,8 @@ func (c *config) contradiction() error {
 	if !c.strict {
 		c.warnings = append(c.warnings, "--strict-reconfig-check=false is ignored: a change that would lose the quorum is always refused")
 	}
-	client, err := c.client.check("", "listen-client-urls", c.listenClient)
-	peer, peerErr := c.peer.check("peer-", "listen-peer-urls", c.listenPeer)
+	client, err := c.client.Check(c.listenClient)
+	peer, peerErr := c.peer.Check(c.listenPeer)
 	if c.isProxy() { // it listens for no peers, and its certificate is for asking them
 		peer, peerErr = nil, nil
 	}
@@ -992,141 +1018,6 @@ func (c *config) mayBeProxy() bool {
 		return true
 	}
 	return c.isProxy() || c.discovery != "" && c.fallback == "proxy"
-}
-
-// TLS.
-
-// tlsFlags are the flags of one port's certificates.
-type tlsFlags struct {
-	certs.Files
-	auto  bool
-	oldCA string
-}
-
-// check returns what is wrong between the flags, and what may be, and brings them to their one form. prefix is what their names begin
-// with, listen the flag of the port's URLs.
-func (f *tlsFlags) check(prefix, listen string, urls []string) (warnings []string, err error) {
-	if f.oldCA != "" {
-		if f.CA != "" && f.CA != f.oldCA {
-			return nil, fmt.Errorf("--%sca-file=%s and --%strusted-ca-file=%s contradict each other: give the second only", prefix, f.oldCA, prefix, f.CA)
-		}
-		f.CA, f.ClientAuth = f.oldCA, true
-		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", prefix, prefix, prefix))
-	}
-	if f.auto && prefix != "" {
-		warnings = append(warnings, "--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
-	}
-	secure, plain := bySecurity(urls)
-	switch crlFlag := cmp.Or(prefix, "client-") + "crl-file"; {
-	case (f.Cert == "") != (f.Key == ""):
-		given, value, missing := "cert-file", f.Cert, "key-file"
-		if f.Cert == "" {
-			given, value, missing = missing, f.Key, given
-		}
-		return nil, fmt.Errorf("--%s%s=%s needs --%s%s: give both", prefix, given, value, prefix, missing)
-	case f.auto && f.Cert != "":
-		return nil, fmt.Errorf("--%sauto-tls and --%scert-file=%s contradict each other: give one of them", prefix, prefix, f.Cert)
-	case f.auto && prefix != "" && (f.CA != "" || f.ClientAuth):
-		return nil, fmt.Errorf("--%sauto-tls and --%strusted-ca-file=%s contradict each other: self-made certificates have no authority; give --%scert-file and --%skey-file, or no authority",
-			prefix, prefix, f.CA, prefix, prefix)
-	case f.ClientAuth && f.CA == "":
-		return nil, fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates are accepted", prefix, prefix)
-	case f.CRL != "" && f.CA == "":
-		return nil, fmt.Errorf("--%s=%s needs --%strusted-ca-file: give the authorities that have signed the lists", crlFlag, f.CRL, prefix)
-	case secure != "" && f.Cert == "" && !f.auto:
-		return nil, fmt.Errorf("--%s=%s needs a certificate: give --%scert-file and --%skey-file, or --%sauto-tls, or an http URL", listen, secure, prefix, prefix, prefix)
-	case secure == "" && (f.Cert != "" || f.auto):
-		warnings = append(warnings, fmt.Sprintf("the certificate of --%s is shown to nobody who connects: all of --%s=%s is http",
-			prefix+map[bool]string{true: "auto-tls", false: "cert-file"}[f.auto], listen, strings.Join(urls, ",")))
-	case plain != "" && f.ClientAuth:
-		warnings = append(warnings, fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", prefix, listen, plain))
-	}
-	return warnings, nil
-}
-
-// scheme is that of URLs which are made of an address.
-func (f *tlsFlags) scheme() string {
-	if f.Cert != "" || f.auto {
-		return "https"
-	}
-	return "http"
-}
-
-// bySecurity returns one https and one http URL of a list.
-func bySecurity(urls []string) (secure, plain string) {
-	for _, u := range urls {
-		if isSecure(u) {
-			secure = cmp.Or(secure, u)
-		} else {
-			plain = cmp.Or(plain, u)
-		}
-	}
-	return secure, plain
-}
-
-func isSecure(u string) bool { return strings.HasPrefix(u, "https://") }
-
-// secure reads the certificates of both ports, and follows them until ctx ends.
-func (c *config) secure(ctx context.Context, p *ports, log *slog.Logger) (err error) {
-	c.peer.Mutual = true
-	if p.clientTLS, err = c.client.load("", c.ownDir("client"), hosts(c.listenClient, c.advertiseClient), log.With("port", "client")); err != nil {
-		return err
-	}
-	if p.peerTLS, err = c.peer.load("peer-", c.ownDir("peer"), hosts(c.listenPeer, c.advertisePeer), log.With("port", "peer")); err != nil {
-		return err
-	}
-	go p.clientTLS.Watch(ctx)
-	go p.peerTLS.Watch(ctx)
-	return nil
-}
-
-// ownDir is where the certificate is that a port makes for itself, as in etcd 3.
-func (c *config) ownDir(port string) string { return filepath.Join(c.dataDir, "fixtures", port) }
-
-// load reads the files; what is wrong with one is told with the flag that named it.
-func (f *tlsFlags) load(prefix, ownDir string, hosts []string, log *slog.Logger) (*certs.Set, error) {
-	files := f.Files
-	if f.auto {
-		files.SelfMade, files.Hosts = ownDir, hosts
-	}
-	set, err := certs.Load(files, log)
-	var wrong *certs.FileError
-	switch {
-	case errors.As(err, &wrong):
-		flag := map[certs.Part]string{certs.Cert: "cert-file", certs.Key: "key-file", certs.CA: "trusted-ca-file", certs.CRL: "crl-file"}[wrong.Part]
-		switch {
-		case wrong.Part == certs.CRL && prefix == "":
-			flag = "client-crl-file"
-		case wrong.Part == certs.CA && f.oldCA != "":
-			flag = "ca-file"
-		}
-		return nil, fmt.Errorf("--%s%s=%s: %w: %s", prefix, flag, wrong.Path, wrong.Err, wrong.Remedy)
-	case err != nil:
-		return nil, fmt.Errorf("--%sauto-tls: %w: see that %s can be written", prefix, err, ownDir)
-	}
-	return set, nil
-}
-
-// hosts are the names and addresses under which a port is found. One that listens everywhere is found on its machine, too.
-func hosts(lists ...[]string) (hosts []string) {
-	for _, u := range slices.Concat(lists...) {
-		parsed, err := url.Parse(u)
-		if err != nil {
-			continue // it was checked when it was set
-		}
-		ip := net.ParseIP(parsed.Hostname())
-		switch {
-		case ip == nil || !ip.IsUnspecified():
-			hosts = append(hosts, parsed.Hostname())
-		default:
-			hosts = append(hosts, "localhost", "127.0.0.1", "::1")
-			if name, err := os.Hostname(); err == nil {
-				hosts = append(hosts, name)
-			}
-		}
-	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
 }
 
 // The kinds of values: each returns what checks a value and stores it.
@@ -1385,255 +1276,4 @@ func (l *logs) setLevel(word string) error {
 	}
 	l.common.Set(level)
 	return nil
-}
-
-// Sockets.
-
-// ports are the member's sockets and what becomes of them.
-type ports struct {
-	clients, peers     []socket
-	clientTLS, peerTLS *certs.Set
-	peer               *http.PeerPort
-	started            []func()   // end the time in which clients are told that this member is starting
-	ended              chan error // why a socket is no longer served
-}
-
-// socket is one of them.
-type socket struct {
-	net.Listener
-	secure bool
-	handed bool // by systemd: who connects may wait until the member has started
-}
-
-// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
-func (c *config) listen(log *slog.Logger) (*ports, error) {
-	handed, err := systemd.Sockets(os.Getenv, os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	return c.listenWith(log, handed)
-}
-
-func (c *config) listenWith(log *slog.Logger, handed *systemd.Handover) (*ports, error) {
-	clients, open, err := c.listenAt(log, handed, systemd.Client, c.listenClient)
-	if err != nil {
-		return nil, err
-	}
-	if !c.given["listen-client-urls"] && !c.given["advertise-client-urls"] {
-		c.advertiseClient = open
-	}
-	peers, open, err := c.listenAt(log, handed, systemd.Peer, c.listenPeer)
-	if err != nil {
-		closeAll(clients)
-		return nil, err
-	}
-	if err := handed.Check(); err != nil {
-		closeAll(slices.Concat(clients, peers))
-		return nil, fmt.Errorf("%w: name the socket client or peer (FileDescriptorName=), or list its address in --listen-client-urls=%s or --listen-peer-urls=%s",
-			err, strings.Join(c.listenClient, ","), strings.Join(c.listenPeer, ","))
-	}
-	c.listenPeer = open
-	return &ports{clients: clients, peers: peers, ended: make(chan error, len(clients)+len(peers))}, nil
-}
-
-// listenAt opens the ports of one flag, and returns which URLs they are. Of the preset ones only the first must open:
-// the second is the port of etcd 0.4, which another program may have. What systemd has opened is not opened again; what it has opened
-// under the port's name and no flag lists takes the place of the preset ones.
-func (c *config) listenAt(log *slog.Logger, handed *systemd.Handover, port string, urls []string) (sockets []socket, open []string, err error) {
-	flag := "listen-" + port + "-urls"
-	secure, plain := bySecurity(urls)
-	mixed := secure != "" && plain != ""
-	for i, u := range urls {
-		_, address, _ := strings.Cut(u, "://")
-		listener, covered := handed.At(port, address)
-		var err error
-		switch {
-		case !covered && handed.Named(port) && !c.given[flag]:
-			continue
-		case !covered:
-			listener, err = net.Listen("tcp", address)
-		case listener == nil && mixed:
-			err = errMixed
-		}
-		switch {
-		case err == nil && listener == nil:
-			open = append(open, u) // at a socket that serves already
-		case err == nil:
-			sockets, open = append(sockets, socket{listener, isSecure(u), covered}), append(open, u)
-		case !c.given[flag] && i > 0:
-			log.Warn("a default port is taken, going on without it", "url", u, "err", err)
-		default:
-			closeAll(sockets)
-			return nil, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", flag, u, err)
-		}
-	}
-	for _, l := range handed.Rest(port) {
-		u := urlOf(l.Addr(), plain == "")
-		sockets, open = append(sockets, socket{l, isSecure(u), true}), append(open, u)
-		if mixed {
-			closeAll(sockets)
-			return nil, nil, fmt.Errorf("--%s=%s: %w: list its address %s", flag, strings.Join(urls, ","), errMixed, l.Addr())
-		}
-	}
-	return sockets, open, nil
-}
-
-var errMixed = errors.New("systemd has opened one socket for http and https")
-
-// urlOf is the URL of a socket that no flag lists.
-func urlOf(address net.Addr, secure bool) string {
-	scheme := map[bool]string{true: "https://", false: "http://"}[secure]
-	at := address.(*net.TCPAddr) // a Handover has no others
-	if at.IP.IsUnspecified() {
-		return scheme + net.JoinHostPort("localhost", strconv.Itoa(at.Port))
-	}
-	return scheme + at.String()
-}
-
-// servePeers answers other members, with no more than that this one is starting until there is a node.
-func (p *ports) servePeers(log *slog.Logger) {
-	p.peer = http.NewPeerPort(log, p.peerTLS)
-	for _, s := range p.peers {
-		go func() { p.ended <- s.serve(p.peer, p.peerTLS.Server("http/1.1")) }()
-	}
-}
-
-// refuseClients tells clients that this member is starting, until there is a server for them.
-func (p *ports) refuseClients() {
-	for _, s := range p.clients {
-		if s.handed {
-			continue
-		}
-		var config *tls.Config
-		if s.secure {
-			config = p.clientTLS.Server("http/1.1")
-		}
-		p.started = append(p.started, http.Starting(s.Listener, config))
-	}
-}
-
-// serve answers clients and members from now on.
-func (p *ports) serve(server *http.Server) {
-	if p.peer != nil {
-		p.peer.Open(server)
-	}
-	for _, started := range p.started {
-		started()
-	}
-	for _, s := range p.clients {
-		go func() { p.ended <- s.serve(server, p.clientTLS.Server("h2", "http/1.1")) }()
-	}
-}
-
-// serve lets a server answer who connects, until it ends.
-func (s socket) serve(server interface {
-	Serve(net.Listener) error
-	ServeTLS(net.Listener, *tls.Config) error
-}, config *tls.Config) error {
-	if s.secure {
-		return server.ServeTLS(s.Listener, config)
-	}
-	return server.Serve(s.Listener)
-}
-
-func (p *ports) close() {
-	if p.peer != nil {
-		p.peer.Close() // what it says of its listeners no longer matters
-	}
-	closeAll(slices.Concat(p.clients, p.peers))
-}
-
-func closeAll(sockets []socket) {
-	for _, s := range sockets {
-		s.Close()
-	}
-}
-
-// Dump.
-
-// dump prints the snapshots and the log of a data directory, a line a record.
-// It changes nothing, and may be used while the member runs.
-func dump(args []string, w io.Writer) error {
-	if len(args) < 1 || len(args) > 2 {
-		return errors.New("dump: want the data directory, and the log's if it is elsewhere: etcd2 dump DIR [WALDIR]")
-	}
-	member := filepath.Join(args[0], "member")
-	logDir := filepath.Join(member, "wal")
-	if len(args) == 2 {
-		logDir = args[1]
-	}
-	out := bufio.NewWriter(w)
-	err := cmp.Or(dumpSnapshots(filepath.Join(member, "snap"), out), dumpLog(logDir, out))
-	return cmp.Or(err, out.Flush())
-}
-
-func dumpSnapshots(dir string, out *bufio.Writer) error {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.snap"))
-	if err != nil {
-		return fmt.Errorf("dump: %w", err)
-	}
-	for _, path := range paths {
-		if err := dumpSnapshot(path, out); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func dumpSnapshot(path string, out *bufio.Writer) error {
-	r, err := snap.OpenFile(path, nil)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	tree := store.New(store.Limits{})
-	if err := tree.Restore(r); err != nil {
-		return fmt.Errorf("dump: %s: %w", path, err)
-	}
-	meta, err := raft.DescribeSnapshot(r.Meta())
-	if err != nil {
-		return fmt.Errorf("dump: %s: %w", path, err)
-	}
-	fmt.Fprintf(out, "%s %s bytes=%d index=%d digest=%016x\n", filepath.Base(path), meta, r.Size(), tree.Index(), tree.Digest())
-	root, _ := tree.Get("/") // the root is always there
-	dumpNode(root, root.Node, out)
-	if users, revision := tree.Auth(); revision != 0 {
-		dumpAuth(users, users.Node, out)
-	}
-	return nil
-}
-
-// dumpAuth prints what there is below a node of users and roles, without the values: passwords are compared with those.
-func dumpAuth(v store.View, n *store.Node, out *bufio.Writer) {
-	for child := range v.All(n) {
-		fmt.Fprintf(out, "  auth %q modified=%d created=%d\n", child.Path, child.Modified, child.Created)
-		dumpAuth(v, child, out)
-	}
-}
-
-// dumpNode prints a node and what is below it.
-func dumpNode(v store.View, n *store.Node, out *bufio.Writer) {
-	fmt.Fprintf(out, "  %q modified=%d created=%d", n.Path, n.Modified, n.Created)
-	if n.Expires != 0 {
-		fmt.Fprintf(out, " expires=%s", time.Unix(0, n.Expires).UTC().Format(time.RFC3339Nano))
-	}
-	if !n.Dir {
-		fmt.Fprintf(out, " value=%q\n", n.Value)
-		return
-	}
-	fmt.Fprintln(out, " dir")
-	for child := range v.Children(n) {
-		dumpNode(v, child, out)
-	}
-}
-
-func dumpLog(dir string, out *bufio.Writer) error {
-	return wal.Dump(dir, nil, func(file string, offset int64, r wal.Record) error {
-		text, err := raft.Describe(r, store.Describe)
-		if err != nil {
-			return fmt.Errorf("dump: %s: offset %d: %w", file, offset, err)
-		}
-		_, err = fmt.Fprintf(out, "%s %8d  %s\n", filepath.Base(file), offset, text)
-		return err
-	})
 }

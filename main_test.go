@@ -9,7 +9,6 @@ import (
 	"go/token"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,9 +20,6 @@ import (
 	"time"
 
 	"etcd2/discovery"
-	"etcd2/http/certs"
-	"etcd2/http/certs/certstest"
-	"etcd2/http/systemd"
 	"etcd2/raft"
 	"etcd2/wal"
 )
@@ -313,87 +309,6 @@ func TestACertificateThatNobodySeesIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestASelfMadeCertificateIsForTheAddressesOfItsPort(t *testing.T) {
-	got := hosts([]string{"https://0.0.0.0:1", "https://[::]:1", "https://10.0.0.1:2"}, []string{"https://db.example:2", "https://10.0.0.1:3"})
-
-	for _, want := range []string{"localhost", "127.0.0.1", "::1", "10.0.0.1", "db.example"} {
-		if !slices.Contains(got, want) {
-			t.Errorf("%s is not in %q", want, got)
-		}
-	}
-	if slices.Contains(got, "0.0.0.0") || len(slices.Compact(got)) != len(got) {
-		t.Errorf("%q", got)
-	}
-}
-
-// What is wrong with a file is told with the flag that named it.
-func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
-	dir := t.TempDir()
-	ca := certstest.NewAuthority(t, "CA")
-	cert, key := ca.Issue(t, "m0").Save(t, dir, "m0")
-	other, _ := ca.Issue(t, "m1").Save(t, dir, "m1")
-	good := tlsFlags{Files: certs.Files{Cert: cert, Key: key, CA: certstest.Write(t, dir, "ca.pem", ca.PEM())}}
-	none := filepath.Join(dir, "none")
-	for _, c := range []struct {
-		prefix string
-		change func(f *tlsFlags)
-		words  []string
-	}{
-		{"", func(f *tlsFlags) { f.Cert = none }, []string{"--cert-file=" + none + ": ", "no such file", "give"}},
-		{"peer-", func(f *tlsFlags) { f.Cert = other }, []string{"--peer-key-file=" + key + ": ", "not the key of the certificate in " + other, "give"}},
-		{"peer-", func(f *tlsFlags) { f.CA = none }, []string{"--peer-trusted-ca-file=" + none + ": ", "no such file"}},
-		{"", func(f *tlsFlags) { f.CA, f.oldCA = none, none }, []string{"--ca-file=" + none + ": "}},
-		{"", func(f *tlsFlags) { f.CRL = cert }, []string{"--client-crl-file=" + cert + ": ", "no revocation list"}},
-		{"peer-", func(f *tlsFlags) { f.CRL = cert }, []string{"--peer-crl-file=" + cert + ": "}},
-		{"", func(f *tlsFlags) { f.Cert, f.Key, f.auto = "", "", true }, []string{"--auto-tls: ", "not a directory", "written"}},
-	} {
-		f := good
-		c.change(&f)
-
-		_, err := f.load(c.prefix, cert+"/fixtures", nil, slog.New(slog.DiscardHandler))
-
-		for _, word := range c.words {
-			if err == nil || !strings.Contains(err.Error(), word) {
-				t.Errorf("%v lacks %q", err, word)
-			}
-		}
-	}
-}
-
-func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	free, busy := "http://127.0.0.1:0", "http://"+taken.Addr().String()
-	log := slog.New(slog.DiscardHandler)
-	for _, c := range []struct {
-		list   []string
-		preset bool
-		open   int // how many listeners; 0: refused
-	}{
-		{[]string{free, busy}, true, 1},
-		{[]string{busy, free}, true, 0},
-		{[]string{free, busy}, false, 0},
-		{[]string{free, free}, false, 2},
-	} {
-		config := &config{listenClient: c.list, advertiseClient: c.list, given: map[string]bool{"listen-client-urls": !c.preset}}
-		p, err := config.listenWith(log, &systemd.Handover{})
-
-		if (err != nil) != (c.open == 0) {
-			t.Errorf("%v, preset %v: %v", c.list, c.preset, err)
-		}
-		if err != nil {
-			continue
-		}
-		closeAll(p.clients)
-		if len(p.clients) != c.open || c.preset && len(config.advertiseClient) != c.open {
-			t.Errorf("%v, preset %v: %d listeners; %v are advertised", c.list, c.preset, len(p.clients), config.advertiseClient)
-		}
-	}
-}
-
 func TestTheStatusSaysWhoLeads(t *testing.T) {
 	alone := raft.Membership{Members: []raft.Member{{ID: 1, Name: "a"}}}
 	three := raft.Membership{Members: []raft.Member{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 255}}}
@@ -643,8 +558,9 @@ var drawing = map[string][]string{
 	"http":         {"raft", "store", "http/auth"},
 	"http/peer":    {"raft"},
 	"http/auth":    {"store"},
+	"http/ports":   {"http", "http/certs", "http/systemd"},
 	"http/proxy":   {"http/client", "wal/disk"},
-	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "wal/disk"}, // the latter four for backups, restored and verified without a server
+	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk"}, // the latter six for what is done without a server: restore, verify, dump
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
 	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "http/systemd": {}, "e2e": {},

@@ -13,6 +13,7 @@ type Front struct {
 	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
 	ReadOnly bool            // nothing but GET is for the handler
 	Ill      func() string   // what /health says, "" for true
+	End      func()          // ends what the handler is about, when the server is shut down
 
 	// Metrics yields what /metrics says besides what every port says.
 	Metrics func(yield func(name, kind, help string, value float64))

@@ -22,6 +22,7 @@ func front(t *testing.T, c Config, f Front) *Server {
 			fmt.Fprint(w, r.Method, " ", r.URL, " ", string(b), " ", err)
 		})
 	}
+	f.End = func() {}
 	f.Metrics = func(yield func(name, kind, help string, value float64)) {
 		yield("etcd_proxy_endpoints", "gauge", "Members.", 3)
 	}

@@ -250,6 +250,9 @@ func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
 // waits for the requests in flight, until ctx is done.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.endLong()
+	if s.cfg.front != nil {
+		s.cfg.front.End()
+	}
 	defer time.AfterFunc(freshGrace, s.closeFresh).Stop()
 	return s.server.Shutdown(ctx)
 }

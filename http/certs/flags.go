@@ -1,0 +1,166 @@
+package certs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+)
+
+// The ports, as their flags call them: --listen-client-urls, --peer-crl-file.
+const (
+	ClientPort = "client"
+	PeerPort   = "peer"
+)
+
+// Flags are what the command line says of one port's certificates. They are for one goroutine.
+type Flags struct {
+	Port  string // ClientPort or PeerPort
+	Files        // of --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or of those with peer- before them
+	Auto  bool   // --auto-tls, --peer-auto-tls
+	OldCA string // --ca-file, --peer-ca-file: CA with ClientAuth, in the form of etcd 2.0
+}
+
+// prefix is what the names of the flags begin with.
+func (f *Flags) prefix() string {
+	if f.Port == ClientPort {
+		return ""
+	}
+	return f.Port + "-"
+}
+
+// listen is the flag of the port's URLs.
+func (f *Flags) listen() string { return "listen-" + f.Port + "-urls" }
+
+// Check brings the flags to their one form. It returns an error when they contradict each other, or do not fit the URLs at which the port
+// listens, and warns of what may be meant otherwise.
+func (f *Flags) Check(urls []string) (warnings []string, err error) {
+	p := f.prefix()
+	if f.OldCA != "" {
+		if f.CA != "" && f.CA != f.OldCA {
+			return nil, fmt.Errorf("--%sca-file=%s and --%strusted-ca-file=%s contradict each other: give the second only", p, f.OldCA, p, f.CA)
+		}
+		f.CA, f.ClientAuth = f.OldCA, true
+		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", p, p, p))
+	}
+	secure, plain := BySecurity(urls)
+	if err := f.contradiction(secure); err != nil {
+		return nil, err
+	}
+	if f.Auto && f.Port == PeerPort {
+		warnings = append(warnings, "--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
+	}
+	switch {
+	case secure == "" && f.Scheme() == "https":
+		shown := map[bool]string{true: "auto-tls", false: "cert-file"}[f.Auto]
+		warnings = append(warnings, fmt.Sprintf("the certificate of --%s%s is shown to nobody who connects: all of --%s=%s is http", p, shown, f.listen(), strings.Join(urls, ",")))
+	case plain != "" && f.ClientAuth:
+		warnings = append(warnings, fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", p, f.listen(), plain))
+	}
+	return warnings, nil
+}
+
+// contradiction returns what is wrong between flags that are right one by one. secure is one of the port's URLs that is https, if any is.
+func (f *Flags) contradiction(secure string) error {
+	p := f.prefix()
+	switch {
+	case (f.Cert == "") != (f.Key == ""):
+		given, value, missing := "cert-file", f.Cert, "key-file"
+		if f.Cert == "" {
+			given, value, missing = missing, f.Key, given
+		}
+		return fmt.Errorf("--%s%s=%s needs --%s%s: give both", p, given, value, p, missing)
+	case f.Auto && f.Cert != "":
+		return fmt.Errorf("--%sauto-tls and --%scert-file=%s contradict each other: give one of them", p, p, f.Cert)
+	case f.Auto && f.Port == PeerPort && (f.CA != "" || f.ClientAuth):
+		return fmt.Errorf("--%sauto-tls and --%strusted-ca-file=%s contradict each other: self-made certificates have no authority; give --%scert-file and --%skey-file, or no authority",
+			p, p, f.CA, p, p)
+	case f.ClientAuth && f.CA == "":
+		return fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates are accepted", p, p)
+	case f.CRL != "" && f.CA == "":
+		return fmt.Errorf("--%s-crl-file=%s needs --%strusted-ca-file: give the authorities that have signed the lists", f.Port, f.CRL, p)
+	case secure != "" && f.Cert == "" && !f.Auto:
+		return fmt.Errorf("--%s=%s needs a certificate: give --%scert-file and --%skey-file, or --%sauto-tls, or an http URL", f.listen(), secure, p, p, p)
+	}
+	return nil
+}
+
+// Scheme is that of URLs which are made of an address: https when there is a certificate.
+func (f *Flags) Scheme() string {
+	if f.Cert != "" || f.Auto {
+		return "https"
+	}
+	return "http"
+}
+
+// Load reads the files, or makes a certificate in ownDir for those who call one of the URLs. What is wrong with a file is told with the
+// flag that named it.
+func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, error) {
+	files := f.Files
+	files.Mutual = f.Port == PeerPort
+	if f.Auto {
+		files.SelfMade, files.Hosts = ownDir, hosts(urls)
+	}
+	set, err := Load(files, log.With("port", f.Port))
+	var wrong *FileError
+	switch {
+	case errors.As(err, &wrong):
+		return nil, fmt.Errorf("--%s=%s: %w: %s", f.flag(wrong.Part), wrong.Path, wrong.Err, wrong.Remedy)
+	case err != nil:
+		return nil, fmt.Errorf("--%sauto-tls: %w: see that %s can be written", f.prefix(), err, ownDir)
+	}
+	return set, nil
+}
+
+// flag is the one that names a file.
+func (f *Flags) flag(p Part) string {
+	switch {
+	case p == CRL:
+		return f.Port + "-crl-file"
+	case p == CA && f.OldCA != "":
+		return f.prefix() + "ca-file"
+	}
+	return f.prefix() + map[Part]string{Cert: "cert-file", Key: "key-file", CA: "trusted-ca-file"}[p]
+}
+
+// hosts are the names and addresses under which a port is found. One that listens everywhere is found on its machine, too.
+func hosts(urls []string) (hosts []string) {
+	for _, u := range urls {
+		parsed, err := url.Parse(u)
+		if err != nil {
+			continue // it was checked when it was set
+		}
+		ip := net.ParseIP(parsed.Hostname())
+		switch {
+		case ip == nil || !ip.IsUnspecified():
+			hosts = append(hosts, parsed.Hostname())
+		default:
+			hosts = append(hosts, "localhost", "127.0.0.1", "::1")
+			if name, err := os.Hostname(); err == nil {
+				hosts = append(hosts, name)
+			}
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// BySecurity returns the first https and the first other URL of a list.
+func BySecurity(urls []string) (secure, plain string) {
+	for _, u := range urls {
+		if Secure(u) {
+			secure = cmp.Or(secure, u)
+		} else {
+			plain = cmp.Or(plain, u)
+		}
+	}
+	return secure, plain
+}
+
+// Secure tells whether a URL is https.
+func Secure(u string) bool { return strings.HasPrefix(u, "https://") }

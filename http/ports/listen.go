@@ -1,0 +1,127 @@
+package ports
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"etcd2/http/certs"
+	"etcd2/http/systemd"
+)
+
+// Config says where to listen.
+type Config struct {
+	Client, Peer []string // URLs
+
+	// Somebody has chosen them: each must open. Of the preset ones only the first must.
+	ClientChosen, PeerChosen bool
+
+	Logger *slog.Logger // nil means slog.Default()
+}
+
+// Open opens all ports, but those that systemd has opened; with an error, none is open. The error names the flag.
+func Open(c Config, handed *systemd.Handover) (*Ports, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	p := &Ports{}
+	err := c.open(p, handed)
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.ended = make(chan error, len(p.clients)+len(p.peers))
+	return p, nil
+}
+
+func (c *Config) open(p *Ports, handed *systemd.Handover) (err error) {
+	client := opener{"listen-client-urls", systemd.Client, c.ClientChosen, c.Logger, handed}
+	peer := opener{"listen-peer-urls", systemd.Peer, c.PeerChosen, c.Logger, handed}
+	if p.clients, p.ClientURLs, err = client.open(c.Client); err != nil {
+		return err
+	}
+	if p.peers, p.PeerURLs, err = peer.open(c.Peer); err != nil {
+		return err
+	}
+	if err := handed.Check(); err != nil {
+		return fmt.Errorf("%w: name the socket client or peer (FileDescriptorName=), or list its address in --listen-client-urls=%s or --listen-peer-urls=%s",
+			err, strings.Join(c.Client, ","), strings.Join(c.Peer, ","))
+	}
+	return nil
+}
+
+// An opener opens the sockets of one flag.
+type opener struct {
+	flag   string
+	port   string // systemd.Client or systemd.Peer
+	chosen bool
+	log    *slog.Logger
+	handed *systemd.Handover
+}
+
+// open opens the sockets of a list of URLs, and returns which URLs they are; with an error, what is open by then. Of the preset ones only the
+// first must open: the second is the port of etcd 0.4, which another program may have. What systemd has opened under the port's name
+// and no flag lists takes the place of the preset ones.
+func (o *opener) open(urls []string) (sockets []socket, open []string, err error) {
+	secure, plain := certs.BySecurity(urls)
+	mixed := secure != "" && plain != ""
+	for i, u := range urls {
+		s, wanted, err := o.openOne(u, mixed)
+		switch {
+		case !wanted:
+		case err == nil && s.Listener == nil:
+			open = append(open, u) // at a socket that serves already
+		case err == nil:
+			sockets, open = append(sockets, s), append(open, u)
+		case !o.chosen && i > 0:
+			o.log.Warn("a default port is taken, going on without it", "url", u, "err", err)
+		default:
+			return sockets, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", o.flag, u, err)
+		}
+	}
+	for _, l := range o.handed.Rest(o.port) {
+		u := urlOf(l.Addr(), plain == "")
+		sockets, open = append(sockets, socket{l, certs.Secure(u), true}), append(open, u)
+		if mixed {
+			return sockets, nil, fmt.Errorf("--%s=%s: %w: list its address %s", o.flag, strings.Join(urls, ","), errMixed, l.Addr())
+		}
+	}
+	return sockets, open, nil
+}
+
+// openOne opens the socket of a URL, which is nil when another URL has it already. What systemd has opened is not opened again.
+func (o *opener) openOne(u string, mixed bool) (s socket, wanted bool, err error) {
+	_, address, _ := strings.Cut(u, "://")
+	l, covered := o.handed.At(o.port, address)
+	switch {
+	case !covered && o.handed.Named(o.port) && !o.chosen:
+		return s, false, nil
+	case !covered:
+		l, err = net.Listen("tcp", address)
+	case l == nil && mixed:
+		err = errMixed
+	}
+	return socket{l, certs.Secure(u), covered}, true, err
+}
+
+var errMixed = errors.New("systemd has opened one socket for http and https")
+
+// urlOf is the URL of a socket that no flag lists.
+func urlOf(address net.Addr, secure bool) string {
+	scheme := map[bool]string{true: "https://", false: "http://"}[secure]
+	at := address.(*net.TCPAddr) // a Handover has no others
+	if at.IP.IsUnspecified() {
+		return scheme + net.JoinHostPort("localhost", strconv.Itoa(at.Port))
+	}
+	return scheme + at.String()
+}
+
+func closeAll(sockets ...[]socket) {
+	for _, s := range slices.Concat(sockets...) {
+		s.Close()
+	}
+}

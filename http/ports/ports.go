@@ -1,0 +1,101 @@
+package ports
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	nethttp "net/http"
+
+	"etcd2/http"
+	"etcd2/http/certs"
+)
+
+// Ports are the open sockets of a process. Its methods are for one goroutine, which calls them in the order in which they stand here.
+type Ports struct {
+	ClientURLs, PeerURLs []string   // that are open
+	ClientTLS, PeerTLS   *certs.Set // to be set before anybody is answered
+
+	clients, peers []socket
+	peer           *http.PeerPort // nil: members are not answered
+	started        []func()       // end the time in which clients are told that this member is starting
+	ended          chan error
+}
+
+// socket is one of them.
+type socket struct {
+	net.Listener
+	secure bool
+	handed bool // by systemd: who connects may wait until the member has started
+}
+
+// ServePeers answers other members, with no more than that this one is starting until there is more to say.
+func (p *Ports) ServePeers(log *slog.Logger) {
+	p.peer = http.NewPeerPort(log, p.PeerTLS)
+	for _, s := range p.peers {
+		go func() { p.ended <- s.serve(p.peer, p.PeerTLS.Server("http/1.1")) }()
+	}
+}
+
+// RefuseClients tells clients that this member is starting, until there is a server for them.
+func (p *Ports) RefuseClients() {
+	for _, s := range p.clients {
+		if s.handed {
+			continue
+		}
+		var config *tls.Config
+		if s.secure {
+			config = p.ClientTLS.Server("http/1.1")
+		}
+		p.started = append(p.started, http.Starting(s.Listener, config))
+	}
+}
+
+// Connect gives what members say to each other to raft from now on.
+func (p *Ports) Connect(raft nethttp.Handler) { p.peer.Connect(raft) }
+
+// DropPeers closes the ports for members, which a proxy has none of.
+func (p *Ports) DropPeers() {
+	if p.peer == nil {
+		return
+	}
+	p.peer.Close()
+	for range p.peers {
+		<-p.ended
+	}
+	p.peer, p.peers = nil, nil
+}
+
+// Serve lets server answer clients and members from now on.
+func (p *Ports) Serve(server *http.Server) {
+	if p.peer != nil {
+		p.peer.Open(server)
+	}
+	for _, started := range p.started {
+		started()
+	}
+	for _, s := range p.clients {
+		go func() { p.ended <- s.serve(server, p.ClientTLS.Server("h2", "http/1.1")) }()
+	}
+}
+
+// Ended yields why a socket is no longer served, for each that is not.
+func (p *Ports) Ended() <-chan error { return p.ended }
+
+// Close closes all sockets.
+func (p *Ports) Close() {
+	if p.peer != nil {
+		p.peer.Close() // what it says of its listeners no longer matters
+	}
+	closeAll(p.clients, p.peers)
+}
+
+// serve lets a server answer who connects, until it ends.
+func (s socket) serve(server interface {
+	Serve(net.Listener) error
+	ServeTLS(net.Listener, *tls.Config) error
+}, config *tls.Config) error {
+	if s.secure {
+		return server.ServeTLS(s.Listener, config)
+	}
+	return server.Serve(s.Listener)
+}
