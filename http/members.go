@@ -73,33 +73,37 @@ func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 // allows everything.
 func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
-	id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
+	which := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout) // for all that a change waits for (G1)
 	defer cancel()
 	r = r.WithContext(ctx)
 	switch r.Method {
 	case "GET":
-		s.listMembers(w, id)
+		s.listMembers(w, which)
 	case "POST":
 		s.addMember(w, r, may)
-	case "PUT":
-		s.updateMember(w, r, id, may)
-	case "DELETE":
-		s.removeMember(w, r, id, may)
+	default:
+		id, ok := memberID(w, which)
+		switch {
+		case ok && r.Method == "PUT":
+			s.updateMember(w, r, id, may)
+		case ok:
+			s.removeMember(w, r, id, may)
+		}
 	}
 }
 
 func (s *Server) listMembers(w *response, which string) {
-	members := s.node.Membership().Members
+	members := s.node.Membership()
 	switch which {
 	case "":
 		shown := []memberJSON{}
-		for _, m := range members {
+		for _, m := range members.Members {
 			shown = append(shown, showMember(m))
 		}
 		sendJSON(w, nethttp.StatusOK, map[string]any{"members": shown})
 	case "leader":
-		if m, ok := findMember(members, s.node.Leader()); ok {
+		if m, ok := members.Find(s.node.Leader()); ok {
 			sendJSON(w, nethttp.StatusOK, showMember(m))
 			return
 		}
@@ -107,14 +111,6 @@ func (s *Server) listMembers(w *response, which string) {
 	default:
 		messageError(w, nethttp.StatusNotFound, "Not found")
 	}
-}
-
-func findMember(members []raft.Member, id uint64) (raft.Member, bool) {
-	i := slices.IndexFunc(members, func(m raft.Member) bool { return m.ID == id })
-	if i < 0 {
-		return raft.Member{}, false
-	}
-	return members[i], true
 }
 
 // addMember adds a member without a vote: it gets one when it has caught up.
@@ -138,11 +134,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request, may *permit) {
 }
 
 // updateMember replaces the peer URLs of a member.
-func (s *Server) updateMember(w *response, r *nethttp.Request, path string, may *permit) {
-	id, ok := memberID(w, path)
-	if !ok {
-		return
-	}
+func (s *Server) updateMember(w *response, r *nethttp.Request, id uint64, may *permit) {
 	urls, ok := s.readPeerURLs(w, r)
 	if !ok {
 		return
@@ -151,7 +143,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string, may 
 	if !ok {
 		return
 	}
-	_, found := findMember(now.Members, id)
+	_, found := now.Find(id)
 	switch {
 	case slices.Contains(now.Removed, id):
 		messageError(w, nethttp.StatusInternalServerError, internalError)
@@ -165,16 +157,12 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, path string, may 
 }
 
 // removeMember removes a member for ever.
-func (s *Server) removeMember(w *response, r *nethttp.Request, path string, may *permit) {
-	id, ok := memberID(w, path)
-	if !ok {
-		return
-	}
+func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *permit) {
 	now, ok := s.membershipNow(w, r, may)
 	if !ok {
 		return
 	}
-	_, found := findMember(now.Members, id)
+	_, found := now.Find(id)
 	switch {
 	case slices.Contains(now.Removed, id):
 		memberRemoved(w, hexID(id))
@@ -232,7 +220,7 @@ func newMemberID(now raft.Membership) uint64 {
 		var b [8]byte
 		rand.Read(b[:])
 		id := binary.BigEndian.Uint64(b[:])
-		if _, present := findMember(now.Members, id); id != raft.None && !present && !slices.Contains(now.Removed, id) {
+		if _, present := now.Find(id); id != raft.None && !present && !slices.Contains(now.Removed, id) {
 			return id
 		}
 	}

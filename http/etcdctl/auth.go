@@ -25,7 +25,7 @@ var authCommands = []*command{
 			examples: []example{{"user add root", ""}, {"user add alice:secret", ""}}, run: aboutUser(addUser),
 		},
 		{name: "get", args: "NAME", help: "print the roles of a user", examples: []example{{"user get alice", ""}}, run: aboutUser(getUser)},
-		{name: "list", help: "list the users", examples: []example{{"user list", ""}}, run: runUserList},
+		{name: "list", help: "list the users", examples: []example{{"user list", ""}}, run: listNames(client.Auth.Users, func(u client.User) string { return u.Name })},
 		{name: "remove", args: "NAME", help: "remove a user", examples: []example{{"user remove alice", ""}}, run: aboutUser(removeUser)},
 		{
 			name: "grant", args: "NAME", help: "give roles to a user", options: []option{rolesOption},
@@ -40,7 +40,7 @@ var authCommands = []*command{
 	{name: "role", help: "roles and what they may do", family: []*command{
 		{name: "add", args: "NAME", help: "make a role, which may do nothing yet", examples: []example{{"role add reader", ""}}, run: aboutRole(addRole)},
 		{name: "get", args: "NAME", help: "print what a role may do", examples: []example{{"role get reader", ""}}, run: aboutRole(getRole)},
-		{name: "list", help: "list the roles", examples: []example{{"role list", ""}}, run: runRoleList},
+		{name: "list", help: "list the roles", examples: []example{{"role list", ""}}, run: listNames(client.Auth.Roles, func(r client.Role) string { return r.Name })},
 		{name: "remove", args: "NAME", help: "remove a role", examples: []example{{"role remove reader", ""}}, run: aboutRole(removeRole)},
 		{
 			name: "grant", args: "NAME", help: "let a role do more", options: accessOptions,
@@ -135,19 +135,6 @@ func getUser(s *session, a client.Auth, name string) error {
 	return nil
 }
 
-func runUserList(s *session, args []string) error {
-	if len(args) > 0 {
-		return errNoArguments
-	}
-	return s.auth(func(a client.Auth) error {
-		users, err := a.Users(s.ctx)
-		for _, u := range users {
-			fmt.Fprintln(s.stdout, u.Name)
-		}
-		return err
-	})
-}
-
 func removeUser(s *session, a client.Auth, name string) error {
 	return s.done(a.RemoveUser(s.ctx, name), "User %s removed\n", name)
 }
@@ -202,19 +189,6 @@ func (s *session) showPatterns(title string, patterns []string) {
 	}
 }
 
-func runRoleList(s *session, args []string) error {
-	if len(args) > 0 {
-		return errNoArguments
-	}
-	return s.auth(func(a client.Auth) error {
-		roles, err := a.Roles(s.ctx)
-		for _, r := range roles {
-			fmt.Fprintln(s.stdout, r.Name)
-		}
-		return err
-	})
-}
-
 func removeRole(s *session, a client.Auth, name string) error {
 	return s.done(a.RemoveRole(s.ctx, name), "Role %s removed\n", name)
 }
@@ -254,6 +228,22 @@ func (s *session) access() (client.Access, error) {
 		a.Write = []string{path}
 	}
 	return a, nil
+}
+
+// listNames prints the names of all users or of all roles.
+func listNames[T any](list func(client.Auth, context.Context) ([]T, error), name func(T) string) func(*session, []string) error {
+	return func(s *session, args []string) error {
+		if len(args) > 0 {
+			return errNoArguments
+		}
+		return s.auth(func(a client.Auth) error {
+			all, err := list(a, s.ctx)
+			for _, one := range all {
+				fmt.Fprintln(s.stdout, name(one))
+			}
+			return err
+		})
+	}
 }
 
 func switchAuth(turn func(client.Auth, context.Context) error, state string) func(*session, []string) error {
