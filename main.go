@@ -41,7 +41,7 @@
 // clients, so that none sees a half-replayed tree (C8). Meanwhile and later systemd is told how it goes, if it asked
 // ([systemd.Service]). It waits for a signal,
 // or for the node to fail: the one way to end with status 1 after a
-// start, or with 2 when the cluster has removed this member.
+// start, or with 3 when the cluster has removed this member.
 //
 // # Invariants
 //
@@ -124,11 +124,15 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	return status(err)
 }
 
+// removed is the exit status of a member that the cluster has removed, which nobody need start again. 2 would be a crash: Go's panics end with it, and
+// so does the signal of systemd's watchdog.
+const removed = 3
+
 // status is the exit status that an error makes.
 func status(err error) int {
 	switch {
 	case errors.Is(err, raft.ErrRemoved):
-		return 2
+		return removed
 	case err != nil:
 		return 1
 	}
@@ -1207,7 +1211,7 @@ usage: etcd2 [--FLAG VALUE]...   run a member
 
 Every flag may also be given in the environment, as ETCD_DATA_DIR for --data-dir.
 The command line wins. A signal ends it with status 0, a failure with 1, and
-being removed from the cluster with 2.
+being removed from the cluster with 3.
 `)
 	group := ""
 	for _, s := range new(config).settings() {

@@ -424,8 +424,8 @@ func TestAProxyAdvertisesNothing(t *testing.T) {
 	}
 }
 
-func TestWhoWasRemovedEndsWithStatus2(t *testing.T) {
-	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 2} {
+func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
+	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 3} {
 		if got := status(err); got != want {
 			t.Errorf("%v: %d, want %d", err, got, want)
 		}

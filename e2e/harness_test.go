@@ -476,3 +476,18 @@ func readLine(t *testing.T, r *bufio.Reader) string {
 	}
 	return line
 }
+
+// readmeSection is a part of the README, with its lines that are continued joined.
+func readmeSection(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(b), "\n## "+name+"\n")
+	if !found {
+		t.Fatalf("the README has no section %q", name)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return strings.ReplaceAll(section, "\\\n", "")
+}

@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -68,15 +66,9 @@ func TestTheReadmesClusterLines(t *testing.T) {
 // clusterLines are the commands of the section's console blocks, each on one line and without the program's name.
 func clusterLines(t *testing.T) (blocks [][]string) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(b), "\n## A cluster\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "A cluster"), -1) {
 		var lines []string
-		for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", "")) {
+		for line := range strings.Lines(block[1]) {
 			flags, found := strings.CutPrefix(line, "$ ./etcd2")
 			if !found {
 				t.Fatalf("not a command: %q", line)

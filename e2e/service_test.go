@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,6 +121,29 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	m.expectLog(since, "told again")
 }
 
+// lastStatus is the exit status after which the README's unit is not started again.
+func lastStatus(t *testing.T) int {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(\d+)$`).FindStringSubmatch(units(t)["/etc/systemd/system/etcd2.service"])
+	if found == nil {
+		t.Fatal("the README's unit has no RestartPreventExitStatus")
+	}
+	status, _ := strconv.Atoi(found[1])
+	return status
+}
+
+// The watchdog ends a member by SIGABRT, of which Go makes the status of a panic.
+func TestAMemberThatTheWatchdogHasEndedIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.start()
+	m.signal(syscall.SIGABRT)
+
+	if status := m.exited(); status == 0 || status == lastStatus(t) {
+		t.Errorf("it ended with status %d", status)
+	}
+}
+
 func TestAFollowerTellsSystemdWhomItFollows(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -221,21 +245,6 @@ func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
 			t.Errorf("%s: it says: %s", urls, line)
 		}
 	}
-}
-
-// readmeSection is a part of the README, with its lines that are continued joined.
-func readmeSection(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, found := strings.Cut(string(b), "\n## "+name+"\n")
-	if !found {
-		t.Fatalf("the README has no section %q", name)
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	return strings.ReplaceAll(section, "\\\n", "")
 }
 
 // units are the files of systemd that the README has, by path.

@@ -379,14 +379,8 @@ func TestTheReadmesTLSLines(t *testing.T) {
 	if out, err := exec.Command("openssl", "version").Output(); err != nil || !strings.HasPrefix(string(out), "OpenSSL 3") {
 		t.Skip("openssl 3 is not installed")
 	}
-	b, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(b), "\n## TLS\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	ports := map[string]string{}
-	section = regexp.MustCompile(`\b[23]?2(379|380)\b`).ReplaceAllStringFunc(section, func(port string) string {
+	section := regexp.MustCompile(`\b[23]?2(379|380)\b`).ReplaceAllStringFunc(readmeSection(t, "TLS"), func(port string) string {
 		if ports[port] == "" {
 			ports[port] = freeURL()[len("http://127.0.0.1:"):]
 		}
@@ -394,7 +388,7 @@ func TestTheReadmesTLSLines(t *testing.T) {
 	})
 	var blocks [][]string
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		lines := strings.Split(strings.TrimSuffix(strings.ReplaceAll(block[1], "\\\n", ""), "\n"), "\n")
+		lines := strings.Split(strings.TrimSuffix(block[1], "\n"), "\n")
 		for i := range lines {
 			lines[i] = strings.TrimPrefix(lines[i], "$ ")
 		}

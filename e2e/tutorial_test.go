@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -56,12 +55,7 @@ func TestTheWalkThroughUsersDoesWhatItSays(t *testing.T) {
 // console blocks, lines that begin with "$ " are commands, the others output.
 func readTutorial(t *testing.T, name string) (commands []command) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(b), "\n## "+name+"\n")
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := readmeSection(t, name)
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		for line := range strings.Lines(block[1]) {
 			line = strings.TrimSuffix(line, "\n")
