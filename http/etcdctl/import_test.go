@@ -148,7 +148,9 @@ func TestAnImportGoesOnWhereItWas(t *testing.T) {
 func TestAnImportSaysWhatItCannotDo(t *testing.T) {
 	from, to := fullTree(t), newFakeTree(t)
 	for line, want := range map[string]string{
-		"--snap x.snap":                         "snapshots of etcd 0.4 are not understood",
+		"--snap x.snap":                         "cannot read snapshot file x.snap: no such file",
+		"--snap . --from " + from.url:           "not both",
+		"--snap .":                              "cannot read snapshot file .: is a directory",
 		"":                                      "--from URL",
 		"--from " + from.url + " -c 0":          "-c N",
 		"--from http://127.0.0.1:1":             "connection refused",
