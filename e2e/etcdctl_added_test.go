@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -76,30 +78,89 @@ func TestAnImportBringsAnotherClustersKeys(t *testing.T) {
 	importAll(t, from, to)
 }
 
+// startDebians starts the etcd of Debian, which has no --enable-v2 of its own accord.
+func startDebians(t *testing.T, flags ...string) *member {
+	t.Helper()
+	etcd := debians(t, "etcd")
+	m := newMember(t, append(flags, "--enable-v2")...)
+	m.wrap = []string{"sh", "-c", `shift; exec "$0" "$@"`, etcd}
+	m.start()
+	eventually(t, "the etcd of Debian", patience, func() bool { return strings.Contains(m.get("/v2/members/leader").body, m.name) })
+	return m
+}
+
 // Any etcd that speaks v2 will do.
 func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
 	t.Parallel()
-	const etcd = "/usr/bin/etcd"
-	if _, err := os.Stat(etcd); err != nil {
-		t.Skip("etcd-server is not installed")
-	}
-	from, to := newMember(t, "--enable-v2"), startMember(t)
-	from.wrap = []string{"sh", "-c", `shift; exec ` + etcd + ` "$@"`, "sh"}
-	from.start()
-	eventually(t, "the etcd of Debian", patience, func() bool { return strings.Contains(from.get("/v2/members/leader").body, from.name) })
+	from, to := startDebians(t), startMember(t)
 	importAll(t, from, to)
+}
+
+// A snapshot that etcd has written has the keys, also when etcd is no more.
+func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
+	t.Parallel()
+	from, to := startDebians(t, "--snapshot-count=5"), startMember(t)
+	populate(from)
+	user, err := http.NewRequest("PUT", from.url+"/v2/auth/users/root", strings.NewReader(`{"user":"root","password":"x"}`))
+	if err == nil {
+		_, err = send(user)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := from.snapshotOfNow()
+
+	status, out := to.ctl("import", "--snap", snapshot, "--hidden", "/app/_secret")
+	again, nothing := to.ctl("import", "--snap", snapshot, "--hidden", "/app/_secret")
+
+	if status != 0 || !hasAll(out, "Imported 13 keys, 13 written, 0 were there already\nfinished importing 13 keys\n", "hidden: /_later:", "has users, 1 of them") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if again != 0 || !strings.Contains(nothing, "13 keys, 0 written") {
+		t.Errorf("the second time: status %d: %s", again, nothing)
+	}
+	compareTrees(t, from, to)
+}
+
+// snapshotOfNow writes to an etcd until it says that it has saved a snapshot of what is there now, or later, and returns the file.
+func (m *member) snapshotOfNow() string {
+	m.t.Helper()
+	const saved = "saved snapshot at index "
+	var now, made uint64
+	if _, err := fmt.Sscan(m.put("/_later", "x").header.Get("X-Raft-Index"), &now); err != nil {
+		m.t.Fatal(err)
+	}
+	eventually(m.t, "a snapshot", patience, func() bool {
+		m.put("/_later", "x")
+		for _, line := range m.log.since(0) {
+			if _, index, found := strings.Cut(line, saved); found {
+				fmt.Sscan(index, &made)
+			}
+		}
+		return made >= now
+	})
+	files, err := filepath.Glob(filepath.Join(m.data(), "member", "snap", fmt.Sprintf("*-%016x.snap", made)))
+	if err != nil || len(files) != 1 {
+		m.t.Fatalf("%v: %v", err, files)
+	}
+	return files[0]
+}
+
+// populate makes keys of every kind.
+func populate(m *member) {
+	m.put("/app/name", "shop & <co>", "ttl", "1000")
+	m.put("/app/_secret/key", "xyzzy")
+	m.put("/_coreos.com/fleet/unit", "u")
+	m.do("PUT", "/v2/keys/lease?dir=true&ttl=500", nil)
+	m.put("/lease/holder", "me")
+	m.do("PUT", "/v2/keys/empty?dir=true", nil)
+	m.do("POST", "/v2/keys/queue", url.Values{"value": {"first"}})
+	m.do("POST", "/v2/keys/queue", url.Values{"value": {"second"}})
 }
 
 func importAll(t *testing.T, from, to *member) {
 	t.Helper()
-	from.put("/app/name", "shop & <co>", "ttl", "1000")
-	from.put("/app/_secret/key", "xyzzy")
-	from.put("/_coreos.com/fleet/unit", "u")
-	from.do("PUT", "/v2/keys/lease?dir=true&ttl=500", nil)
-	from.put("/lease/holder", "me")
-	from.do("PUT", "/v2/keys/empty?dir=true", nil)
-	from.do("POST", "/v2/keys/queue", url.Values{"value": {"first"}})
-	from.do("POST", "/v2/keys/queue", url.Values{"value": {"second"}})
+	populate(from)
 
 	status, out := to.ctl("import", "--from", from.url, "--hidden", "/app/_secret")
 	again, nothing := to.ctl("import", "--from", from.url, "--hidden", "/app/_secret")
@@ -110,6 +171,12 @@ func importAll(t *testing.T, from, to *member) {
 	if again != 0 || !strings.Contains(nothing, "13 keys, 0 written") {
 		t.Errorf("the second time: status %d: %s", again, nothing)
 	}
+	compareTrees(t, from, to)
+}
+
+// compareTrees compares what populate makes.
+func compareTrees(t *testing.T, from, to *member) {
+	t.Helper()
 	for _, key := range []string{"", "/app/_secret", "/_coreos.com"} {
 		path := "/v2/keys" + key + "?recursive=true&sorted=true"
 		if got, want := outline(t, to.get(path)), outline(t, from.get(path)); got != want {

@@ -21,7 +21,8 @@
 //
 // A [command] is a row of the table in commands.go, or a family of rows; parsing, --help and shell completion are all made of it. An
 // [option] is one flag. [values] are what was given. A [session] is one run of the program: its streams, its options, and the client that is
-// made when a command asks for it. A [failure] is an error that knows its exit status. A [finding] is what doctor found.
+// made when a command asks for it. A [failure] is an error that knows its exit status. A [finding] is what doctor found. A [source]
+// is what import copies from: a cluster, or an [oldSnapshot], where the formats of etcd 0.4 and 2 are drawn.
 //
 // # Life of a command
 //
@@ -42,8 +43,9 @@
 //   - When nobody answers, each endpoint is named with its reason. (`TestEveryEndpointIsNamedWithItsReason`)
 //   - Every command has help with an example that parses. (`TestEveryExampleParses`)
 //   - An import that is broken off is gone on with, and in the end no key is missing. (`TestAnImportGoesOnWhereItWas`)
+//   - Of a snapshot that is damaged nothing is imported. (`TestADamagedSnapshotIsRefusedInOneLine`)
 //
 // # What is left out
 //
-// Snapshots of etcd 0.4 (import --snap), whose format this program does not know. /v2/peers of 0.4 in place of the list of members.
+// Users and roles in a snapshot of etcd 2: import brings keys. /v2/peers of 0.4 in place of the list of members.
 package etcdctl

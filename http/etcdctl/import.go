@@ -17,7 +17,7 @@ import (
 )
 
 var importCommand = &command{
-	name: "import", help: "copy keys from another cluster that runs, or from a snapshot of an old etcd", run: runImport,
+	name: "import", help: "copy keys from another cluster that runs, or from a snapshot of etcd 0.4 or 2", run: runImport,
 	more: "With --from, any etcd that speaks the v2 API will do. Directories, values and times to live are copied, and names of keys that were made in order;\n" +
 		"indices are not. What is there already and equal is left alone, so an import that was broken off is simply started again, and a second one\n" +
 		"brings what has changed meanwhile. Nothing is deleted.\n" +
@@ -84,12 +84,15 @@ func (s *session) imported(i *importer, err error) error {
 		return &failure{statusWrong, fmt.Sprintf("broken off after %s: %s\nstart it again: it goes on where it was", counts, described(err))}
 	}
 	fmt.Fprintf(s.stdout, "Imported %s, %d were there already\n", counts, i.seen.Load()-i.written.Load())
+	old, fromFile := i.from.(*oldSnapshot)
+	if fromFile {
+		fmt.Fprintf(s.stdout, "finished importing %d keys\n", i.seen.Load())
+	}
 	if i.inOrder > i.index {
 		fmt.Fprintf(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it is greater, new ones will sort before the old\n", i.inOrder, i.index)
 	}
-	if old, is := i.from.(*oldSnapshot); is {
+	if fromFile {
 		s.leftOut(old)
-		fmt.Fprintf(s.stdout, "finished importing %d keys\n", i.seen.Load())
 	}
 	return nil
 }
