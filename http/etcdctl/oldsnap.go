@@ -18,7 +18,8 @@ import (
 	"etcd2/http/client"
 )
 
-// An oldSnapshot is the keys in a snapshot file of an older etcd. Its [oldSnapshot.Get] answers as a server of it would; it is of one goroutine.
+// An oldSnapshot is the keys in a snapshot file of an older etcd. [oldSnapshot.Get] answers as a server with these keys would. It belongs to one
+// goroutine.
 //
 // There are three formats, of which each begins in its own way.
 //
@@ -32,12 +33,12 @@ import (
 // It is two messages of protobuf, one in the other:
 //
 //	│ 08 │ checksum, varint │ 12 │ length, varint │ 0a │ length, varint │ dump │ 12 │ length, varint │ metadata │
-//	                                             └────────── the checksum covers this ───────────────────────┘
+//	                                              └────────────────── the checksum covers this ─────────────────┘
 //
 // The checksum is the CRC-32C (Castagnoli). The metadata are (1) who the members are, (2) the index and (3) the term of raft; nothing of that is
 // needed here. Fields may come in any order, of those that come twice the last one counts, and unknown ones are passed over.
 //
-// A dump is what the store of both makes of itself, in JSON, and what `etcdctl import` of etcd 2 takes. It has no checksum:
+// A dump is what the store of both makes of itself, in JSON, and what import of etcdctl 2.3.8 takes. It has no checksum: nobody sees that a value is wrong.
 //
 //	{"Root":NODE,"WatcherHub":{...},"CurrentIndex":N,"Stats":{...},"CurrentVersion":2}
 //
@@ -54,9 +55,9 @@ type oldSnapshot struct {
 	own    string   // a hidden key that nobody misses; "": none
 	users  int      // of the cluster; they are not keys
 
-	// What Get was asked for a directory of, and left out.
-	hidden []string // as a server does, keys with a name that begins with "_"
-	past   []string // keys whose time is over
+	// What Get left out of the directories that it was asked for; a key may be there more than once.
+	hidden []string // their names begin with "_"
+	past   []string // their time is over
 }
 
 // oldBookkeeping is what etcd 0.4 kept for itself among the keys.
@@ -79,7 +80,7 @@ type dump struct {
 func decodeOldSnapshot(b []byte) (*oldSnapshot, error) {
 	var err error
 	state := b
-	ofGoRaft, ofEtcd2 := isOfGoRaft(b), len(b) > 0 && b[0] == 1<<3|typeVarint
+	ofGoRaft, ofEtcd2 := isOfGoRaft(b), len(b) > 0 && b[0] == tagOfChecksum
 	switch {
 	case ofGoRaft:
 		state, err = stateOfGoRaft(b)
@@ -126,6 +127,9 @@ func stateOfGoRaft(b []byte) ([]byte, error) {
 	}
 	return snapshot.State, nil
 }
+
+// tagOfChecksum is what a snapshot of etcd 2 begins with: field 1, a varint.
+const tagOfChecksum = 1 << 3
 
 // stateOfEtcd2 returns the dump in a snapshot of etcd 2.
 func stateOfEtcd2(b []byte) ([]byte, error) {
