@@ -73,7 +73,7 @@ func runBackup(s *session, args []string) error {
 
 // download saves a backup under another name, and gives it its own when it is whole and on the disk.
 func (s *session) download(path string) (err error) {
-	cfg, err := s.config(strings.Split(s.opts.text("from"), ","))
+	cfg, err := s.userConfig(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
 		return err
 	}

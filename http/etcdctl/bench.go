@@ -88,7 +88,7 @@ func (b *bench) connect(n int) error {
 		return err
 	}
 	endpoints := c.Endpoints()
-	cfg, err := b.s.config(endpoints)
+	cfg, err := b.s.userConfig(endpoints)
 	if err != nil {
 		return err
 	}

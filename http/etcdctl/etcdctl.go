@@ -96,6 +96,7 @@ type session struct {
 
 	global values // the options before the command
 	opts   values // its own
+	user   *user  // --username, with its password; nil: not known yet
 
 	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 }
@@ -233,16 +234,33 @@ func (s *session) config(endpoints []string) (client.Config, error) {
 		cfg.Debug = func(curl string) { fmt.Fprintln(s.stderr, "cURL Command:", curl) }
 	}
 	var err error
-	if cfg.TLS, err = s.tls(); err != nil {
-		return cfg, err
+	cfg.TLS, err = s.tls()
+	return cfg, err
+}
+
+// userConfig is config for the user that was given, whose password is asked for once.
+func (s *session) userConfig(endpoints []string) (client.Config, error) {
+	cfg, err := s.config(endpoints)
+	if err == nil && s.user == nil {
+		s.user, err = s.credentials(s.global.text("username"), "Password: ")
 	}
-	if user := s.global.text("username"); user != "" {
-		var secret bool
-		if cfg.Username, cfg.Password, secret = strings.Cut(user, ":"); !secret {
-			cfg.Password, err = s.ask("Password: ")
-		}
+	if err == nil {
+		cfg.Username, cfg.Password = s.user.name, s.user.password
 	}
 	return cfg, err
+}
+
+// A user is somebody to ask as; the zero user is nobody.
+type user struct{ name, password string }
+
+// credentials are those of NAME[:PASSWORD], with what was answered to the prompt when there is a name alone.
+func (s *session) credentials(text, prompt string) (*user, error) {
+	name, password, whole := strings.Cut(text, ":")
+	if whole || name == "" {
+		return &user{name, password}, nil
+	}
+	password, err := s.ask(prompt)
+	return &user{name, password}, err
 }
 
 // tls is made of the files that were given, nil when there are none.
@@ -264,7 +282,7 @@ func (s *session) unsynced(patience time.Duration) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := s.config(endpoints)
+	cfg, err := s.userConfig(endpoints)
 	if err != nil {
 		return nil, err
 	}

@@ -134,14 +134,12 @@ func (s *session) source() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Timeout = max(cfg.Timeout, importPatience)
-	var secret bool
-	if cfg.Username, cfg.Password, secret = strings.Cut(s.opts.text("from-username"), ":"); !secret && cfg.Username != "" {
-		cfg.Password, err = s.ask("Password there: ")
-	}
+	there, err := s.credentials(s.opts.text("from-username"), "Password there: ")
 	if err != nil {
 		return nil, err
 	}
+	cfg.Username, cfg.Password = there.name, there.password
+	cfg.Timeout = max(cfg.Timeout, importPatience)
 	return client.New(cfg)
 }
 

@@ -19,6 +19,7 @@ type fakeTree struct {
 	mu     sync.Mutex
 	nodes  map[string]client.Node // by key
 	writes int                    // so far
+	caller string                 // who has asked last, as NAME:PASSWORD
 	most   int                    // writes that it takes; 0: any number
 	url    string
 }
@@ -35,6 +36,8 @@ func newFakeTree(t *testing.T) *fakeTree {
 func (f *fakeTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	name, password, _ := r.BasicAuth()
+	f.caller = name + ":" + password
 	key := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v2/keys"), "/")
 	switch {
 	case r.URL.Path == "/v2/members":
@@ -163,5 +166,19 @@ func TestAnImportSaysWhatItCannotDo(t *testing.T) {
 		if status != statusWrong || !strings.Contains(errs, want) {
 			t.Errorf("%s: status %d, %q lacks %q", line, status, errs, want)
 		}
+	}
+}
+
+// Each of the two clusters gets the password of its own user, which is asked for once.
+func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
+	from, to := newFakeTree(t), newFakeTree(t)
+	from.add(client.Node{Key: "/k", Value: "v"})
+	var out, errs strings.Builder
+
+	status := Run([]string{"--endpoints", to.url, "--username", "root", "import", "--from", from.url, "--from-username", "reader"}, nil,
+		strings.NewReader("here\nthere\nnobody asks for this\n"), &out, &errs)
+
+	if status != 0 || to.caller != "root:here" || from.caller != "reader:there" || strings.Count(out.String(), "Password") != 2 {
+		t.Errorf("status %d, %q and %q were sent: %s%s", status, to.caller, from.caller, &out, &errs)
 	}
 }
