@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -61,6 +63,21 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// lookAtSources has the go command know what the result of a test depends on that starts processes: it keeps one for later as long as the files
+// are the same that the test itself has looked at.
+var lookAtSources = sync.OnceValue(func() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return fs.SkipDir
+		}
+		_, err = os.Stat(path)
+		return err
+	})
+})
+
 // build makes the one static binary as a user would.
 func build(path string) error {
 	cmd := exec.Command("go", "build", "-o", path, "etcd2")
@@ -97,7 +114,7 @@ type member struct {
 func newMember(t *testing.T, flags ...string) *member {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "e2e") // short: the path of a socket may not exceed 107 bytes
-	if err != nil {
+	if err := cmp.Or(err, lookAtSources()); err != nil {
 		t.Fatal(err)
 	}
 	m := &member{t: t, name: "default", dir: dir, url: freeURL(), peer: freeURL(), flags: flags, log: newLogLines()}

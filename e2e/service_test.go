@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -141,6 +143,102 @@ func TestAMemberThatTheWatchdogHasEndedIsStartedAgain(t *testing.T) {
 
 	if status := m.exited(); status == 0 || status == lastStatus(t) {
 		t.Errorf("it ended with status %d", status)
+	}
+}
+
+// probe is what a user of the README's unit does. It says a line each, for what has happened.
+const probe = `
+is() { echo $1: $(systemctl show -P $2 etcd2); }
+until_is() { for i in $(seq 200); do [ "$(systemctl show -P $2 etcd2)" != "$3" ] || break; sleep 0.1; done; is $1 $2; }
+systemctl start etcd2 && echo started
+until_is status StatusText "leader, the only member"
+curl -s http://127.0.0.1:2379/v2/keys/k -XPUT -d value=v | grep -o '"value":"v"'
+stat -c 'data: %a' /var/lib/etcd2/.
+[ "$(stat -c %u /var/lib/etcd2/.)" != 0 ] && echo not root
+before=$(systemctl show -P MainPID etcd2)
+kill -STOP $before
+until_is restarts NRestarts 1
+until_is state ActiveState active
+[ "$(systemctl show -P MainPID etcd2)" != $before ] && echo another process
+curl -s http://127.0.0.1:2379/v2/keys/k | grep -o '"value":"v"'
+systemctl stop etcd2 && echo stopped
+is result Result
+is exit ExecMainStatus
+echo end
+`
+
+// The README's unit, under a systemd that is process 1 of namespaces of its own: it tells when it is ready, a member that stands still is
+// ended and started again, and its data stays.
+func TestTheReadmesUnitRuns(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"/lib/systemd/systemd", "unshare", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed", program)
+		}
+	}
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("probe.sh", probe)
+	write("units/probe.service", "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/bash /run/keep/probe.sh\nStandardOutput=append:/run/keep/said\n")
+	write("units/etcd2.service", units(t)["/etc/systemd/system/etcd2.service"])
+	write("units/etcd2.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/run/keep/etcd2\nWatchdogSec=2\nRestartSec=0\n")
+	program, err := os.ReadFile(binary)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "etcd2"), program, 0o755)
+	}
+	if err := cmp.Or(err, lookAtSources()); err != nil {
+		t.Fatal(err)
+	}
+	machine := exec.Command("unshare", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--mount-proc", "--kill-child",
+		"bash", "testdata/systemd.sh", dir)
+	console := newLogLines()
+	machine.Stdout, machine.Stderr = console, console
+	machine.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := machine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { machine.Wait(); close(ended) }() // it has no end of its own
+	defer func() { machine.Process.Kill(); <-ended }()
+
+	said := func() string {
+		b, _ := os.ReadFile(filepath.Join(dir, "said"))
+		return string(b)
+	}
+	eventually(t, "the end of the probe", 2*patience, func() bool {
+		select {
+		case <-ended:
+			if said() == "" {
+				t.Skipf("systemd can't be process 1 here: %s", console.tail(5))
+			}
+			t.Fatalf("systemd has ended:\n%s", console.tail(20))
+		default:
+		}
+		return strings.HasSuffix(said(), "end\n")
+	})
+
+	want := `started
+status: leader, the only member
+"value":"v"
+data: 700
+not root
+restarts: 1
+state: active
+another process
+"value":"v"
+stopped
+result: success
+exit: 0
+end
+`
+	if got := said(); got != want {
+		t.Errorf("it said\n%s\nthe console:\n%s", got, console.tail(30))
 	}
 }
 
