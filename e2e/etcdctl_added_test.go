@@ -231,19 +231,37 @@ func TestABenchmarkLeavesNothingBehind(t *testing.T) {
 }
 
 // A shell that has the script completes a word by asking the binary.
-func TestBashCompletesCommands(t *testing.T) {
+func TestShellsCompleteWords(t *testing.T) {
 	t.Parallel()
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("bash is not installed")
-	}
-	etcdctl := filepath.Join(ours(t, "etcdctl"), "etcdctl")
-	script := `source <("$0" completion bash); COMP_WORDS=("$0" -o json member re); COMP_CWORD=4; _etcdctl "$0"; echo "${COMPREPLY[@]}"`
+	bin := ours(t, "etcdctl")
+	for shell, script := range map[string]string{
+		"bash": `source <(etcdctl completion bash)
+			try() { COMP_WORDS=(etcdctl "$@"); COMP_CWORD=$#; _etcdctl etcdctl; echo ${COMPREPLY[@]}; }
+			try -o json member re; try member rep; try get --so; try exec`,
+		// A function of zsh's that is loaded when it is first called, and says what it would offer.
+		"zsh": `etcdctl completion zsh > $ZDOTDIR/_etcdctl; fpath=($ZDOTDIR); autoload _etcdctl; compadd() { shift; echo $@; }
+			try() { words=(etcdctl "$@"); CURRENT=$#words; _etcdctl; }
+			try -o json member re; try member rep; try get --so; try exec`,
+		"fish": `etcdctl completion fish | source
+			function try; echo (complete -C "etcdctl $argv" | sort -r); end
+			try -o json member re; try member rep; try get --so; try exec`,
+	} {
+		t.Run(shell, func(t *testing.T) {
+			path, err := exec.LookPath(shell)
+			if err != nil {
+				t.Skipf("%s is not installed", shell)
+			}
+			cmd := exec.Command(path, "-c", script)
+			dir := t.TempDir()
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "ZDOTDIR=" + dir}
 
-	out, err := exec.Command(bash, "-c", script, etcdctl).CombinedOutput()
+			out, err := cmd.CombinedOutput()
 
-	if err != nil || string(out) != "remove replace\n" {
-		t.Errorf("%v: %s", err, out)
+			got := strings.ReplaceAll(string(out), "replace remove", "remove replace")
+			if err != nil || got != "remove replace\nreplace\n--sort\nexec-watch\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
 	}
 }
 

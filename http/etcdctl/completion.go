@@ -14,8 +14,8 @@ var completionCommand = &command{
 		{"completion fish > ~/.config/fish/completions/etcdctl.fish", "for fish"},
 	},
 	run: func(s *session, args []string) error {
-		if len(args) == 2 && args[0] == "words" { // what the scripts ask
-			for _, word := range completions(strings.Split(args[1], "\n")) {
+		if len(args) > 1 && args[0] == "words" { // what the scripts ask: each word an argument or a line
+			for _, word := range completions(strings.Split(strings.Join(args[1:], "\n"), "\n")) {
 				fmt.Fprintln(s.stdout, word)
 			}
 			return nil
@@ -40,9 +40,9 @@ complete -o default -F _etcdctl etcdctl
 _etcdctl() {
   compadd -- ${(f)"$(etcdctl completion words -- "${(F)words[2,CURRENT]}" 2>/dev/null)"}
 }
-compdef _etcdctl etcdctl
+if [[ $funcstack[1] == _etcdctl ]]; then _etcdctl "$@"; else compdef _etcdctl etcdctl; fi
 `,
-	"fish": `complete -c etcdctl -f -a '(etcdctl completion words -- (string join \n -- (commandline -opc)[2..] (commandline -ct) | string collect -N) 2>/dev/null)'
+	"fish": `complete -c etcdctl -f -a '(etcdctl completion words -- (commandline -opc)[2..] (commandline -ct | string collect -a) 2>/dev/null)'
 `,
 }
 
