@@ -250,12 +250,16 @@ func (c *conn) rearm() bool {
 	return c.Conn.SetReadDeadline(c.wanted) == nil
 }
 
-// SetReadDeadline takes effect at once, also for a Read that waits.
+// longAgo, in Unix seconds, is when the deadline is by which net/http ends its Read of a single byte.
+const longAgo = 1
+
+// SetReadDeadline takes effect at once, also for a Read that waits; the poller need not end one that won't.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted = t
-	if t.IsZero() || !c.armed.IsZero() && !t.Before(c.armed) {
+	endsNothing := t.Unix() <= longAgo && c.deaf.Load()
+	if t.IsZero() || !c.armed.IsZero() && !t.Before(c.armed) || endsNothing {
 		return nil
 	}
 	c.armed = t
