@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"etcd2/discovery/dnstest"
 	"etcd2/raft"
 )
 
@@ -38,14 +39,14 @@ func TestAnOnlookerWaitsForAllAndRegistersNothing(t *testing.T) {
 
 func TestAnOnlookerNeedNotBeInTheDNS(t *testing.T) {
 	looker := testNewcomer("me", "http://127.0.0.9:9")
-	looker.Resolver = dns(t, with(zone{plain: {"a.example.test. 1", "b.example.test. 1"}}))
+	looker.Resolver = with(dnstest.Zone{plain: {"a.example.test. 1", "b.example.test. 1"}}).Resolver(t)
 
 	m, err := looker.LookSRV(t.Context(), "example.test")
 
 	if err != nil || len(m.Members) != 2 {
 		t.Errorf("%v: %+v", err, m)
 	}
-	looker.Resolver = dns(t, with(zone{}))
+	looker.Resolver = with(dnstest.Zone{}).Resolver(t)
 	if m, err := looker.LookSRV(t.Context(), "example.test"); !errors.Is(err, ErrNoRecords) {
 		t.Errorf("%v: %+v", err, m)
 	}
