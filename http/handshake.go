@@ -16,6 +16,10 @@ type TLS interface {
 	Expiries(yield func(file, subject, serial string, end time.Time))
 	// Refusals yields each reason that handshakes have failed for, in order, and how many did.
 	Refusals(yield func(reason string, count uint64))
+	// Listener returns ln, whose connections end when the certificate that was shown over them is no longer accepted.
+	Listener(ln net.Listener) net.Listener
+	// Ended yields each reason that connections were so ended for, in order, and how many were.
+	Ended(yield func(reason string, count uint64))
 }
 
 // noTLS is a port that nobody has told anything about.
@@ -24,6 +28,8 @@ type noTLS struct{}
 func (noTLS) Refused(net.Conn, error)                                  {}
 func (noTLS) Expiries(func(file, subject, serial string, _ time.Time)) {}
 func (noTLS) Refusals(func(reason string, count uint64))               {}
+func (noTLS) Listener(ln net.Listener) net.Listener                    { return ln }
+func (noTLS) Ended(func(reason string, count uint64))                  {}
 
 // noteHandshake tells t when a connection is at its end whose handshake has failed. (net/http makes the handshake and keeps its error to
 // itself; a tls.Conn gives it again to who asks for another handshake.)

@@ -277,6 +277,9 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
+// NetConn is the connection as it was accepted, as tls.Conn has it.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // Close gives the place to another connection.
 func (c *conn) Close() error {
 	c.once.Do(func() {

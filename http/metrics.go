@@ -214,6 +214,13 @@ var families = []family{
 			})
 		})
 	}},
+	{"etcd2_tls_connections_ended_total", "counter", "TLS connections that ended because a certificate is no longer accepted, by port and reason.", func(m *scrape) {
+		m.ports(func(port string, t TLS) {
+			t.Ended(func(reason string, count uint64) {
+				m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+			})
+		})
+	}},
 
 	gauge("go_goroutines", "Goroutines now.", func(*scrape) float64 { return float64(runtime.NumGoroutine()) }),
 	gauge("go_memstats_alloc_bytes", "Bytes of objects on the heap.",

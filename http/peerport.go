@@ -72,7 +72,7 @@ func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(plainLis
 // ServeTLS is Serve over TLS. Who is let in is for config to say: it decides before a byte of a request is read (pitfall K5). There is no
 // HTTP/2, since a stream of Raft takes its connection over.
 func (p *PeerPort) ServeTLS(ln net.Listener, config *tls.Config) error {
-	return p.server.Serve(tls.NewListener(ln, withProtocols(config, "http/1.1")))
+	return p.server.Serve(tls.NewListener(p.tls.Listener(ln), withProtocols(config, "http/1.1")))
 }
 
 // Close ends the listeners and all connections but those that raft has taken over.

@@ -242,7 +242,7 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
 func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
-	inner := &listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write, mute: true}
+	inner := &listener{Listener: s.cfg.TLS.Listener(ln), conns: &s.conns, room: &s.room, timeout: s.times.write, mute: true}
 	return s.server.Serve(tls.NewListener(inner, withProtocols(config, "h2", "http/1.1")))
 }
 

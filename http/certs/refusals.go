@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// refusals counts the handshakes that failed, and keeps them from filling the log.
+// refusals counts the handshakes that failed, or the connections that were ended, and keeps them from filling the log.
 type refusals struct {
 	mu     sync.Mutex // protects all below
 	counts map[string]uint64
@@ -40,18 +40,18 @@ const (
 	lastWord // spoken, and further ones will not be
 )
 
-// note counts a refusal, and says whether it is to be logged, and how often it was not since the last time.
-func (r *refusals) note(word string, l line, now time.Time) (v verdict, kept int) {
+// note counts n refusals of a kind, and says whether they are to be logged, and how many were not since the last time.
+func (r *refusals) note(word string, n int, l line, now time.Time) (v verdict, kept int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
 		r.counts, r.lines = map[string]uint64{}, map[line]*repeats{}
 	}
-	r.counts[word]++
+	r.counts[word] += uint64(n)
 	was := r.lines[l]
 	switch {
 	case was != nil && now.Sub(was.at) < refusalPause:
-		was.kept++
+		was.kept += n
 		return silent, 0
 	case was != nil:
 		kept = was.kept
@@ -80,11 +80,7 @@ func (s *Set) Refused(c net.Conn, err error) {
 			why.text += "; it wanted " + clip(name)
 		}
 	}
-	from := c.RemoteAddr().String()
-	if host, _, err := net.SplitHostPort(from); err == nil {
-		from = host
-	}
-	v, kept := s.note(why.word, line{from, why.text}, time.Now())
+	v, kept := s.note(why.word, 1, line{host(c.RemoteAddr()), why.text}, time.Now())
 	if v == silent {
 		return
 	}
@@ -95,11 +91,21 @@ func (s *Set) Refused(c net.Conn, err error) {
 	}
 }
 
+// host is an address without its port.
+func host(a net.Addr) string {
+	if host, _, err := net.SplitHostPort(a.String()); err == nil {
+		return host
+	}
+	return a.String()
+}
+
 // Refusals calls yield with each reason that a handshake has failed for, in order, and how many did.
-func (s *Set) Refusals(yield func(reason string, count uint64)) {
-	s.refusals.mu.Lock()
-	defer s.refusals.mu.Unlock()
-	for _, word := range slices.Sorted(maps.Keys(s.counts)) {
-		yield(word, s.counts[word])
+func (s *Set) Refusals(yield func(reason string, count uint64)) { s.refusals.each(yield) }
+
+func (r *refusals) each(yield func(word string, count uint64)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, word := range slices.Sorted(maps.Keys(r.counts)) {
+		yield(word, r.counts[word])
 	}
 }

@@ -22,10 +22,13 @@ type Set struct {
 	current atomic.Pointer[state]
 	due     atomic.Int64 // when a handshake may look at the files again, in Unix nanoseconds
 	refusals
+	bonds bonds
+	ends  refusals // of bonds
 
 	mu       sync.Mutex // protects all below: one looks at a time
 	identity source[*identity]
 	trust    source[*trust]
+	renewed  time.Time            // when trust became another one that bonds are not judged by yet; zero: they are
 	told     map[string]string    // the fault of each source that the log has
 	warned   map[string]time.Time // when the log was told of a certificate's end, by file and serial number
 }
@@ -39,7 +42,7 @@ type state struct {
 // How often the files are looked at.
 const (
 	lookEvery = 5 * time.Second // without any handshake
-	lookAgain = time.Second     // between two handshakes
+	lookAgain = time.Second     // between two handshakes, and while a change is to settle
 )
 
 // Load reads the files, which must all be in order; an error is a *FileError when one of them is to blame. A nil
@@ -48,7 +51,7 @@ func Load(f Files, logger *slog.Logger) (*Set, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	s := &Set{files: f, log: logger, told: map[string]string{}, warned: map[string]time.Time{}}
+	s := &Set{files: f, log: logger, bonds: bonds{all: map[*bond]struct{}{}}, told: map[string]string{}, warned: map[string]time.Time{}}
 	if err := s.makeOwn(time.Now()); err != nil {
 		return nil, err
 	}
@@ -101,12 +104,10 @@ func (s *Set) publish() {
 
 // Watch looks at the files until ctx ends. (Handshakes look as well, so that a new certificate is used at once.)
 func (s *Set) Watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
+	for wait := lookEvery; ; {
 		select {
-		case now := <-tick.C:
-			s.look(now)
+		case now := <-time.After(wait):
+			wait = s.look(now)
 		case <-ctx.Done():
 			return
 		}
@@ -123,8 +124,8 @@ func (s *Set) state() *state {
 	return s.current.Load()
 }
 
-// look takes in what has changed. A fault is logged once, and leaves in force what was in order.
-func (s *Set) look(now time.Time) {
+// look takes in what has changed, and returns when to look again. A fault is logged once, and leaves in force what was in order.
+func (s *Set) look(now time.Time) (wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.makeOwn(now); err != nil {
@@ -134,13 +135,24 @@ func (s *Set) look(now time.Time) {
 	s.tell("identity", err)
 	trust, err := s.trust.look(now)
 	s.tell("trust", err)
+	if trust {
+		s.renewed = now
+	}
 	if id || trust {
 		s.publish()
 		s.advise()
 		certPath, _ := s.paths()
-		s.log.Info("read changed certificates, for connections from now on", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
+		s.log.Info("read changed certificates, for handshakes from now on", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
 	}
 	s.inspect(now)
+	if err == nil && !s.renewed.IsZero() && now.Sub(s.renewed) >= settle {
+		s.renewed = time.Time{}
+		s.sever(now)
+	}
+	if !s.renewed.IsZero() {
+		return lookAgain
+	}
+	return lookEvery
 }
 
 // tell logs a fault when it is a new one. s.mu must be held.
@@ -208,8 +220,18 @@ func (s *Set) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: protocols,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.state().server(s.files.ClientAuth, protocols), nil
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			st := s.state()
+			c := st.server(s.files.ClientAuth, protocols)
+			if st.trust != nil {
+				c.VerifyConnection = func(seen tls.ConnectionState) error {
+					if err := st.trust.check(seen.VerifiedChains); err != nil {
+						return err
+					}
+					return s.tie(bondOf(hello.Conn), seen, st.trust)
+				}
+			}
+			return c, nil
 		},
 	}
 }
@@ -225,7 +247,6 @@ func (st *state) server(must bool, protocols []string) *tls.Config {
 	}
 	if st.trust != nil {
 		c.ClientCAs, c.ClientAuth = st.trust.pool, tls.VerifyClientCertIfGiven
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return st.trust.check(cs.VerifiedChains) }
 	}
 	if must {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
@@ -235,9 +256,10 @@ func (st *state) server(must bool, protocols []string) *tls.Config {
 
 // Client returns the configuration for calling another member, as the files are now; it is good for the next connection only, and
 // its ServerName is still to be set. It shows this member's certificate to who asks for one, and wants one of CA, or of the machine's authorities without CA.
-func (s *Set) Client() *tls.Config {
-	st := s.state()
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.files.SelfMade != ""}
+func (s *Set) Client() *tls.Config { return s.state().client(s.files.SelfMade != "") }
+
+func (st *state) client(anybody bool) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: anybody}
 	if st.identity != nil {
 		// Shown to whomever: one of the wrong authority is refused with a better reason than none.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &st.identity.Certificate, nil }
@@ -249,26 +271,57 @@ func (s *Set) Client() *tls.Config {
 	return c
 }
 
-// DialTLS makes a connection to host:port, whose certificate must be for host. An error of the handshake is in words for a person.
+// DialTLS makes a connection to host:port, whose certificate must be for host. An error of the handshake is in words for a person. The
+// connection ends when the certificate is no longer accepted, as those of Listener do.
 func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&tls.Dialer{Config: s.Client()}).DialContext(ctx, network, address)
+	st := s.state()
+	conn, err := (&tls.Dialer{Config: st.client(s.files.SelfMade != "")}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, s.explainDialled(err)
 	}
-	return &dialled{conn, s}, nil
+	secure := conn.(*tls.Conn) // as tls.Dialer says
+	b := &bond{Conn: secure.NetConn(), set: s, called: true}
+	if err := s.tie(b, secure.ConnectionState(), st.trust); err != nil {
+		conn.Close()
+		return nil, s.explainDialled(err)
+	}
+	return &dialled{conn, b}, nil
 }
 
 // dialled is a connection whose other end may yet refuse this member's certificate: in TLS 1.3 that shows in the first Read.
 type dialled struct {
 	net.Conn
-	set *Set
+	bond *bond
 }
 
 // Read reads from the connection.
 func (c *dialled) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if err != nil && alert(err) != "" {
-		err = c.set.explainDialled(err)
+	return n, c.explain(err)
+}
+
+// Write writes to the connection.
+func (c *dialled) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.explain(err)
+}
+
+// Close closes the connection.
+func (c *dialled) Close() error {
+	c.bond.forget()
+	return c.Conn.Close()
+}
+
+// explain puts into words why the other end refuses this member, or this member the other end.
+func (c *dialled) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return n, err
+	if why := c.bond.why.Load(); why != nil {
+		return &refusedError{"it is no longer accepted: " + why.text, err}
+	}
+	if alert(err) != "" {
+		return c.bond.set.explainDialled(err)
+	}
+	return err
 }

@@ -681,7 +681,7 @@ func TestARefusalThatRepeatsDoesNotFillTheLog(t *testing.T) {
 	var r refusals
 	now := time.Now()
 	spokenOf := func(from string, after time.Duration) (verdict, int) {
-		return r.note("x", line{from, "y"}, now.Add(after))
+		return r.note("x", 1, line{from, "y"}, now.Add(after))
 	}
 
 	if v, _ := spokenOf("a", 0); v != spoken {

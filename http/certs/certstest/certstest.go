@@ -12,6 +12,7 @@ ends of a connection, and spoils what it is about: the time, the usage, the name
 	      │            ▲
 	      │            └── Named, For, Used, Valid: what is not as usual
 	      ├──► PEM, for a file of authorities
+	      ├──► Renew ──► the same Authority with another certificate
 	      └──► Revoke ──► a revocation list in PEM
 
 # Types
@@ -78,6 +79,14 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	template.ExtKeyUsage, template.IPAddresses, template.DNSNames = nil, nil, nil
 	key := newKey(t)
 	return &Authority{sign(t, template, template, key, key), key}
+}
+
+// Renew is the same authority, by name and key, with another certificate.
+func (a *Authority) Renew(t testing.TB) *Authority {
+	t.Helper()
+	template := *a.Cert
+	template.SerialNumber, template.NotAfter = big.NewInt(serials.Add(1)), a.Cert.NotAfter.Add(24*time.Hour)
+	return &Authority{sign(t, &template, &template, a.key, a.key), a.key}
 }
 
 // PEM is the authority's certificate, for a file of those who are trusted.

@@ -1,0 +1,373 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"etcd2/http/certs/certstest"
+)
+
+// echoing serves a Set as a port does; what comes over a connection goes back.
+func echoing(t *testing.T, s *Set) (address string) {
+	t.Helper()
+	ln := tls.NewListener(s.Listener(listen(t)), s.Server("http/1.1"))
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, c) // ends when the connection does
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// held is a connection that somebody keeps.
+type held struct {
+	net.Conn
+	t *testing.T
+}
+
+// hold connects to an echoing port.
+func (w *world) hold(address string, shown ...certstest.Pair) held {
+	w.t.Helper()
+	c, err := tls.Dial("tcp", address, w.client(shown...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	h := held{c, w.t}
+	h.lives("at first")
+	return h
+}
+
+func (h held) lives(when string) {
+	h.t.Helper()
+	h.SetDeadline(time.Now().Add(10 * time.Second))
+	got := make([]byte, 5)
+	if _, err := io.WriteString(h, "hello"); err != nil {
+		h.t.Errorf("%s: %v", when, err)
+	}
+	if _, err := io.ReadFull(h, got); err != nil || string(got) != "hello" {
+		h.t.Errorf("%s: %q, %v", when, got, err)
+	}
+}
+
+func (h held) ends(when string) (err error) {
+	h.t.Helper()
+	h.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err = h.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		h.t.Errorf("%s: it goes on: %v", when, err)
+	}
+	return err
+}
+
+// awaitBonds waits until there are n.
+func awaitBonds(t *testing.T, s *Set, n int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); len(s.bonds.list()) != n; <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("there are %d bonds, want %d", len(s.bonds.list()), n)
+		}
+	}
+}
+
+// change takes in changed files, and lets them settle.
+func (w *world) change(s *Set, now time.Time) {
+	w.t.Helper()
+	if wait := s.look(now); wait != lookAgain {
+		w.t.Errorf("nothing is to settle: the next look is in %v", wait)
+	}
+	if wait := s.look(now.Add(settle)); wait != lookEvery {
+		w.t.Errorf("nothing has settled: the next look is in %v", wait)
+	}
+}
+
+func endings(s *Set) string {
+	var all []string
+	s.Ended(func(reason string, count uint64) { all = append(all, fmt.Sprint(reason, " ", count)) })
+	return strings.Join(all, ", ")
+}
+
+// pitfall K2
+func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
+	w := newWorld(t)
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	s := w.load()
+	address, joe := echoing(t, s), w.ca.Issue(t, "joe")
+	first, second, ann := w.hold(address, joe), w.hold(address, joe), w.hold(address, w.ca.Issue(t, "ann"))
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, joe))
+	now := time.Now()
+
+	s.look(now)
+	s.look(now.Add(settle - 1))
+	first.lives("before the list has settled")
+	w.log.take()
+	s.look(now.Add(settle))
+
+	first.ends("revoked")
+	second.ends("revoked")
+	ann.lives("when another one was revoked")
+	line := w.log.take()
+	if strings.Count(line, "\n") != 1 || !hasAll(line, "level=WARN", "with=127.0.0.1", "CN=joe", "serial="+serial(joe.Leaf.SerialNumber), "connections=2", "reason=revoked", w.CRL) {
+		t.Errorf("logged is\n%s", line)
+	}
+	if got := endings(s); got != "revoked 2" {
+		t.Error(got)
+	}
+	awaitBonds(t, s, 1)
+}
+
+func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
+	w := newWorld(t)
+	other := certstest.NewAuthority(t, "Left CA")
+	certstest.Write(t, w.dir, "ca.pem", append(w.ca.PEM(), other.PEM()...))
+	s := w.load()
+	address := echoing(t, s)
+	joe, jim := w.hold(address, w.ca.Issue(t, "joe")), w.hold(address, other.Issue(t, "jim"))
+	certstest.Write(t, w.dir, "ca.pem", w.ca.PEM())
+	w.log.take()
+
+	w.change(s, time.Now())
+
+	jim.ends("its authority is gone")
+	joe.lives("when another authority is gone")
+	if line := w.log.take(); !hasAll(line, "CN=jim", "issued by CN=Left CA", "reason=authority", "trusts CN=Right CA") || endings(s) != "authority 1" {
+		t.Errorf("%s: logged is\n%s", endings(s), line)
+	}
+}
+
+// An authority may get another certificate for its key, and then what it has signed is as good as before.
+func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
+	w := newWorld(t)
+	s := w.load()
+	joe := w.hold(echoing(t, s), w.ca.Issue(t, "joe"))
+	for _, when := range []time.Duration{0, 2 * time.Hour} { // by then joe's certificate has expired
+		w.ca = w.ca.Renew(t)
+		certstest.Write(t, w.dir, "ca.pem", w.ca.PEM())
+		w.change(s, time.Now().Add(when))
+		joe.lives(when.String() + " later")
+	}
+}
+
+func TestNoConnectionEndsForTime(t *testing.T) {
+	w := newWorld(t)
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	s := w.load()
+	address, late := echoing(t, s), w.ca.Issue(t, "late")
+	joe, revoked := w.hold(address, w.ca.Issue(t, "joe")), w.hold(address, late)
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, late))
+
+	w.change(s, time.Now().Add(2*time.Hour)) // when all certificates have expired
+
+	joe.lives("after its time")
+	revoked.ends("revoked and expired")
+	if got := endings(s); got != "revoked 1" {
+		t.Error(got)
+	}
+}
+
+func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
+	w := newWorld(t)
+	other := certstest.NewAuthority(t, "Second CA")
+	both := append(w.ca.PEM(), other.PEM()...)
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	certstest.Write(t, w.dir, "ca.pem", both)
+	s := w.load()
+	jim := w.hold(echoing(t, s), other.Issue(t, "jim"))
+	now := time.Now()
+	for what, content := range map[string][]byte{"no file": nil, "half": w.ca.PEM()[:99], "the first half of two": both[:len(both)-99]} {
+		os.Remove(w.CA)
+		if content != nil {
+			os.WriteFile(w.CA, content, 0o600)
+		}
+		for range 3 {
+			now = now.Add(time.Hour)
+			s.look(now)
+		}
+		jim.lives(what)
+	}
+
+	// It is looked at when the first of two is written, then when some of the second one is, and then when all is there.
+	for _, n := range []int{len(w.ca.PEM()), len(both) - 99} {
+		os.WriteFile(w.CA, both[:n], 0o600)
+		now = now.Add(settle - 1)
+		s.look(now)
+		jim.lives(fmt.Sprint(n, " bytes are written"))
+	}
+	os.WriteFile(w.CA, both, 0o600)
+	w.change(s, now.Add(time.Hour))
+	jim.lives("all is written")
+	if got := endings(s); got != "" {
+		t.Error(got)
+	}
+}
+
+func TestAMemberThatIsRevokedIsTalkedToNoMore(t *testing.T) {
+	w, there := newWorld(t), newWorld(t)
+	m1, m2 := w.ca.Issue(t, "m1"), w.ca.Issue(t, "m2")
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	s := w.load()
+	certstest.Write(t, there.dir, "ca.pem", w.ca.PEM())
+	call := func(p certstest.Pair) held {
+		p.Save(t, there.dir, "m0")
+		c, err := s.DialTLS(t.Context(), "tcp", echoing(t, there.load()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		h := held{c, t}
+		h.lives("at first")
+		return h
+	}
+	bad, good := call(m1), call(m2)
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, m1))
+
+	w.change(s, time.Now())
+
+	if err := bad.ends("revoked"); !hasAll(err.Error(), "no longer accepted", "CN=m1", "was revoked") || !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := bad.Write([]byte{1}); err == nil || !hasAll(err.Error(), "CN=m1", "was revoked") {
+		t.Error(err)
+	}
+	good.lives("when another one was revoked")
+	good.Close()
+	awaitBonds(t, s, 0)
+}
+
+func TestWhoIsGoneIsNotKept(t *testing.T) {
+	w := newWorld(t)
+	w.ClientAuth = false
+	s := w.load()
+	address, joe := echoing(t, s), w.ca.Issue(t, "joe")
+	w.hold(address) // without a certificate there is nothing to judge
+	var all []held
+	for range 20 {
+		all = append(all, w.hold(address, joe))
+	}
+	awaitBonds(t, s, len(all))
+
+	for _, h := range all {
+		h.Close()
+	}
+	awaitBonds(t, s, 0)
+
+	early := &bond{Conn: all[0], set: s}
+	early.Close() // as somebody does who has waited long enough for the handshake
+	leaf := joe.Leaf
+	seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
+	if err := s.tie(early, seen, s.current.Load().trust); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	awaitBonds(t, s, 0)
+}
+
+// Between the beginning of a handshake and its end the files may change.
+func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing.T) {
+	w := newWorld(t)
+	joe := w.ca.Issue(t, "joe")
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	s := w.load()
+	begun := s.current.Load()
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, joe))
+	w.change(s, time.Now())
+	for name, want := range map[string]bool{"joe": false, "ann": true} {
+		p := joe
+		if name != "joe" {
+			p = w.ca.Issue(t, name)
+		}
+		c, _ := net.Pipe()
+		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.Leaf}, VerifiedChains: [][]*x509.Certificate{{p.Leaf, w.ca.Cert}}}
+
+		err := s.tie(&bond{Conn: c, set: s}, seen, begun.trust)
+
+		if (err == nil) != want || err != nil && begun.explain(err, true).word != "revoked" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	awaitBonds(t, s, 1)
+}
+
+// nowhere is a connection of which there is only an address.
+type nowhere struct {
+	net.Conn
+	closed bool
+}
+
+func (c *nowhere) Close() error         { c.closed = true; return nil }
+func (c *nowhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// crowd ties n connections, taking turns with some certificates.
+func (w *world) crowd(s *Set, n int, shown []certstest.Pair) (all []*nowhere) {
+	for i := range n {
+		leaf := shown[i%len(shown)].Leaf
+		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
+		all = append(all, new(nowhere))
+		if err := s.tie(&bond{Conn: all[i], set: s}, seen, s.current.Load().trust); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
+	w := newWorld(t)
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
+	s := w.load()
+	var shown []certstest.Pair
+	for i := range 600 {
+		shown = append(shown, w.ca.Issue(t, fmt.Sprint("c", i)))
+	}
+	all := w.crowd(s, 10_000, shown)
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, shown[:300]...))
+	w.log.take()
+
+	w.change(s, time.Now())
+
+	for i, c := range all {
+		if want := i%600 < 300; c.closed != want {
+			t.Fatalf("connection %d is closed: %v", i, c.closed)
+		}
+	}
+	awaitBonds(t, s, 4900)
+	if n := strings.Count(w.log.take(), "\n"); n != maxLines+2 || endings(s) != "revoked 5100" { // a line each; what was read; that there are more
+		t.Errorf("%s, in %d lines", endings(s), n)
+	}
+}
+
+// What a change of the lists costs with many connections, none of which ends.
+func BenchmarkManyConnectionsAreJudged(b *testing.B) {
+	ca := certstest.NewAuthority(b, "CA")
+	t, err := readTrust("ca", "crl", [][]byte{ca.PEM(), ca.Revoke(b, ca.Issue(b, "joe"))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	renewed, err := readTrust("ca", "crl", [][]byte{ca.Renew(b).PEM(), ca.Revoke(b)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf := ca.Issue(b, "ann").Leaf
+	ann := &bond{shown: []*x509.Certificate{leaf}, chains: [][]*x509.Certificate{{leaf, ca.Cert}}, at: time.Now()}
+	for name, t := range map[string]*trust{"list": t, "authority": renewed} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := t.judge(ann, ann.at); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
