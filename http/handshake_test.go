@@ -24,9 +24,11 @@ var _ TLS = (*certs.Set)(nil)
 
 // heard is a TLS that waits to be told of one failure.
 type heard struct {
-	noTLS
+	TLS
 	err chan error
 }
+
+func newHeard(t TLS) heard { return heard{t, make(chan error, 9)} }
 
 func (h heard) Refused(c net.Conn, err error) { h.err <- err }
 
@@ -46,26 +48,29 @@ type secured struct {
 	client, peer         string // address
 	clientHeard, peerHad heard
 	set                  *certs.Set
+	port                 *PeerPort
 	ca                   *certstest.Authority
 	dir                  string
 }
 
 func newSecured(t *testing.T, b *bench) *secured {
 	t.Helper()
-	s := &secured{ca: certstest.NewAuthority(t, "CA"), dir: t.TempDir(), clientHeard: heard{err: make(chan error, 9)}, peerHad: heard{err: make(chan error, 9)}}
+	s := &secured{ca: certstest.NewAuthority(t, "CA"), dir: t.TempDir()}
 	f := certs.Files{CA: certstest.Write(t, s.dir, "ca.pem", s.ca.PEM()), ClientAuth: true}
+	f.CRL = certstest.Write(t, s.dir, "crl.pem", s.ca.Revoke(t))
 	f.Cert, f.Key = s.ca.Issue(t, "m0").Save(t, s.dir, "m0")
 	var err error
 	if s.set, err = certs.Load(f, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
+	s.clientHeard, s.peerHad = newHeard(s.set), newHeard(s.set)
 	b.cfg.TLS = s.clientHeard
-	port := NewPeerPort(slog.New(slog.DiscardHandler), s.peerHad)
-	port.Open(b.Server)
+	s.port = NewPeerPort(slog.New(slog.DiscardHandler), s.peerHad)
+	s.port.Open(b.Server)
 	clients, peers := listen(t), listen(t)
 	go b.ServeTLS(clients, s.set.Server("h2", "http/1.1"))
-	go port.ServeTLS(peers, s.set.Server("http/1.1"))
-	t.Cleanup(func() { b.server.Close(); port.Close() })
+	go s.port.ServeTLS(peers, s.set.Server("http/1.1"))
+	t.Cleanup(func() { b.server.Close(); s.port.Close() })
 	s.client, s.peer = clients.Addr().String(), peers.Addr().String()
 	return s
 }
@@ -103,7 +108,7 @@ func TestBothPortsTellOfHandshakesThatFail(t *testing.T) {
 
 func TestBothPlainPortsTellOfTLS(t *testing.T) {
 	b := newBench(t)
-	clientHeard, peerHeard := heard{err: make(chan error, 9)}, heard{err: make(chan error, 9)}
+	clientHeard, peerHeard := newHeard(noTLS{}), newHeard(noTLS{})
 	b.cfg.TLS = clientHeard
 	port := NewPeerPort(nil, peerHeard)
 	clients, peers := listen(t), listen(t)
@@ -210,6 +215,8 @@ func (talkative) Expiries(yield func(file, subject, serial string, end time.Time
 
 func (talkative) Refusals(yield func(reason string, count uint64)) { yield("expired", 3) }
 
+func (talkative) Ended(yield func(reason string, count uint64)) { yield("revoked", 2) }
+
 func TestCertificatesAndRefusalsAreMeasured(t *testing.T) {
 	b := newBench(t)
 	b.cfg.PeerTLS = talkative{}
@@ -222,6 +229,7 @@ func TestCertificatesAndRefusalsAreMeasured(t *testing.T) {
 	for _, want := range []string{
 		`etcd2_tls_certificate_expiry_timestamp_seconds{port="peer",file="/a \"b\"\\c.pem",subject="CN=x",serial="1f"} ` + fmt.Sprint(2e9),
 		`etcd2_tls_handshakes_failed_total{port="peer",reason="expired"} 3`,
+		`etcd2_tls_connections_ended_total{port="peer",reason="revoked"} 2`,
 	} {
 		if !lines[want] {
 			t.Errorf("%s is missing", want)
