@@ -36,7 +36,7 @@
 //   - Server is the handler and the listener loop; Config says what it serves.
 //   - PeerPort is what other members see: Raft's own paths, and of the API the list of members.
 //   - Front is what is behind the client port of a proxy, instead of a member.
-//   - TLS is the part of certs.Set that is used here: it is told of handshakes that fail, and tells the metrics.
+//   - TLS is the part of certs.Set that is used here: it is told of handshakes that fail, ends the connections of who is revoked, and tells the metrics.
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.

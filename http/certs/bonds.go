@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// A bond is a connection that rests on a certificate of the other end: without TLS, so that to close it waits for nobody. It is among the
-// bonds of its Set from the handshake until it is closed, and is closed when that certificate would not be accepted any more.
+// A bond is a connection that rests on a certificate of the other end, without TLS. It is among the bonds of its Set from the handshake until it
+// is closed, or ended since the certificate would not be accepted any more.
 type bond struct {
 	net.Conn
 	set    *Set
-	called bool                   // by this member, so that the other end is the server
-	why    atomic.Pointer[reason] // it was ended; nil: it was not
+	called bool                         // by this member, so that the other end is the server
+	ended  atomic.Pointer[refusedError] // what Read returns; nil: it goes on
 
 	closed bool                  // bonds.mu protects it
 	shown  []*x509.Certificate   // in the handshake, the other end's own first
@@ -77,6 +77,30 @@ func bondOf(c net.Conn) *bond {
 // NetConn is the connection as it was accepted, as tls.Conn has it.
 func (b *bond) NetConn() net.Conn { return b.Conn }
 
+// Read reads from the connection, unless it was ended.
+func (b *bond) Read(p []byte) (int, error) {
+	if err := b.ended.Load(); err != nil {
+		return 0, err
+	}
+	n, err := b.Conn.Read(p)
+	if ended := b.ended.Load(); ended != nil {
+		return 0, ended
+	}
+	return n, err
+}
+
+// farewell is how long a connection that was ended may still be written to. Whoever owns it hears of the end by reading, and
+// may have a last word: a member that hears nothing takes the other one for dead, and a leader's death calls for an election.
+const farewell = time.Second
+
+// end lets nothing more be heard over the connection, and closes it soon, whoever still uses it.
+func (b *bond) end(why reason) {
+	b.ended.Store(&refusedError{"it is no longer accepted: " + why.text, net.ErrClosed})
+	b.forget()
+	b.SetReadDeadline(time.Unix(1, 0)) // for a Read that waits
+	time.AfterFunc(farewell, func() { b.Close() })
+}
+
 // Close closes the connection, and forgets it.
 func (b *bond) Close() error {
 	b.forget()
@@ -90,10 +114,11 @@ func (b *bond) forget() {
 	delete(b.set.bonds.all, b)
 }
 
-// tie takes b among the bonds after a handshake that t has accepted. Whoever showed nothing is none. An error is for the end of the handshake.
+// tie is the end of a handshake, by the authorities and lists of its beginning. It refuses who is revoked, and takes b, if there is one, among the
+// bonds of who has shown a certificate.
 func (s *Set) tie(b *bond, seen tls.ConnectionState, t *trust) error {
-	if b == nil || t == nil || len(seen.VerifiedChains) == 0 {
-		return nil
+	if err := t.check(seen.VerifiedChains); err != nil || b == nil || len(seen.VerifiedChains) == 0 {
+		return err
 	}
 	if !s.bonds.add(b, seen) {
 		return net.ErrClosed
@@ -136,8 +161,7 @@ func (s *Set) sever(now time.Time) {
 	for _, b := range s.bonds.list() {
 		if err := st.trust.judge(b, now); err != nil {
 			why := st.explain(err, !b.called)
-			b.why.Store(&why)
-			b.Close()
+			b.end(why)
 			ended[severed{host(b.RemoteAddr()), subject(b.shown[0]), serial(b.shown[0].SerialNumber), why}]++
 		}
 	}

@@ -4,7 +4,7 @@
 //
 // A member has two ports, one for clients and one for members, and each may have a certificate with its key, a file of authorities
 // that it trusts, and a list of what those have revoked. People replace these files while the member runs; a [Set] notices,
-// and goes by the new ones from the next handshake on. No connection is ended for it. When a handshake fails, a Set says why in
+// and goes by the new ones from the next handshake on, and ends the connections of who would not be accepted any more, and no others. When a handshake fails, a Set says why in
 // words that name what was wanted and what was there. "K3" and the like is a row of the list of pitfalls.
 //
 // # Picture
@@ -15,7 +15,9 @@
 //	revoked           ▲                                  │
 //	                  │                                  ├──► Expiries ──► metrics, log
 //	             Watch, or a handshake:                  │
-//	             have the files changed?                 └──► explain ──► Refused, Refusals ──► log, metrics
+//	             have the files changed?                 ├──► explain ──► Refused, Refusals ──► log, metrics
+//	                                                     │
+//	Listener, DialTLS ──► bonds ──────────── judge ──────┴──► sever ──► Ended ──► log, metrics
 //
 // # Types
 //
@@ -23,6 +25,7 @@
 //   - A [Set] is one port's. source is files that are understood together, and their last good meaning.
 //   - identity is what a member shows, trust whom it believes, state both at one moment.
 //   - list is what one authority has revoked.
+//   - bond is a connection that rests on a certificate of the other end.
 //   - reason is why a handshake failed: a word for the metrics and a sentence for a person.
 //
 // # Life of a renewal
@@ -39,11 +42,22 @@
 // the error to [Set.Refused]. There explain looks for what a person needs: whose certificate it is, who issued it and whom this member trusts, which usage or name is
 // missing, what date. The same from the same address is logged once a minute, and counted every time.
 //
+// # Life of a revocation
+//
+// A handshake that is accepted makes a bond of its connection, until that is closed; requests cost nothing for it. Somebody adds a certificate to a
+// list, or takes an authority out: handshakes go by it at once. When the files have been in order and the same for a moment (settle), since what is being written may
+// look whole, sever has trust.judge look at each bond. A chain that leads to an authority that is trusted still
+// need only be looked up in the lists; any other is verified anew. Whoever fails loses the connection, whatever is under way on it, at this port or where this
+// member has called. The log has a line for each certificate and machine, and the metrics a number.
+//
 // # Invariants
 //
 //   - What is in force was whole and fitted when it was read. (`TestAChangedPairIsReadWhenItIsWhole`)
 //   - A certificate that is valid gives way to none that isn't.
 //   - Every handshake is judged by the files: there are no session tickets.
+//   - Whoever is accepted no more has no connection soon after. (`TestWhoIsRevokedLosesTheConnectionsThatItHas`)
+//   - No other connection ends: not for a file that is broken or being written (`TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections`), nor for time.
+//   - A connection that is closed is forgotten. (`TestWhoIsGoneIsNotKept`)
 //   - TLS 1.2 at the least. (`TestNothingOlderThanTLS12IsSpoken`)
 //   - A name is one of subjectAltName, and no handshake asks the DNS (K4). The common name is a user's, for who wants to know.
 //   - Whoever floods a port with handshakes that fail gets a bounded number of lines. (`TestARefusalThatRepeatsDoesNotFillTheLog`)
@@ -51,5 +65,6 @@
 //
 // # What is left out
 //
-// OCSP, and fetching lists: a file is all that is looked at. Whoever is revoked keeps the connections that it has. Keys that need a password.
+// OCSP, and fetching lists: a file is all that is looked at. A certificate that expires while it is in use keeps its connections, as TLS servers
+// have it. Keys that need a password.
 package certs

@@ -221,24 +221,15 @@ func (s *Set) Server(protocols ...string) *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		NextProtos: protocols,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			st := s.state()
-			c := st.server(s.files.ClientAuth, protocols)
-			if st.trust != nil {
-				c.VerifyConnection = func(seen tls.ConnectionState) error {
-					if err := st.trust.check(seen.VerifiedChains); err != nil {
-						return err
-					}
-					return s.tie(bondOf(hello.Conn), seen, st.trust)
-				}
-			}
-			return c, nil
+			return s.server(bondOf(hello.Conn), protocols), nil
 		},
 	}
 }
 
 // server is the configuration of one handshake. There are no session tickets: who comes back on one would not be looked at again,
 // though its authority may be gone and its certificate revoked.
-func (st *state) server(must bool, protocols []string) *tls.Config {
+func (s *Set) server(b *bond, protocols []string) *tls.Config {
+	st := s.state()
 	c := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		NextProtos:             protocols,
@@ -247,8 +238,9 @@ func (st *state) server(must bool, protocols []string) *tls.Config {
 	}
 	if st.trust != nil {
 		c.ClientCAs, c.ClientAuth = st.trust.pool, tls.VerifyClientCertIfGiven
+		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.tie(b, seen, st.trust) }
 	}
-	if must {
+	if s.files.ClientAuth {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return c
@@ -256,17 +248,18 @@ func (st *state) server(must bool, protocols []string) *tls.Config {
 
 // Client returns the configuration for calling another member, as the files are now; it is good for the next connection only, and
 // its ServerName is still to be set. It shows this member's certificate to who asks for one, and wants one of CA, or of the machine's authorities without CA.
-func (s *Set) Client() *tls.Config { return s.state().client(s.files.SelfMade != "") }
+func (s *Set) Client() *tls.Config { return s.client(nil) }
 
-func (st *state) client(anybody bool) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: anybody}
+func (s *Set) client(b *bond) *tls.Config {
+	st := s.state()
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.files.SelfMade != ""}
 	if st.identity != nil {
 		// Shown to whomever: one of the wrong authority is refused with a better reason than none.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &st.identity.Certificate, nil }
 	}
 	if st.trust != nil {
 		c.RootCAs = st.trust.pool
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return st.trust.check(cs.VerifiedChains) }
+		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.tie(b, seen, st.trust) }
 	}
 	return c
 }
@@ -274,54 +267,36 @@ func (st *state) client(anybody bool) *tls.Config {
 // DialTLS makes a connection to host:port, whose certificate must be for host. An error of the handshake is in words for a person. The
 // connection ends when the certificate is no longer accepted, as those of Listener do.
 func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	st := s.state()
-	conn, err := (&tls.Dialer{Config: st.client(s.files.SelfMade != "")}).DialContext(ctx, network, address)
+	name, _, err := net.SplitHostPort(address)
 	if err != nil {
+		return nil, err
+	}
+	raw, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	b := &bond{Conn: raw, set: s, called: true}
+	config := s.client(b)
+	config.ServerName = name
+	conn := tls.Client(b, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		b.Close()
 		return nil, s.explainDialled(err)
 	}
-	secure := conn.(*tls.Conn) // as tls.Dialer says
-	b := &bond{Conn: secure.NetConn(), set: s, called: true}
-	if err := s.tie(b, secure.ConnectionState(), st.trust); err != nil {
-		conn.Close()
-		return nil, s.explainDialled(err)
-	}
-	return &dialled{conn, b}, nil
+	return &dialled{conn, s}, nil
 }
 
 // dialled is a connection whose other end may yet refuse this member's certificate: in TLS 1.3 that shows in the first Read.
 type dialled struct {
 	net.Conn
-	bond *bond
+	set *Set
 }
 
 // Read reads from the connection.
 func (c *dialled) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	return n, c.explain(err)
-}
-
-// Write writes to the connection.
-func (c *dialled) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	return n, c.explain(err)
-}
-
-// Close closes the connection.
-func (c *dialled) Close() error {
-	c.bond.forget()
-	return c.Conn.Close()
-}
-
-// explain puts into words why the other end refuses this member, or this member the other end.
-func (c *dialled) explain(err error) error {
-	if err == nil {
-		return nil
+	if err != nil && alert(err) != "" {
+		err = c.set.explainDialled(err)
 	}
-	if why := c.bond.why.Load(); why != nil {
-		return &refusedError{"it is no longer accepted: " + why.text, err}
-	}
-	if alert(err) != "" {
-		return c.bond.set.explainDialled(err)
-	}
-	return err
+	return n, err
 }
