@@ -152,13 +152,29 @@ func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
 // An authority may get another certificate for its key, and then what it has signed is as good as before.
 func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
 	w := newWorld(t)
+	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
 	s := w.load()
-	joe := w.hold(echoing(t, s), w.ca.Issue(t, "joe"))
-	for _, when := range []time.Duration{0, 2 * time.Hour} { // by then joe's certificate has expired
-		w.ca = w.ca.Renew(t)
-		certstest.Write(t, w.dir, "ca.pem", w.ca.PEM())
-		w.change(s, time.Now().Add(when))
-		joe.lives(when.String() + " later")
+	pair := w.ca.Issue(t, "joe")
+	joe := w.hold(echoing(t, s), pair)
+	for _, c := range []struct {
+		name         string
+		now          time.Duration
+		begins, ends time.Duration // of the authority's certificate
+	}{
+		{"renewed", 0, -time.Minute, 9 * time.Hour},
+		{"after joe's time", 2 * time.Hour, -time.Minute, 9 * time.Hour},
+		{"that was not valid at the handshake", 45 * time.Minute, 30 * time.Minute, 9 * time.Hour},
+	} {
+		certstest.Write(t, w.dir, "ca.pem", w.ca.Renew(t, certstest.Valid(c.begins, c.ends)).PEM())
+		w.change(s, time.Now().Add(c.now))
+		joe.lives(c.name)
+	}
+
+	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, pair))
+	w.change(s, time.Now().Add(45*time.Minute))
+	joe.ends("revoked by the last one")
+	if got := endings(s); got != "revoked 1" {
+		t.Error(got)
 	}
 }
 

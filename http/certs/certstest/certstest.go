@@ -82,10 +82,13 @@ func NewAuthority(t testing.TB, name string) *Authority {
 }
 
 // Renew is the same authority, by name and key, with another certificate.
-func (a *Authority) Renew(t testing.TB) *Authority {
+func (a *Authority) Renew(t testing.TB, changes ...Change) *Authority {
 	t.Helper()
 	template := *a.Cert
-	template.SerialNumber, template.NotAfter = big.NewInt(serials.Add(1)), a.Cert.NotAfter.Add(24*time.Hour)
+	template.SerialNumber = big.NewInt(serials.Add(1))
+	for _, change := range changes {
+		change(&template)
+	}
 	return &Authority{sign(t, &template, &template, a.key, a.key), a.key}
 }
 
