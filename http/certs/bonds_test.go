@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/http/certs/certstest"
@@ -154,7 +157,7 @@ func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
 	w := newWorld(t)
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
 	s := w.load()
-	pair := w.ca.Issue(t, "joe")
+	pair := w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageClientAuth))
 	joe := w.hold(echoing(t, s), pair)
 	for _, c := range []struct {
 		name         string
@@ -219,8 +222,10 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 	// It is looked at when the first of two is written, then when some of the second one is, and then when all is there.
 	for _, n := range []int{len(w.ca.PEM()), len(both) - 99} {
 		os.WriteFile(w.CA, both[:n], 0o600)
-		now = now.Add(settle - 1)
-		s.look(now)
+		for range n / len(w.ca.PEM()) * 2 {
+			now = now.Add(settle/2 - 1)
+			s.look(now)
+		}
 		jim.lives(fmt.Sprint(n, " bytes are written"))
 	}
 	os.WriteFile(w.CA, both, 0o600)
@@ -233,7 +238,7 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 
 func TestAMemberThatIsRevokedIsTalkedToNoMore(t *testing.T) {
 	w, there := newWorld(t), newWorld(t)
-	m1, m2 := w.ca.Issue(t, "m1"), w.ca.Issue(t, "m2")
+	m1, m2 := w.ca.Issue(t, "m1"), w.ca.Issue(t, "m2", certstest.Used(x509.ExtKeyUsageServerAuth))
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
 	s := w.load()
 	certstest.Write(t, there.dir, "ca.pem", w.ca.PEM())
@@ -249,12 +254,17 @@ func TestAMemberThatIsRevokedIsTalkedToNoMore(t *testing.T) {
 		return h
 	}
 	bad, good := call(m1), call(m2)
+	certstest.Write(t, w.dir, "ca.pem", w.ca.Renew(t).PEM())
 	certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, m1))
+	waiting := make(chan error)
+	go func() { waiting <- bad.ends("revoked while it is read") }()
 
 	w.change(s, time.Now())
 
-	if err := bad.ends("revoked"); !hasAll(err.Error(), "no longer accepted", "CN=m1", "was revoked") || !errors.Is(err, net.ErrClosed) {
-		t.Error(err)
+	for _, err := range []error{<-waiting, bad.ends("revoked")} {
+		if !hasAll(err.Error(), "no longer accepted", "CN=m1", "was revoked") || !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
 	}
 	if _, err := io.WriteString(bad, "bye"); err != nil {
 		t.Errorf("there is no last word: %v", err)
@@ -320,10 +330,11 @@ func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing
 // nowhere is a connection of which there is only an address.
 type nowhere struct {
 	net.Conn
-	ended bool
+	ended  bool
+	closed atomic.Bool
 }
 
-func (c *nowhere) Close() error                    { return nil }
+func (c *nowhere) Close() error                    { c.closed.Store(true); return nil }
 func (c *nowhere) SetReadDeadline(time.Time) error { c.ended = true; return nil }
 func (c *nowhere) RemoteAddr() net.Addr            { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
@@ -338,6 +349,29 @@ func (w *world) crowd(s *Set, n int, shown []certstest.Pair) (all []*nowhere) {
 		}
 	}
 	return all
+}
+
+// Whoever does not read can't be told.
+func TestAConnectionThatWasEndedIsClosedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Load(Files{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := new(nowhere)
+
+		(&bond{Conn: c, set: s}).end(reason{"revoked", "it was revoked"})
+
+		<-time.After(farewell - 1)
+		if c.closed.Load() {
+			t.Error("there is no time for a last word")
+		}
+		<-time.After(2)
+		synctest.Wait()
+		if !c.closed.Load() {
+			t.Error("it is not closed")
+		}
+	})
 }
 
 func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
@@ -359,7 +393,9 @@ func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
 			t.Fatalf("connection %d has ended: %v", i, c.ended)
 		}
 	}
-	awaitBonds(t, s, 4900)
+	if n := len(s.bonds.list()); n != 4900 {
+		t.Errorf("%d are kept", n)
+	}
 	if n := strings.Count(w.log.take(), "\n"); n != maxLines+2 || endings(s) != "revoked 5100" { // a line each; what was read; that there are more
 		t.Errorf("%s, in %d lines", endings(s), n)
 	}

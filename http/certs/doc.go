@@ -48,14 +48,15 @@
 // list, or takes an authority out: handshakes go by it at once. When the files have been in order and the same for a moment (settle), since what is being written may
 // look whole, sever has trust.judge look at each bond. A chain that leads to an authority that is trusted still
 // need only be looked up in the lists; any other is verified anew. Whoever fails loses the connection, whatever is under way on it, at this port or where this
-// member has called. The log has a line for each certificate and machine, and the metrics a number.
+// member has called: who reads it learns why, and has a second for a last word, as a stream of Raft says bye, before it is closed.
+// The log has a line for each certificate and machine, and the metrics a number.
 //
 // # Invariants
 //
 //   - What is in force was whole and fitted when it was read. (`TestAChangedPairIsReadWhenItIsWhole`)
 //   - A certificate that is valid gives way to none that isn't.
 //   - Every handshake is judged by the files: there are no session tickets.
-//   - Whoever is accepted no more has no connection soon after. (`TestWhoIsRevokedLosesTheConnectionsThatItHas`)
+//   - Whoever is accepted no more has no connection soon after. (`TestWhoIsRevokedLosesTheConnectionsThatItHas`, `TestAConnectionThatWasEndedIsClosedSoon`)
 //   - No other connection ends: not for a file that is broken or being written (`TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections`), nor for time.
 //   - A connection that is closed is forgotten. (`TestWhoIsGoneIsNotKept`)
 //   - TLS 1.2 at the least. (`TestNothingOlderThanTLS12IsSpoken`)
