@@ -36,6 +36,11 @@ type bonds struct {
 // may have written one whole block of two, and the connections of the other authority are not to pay for it.
 const settle = 2 * time.Second
 
+// courtesy is how long after that a connection lasts for whose authority is taken out, and who has called. When authorities are changed everywhere, as among
+// members, the caller finds out by itself in that time, ends the connection, and makes one with its new certificate: it knows what it
+// has written, and nothing that is under way is lost. Who is revoked gets no courtesy.
+const courtesy = 2 * lookEvery
+
 // Listener returns ln, the connections of which end when the certificate that was shown in a handshake by Server is no longer accepted: it is
 // revoked, or its authority is not trusted any more. What stands between it and TLS must have a method NetConn, as tls.Conn has.
 func (s *Set) Listener(ln net.Listener) net.Listener {
@@ -155,12 +160,15 @@ type severed struct {
 	reason
 }
 
-// sever ends the connections that would not be made any more.
-func (s *Set) sever(now time.Time) {
+// sever ends the connections that would not be made any more. Gently it spares who has called and is not revoked.
+func (s *Set) sever(now time.Time, gently bool) {
 	st, ended := s.current.Load(), map[severed]int{}
 	for _, b := range s.bonds.list() {
 		if err := st.trust.judge(b, now); err != nil {
 			why := st.explain(err, !b.called)
+			if gently && !b.called && why.word != "revoked" {
+				continue
+			}
 			b.end(why)
 			ended[severed{host(b.RemoteAddr()), subject(b.shown[0]), serial(b.shown[0].SerialNumber), why}]++
 		}

@@ -93,7 +93,10 @@ func (w *world) change(s *Set, now time.Time) {
 	if wait := s.look(now); wait != lookAgain {
 		w.t.Errorf("nothing is to settle: the next look is in %v", wait)
 	}
-	if wait := s.look(now.Add(settle)); wait != lookEvery {
+	if wait := s.look(now.Add(settle)); wait != lookAgain {
+		w.t.Errorf("there is no courtesy: the next look is in %v", wait)
+	}
+	if wait := s.look(now.Add(settle + courtesy)); wait != lookEvery {
 		w.t.Errorf("nothing has settled: the next look is in %v", wait)
 	}
 }
@@ -134,20 +137,34 @@ func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
 }
 
 func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
-	w := newWorld(t)
+	w, there := newWorld(t), newWorld(t)
 	other := certstest.NewAuthority(t, "Left CA")
-	certstest.Write(t, w.dir, "ca.pem", append(w.ca.PEM(), other.PEM()...))
+	both := append(w.ca.PEM(), other.PEM()...)
+	certstest.Write(t, w.dir, "ca.pem", both)
 	s := w.load()
 	address := echoing(t, s)
 	joe, jim := w.hold(address, w.ca.Issue(t, "joe")), w.hold(address, other.Issue(t, "jim"))
+	certstest.Write(t, there.dir, "ca.pem", both)
+	other.Issue(t, "m9").Save(t, there.dir, "m0")
+	called, err := s.DialTLS(t.Context(), "tcp", echoing(t, there.load()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer called.Close()
 	certstest.Write(t, w.dir, "ca.pem", w.ca.PEM())
-	w.log.take()
+	now := time.Now()
 
-	w.change(s, time.Now())
+	s.look(now)
+	s.look(now.Add(settle))
+	held{called, t}.ends("its authority is gone, and it was called")
+	s.look(now.Add(settle + courtesy - 1))
+	jim.lives("as long as it may call anew by itself")
+	w.log.take()
+	s.look(now.Add(settle + courtesy))
 
 	jim.ends("its authority is gone")
 	joe.lives("when another authority is gone")
-	if line := w.log.take(); !hasAll(line, "CN=jim", "issued by CN=Left CA", "reason=authority", "trusts CN=Right CA") || endings(s) != "authority 1" {
+	if line := w.log.take(); !hasAll(line, "CN=jim", "issued by CN=Left CA", "reason=authority", "trusts CN=Right CA") || endings(s) != "authority 2" {
 		t.Errorf("%s: logged is\n%s", endings(s), line)
 	}
 }

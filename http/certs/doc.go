@@ -49,6 +49,7 @@
 // look whole, sever has trust.judge look at each bond. A chain that leads to an authority that is trusted still
 // need only be looked up in the lists; any other is verified anew. Whoever fails loses the connection, whatever is under way on it, at this port or where this
 // member has called: who reads it learns why, and has a second for a last word, as a stream of Raft says bye, before it is closed.
+// Who has called, and is not revoked, may go first (courtesy): it ends the connection by itself, and calls with its new certificate.
 // The log has a line for each certificate and machine, and the metrics a number.
 //
 // # Invariants

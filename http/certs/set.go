@@ -28,7 +28,7 @@ type Set struct {
 	mu       sync.Mutex // protects all below: one looks at a time
 	identity source[*identity]
 	trust    source[*trust]
-	renewed  time.Time            // when trust became another one that bonds are not judged by yet; zero: they are
+	renewed  time.Time            // when trust became another one that not all bonds are judged by yet; zero: they are
 	told     map[string]string    // the fault of each source that the log has
 	warned   map[string]time.Time // when the log was told of a certificate's end, by file and serial number
 }
@@ -42,7 +42,7 @@ type state struct {
 // How often the files are looked at.
 const (
 	lookEvery = 5 * time.Second // without any handshake
-	lookAgain = time.Second     // between two handshakes, and while a change is to settle
+	lookAgain = time.Second     // between two handshakes, and after a change of trust
 )
 
 // Load reads the files, which must all be in order; an error is a *FileError when one of them is to blame. A nil
@@ -145,14 +145,17 @@ func (s *Set) look(now time.Time) (wait time.Duration) {
 		s.log.Info("read changed certificates, for handshakes from now on", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
 	}
 	s.inspect(now)
-	if err == nil && !s.renewed.IsZero() && now.Sub(s.renewed) >= settle {
-		s.renewed = time.Time{}
-		s.sever(now)
+	if s.renewed.IsZero() {
+		return lookEvery
 	}
-	if !s.renewed.IsZero() {
-		return lookAgain
+	if age := now.Sub(s.renewed); err == nil && age >= settle {
+		s.sever(now, age < settle+courtesy)
+		if age >= settle+courtesy {
+			s.renewed = time.Time{}
+			return lookEvery
+		}
 	}
-	return lookEvery
+	return lookAgain
 }
 
 // tell logs a fault when it is a new one. s.mu must be held.

@@ -90,7 +90,8 @@ reader at the other end sees it in the same moment: Inbound.Lost. A member that 
 a connection and lives on says bye first. A connection that just falls silent is closed
 after Config.Silence, and nobody is called lost. In any case the peer dials
 again, at first after 10 ms, then less and less often up to once a second, and at
-once when the other member calls or its URLs change.
+once when the other member calls or its URLs change. What is queued is dropped, unless it was DialTLS that ended the connection, as it does when an
+authority is taken out: then it goes with the next one.
 
 # Invariants
 
@@ -113,6 +114,7 @@ Each with the test that turns red without it:
 	the window moves whatever its size                                     TestASmallWindowMoves
 	who leaves a member asks whether all is read                           TestLeavingAsksWhetherAllIsRead
 	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
+	a certificate that ends a connection costs no queued message           TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne
 	Lost is for connections that the other end broke                       TestADeadProcessIsSeenAtOnce
 	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost
 	after a pause of the process at most one tick is due (A14)             TestAStreamThatWasPausedHearsBeforeItGivesUp

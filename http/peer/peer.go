@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +67,8 @@ func (p *peer) run() {
 		begun := time.Now()
 		if s := p.connect(); s != nil {
 			p.finish(p.talk(s))
+		} else {
+			p.drop()
 		}
 		wait = min(max(2*wait, firstWait), lastWait)
 		if time.Since(begun) > lastWait {
@@ -124,19 +128,26 @@ func (p *peer) talk(s *sender) error {
 	return s.run()
 }
 
-// finish drops what the connection did not take, and tells the node when the other end broke it.
+// finish drops what the connection did not take, unless another one is to take it, and tells the node when the other end broke it.
 func (p *peer) finish(cause error) {
-	p.set(func() {
-		p.out = nil
-		p.stats.Connected, p.stats.Since = false, time.Now()
-		p.stats.Dropped += uint64(p.urgent.clear() + p.bulky.clear())
-	})
+	p.set(func() { p.stats.Connected, p.stats.Since = false, time.Now() })
+	if !errors.Is(cause, net.ErrClosed) { // else DialTLS has ended it, for a certificate: what is queued goes with the next connection, if there is one
+		p.drop()
+	}
 	if cause != errClosed && cause != errLeft {
 		p.t.log.Warn("lost the connection to a member", "member", hex(p.id), "reason", cause)
 	}
 	if broke(cause) {
 		p.t.in.Lost(p.id)
 	}
+}
+
+// drop gives up what is queued; nothing more is, without a connection.
+func (p *peer) drop() {
+	p.set(func() {
+		p.out = nil
+		p.stats.Dropped += uint64(p.urgent.clear() + p.bulky.clear())
+	})
 }
 
 // set changes what p.mu protects.

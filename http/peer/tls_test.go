@@ -2,11 +2,14 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,5 +97,62 @@ func TestAMemberOfAnotherAuthorityIsNotLetIn(t *testing.T) {
 	a.want(t, 0, "x509")
 	if s := a.Peers()[b.id]; s.Connected {
 		t.Errorf("%+v", s)
+	}
+}
+
+// endable is a connection that DialTLS may end.
+type endable struct {
+	net.Conn
+	ended  atomic.Bool
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *endable) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.ended.Load() {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *endable) Close() error {
+	defer c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Taking an authority out is no reason to lose a message.
+func TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne(t *testing.T) {
+	a, b := securePair(t, nil)
+	made := make(chan *endable, 9)
+	dial := a.Transport.cfg.DialTLS
+	a.Transport.cfg.DialTLS = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		e := &endable{Conn: c, closed: make(chan struct{})}
+		made <- e
+		return e, nil
+	}
+	a.start(at(b.id, b.url()))
+	b.start(at(a.id, a.url()))
+	connected(t, a, b)
+	first := <-made
+
+	first.ended.Store(true)
+	first.Conn.SetReadDeadline(longAgo)
+	<-first.closed
+	for i := range uint64(10) {
+		a.Send([]raft.Message{appendOf(a, b, i, 10)})
+	}
+
+	for i := range uint64(10) {
+		if m := b.get(t); m.Index != i {
+			t.Fatalf("%v came, want %d", m, i)
+		}
+	}
+	if dropped := a.Peers()[b.id].Dropped; dropped > 0 {
+		t.Errorf("%d were dropped", dropped)
 	}
 }

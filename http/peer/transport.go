@@ -21,7 +21,8 @@ type Config struct {
 	Seeds   map[uint64][]string // URLs of members, by id, for a member whose log does not name any yet
 	Logger  *slog.Logger        // nil: slog.Default()
 
-	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by the system's authorities.
+	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by the system's authorities. One that it ends itself, since
+	// that is no longer accepted, gives net.ErrClosed to who reads it.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
