@@ -19,8 +19,9 @@ type Found struct {
 // Scan visits all records of the log in dir, whoever's it is, from its first
 // segment on, and changes nothing. Another process may be writing to it: then Scan sees the
 // log as it was at some moment; a torn tail may be a batch that is being written, and damage
-// counts only when a second Scan finds it at the same place. When there is no
-// such directory, the error is os.ErrNotExist. fs nil means the operating system's.
+// counts only when a second Scan finds it at the same place. The error is os.ErrNotExist
+// when there is no such directory, and ErrReleased when the other process has let go of a
+// segment that was still to be read. fs nil means the operating system's.
 func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) (f Found, err error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
 	segments, err := listSegments(fs, dir)

@@ -8,8 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
-	"os"
-	"path/filepath"
 
 	"etcd2/wal/disk"
 )
@@ -197,13 +195,9 @@ func readClosed(fs disk.FS, dir string, segments []segment, visit visitor) error
 // withSegment opens the file of s for reading, checks its header again, and
 // calls do with a cursor from a place up to limit.
 func withSegment(fs disk.FS, dir string, s segment, at place, limit int64, do func(*cursor) error) (err error) {
-	path := filepath.Join(dir, s.name())
-	f, err := fs.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %w", ErrReleased, err)
-	}
+	f, path, err := openSegment(fs, dir, s.header)
 	if err != nil {
-		return fmt.Errorf("wal: read: %w", err)
+		return err
 	}
 	defer func() { err = cmp.Or(err, f.Close()) }()
 	if _, err := readHeader(f, path, s.header); err != nil {

@@ -82,3 +82,21 @@ func TestAScanOfALogThatGrowsSeesItAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// What is let go of while Scan reads is not taken for a log that was never there.
+func TestAScanThatReleaseOvertakesIsTold(t *testing.T) {
+	d := disktest.New()
+	l := testLog(t, d, Options{})
+	defer closeLog(t, l)
+	appendMany(t, l, 40, 200)
+	seen := 0
+
+	_, err := Scan("wal", d, func(string, int64, Record) error {
+		seen++
+		return l.Release(30, 0)
+	})
+
+	if !errors.Is(err, ErrReleased) || errors.Is(err, os.ErrNotExist) || seen == 0 {
+		t.Errorf("after %d records: %v", seen, err)
+	}
+}

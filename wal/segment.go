@@ -3,9 +3,11 @@ package wal
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -157,13 +159,26 @@ func parseName(name string) (header, bool) {
 
 // loadSegment reads the header of a segment and compares it with its name.
 func loadSegment(fs disk.FS, dir string, named header) (segment, error) {
-	path := filepath.Join(dir, named.name())
-	f, err := fs.Open(path)
+	f, path, err := openSegment(fs, dir, named)
 	if err != nil {
-		return segment{}, fmt.Errorf("wal: open: %w", err)
+		return segment{}, err
 	}
 	s, err := readHeader(f, path, named)
 	return s, cmp.Or(err, f.Close())
+}
+
+// openSegment opens the file of a segment that was seen: when it is there no more, it is ErrReleased and not
+// os.ErrNotExist, which would be that there is no log.
+func openSegment(fs disk.FS, dir string, h header) (f disk.File, path string, err error) {
+	path = filepath.Join(dir, h.name())
+	f, err = fs.Open(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = fmt.Errorf("%w: %v", ErrReleased, err)
+	case err != nil:
+		err = fmt.Errorf("wal: open: %w", err)
+	}
+	return f, path, err
 }
 
 func readHeader(f disk.File, path string, named header) (segment, error) {
