@@ -33,9 +33,6 @@ func (c *cluster) outgrow(m *member) {
 	}
 }
 
-// sentKeys are in the snapshot whose transfer is killed.
-func sentKeys() int { return max(100_000, *bigKeys) }
-
 // A transfer is killed at random bytes: the receiver dies, the link breaks, the sender dies. In the end the member has all.
 //
 // pitfall E9, pitfall E10, pitfall E11
@@ -44,7 +41,7 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	c := startCluster(t, 1, append(quick, "--max-wals=1")...)
 	sender := c.members[0]
 	began := time.Now()
-	fillBig(t, sender, sentKeys())
+	fillBig(t, sender, *bigKeys)
 	filled := time.Since(began)
 	sender.kill()
 	sender.flags = append(sender.flags, "--snapshot-count=1")
@@ -59,18 +56,29 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	m.founded = c.founders()
 	m.flags = append(m.flags, "--initial-cluster-state=existing")
 	link := c.network.link(sender, m)
-	for round, kill := range []func(){m.kill, func() { c.network.reset(m) }, sender.kill} {
+	kills := []func(){m.kill, func() { c.network.reset(m) }, sender.kill}
+	killed := make(chan int64, len(kills))
+	var arm func(round int)
+	arm = func(round int) {
 		at := rand.Int64N(size)
-		killed := make(chan struct{})
-		link.at(at, func() { kill(); close(killed) })
+		link.at(at, func() {
+			if round+1 < len(kills) {
+				arm(round + 1) // before the next transfer begins, which may be soon
+			}
+			kills[round]()
+			killed <- at
+		})
+	}
+	arm(0)
+	for round := range kills {
 		if !m.runs() {
 			m.launch()
 		}
 		select {
-		case <-killed:
+		case at := <-killed:
 			t.Logf("round %d: killed after %d of %d bytes", round, at, size)
 		case <-time.After(patience):
-			t.Fatalf("round %d: only %d bytes have passed, and no %d more", round, link.bytes(), at)
+			t.Fatalf("round %d: nothing is killed, and %d bytes have passed", round, link.bytes())
 		}
 	}
 	began = time.Now()
@@ -79,8 +87,8 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 		m.launch()
 	}
 	m.ready()
-	eventually(t, "all keys", time.Minute, func() bool { return m.has(sentKeys()) })
-	t.Logf("%d keys written in %v, a snapshot of %d MB sent in %v", sentKeys(), filled, size>>20, time.Since(began))
+	eventually(t, "all keys", time.Minute, func() bool { return m.has(*bigKeys) })
+	t.Logf("%d keys written in %v, a snapshot of %d MB sent in %v", *bigKeys, filled, size>>20, time.Since(began))
 
 	m.serves()
 	m.kill()

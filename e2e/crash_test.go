@@ -327,10 +327,11 @@ func TestAMissingLogStopsTheStart(t *testing.T) {
 func withSnapshots(t *testing.T) *member {
 	t.Helper()
 	m := startMember(t, "--snapshot-count=50")
+	value := strings.Repeat("x", 32<<10) // a snapshot wants some log behind it
 	for i := 0; len(m.snapFiles()) < 2; i++ {
-		m.put("/k", fmt.Sprint(i))
-		if i > 20_000 {
-			t.Fatal("20,000 writes and less than two snapshots")
+		m.put("/k", value)
+		if i > 1000 {
+			t.Fatal("1000 writes of 32 KiB and less than two snapshots")
 		}
 	}
 	m.put("/k", "last")
@@ -386,7 +387,7 @@ func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
 	go func() { l.run(context.Background(), 4); close(done) }()
 	halfSent := openHalfSentPut(t, m, "/slow", "value=finished")
 	watch := newPlayer(t, m).send(&request{Method: "GET", Path: "/v2/keys/never?wait=true"})
-	if !watch.await(headPatience, func() bool { return watch.status != 0 }) {
+	if !watch.await(patience, func() bool { return watch.status != 0 }) {
 		t.Fatal("the watch has not begun")
 	}
 
