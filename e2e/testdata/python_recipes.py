@@ -8,7 +8,7 @@ import urllib.parse
 
 import etcd
 
-TTL = 2  # seconds that a holder may be silent
+TTL = 3  # seconds that a holder may be silent
 
 
 def say(*words):
@@ -21,42 +21,60 @@ def leave(signum, frame):
     leaving = True
 
 
+def insist(ask):
+    """Asks until the outcome is known: when a member says that nobody knows it, since the leader died, it may have happened."""
+    while True:
+        try:
+            return ask()
+        except (etcd.EtcdKeyError, etcd.EtcdValueError, etcd.EtcdLockExpired):
+            raise  # an outcome
+        except etcd.EtcdException:
+            time.sleep(0.05)
+
+
 def lock():
     lock = etcd.Lock(client, 'l')
-    lock.acquire(lock_ttl=60)  # in the queue, where nobody renews
+    insist(lambda: lock.acquire(lock_ttl=60))  # in the queue, where nobody renews
     say('holds')
     while not leaving:
-        lock.acquire(lock_ttl=TTL)  # renews
+        insist(lambda: lock.acquire(lock_ttl=TTL))  # renews
         say('renewed')
         time.sleep(0.2)
-    lock.release()
+    insist(lock.release)
     say('released')
 
 
 def election():
     while not leaving:
         try:
-            client.write('/leader', name, ttl=TTL, prevExist=False)
+            insist(lambda: client.write('/leader', name, ttl=TTL, prevExist=False))
         except etcd.EtcdAlreadyExist:
-            follow()
-            continue
+            if follow():
+                continue
         say('leads')
         while not leaving:
             time.sleep(0.2)
-            client.refresh('/leader', TTL, prevValue=name)
+            insist(lambda: client.refresh('/leader', TTL, prevValue=name))
             say('renewed')
-        client.delete('/leader', prevValue=name)
+        try:
+            insist(lambda: client.delete('/leader', prevValue=name))
+        except (etcd.EtcdKeyNotFound, etcd.EtcdCompareFailed):
+            pass  # the first try has happened
         say('released')
 
 
 def follow():
+    """Waits until the leader may be another one. False: it is this process, whose first try has happened."""
     try:
-        leader = client.read('/leader', quorum=True)
+        leader = insist(lambda: client.read('/leader', quorum=True))
     except etcd.EtcdKeyNotFound:
-        return
+        return True
+    if leader.value == name:
+        return False
     say('follows', leader.value)
-    event = client.watch('/leader', index=leader.etcd_index + 1, timeout=0)
+    event = insist(lambda: client.watch('/leader', index=leader.etcd_index + 1, timeout=0))
     say(event.action)
+    return True
 
 
 def watch():
