@@ -12,6 +12,11 @@ import (
 // pitfall C1
 func TestALeaderAloneNeitherAcknowledgesNorReads(t *testing.T) {
 	c := startCluster(t, 3, quick...)
+	calmly(t, func() string { return cutOffTheLeader(c) })
+}
+
+func cutOffTheLeader(c *cluster) (wrong string) {
+	t := c.t
 	c.members[0].put("/k", "before")
 	old := c.leader()
 	others := without(c.members, old)
@@ -40,11 +45,12 @@ func TestALeaderAloneNeitherAcknowledgesNorReads(t *testing.T) {
 	})
 	t.Logf("the old leader stepped down after %v, the next one served after %v", down, elected)
 	if now := c.term(); now != term || c.leader() != leader {
-		t.Errorf("it came back, and term %d became %d", term, now)
+		wrong = fmt.Sprintf("it came back, and term %d became %d", term, now)
 	}
 	if down > 2*election+election/2 || elected > 4*election {
-		t.Errorf("that is too late: an election timeout is %v", election)
+		wrong += fmt.Sprintf(" down after %v and replaced after %v: that is too late", down, elected)
 	}
+	return wrong
 }
 
 // probe writes to a member and reads with a quorum from it for a while. What it returns waits for the end, and returns the answers

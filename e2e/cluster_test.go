@@ -111,13 +111,14 @@ func (m *member) standing() (s standing, err error) {
 }
 
 // id is the member's id, in hex.
-func (m *member) id() string {
+func (m *member) id() (id string) {
 	m.t.Helper()
-	s, err := m.standing()
-	if err != nil {
-		m.t.Fatalf("the id of member %s: %v", m.name, err)
-	}
-	return s.ID
+	eventually(m.t, "the id of member "+m.name, patience, func() bool {
+		s, err := m.standing()
+		id = s.ID
+		return err == nil
+	})
+	return id
 }
 
 // runs tells whether the member's process is there.
@@ -421,7 +422,13 @@ func (l *traffic) longestGap() time.Duration {
 	return gap
 }
 
-// check compares every running member with what was acknowledged.
+// report tells how the clients fared, after check.
+func (l *traffic) report() {
+	l.c.t.Helper()
+	l.c.t.Logf("%d writes acknowledged, %d tried twice, %d in vain", len(l.acked), l.retried, len(l.failed))
+}
+
+// check ends the clients, and compares every running member with what was acknowledged.
 func (l *traffic) check() {
 	t := l.c.t
 	t.Helper()

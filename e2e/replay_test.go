@@ -16,11 +16,6 @@ import (
 	"time"
 )
 
-const (
-	headPatience  = 1500 * time.Millisecond // a watch shows its response head within this time
-	eventPatience = 5 * time.Second         // and an event
-)
-
 // historyFlags make the event history as long as that of etcd 2.3.8, which the
 // recordings of a cleared history were made with.
 var historyFlags = map[string][]string{"history": {"--event-history=1000"}}
@@ -198,7 +193,7 @@ func (p *player) repeat(st step) []string {
 func (p *player) watch(st step) []string {
 	w := p.send(st.Req)
 	p.watches[st.Watch] = w
-	if !w.await(headPatience, func() bool { return w.status != 0 }) {
+	if !w.await(patience, func() bool { return w.status != 0 }) {
 		return []string{"no response head"}
 	}
 	e, _ := p.expectation(st.Exp)
@@ -214,7 +209,7 @@ func (p *player) collect(w *exchange, st step) []string {
 		p.t.Fatal(err)
 	}
 	end := w.taken + st.Events
-	w.await(eventPatience, func() bool { return len(decodeAll(w.body)) >= end })
+	w.await(patience, func() bool { return len(decodeAll(w.body)) >= end })
 	documents := w.documents()
 	m := p.matcher()
 	m.match("events", want, documents[min(w.taken, len(documents)):min(end, len(documents))])
@@ -226,7 +221,7 @@ func (p *player) collect(w *exchange, st step) []string {
 }
 
 func (m *matcher) matchEnd(w *exchange, ends bool) {
-	if ended := ends && w.await(time.Second, func() bool { return w.ended }); ended != ends {
+	if ended := ends && w.await(patience, func() bool { return w.ended }); ended != ends {
 		m.say("end", "the response has not ended")
 	}
 	if w.await(0, func() bool { return w.ended }) && !ends {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -86,13 +87,14 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	m.environ = []string{"WATCHDOG_USEC=800000"}
 	m.start()
 	m.notices("WATCHDOG=1")
-	hang := exec.Command("strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2500ms:when=1", "-o", os.DevNull, "-p", fmt.Sprint(m.pid.Load()))
+	hang := exec.Command("strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=60s:when=1", "-o", os.DevNull, "-p", fmt.Sprint(m.pid.Load()))
 	hung := newLogLines()
 	hang.Stderr = hung
 	if err := hang.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }()
+	letGo := sync.OnceFunc(func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }) // who is traced no more goes on
+	defer letGo()
 	eventually(t, "the member is traced", patience, func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid.Load()))
 		traced := err == nil && !strings.Contains(string(b), "TracerPid:\t0\n")
@@ -115,6 +117,7 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 		t.Error("the disk does not hang any more")
 	default:
 	}
+	letGo()
 
 	if status := <-written; status != 201 {
 		t.Errorf("the write got %d", status)
