@@ -119,8 +119,8 @@ func checkCounts(t *testing.T, done *simCounts, cpu time.Duration, whole bool) {
 	if few := done.tooFew(whole); len(few) > 0 && !raceEnabled {
 		t.Errorf("in a million steps there were too few: %s", strings.Join(few, ", "))
 	}
-	if perSecond < wanted/2 && !raceEnabled {
-		t.Errorf("%d steps in a second of the processor are less than half of %d", perSecond, wanted)
+	if perSecond < wanted/4 && !raceEnabled { // a machine may be slow
+		t.Errorf("%d steps in a second of the processor are less than a quarter of %d", perSecond, wanted)
 	}
 }
 
