@@ -434,7 +434,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	return n.Err()
 }
 
-// handOver waits until another member leads, if there is one that can.
+// handOver waits until another member leads, if there is one that can. A leader that has failed says nothing to anybody any more.
 func (n *Node) handOver(ctx context.Context) {
 	for n.Leader() == n.id {
 		under := false
@@ -445,6 +445,7 @@ func (n *Node) handOver(ctx context.Context) {
 		select {
 		case <-time.After(n.Heartbeat / ticksPerHeartbeat):
 		case <-n.looped:
+			return
 		case <-ctx.Done():
 			return
 		}

@@ -557,6 +557,26 @@ func TestARemovedMemberEndsWithTheReason(t *testing.T) {
 	}
 }
 
+// It has nobody to say anything to, and its stop would wait for another leader as long as it may.
+func TestALeaderThatHasFailedHandsNothingOver(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader, follower := c.leader(), c.follower()
+	c.propose(leader, "before")
+	stopped := make(chan error, 1)
+
+	c.nodes[leader].Expelled(follower)
+	go func() { stopped <- c.nodes[leader].Stop(context.Background()) }()
+
+	select {
+	case err := <-stopped:
+		if !errors.Is(err, ErrRemoved) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for another leader")
+	}
+}
+
 // pitfall D10: the whole cluster is down, and one disk is emptied. A third member has not all that is committed: with the emptied one it
 // would be a majority that has forgotten it. Where nobody looks at the disks, the log still tells the member when it is sent to it.
 func TestAnEmptiedMemberEndsBeforeAnythingIsLost(t *testing.T) {
