@@ -17,7 +17,7 @@ type Transport interface {
 	// after Start and again whenever either changes.
 	Follow(m Membership)
 	// Send sends the messages in order, each to the member its To names. What finds no connection or no room is
-	// dropped: Raft copes. Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
+	// dropped: Raft copes. (But a Propose, which is not sent again, may wait for a connection in the making.) Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
 	Send(ms []Message)
 	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls
 	// done once from any goroutine: with nil when the other member has taken it whole. It logs what comes of it.

@@ -67,7 +67,8 @@ The files, in the order in which to read them:
 # Life of a message
 
 Send puts it into a lane of the member's: what may bring entries (Append) into the bulky
-one, all else into the urgent one. A peer that is not connected drops it. The
+one, all else into the urgent one. A peer that is not connected drops it, unless it is a
+proposal, which waits for the connection that is being made: nobody sends it again. The
 sender wakes, takes all urgent messages and as much of the bulky ones as the
 window allows, and writes them at once. A bulky message is cut into frames of
 64 KiB, and an urgent one that comes in between goes with the next write.

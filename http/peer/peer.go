@@ -142,7 +142,7 @@ func (p *peer) finish(cause error) {
 	}
 }
 
-// drop gives up what is queued; nothing more is, without a connection.
+// drop gives up what is queued; nothing more is but proposals, without a connection.
 func (p *peer) drop() {
 	p.set(func() {
 		p.out = nil
@@ -222,7 +222,8 @@ func (p *peer) leaves() bool {
 	return p.leaving
 }
 
-// put queues a message if there is a connection and room.
+// put queues a message if there is a connection and room. A proposal also waits for a connection in the making: nobody sends it again, and
+// the first heartbeat of a leader may well be here before this member has called back.
 func (p *peer) put(m raft.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,7 +231,7 @@ func (p *peer) put(m raft.Message) {
 	if isBulky(&m) {
 		lane = &p.bulky
 	}
-	if p.out == nil || p.leaving || !lane.put(m) {
+	if p.out == nil && m.Kind != raft.Propose || p.leaving || !lane.put(m) {
 		p.stats.Dropped++
 	}
 }

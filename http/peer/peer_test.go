@@ -497,6 +497,27 @@ func TestADeadProcessIsSeenAtOnce(t *testing.T) {
 	a.want(t, 1, "lost the connection", "level=WARN")
 }
 
+// Nobody sends it again, and who has made it would wait in vain.
+func TestAProposalWaitsForTheConnection(t *testing.T) {
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	b.start()
+	a.start(at(b.id, b.url()), at(0xc, "http://127.0.0.1:1"))
+	propose := raft.Message{Kind: raft.Propose, Term: 1, From: a.id, To: b.id, Entries: []raft.Entry{{ID: 5, Data: []byte("x")}}}
+	toNobody := propose
+	toNobody.To = 0xc
+
+	a.Send([]raft.Message{propose, toNobody})
+
+	if m := b.get(t); m.Kind != raft.Propose || m.Entries[0].ID != 5 {
+		t.Errorf("%v came", m)
+	}
+	for begun := time.Now(); a.Peers()[0xc].Dropped == 0; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("what waits for one who can't be reached is never dropped")
+		}
+	}
+}
+
 func TestAMemberThatStopsIsSeenAtOnce(t *testing.T) {
 	a, b := pair(t)
 
