@@ -17,41 +17,37 @@ import (
 // bigKeys is how many keys a big tree has; the campaign takes a million.
 var bigKeys = flag.Int("e2e.keys", 20_000, "keys of the big tree")
 
-func TestARecursiveGetOfEverythingHoldsUpNoWrite(t *testing.T) {
-	t.Parallel()
-	m := startMember(t)
-	fillBig(t, m, *bigKeys)
-
-	m.isNotHeldUp(50*time.Millisecond, func() {
-		resp, err := http.Get(m.url + "/v2/keys/big?recursive=true")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		if n := countKeys(t, resp.Body); n != *bigKeys {
-			t.Fatalf("%d of %d keys", n, *bigKeys)
-		}
-	})
-}
-
-func TestASnapshotHoldsUpNoWrite(t *testing.T) {
+func TestABigTreeHoldsUpNoWrite(t *testing.T) {
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=500")
-	fillBig(t, m, *bigKeys)
-
-	m.isNotHeldUp(100*time.Millisecond, func() {
-		since := m.log.count()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var load sync.WaitGroup
-		for c := range 8 {
-			load.Go(func() { putUntil(ctx, m, c) })
-		}
-		eventually(t, "a snapshot", 5*time.Minute, func() bool { // of a million keys after as much log
-			return slices.ContainsFunc(m.log.since(since), func(l string) bool { return strings.Contains(l, "wrote a snapshot") })
+	fillBig(t, m, *bigKeys, 256)
+	t.Run("a recursive get of everything", func(t *testing.T) {
+		m.isNotHeldUp(t, 50*time.Millisecond, func() {
+			resp, err := http.Get(m.url + "/v2/keys/big?recursive=true")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if n := countKeys(t, resp.Body); n != *bigKeys {
+				t.Fatalf("%d of %d keys", n, *bigKeys)
+			}
 		})
-		cancel()
-		load.Wait()
+	})
+	t.Run("a snapshot", func(t *testing.T) {
+		m.isNotHeldUp(t, 100*time.Millisecond, func() {
+			since := m.log.count()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var load sync.WaitGroup
+			for c := range 8 {
+				load.Go(func() { putUntil(ctx, m, c) })
+			}
+			eventually(t, "a snapshot", 5*time.Minute, func() bool { // of a million keys after as much log
+				return slices.ContainsFunc(m.log.since(since), func(l string) bool { return strings.Contains(l, "wrote a snapshot") })
+			})
+			cancel()
+			load.Wait()
+		})
 	})
 }
 
@@ -60,31 +56,32 @@ const rounds = 4
 
 // isNotHeldUp checks that no write takes longer than a bound while f runs, or than twice what one takes at the same time at a member to which
 // nothing happens: where the machine holds up both, f is not the cause.
-func (m *member) isNotHeldUp(bound time.Duration, f func()) {
-	m.t.Helper()
-	other := startMember(m.t)
+func (m *member) isNotHeldUp(t *testing.T, bound time.Duration, f func()) {
+	t.Helper()
+	other := startMember(t)
 	var here, there time.Duration
 	for range rounds {
 		stopHere, stopThere := m.probeWrites(), other.probeWrites()
 		f()
 		here, there = stopHere(), stopThere()
-		m.t.Logf("the slowest write took %v, and %v where nothing happens", here, there)
+		t.Logf("the slowest write took %v, and %v where nothing happens", here, there)
 		if here <= max(bound, 2*there) {
 			return
 		}
 	}
-	m.t.Errorf("a write took %v meanwhile, and %v where nothing happens", here, there)
+	t.Errorf("a write took %v meanwhile, and %v where nothing happens", here, there)
 }
 
-// fillBig makes a tree of keys of 256 bytes in a thousand directories.
-func fillBig(t *testing.T, m *member, keys int) {
+// fillBig makes a tree of keys of so many bytes in a thousand directories.
+func fillBig(t *testing.T, m *member, keys, size int) {
 	t.Helper()
 	const clients = 64
+	value := url.Values{"value": {strings.Repeat("x", size)}}
 	var all sync.WaitGroup
 	for c := range clients {
 		all.Go(func() {
 			for i := c; i < keys; i += clients {
-				a, err := ask(t.Context(), "PUT", bigKey(m, i), url.Values{"value": {bigValue}})
+				a, err := ask(t.Context(), "PUT", bigKey(m, i), value)
 				if err != nil || a.status != http.StatusCreated {
 					t.Errorf("key %d: status %d, %v", i, a.status, err)
 					return
@@ -95,16 +92,15 @@ func fillBig(t *testing.T, m *member, keys int) {
 	all.Wait()
 }
 
-var bigValue = strings.Repeat("x", 256)
-
 func bigKey(m *member, i int) string {
 	return fmt.Sprintf("%s/v2/keys/big/d%d/k%d", m.url, i%1000, i)
 }
 
 // putUntil writes to the big tree until the context ends.
 func putUntil(ctx context.Context, m *member, seed int) {
+	value := url.Values{"value": {strings.Repeat("x", 256)}}
 	for i := seed; ctx.Err() == nil; i++ {
-		_, _ = ask(ctx, "PUT", bigKey(m, i%*bigKeys), url.Values{"value": {bigValue}}) // only their weight counts
+		_, _ = ask(ctx, "PUT", bigKey(m, i%*bigKeys), value) // only their weight counts
 	}
 }
 

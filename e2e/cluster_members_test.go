@@ -228,6 +228,7 @@ func (c *cluster) allHaveStarted() {
 
 // pitfall D10: when the wiped member starts, there is nobody who could tell it that it was active before.
 func TestAMemberWipedWhileAllAreDownEndsWhenTheOthersCome(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	l := c.traffic(2)
 	l.flows(50)

@@ -41,7 +41,8 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	c := startCluster(t, 1, append(quick, "--max-wals=1")...)
 	sender := c.members[0]
 	began := time.Now()
-	fillBig(t, sender, *bigKeys)
+	keys := *bigKeys / 4
+	fillBig(t, sender, keys, 1024)
 	filled := time.Since(began)
 	sender.kill()
 	sender.flags = append(sender.flags, "--snapshot-count=1")
@@ -87,8 +88,8 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 		m.launch()
 	}
 	m.ready()
-	eventually(t, "all keys", time.Minute, func() bool { return m.has(*bigKeys) })
-	t.Logf("%d keys written in %v, a snapshot of %d MB sent in %v", *bigKeys, filled, size>>20, time.Since(began))
+	eventually(t, "all keys", time.Minute, func() bool { return m.has(keys) })
+	t.Logf("%d keys written in %v, a snapshot of %d MB sent in %v", keys, filled, size>>20, time.Since(began))
 
 	m.serves()
 	m.kill()

@@ -237,6 +237,7 @@ func (r *recorder) histories() (all [registers][]linear.Call) {
 
 // The judge is not blind: reads of what a member has are not linearizable, when that member is cut off.
 func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	c.leader().put("/r/0", "1000000")
 	cut(c.network.around(c.followers()[0]))

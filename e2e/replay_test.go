@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,14 +34,25 @@ func TestAnswersAreThoseOfEtcd(t *testing.T) {
 	}
 	for _, path := range paths {
 		tr := readTranscript(t, path, away)
-		t.Run(tr.Group, func(t *testing.T) {
-			t.Parallel()
-			members := tr.start(t)
-			for _, sc := range tr.Scenarios {
-				t.Run(sc.Name, func(t *testing.T) { replay(t, sc, members) })
-			}
-		})
+		for part := range tr.parts() {
+			t.Run(tr.Group, func(t *testing.T) {
+				t.Parallel()
+				members := tr.start(t)
+				for _, sc := range part {
+					t.Run(sc.Name, func(t *testing.T) { replay(t, sc, members) })
+				}
+			})
+		}
 	}
+}
+
+// parts are scenarios that are played one after another. Those that wait for the end of keys are played side by side, on servers of their own.
+func (tr transcript) parts() iter.Seq[[]scenario] {
+	size := max(1, len(tr.Scenarios))
+	if tr.Group == "ttl" {
+		size = (size + 3) / 4
+	}
+	return slices.Chunk(tr.Scenarios, size)
 }
 
 // start starts the servers that a transcript is played with.
