@@ -96,7 +96,8 @@ func newPlayer(t *testing.T, members ...*member) *player {
 	return p
 }
 
-// turnTo has the player ask a member from now on: by its number, the leader, a follower; nil is the first.
+// turnTo has the player ask a member from now on, which has all that others have told: by its number, the leader, a follower; nil is the
+// first.
 func (p *player) turnTo(at any) {
 	m := p.members[0]
 	switch at := at.(type) {
@@ -109,6 +110,9 @@ func (p *player) turnTo(at any) {
 		}
 	}
 	p.address = strings.TrimPrefix(m.url, "http://")
+	if len(p.members) > 1 { // it learns with the next heartbeat only that what another one has answered is agreed
+		p.answer(&request{Method: "GET", Path: "/v2/keys/?quorum=true"})
+	}
 }
 
 // replay plays a scenario, and again when it was not as recorded and there was an election meanwhile: that takes an index.
