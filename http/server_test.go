@@ -209,12 +209,12 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 // pitfall J1
 func TestBodyThatComesSlowlyButSteadilyIsRead(t *testing.T) {
 	b := newBench(t)
-	b.times.body = 250 * time.Millisecond
+	b.times.body = 600 * time.Millisecond
 	c := rawDial(t, b.serve())
 	fmt.Fprintf(c, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 10\r\n\r\n", formType)
 	for _, piece := range []string{"va", "lu", "e=", "ab", "cd"} {
 		io.WriteString(c, piece)
-		<-time.After(100 * time.Millisecond) // less than the timeout; all of them are more
+		<-time.After(150 * time.Millisecond) // less than the timeout; all of them are more
 	}
 	if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 201 {
 		t.Errorf("%v, %v", w, err)
@@ -226,8 +226,9 @@ func TestLongPollsOutliveTheTimeouts(t *testing.T) {
 	for name, client := range map[string]*nethttp.Client{"HTTP/1": nethttp.DefaultClient, "HTTP/2": plainHTTP2(t)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.times.body, b.times.write = 20*time.Millisecond, 20*time.Millisecond
-			b.server.ReadHeaderTimeout, b.server.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
+			const timeout = 100 * time.Millisecond // in which a busy machine sends a head
+			b.times.body, b.times.write = timeout, timeout
+			b.server.ReadHeaderTimeout, b.server.IdleTimeout = timeout, timeout
 			url := b.serve()
 			r, err := nethttp.NewRequest("GET", url+"/v2/keys/k?wait=true&stream=true", strings.NewReader("ignored"))
 			if err != nil {
@@ -240,7 +241,7 @@ func TestLongPollsOutliveTheTimeouts(t *testing.T) {
 			defer w.Body.Close()
 			events := json.NewDecoder(w.Body)
 			for range 2 {
-				<-time.After(100 * time.Millisecond) // five times every timeout
+				<-time.After(3 * timeout)
 				b.do("PUT", "/v2/keys/k", "value=1")
 
 				var ev watched
