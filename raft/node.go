@@ -70,7 +70,7 @@ type Node struct {
 	snapped   *Snapshot           // written, and the log not yet cut behind it
 	backlog   []job               // for the applier
 	stamped   uint64              // index of the last entry appended only to let keys expire
-	commits   []commitTime        // when entries were proposed, for Stats.Commit
+	commits   []commitTime        // when batches were proposed that are not committed
 	seen      leadershipSeen      // as last logged
 	followed  configMark          // the configuration that the transport was last told; zero: the applied one is new
 	line      Membership          // what it was told

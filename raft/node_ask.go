@@ -12,19 +12,31 @@ type request struct {
 	read bool
 }
 
-// gatherFor is how long a leader's proposals may wait for its own disk, so that they go as one batch. A disk that takes longer
-// holds nobody up: the others may be a majority without it.
-const gatherFor = 10 * time.Millisecond
+// How long a leader's proposals may wait, so that they go as one batch: for its own disk, and for the other members. A disk that takes longer
+// holds nobody up, since the others may be a majority without it; nor do members that are far away.
+const (
+	gatherForDisk   = 10 * time.Millisecond
+	gatherForOthers = time.Millisecond
+)
 
-// gathers tells whether proposals wait, and how much longer at most.
-func (n *Node) gathers() (time.Duration, bool) {
-	left := gatherFor - time.Duration(n.mono()-n.diskSince)
-	return left, n.core.role == Leader && n.diskBusy && left > 0
+// proposalsWait returns how much longer a leader's proposals wait at most, if they do: until its disk has the batch before, and that is committed.
+func (n *Node) proposalsWait() (left time.Duration) {
+	if n.core.role != Leader {
+		return 0
+	}
+	now := n.mono()
+	if n.diskBusy {
+		left = gatherForDisk - time.Duration(now-n.diskSince)
+	}
+	if before := len(n.commits) - 1; before >= 0 {
+		left = max(left, gatherForOthers-time.Duration(now-n.commits[before].at))
+	}
+	return left
 }
 
-// untilGathered is how long the loop may sleep for the sake of proposals that wait for the disk.
+// untilGathered is how long the loop may sleep for the sake of proposals that wait.
 func (n *Node) untilGathered() time.Duration {
-	if left, waits := n.gathers(); waits && (len(n.proposed) > 0 || n.inbox.holds()) {
+	if left := n.proposalsWait(); left > 0 && (len(n.proposed) > 0 || n.inbox.holds()) {
 		return left
 	}
 	return never
@@ -46,7 +58,7 @@ func (n *Node) takeInbox() {
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	if _, wait := n.gathers(); wait {
+	if n.proposalsWait() > 0 {
 		return
 	}
 	last := n.core.log.last()

@@ -114,7 +114,7 @@ func (c *cluster) campaigns() (n uint64) {
 
 // A leader waits a little for its own disk, so that proposals gather. When that is over they go to the others, who may be a majority: the
 // loop does not sleep until the next tick, which is two seconds away.
-func TestProposalsWaitForTheLeadersDiskNoLongerThanGatherFor(t *testing.T) {
+func TestProposalsWaitForTheLeadersDiskForAMoment(t *testing.T) {
 	c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
 	leader := c.nodes[1]
 	leader.do(func(core *core) { core.campaign(Vote) })
@@ -137,5 +137,61 @@ func TestProposalsWaitForTheLeadersDiskNoLongerThanGatherFor(t *testing.T) {
 	c.await("it is agreed", func() bool { return leader.stats.Committed.Load() > before })
 	if took := time.Since(begun); took > time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// The same for the others: their disks hang, and the leader's does not.
+func TestProposalsWaitForTheBatchBeforeForAMoment(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
+	leader := c.nodes[1]
+	leader.do(func(core *core) { core.campaign(Vote) })
+	c.leader()
+	c.await("nothing is left to be told", func() bool { return leader.Membership().Version != "" })
+	c.disks[2].hang(t)
+	c.disks[3].hang(t)
+	var before uint64
+	leader.do(func(core *core) { before = core.log.last() })
+	begun := time.Now()
+
+	for i := range 2 {
+		go func() { _, _ = leader.Propose(context.Background(), []byte("waits")) }() // answered when the disks go on
+		c.await("it is in the log", func() (there bool) {
+			leader.do(func(core *core) { there = core.log.last() > before+uint64(i) })
+			return there
+		})
+	}
+
+	if took := time.Since(begun); took > time.Second || leader.stats.Committed.Load() > before {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestWhatALeadersProposalsWaitFor(t *testing.T) {
+	const now, long = time.Nanosecond, 20 * time.Millisecond
+	for name, c := range map[string]struct {
+		role        Role
+		disk, batch time.Duration // since the disk is busy, and since that was proposed which is not committed; 0: neither
+		wait        time.Duration
+	}{
+		"nothing":                   {Leader, 0, 0, 0},
+		"the disk":                  {Leader, now, 0, gatherForDisk},
+		"the disk, no longer":       {Leader, long, 0, 0},
+		"the others":                {Leader, 0, now, gatherForOthers},
+		"the others, no longer":     {Leader, 0, long, 0},
+		"both":                      {Leader, now, now, gatherForDisk},
+		"the others, but no leader": {Follower, now, now, 0},
+	} {
+		n := &Node{core: &core{role: c.role}, epoch: time.Now().Add(-time.Minute), diskBusy: c.disk != 0}
+		begun := n.mono()
+		n.diskSince = begun - int64(c.disk)
+		if c.batch != 0 {
+			n.commits = []commitTime{{4, begun - int64(long)}, {5, begun - int64(c.batch)}}
+		}
+
+		left := max(n.proposalsWait(), 0)
+
+		if late := time.Duration(n.mono() - begun); left > c.wait || left < c.wait-late-now {
+			t.Errorf("%s: %v, want %v (%v ago)", name, left, c.wait, late)
+		}
 	}
 }
