@@ -190,7 +190,7 @@ func TestTheReadmesUnitRuns(t *testing.T) {
 	write("probe.sh", probe)
 	write("units/probe.service", "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/bash /run/keep/probe.sh\nStandardOutput=append:/run/keep/said\n")
 	write("units/etcd2.service", units(t)["/etc/systemd/system/etcd2.service"])
-	write("units/etcd2.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/run/keep/etcd2\nWatchdogSec=2\nRestartSec=0\n")
+	write("units/etcd2.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/run/keep/etcd2\nWatchdogSec=5\nRestartSec=0\n")
 	program, err := os.ReadFile(binary)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "etcd2"), program, 0o755)
