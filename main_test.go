@@ -801,6 +801,35 @@ func TestEveryTestThatATextNamesExists(t *testing.T) {
 
 var section = regexp.MustCompile(`§\d+(?:\.\d+)*`)
 
+// An essay that says in which order to read the files leaves none out, and names none that is gone.
+func TestAnEssayThatListsFilesListsAll(t *testing.T) {
+	listed, there := map[string][]string{}, map[string][]string{}
+	for _, s := range repository(t) {
+		name := filepath.Base(s.path)
+		switch {
+		case s.test:
+		case name == "doc.go":
+			for _, m := range fileInEssay.FindAllStringSubmatch(s.file.Doc.Text(), -1) {
+				listed[s.pkg] = append(listed[s.pkg], m[1])
+			}
+		default:
+			there[s.pkg] = append(there[s.pkg], name)
+		}
+	}
+	for pkg, files := range listed {
+		slices.Sort(files)
+		slices.Sort(there[pkg])
+		if !slices.Equal(files, there[pkg]) {
+			t.Errorf("%s/doc.go lists %v, and there are %v", pkg, files, there[pkg])
+		}
+	}
+	if len(listed) < 2 {
+		t.Errorf("only these list their files: %v", listed)
+	}
+}
+
+var fileInEssay = regexp.MustCompile(`(?m)^\t(\w+\.go) `)
+
 func TestEverySectionThatRaftsTableCitesStandsInTheCode(t *testing.T) {
 	cited, inCode := "", ""
 	for _, s := range repository(t) {

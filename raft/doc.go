@@ -83,8 +83,16 @@ The driver, likewise:
 	node_clock.go    the clock that all may read, and when the loop must wake
 	node_notes.go    what the loop notes after each turn, for those who look from outside
 	node_digest.go   is their state the same?
+	node_alive.go    what the node is at, and for how long, for who would end it
 	node_describe.go a record of the log, in a line
 	stats.go         counters and histograms
+
+What is done with disks that no node has, and for backups:
+
+	node_audit.go    the rules that all records of a log follow
+	node_verify.go   a directory or a backup is read, and judged by them
+	node_backup.go   a state on its way to a file, and the copy of a directory
+	node_restore.go  directories of new members, out of a backup
 
 The tests: testdata holds one lesson a
 file, script_test.go their language; the tables of election_test.go and its
@@ -119,7 +127,8 @@ neighbours show each rule with its edges.
 # Life of an entry
 
 A client's command comes to [Node.Propose], which leaves it in the inbox and waits. The
-loop takes all that is there in one turn: core.propose puts each into the log, with
+loop takes all that is there in one turn, but for proposals that had better wait for the
+batch before them, a moment (Node.proposalsWait): core.propose puts each into the log, with
 index, term and stamp. core.effects then hands out one write for the disk, and one
 Append for every other member, at the same time: the leader is only one of those
 who must have it on disk. A follower that has the entry before it stores
