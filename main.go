@@ -307,8 +307,19 @@ func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
 	case p.forceNew:
 		return plan, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", p.dataDir)
 	}
+	plan, way, err := p.findCluster(ctx)
+	if ctx.Err() != nil {
+		return plan, nil // it was not wanted any more
+	}
+	if plan.Proxy && p.fallback == "exit" {
+		err = fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
+	}
+	return plan, p.refusal(way, err)
+}
+
+// findCluster looks for the cluster of a member without data; way is the flag that names it.
+func (p *process) findCluster(ctx context.Context) (plan discovery.Plan, way string, err error) {
 	n := discovery.Newcomer{Name: p.name, PeerURLs: p.advertisePeer, Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
-	way := "initial-cluster"
 	switch {
 	case len(p.join) > 0:
 		way = "join"
@@ -320,17 +331,13 @@ func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
 		way = "discovery-srv"
 		plan, err = n.SRV(ctx, p.discoverySRV, p.token)
 	case p.state == "existing":
+		way = "initial-cluster"
 		plan, err = n.Existing(ctx, p.initialCluster)
 	default:
+		way = "initial-cluster"
 		plan, err = n.New(ctx, p.initialCluster, p.token)
 	}
-	if ctx.Err() != nil {
-		return plan, nil // it was not wanted any more
-	}
-	if plan.Proxy && p.fallback == "exit" {
-		err = fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
-	}
-	return plan, p.refusal(way, err)
+	return plan, way, err
 }
 
 // refusals are what may keep a member without data from its cluster, the flag to blame when it is not the one that named

@@ -82,12 +82,12 @@ func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 		s.listMembers(w, which)
 	case "POST":
 		s.addMember(w, r, may)
-	default:
-		id, ok := memberID(w, which)
-		switch {
-		case ok && r.Method == "PUT":
+	case "PUT":
+		if id, ok := memberID(w, which); ok {
 			s.updateMember(w, r, id, may)
-		case ok:
+		}
+	case "DELETE":
+		if id, ok := memberID(w, which); ok {
 			s.removeMember(w, r, id, may)
 		}
 	}
