@@ -322,6 +322,16 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 		t.Errorf("%d of %d requests failed: %s", len(r.failures), r.written.Load(), r.failures[0])
 	}
 	t.Logf("%d requests", r.written.Load())
+	for _, m := range s.members { // whose connections rest on old certificates, and are made anew
+		m.expectLog(0, "ended the connections with who is no longer accepted", "port=peer")
+	}
+	for _, m := range s.members {
+		w := r.wallet.Load()
+		eventually(t, "a write at "+m.name+" when the old connections have ended", patience, func() bool {
+			_, a, err := knock(t.Context(), "PUT", m.url+"/v2/keys/after/"+m.name, url.Values{"value": {"v"}}, w.trusted, w.shown)
+			return err == nil && a.status/100 == 2
+		})
+	}
 	back := s.members[0]
 	back.stop()
 	back.start()
