@@ -173,6 +173,17 @@ func agreed(members []*member) (leader *member) {
 	return leader
 }
 
+// allHaveApplied waits until each member that runs has applied what is agreed upon now.
+func (c *cluster) allHaveApplied() {
+	c.t.Helper()
+	now := c.leader().get("/v2/keys/?quorum=true").index(c.t)
+	for _, m := range c.running() {
+		if a := m.get(fmt.Sprint("/v2/keys/?minIndex=", now)); a.status != 200 {
+			c.t.Fatalf("member %s has not applied %d: %d %s", m.name, now, a.status, a.body)
+		}
+	}
+}
+
 // followers are the running members but the leader.
 func (c *cluster) followers() []*member { c.t.Helper(); return without(c.running(), c.leader()) }
 

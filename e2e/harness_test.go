@@ -397,6 +397,8 @@ var ports = struct {
 func freeURL() string {
 	ports.Lock()
 	defer ports.Unlock()
+	syscall.ForkLock.RLock() // a process that is being started has a copy of all descriptors: a port that is closed would be taken still
+	defer syscall.ForkLock.RUnlock()
 	for {
 		ports.next++
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
@@ -463,6 +465,11 @@ func (l *logLines) await(n int, words ...string) (string, error) {
 			return "", errors.New("no such line in the log: " + strings.Join(words, " … "))
 		}
 	}
+}
+
+// has tells whether a line from the n-th on has the words.
+func (l *logLines) has(n int, words string) bool {
+	return slices.ContainsFunc(l.since(n), func(line string) bool { return strings.Contains(line, words) })
 }
 
 // expectLog waits for a line of the member's log that has all the words.

@@ -125,6 +125,10 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 			c := startCluster(t, 3, quick...)
 			list := c.pythonists(3, recipe)
 			first := theOne(t, list, word)
+			for _, p := range without(list, first) {
+				p.expect(0, "stands")
+			}
+			c.allHaveApplied() // a lock whose entry is not found makes another one, and the first one holds up the queue
 
 			c.leader().kill()
 			first.expectRenewals(list, word)

@@ -34,7 +34,9 @@ def insist(ask):
 
 def lock():
     lock = etcd.Lock(client, 'l')
-    insist(lambda: lock.acquire(lock_ttl=60))  # in the queue, where nobody renews
+    insist(lambda: lock.acquire(blocking=False, lock_ttl=60))  # into the queue, where nobody renews
+    say('stands')
+    insist(lambda: lock.acquire(lock_ttl=60))
     say('holds')
     while not leaving:
         insist(lambda: lock.acquire(lock_ttl=TTL))  # renews
@@ -49,6 +51,7 @@ def election():
         try:
             insist(lambda: client.write('/leader', name, ttl=TTL, prevExist=False))
         except etcd.EtcdAlreadyExist:
+            say('stands')
             if follow():
                 continue
         say('leads')
