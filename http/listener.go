@@ -271,8 +271,12 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetWriteDeadline holds until the next Write, which sets its own.
+// SetWriteDeadline holds until the next Write, which sets its own. To have none is therefore nothing new, though net/http
+// wants that after each request.
 func (c *conn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
 	c.extended.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }

@@ -94,10 +94,10 @@ func TestADeadlineInThePastEndsAReadThatWaits(t *testing.T) {
 	}
 }
 
-// aheadListener counts the reads of a single byte on its connections, and the deadlines that end one.
+// aheadListener counts the reads of a single byte on its connections, the deadlines that end one, and those of answers.
 type aheadListener struct {
 	net.Listener
-	reads, ends atomic.Int64
+	reads, ends, answers atomic.Int64
 }
 
 func (l *aheadListener) Accept() (net.Conn, error) {
@@ -122,6 +122,35 @@ func (c *aheadConn) SetReadDeadline(t time.Time) error {
 		c.l.ends.Add(1)
 	}
 	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *aheadConn) SetWriteDeadline(t time.Time) error {
+	c.l.answers.Add(1)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func TestAnswersThatFollowEachOtherShareADeadline(t *testing.T) {
+	b := newBench(t)
+	ln := &aheadListener{Listener: listen(t)}
+	go b.Serve(ln)
+	t.Cleanup(func() { b.server.Close() })
+	c := rawDial(t, "http://"+ln.Addr().String())
+	in, began := bufio.NewReader(c), time.Now()
+
+	const requests = 200
+	for range requests {
+		io.WriteString(c, "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n")
+		w, err := nethttp.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, w.Body)
+	}
+
+	most := 1 + int64(time.Since(began)/(b.times.write/10))
+	if n := ln.answers.Load(); n == 0 || n > most {
+		t.Errorf("%d deadlines were set for %d answers, want one to %d", n, requests, most)
+	}
 }
 
 func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
