@@ -42,12 +42,14 @@ func (n *Node) untilGathered() time.Duration {
 	return never
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
+// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come. The core hears of the time
+// when all that it is to be told has been taken: with a time from before a write was made, its key would expire early (pitfall I1).
 func (n *Node) takeInbox() {
-	for _, f := range n.inbox.takeCalls() {
+	calls, messages := n.inbox.takeCalls(), n.inbox.takeMessages()
+	n.core.advance(n.mono())
+	for _, f := range calls {
 		f(n.core)
 	}
-	messages := n.inbox.takeMessages()
 	n.stats.AppendsReceived.noteAppends(messages)
 	for _, m := range messages {
 		if m.Kind == Propose {
@@ -61,12 +63,14 @@ func (n *Node) takeInbox() {
 	if n.proposalsWait() > 0 {
 		return
 	}
+	proposals := n.inbox.proposals.take(&n.inbox.mu)
+	n.core.advance(n.mono())
 	last := n.core.log.last()
 	for _, m := range n.proposed {
 		n.core.step(m)
 	}
 	n.proposed = nil
-	n.passAll(n.inbox.proposals.take(&n.inbox.mu))
+	n.passAll(proposals)
 	if now := n.core.log.last(); now > last {
 		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
 	}
