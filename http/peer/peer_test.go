@@ -790,8 +790,9 @@ type pausedConn struct {
 	bytes []byte
 }
 
-func (c *pausedConn) SetDeadline(time.Time) error     { return nil }
-func (c *pausedConn) SetReadDeadline(time.Time) error { return nil }
+func (c *pausedConn) SetDeadline(time.Time) error      { return nil }
+func (c *pausedConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *pausedConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *pausedConn) Read(b []byte) (int, error) {
 	if c.reads++; c.reads == 1 {
 		return 0, os.ErrDeadlineExceeded

@@ -120,6 +120,8 @@ func (r *receiver) tell() (whole bool) {
 		case <-tick.C:
 			due = r.busy.Load() || r.read.Load() != r.told.Load()
 		case <-r.ended:
+		}
+		if r.hasEnded() {
 			return true
 		}
 		if !due {

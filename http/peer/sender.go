@@ -78,7 +78,7 @@ func (s *sender) run() error {
 
 // write writes what there is until the stream ends; false when that happened in the middle of a write.
 func (s *sender) write() (whole bool) {
-	for {
+	for !s.hasEnded() {
 		bulky := s.gather()
 		now := time.Now()
 		ping := s.wantPing.Swap(false) || s.flight.asks(now, len(s.out), bulky, s.p.t.cfg.Window)
@@ -91,10 +91,9 @@ func (s *sender) write() (whole bool) {
 			}
 			select {
 			case <-s.p.wake:
-				continue
 			case <-s.ended:
-				return true
 			}
+			continue
 		}
 		s.flight.takeOff(now, len(s.out), bulky, ping)
 		if _, err := s.conn.Write(s.out); err != nil {
@@ -103,6 +102,7 @@ func (s *sender) write() (whole bool) {
 		}
 		s.p.sent(s.count, len(s.out))
 	}
+	return true
 }
 
 // depart ends the stream once all that was written is known to be read.

@@ -50,7 +50,7 @@ func (e saidBye) Error() string { return "closed there: " + string(e) }
 // has come in the meantime before it gives up anybody (A14).
 const ticksOfSilence = 5
 
-// byeTimeout bounds the writing of a last frame.
+// byeTimeout bounds the writing of a last frame, and of what is being written at the end.
 const byeTimeout = 100 * time.Millisecond
 
 var longAgo = time.Unix(1, 0)
@@ -63,12 +63,14 @@ func (s *stream) start(ctx context.Context, size int) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.end(errClosed) })
 }
 
-// end ends the stream for the first reason that anybody gives.
+// end ends the stream for the first reason that anybody gives. What is being written may still be written whole: nothing can
+// be said after half a frame, and over TLS nothing after any write that failed.
 func (s *stream) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
 		close(s.ended)
-		s.conn.SetDeadline(longAgo)
+		s.conn.SetReadDeadline(longAgo)
+		s.conn.SetWriteDeadline(time.Now().Add(byeTimeout))
 	})
 }
 
