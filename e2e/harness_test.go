@@ -239,7 +239,7 @@ func (m *member) nextNotice() string {
 	case s := <-notices:
 		return s
 	case <-m.ended:
-		conn.SetReadDeadline(time.Now())
+		conn.SetReadDeadline(time.Now().Add(shortly)) // what it has said is here; a deadline that has passed would hide it
 		return <-notices
 	}
 }
