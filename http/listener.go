@@ -126,6 +126,7 @@ type listener struct {
 	conns   *connections
 	room    *room         // for heads of requests
 	timeout time.Duration // for a piece of an answer
+	idle    time.Duration // for the first byte that comes; 0: as long as for the head that it belongs to
 	mute    bool          // refuse without a word: the client waits for TLS
 }
 
@@ -138,7 +139,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		if l.conns.open.Add(1) <= l.conns.max {
 			boundUnsent(c)
-			return &conn{Conn: c, conns: l.conns, timeout: l.timeout, head: head{room: l.room, reading: true, mute: l.mute}}, nil
+			return &conn{Conn: c, conns: l.conns, timeout: l.timeout, idle: l.idle, head: head{room: l.room, reading: true, mute: l.mute}}, nil
 		}
 		l.conns.open.Add(-1)
 		l.conns.refused.Add(1)
@@ -159,14 +160,17 @@ type conn struct {
 	net.Conn
 	conns    *connections
 	timeout  time.Duration
+	idle     time.Duration
 	once     sync.Once
 	extended atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
 	deaf     atomic.Bool  // the next Read of a single byte brings nothing
+	heard    atomic.Bool  // something has come
 	head     head
 
-	mu     sync.Mutex // protects the deadlines of Read
-	wanted time.Time  // zero: none
-	armed  time.Time  // what the poller knows; zero: none
+	mu     sync.Mutex    // protects the deadlines of Read
+	wanted time.Time     // zero: none
+	armed  time.Time     // what the poller knows; zero: none
+	first  time.Duration // for the head that the first byte will begin
 }
 
 const pieceSize = 64 << 10
@@ -227,6 +231,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	for {
 		n, err := c.Conn.Read(b)
+		if n > 0 && !c.heard.Load() {
+			c.hear()
+		}
 		if n > 0 && isBrief(b[:n]) {
 			c.deaf.Store(true)
 		}
@@ -253,10 +260,38 @@ func (c *conn) rearm() bool {
 // longAgo, in Unix seconds, is when the deadline is by which net/http ends its Read of a single byte.
 const longAgo = 1
 
+// Of a new connection net/http wants the head of a request as soon as of one whose request has begun. But many clients open
+// more connections than they need, and keep what they don't: one that is closed while a request is on its way costs them that
+// request. So a connection that has said nothing is idle, like one that has nothing more to say.
+
+// whileSilent is the deadline of a connection that has said nothing, instead of one that net/http wants. c.mu must be held.
+func (c *conn) whileSilent(t time.Time) time.Time {
+	now := time.Now()
+	if !t.After(now) { // none, or the end of a Read
+		return t
+	}
+	c.first = t.Sub(now)
+	return now.Add(max(c.idle, c.first))
+}
+
+// hear is when the first byte has come: from now on the head has its time.
+func (c *conn) hear() {
+	c.heard.Store(true)
+	c.mu.Lock()
+	first := c.first
+	c.mu.Unlock()
+	if first > 0 {
+		c.SetReadDeadline(time.Now().Add(first))
+	}
+}
+
 // SetReadDeadline takes effect at once, also for a Read that waits; the poller need not end one that won't.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.idle > 0 && !c.heard.Load() {
+		t = c.whileSilent(t)
+	}
 	c.wanted = t
 	endsNothing := t.Unix() <= longAgo && c.deaf.Load()
 	if t.IsZero() || !c.armed.IsZero() && !t.Before(c.armed) || endsNothing {

@@ -85,7 +85,7 @@ type timeouts struct {
 	head  time.Duration // for a request's head, TLS handshake included
 	body  time.Duration // for each piece of its body
 	write time.Duration // for each piece of the answer
-	idle  time.Duration // between two requests
+	idle  time.Duration // before a request, but for the first one over TLS
 }
 
 const (
@@ -237,7 +237,7 @@ func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = plainListener{ln, s.cfg.TLS}
-	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write})
+	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write, idle: s.times.idle})
 }
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.

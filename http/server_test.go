@@ -207,6 +207,31 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 }
 
 // pitfall J1
+func TestAConnectionThatHasSaidNothingIsIdleAndNoSlowHead(t *testing.T) {
+	const head = 50 * time.Millisecond
+	b := newBench(t)
+	b.server.ReadHeaderTimeout = head
+	url := b.serve()
+	silent := []net.Conn{rawDial(t, url), rawDial(t, url)}
+	<-time.After(4 * head) // the silence itself
+
+	io.WriteString(silent[0], "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+	if w, err := nethttp.ReadResponse(bufio.NewReader(silent[0]), nil); err != nil || w.StatusCode != 200 {
+		t.Errorf("a request after a while: %v, %v", w, err)
+	}
+	io.WriteString(silent[1], "GET /version HTTP/1.1\r\n")
+	if _, err := io.Copy(io.Discard, silent[1]); err != nil {
+		t.Errorf("a head that began after a while and does not end: %v", err)
+	}
+
+	b = newBench(t)
+	b.times.idle, b.server.ReadHeaderTimeout = head, head/2
+	if _, err := io.Copy(io.Discard, rawDial(t, b.serve())); err != nil {
+		t.Errorf("a connection that says nothing for ever: %v", err)
+	}
+}
+
+// pitfall J1
 func TestBodyThatComesSlowlyButSteadilyIsRead(t *testing.T) {
 	b := newBench(t)
 	b.times.body = 600 * time.Millisecond
