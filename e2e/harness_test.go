@@ -175,7 +175,8 @@ func (m *member) launch() {
 	m.cmd, m.ended = cmd, ended
 	m.pid.Store(int64(cmd.Process.Pid))
 	go func() {
-		cmd.Wait() // its error is the process's status, which exited looks at
+		cmd.Wait()                    // its error is the process's status, which exited looks at
+		client.CloseIdleConnections() // who asks the next life should not find one to this
 		close(ended)
 	}()
 }

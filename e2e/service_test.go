@@ -286,7 +286,6 @@ func TestSocketsOfSystemdAreServed(t *testing.T) {
 	m := newMember(t)
 	m.handOver("etcd2.socket:peer", m.url, m.peer)
 	for life := range 2 {
-		client.CloseIdleConnections() // those to the life before
 		answered := make(chan answer, 1)
 		go func() {
 			a, err := ask(context.Background(), "PUT", m.url+"/v2/keys/early", map[string][]string{"value": {"v"}})
