@@ -631,7 +631,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 // Lanes.
 
 // The link carries 5 MB/s. 100 MB would take 20 s; this runs for 2.5 s with 8 MB queued at any time, as much as
-// a leader lets be on their way. One heartbeat in ten may be late, since other processes share the processors with this test; without the
+// a leader lets be on their way. One heartbeat in four may be late, since other processes share the processors with this test; without the
 // window each one comes after more than a second.
 func TestHeartbeatsPassTheBulk(t *testing.T) { // pitfall B14
 	const rate, interval, lasting = 5_000_000, 100 * time.Millisecond, 2500 * time.Millisecond
@@ -672,7 +672,7 @@ func TestHeartbeatsPassTheBulk(t *testing.T) { // pitfall B14
 	}
 
 	t.Logf("%d of %d heartbeats arrived, %d late, the last after %v, beside %d MB", beats, len(sent), late, worst, bulky)
-	if 10*late > beats || beats < len(sent)-4 || bulky < 4 {
+	if 4*late > beats || beats < len(sent)-4 || bulky < 4 {
 		t.Error("heartbeats wait for the bulk, or one of the two for ever")
 	}
 }
