@@ -227,7 +227,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower
 	durable, which an installed snapshot takes back               core.install               TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
 	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
-	advance: read the clock before the proposals are taken        node_ask.go                TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
+	the time that is read when proposals are taken                Node.takeInbox             TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
 	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
 	the look at who would be left                                 core.mayRemove             TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember

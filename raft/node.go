@@ -221,6 +221,7 @@ func (n *Node) loop(alone bool) {
 
 // turn takes in what has arrived and does what follows from it.
 func (n *Node) turn() {
+	n.core.advance(n.mono())
 	n.takeInbox()
 	n.expireKeys()
 	e := n.core.effects(!n.diskBusy)

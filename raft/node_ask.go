@@ -42,14 +42,12 @@ func (n *Node) untilGathered() time.Duration {
 	return never
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come. The core hears of the time
-// when all that it is to be told has been taken: with a time from before a write was made, its key would expire early (pitfall I1).
+// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
 func (n *Node) takeInbox() {
-	calls, messages := n.inbox.takeCalls(), n.inbox.takeMessages()
-	n.core.advance(n.mono())
-	for _, f := range calls {
+	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
 	}
+	messages := n.inbox.takeMessages()
 	n.stats.AppendsReceived.noteAppends(messages)
 	for _, m := range messages {
 		if m.Kind == Propose {
@@ -64,7 +62,7 @@ func (n *Node) takeInbox() {
 		return
 	}
 	proposals := n.inbox.proposals.take(&n.inbox.mu)
-	n.core.advance(n.mono())
+	n.core.advance(n.mono()) // they came after the turn began: with its time, from before they were made, keys would expire early (pitfall I1)
 	last := n.core.log.last()
 	for _, m := range n.proposed {
 		n.core.step(m)
