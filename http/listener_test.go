@@ -129,22 +129,32 @@ func (c *aheadConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-func TestAnswersThatFollowEachOtherShareADeadline(t *testing.T) {
-	b := newBench(t)
-	ln := &aheadListener{Listener: listen(t)}
+// aheadConnection is a connection to a server behind such a listener; answered reads the next answer from it.
+func aheadConnection(t *testing.T) (b *bench, ln *aheadListener, c net.Conn, answered func(status int)) {
+	b = newBench(t)
+	ln = &aheadListener{Listener: listen(t)}
 	go b.Serve(ln)
 	t.Cleanup(func() { b.server.Close() })
-	c := rawDial(t, "http://"+ln.Addr().String())
-	in, began := bufio.NewReader(c), time.Now()
-
-	const requests = 200
-	for range requests {
-		io.WriteString(c, "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n")
+	c = rawDial(t, "http://"+ln.Addr().String())
+	in := bufio.NewReader(c)
+	return b, ln, c, func(status int) {
+		t.Helper()
 		w, err := nethttp.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || w.StatusCode != status {
+			t.Fatalf("%v, %v", w, err)
 		}
 		io.Copy(io.Discard, w.Body)
+	}
+}
+
+func TestAnswersThatFollowEachOtherShareADeadline(t *testing.T) {
+	b, ln, c, answered := aheadConnection(t)
+	const requests = 200
+	began := time.Now()
+
+	for range requests {
+		io.WriteString(c, "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n")
+		answered(404)
 	}
 
 	most := 1 + int64(time.Since(began)/(b.times.write/10))
@@ -154,20 +164,7 @@ func TestAnswersThatFollowEachOtherShareADeadline(t *testing.T) {
 }
 
 func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
-	b := newBench(t)
-	ln := &aheadListener{Listener: listen(t)}
-	go b.Serve(ln)
-	t.Cleanup(func() { b.server.Close() })
-	c := rawDial(t, "http://"+ln.Addr().String())
-	in := bufio.NewReader(c)
-	answered := func(status int) {
-		t.Helper()
-		w, err := nethttp.ReadResponse(in, nil)
-		if err != nil || w.StatusCode != status {
-			t.Fatalf("%v, %v", w, err)
-		}
-		io.Copy(io.Discard, w.Body)
-	}
+	b, ln, c, answered := aheadConnection(t)
 	const put = "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\n"
 
 	io.WriteString(c, put+"value=1")
