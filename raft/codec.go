@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // The codec writes what goes to the disk and over the wire: numbers as uvarints, strings and
@@ -62,10 +63,21 @@ func (d *decoder) count() int {
 	return int(n)
 }
 
-func (d *decoder) strings() []string {
+// atMost is count with a bound, for things that take more memory than bytes of the input.
+func (d *decoder) atMost(limit int) int {
 	n := d.count()
-	var list []string
-	for range n {
+	if n > limit {
+		d.in, d.err = nil, fmt.Errorf("raft: %d things in the encoding where at most %d may be", n, limit)
+		return 0
+	}
+	return n
+}
+
+// maxURLs bounds the URLs of one kind of a member.
+const maxURLs = 1024
+
+func (d *decoder) strings() (list []string) {
+	for range d.atMost(maxURLs) {
 		list = append(list, d.string())
 	}
 	return list
@@ -256,6 +268,17 @@ func AppendMessage(b []byte, m *Message) []byte {
 	return b
 }
 
+// What one message may hold: far more than a core sends, and not so much that a frame of small things
+// becomes a gigabyte of large ones.
+const (
+	maxEntries  = 1 << 16
+	maxRefusals = 1 << 19
+)
+
+// maxNumber bounds terms and indexes. One more than it can still be counted, so that a term that was
+// made up does not end all elections.
+const maxNumber = 1 << 63
+
 // DecodeMessage decodes a message; its entries share memory with b. It accepts any bytes: what it returns without an
 // error can be given to Node.Step.
 func DecodeMessage(b []byte) (Message, error) {
@@ -266,14 +289,14 @@ func DecodeMessage(b []byte) (Message, error) {
 	}
 	m.Stamp = int64(d.uint())
 	m.Reject, m.Transfer = d.bool(), d.bool()
-	for range d.count() {
+	for range d.atMost(maxEntries) {
 		m.Entries = append(m.Entries, d.entry())
 	}
 	if d.bool() {
 		s := d.snapshot()
 		m.Snapshot = &s
 	}
-	for range d.count() {
+	for range d.atMost(maxRefusals) {
 		m.Refused = append(m.Refused, Refusal{ID: d.uint(), reason: d.byte(), text: d.string()})
 	}
 	if err := d.end(); err != nil {
@@ -290,6 +313,13 @@ func (m *Message) check() error {
 	if (m.Kind == InstallSnapshot) != (m.Snapshot != nil) {
 		return fmt.Errorf("raft: %v with or without a snapshot", m.Kind)
 	}
+	numbers := []uint64{m.Term, m.Index, m.Commit, m.Hint}
+	if m.Snapshot != nil {
+		numbers = append(numbers, m.Snapshot.Index, m.Snapshot.Term)
+	}
+	if n := slices.Max(numbers); n >= maxNumber {
+		return fmt.Errorf("raft: %v with the number %d, which no term or index reaches", m.Kind, n)
+	}
 	for i := range m.Entries {
 		due := m.Index + uint64(i) + 1
 		if m.Kind == Propose {
@@ -297,6 +327,9 @@ func (m *Message) check() error {
 		}
 		if err := m.Entries[i].check(due); err != nil {
 			return err
+		}
+		if e := &m.Entries[i]; e.Term > m.Term {
+			return fmt.Errorf("raft: entry %d of term %d in a message of term %d", e.Index, e.Term, m.Term)
 		}
 	}
 	return nil

@@ -163,3 +163,39 @@ func FuzzEntry(f *testing.F)    { fuzzFormat(f, 1) }
 func FuzzChange(f *testing.F)   { fuzzFormat(f, 2) }
 func FuzzState(f *testing.F)    { fuzzFormat(f, 3) }
 func FuzzSnapshot(f *testing.F) { fuzzFormat(f, 4) }
+
+// pitfall H4, and worse: a term that was made up would be persisted, and end all elections.
+func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
+	const huge = uint64(1) << 63
+	for name, m := range map[string]Message{
+		"term":           {Kind: Heartbeat, Term: ^uint64(0)},
+		"index":          {Kind: Append, Index: huge},
+		"commit":         {Kind: Heartbeat, Commit: huge},
+		"snapshot":       {Kind: InstallSnapshot, Snapshot: &Snapshot{Index: huge}},
+		"an entry's":     {Kind: Append, Term: 1, Entries: []Entry{{Index: 1, Term: 2}}},
+		"snapshot, term": {Kind: InstallSnapshot, Snapshot: &Snapshot{Index: 1, Term: huge}},
+	} {
+		if _, err := DecodeMessage(AppendMessage(nil, &m)); err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+	if _, err := DecodeMessage(AppendMessage(nil, &Message{Kind: Heartbeat, Term: huge - 1})); err != nil {
+		t.Error(err)
+	}
+}
+
+// pitfall H4: a frame of things that take more memory than bytes.
+func TestAFrameOfSmallThingsDoesNotBecomeAGigabyte(t *testing.T) {
+	entries := Message{Kind: Propose, Entries: make([]Entry, maxEntries+1)}
+	refused := Message{Kind: ProposeAnswer, Refused: make([]Refusal, maxRefusals+1)}
+	urls := Change{Kind: ChangeAdd, Member: Member{PeerURLs: make([]string, maxURLs+1)}}
+
+	for _, m := range []*Message{&entries, &refused} {
+		if _, err := DecodeMessage(AppendMessage(nil, m)); err == nil {
+			t.Errorf("%v is taken", m.Kind)
+		}
+	}
+	if _, err := decodeChange(appendChange(nil, &urls)); err == nil {
+		t.Error("the change is taken")
+	}
+}
