@@ -221,7 +221,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the end of a transfer that does not come about                core.tickLeader            TestScripts/transfer_timeout_now_lost
 	the refusal of proposals during a transfer                    core.propose               TestScripts/transfer
 	match: tell every member the whole commit index               core.sendHeartbeat         TestScripts/heartbeat_carries_the_commit
-	the look for overdue Appends                                  progress.overdue           TestScripts/lost_append
+	the look for overdue Appends                                  core.overdue               TestScripts/lost_append
 	the pause after a snapshot that did not arrive                core.sent                  TestScripts/snapshot_receiver_dies
 	the case at or below the commit index                         core.handleSnapshot        TestSnapshotAtAFollower
 	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower

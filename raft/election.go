@@ -142,9 +142,10 @@ func (c *core) handleTimeoutNow(m *Message) {
 	}
 }
 
-// hurry is how much sooner than usual the members campaign that saw their leader's connection break. They see it at the same moment, so
-// the less they wait the more often two of them stand at once, and nobody wins.
-const hurry = 5
+// haste is how many ticks at most a member waits before it campaigns when its leader's connection
+// broke: a fifth of an election timeout. All see that at the same moment. When two of them stand
+// within a round trip, neither may win, so that the members of a wide network wait two of those.
+func (c *core) haste() int { return max(1, c.ElectionTicks/5, 2*c.farthest) }
 
 // lost says that the connection to a member broke: its process has died, or the network has. If that was the
 // leader, there is no need to wait for the whole timeout; a small random delay keeps the
@@ -157,9 +158,12 @@ func (c *core) lost(peer uint64) {
 			c.lead.target = None // it will not answer; another one may lead next
 		}
 	}
+	if c.leader == peer {
+		c.forwarding.sendAgain()
+	}
 	if c.role == Follower && c.leader == peer {
 		c.leaderLost = true
-		c.patience = c.quiet + 1 + c.Rand.IntN(max(1, c.ElectionTicks/hurry))
+		c.patience = c.quiet + 1 + c.Rand.IntN(c.haste())
 	}
 }
 

@@ -1,41 +1,191 @@
 package raft
 
-import "errors"
+import (
+	"errors"
+	"math"
+	"slices"
+)
 
-// A member that follows passes what it is asked to propose on to its leader. The message carries the term in which the leader led, and a
-// leader of another term does not take it. So a proposal is in the log with that term or never will be: once
-// an entry of a later term is applied and it was not among those before, it is dead, and may be proposed anew without the
-// danger of being applied twice (pitfall G3).
+// A member that follows passes what it is asked to propose on to its leader. The message carries the
+// term in which the leader led, and a leader of another term does not take it. So once an entry of a
+// later term is applied, a proposal that was not among those before it is dead: it may be proposed
+// anew without the danger of being applied twice (pitfall G3).
+//
+// Within a term nothing is lost and nothing is taken twice: the messages of one member to one leader
+// are a stream. They are numbered from 1 on, the leader takes each number once, in order, and
+// answers with the highest one that it has taken; what is not answered is sent again.
+//
+//	follower                                   leader
+//	  Propose stream=s number=1 ──────────────▶  taken=1
+//	  Propose stream=s number=2 ────── lost
+//	  Propose stream=s number=3 ──────────────▶  3 is not due, and ignored
+//	          ◀────────────── ProposeAnswer number=1
+//	  2 and 3 again, after a while ────────────▶  taken=3
 
-// forward passes proposals on to the leader, as many in a message as go into an Append; errNotLeader when none is known.
-func (c *core) forward(ps []proposal) error {
+// forwarding is what a follower has passed on to the leader of its term and was not answered yet.
+type forwarding struct {
+	stream uint64    // of this life of the member: drawn at random, never 0
+	last   uint64    // number of the last message
+	sent   []Message // not answered, in order
+	bytes  int       // of their entries
+	quiet  int       // ticks since the first of them was sent last, or another one was answered
+	tries  int       // how often all were sent again since an answer
+}
+
+// reset begins the stream to the next leader.
+func (f *forwarding) reset() { *f = forwarding{stream: f.stream} }
+
+// answered drops the messages up to a number, and returns them.
+func (f *forwarding) answered(number uint64) (answered []Message) {
+	n := 0
+	for ; n < len(f.sent) && f.sent[n].Round <= number; n++ {
+		f.bytes -= entriesSize(f.sent[n].Entries)
+	}
+	if n > 0 {
+		f.quiet, f.tries = 0, 0
+	}
+	answered, f.sent = f.sent[:n], slices.Clone(f.sent[n:])
+	return answered
+}
+
+// sendAgain has everything sent again with the next tick.
+func (f *forwarding) sendAgain() { f.quiet = math.MaxInt / 2 }
+
+// forward passes proposals on to the leader, as many in a message as go into an Append. It returns how
+// many of them it took: none when no leader is known, and no more than MaxInflightBytes may wait
+// for an answer. Each that was taken is in the leader's log, is refused by Effects.Refused, or
+// dead when an entry of a later term is applied.
+func (c *core) forward(ps []proposal) (taken int) {
 	if c.role == Leader || c.leader == None {
-		return errNotLeader
+		return 0
 	}
 	var es []Entry
 	size := 0
 	for i, p := range ps {
+		if len(es) == 0 && c.forwarding.bytes >= c.MaxInflightBytes {
+			break
+		}
 		es = append(es, Entry{Kind: p.kind, ID: p.id, Data: p.data})
 		if size += entrySize(&es[len(es)-1]); size >= c.MaxAppendBytes || i == len(ps)-1 {
-			c.send(Message{Kind: Propose, To: c.leader, Entries: es})
-			es, size = nil, 0
+			c.forwardOne(es, size)
+			es, size, taken = nil, 0, i+1
 		}
 	}
-	return nil
+	return taken
 }
 
-// handlePropose takes another member's proposals into the log, and names those that it does not take.
+// forwardOne sends the next message of the stream.
+func (c *core) forwardOne(es []Entry, size int) {
+	f := &c.forwarding
+	f.last++
+	f.bytes += size
+	f.sent = append(f.sent, Message{Kind: Propose, To: c.leader, Round: f.last, LogTerm: f.stream, Entries: es})
+	c.sendForwarded(f.sent[len(f.sent)-1])
+}
+
+// sendForwarded says with each message which answers need not be remembered any more.
+func (c *core) sendForwarded(m Message) {
+	m.Index = c.forwarding.sent[0].Round
+	c.send(m)
+}
+
+// tickForwarding sends again what was not answered for half an election timeout and the time that it
+// takes on a slow link, and then for twice that, and so on.
+func (c *core) tickForwarding() {
+	f := &c.forwarding
+	if len(f.sent) == 0 || c.leader == None {
+		return
+	}
+	f.quiet++
+	if f.quiet < (c.ElectionTicks/2+f.bytes/slowest*c.HeartbeatTicks)<<min(f.tries, mostLost) {
+		return
+	}
+	f.quiet, f.tries = 0, f.tries+1
+	for _, m := range f.sent {
+		c.sendForwarded(m)
+	}
+}
+
+// proposalStream is what a leader knows of the proposals that one member passes on to it.
+type proposalStream struct {
+	id      uint64           // the present one; 0: none yet
+	taken   uint64           // highest number taken
+	refused []refusedMessage // of those that the member may not have heard of
+	former  []uint64         // ids of the member's former lives in this term
+}
+
+// refusedMessage names the proposals of one message that were not taken.
+type refusedMessage struct {
+	number  uint64
+	refused []Refusal
+}
+
+// follow enters the stream of a message, and reports whether it is the present one. A message of a
+// former life may come late, and must not be taken for the beginning of a new stream.
+func (s *proposalStream) follow(id uint64) bool {
+	if s.id != id && !slices.Contains(s.former, id) {
+		former := s.former
+		if s.id != 0 {
+			former = append(former, s.id)
+		}
+		*s = proposalStream{id: id, former: former}
+	}
+	return s.id == id
+}
+
+// handlePropose takes another member's proposals into the log, once, and names those that it does
+// not take.
 func (c *core) handlePropose(m *Message) {
-	var refused []Refusal
-	for i := range m.Entries {
-		e := &m.Entries[i]
+	answer := Message{Kind: ProposeAnswer, To: m.From, Round: m.Round, LogTerm: m.LogTerm}
+	p := c.lead.progress(m.From)
+	if p == nil || !p.stream.follow(m.LogTerm) {
+		return // one that led before may have taken it then: to refuse it now could be a lie
+	}
+	s := &p.stream
+	s.refused = slices.DeleteFunc(s.refused, func(r refusedMessage) bool { return r.number < m.Index })
+	if m.Round == s.taken+1 {
+		s.taken++
+		if refused := c.takeOverAll(m.Entries); refused != nil {
+			s.refused = append(s.refused, refusedMessage{m.Round, refused})
+		}
+	}
+	for _, r := range s.refused {
+		answer.Refused = append(answer.Refused, r.refused...)
+	}
+	answer.Round = s.taken
+	c.send(answer)
+}
+
+// handleProposeAnswer hears what became of proposals that were passed on. A refusal that comes twice
+// counts once: the proposal may be in another message by now, and taken.
+func (c *core) handleProposeAnswer(m *Message) {
+	if m.LogTerm != c.forwarding.stream {
+		return
+	}
+	for _, answered := range c.forwarding.answered(m.Round) {
+		for _, r := range m.Refused {
+			if slices.ContainsFunc(answered.Entries, func(e Entry) bool { return e.ID == r.ID }) {
+				c.out.Refused = append(c.out.Refused, r)
+			}
+		}
+	}
+}
+
+func (c *core) takeOverAll(es []Entry) (refused []Refusal) {
+	for i := range es {
+		e := &es[i]
 		if err := c.takeOver(proposal{kind: e.Kind, id: e.ID, data: e.Data}); err != nil {
 			refused = append(refused, refusal(e.ID, err))
 		}
 	}
-	if refused != nil {
-		c.send(Message{Kind: ProposeAnswer, To: m.From, Refused: refused})
+	return refused
+}
+
+func (c *core) refuseAll(es []Entry, err error) (refused []Refusal) {
+	for i := range es {
+		refused = append(refused, refusal(es[i].ID, err))
 	}
+	return refused
 }
 
 // takeOver puts a proposal of whatever kind into the leader's log.

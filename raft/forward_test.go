@@ -2,6 +2,7 @@ package raft
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -10,8 +11,8 @@ func TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly(t *testing.T) {
 	f := newMember(2, 1)
 	say(t, f, Message{Kind: Heartbeat, From: 2, Term: 3, Round: 1})
 
-	if err := f.forward([]proposal{{kind: EntryCommand, id: 7, data: []byte("x")}}); err != nil {
-		t.Fatal(err)
+	if taken := f.forward([]proposal{{kind: EntryCommand, id: 7, data: []byte("x")}}); taken != 1 {
+		t.Fatal("not taken")
 	}
 	sent := only(Propose, settle(t, f).Messages)
 
@@ -38,8 +39,8 @@ func TestManyProposalsGoInMessagesOfBoundedSize(t *testing.T) {
 		batch[i] = proposal{kind: EntryCommand, id: uint64(i + 1), data: make([]byte, c.MaxAppendBytes/3)}
 	}
 
-	if err := c.forward(batch); err != nil {
-		t.Fatal(err)
+	if taken := c.forward(batch); taken != len(batch) {
+		t.Fatalf("%d taken", taken)
 	}
 
 	var sizes []int
@@ -58,10 +59,150 @@ func TestManyProposalsGoInMessagesOfBoundedSize(t *testing.T) {
 	}
 }
 
+// follower and leader are members 2 and 1 of two: the one follows the other.
+func followerAndLeader(t *testing.T) (follower, leader *core) {
+	t.Helper()
+	leader = newLeader(t, 2, 1)
+	config := testConfig(2)
+	follower = newCore(config, bootOf(2, 1))
+	say(t, follower, Message{Kind: Heartbeat, From: 1, Term: leader.term, Round: 1})
+	return follower, leader
+}
+
+// passOn has a follower pass on one proposal, and returns the message.
+func passOn(t *testing.T, follower *core, id uint64) Message {
+	t.Helper()
+	if follower.forward([]proposal{{kind: EntryCommand, id: id}}) != 1 {
+		t.Fatal("not taken")
+	}
+	return only(Propose, settle(t, follower).Messages)[0]
+}
+
+// ids returns the ids of the proposals in a log.
+func ids(c *core) (list []uint64) {
+	for i := range c.log.entries {
+		if id := c.log.entries[i].ID; id != 0 {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// pitfall G3
+func TestAProposalThatComesTwiceIsTakenOnce(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	first, second := passOn(t, follower, 7), passOn(t, follower, 8)
+
+	say(t, leader, second) // too early: the first one is lost
+	answers := say(t, leader, first).Messages
+	say(t, leader, first)
+	say(t, leader, second)
+	say(t, leader, first)
+
+	if got := ids(leader); !slices.Equal(got, []uint64{7, 8}) {
+		t.Errorf("the log holds the proposals %d", got)
+	}
+	if a := only(ProposeAnswer, answers); len(a) != 1 || a[0].Round != 1 {
+		t.Errorf("answers %v", a)
+	}
+}
+
+func TestAProposalWithoutAnAnswerIsSentAgain(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	passOn(t, follower, 7)
+	heard := Message{Kind: Heartbeat, From: 1, Term: leader.term, Round: 2}
+	var again []Message
+	for range 3 * follower.ElectionTicks {
+		again = append(again, only(Propose, pass(t, follower, 1))...)
+		say(t, follower, heard)
+	}
+
+	if n := len(again); n < 1 || n > 3 {
+		t.Errorf("sent again %d times in 3 election timeouts, want 1 to 3, ever more seldom", n)
+	}
+	for _, m := range append(again, again...) {
+		for _, a := range only(ProposeAnswer, say(t, leader, m).Messages) {
+			say(t, follower, a)
+		}
+	}
+	if got := ids(leader); !slices.Equal(got, []uint64{7}) {
+		t.Errorf("the log holds the proposals %d", got)
+	}
+	if follower.forwarding.bytes != 0 || len(follower.forwarding.sent) != 0 {
+		t.Errorf("kept after the answer: %+v", follower.forwarding)
+	}
+}
+
+func TestABrokenConnectionHasProposalsSentAgainAtOnce(t *testing.T) {
+	follower, _ := followerAndLeader(t)
+	passOn(t, follower, 7)
+
+	follower.lost(1)
+
+	if again := only(Propose, pass(t, follower, 1)); len(again) != 1 {
+		t.Errorf("sent %v", again)
+	}
+}
+
+func TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent(t *testing.T) {
+	before, leader := followerAndLeader(t)
+	old := passOn(t, before, 7)
+	say(t, leader, old)
+	config := testConfig(2)
+	config.Rand = rand.New(rand.NewPCG(2, 2))
+	now := newCore(config, bootOf(2, 1))
+	say(t, now, Message{Kind: Heartbeat, From: 1, Term: leader.term, Round: 1})
+
+	say(t, leader, passOn(t, now, 9))
+	say(t, leader, old)
+	say(t, leader, passOn(t, now, 10))
+
+	if got := ids(leader); !slices.Equal(got, []uint64{7, 9, 10}) {
+		t.Errorf("the log holds the proposals %d", got)
+	}
+}
+
+// One that led before may have taken the proposal then: to refuse it now could be a lie.
+func TestWhoLeadsNoMoreRefusesNothing(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	m := passOn(t, follower, 7)
+	say(t, leader, m)
+	leader.becomeFollower(leader.term, None)
+
+	if answers := say(t, leader, m).Messages; len(answers) != 0 {
+		t.Errorf("answers %v", answers)
+	}
+}
+
+// What waits for the leader's answer is bounded.
+func TestForwardingStopsWhenTooMuchIsOnItsWay(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	follower.MaxInflightBytes = 3 * (entryOverhead + 100)
+	follower.MaxAppendBytes = 1
+	many := make([]proposal, 10)
+	for i := range many {
+		many[i] = proposal{kind: EntryCommand, id: uint64(i + 1), data: make([]byte, 100)}
+	}
+
+	taken := follower.forward(many)
+	for _, m := range only(Propose, settle(t, follower).Messages) {
+		for _, a := range only(ProposeAnswer, say(t, leader, m).Messages) {
+			say(t, follower, a)
+		}
+	}
+
+	if taken != 3 {
+		t.Errorf("%d taken, want 3", taken)
+	}
+	if taken = follower.forward(many[3:]); taken != 3 {
+		t.Errorf("after the answers %d taken, want 3", taken)
+	}
+}
+
 func TestForwardingNeedsALeader(t *testing.T) {
 	c := newMember(2, 1)
-	if err := c.forward([]proposal{{kind: EntryCommand}}); err != errNotLeader {
-		t.Errorf("no leader is known: %v", err)
+	if taken := c.forward([]proposal{{kind: EntryCommand}}); taken != 0 {
+		t.Error("taken, and no leader is known")
 	}
 }
 
@@ -72,25 +213,26 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 		entry  Entry
 		want   error
 	}{
-		"a member that follows": {func(c *core) { c.becomeFollower(c.term, None) }, Entry{Kind: EntryCommand}, errNotLeader},
-		"handing over":          {func(c *core) { c.lead.target = 2 }, Entry{Kind: EntryCommand}, errHandingOver},
-		"too much":              {func(c *core) { c.MaxUncommittedBytes = 1; c.appendOwn(Entry{Kind: EntryEmpty}) }, Entry{Kind: EntryCommand, Data: []byte("x")}, ErrOverloaded},
-		"a stranger":            {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}), ErrMemberUnknown},
-		"an id that is there":   {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}), ErrMemberExists},
-		"an emptied disk":       {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
+		"handing over":        {func(c *core) { c.lead.target = 2 }, Entry{Kind: EntryCommand}, errHandingOver},
+		"too much":            {func(c *core) { c.MaxUncommittedBytes = 1; c.appendOwn(Entry{Kind: EntryEmpty}) }, Entry{Kind: EntryCommand, Data: []byte("x")}, ErrOverloaded},
+		"a stranger":          {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}), ErrMemberUnknown},
+		"an id that is there": {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}), ErrMemberExists},
+		"an emptied disk":     {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newLeader(t, 2, 1)
 			say(t, c, Message{Kind: AppendAnswer, From: 2, Term: 2, Index: 2})
 			row.before(c)
 			row.entry.ID = 5
+			asker := newMember(2, 1, 2)
+			say(t, asker, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
+			asker.forward([]proposal{{id: 5}})
 
-			answers := only(ProposeAnswer, say(t, c, Message{Kind: Propose, From: 2, Term: 2, Entries: []Entry{row.entry}}).Messages)
+			answers := only(ProposeAnswer, say(t, c, Message{Kind: Propose, From: 2, Term: 2, LogTerm: asker.forwarding.stream, Round: 1, Index: 1, Entries: []Entry{row.entry}}).Messages)
 
 			if len(answers) != 1 {
 				t.Fatalf("answers %v", answers)
 			}
-			asker := newMember(2, 1, 2)
 			got, err := DecodeMessage(AppendMessage(nil, &answers[0]))
 			if err != nil {
 				t.Fatal(err)
@@ -98,6 +240,8 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 			got.To = asker.ID
 			asker.step(got)
 			refused := asker.effects(true).Refused
+			asker.step(got) // twice, and counts once
+			refused = append(refused, asker.effects(true).Refused...)
 			if len(refused) != 1 || refused[0].ID != 5 || refused[0].err() != row.want {
 				t.Errorf("refused %v, want %v", refused, row.want)
 			}

@@ -27,6 +27,13 @@ const entryOverhead = 64
 
 func entrySize(e *Entry) int { return entryOverhead + len(e.Data) }
 
+func entriesSize(es []Entry) (size int) {
+	for i := range es {
+		size += entrySize(&es[i])
+	}
+	return size
+}
+
 func (l *entryLog) last() uint64 { return l.base + uint64(len(l.entries)) }
 
 func (l *entryLog) lastTerm() uint64 {
@@ -98,7 +105,7 @@ func (l *entryLog) slice(from, to uint64, maxBytes int) []Entry {
 	return l.entries[start : start+uint64(n) : start+uint64(n)]
 }
 
-// upTo returns the first entries, those that fit in maxBytes but at least two: one message carries them all.
+// upTo returns the first entries, as many as fit in maxBytes but at least two.
 func upTo(maxBytes int, es []Entry) []Entry {
 	size := 0
 	for i := range es {

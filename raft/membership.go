@@ -337,13 +337,24 @@ func (c *core) removed() bool {
 	return now.index <= c.commit && !now.votes(c.ID)
 }
 
-// promote gives a learner its vote when it has caught up: it lacks no more than what is on its way. That is judged
-// with every answered heartbeat, because when nobody writes there is no other answer.
+// promote gives a learner its vote when it has caught up: the last round of its catching up took less
+// than an election timeout (diss. 4.2.1). That is judged with every answered heartbeat, because when
+// nobody writes there is no other answer.
 func (c *core) promote(p *progress) {
 	m, ok := c.configs.now().membership.Find(p.id)
-	if !ok || !m.Learner || p.sending != replicating || p.match < c.commit || p.match < c.lead.start {
+	if !ok || !m.Learner || p.sending != replicating {
 		return
 	}
-	// Refused while another change is under way; the learner's next answer tries again.
-	_, _ = c.proposeChange(Change{Kind: ChangePromote, Member: Member{ID: p.id}}, 0)
+	r := &p.catchUp
+	if r.goal == 0 {
+		*r = catchUp{goal: max(c.log.last(), c.lead.start), begun: c.lead.ticks}
+	}
+	if p.match < r.goal {
+		return
+	}
+	if c.lead.ticks-r.begun < c.ElectionTicks {
+		// Refused while another change is under way; the end of the next round tries again.
+		_, _ = c.proposeChange(Change{Kind: ChangePromote, Member: Member{ID: p.id}}, 0)
+	}
+	*r = catchUp{}
 }

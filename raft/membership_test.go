@@ -269,3 +269,35 @@ func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 		t.Errorf("it starts with such a log: %v", c.broken)
 	}
 }
+
+// pitfall L4: a learner farther away than the majority never has what is committed by now, but soon
+// what was the end of the log a round trip ago.
+func TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime(t *testing.T) {
+	c := newLeader(t, 3, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	if _, err := c.proposeChange(Change{Kind: ChangeAdd, Member: Member{ID: 4, Learner: true}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	const away = 4 // ticks of a round trip, in which eight entries are written
+	var ends []uint64
+	for tick := 0; tick < 40 && !c.configs.now().votes(4); tick++ {
+		for range 2 {
+			if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(t, c)
+		say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
+		if ends = append(ends, c.log.last()); tick < away {
+			continue
+		}
+		then := ends[tick-away]
+		say(t, c, Message{Kind: AppendAnswer, From: 4, Term: c.term, Index: then})
+		say(t, c, Message{Kind: HeartbeatAnswer, From: 4, Term: c.term, Round: c.lead.round, Index: then, LogTerm: c.term, Hint: then})
+		c.tick()
+	}
+
+	if !c.configs.now().votes(4) {
+		t.Error("it has no vote after 40 ticks, ten round trips")
+	}
+}

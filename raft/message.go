@@ -24,7 +24,7 @@ const (
 	ReadIndexAnswer                        //
 	TimeoutNow                             // campaign at once: the leader hands over to you (diss. 3.10)
 	Propose                                // put Entries into your log, if you lead in Term (§8)
-	ProposeAnswer                          // Refused are not in the log; the others may be
+	ProposeAnswer                          // I have taken the messages up to Round; Refused of them are not in the log
 )
 
 var messageNames = [...]string{
@@ -50,13 +50,29 @@ type Message struct {
 	To   uint64
 	Term uint64 // the sender's; in PreVote and a granting PreVoteAnswer the term that is asked for
 
-	// Index is, in Append, the entry before Entries; in Vote, PreVote and HeartbeatAnswer the sender's last entry; in
-	// AppendAnswer the highest match, or the Index rejected; in ReadIndexAnswer the index to read at.
+	// What the numbers mean, by kind:
+	//
+	//	kind                    Index               LogTerm           Hint                     Round
+	//	PreVote, Vote           the last entry      its term
+	//	Append                  the entry before    its term
+	//	                        Entries
+	//	AppendAnswer            highest match
+	//	AppendAnswer, Reject    the Index rejected  of the entry at   highest index at which
+	//	                                            Hint              the log may match
+	//	Heartbeat                                                     longest round trip to    which round; 0
+	//	                                                              a member, in ticks       wants no answer
+	//	HeartbeatAnswer         the last entry      its term          highest index on disk    the same
+	//	ReadIndex                                                                              which read
+	//	ReadIndexAnswer         to read at                                                     the same
+	//	Propose                 lowest number not   the stream                                 number in the
+	//	                        yet answered                                                   stream, from 1
+	//	ProposeAnswer                               the same                                   highest number
+	//	                                                                                       taken
 	Index   uint64
-	LogTerm uint64 // term of the entry at Index; in a rejecting AppendAnswer of the entry at Hint
-	Hint    uint64 // rejecting AppendAnswer: highest index at which the sender's log may match; HeartbeatAnswer: highest index on its disk
+	LogTerm uint64
+	Hint    uint64
+	Round   uint64
 	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it
-	Round   uint64 // Heartbeat and its answer: which round of heartbeats; ReadIndex and its answer: which read
 	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
 
 	Reject   bool // answers: no
@@ -95,9 +111,9 @@ func (m Message) String() string {
 	case ReadIndexAnswer:
 		fmt.Fprintf(&b, " read=%x index=%d", m.Round, m.Index)
 	case Propose:
-		fmt.Fprintf(&b, " proposals=%d", len(m.Entries))
+		fmt.Fprintf(&b, " number=%d proposals=%d", m.Round, len(m.Entries))
 	case ProposeAnswer:
-		fmt.Fprintf(&b, " refused=%d", len(m.Refused))
+		fmt.Fprintf(&b, " number=%d refused=%d", m.Round, len(m.Refused))
 	}
 	if m.Transfer {
 		b.WriteString(" transfer")

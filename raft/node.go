@@ -257,7 +257,11 @@ func (n *Node) handOut(e *Effects) {
 		n.backlog = append(n.backlog, job{entries: e.Committed})
 	}
 	for _, r := range e.Reads {
-		n.waiters.answerAt(n.reads[r.ID], r.Index)
+		if r.Never {
+			n.parkReads(n.reads[r.ID])
+		} else {
+			n.waiters.answerAt(n.reads[r.ID], r.Index)
+		}
 		delete(n.reads, r.ID)
 	}
 }

@@ -128,10 +128,10 @@ func (n *Node) forwardAll(requests []request) {
 	for i := range requests {
 		batch[i] = requests[i].proposal
 	}
-	if n.core.forward(batch) == nil {
-		n.stats.Forwarded.Add(uint64(len(batch)))
-		n.waiters.asked(requests, n.core.term)
-	}
+	taken := n.core.forward(batch)
+	n.stats.Forwarded.Add(uint64(taken))
+	n.waiters.asked(requests[:taken], n.core.term)
+	n.parked = append(n.parked, requests[taken:]...)
 }
 
 // refused deals with a proposal that the leader has not taken: some may be made again.
@@ -175,9 +175,14 @@ func (n *Node) retryReads() {
 	n.retry = n.core.ElectionTicks
 	for try, ids := range n.reads {
 		delete(n.reads, try)
-		for _, id := range ids {
-			n.parked = append(n.parked, request{proposal: proposal{id: id}, read: true})
-		}
+		n.parkReads(ids)
+	}
+}
+
+// parkReads lets reads wait until they are tried again.
+func (n *Node) parkReads(ids []uint64) {
+	for _, id := range ids {
+		n.parked = append(n.parked, request{proposal: proposal{id: id}, read: true})
 	}
 }
 

@@ -68,16 +68,8 @@ type PeerStats struct {
 // Step takes a message from another member. It waits while too much is waiting already.
 func (n *Node) Step(m Message) { n.inbox.step(m, n.quit) }
 
-// Lost says that the connection to a member was seen to break. What was sent on to a leader may be lost with it. If that one has died, the
-// next leader's first entry tells; if it goes on, nobody ever will, so the waiting is cut short.
-func (n *Node) Lost(id uint64) {
-	n.inbox.call(func(c *core) {
-		if id == c.leader {
-			n.waiters.hurry(c.term, n.mono()+2*int64(n.Election))
-		}
-		c.lost(id)
-	})
-}
+// Lost says that the connection to a member was seen to break.
+func (n *Node) Lost(id uint64) { n.inbox.call(func(c *core) { c.lost(id) }) }
 
 // Expelled ends this member, because another one knows it as removed.
 func (n *Node) Expelled(by uint64) {

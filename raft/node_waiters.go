@@ -108,17 +108,6 @@ func (ws *waiters) dead(term uint64) (requests []request) {
 	return requests
 }
 
-// hurry lets the proposals of a term wait no longer than until deadline.
-func (ws *waiters) hurry(term uint64, deadline int64) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	for _, w := range ws.waiting {
-		if w.asked == term {
-			w.deadline = min(w.deadline, deadline)
-		}
-	}
-}
-
 // skip gives up the proposals up to term: a snapshot took the place of the entries that told what became of them.
 func (ws *waiters) skip(index, term uint64) {
 	var lost []*waiter

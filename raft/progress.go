@@ -4,6 +4,7 @@ package raft
 type leadership struct {
 	members     []progress // of every other member of the configuration in force, by id
 	start       uint64     // index of the empty entry that opened the term
+	ticks       int        // since the leadership began; what is overdue is measured in them
 	round       uint64     // number of the last round of heartbeats
 	sinceBeat   int        // ticks since then
 	uncommitted int        // bytes proposed and not committed
@@ -33,53 +34,64 @@ const (
 var sendingNames = [...]string{probing: "probe", replicating: "replicate", snapshotting: "snapshot"}
 
 // progress is the leader's knowledge of one other member.
-// Invariant: match < next.
+// Invariants: match < next, inflight only while replicating.
 type progress struct {
 	id       uint64
 	match    uint64 // highest index known to be on its disk; never falls within a term (pitfall B8)
 	next     uint64 // next index to send
 	sending  sending
-	waiting  bool   // probing: the probe is out, or there is none to send now
-	asked    uint64 // waiting: until a round of heartbeats after this one is answered
-	fetching bool   // entries are being read from disk for it
 	snapshot uint64 // snapshotting: index of the snapshot on its way
 	told     uint64 // highest commit index sent to it
 	round    uint64 // highest round of heartbeats that it answered
-	quiet    int    // ticks since its last answer, or since there was reason to wait for one
-	heard    bool   // it has answered in this term
-	gone     bool   // its connection has been seen to break since
+
+	// Probing: nothing is sent before (1) a round of heartbeats after asked is answered, and
+	// (2) the leadership is retry ticks old.
+	waiting bool
+	asked   uint64
+	retry   int
+
+	quiet int  // ticks since its last answer, or since there was reason to wait for one
+	heard bool // it has answered in this term
+	gone  bool // its connection has been seen to break since
 
 	inflight      []inflight // sent and not answered, in order
 	inflightBytes int
+	lost          int // how often what was in flight was taken for lost since match moved
+
+	trip    roundTrip
+	feed    readAhead
+	catchUp catchUp
+	stream  proposalStream
 }
 
 // inflight is one Append on its way.
 type inflight struct {
 	last  uint64 // highest index in it
 	bytes int
-	round uint64 // the last round of heartbeats begun before it
+	sent  int // when: ticks of the leadership
 }
 
 // probe begins to look for the place from which on the logs differ.
 func (p *progress) probe(next uint64) {
-	p.sending, p.waiting, p.fetching = probing, false, false
+	p.sending, p.waiting = probing, false
 	p.next = max(next, p.match+1)
 	p.inflight, p.inflightBytes = nil, 0
 }
 
-// rest is probe, but nothing is sent before the member answers a round of heartbeats after round: there is nobody
-// to hear it, or nothing to say. A new leader, which knows no match yet, goes on to look where it was about to: to begin at
-// the first entry would cost a snapshot.
+// rest is probe, but nothing is sent before the member answers a round of heartbeats after round:
+// nobody is there to hear it, or there is nothing to say. A new leader, which knows no match yet,
+// goes on to look where it was about to: to begin at the first entry would cost a snapshot.
 func (p *progress) rest(round uint64) {
 	next := p.match + 1
 	if p.sending == probing {
 		next = p.next
 	}
 	p.probe(next)
-	p.waiting, p.asked = true, round
+	p.waiting, p.asked, p.retry = true, round, 0
+	p.feed.drop()
 }
 
-// advance notes that the member has everything up to index on disk; false when that is nothing new.
+// advance notes that the member has everything up to index on disk, and reports whether that is new.
 func (p *progress) advance(index uint64) bool {
 	for len(p.inflight) > 0 && p.inflight[0].last <= index {
 		p.inflightBytes -= p.inflight[0].bytes
@@ -92,18 +104,15 @@ func (p *progress) advance(index uint64) bool {
 	if index <= p.match {
 		return false
 	}
-	p.match = index
+	p.match, p.lost = index, 0
 	return true
 }
 
-// sent notes an Append on its way.
-func (p *progress) sent(es []Entry, round uint64) {
-	bytes := 0
-	for i := range es {
-		bytes += entrySize(&es[i])
-	}
+// noteSent notes an Append on its way.
+func (c *core) noteSent(p *progress, es []Entry) {
+	l, bytes := &c.lead, entriesSize(es)
 	if p.sending == probing {
-		p.waiting, p.asked = true, round+rounds(bytes)
+		p.waiting, p.asked, p.retry = true, l.round, l.ticks+c.lossTimeout(p, bytes)
 		return
 	}
 	if len(es) == 0 {
@@ -111,30 +120,114 @@ func (p *progress) sent(es []Entry, round uint64) {
 	}
 	last := es[len(es)-1].Index
 	p.next = last + 1
-	p.inflight = append(p.inflight, inflight{last: last, bytes: bytes, round: round})
+	p.inflight = append(p.inflight, inflight{last: last, bytes: bytes, sent: l.ticks})
 	p.inflightBytes += bytes
 }
 
-// paused tells whether nothing may be sent for now.
+// paused reports whether nothing may be sent for now.
 func (p *progress) paused(maxInflight int) bool {
 	switch p.sending {
 	case probing:
-		return p.waiting || p.fetching
+		return p.waiting
 	case replicating:
-		return p.fetching || p.inflightBytes >= maxInflight
+		return p.inflightBytes >= maxInflight
 	default:
 		return true
 	}
 }
 
-// overdue tells whether an Append was sent well before a round of heartbeats that is answered, and is not
-// answered itself: it may wait for the member's disk, or be lost.
-func (p *progress) overdue(round uint64) bool {
-	return p.sending == replicating && len(p.inflight) > 0 && p.inflight[0].round+1+rounds(p.inflightBytes) < round
+// overdue reports whether the oldest Append in flight should have arrived by now. It is measured in
+// ticks, never in rounds of heartbeats: reads begin thousands of those a second (pitfall L5).
+func (c *core) overdue(p *progress) bool {
+	return p.sending == replicating && len(p.inflight) > 0 &&
+		c.lead.ticks-p.inflight[0].sent > c.lossTimeout(p, p.inflightBytes)
 }
 
-// rounds is how many rounds of heartbeats may overtake so many bytes on a slow link. What is late must not be taken for lost: to send
-// megabytes again because they are slow would make them slower still, for ever.
-func rounds(bytes int) uint64 { return uint64(bytes / bytesPerRound) }
+// slowest is the least rate, in bytes for each interval of heartbeats, that a link is expected to
+// have. To send megabytes again because they are late would make them later still, for ever.
+const slowest = 64 << 10
 
-const bytesPerRound = 64 << 10
+// mostLost bounds the doubling of patience: what was taken for lost six times is sent again at
+// least every 64 times the usual patience.
+const mostLost = 6
+
+// lossTimeout is how many ticks so many bytes may take to be answered before they count as lost: an
+// interval of heartbeats, two round trips, and the time that the bytes need on a slow link; twice
+// that after each time that it turned out to be too short.
+func (c *core) lossTimeout(p *progress, bytes int) int {
+	ticks := c.HeartbeatTicks + 2*p.trip.ticks + bytes/slowest*c.HeartbeatTicks
+	return ticks << min(p.lost, mostLost)
+}
+
+// roundTrip is how long a member takes to answer a heartbeat, in ticks: the longest of late.
+type roundTrip struct {
+	ticks int
+	round uint64 // the round that is measured; 0: none is
+	begun int    // when
+}
+
+// begin measures a round, unless one is being measured.
+func (t *roundTrip) begin(round uint64, now int) {
+	if t.round == 0 {
+		t.round, t.begun = round, now
+	}
+}
+
+// end takes in the answer to a round. The estimate rises at once and falls slowly. The answer to a
+// later round tells nothing, but that the one to the measured round may be lost.
+func (t *roundTrip) end(round uint64, now int) {
+	if t.round == 0 || round < t.round {
+		return
+	}
+	if round == t.round {
+		t.ticks = max(now-t.begun, t.ticks-(t.ticks+7)/8)
+	}
+	t.round = 0
+}
+
+// readAhead is what was read from the log on disk for a member that lags, and not yet sent: so the
+// next read is under way while the entries of the last one are in flight.
+type readAhead struct {
+	fetching bool    // a read is under way, of whatever
+	entries  []Entry // without gaps, up to last
+	before   uint64  // term of the entry before entries, or of last when there are none
+	last     uint64  // index of the last entry that was read; 0: nothing was
+	bytes    int     // of entries
+}
+
+// from drops what comes before index, and everything when the entry at index does not come next.
+func (f *readAhead) from(index uint64) {
+	for len(f.entries) > 0 && f.entries[0].Index < index {
+		f.bytes -= entrySize(&f.entries[0])
+		f.before, f.entries = f.entries[0].Term, f.entries[1:]
+	}
+	if f.last+1-uint64(len(f.entries)) != index {
+		f.drop()
+	}
+}
+
+func (f *readAhead) drop() { f.entries, f.bytes, f.last = nil, 0, 0 }
+
+// add takes in entries that follow the last one.
+func (f *readAhead) add(es []Entry) {
+	n := len(f.entries)
+	f.entries = append(f.entries[:n:n], es...)
+	f.bytes += entriesSize(es)
+	f.last = es[len(es)-1].Index
+}
+
+// farthest is the longest round trip to another member, in ticks.
+func (l *leadership) farthest() (ticks uint64) {
+	for i := range l.members {
+		ticks = max(ticks, uint64(l.members[i].trip.ticks))
+	}
+	return ticks
+}
+
+// catchUp is how a learner comes to its vote, in rounds (diss. 4.2.1): a round ends when the learner
+// has what the leader had when the round began. The mark does not move meanwhile, whatever is
+// written (pitfall L4). A round that took less than an election timeout was short enough.
+type catchUp struct {
+	goal  uint64 // last index of the leader's log when the round began; 0: none has begun
+	begun int    // when: ticks of the leadership
+}

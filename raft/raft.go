@@ -57,6 +57,7 @@ type core struct {
 	quiet      int  // ticks since the leader was heard, or since the last campaign
 	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 	leaderLost bool // the connection to the leader was seen to break since it was last heard
+	farthest   int  // the longest round trip between the leader and a member, in ticks, as the leader says
 
 	// Volatile on candidates.
 	votes []uint64 // who granted the present campaign
@@ -74,9 +75,10 @@ type core struct {
 
 	installing *Snapshot // received, and not yet noted on disk
 
-	reads readQueue
-	held  []held  // messages that wait for the disk
-	out   Effects // what the world must now do
+	reads      readQueue
+	forwarding forwarding
+	held       []held  // messages that wait for the disk
+	out        Effects // what the world must now do
 
 	broken error // why this member can't go on; from then on effects says nothing else
 }
@@ -105,6 +107,7 @@ var (
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.
 func newCore(cfg coreConfig, b boot) *core {
 	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote, incarnation: b.Incarnation}
+	c.forwarding.stream = c.Rand.Uint64() | 1
 	c.log.reset(&b.Snapshot)
 	if b.First != 0 {
 		c.log.first = b.First
@@ -137,7 +140,10 @@ func (c *core) tick() {
 	}
 	if c.role == Leader {
 		c.tickLeader()
-	} else if c.quiet >= c.patience {
+		return
+	}
+	c.tickForwarding()
+	if c.quiet >= c.patience {
 		c.campaign(PreVote)
 	}
 }
@@ -149,6 +155,8 @@ func (c *core) calm() int {
 		return 1
 	case c.role == Leader:
 		return max(c.HeartbeatTicks-c.lead.sinceBeat, 1)
+	case len(c.forwarding.sent) > 0:
+		return 1
 	}
 	return max(min(c.patience-c.quiet, c.HeartbeatTicks), 1)
 }
@@ -175,8 +183,11 @@ func (c *core) step(m Message) {
 	case Propose:
 		c.handlePropose(&m)
 		return
+	case ReadIndex:
+		c.handleReadIndex(&m)
+		return
 	case ProposeAnswer:
-		c.out.Refused = append(c.out.Refused, m.Refused...)
+		c.handleProposeAnswer(&m)
 		return
 	}
 	switch c.role {
@@ -216,6 +227,8 @@ func (c *core) stepLowerTerm(m *Message) {
 		c.send(Message{Kind: VoteAnswer, To: m.From, Reject: true})
 	case Append, Heartbeat, InstallSnapshot:
 		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true})
+	case ReadIndex:
+		c.refuseRead(read{id: m.Round, from: m.From})
 	}
 }
 
@@ -251,8 +264,6 @@ func (c *core) stepLeader(m *Message) {
 		c.handleAppendAnswer(m)
 	case HeartbeatAnswer:
 		c.handleHeartbeatAnswer(m)
-	case ReadIndex:
-		c.reads.ask(read{id: m.Round, from: m.From})
 	case Append, Heartbeat:
 		panic(fmt.Sprintf("raft: two leaders in term %d: %v", c.term, *m))
 	}
@@ -267,6 +278,9 @@ func (c *core) hear(m *Message) {
 	c.leader = m.From
 	c.quiet = 0
 	c.clock.hear(m.Term, m.Stamp)
+	if m.Kind == Heartbeat {
+		c.farthest = int(min(m.Hint, uint64(c.ElectionTicks)))
+	}
 }
 
 // hearsLeader tells whether this member has reason to believe that a leader is at work (pitfall A10).
@@ -285,7 +299,7 @@ func (c *core) becomeFollower(term, leader uint64) {
 	c.lead = leadership{}
 	c.quiet = 0
 	c.drawPatience()
-	c.reads = readQueue{}
+	c.refuseReads()
 }
 
 // enterTerm is the only place where the term changes, and where a vote is forgotten (pitfalls A3, A5).
@@ -299,6 +313,7 @@ func (c *core) enterTerm(term uint64) {
 	c.term, c.vote = term, None
 	c.dirty = true
 	c.held = nil // what was to be said in the old term
+	c.forwarding.reset()
 }
 
 // castVote is the only place where a vote is given.

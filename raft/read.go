@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // readQueue holds the reads that a leader has not yet answered. A read is safe at
 // the commit index of its arrival, once a round of heartbeats begun after that
 // arrival shows that this member still led (diss. 6.4). All reads that wait share one round.
@@ -16,13 +18,24 @@ type read struct {
 	from uint64
 }
 
-func (q *readQueue) ask(r read) { q.waiting = append(q.waiting, r) }
+// maxReads bounds the reads that wait at a leader. Each may stand for many clients of its member.
+const maxReads = 4096
 
-// read asks for an index at which this member may be read; the answer comes in Effects.Reads. It may never come.
+// askRead takes a read in, or refuses it when too many wait.
+func (c *core) askRead(r read) {
+	if q := &c.reads; len(q.waiting)+len(q.confirming) < maxReads {
+		q.waiting = append(q.waiting, r)
+	} else {
+		c.refuseRead(r)
+	}
+}
+
+// read asks for an index at which this member may be read; the answer comes in Effects.Reads, if
+// neither the question nor the answer is lost.
 func (c *core) read(id uint64) error {
 	switch {
 	case c.role == Leader:
-		c.reads.ask(read{id: id, from: c.ID})
+		c.askRead(read{id: id, from: c.ID})
 	case c.leader != None:
 		c.send(Message{Kind: ReadIndex, To: c.leader, Round: id})
 	default:
@@ -63,7 +76,33 @@ func (c *core) releaseReads() {
 	c.beginReads()
 }
 
+// handleReadIndex takes in another member's read, or says that there is no leader here.
+func (c *core) handleReadIndex(m *Message) {
+	r := read{id: m.Round, from: m.From}
+	if c.role == Leader {
+		c.askRead(r)
+	} else {
+		c.refuseRead(r)
+	}
+}
+
 // handleReadIndexAnswer passes the leader's answer on; whether anybody still waits for that id is the driver's to know.
 func (c *core) handleReadIndexAnswer(m *Message) {
-	c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: m.Index})
+	c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: m.Index, Never: m.Reject})
+}
+
+// refuseReads answers the reads of a leadership that has ended: they will never be safe (pitfall C5).
+func (c *core) refuseReads() {
+	for _, r := range slices.Concat(c.reads.confirming, c.reads.waiting) {
+		c.refuseRead(r)
+	}
+	c.reads = readQueue{}
+}
+
+func (c *core) refuseRead(r read) {
+	if r.from == c.ID {
+		c.out.Reads = append(c.out.Reads, SafeRead{ID: r.id, Never: true})
+	} else {
+		c.send(Message{Kind: ReadIndexAnswer, To: r.from, Round: r.id, Reject: true})
+	}
 }

@@ -99,7 +99,7 @@ func TestReadDoesNotOutliveItsTerm(t *testing.T) {
 	stale := say(t, c, Message{Kind: ReadIndexAnswer, From: 3, Term: 1, Round: 7, Index: 1}).Reads
 	fresh := say(t, c, Message{Kind: ReadIndexAnswer, From: 2, Term: 2, Round: 8, Index: 1}).Reads
 
-	if len(down) != 0 || len(stale) != 0 || len(fresh) != 1 {
+	if len(down) != 1 || !down[0].Never || len(stale) != 0 || len(fresh) != 1 {
 		t.Fatalf("answered %v after stepping down, %v by an old leader, %v by the new one", down, stale, fresh)
 	}
 }
@@ -118,5 +118,41 @@ func TestOneMemberReadsAtOnce(t *testing.T) {
 
 	if !reflect.DeepEqual(reads, []SafeRead{{ID: 7, Index: 1}}) {
 		t.Fatalf("answered %v", reads)
+	}
+}
+
+// pitfall C5: the end of a leadership is said to those who wait for an index to read at.
+func TestReadsThatWillNeverBeSafeAreToldSo(t *testing.T) {
+	c := newLeader(t, 3, 1)
+	if err := c.read(7); err != nil {
+		t.Fatal(err)
+	}
+	say(t, c, Message{Kind: ReadIndex, From: 2, Term: c.term, Round: 8})
+
+	e := say(t, c, Message{Kind: Heartbeat, From: 3, Term: c.term + 1, Round: 1})
+
+	if len(e.Reads) != 1 || e.Reads[0] != (SafeRead{ID: 7, Never: true}) {
+		t.Errorf("its own reads: %+v", e.Reads)
+	}
+	wantMessages(t, only(ReadIndexAnswer, e.Messages), "n1@3 → n2 ReadIndexAnswer read=8 index=0 reject")
+	late := say(t, c, Message{Kind: ReadIndex, From: 2, Term: c.term, Round: 9})
+	wantMessages(t, only(ReadIndexAnswer, late.Messages), "n1@3 → n2 ReadIndexAnswer read=9 index=0 reject")
+	if got := say(t, c, Message{Kind: ReadIndexAnswer, From: 3, Term: c.term, Round: 10, Reject: true}).Reads; len(got) != 1 || !got[0].Never {
+		t.Errorf("a refusal brings %+v", got)
+	}
+}
+
+func TestReadsThatWaitAreBounded(t *testing.T) {
+	c := newMember(3, 1)
+	elect(t, c)
+	for id := range uint64(2 * maxReads) {
+		c.step(Message{Kind: ReadIndex, From: 2, To: 1, Term: c.term, Round: id + 1})
+	}
+
+	if n := len(c.reads.waiting) + len(c.reads.confirming); n != maxReads {
+		t.Errorf("%d reads wait", n)
+	}
+	if refused := only(ReadIndexAnswer, settle(t, c).Messages); len(refused) != maxReads {
+		t.Errorf("%d are refused", len(refused))
 	}
 }

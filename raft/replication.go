@@ -39,6 +39,7 @@ func (c *core) appendOwn(e Entry) uint64 {
 
 // tickLeader keeps the leadership honest: it beats, and gives way when it has lost its majority or its disk.
 func (c *core) tickLeader() {
+	c.lead.ticks++
 	for i := range c.lead.members {
 		c.lead.members[i].quiet++
 	}
@@ -84,6 +85,7 @@ func (c *core) beat() {
 	c.lead.round++
 	c.lead.sinceBeat = 0
 	for i := range c.lead.members {
+		c.lead.members[i].trip.begin(c.lead.round, c.lead.ticks)
 		c.sendHeartbeat(&c.lead.members[i], c.lead.round)
 	}
 }
@@ -92,7 +94,7 @@ func (c *core) beat() {
 func (c *core) sendHeartbeat(p *progress, round uint64) {
 	commit := min(p.match, c.commit)
 	p.told = max(p.told, commit)
-	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round})
+	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest()})
 }
 
 // broadcastAppend sends every member what it lacks, as far as its window allows.
@@ -108,13 +110,13 @@ func (c *core) broadcastAppend() {
 	c.beginReads()
 }
 
-// sendAppend sends one Append, and tells whether another one may follow.
+// sendAppend sends one Append, and reports whether another one may follow.
 func (c *core) sendAppend(p *progress) bool {
-	if p.paused(c.MaxInflightBytes) || p.sending == replicating && p.next > c.log.last() {
-		return false
+	if p.next <= c.log.base && p.sending != snapshotting {
+		return c.sendFromDisk(p)
 	}
-	if p.next <= c.log.base {
-		c.sendFromDisk(p)
+	p.feed.drop()
+	if p.paused(c.MaxInflightBytes) || p.sending == replicating && p.next > c.log.last() {
 		return false
 	}
 	prev := p.next - 1
@@ -130,27 +132,51 @@ func (c *core) sendAppend(p *progress) bool {
 func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
 	p.told = max(p.told, min(c.commit, prev+uint64(len(es))))
 	c.send(Message{Kind: Append, To: p.id, Index: prev, LogTerm: prevTerm, Entries: es, Commit: c.commit})
-	p.sent(es, c.lead.round)
+	c.noteSent(p, es)
 }
 
-// sendFromDisk asks for entries that left the memory; if they left the disk as well, only a snapshot helps.
-func (c *core) sendFromDisk(p *progress) {
-	from := p.next
-	if _, known := c.termBefore(p); !known {
+// sendFromDisk sends one Append of entries that left the memory, and reports whether another one may
+// follow. It has the next ones read before they are needed. Catching up is a pipeline: a read from
+// the disk, the entries of the read before it, and those in flight are under way at once.
+func (c *core) sendFromDisk(p *progress) bool {
+	if p.sending == probing && p.waiting {
+		return false
+	}
+	p.feed.from(p.next)
+	if p.feed.bytes < c.MaxAppendBytes && !p.feed.fetching && !c.readOn(p) {
+		c.sendSnapshot(p)
+		return false
+	}
+	if len(p.feed.entries) == 0 || p.paused(c.MaxInflightBytes) {
+		return false
+	}
+	part := upTo(c.appendBytes(p), p.feed.entries)
+	c.sendEntries(p, part[0].Index-1, p.feed.before, part)
+	return true
+}
+
+// readOn asks for the entries behind those that were read ahead, if the memory has not got them. It
+// returns false when they left the disk as well: only a snapshot helps.
+func (c *core) readOn(p *progress) bool {
+	from := max(p.next, p.feed.last+1)
+	if _, known := c.termBefore(from); !known && p.feed.last == 0 {
 		from-- // the entry before it as well, for its term
 	}
-	if from < c.log.first {
-		c.sendSnapshot(p)
-		return
+	switch {
+	case from > c.log.base:
+		return true
+	case from < c.log.first:
+		return false
 	}
-	p.fetching = true
+	p.feed.fetching = true
 	c.out.Fetch = append(c.out.Fetch, Fetch{To: p.id, From: from, Last: c.log.base})
+	return true
 }
 
-// termBefore returns the term of the entry before p.next, which is not in memory: nothing is before the
-// first entry, and the snapshot tells what it ends with.
-func (c *core) termBefore(p *progress) (uint64, bool) {
-	switch p.next - 1 {
+// termBefore returns the term of the entry before index when that needs no look at the disk: nothing
+// is before the first entry, and the snapshot tells what it ends with.
+func (c *core) termBefore(index uint64) (uint64, bool) {
+	switch index - 1 {
 	case 0:
 		return 0, true
 	case c.snapshot.Index:
@@ -159,32 +185,33 @@ func (c *core) termBefore(p *progress) (uint64, bool) {
 	return 0, false
 }
 
-// fetched brings entries from the disk. None: they could not be read, and a snapshot goes instead
-// (pitfall B15). Entries that no longer fit, because the member's progress changed meanwhile, are dropped.
+// fetched brings entries from the disk, which continue those that were read ahead. None: they could
+// not be read, or are more than a snapshot, which goes instead (pitfall B15). Entries that do not
+// fit, because the member's progress changed meanwhile, are dropped.
 func (c *core) fetched(to uint64, es []Entry) {
 	p := c.lead.progress(to)
-	if p == nil || !p.fetching {
+	if p == nil || !p.feed.fetching {
 		return
 	}
-	p.fetching = false
+	p.feed.fetching = false
 	if len(es) == 0 {
-		c.sendSnapshot(p)
-		return
-	}
-	term, known := c.termBefore(p)
-	switch {
-	case es[0].Index == p.next-1:
-		term, es = es[0].Term, es[1:]
-	case es[0].Index != p.next || !known:
-		return
-	}
-	for len(es) > 0 {
-		part := upTo(c.appendBytes(p), es)
-		c.sendEntries(p, part[0].Index-1, term, part)
-		if p.sending == probing {
-			return
+		if p.next <= c.log.base && p.sending != snapshotting {
+			c.sendSnapshot(p)
 		}
-		term, es = part[len(part)-1].Term, es[len(part):]
+		return
+	}
+	f := &p.feed
+	if f.last == 0 {
+		var known bool
+		if f.before, known = c.termBefore(es[0].Index); !known {
+			f.before, es = es[0].Term, es[1:]
+		}
+	} else if es[0].Index != f.last+1 {
+		return
+	}
+	if len(es) > 0 {
+		f.add(es)
+		f.from(p.next)
 	}
 }
 
@@ -269,11 +296,15 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 		return
 	}
 	p.quiet, p.heard, p.gone = 0, true, false
-	p.waiting = p.waiting && m.Round <= p.asked // a later round is answered: the probe was lost
+	p.trip.end(m.Round, c.lead.ticks)
+	if m.Round > p.asked && c.lead.ticks >= p.retry { // it is there, and the probe was lost
+		p.waiting = false
+	}
 	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
 	switch {
-	case p.overdue(m.Round) && (m.Index < p.inflight[0].last || !same):
+	case c.overdue(p) && (m.Index < p.inflight[0].last || !same):
+		p.lost++
 		p.probe(p.match + 1)
 	case p.sending == replicating && same:
 		c.acknowledged(p, min(m.Index, m.Hint))

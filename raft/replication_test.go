@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -330,27 +331,65 @@ func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 }
 
 // pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as lost.
+// pitfall L5: that is a matter of time, however many rounds of heartbeats reads begin meanwhile.
 func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
-	c := newLeader(t, 2, 1)
+	for name, readsATick := range map[string]int{"without reads": 0, "with reads": 50} {
+		t.Run(name, func(t *testing.T) {
+			c := newLeader(t, 2, 1)
+			say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+			if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 5*slowest)}); err != nil {
+				t.Fatal(err)
+			}
+			if sent := only(Append, settle(t, c).Messages); len(sent) != 1 {
+				t.Fatalf("sent %v", sent)
+			}
+
+			var again []int // the ticks at which it is sent again
+			for tick := 1; tick <= 40; tick++ {
+				c.tick()
+				for range readsATick + 1 {
+					c.askRead(read{id: 1, from: c.ID})
+					settle(t, c)
+					answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
+					for range only(Append, say(t, c, answer).Messages) {
+						again = append(again, tick)
+					}
+				}
+			}
+
+			if want := []int{7, 20}; !slices.Equal(again[:min(2, len(again))], want) {
+				t.Errorf("sent again after %v ticks, want %v: 1, and one for each %d bytes; then twice that", again, want, slowest)
+			}
+		})
+	}
+}
+
+// A member that lags is fed by a pipeline: while the window is full, the next entries are read.
+func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
+	config := testConfig(1)
+	config.MaxInflightBytes, config.MaxAppendBytes, config.MaxTailBytes = 2*(entryOverhead+1), entryOverhead+1, 1
+	b := bootOf(2, 1, 1, 1, 1, 1, 1, 1, 1)
+	b.State.Commit, b.Applied = 8, 8
+	c := newCore(config, b)
+	elect(t, c)
+	disk := logOf(1, 1, 1, 1, 1, 1, 1, 1)
+	c.log.trim(8) // all of them left the memory
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 8, Hint: 1, LogTerm: 1})
+	c.fetched(2, disk[:2]) // the entry before, and a probe
+	settle(t, c)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
-	if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 5*bytesPerRound)}); err != nil {
-		t.Fatal(err)
-	}
-	if sent := only(Append, settle(t, c).Messages); len(sent) != 1 {
-		t.Fatalf("sent %v", sent)
-	}
-	begun := c.lead.round
 
-	again := uint64(0)
-	for again == 0 && c.lead.round < begun+20 {
-		pass(t, c, 1)
-		answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
-		if len(only(Append, say(t, c, answer).Messages)) > 0 {
-			again = c.lead.round - begun
-		}
-	}
+	c.fetched(2, disk[2:4])
+	e := settle(t, c)
+	c.fetched(2, disk[4:6])
+	full := settle(t, c)
+	c.step(Message{Kind: AppendAnswer, From: 2, To: 1, Term: c.term, Index: 4})
+	answered := settle(t, c)
 
-	if again != 7 {
-		t.Errorf("sent again after %d rounds, want 7: one, and one for each %d bytes", again, bytesPerRound)
+	wantMessages(t, only(Append, e.Messages), "n1@2 → n2 Append base=2@1 [3@1 4@1] commit=8")
+	if len(e.Fetch) != 1 || e.Fetch[0].From != 5 {
+		t.Errorf("while the window is full it asks for %v, and entry 5 is next", e.Fetch)
 	}
+	wantMessages(t, only(Append, full.Messages))
+	wantMessages(t, only(Append, answered.Messages), "n1@2 → n2 Append base=4@1 [5@1 6@1] commit=8")
 }

@@ -110,6 +110,10 @@ func (w *world) carryOut(a *actor, e Effects) (again bool) {
 		w.printf("n%x restores %d@%d", a.id, e.Restore.Index, e.Restore.Term)
 	}
 	for _, r := range e.Reads {
+		if r.Never {
+			w.printf("n%x asks anew for read %d: the leader it asked leads no more", a.id, r.ID)
+			continue
+		}
 		w.printf("n%x may read %d at index %d", a.id, r.ID, r.Index)
 	}
 	for _, f := range e.Fetch {

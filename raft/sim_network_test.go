@@ -40,7 +40,7 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 		return
 	}
 	w.arrange(l, m, 0)
-	if m.Kind != Propose && w.on(faultDoubles) && w.chance(w.profile.doubles) { // proposals go over a stream once (pitfall G3)
+	if w.on(faultDoubles) && w.chance(w.profile.doubles) {
 		w.count(countDoubled)
 		w.arrange(l, m, w.between(0, 20))
 	}

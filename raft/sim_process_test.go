@@ -197,7 +197,9 @@ func (p *simProcess) carryOut(e *Effects) {
 		p.w.send(p, &e.Messages[i])
 	}
 	for _, r := range e.Reads {
-		p.readIsSafe(r)
+		if !r.Never { // else retryReads asks again
+			p.readIsSafe(r)
+		}
 	}
 	for _, r := range e.Refused {
 		p.refused(r.ID)
@@ -378,9 +380,11 @@ func (p *simProcess) propose(c *simCall) bool {
 			_, err = core.propose(what)
 			return
 		}
-		if err = core.forward([]proposal{what}); err == nil {
-			p.w.count(countForwarded)
+		if core.forward([]proposal{what}) == 0 {
+			err = errNotLeader
+			return
 		}
+		p.w.count(countForwarded)
 	})
 	if err != nil {
 		p.w.check.refused(c.id)

@@ -55,6 +55,7 @@ func (c *core) sent(to uint64, arrived bool) {
 	switch {
 	case p == nil || p.sending != snapshotting:
 	case arrived:
+		p.lost = 0
 		p.probe(p.snapshot + 1)
 	default:
 		p.rest(c.lead.round)
