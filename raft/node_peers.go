@@ -144,9 +144,25 @@ func (n *Node) sendOut(e *Effects) {
 		return m.Kind == InstallSnapshot
 	}))
 	for _, f := range e.Fetch {
+		if n.snapshotIsShorter(f) {
+			n.inbox.call(func(c *core) { c.fetched(f.To, nil) })
+			continue
+		}
 		last := n.takeFeed(f.To)
 		n.helpers.Go(func() { n.fetch(f, last) })
 	}
+}
+
+// shortLog is how many bytes of log are sent although a snapshot would be shorter: to take one over,
+// a member must begin anew.
+const shortLog = 32 << 20
+
+// snapshotIsShorter reports whether the newest snapshot and the log behind it are fewer bytes than
+// the log that a member lacks. What is cheaper to send is sent.
+func (n *Node) snapshotIsShorter(f Fetch) bool {
+	newest := n.core.snapshot.Index
+	lacked, behind := n.storage.log.Bytes(f.From), n.storage.log.Bytes(newest)
+	return newest > f.From && lacked > shortLog && lacked > n.snapshotter.size.Load()+behind
 }
 
 // sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the way is the transport's to log.
