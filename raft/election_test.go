@@ -248,3 +248,23 @@ func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
 		}
 	}
 }
+
+// pitfall L3: a disk that stands still holds up what others ask for, and not all that they ever asked.
+func TestMessagesThatWaitForTheDiskAreBounded(t *testing.T) {
+	c := newMember(3, 1)
+	c.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 5, Round: 1})
+	p := c.effects(true).Persist
+	for round := range uint64(2 * maxHeld) {
+		c.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 5, Round: round + 2})
+	}
+	held := len(c.held)
+
+	c.persisted(p.Seq)
+
+	if held != maxHeld || len(c.held) != 0 {
+		t.Errorf("%d messages wait, and %d when the disk has answered", held, len(c.held))
+	}
+	if said := c.effects(true).Messages; len(said) != maxHeld {
+		t.Errorf("%d are said then", len(said))
+	}
+}

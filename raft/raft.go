@@ -349,10 +349,13 @@ func (c *core) sendDurable(m Message, index uint64) {
 	}
 	if c.mayBeSaid(&h) {
 		c.out.Messages = append(c.out.Messages, m)
-	} else {
+	} else if len(c.held) < maxHeld {
 		c.held = append(c.held, h)
 	}
 }
+
+// maxHeld bounds the messages that wait for the disk. What is beyond it is lost, as on a network.
+const maxHeld = 4096
 
 func (c *core) mayBeSaid(h *held) bool {
 	return h.stateSeq <= c.written && h.index <= c.log.durable
