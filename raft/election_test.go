@@ -268,3 +268,21 @@ func TestMessagesThatWaitForTheDiskAreBounded(t *testing.T) {
 		t.Errorf("%d are said then", len(said))
 	}
 }
+
+// Two members that campaign within a round trip of each other may both fail.
+func TestMembersFarApartSpreadTheirCampaigns(t *testing.T) {
+	for _, row := range []struct{ trip, most int }{{0, 4}, {8, 16}} {
+		c := newMember(3, 1)
+		c.ElectionTicks = 20
+		longest := 0
+		for range 1000 {
+			say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1, Hint: uint64(row.trip)})
+			c.lost(2)
+			longest = max(longest, c.patience-c.quiet)
+		}
+
+		if longest != row.most {
+			t.Errorf("a round trip of %d ticks: the longest wait was %d ticks, want %d", row.trip, longest, row.most)
+		}
+	}
+}
