@@ -150,10 +150,10 @@ func decodeState(b []byte) (State, error) {
 	return s, d.end()
 }
 
-// appendIncarnation writes the number with all its bytes: how long the preamble is must not hang on chance.
-func appendIncarnation(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
+// appendFixed writes a number as 8 bytes, big-endian: how long the preamble of a segment is must not depend on chance.
+func appendFixed(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
 
-func decodeIncarnation(b []byte) (uint64, error) {
+func decodeFixed(b []byte) (uint64, error) {
 	if len(b) != 8 {
 		return 0, errShort
 	}

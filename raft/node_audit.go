@@ -13,6 +13,7 @@ type audit struct {
 	state       State
 	committed   uint64 // as of the write before: an entry of this one may take the place of what is not
 	incarnation uint64
+	anew        uint64 // the log is whole from behind this index on, as far as it was said
 
 	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be the first.
 	first uint64
@@ -36,12 +37,15 @@ func (a *audit) record(rec wal.Record) (err error) {
 		var s Snapshot
 		s, err = decodeSnapshot(rec.Data)
 		a.first, a.terms = s.Index+1, nil
+		err = a.noteAnew(s.Index, err)
 	case recordIncarnation:
 		var v uint64
-		if v, err = decodeIncarnation(rec.Data); err == nil && a.incarnation != 0 && v != a.incarnation {
+		if v, err = decodeFixed(rec.Data); err == nil && a.incarnation != 0 && v != a.incarnation {
 			err = fmt.Errorf("the disk is incarnation %x, and was %x", v, a.incarnation)
 		}
 		a.incarnation = v
+	case recordAnew:
+		err = a.noteAnew(decodeFixed(rec.Data))
 	default: // pitfall I7
 		err = fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
 	}
@@ -63,9 +67,20 @@ func (a *audit) noteState(s State) error {
 	return nil
 }
 
+// noteAnew: what begins anew does so behind a later snapshot each time.
+func (a *audit) noteAnew(index uint64, err error) error {
+	if err == nil && index < a.anew {
+		err = fmt.Errorf("the log began anew behind %d, after it had done so behind %d", index, a.anew)
+	}
+	a.anew = index
+	return err
+}
+
 // noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by another (§5.3, §5.4).
 func (a *audit) noteEntry(e *Entry) error {
-	if a.first == 0 || e.Index < a.first { // below first is what was released
+	// Below first is what was released. A gap that is known to be agreed was left by an earlier
+	// version, which did not note the snapshot that closes it.
+	if end := a.first + uint64(len(a.terms)); a.first == 0 || e.Index < a.first || e.Index > end && e.Index <= a.state.Commit+1 {
 		a.first, a.terms = e.Index, nil
 	}
 	at := e.Index - a.first

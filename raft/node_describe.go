@@ -24,8 +24,11 @@ func Describe(r wal.Record, command func([]byte) string) (string, error) {
 		s, err := decodeSnapshot(r.Data)
 		return fmt.Sprintf("snapshot %d@%d received", s.Index, s.Term), err
 	case recordIncarnation:
-		v, err := decodeIncarnation(r.Data)
+		v, err := decodeFixed(r.Data)
 		return fmt.Sprintf("disk     incarnation=%x", v), err
+	case recordAnew:
+		v, err := decodeFixed(r.Data)
+		return fmt.Sprintf("whole    behind=%d", v), err
 	}
 	return "", fmt.Errorf("raft: record of the unknown kind %d", r.Kind)
 }

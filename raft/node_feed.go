@@ -1,6 +1,10 @@
 package raft
 
-import "etcd2/wal"
+import (
+	"errors"
+
+	"etcd2/wal"
+)
 
 // feed is the reading of the log on disk for one member that lags: where it has got to, and what was read and not yet handed out. So the next piece
 // costs the reading of that piece, and not of all that is before it in its segment. It has no file open, and may be dropped at any time.
@@ -15,20 +19,23 @@ type feed struct {
 const fetchBytes = 4 << 20
 
 // fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, no more than maxBytes, but at least two when
-// there are two. It goes on with the feed of the last fetch where that fits, and returns one for the next; nil is allowed.
+// there are two. It goes on with the feed of the last fetch where that fits, and returns one for the next; nil is allowed. No entries
+// and no error: the log no longer has them, or never did, since a received snapshot took their place.
 func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, error) {
 	if last.fits(f) {
 		if es, err := last.read(f, maxBytes); err == nil && len(es) > 0 {
 			return es, last, nil
 		} // its segment may be gone, or a snapshot have taken the place of what follows
 	}
-	reader, err := s.log.Reader(f.From)
-	if err != nil {
-		return nil, nil, err
+	d, es := &feed{replay: replayer{base: &Snapshot{Index: f.From - 1}}}, []Entry(nil)
+	var err error
+	if d.reader, err = s.log.Reader(f.From); err == nil {
+		es, err = d.read(f, maxBytes)
 	}
-	d := &feed{reader: reader, replay: replayer{base: &Snapshot{Index: f.From - 1}}}
-	es, err := d.read(f, maxBytes)
-	if err != nil || len(es) == 0 {
+	switch {
+	case errors.Is(err, wal.ErrReleased) || errors.Is(err, errHole):
+		return nil, nil, nil
+	case err != nil || len(es) == 0:
 		return nil, nil, err
 	}
 	return es, d, nil
@@ -73,7 +80,7 @@ func (d *feed) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
 // add takes in one write.
 func (d *feed) add(batch []wal.Record) error {
 	for _, rec := range batch {
-		if err := d.replay.again(rec); err != nil {
+		if err := d.replay.record(rec); err != nil {
 			return err
 		}
 		// The log is read from the beginning of a segment, which may be far before what is wanted.
@@ -97,15 +104,6 @@ func (d *feed) keep(handed []Entry) {
 	}
 }
 
-// again is record for a log that was good when it was opened: a snapshot received since then is no reason to worry.
-func (r *replayer) again(rec wal.Record) error {
-	if rec.Kind == recordSnapshot {
-		r.entries = nil
-		return nil
-	}
-	return r.record(rec)
-}
-
 // between returns the entries from up to and with to, as far as they are there.
 func (r *replayer) between(from, to uint64) []Entry {
 	if len(r.entries) == 0 || from < r.entries[0].Index || from > to {
@@ -118,8 +116,8 @@ func (r *replayer) between(from, to uint64) []Entry {
 // feedPatience is how many election timeouts a feed is kept without use: its member has caught up, is gone, or lost its leader.
 const feedPatience = 10
 
-// fetch reads what a member lacks from the log on disk. When the disk has changed what was written, a snapshot goes instead, and
-// everybody is told (pitfall B15).
+// fetch reads what a member lacks from the log on disk. What is not there, a snapshot has. When the disk has changed what was written, a
+// snapshot goes as well, and everybody is told (pitfall B15).
 func (n *Node) fetch(f Fetch, last *feed) {
 	es, next, err := n.storage.fetch(f, fetchBytes, last)
 	if err != nil {

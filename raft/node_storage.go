@@ -21,7 +21,8 @@ const (
 	recordState       byte = 1 // State
 	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
 	recordSnapshot    byte = 3 // Snapshot, received: the log begins anew behind it
-	recordIncarnation byte = 4 // of this disk, as 8 bytes, big-endian; in every segment, so that it stays when others go
+	recordIncarnation byte = 4 // of this disk; in every segment, so that it stays when others go; see appendFixed
+	recordAnew        byte = 5 // index of the last recordSnapshot before this segment, 0 without one; in every segment
 )
 
 // storage is a member's memory on disk: the log, and the snapshots beside it.
@@ -40,6 +41,7 @@ type storage struct {
 	incarnation uint64 // of this disk; 0: it was made by a version that had none
 
 	last uint64 // of the log: highest index written
+	anew uint64 // index of the snapshot behind which the log last began anew, 0 when it never did: see first
 	buf  []byte // of persist
 	recs []wal.Record
 }
@@ -89,7 +91,7 @@ func createStorage(o storageOptions, cluster, member, incarnation uint64, first 
 			if n := len(first); n > 0 {
 				last = State{Term: first[n-1].Term, Commit: first[n-1].Index}
 			}
-			recs := preamble(incarnation, last)
+			recs := preamble(incarnation, 0, last)
 			for i := range first {
 				recs = append(recs, wal.Record{Kind: recordEntry, Data: appendEntry(nil, &first[i])})
 			}
@@ -124,7 +126,28 @@ func Exists(dir, walDir string) (bool, error) {
 	return storageExists(c.storage())
 }
 
-// openStorage reads all that survived: the newest good snapshot, and the log from there on.
+// openStorage reads all that survived: the newest good snapshot, called base here, and the log.
+//
+// A snapshot of this member's own state changes nothing in the log. A received one takes three
+// steps: its file gets its name; the log notes it (recordSnapshot) unless it holds the snapshot's
+// last entry; entries behind it are acknowledged. A crash may come between any two of them. So the
+// log and its last note decide together which entries count:
+//
+//	what the log is at base   last note: of base         last note: of an earlier one, or none
+//	ends before it            entries behind the note    base was received, and the crash came before
+//	                          count, those before it     the note: all of the log is dropped, since it
+//	                          are dropped                may differ from base; base is noted now
+//	holds it                  the same                   base is this member's own state, or the log had
+//	                                                     it when it came: entries behind it count (§7)
+//	conflicts with it         the same                   as in the first row; but where entries were
+//	                                                     written behind base since, the disk is refused:
+//	                                                     see replayer.unnoted
+//	begins again behind it    the same                   an earlier version started from base and did
+//	                                                     not note it: entries behind base count
+//
+// A last note of a snapshot behind base means that the newer one is lost: the disk is refused.
+// A note counts for its own index. As long as it stood for "this one or an earlier one", entries
+// that were acknowledged after the first start were forgotten at the second (pitfall L1).
 func openStorage(o storageOptions) (*storage, *recovery, error) {
 	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
 	if err != nil {
@@ -161,7 +184,7 @@ func (s *storage) openSnapshot(r *recovery) (err error) {
 
 func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error) {
 	s.state.Store(&State{})
-	replay := replayer{base: &r.Snapshot}
+	replay := replayer{base: &r.Snapshot, anew: untold}
 	s.log, r.Torn, err = wal.Open(o.walDir(), wal.Options{
 		FS: o.FS, Tag: tag, SegmentBytes: o.Bytes, From: r.Snapshot.Index, Preamble: s.preamble,
 	}, replay.record)
@@ -172,15 +195,23 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 	s.incarnation = replay.incarnation
 	r.State, r.Incarnation = replay.state, replay.incarnation
 	r.Entries = replay.after()
-	r.First = max(s.log.First(), 1)
 	s.last = r.Snapshot.Index + uint64(len(r.Entries))
+	s.anew = replay.anew
+	if s.anew == untold { // before base there may be a hole that nobody knows of
+		s.anew = r.Snapshot.Index
+	}
 	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
 		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
 			return cmp.Or(err, s.log.Close())
 		}
 	}
+	r.First = s.first()
 	return r.check()
 }
+
+// first returns the index from which on the log on disk is whole. Segments from before a received
+// snapshot may be kept, but there is a hole between them and what follows.
+func (s *storage) first() uint64 { return max(s.log.First(), s.anew+1) }
 
 // explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
 func (s *storage) explain(err error, r *recovery) error {
@@ -202,23 +233,31 @@ func (r *recovery) check() error {
 	return nil
 }
 
-func (s *storage) preamble() []wal.Record { return preamble(s.incarnation, *s.state.Load()) }
+func (s *storage) preamble() []wal.Record { return preamble(s.incarnation, s.anew, *s.state.Load()) }
 
-func preamble(incarnation uint64, s State) (recs []wal.Record) {
+func preamble(incarnation, anew uint64, s State) (recs []wal.Record) {
 	if incarnation != 0 {
-		recs = append(recs, wal.Record{Kind: recordIncarnation, Data: appendIncarnation(nil, incarnation)})
+		recs = append(recs, wal.Record{Kind: recordIncarnation, Data: appendFixed(nil, incarnation)})
 	}
-	return append(recs, wal.Record{Kind: recordState, Data: appendState(nil, s)})
+	return append(recs,
+		wal.Record{Kind: recordAnew, Data: appendFixed(nil, anew)},
+		wal.Record{Kind: recordState, Data: appendState(nil, s)})
 }
 
 // replayer rebuilds the log from its records.
 type replayer struct {
-	base        *Snapshot
+	base        *Snapshot // its Term is 0 where only the index counts (see feed)
 	state       State
 	incarnation uint64
 	entries     []Entry // from base.Index (included, when the log still has it) on
-	restarts    bool    // the log begins anew behind base or an earlier snapshot
+	anew        uint64  // index of the snapshot behind which the log last began anew, 0 when it never did, or untold
 }
+
+// untold stands for an index that no record says: a segment of an earlier version has no recordAnew.
+const untold = ^uint64(0)
+
+// errHole is the error of a log that goes on behind entries which it does not have.
+var errHole = errors.New("raft: entries are missing in the log")
 
 func (r *replayer) record(rec wal.Record) (err error) {
 	switch rec.Kind {
@@ -229,8 +268,10 @@ func (r *replayer) record(rec wal.Record) (err error) {
 		return r.entry(rec.Data)
 	case recordSnapshot:
 		return r.snapshot(rec.Data)
+	case recordAnew:
+		return r.began(decodeFixed(rec.Data))
 	case recordIncarnation:
-		r.incarnation, err = decodeIncarnation(rec.Data)
+		r.incarnation, err = decodeFixed(rec.Data)
 		return err
 	default: // pitfall I7
 		return fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
@@ -241,39 +282,71 @@ func (r *replayer) record(rec wal.Record) (err error) {
 // its term tells whether what follows belongs to it.
 func (r *replayer) entry(data []byte) error {
 	e, err := decodeEntry(data)
+	if err == nil {
+		err = cmp.Or(r.makeRoom(e.Index), r.unnoted(&e))
+	}
 	if err != nil || e.Index < r.base.Index {
 		return err
 	}
 	e.Data = append([]byte(nil), e.Data...)
-	if n := len(r.entries); n > 0 && e.Index <= r.entries[n-1].Index {
-		r.entries = r.entries[:e.Index-min(e.Index, r.entries[0].Index)]
-	}
-	next := r.base.Index + 1
-	if n := len(r.entries); n > 0 {
-		next = r.entries[n-1].Index + 1
-	}
-	if e.Index > next {
-		return fmt.Errorf("raft: entry %d follows, but %d is due", e.Index, next)
-	}
 	r.entries = append(r.entries, e)
 	return nil
 }
 
-func (r *replayer) snapshot(data []byte) error {
-	s, err := decodeSnapshot(data)
-	if err != nil {
-		return err
+// makeRoom drops the entries at index and after, because another one is about to take their place.
+func (r *replayer) makeRoom(index uint64) error {
+	next := r.base.Index + 1
+	if n := len(r.entries); n > 0 {
+		next = r.entries[n-1].Index + 1
 	}
-	if s.Index > r.base.Index {
-		return fmt.Errorf("raft: the log goes on behind the snapshot at %d, which is missing or damaged", s.Index)
+	switch {
+	case index > next:
+		return fmt.Errorf("%w: entry %d follows, but %d is due", errHole, index, next)
+	case index <= r.base.Index:
+		r.entries = nil
+	case len(r.entries) == 0: // it jumps over a gap: whoever wrote it had started from base
+		r.anew = r.base.Index
+	default:
+		r.entries = r.entries[:index-min(index, r.entries[0].Index)]
 	}
-	r.entries, r.restarts = nil, true
 	return nil
 }
 
-// detached tells whether the log knows nothing of the snapshot.
+// unnoted returns an error for an entry behind another one than base's which only a member that
+// had started from base, without noting it, can have written. Two things show that: the entry is
+// of base's term, whose leader had base's entry; or the state before it says that base is agreed.
+// A leader of a later term may have written behind another entry before base was agreed (fig. 8).
+func (r *replayer) unnoted(e *Entry) error {
+	b := r.base
+	if b.Term == 0 || e.Index <= b.Index || len(r.entries) == 0 || r.entries[0].Index != b.Index || r.entries[0].Term == b.Term {
+		return nil
+	}
+	if e.Term != b.Term && r.state.Commit < b.Index {
+		return nil
+	}
+	return fmt.Errorf("raft: entry %d@%d stands behind %d@%d, and the snapshot at %d is of term %d: an earlier version did not note in the log "+
+		"that it had received that snapshot, and may have forgotten entries that it had acknowledged: remove the member, empty its data directory and add it anew",
+		e.Index, e.Term, b.Index, r.entries[0].Term, b.Index, b.Term)
+}
+
+func (r *replayer) snapshot(data []byte) error {
+	s, err := decodeSnapshot(data)
+	r.entries = nil
+	return r.began(s.Index, err)
+}
+
+// began notes the snapshot behind which the log last began anew, unless there was an error before.
+func (r *replayer) began(index uint64, err error) error {
+	if err == nil && index > r.base.Index {
+		err = fmt.Errorf("%w: it goes on behind the snapshot at %d, which is missing or damaged", errHole, index)
+	}
+	r.anew = index
+	return err
+}
+
+// detached reports whether the log knows nothing of the snapshot.
 func (r *replayer) detached() bool {
-	return !r.restarts && r.base.Index > 0 && !r.holdsBase()
+	return r.base.Index > 0 && r.anew != r.base.Index && !r.holdsBase()
 }
 
 func (r *replayer) holdsBase() bool {
@@ -283,9 +356,7 @@ func (r *replayer) holdsBase() bool {
 // after returns the entries behind the snapshot: none, when the log's entry at its index is another one (§7; pitfall E1).
 func (r *replayer) after() []Entry {
 	switch {
-	case len(r.entries) == 0:
-		return nil
-	case r.entries[0].Index == r.base.Index+1 && (r.restarts || r.base.Index == 0):
+	case len(r.entries) > 0 && r.entries[0].Index > r.base.Index:
 		return r.entries
 	case r.holdsBase():
 		return r.entries[1:]
@@ -310,6 +381,9 @@ func (s *storage) persist(p *Persist) error {
 	}
 	err := s.log.Append(label, s.recs)
 	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see feed.holds)
+	if p.Snapshot != nil {
+		s.anew = p.Snapshot.Index
+	}
 	s.forget()
 	return err
 }
@@ -361,18 +435,18 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 const maxKeptBytes = 4 << 30
 
 // release cuts what neither of the two newest snapshots needs, nor a member that lacks the log from keep on, and
-// returns the first index that the log still has.
+// returns the index from which on the log is whole.
 func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err error) {
 	indexes, err := s.snaps.Sound()
 	if err != nil || len(indexes) < 2 {
-		return s.log.First(), err
+		return s.first(), err
 	}
 	cut := indexes[len(indexes)-2]
 	if keep < cut && s.log.Bytes(keep)-s.log.Bytes(cut) < maxKeptBytes {
 		cut = keep
 	}
 	err = s.log.Release(cut, o.MaxSegments)
-	return s.log.First(), err
+	return s.first(), err
 }
 
 // FreeBytes is how much this process may still write to the disk of dir, in bytes.

@@ -198,7 +198,7 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 	received := func(index uint64) wal.Record {
 		return wal.Record{Kind: recordSnapshot, Data: appendSnapshot(nil, &Snapshot{Index: index, Term: 1})}
 	}
-	disk := func(v uint64) wal.Record { return wal.Record{Kind: recordIncarnation, Data: appendIncarnation(nil, v)} }
+	disk := func(v uint64) wal.Record { return wal.Record{Kind: recordIncarnation, Data: appendFixed(nil, v)} }
 	change := wal.Record{Kind: recordEntry, Data: appendEntry(nil, &Entry{Index: 1, Term: 1, Kind: EntryChange, Data: []byte{99}})}
 
 	for _, c := range []struct {

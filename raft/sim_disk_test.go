@@ -40,6 +40,7 @@ type simMemory struct {
 	w        *simWorld
 	state    State
 	snapshot Snapshot // noted in the log
+	anew     uint64   // index of the received one that was noted last: up to here the log has nothing
 	first    uint64   // index of log[0]
 	log      []Entry
 	files    map[uint64]any
@@ -80,7 +81,7 @@ func (d *simMemory) broken() error {
 func (d *simMemory) put(q *Persist) {
 	d.state = q.State
 	if q.Snapshot != nil {
-		d.snapshot, d.first, d.log = *q.Snapshot, q.Snapshot.Index+1, nil
+		d.snapshot, d.anew, d.first, d.log = *q.Snapshot, q.Snapshot.Index, q.Snapshot.Index+1, nil
 	}
 	if len(q.Entries) > 0 {
 		keep := q.Entries[0].Index - d.first

@@ -118,6 +118,9 @@ func (d *simFiles) compare(r *recovery) {
 		d.w.violated("the disk of n%x: %+v and %d entries behind %d were found; %+v and entries up to %d behind %d were synced",
 			d.id, r.State, len(r.Entries), r.Snapshot.Index, d.state, d.last(), d.snapshot.Index)
 	}
+	if r.First <= d.anew {
+		d.w.violated("the log of n%x is said to be whole from %d on, and has nothing up to %d", d.id, r.First, d.anew)
+	}
 	d.half = nil
 	d.state = r.State
 	if r.Snapshot.Index > d.snapshot.Index { // its file was whole, and nothing in the log knew of it
