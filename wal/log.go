@@ -39,8 +39,8 @@ func (o Options) withDefaults() Options {
 }
 
 // Log is a log that is ready to append to.
-// Append, Release and Close belong to one goroutine; Read, Reader, Bytes and First may be
-// called from any.
+// Append and Close belong to one goroutine, Release to another or the same one; Close comes after the
+// last Release has returned. Read, Reader, Bytes and First may be called from any.
 type Log struct {
 	// Fixed.
 	fs      disk.FS
@@ -55,7 +55,7 @@ type Log struct {
 	spare  *spare    // of the next segment; nil before it is needed
 	closed bool      // Close has been called
 
-	// mu protects what readers share. Only the goroutine that appends changes it.
+	// mu protects what all share. Append adds segments at the end, and Release takes them from the front.
 	mu       sync.Mutex
 	segments []segment // at least one, in order; at.offset == end of the last
 	err      error     // the first one: from then on the log is dead
@@ -183,27 +183,36 @@ func (l *Log) seal(salt uint32) error {
 }
 
 // Release removes segments that no reader from label on needs: those before the
-// last segment whose label is ≤ label, but for the newest keep of them. A Read
-// that goes on meanwhile may end with ErrReleased.
+// last segment whose label is ≤ label, but for the newest keep of them. It takes one
+// after the other, while Append goes on. A Read that goes on meanwhile may end with ErrReleased.
+// An error of Release is the log's, as that of an Append is.
 func (l *Log) Release(label uint64, keep int) error {
-	if err := l.failed(); err != nil {
-		return err
-	}
-	for n := lastAtOrBelow(l.segments, label) - keep; n > 0; n-- {
-		if err := l.removeFirst(); err != nil {
+	for {
+		name, err := l.takeFirst(label, keep)
+		if err != nil || name == "" {
+			return err
+		}
+		if err := l.remove(name); err != nil {
 			return l.fail(fmt.Errorf("wal: release: %w", err))
 		}
 	}
-	return nil
 }
 
-// removeFirst removes the oldest segment and syncs the directory at once: of
-// two names that went unsynced, a crash could keep the older one alone.
-func (l *Log) removeFirst() error {
-	name := l.segments[0].name()
+// takeFirst takes the oldest segment out of the log if it may be removed, and returns its name; "" if there is none.
+func (l *Log) takeFirst(label uint64, keep int) (name string, err error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil || lastAtOrBelow(l.segments, label) <= keep {
+		return "", l.err
+	}
+	name = l.segments[0].name()
 	l.segments = l.segments[1:]
-	l.mu.Unlock()
+	return name, nil
+}
+
+// remove removes the file of a segment and syncs the directory at once: of
+// two names that went unsynced, a crash could keep the older one alone.
+func (l *Log) remove(name string) error {
 	if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
 		return err
 	}
@@ -264,7 +273,11 @@ func (l *Log) ahead(number uint64) ([]segment, error) {
 	return slices.Clone(l.segments[number-first.number:]), nil
 }
 
-func (l *Log) last() segment { return l.segments[len(l.segments)-1] }
+func (l *Log) last() segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[len(l.segments)-1]
+}
 
 // failed returns the error that the log died of.
 func (l *Log) failed() error {
@@ -273,12 +286,12 @@ func (l *Log) failed() error {
 	return l.err
 }
 
-// fail makes err what the log died of.
+// fail makes err what the log died of, unless it is dead already, and returns what it died of.
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.err = err
-	return err
+	l.err = cmp.Or(l.err, err)
+	return l.err
 }
 
 // Close writes the mark that everything before it is durable, and closes. On a
