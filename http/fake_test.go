@@ -33,6 +33,8 @@ type fakeNode struct {
 	changes []raft.Change // those accepted
 	reads   int
 
+	progress map[uint64]raft.Progress // of Status
+
 	failed chan struct{}
 	stats  raft.Stats
 	peers  map[uint64]raft.PeerStats
@@ -143,7 +145,7 @@ func (n *fakeNode) Membership() raft.Membership {
 func (n *fakeNode) Status() raft.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index, LeaderSince: n.leaderSince}
+	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index, LeaderSince: n.leaderSince, Progress: n.progress}
 	if n.leader == testMember {
 		st.Role = raft.Leader
 	}

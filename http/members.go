@@ -29,6 +29,10 @@ type memberJSON struct {
 	Name       string   `json:"name"`
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"`
+
+	// Only in lists, and only of members without a vote; etcd 2 has neither, and its clients ignore them.
+	Learner bool    `json:"learner,omitempty"`
+	Behind  *uint64 `json:"behind,omitempty"` // entries between what is committed and what it has; nil when this member does not know
 }
 
 // showMember makes both lists arrays, never null.
@@ -97,11 +101,7 @@ func (s *Server) listMembers(w *response, which string) {
 	members := s.node.Membership()
 	switch which {
 	case "":
-		shown := []memberJSON{}
-		for _, m := range members.Members {
-			shown = append(shown, showMember(m))
-		}
-		sendJSON(w, nethttp.StatusOK, map[string]any{"members": shown})
+		sendJSON(w, nethttp.StatusOK, map[string]any{"members": s.showMembers(members)})
 	case "leader":
 		if m, ok := members.Find(s.node.Leader()); ok {
 			sendJSON(w, nethttp.StatusOK, showMember(m))
@@ -111,6 +111,30 @@ func (s *Server) listMembers(w *response, which string) {
 	default:
 		messageError(w, nethttp.StatusNotFound, "Not found")
 	}
+}
+
+// showMembers says of each member without a vote how far it is behind, as far as this one knows.
+func (s *Server) showMembers(members raft.Membership) []memberJSON {
+	shown := []memberJSON{}
+	for _, m := range members.Members {
+		j := showMember(m)
+		if m.Learner {
+			j.Learner, j.Behind = true, s.entriesBehind(m.ID)
+		}
+		shown = append(shown, j)
+	}
+	return shown
+}
+
+// entriesBehind is how many committed entries a member lacks; nil when this one does not lead, or has not heard from it since it leads.
+func (s *Server) entriesBehind(id uint64) *uint64 {
+	st := s.node.Status()
+	p := st.Progress[id]
+	if p.Match == 0 && p.State != "snapshot" {
+		return nil
+	}
+	behind := st.Commit - min(p.Match, st.Commit)
+	return &behind
 }
 
 // addMember adds a member without a vote: it gets one when it has caught up.

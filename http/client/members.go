@@ -12,6 +12,10 @@ type Member struct {
 	Name       string   `json:"name"` // "" before it was started for the first time
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"` // none before it was started for the first time
+
+	// Only in lists; members of etcd 2 say neither.
+	Learner bool    `json:"learner,omitempty"` // it has no vote
+	Behind  *uint64 `json:"behind,omitempty"`  // entries that a learner lacks; nil when the member that was asked does not know: only the leader does
 }
 
 // Members is the part of the API about who is in the cluster. It is found in a Client.

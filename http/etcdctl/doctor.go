@@ -37,12 +37,12 @@ type checkup struct {
 	term     uint64
 	raft     uint64 // index of the last entry that it has applied
 	store    uint64
-	skew     time.Duration // of its clock, from ours
-	expires  time.Time     // the first certificate that it shows
-	fsync    time.Duration // on the average
-	learners int           // members without a vote
-	apart    []string      // ids of members to whom it has no connection
-	rotten   int           // reads of its log that failed
+	skew     time.Duration   // of its clock, from ours
+	expires  time.Time       // the first certificate that it shows
+	fsync    time.Duration   // on the average
+	learners []client.Member // those without a vote
+	apart    []string        // ids of members to whom it has no connection
+	rotten   int             // reads of its log that failed
 }
 
 // A reach is how one client URL answers.
@@ -109,7 +109,9 @@ var questions = []struct {
 	read         func(*checkup, *client.Reply)
 }{
 	{"GET", "/health", (*checkup).readHealth},
-	{"GET", "/v2/members", func(k *checkup, r *client.Reply) { k.cluster = r.Header.Get("X-Etcd-Cluster-Id") }},
+	{"GET", "/v2/members", func(k *checkup, r *client.Reply) {
+		k.cluster, k.learners = r.Header.Get("X-Etcd-Cluster-Id"), learnersIn(r)
+	}},
 	{"GET", "/v2/stats/self", (*checkup).readSelf},
 	{"GET", "/debug/vars", (*checkup).readVars},
 	{"HEAD", "/v2/keys/", (*checkup).readIndices},
@@ -179,7 +181,7 @@ func (k *checkup) readIndices(r *client.Reply) {
 	k.store, _ = strconv.ParseUint(r.Header.Get("X-Etcd-Index"), 10, 64)
 }
 
-var sample = regexp.MustCompile(`^(\w+)(?:\{(?:peer|votes)="(\w+)"\})? ([0-9.e+-]+)$`)
+var sample = regexp.MustCompile(`^(\w+)(?:\{peer="(\w+)"\})? ([0-9.e+-]+)$`)
 
 func (k *checkup) readMetrics(r *client.Reply) {
 	var sum, count float64
@@ -196,10 +198,6 @@ func (k *checkup) readMetrics(r *client.Reply) {
 			count = value
 		case "etcd_wal_unreadable_total":
 			k.rotten = int(value)
-		case "etcd_server_members":
-			if found[2] == "no" {
-				k.learners = int(value)
-			}
 		case "etcd2_peer_connected":
 			if value == 0 {
 				k.apart = append(k.apart, found[2])

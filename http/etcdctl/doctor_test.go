@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/http/client"
 )
 
 var today = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -28,6 +30,19 @@ func three() (all []*checkup) {
 func down(k *checkup, why string) {
 	k.at, k.urls[0].err = "", errors.New(why)
 	*k = checkup{id: k.id, name: k.name, urls: k.urls}
+}
+
+// learner adds a member without a vote that is so many entries behind, as only the leader knows.
+func learner(behind uint64) func(all []*checkup) []*checkup {
+	return func(all []*checkup) []*checkup {
+		m := client.Member{ID: "a3", Name: "n3", PeerURLs: []string{"http://10.0.0.9:2380"}, Learner: true}
+		all[1].learners = []client.Member{m}
+		m.Behind = &behind
+		all[0].learners = []client.Member{m}
+		k := *all[2]
+		k.id, k.self, k.name = "a3", "a3", "n3"
+		return append(all, &k)
+	}
 }
 
 func TestDoctorFindsWhatIsWrong(t *testing.T) {
@@ -73,15 +88,26 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"an even number", func(all []*checkup) []*checkup { return all[:2] }, "2 members with a vote are an even number|survives 0 failures", true},
 		{"a loopback address", func(all []*checkup) []*checkup { all[1].urls[0].url = "https://localhost:2379"; return all }, "advertised by member a1 (n1)|themselves", false},
 		{"one that was never started", func(all []*checkup) []*checkup {
-			all[0].learners = 1
+			all[0].learners = []client.Member{{ID: "a3", Learner: true}}
 			return append(all, &checkup{id: "a3"})
 		}, "member a3 has a place in the cluster, and was never started|member remove a3", false},
-		{"one that catches up", func(all []*checkup) []*checkup {
-			all[0].learners = 1
-			k := *all[2]
-			k.id, k.self, k.name = "a3", "a3", "n3"
-			return append(all, &k)
-		}, "1 of the members have no vote yet|by itself", true},
+		{"a learner that catches up", learner(1234), "member a3 (n3) has no vote yet: it is catching up, 1234 entries behind|by itself", true},
+		{"a learner that has caught up", learner(0), "member a3 (n3) has no vote yet: it has caught up|a change of the members that is under way|by itself", true},
+		{"a learner that has not yet published its URLs", func(all []*checkup) []*checkup {
+			all = learner(1234)(all)
+			return append(all[:3], &checkup{id: "a3"})
+		}, "no vote yet: it is catching up, 1234 entries behind", true},
+		{"a learner without a connection", func(all []*checkup) []*checkup {
+			all = learner(9)(all)
+			all[0].apart, all[3].at = []string{"a3"}, ""
+			return all
+		},
+			"member a3 (n3) has no vote yet: the leader has no connection to it|http://10.0.0.9:2380", true},
+		{"a learner that was never heard", func(all []*checkup) []*checkup {
+			all = learner(0)(all)
+			all[0].learners[0].Behind = nil
+			return all
+		}, "member a3 (n3) has no vote yet: the leader has not heard from it yet|look at the log", true},
 	} {
 		found := diagnose(c.hurt(three()), today)
 
@@ -132,7 +158,7 @@ func fakeMember(t *testing.T, healthy bool) string {
 	answer("/v2/stats/self", `{"name":"n0","id":"a0","state":"StateLeader","leaderInfo":{"leader":"a0"}}`)
 	answer("/debug/vars", `{"raft.status":{"term":4,"lead":"a0"}}`)
 	answer("/v2/keys/", ``)
-	answer("/metrics", "# TYPE x gauge\netcd_server_members{votes=\"no\"} 0\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
+	answer("/metrics", "# TYPE x gauge\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
 	return s.URL
 }
 

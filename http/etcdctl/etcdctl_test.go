@@ -251,6 +251,34 @@ func TestAnEndpointWithoutASchemeIsOneOfHTTP(t *testing.T) {
 	}
 }
 
+// Only the leader knows how far a learner is behind; whoever else is asked shows it as one all the same.
+func TestMembersAreListedWithTheirLag(t *testing.T) {
+	var leader *httptest.Server
+	member := func(behind string) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			first := fmt.Sprintf(`{"id":"a","name":"n1","peerURLs":["http://p:1"],"clientURLs":[%q]}`, leader.URL)
+			if r.URL.Path != "/v2/members" {
+				io.WriteString(w, first)
+				return
+			}
+			fmt.Fprintf(w, `{"members":[%s,{"id":"b","name":"","peerURLs":["http://p:2"],"clientURLs":[],"learner":true%s},`+
+				`{"id":"c","name":"n3","peerURLs":["http://p:3"],"clientURLs":["http://c:3"],"learner":true}]}`, first, behind)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	leader = member(`,"behind":42`)
+
+	status, out, errs := ctl(nil, "--no-sync", "--endpoints", member("").URL, "member", "list")
+
+	want := "a: name=n1 peerURLs=http://p:1 clientURLs=" + leader.URL + " isLeader=true\n" +
+		"b[unstarted]: peerURLs=http://p:2 hasVote=false behind=42\n" +
+		"c: name=n3 peerURLs=http://p:3 clientURLs=http://c:3 isLeader=false hasVote=false\n"
+	if status != 0 || errs != "" || out != want {
+		t.Errorf("status %d:\n%s%s, want\n%s", status, out, errs, want)
+	}
+}
+
 // A write that was sent and not answered may have been executed: it says so.
 func TestAWriteWithoutAnAnswerSaysThatItsOutcomeIsNotKnown(t *testing.T) {
 	status, _, errs := ctl(nil, "--no-sync", "--timeout", "50ms", "--endpoints", silent(t), "mk", "/k", "v")

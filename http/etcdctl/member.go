@@ -1,6 +1,8 @@
 package etcdctl
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +12,7 @@ import (
 
 var memberCommands = []*command{
 	{name: "member", help: "list, add, remove, update and replace members", family: []*command{
-		{name: "list", help: "list the members", examples: []example{{"member list", ""}}, run: runMemberList},
+		{name: "list", help: "list the members; of one without a vote also how many entries it is behind", examples: []example{{"member list", ""}}, run: runMemberList},
 		{
 			name: "add", args: "NAME PEERURL", help: "make a place in the cluster for a new member",
 			more:     "The new member is then started with the variables that are printed. Before it has caught up it has no vote.",
@@ -48,18 +50,49 @@ func runMemberList(s *session, args []string) error {
 		return err
 	}
 	leader, err := c.Members.Leader(s.ctx)
+	lag := lagOf(s.ctx, c, leader, list)
 	for _, m := range list {
 		if m.Name == "" {
-			fmt.Fprintf(s.stdout, "%s[unstarted]: peerURLs=%s\n", m.ID, strings.Join(m.PeerURLs, ","))
+			fmt.Fprintf(s.stdout, "%s[unstarted]: peerURLs=%s%s\n", m.ID, strings.Join(m.PeerURLs, ","), lag[m.ID])
 			continue
 		}
-		fmt.Fprintf(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v\n",
-			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), err == nil && m.ID == leader.ID)
+		fmt.Fprintf(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v%s\n",
+			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), err == nil && m.ID == leader.ID, lag[m.ID])
 	}
 	if err != nil {
 		return &failure{statusWrong, "Failed to get leader: " + described(err)}
 	}
 	return nil
+}
+
+// lagOf says of each member without a vote, by its id, that it has none. Only the leader knows how many entries it lacks: it is asked, too.
+func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []client.Member) map[string]string {
+	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Learner }) {
+		return nil
+	}
+	for _, u := range leader.ClientURLs {
+		if reply, err := c.Ask(ctx, "GET", u, "/v2/members"); err == nil {
+			list = append(list, learnersIn(reply)...)
+			break
+		}
+	}
+	lag := map[string]string{}
+	for _, m := range list {
+		switch {
+		case m.Behind != nil:
+			lag[m.ID] = fmt.Sprint(" hasVote=false behind=", *m.Behind)
+		case m.Learner && lag[m.ID] == "":
+			lag[m.ID] = " hasVote=false"
+		}
+	}
+	return lag
+}
+
+// learnersIn returns the members without a vote in an answer to /v2/members.
+func learnersIn(r *client.Reply) []client.Member {
+	var v struct{ Members []client.Member }
+	json.Unmarshal(r.Body, &v) // no answer is no member
+	return slices.DeleteFunc(v.Members, func(m client.Member) bool { return !m.Learner })
 }
 
 func runMemberAdd(s *session, args []string) error {

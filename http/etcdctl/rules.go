@@ -86,7 +86,7 @@ func answering(all []*checkup) (list []*checkup) {
 func voters(all []*checkup) int {
 	learners := 0
 	for _, k := range all {
-		learners = max(learners, k.learners)
+		learners = max(learners, len(k.learners))
 	}
 	return len(all) - learners
 }
@@ -323,7 +323,7 @@ func certificates(all []*checkup, now time.Time) (found []finding) {
 
 func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range all {
-		if len(k.urls) == 0 {
+		if len(k.urls) == 0 && !heard(all, k.id) {
 			found = append(found, finding{
 				what:  k.title() + " has a place in the cluster, and was never started",
 				means: "members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before it has caught up",
@@ -334,17 +334,45 @@ func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-func withoutVote(all []*checkup, _ time.Time) []finding {
-	learners := len(all) - voters(all)
-	if learners == 0 {
-		return nil
+// heard reports whether the leader knows how far a learner is, which has started then, and publishes its client URLs when it has caught up.
+func heard(all []*checkup, id string) bool {
+	return slices.ContainsFunc(all, func(k *checkup) bool {
+		return slices.ContainsFunc(k.learners, func(m client.Member) bool { return m.ID == id && m.Behind != nil })
+	})
+}
+
+// withoutVote finds members that wait for their vote, and asks the leader why; without a leader nobody is given one.
+func withoutVote(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		if !k.leads {
+			continue
+		}
+		for _, m := range k.learners {
+			why, todo := k.keepsWaiting(m)
+			found = append(found, finding{
+				note:  true,
+				what:  fmt.Sprintf("%s has no vote yet: %s", (&checkup{id: m.ID, name: m.Name}).title(), why),
+				means: "a new member gets all data first; it does not count for the quorum before",
+				todo:  todo,
+			})
+		}
 	}
-	return []finding{{
-		note:  true,
-		what:  fmt.Sprintf("%d of the members have no vote yet", learners),
-		means: "a new member gets all data first; it does not count for the quorum before",
-		todo:  "nothing: it gets its vote by itself. If that takes long, look at its log and its link to the leader",
-	}}
+	return found
+}
+
+// keepsWaiting is why a leader has given a learner no vote so far, and what helps.
+func (k *checkup) keepsWaiting(m client.Member) (why, todo string) {
+	switch {
+	case slices.Contains(k.apart, m.ID):
+		return "the leader has no connection to it", "see that it runs, and that its peer URLs are right and open to the leader: " + strings.Join(m.PeerURLs, ", ")
+	case m.Behind == nil:
+		return "the leader has not heard from it yet", "run doctor again; if that stays, look at the log of both"
+	case *m.Behind > 0:
+		return fmt.Sprintf("it is catching up, %d entries behind", *m.Behind),
+			"nothing: it gets its vote by itself. If the number does not get less, look at its disk, its load, and its link to the leader"
+	}
+	return "it has caught up, and its turn comes after a change of the members that is under way",
+		"nothing: it gets its vote by itself. If that takes long, see that more than half of the members run"
 }
 
 func severalVersions(all []*checkup, _ time.Time) []finding {
