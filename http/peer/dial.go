@@ -17,6 +17,7 @@ type call struct {
 	net.Conn
 	limit io.LimitedReader // of the connection; nothing that comes may be larger (K6)
 	in    *bufio.Reader    // of limit
+	trip  time.Duration    // that the handshake took
 	stop  func() bool      // ends the watch over the context
 }
 
@@ -76,10 +77,12 @@ func (c *call) shake(p *peer, u *url.URL, method, path string, more http.Header,
 	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, u.Host)
 	head.Write(w)
 	io.WriteString(w, "\r\n")
+	asked := time.Now()
 	if err := w.Flush(); err != nil {
 		return identity{}, err
 	}
 	r, err := c.answer(method)
+	c.trip = time.Since(asked)
 	switch {
 	case err != nil:
 		return identity{}, err
@@ -117,5 +120,7 @@ func (p *peer) dialStream(rawURL string) (*sender, error) {
 		c.Close()
 		return nil, errors.New("more than an answer came")
 	}
-	return &sender{stream: stream{conn: c.Conn, tick: p.t.tick()}, p: p, url: rawURL, other: other}, nil
+	s := &sender{stream: stream{conn: c.Conn, tick: p.t.tick()}, p: p, url: rawURL, other: other}
+	s.flight.window = newWindow(&p.t.cfg, time.Now(), c.trip)
+	return s, nil
 }

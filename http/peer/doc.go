@@ -46,6 +46,7 @@ The files, in the order in which to read them:
 	queue.go      a lane
 	frame.go      the bytes of a stream
 	stream.go     what both ends of a stream do: tick, end, say bye
+	window.go     how many bytes may be on their way
 	sender.go     the end that sends messages
 	receiver.go   the end that takes them
 	snapshot.go   a file from member to member
@@ -61,6 +62,8 @@ The files, in the order in which to read them:
 	peer        one other member; a guest is one that no membership names yet
 	stream      an upgraded connection, at one of its ends: a sender or a receiver
 	flight      what was sent and, as far as is known, not yet read
+	mark        a write whose round trip is measured
+	window      how large a flight may be
 	frame       a piece of a stream; assembly makes messages of pieces
 	incoming    the body of a snapshot's request
 
@@ -73,14 +76,13 @@ sender wakes, takes all urgent messages and as much of the bulky ones as the
 window allows, and writes them at once. A bulky message is cut into frames of
 64 KiB, and an urgent one that comes in between goes with the next write.
 
-The window is what keeps that promise on a slow link: at most 256 KiB are on
-their way between the sender and the receiver's hand, so that kernels and proxies have no
-more than that to put before a heartbeat. The receiver says how many bytes it
-has read: after 64 KiB, when a ping asks for it, and else once a tick. The same counts tell that the other end lives, and how
-long a round trip takes. Each wakes goroutines at both ends, which would cost a busy leader as much as the messages
-do, so pings are few: one goes with a write that brings entries when none was measured for 50 ms, and its round trip stands for all since the
-one before; one when half of the window is out; and one when the member is to be left. A connection with nothing on it is pinged once in
-Config.Silence.
+The window is what keeps that promise on a slow link: so many bytes at most are on their way between the sender and the receiver's hand that kernels
+and proxies have no more than half a heartbeat's worth to put before a heartbeat. On a far link it grows with bandwidth × delay, so that the
+link can be full all the same; window.go has the rule. The receiver says how many bytes it has read when a ping asks for it, and else once a tick. The
+same counts tell that the other end lives, and how long a round trip takes. Each wakes goroutines at both ends, which would cost a busy leader as much
+as the messages do, so pings are few: one goes with every 64 KiB; one with a write that brings entries when none was measured for 50 ms, and its round trip
+stands for all since the one before; one when half of the window is out; and one when the member is to be left. A connection with nothing on it is
+pinged once in Config.Silence.
 
 The receiver puts the pieces together, checks that the message is from and
 to the two of the handshake, and steps it. While the node takes its time, no more is read, and
@@ -113,6 +115,9 @@ Each with the test that turns red without it:
 	Send never waits: what finds no room is dropped and counted            TestAFullQueueDropsAndCounts
 	a busy stream costs few counts, and all messages are measured          TestABusyStreamCostsFewCounts
 	the window moves whatever its size                                     TestASmallWindowMoves
+	the window follows bandwidth × delay (L7)                              TestTheWindowFollowsBandwidthAndDelay
+	a large entry takes no more than two round trips (L7)                  TestALargeEntryIsThereInTwoRoundTrips
+	a slow and far link is no reason for heartbeats to wait (B14)          TestHeartbeatsPassTheBulkOfASlowFarLink
 	who leaves a member asks whether all is read                           TestLeavingAsksWhetherAllIsRead
 	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
 	a certificate that ends a connection costs no queued message           TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -198,24 +199,29 @@ func appendOf(from, to *member, index uint64, size int) raft.Message {
 	return raft.Message{Kind: raft.Append, From: from.id, To: to.id, Term: 1, Index: index, LogTerm: 1, Entries: []raft.Entry{e}}
 }
 
-// link is a TCP proxy that can be slow, stand still, or break.
+// link is a TCP proxy that can be far, be slow, stand still, or break.
 type link struct {
 	net.Listener
 	target string
-	rate   int // bytes a second in each direction; 0: no limit
+	rate   int           // bytes a second in each direction; 0: no limit
+	delay  time.Duration // of each byte, in each direction; what follows is on its way at the same time
 	mu     sync.Mutex
 	conns  []net.Conn
 	closed bool
 	frozen chan struct{} // closed: nothing passes any more
+	passed atomic.Int64  // bytes that have come from the callers
 }
 
-func newLink(t testing.TB, to *member, rate int) *link {
+func newLink(t testing.TB, to *member, rate int) *link { return newFarLink(t, to, rate, 0) }
+
+// newFarLink makes a link with a round trip of its own.
+func newFarLink(t testing.TB, to *member, rate int, trip time.Duration) *link {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	u, _ := url.Parse(to.url())
-	k := &link{Listener: l, target: u.Host, rate: rate, frozen: make(chan struct{})}
+	k := &link{Listener: l, target: u.Host, rate: rate, delay: trip / 2, frozen: make(chan struct{})}
 	go k.serve()
 	t.Cleanup(k.close)
 	return k
@@ -240,16 +246,28 @@ func (k *link) serve() {
 			out.Close()
 		}
 		k.mu.Unlock()
-		go k.pass(in, out)
-		go k.pass(out, in)
+		go k.pass(in, out, &k.passed)
+		go k.pass(out, in, new(atomic.Int64))
 	}
 }
 
-func (k *link) pass(from, to net.Conn) {
-	b := make([]byte, 16<<10)
+// chunk is what arrives at a time.
+type chunk struct {
+	at time.Time
+	b  []byte
+}
+
+func (k *link) pass(from, to net.Conn, passed *atomic.Int64) {
+	line := make(chan chunk, 10_000)
+	go k.deliver(line, from, to)
+	room := make([]byte, 64<<10)
+	if k.rate > 0 {
+		room = room[:16<<10]
+	}
 	next := time.Now()
 	for {
-		n, err := from.Read(b)
+		n, err := from.Read(room)
+		passed.Add(int64(n))
 		select {
 		case <-k.frozen:
 			return
@@ -259,19 +277,26 @@ func (k *link) pass(from, to net.Conn) {
 			next = later(next, time.Now().Add(-time.Millisecond)).Add(time.Duration(n) * time.Second / time.Duration(k.rate))
 			time.Sleep(time.Until(next))
 		}
-		if _, failed := to.Write(b[:n]); err != nil || failed != nil {
-			from.Close()
-			to.Close()
+		line <- chunk{time.Now().Add(k.delay), bytes.Clone(room[:n])}
+		if err != nil {
+			close(line)
 			return
 		}
 	}
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// deliver writes what has come, each chunk at its time, and passes the end on.
+func (k *link) deliver(line <-chan chunk, from, to net.Conn) {
+	for c := range line {
+		time.Sleep(time.Until(c.at))
+		if _, err := to.Write(c.b); err != nil {
+			break
+		}
 	}
-	return b
+	from.Close()
+	to.Close()
+	for range line {
+	}
 }
 
 // cut breaks all connections, as a process does that dies.
@@ -546,6 +571,7 @@ func TestASilentConnectionIsClosedAndNobodyIsLost(t *testing.T) {
 }
 
 func TestAnIdleConnectionIsPinged(t *testing.T) {
+	t.Parallel() // it mostly waits
 	quick := func(c *Config) { c.Silence = 300 * time.Millisecond }
 	b := newMember(t, 0xb, quick)
 	k := newLink(t, b, 0)
@@ -566,7 +592,8 @@ func TestAnIdleConnectionIsPinged(t *testing.T) {
 }
 
 func TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp(t *testing.T) {
-	quick := func(c *Config) { c.Silence = 400 * time.Millisecond }
+	t.Parallel() // it mostly waits
+	quick := func(c *Config) { c.Silence, c.MaxWindow = 400*time.Millisecond, DefaultWindow }
 	a, b := newMember(t, 0xa, quick), newMember(t, 0xb, quick)
 	b.steps = make(chan raft.Message)
 	b.start()
@@ -680,7 +707,7 @@ func TestHeartbeatsPassTheBulk(t *testing.T) { // pitfall B14
 func TestAFullQueueDropsAndCounts(t *testing.T) {
 	a, b := newMember(t, 0xa, func(c *Config) { c.QueueBulky, c.QueueBytes, c.QueueUrgent = 100, 1<<20, 10 }), newMember(t, 0xb)
 	b.steps = make(chan raft.Message) // takes nothing
-	a.Transport.cfg.Window = 1
+	a.Transport.cfg.Window, a.Transport.cfg.MaxWindow = 1, 1
 	a.Transport.cfg.Silence = time.Hour
 	b.start()
 	a.start(at(b.id, b.url()))
@@ -804,7 +831,7 @@ func TestAStreamThatWasPausedHearsBeforeItGivesUp(t *testing.T) { // pitfall A14
 	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour}, p: &peer{wake: make(chan struct{}, 1)}}
 	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.listen
 	s.start(t.Context(), 16)
-	s.flight.takeOff(time.Now(), 10, 0, false)
+	s.flight.takeOff(time.Now(), 10, 0, false, false)
 
 	if n, err := s.Read(make([]byte, 8)); n != 1 || err != nil || s.waiting != 0 {
 		t.Errorf("read %d bytes, %v, waited %d ticks", n, err, s.waiting)

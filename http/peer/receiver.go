@@ -10,9 +10,6 @@ import (
 	"etcd2/raft"
 )
 
-// readStep is how many bytes are read before the sender is told without its asking.
-const readStep = 64 << 10
-
 var (
 	errForeign = errors.New("a message from or to another than the two of the handshake") // K3
 	errLane    = errors.New("a message that may not come this way")
@@ -25,7 +22,6 @@ type receiver struct {
 	other    identity
 	assembly assembly
 	wake     chan struct{} // a count is due
-	told     atomic.Uint64 // the last count that was sent
 	busy     atomic.Bool   // the node has a message in hand
 	quiet    time.Duration
 }
@@ -93,9 +89,6 @@ func (r *receiver) step(b []byte, bulky bool) error {
 func (r *receiver) arrived(n int) {
 	r.quiet = 0
 	r.p.received.Add(uint64(n))
-	if r.read.Load()-r.told.Load() >= readStep {
-		nudge(r.wake)
-	}
 }
 
 // listen is called for each tick in which nothing came. A sender pings long before patience is over: one that does not is gone
@@ -113,12 +106,13 @@ func (r *receiver) tell() (whole bool) {
 	tick := time.NewTicker(2 * r.tick) // well before the sender asks for a sign of life a second time
 	defer tick.Stop()
 	var out, body []byte
+	told := uint64(0) // the last count that was sent
 	for {
 		due := true
 		select {
 		case <-r.wake:
 		case <-tick.C:
-			due = r.busy.Load() || r.read.Load() != r.told.Load()
+			due = r.busy.Load() || r.read.Load() != told
 		case <-r.ended:
 		}
 		if r.hasEnded() {
@@ -127,10 +121,9 @@ func (r *receiver) tell() (whole bool) {
 		if !due {
 			continue
 		}
-		n := r.read.Load()
-		body = binary.LittleEndian.AppendUint64(body[:0], n)
+		told = r.read.Load()
+		body = binary.LittleEndian.AppendUint64(body[:0], told)
 		out = appendFrame(out[:0], frameRead, 0, body)
-		r.told.Store(n)
 		if _, err := r.conn.Write(out); err != nil {
 			r.end(err)
 			return false

@@ -14,7 +14,8 @@ import (
 const (
 	writeSize   = 64 << 10 // a write stops to gather when it has as many; a frame may go beyond
 	keptScratch = 2 << 20  // a larger buffer is not kept
-	urgentRoom  = 64 << 10 // urgent messages may exceed the window by as much
+	urgentRoom  = 64 << 10 // urgent messages may exceed the largest window by as much
+	pingStep    = 64 << 10 // a ping goes at least with each so many bytes
 )
 
 // measurePause is the least time between two writes whose round trip is measured for its own sake: each count that comes back wakes
@@ -45,13 +46,16 @@ type sender struct {
 
 // flight is what was written and, as far as is known, not yet read at the other end. How much that is has to be asked for, by a ping at the
 // end of a write.
-// Invariant: read ≤ written, asked ≤ written.
+// Invariant: read ≤ written, asked ≤ written, bulk ≤ written.
 type flight struct {
 	mu            sync.Mutex // protects all below
-	written, read uint64     // bytes since the handshake
-	asked         uint64     // end of the last write with a ping; until it is read, one is on its way
-	unmeasured    int        // messages with entries, since the last mark
-	measured      time.Time  // when that was set
+	window        window
+	written, read uint64    // bytes since the handshake
+	asked         uint64    // end of the last write with a ping; until it is read, one is on its way
+	bulk          uint64    // end of the last write with a part of a bulky message
+	probed        uint64    // end of the last write with a ping while nothing bulky was on its way
+	unmeasured    int       // messages with entries, since the last mark
+	measured      time.Time // when one of them was last measured
 	marks         []mark
 }
 
@@ -60,6 +64,9 @@ type mark struct {
 	end      uint64 // of the write, as a count of bytes
 	at       time.Time
 	messages int
+	ahead    int       // bytes that were on their way when it was written, itself included
+	first    time.Time // about when the first of them was written
+	empty    bool      // none of them was of a bulky message
 }
 
 // run moves messages until the stream ends, and says why.
@@ -79,9 +86,9 @@ func (s *sender) run() error {
 // write writes what there is until the stream ends; false when that happened in the middle of a write.
 func (s *sender) write() (whole bool) {
 	for !s.hasEnded() {
-		bulky := s.gather()
 		now := time.Now()
-		ping := s.wantPing.Swap(false) || s.flight.asks(now, len(s.out), bulky, s.p.t.cfg.Window)
+		bulky, withBulk := s.gather(now)
+		ping := s.wantPing.Swap(false) || s.flight.asks(now, len(s.out), bulky)
 		if ping {
 			s.out = appendFrame(s.out, framePing, 0, nil) // behind all that the count is to cover
 		}
@@ -95,7 +102,7 @@ func (s *sender) write() (whole bool) {
 			}
 			continue
 		}
-		s.flight.takeOff(now, len(s.out), bulky, ping)
+		s.flight.takeOff(now, len(s.out), bulky, withBulk, ping)
 		if _, err := s.conn.Write(s.out); err != nil {
 			s.end(err)
 			return false
@@ -116,21 +123,22 @@ func (s *sender) depart() {
 }
 
 // gather makes up one write of what may go now: the urgent messages first, then the bulky ones as far as the window
-// allows. It returns how many messages with entries end in it.
-func (s *sender) gather() (bulky int) {
+// allows. It returns how many messages with entries end in it, and whether a part of a bulky one is in it.
+func (s *sender) gather(now time.Time) (ended int, bulky bool) {
 	s.out, s.count = s.out[:0], 0
-	room := s.p.t.cfg.Window - s.flight.size()
-	for len(s.out) < min(writeSize, room+urgentRoom) && s.nextUrgent() {
+	urgent, room := s.flight.room(now)
+	for len(s.out) < min(writeSize, urgent) && s.nextUrgent() {
 	}
 	for len(s.out) < min(writeSize, room) && (len(s.left) > 0 || s.nextBulky()) {
 		n := min(len(s.left), maxBody)
 		s.out = appendFrame(s.out, frameBulk, len(s.left)-n, s.left[:n])
+		bulky = true
 		if s.left = s.left[n:]; len(s.left) == 0 {
 			s.count++
-			bulky += s.marked
+			ended += s.marked
 		}
 	}
-	return bulky
+	return ended, bulky
 }
 
 // nextUrgent puts an urgent message into the write, if there is one.
@@ -169,11 +177,12 @@ func (s *sender) readCounts() error {
 		case f.kind != frameRead || len(f.body) != 8:
 			return errPieces
 		}
-		landed, err := s.flight.land(binary.LittleEndian.Uint64(f.body))
+		now := time.Now()
+		landed, err := s.flight.land(now, binary.LittleEndian.Uint64(f.body))
 		if err != nil {
 			return err
 		}
-		s.p.observe(landed)
+		s.p.observe(now, landed)
 		nudge(s.p.wake)
 	}
 }
@@ -208,35 +217,69 @@ func (s *sender) ask() {
 	nudge(s.p.wake)
 }
 
-// asks tells whether a write of size bytes, in which so many messages with entries end, is to have a ping unless one is on its way: because no
-// round trip was measured for a while, or because more than half of the window is out, which moves by counts alone.
-func (f *flight) asks(now time.Time, size, messages, window int) bool {
+// room is how many bytes of urgent messages may go now, and of the bulky ones.
+func (f *flight) room(now time.Time) (urgent, bulky int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if size == 0 || f.asked > f.read {
-		return false
+	out := int(f.written - f.read)
+	if f.drains(now) {
+		return f.window.most + urgentRoom - out, 0
 	}
-	return messages > 0 && now.Sub(f.measured) >= measurePause || int(f.written-f.read)+size > window/2
+	return f.window.most + urgentRoom - out, f.window.size - out
 }
 
-// takeOff notes a write before it is begun.
-func (f *flight) takeOff(now time.Time, size, messages int, ping bool) {
+// drains reports whether bulky messages wait so that the link gets empty and its delay can be measured. f.mu must be held.
+func (f *flight) drains(now time.Time) bool { return f.window.isOld(now) && f.probed <= f.read }
+
+// asks reports whether a write of size bytes, in which so many messages with entries end, is to have a ping: because many bytes went since
+// the last one, or because the link is about to be measured empty; and, if none is on its way, because no round trip was measured for a while, or because more
+// than half of the window is out, which moves by counts alone.
+func (f *flight) asks(now time.Time, size, messages int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	end := f.written + uint64(size)
+	switch {
+	case f.drains(now):
+		return f.bulk <= f.read || f.asked < f.bulk
+	case size == 0:
+		return false
+	case end-f.asked >= pingStep:
+		return true
+	case f.asked > f.read:
+		return false
+	}
+	return messages > 0 && now.Sub(f.measured) >= measurePause || int(end-f.read) > f.window.size/2
+}
+
+// takeOff notes a write before it is begun: how many messages with entries end in it, whether a part of a bulky one is in it, and whether
+// it ends with a ping.
+func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.written += uint64(size)
 	f.unmeasured += messages
+	if bulky {
+		f.bulk = f.written
+	}
 	if !ping {
 		return
 	}
+	m := mark{f.written, now, f.unmeasured, int(f.written - f.read), now, f.bulk <= f.read}
+	if len(f.marks) > 0 {
+		m.first = f.marks[0].at
+	}
+	f.marks = append(f.marks, m)
 	f.asked = f.written
-	if f.unmeasured > 0 {
-		f.marks = append(f.marks, mark{f.written, now, f.unmeasured})
+	if m.empty {
+		f.probed = f.written
+	}
+	if m.messages > 0 {
 		f.unmeasured, f.measured = 0, now
 	}
 }
 
 // land notes how many bytes were read at the other end, and returns the marks of the writes that are now read whole.
-func (f *flight) land(read uint64) (landed []mark, err error) {
+func (f *flight) land(now time.Time, read uint64) (landed []mark, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if read > f.written || read < f.read {
@@ -244,8 +287,8 @@ func (f *flight) land(read uint64) (landed []mark, err error) {
 	}
 	f.read = read
 	n := 0
-	for n < len(f.marks) && f.marks[n].end <= read {
-		n++
+	for ; n < len(f.marks) && f.marks[n].end <= read; n++ {
+		f.window.learn(now, &f.marks[n])
 	}
 	landed, f.marks = f.marks[:n:n], f.marks[n:]
 	return landed, nil

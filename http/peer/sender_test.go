@@ -12,10 +12,11 @@ import (
 func patient(c *Config) { c.Silence = time.Hour }
 
 func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
-	const window = 1000
+	const windowSize = 1000
 	begun := time.Now()
 	after := func(d time.Duration) time.Time { return begun.Add(d) }
-	f := flight{written: 700, read: 600, asked: 600, measured: begun}
+	fresh := window{size: windowSize, renewed: begun.Add(time.Hour)}
+	f := flight{window: fresh, written: 700, read: 600, asked: 600, measured: begun}
 	for _, c := range []struct {
 		name     string
 		change   func(f *flight)
@@ -28,15 +29,19 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 		{"a while after it", nil, after(measurePause), 10, 1, true},
 		{"nothing to measure", nil, after(time.Hour), 10, 0, false},
 		{"nothing to send", func(f *flight) { f.read = 0 }, after(time.Hour), 0, 0, false},
-		{"half of the window is out", nil, after(0), window/2 - 100, 1, false},
-		{"more than half is", nil, after(0), window/2 - 99, 0, true},
-		{"another one is on its way", func(f *flight) { f.asked = 601 }, after(time.Hour), window, 1, false},
+		{"half of the window is out", nil, after(0), windowSize/2 - 100, 1, false},
+		{"more than half is", nil, after(0), windowSize/2 - 99, 0, true},
+		{"another one is on its way", func(f *flight) { f.asked = 601 }, after(time.Hour), windowSize, 1, false},
+		{"another one is, and many bytes went since", func(f *flight) { f.asked = 700 }, after(0), pingStep, 1, true},
+		{"the delay has to be measured, and nothing is on its way", func(f *flight) { f.window.renewed = begun }, after(tripAge), 0, 0, true},
+		{"it has to be, and bulky bytes are that nobody asks for", func(f *flight) { f.window.renewed, f.bulk = begun, 650 }, after(tripAge), 0, 0, true},
+		{"it has to be, and somebody does", func(f *flight) { f.window.renewed, f.bulk, f.asked = begun, 650, 650 }, after(tripAge), 0, 0, false},
 	} {
-		g := flight{written: f.written, read: f.read, asked: f.asked, measured: f.measured}
+		g := flight{window: f.window, written: f.written, read: f.read, asked: f.asked, measured: f.measured}
 		if c.change != nil {
 			c.change(&g)
 		}
-		if got := g.asks(c.at, c.size, c.messages, window); got != c.want {
+		if got := g.asks(c.at, c.size, c.messages); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
@@ -45,29 +50,29 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 func TestAMarkStandsForAllMessagesSinceTheOneBefore(t *testing.T) {
 	var f flight
 	begun := time.Now()
-	f.takeOff(begun, 100, 1, true)
-	f.takeOff(begun.Add(1), 100, 2, false)
-	f.takeOff(begun.Add(2), 100, 0, false)
+	f.takeOff(begun, 100, 1, true, true)
+	f.takeOff(begun.Add(1), 100, 2, true, false)
+	f.takeOff(begun.Add(2), 100, 0, false, false)
 	if f.hasLeftOver() {
 		t.Error("while a ping is on its way nothing is left over")
 	}
-	first, err := f.land(100)
-	if want := []mark{{100, begun, 1}}; err != nil || !slices.Equal(first, want) {
+	first, err := f.land(begun, 100)
+	if want := []mark{{100, begun, 1, 100, begun, false}}; err != nil || !slices.Equal(first, want) {
 		t.Errorf("%v landed, %v", first, err)
 	}
 	if !f.hasLeftOver() || f.isAsking() {
 		t.Error("two messages are measured by nobody")
 	}
 
-	f.takeOff(begun.Add(3), 100, 4, true)
-	none, _ := f.land(399)
-	second, err := f.land(400)
+	f.takeOff(begun.Add(3), 100, 4, true, true)
+	none, _ := f.land(begun, 399)
+	second, err := f.land(begun, 400)
 
-	if want := []mark{{400, begun.Add(3), 6}}; err != nil || len(none) > 0 || !slices.Equal(second, want) || f.hasLeftOver() || !f.empty() {
+	if want := []mark{{400, begun.Add(3), 6, 300, begun.Add(3), false}}; err != nil || len(none) > 0 || !slices.Equal(second, want) || f.hasLeftOver() || !f.empty() {
 		t.Errorf("%v and %v landed, %v", none, second, err)
 	}
 	for _, count := range []uint64{399, 401} {
-		if _, err := f.land(count); err != errCount {
+		if _, err := f.land(begun, count); err != errCount {
 			t.Errorf("count %d: %v", count, err)
 		}
 	}
@@ -75,14 +80,14 @@ func TestAMarkStandsForAllMessagesSinceTheOneBefore(t *testing.T) {
 
 func TestWhatIsLeftOverIsMeasuredAtTheTick(t *testing.T) {
 	s := &sender{p: &peer{wake: make(chan struct{}, 1)}}
-	s.flight.takeOff(time.Now(), 10, 1, true)
+	s.flight.takeOff(time.Now(), 10, 1, true, true)
 	s.listen()
 	if s.wantPing.Load() {
 		t.Error("a second ping is sent while the first one is on its way")
 	}
 
-	s.flight.takeOff(time.Now(), 10, 1, false)
-	s.flight.land(10)
+	s.flight.takeOff(time.Now(), 10, 1, true, false)
+	s.flight.land(time.Now(), 10)
 	s.waiting = 0 // a count came
 	s.listen()
 
@@ -91,7 +96,7 @@ func TestWhatIsLeftOverIsMeasuredAtTheTick(t *testing.T) {
 	}
 }
 
-// What comes back is all counts: at most one for each pause, each readStep, and each of the receiver's ticks.
+// What comes back is all counts: at most one for each pause, each pingStep, and each of the receiver's ticks.
 func TestABusyStreamCostsFewCounts(t *testing.T) {
 	a, b := pair(t)
 	const n, size = 2000, 100
@@ -107,7 +112,7 @@ func TestABusyStreamCostsFewCounts(t *testing.T) {
 	var counts int
 	p := a.Transport.peers[b.id]
 	p.set(func() { counts = int(p.out.read.Load()) / (frameHeader + 8) })
-	most := 2 + int(lasted/measurePause+lasted/a.tick()) + int(s.SentBytes/readStep)
+	most := 2 + int(lasted/measurePause+lasted/a.tick()) + int(s.SentBytes/pingStep)
 	t.Logf("%d counts for %d messages, %d bytes, %v", counts, n, s.SentBytes, lasted)
 	if counts > most || counts == 0 {
 		t.Errorf("%d counts came back, and no more than %d are due", counts, most)
@@ -115,7 +120,7 @@ func TestABusyStreamCostsFewCounts(t *testing.T) {
 }
 
 func TestASmallWindowMoves(t *testing.T) {
-	a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window = 1000 }), newMember(t, 0xb, patient)
+	a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window, c.MaxWindow = 1000, 1000 }), newMember(t, 0xb, patient)
 	b.start()
 	a.start(at(b.id, b.url()))
 	connected(t, a)

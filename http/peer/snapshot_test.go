@@ -180,6 +180,7 @@ func TestASnapshotThatBringsNothingNewNeedNotBeRead(t *testing.T) {
 }
 
 func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
+	t.Parallel() // it mostly waits
 	a, b := newMember(t, 0xa), newMember(t, 0xb)
 	k := newLink(t, b, 2_000_000)
 	b.Transport.cfg.URLs = []string{k.url()}
@@ -201,6 +202,7 @@ func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
 }
 
 func TestAReceiverMayTakeItsTimeWithTheWholeFile(t *testing.T) { // pitfall E10
+	t.Parallel() // it mostly waits
 	a, b := pair(t)
 	for _, m := range []*member{a, b} {
 		m.Transport.times.piece = 300 * time.Millisecond

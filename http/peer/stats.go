@@ -36,16 +36,14 @@ func (t *trips) put(s *raft.PeerStats) {
 	}
 }
 
-// observe measures the writes that were just heard to have been read.
-func (p *peer) observe(landed []mark) {
-	if len(landed) == 0 {
-		return
-	}
-	now := time.Now()
+// observe measures the writes that were heard, now, to have been read.
+func (p *peer) observe(now time.Time, landed []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range landed {
-		p.trips.add(now.Sub(m.at), m.messages)
+		if m.messages > 0 {
+			p.trips.add(now.Sub(m.at), m.messages)
+		}
 	}
 }
 

@@ -28,7 +28,8 @@ type Config struct {
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
 	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
 
-	Window          int   // bytes that may be on their way to a member, in all buffers between; 256 KiB
+	Window          int   // bytes that may be on their way to a member whatever its link takes, in all buffers between; 256 KiB
+	MaxWindow       int   // the same of a link that takes them; 32 MiB
 	MaxMessageBytes int   // of a message; larger than any entry can be; 64 MiB
 	QueueUrgent     int   // messages that wait for a connection to take them; 4,096
 	QueueBulky      int   // the same of messages with entries; 65,536
@@ -36,12 +37,13 @@ type Config struct {
 	SnapshotRate    int64 // bytes a second, of all snapshots sent together; 64 MiB
 }
 
-// The limits of a Config that says nothing else. The window passes a link of 5 MB/s in half a heartbeat, and fills one of 25 MB/s with a
-// round trip of 10 ms. The rate of snapshots is half of what a gigabit link or a slow disk takes,
+// The limits of a Config that says nothing else. The least window passes a link of 5 MB/s in half a heartbeat; the largest fills
+// one of 100 MB/s with a round trip of 300 ms. The rate of snapshots is half of what a gigabit link or a slow disk takes,
 // and brings a gigabyte in 16 s.
 const (
 	DefaultHeartbeat       = 100 * time.Millisecond
 	DefaultWindow          = 256 << 10
+	DefaultMaxWindow       = 32 << 20
 	DefaultMaxMessageBytes = 64 << 20
 	DefaultQueueUrgent     = 4096
 	DefaultQueueBulky      = 65_536
@@ -59,6 +61,7 @@ func (c Config) withDefaults() Config {
 	orElse(&c.Heartbeat, DefaultHeartbeat)
 	orElse(&c.Silence, max(5*c.Heartbeat, time.Second))
 	orElse(&c.Window, DefaultWindow)
+	orElse(&c.MaxWindow, DefaultMaxWindow)
 	orElse(&c.MaxMessageBytes, DefaultMaxMessageBytes)
 	orElse(&c.QueueUrgent, DefaultQueueUrgent)
 	orElse(&c.QueueBulky, DefaultQueueBulky)
