@@ -27,8 +27,9 @@ var operations = [...]struct {
 // A command that was judged by another revision of users and roles than the present one gives ErrRevision and is not executed (K9). Those
 // that carry none were judged when there was none.
 //
-// A command whose RequestID is remembered is not executed again: the answer is the first one, and the store index stays, but for
-// what expired. This is how a client that got no answer asks again, without fear (G3, diss. 6.3).
+// A command whose RequestID was executed before is not executed again: the answer is the first one, or an error when that is forgotten
+// (see once), and the store index stays, but for what expired. This is how a client that got no answer asks again, without fear
+// (G3, diss. 6.3).
 //
 // Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike. A command of a later
 // version gives an error that wraps ErrVersion and changes nothing, not even the applied index: the caller
@@ -42,7 +43,7 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if s.applied != 0 && index != s.applied+1 {
 		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
 	}
-	if len(cmd) > 0 && !known(cmd[0]) {
+	if len(cmd) > 0 && cmd[0] != version {
 		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
 	}
 	defer s.arrive()

@@ -253,9 +253,9 @@ func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
 	s.at(5, set("/k", "1").ttl(1))
 	before := s.listing()
 
-	err, _ := s.Apply(2, time.Unix(9, 0), []byte{versionsEnd, 1, 0}).(error)
+	err, _ := s.Apply(2, time.Unix(9, 0), []byte{version + 1, 1, 0}).(error)
 
-	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 4" {
+	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 2" {
 		t.Errorf("answer %v", err)
 	}
 	if s.applied != 1 || s.now != 5 || s.listing() != before {
@@ -274,22 +274,25 @@ func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 		{"one byte", whole[:1]},
 		{"cut short", whole[:len(whole)-1]},
 		{"too long", append(whole[:len(whole):len(whole)], 0)},
-		{"unknown operation", append([]byte{versionPlain, 99}, whole[2:]...)},
-		{"operation 0", append([]byte{versionPlain, 0}, whole[2:]...)},
-		{"unknown flag", append([]byte{versionPlain, 1, flagsEnd}, whole[3:]...)},
+		{"unknown head", append([]byte{version, headEnd}, whole[2:]...)},
+		{"unknown operation", append([]byte{version, 0, 99}, whole[3:]...)},
+		{"operation 0", append([]byte{version, 0, 0}, whole[3:]...)},
+		{"unknown flag", append([]byte{version, 0, 1, flagsEnd}, whole[4:]...)},
+		{"a revision of 0", append([]byte{version, headRevision, 0}, whole[2:]...)},
 		{"no key", set("a", "v").bytes()},
 		{"empty key", set("", "v").bytes()},
 		{"key not canonical", set("/a//b", "v").bytes()},
 		{"too deep", deep},
 		{"advances too far", advance(MaxAdvance + 1).bytes()},
 		{"advances with an id", advance(1).named("id").bytes()},
-		{"only an id", named[:4]},
-		{"an id cut short", named[:3]},
-		{"an id of no length", named[:1]},
-		{"an empty id", append([]byte{versionID, 0}, named[4:]...)},
+		{"only a request", named[:7]},
+		{"an id cut short", named[:4]},
+		{"an id of no length", named[:2]},
+		{"an empty id", append([]byte{version, headRequest, 0}, named[5:]...)},
 		{"an id too long", set("/k", "v").named(strings.Repeat("i", MaxRequestID+1)).bytes()},
-		{"an id with a length that overflows", append([]byte{versionID, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, named[2:]...)},
-		{"lengths that overflow", append(append([]byte{versionPlain, 1, 0, 0, 0, 0},
+		{"a user too long", set("/k", "v").named("i").from(strings.Repeat("u", MaxUser+1)).bytes()},
+		{"an id with a length that overflows", append([]byte{version, headRequest, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, named[2:]...)},
+		{"lengths that overflow", append(append([]byte{version, 0, 1, 0, 0, 0, 0},
 			255, 255, 255, 255, 255, 255, 255, 255, 255, 1), 2, 0, 'x')},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -326,14 +329,17 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 		compareDelete("/k").prev("", 1),
 		advance(3),
 		post("/", "v").named("a name"),
-		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)),
+		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)).from(strings.Repeat("\xfe", MaxUser)).after(math.MaxUint64),
+		set("/k", "v").named("i").judged(math.MaxUint64),
+		set("/k", "v").in(Auth),
 	} {
 		var got Command
 		if err := got.decode(c.bytes()); err != nil {
 			t.Errorf("%+v: %v", c, err)
 		}
 		expect(t, "checksum", got.sum, checksum(0, c.Path+c.Value))
-		got.sum = 0
+		expect(t, "check", got.check != [32]byte{}, c.RequestID != "")
+		got.sum, got.check = 0, c.check
 		expect(t, "command", got, c)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,8 +28,11 @@ const (
 // MaxAdvance is the most indices that one OpAdvance takes.
 const MaxAdvance = 1 << 16
 
-// MaxRequestID is the most bytes that a request id may have.
-const MaxRequestID = 128
+// The most bytes of a request id, and of the user that it belongs to.
+const (
+	MaxRequestID = 128
+	MaxUser      = 128
+)
 
 // Command is one write, as it travels in the log.
 type Command struct {
@@ -44,9 +48,16 @@ type Command struct {
 	Refresh   bool
 	Count     uint64 // OpAdvance; 0 is 1
 
-	// RequestID, if any, is the client's name for this command: while it is remembered (see window), the command is executed only
-	// once. Any bytes, at most MaxRequestID; not with OpAdvance.
+	// RequestID, if any, is the client's name for this command: it is executed only once (see window). Any bytes, at most MaxRequestID;
+	// not with OpAdvance.
 	RequestID string
+
+	// User is whose the RequestID is; "" is all who have no user, together. At most MaxUser bytes, and only with a RequestID.
+	User string
+
+	// RequestIndex is the index of an entry of the log that was there before the request with this RequestID was first tried, by
+	// whatever member; 0: none is known. It is the same in each try.
+	RequestIndex uint64
 
 	// Space is the tree that the command is for. In Auth nothing has a ttl and no command an id.
 	Space Space
@@ -54,19 +65,20 @@ type Command struct {
 	// Revision is that of the users and roles by which somebody judged that the command may be done; see Apply. OpAdvance has none.
 	Revision uint64
 
-	sum uint32 // of path and value, by checksum; only decode sets it
+	sum   uint32            // of path and value, by checksum; only decode sets it
+	check [sha256.Size]byte // of all that is executed, set by decode when there is a RequestID
 }
 
-// The versions: the first byte of every command. A member that does not know it stops.
-const (
-	versionPlain = iota + 1
-	versionID    // with a request id
-	versionAuth  // with a space, a revision, and a request id if there is one
-	versionsEnd
-)
+// version is the first byte of every command. A member that does not know it stops.
+const version = 1
 
-// known reports whether a command of this version can be decoded.
-func known(version byte) bool { return version >= versionPlain && version < versionsEnd }
+// The bits of an encoded command's head: what stands between it and the operation.
+const (
+	headAuth     = 1 << iota // nothing: the command's space is Auth
+	headRevision             // the revision
+	headRequest              // request id, user and request index
+	headEnd
+)
 
 // The bits of an encoded command's flags.
 const (
@@ -79,23 +91,21 @@ const (
 
 // Append appends the encoded command to b:
 //
-//	┌─────────┬────┬───────┬───────────┬─────┬───────┬────────┬─────────┬─────────┬────────┬────────┬───────────┐
-//	│ version │ op │ flags │ prevIndex │ ttl │ count │ length │ length  │ length  │ path   │ value  │ prevValue │
-//	│ 1 byte  │ 1  │ 1     │ uvarint   │ ... │ ...   │ of path│ of value│ of prevV│        │        │           │
-//	└─────────┴────┴───────┴───────────┴─────┴───────┴────────┴─────────┴─────────┴────────┴────────┴───────────┘
+//	┌─────────┬──────┬──────────┬─────────┬────┬───────┬───────────┬─────┬───────┬────────┬────────┬─────────┬────────┬────────┬───────────┐
+//	│ version │ head │ revision │ request │ op │ flags │ prevIndex │ ttl │ count │ length │ length │ length  │ path   │ value  │ prevValue │
+//	│ 1 byte  │ 1    │ uvarint  │         │ 1  │ 1     │ uvarint   │ ... │ ...   │ of path│ of value│ of prevV│        │        │           │
+//	└─────────┴──────┴──────────┴─────────┴────┴───────┴───────────┴─────┴───────┴────────┴────────┴─────────┴────────┴────────┴───────────┘
 //
-// Path and value stand together, so that one allocation takes both. Version 1 is a command without a request id; in one of version
-// 2 the id stands behind the version, as a length (uvarint) and bytes. In one of version 3 space (a byte) and revision (uvarint) stand
-// between the two, and the id may be empty. What an earlier version can say is said in it.
+// Revision and request stand there when head says so. A request is a length and the id, a length and the user, and the index. Path and
+// value stand together, so that one allocation takes both.
 func (c *Command) Append(b []byte) []byte {
-	switch {
-	case c.Space != Keys || c.Revision != 0:
-		b = binary.AppendUvarint(append(b, versionAuth, byte(c.Space)), c.Revision)
-		b = appendText(b, c.RequestID)
-	case c.RequestID != "":
-		b = appendText(append(b, versionID), c.RequestID)
-	default:
-		b = append(b, versionPlain)
+	b = append(b, version, c.head())
+	if c.Revision != 0 {
+		b = binary.AppendUvarint(b, c.Revision)
+	}
+	if c.RequestID != "" {
+		b = appendText(appendText(b, c.RequestID), c.User)
+		b = binary.AppendUvarint(b, c.RequestIndex)
 	}
 	b = append(b, byte(c.Op), c.flags())
 	for _, v := range []uint64{c.PrevIndex, uint64(c.TTL), c.Count,
@@ -112,13 +122,18 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (c *Command) flags() (f byte) {
-	for bit, on := range []bool{c.HasTTL, c.Dir, c.Recursive, c.Refresh} {
+func (c *Command) head() byte { return byteOf(c.Space == Auth, c.Revision != 0, c.RequestID != "") }
+
+func (c *Command) flags() byte { return byteOf(c.HasTTL, c.Dir, c.Recursive, c.Refresh) }
+
+// byteOf is the byte in which bit i says whether the i-th is so.
+func byteOf(so ...bool) (b byte) {
+	for i, on := range so {
 		if on {
-			f |= 1 << bit
+			b |= 1 << i
 		}
 	}
-	return f
+	return b
 }
 
 // errCommand is the one fault of bytes that are no command: nobody made them on purpose.
@@ -126,9 +141,12 @@ var errCommand = errors.New("store: no command")
 
 // decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid command.
 func (c *Command) decode(b []byte) error {
-	b = c.cutHead(b)
+	b = c.cutHead(b[1:])
 	if len(b) < 2 || b[1] >= flagsEnd {
 		return errCommand
+	}
+	if c.RequestID != "" {
+		c.check = sha256.Sum256(b)
 	}
 	c.Op = Op(b[0])
 	c.HasTTL, c.Dir = b[1]&flagHasTTL != 0, b[1]&flagDir != 0
@@ -148,44 +166,43 @@ func (c *Command) decode(b []byte) error {
 
 // cutHead takes what stands before the operation from b and returns the rest, nil when it is not right.
 func (c *Command) cutHead(b []byte) []byte {
-	switch version, rest := b[0], b[1:]; version {
-	case versionPlain:
-		return rest
-	case versionID:
-		rest = c.cutID(rest)
-		if c.RequestID == "" {
-			return nil
-		}
-		return rest
-	default:
-		return c.cutAuth(rest)
-	}
-}
-
-// cutAuth takes space, revision and request id from b and returns the rest, nil when they are not right.
-func (c *Command) cutAuth(b []byte) []byte {
-	if len(b) < 2 || b[0] >= byte(spacesEnd) {
+	if len(b) == 0 || b[0] >= headEnd {
 		return nil
 	}
-	revision, n := binary.Uvarint(b[1:])
+	head, b := b[0], b[1:]
+	if head&headAuth != 0 {
+		c.Space = Auth
+	}
+	if head&headRevision != 0 {
+		c.Revision, b = cutNumber(b)
+	}
+	if head&headRequest != 0 {
+		c.RequestID, b = cutText(b, MaxRequestID)
+		c.User, b = cutText(b, MaxUser)
+		c.RequestIndex, b = cutNumber(b)
+	}
+	if head != c.head() {
+		return nil
+	}
+	return b
+}
+
+// cutNumber takes a number from b and returns the rest, nil when there is none.
+func cutNumber(b []byte) (uint64, []byte) {
+	v, n := binary.Uvarint(b)
 	if n <= 0 {
-		return nil
+		return 0, nil
 	}
-	c.Space, c.Revision = Space(b[0]), revision
-	if c.Space == Keys && c.Revision == 0 {
-		return nil
-	}
-	return c.cutID(b[1+n:])
+	return v, b[n:]
 }
 
-// cutID takes the request id from b and returns the rest, nil when it is not right.
-func (c *Command) cutID(b []byte) []byte {
-	length, n := binary.Uvarint(b)
-	if n <= 0 || length > MaxRequestID || length > uint64(len(b)-n) {
-		return nil
+// cutText takes a text of at most so many bytes from b and returns the rest, nil when there is none.
+func cutText(b []byte, most uint64) (string, []byte) {
+	length, b := cutNumber(b)
+	if length > most || length > uint64(len(b)) {
+		return "", nil
 	}
-	c.RequestID = string(b[n : n+int(length)])
-	return b[n+int(length):]
+	return string(b[:length]), b[length:]
 }
 
 // cut takes path, value and the value to compare from b, which they must fill.
@@ -223,7 +240,7 @@ var opNames = [...]string{
 // compared with (K11).
 func Describe(cmd []byte) string {
 	var c Command
-	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {
+	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil {
 		return fmt.Sprintf("no command: %q", cmd)
 	}
 	if c.Op == OpAdvance {
@@ -241,7 +258,8 @@ func Describe(cmd []byte) string {
 		{c.Value != "", "value=%q", c.Value}, {c.PrevValue != "", "prevValue=%q", c.PrevValue},
 		{c.PrevIndex != 0, "prevIndex=%d", c.PrevIndex}, {c.HasTTL, "ttl=%v", c.TTL},
 		{c.Dir, "dir=%v", true}, {c.Recursive, "recursive=%v", true}, {c.Refresh, "refresh=%v", true},
-		{c.RequestID != "", "requestId=%q", c.RequestID}, {c.Revision != 0, "revision=%d", c.Revision},
+		{c.RequestID != "", "requestId=%q", c.RequestID}, {c.User != "", "user=%q", c.User},
+		{c.RequestIndex != 0, "requestIndex=%d", c.RequestIndex}, {c.Revision != 0, "revision=%d", c.Revision},
 	} {
 		if part.show {
 			text += " " + fmt.Sprintf(part.name, part.arg)

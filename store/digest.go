@@ -16,7 +16,7 @@ import (
 //   - The state. Every node of the tree has a hash, and every directory the sum of those below it. A sum has no order and can be
 //     undone, so a write adds what came, takes away what went, on the walk to the root that it makes anyway, and a tree that
 //     goes takes one subtraction. Restore computes the sums anew from what it reads, never trusts written
-//     ones: what got lost on the way shows at once. The requests that are remembered have a sum, too.
+//     ones: what got lost on the way shows at once. What is remembered of requests has a sum, too.
 //   - The chain of what happened: every event and with it the tree as it was then, every error, every stamp. So a difference in
 //     something that leaves no trace, or that a later write made good, shows for good.
 //
@@ -25,18 +25,11 @@ import (
 // Texts are hashed by CRC-32C, since processors have it and a node has room for its four bytes: two texts of one length that differ
 // within four bytes never have the same, others once in 2^32. That guards against faults, not against somebody who looks for
 // two texts of one checksum: he has no way to give them to two members as one.
-//
-// As long as there never was a user or role, the digest is what it was before there could be any.
-//
-// A state of version 1 has no chain: one begins with it. Only clusters of one member have such states.
 func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d := mix(s.chain, s.roots[Keys].inside.sum, s.window.sum)
-	if s.revision != 0 {
-		d = mix(d, s.roots[Auth].inside.sum, s.revision)
-	}
-	return d
+	d := mix(s.chain, s.roots[Keys].inside.sum, s.window.digest())
+	return mix(d, s.roots[Auth].inside.sum, s.revision)
 }
 
 // link takes an event into the chain. s.mu must be held.
@@ -51,7 +44,7 @@ func (s *Store) link(space Space, e *Event, silent bool) {
 // seal takes the end of an entry into the chain: its place, its time, what Apply returns and what it remembers. s.mu must be held.
 func (s *Store) seal(answer any) {
 	s.chain = mix(s.chain, s.applied, uint64(s.now))
-	s.chain = mix(s.chain, s.index, s.window.sum+hashOf(answer))
+	s.chain = mix(s.chain, s.index, s.window.digest()+hashOf(answer))
 }
 
 // hashOf is the hash of what Apply returns. An event's nodes are not in it: those are in the tree.

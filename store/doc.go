@@ -4,7 +4,7 @@
 //
 // The state machine behind the log: files and directories, their times to live, the history of what happened to them, the
 // requests that may come again, and the watchers. Every replica applies the same commands at the same indices and stamps and so comes
-// to the same bytes. There is no clock, no random source, no file and no goroutine in here.
+// to the same bytes. There is no clock, no file and no goroutine in here, and no random source but for the places in a table, which show nowhere.
 //
 // # Picture
 //
@@ -26,7 +26,7 @@
 //   - children is what a directory holds: a B-tree by name.
 //   - View is a part of the tree at one moment.
 //   - clock and wheel say which node expires next.
-//   - window is the requests of the last ten minutes that had an id, with their answers.
+//   - window is the last requests that had an id, with their answers; facts are those before them, without.
 //   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
 //   - Space tells the two trees: the keys, and the users and roles of which only package auth knows what they mean.
 //   - awaits are those who wait for an index, whatever happens at it (WaitIndex).
@@ -35,7 +35,7 @@
 //
 // Apply takes the lock and checks that the entry follows the last one. It moves the clock to the entry's stamp
 // and removes what is due, each node as an event of its own. It decodes the command, one allocation for path and value. One with
-// the id of a request that the window has gets the first answer, and that is all. Else it looks the operation up in a
+// the id of a request that the window has gets the first answer, or an error when that is forgotten, and that is all. Else it looks the operation up in a
 // table. The operation checks what the specification wants checked, and fails without a trace, or takes the next
 // index of the store and changes the tree: above walks from the root to the parent, copies what a view may see, makes what is
 // missing, marks every directory on the way as changed, and corrects its sum of what lies below. At last record gives the event
@@ -51,9 +51,11 @@
 //     every file in it.
 //   - What has an epoch before the store's is never written again: directories, pages of children. Whoever takes a
 //     view raises the epoch. A write copies what it meets on its way, once.
-//   - A command with an id that the window has changes nothing (TestARetryGetsTheFirstAnswer). The window is the same on every
-//     member, and in the snapshot (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot).
-//   - A directory's sum is that of the hashes of all nodes below it, the window's that of its requests.
+//   - A command with an id that was executed before changes nothing: while its answer is remembered (TestARetryGetsTheFirstAnswer), when only
+//     the fact is (TestWhatFellOutOfTheWindowIsNotExecutedAgain), and later, when it brings an index from before its first try
+//     (TestWhatIsForgottenIsRefused). The window is bounded (TestTheWindowsMemoryIsBounded), the same on every member, and in the
+//     snapshot (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot). An id is its user's (TestAnIDBelongsToItsUser).
+//   - A directory's sum is that of the hashes of all nodes below it, the window's that of its requests and facts.
 //   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
 //     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
 //     keeps the history that it is told to keep (--event-history), and the digest does not look at it.

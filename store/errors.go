@@ -43,6 +43,8 @@ const (
 	CodeForm           = 210
 	CodeRefreshValue   = 211
 	CodeRefreshTTL     = 212
+	CodeExecuted       = 213 // not of etcd: see once
+	CodeForgotten      = 214 // likewise
 	CodeRaft           = 300
 	CodeLeaderElection = 301
 	CodeHistoryCleared = 401
@@ -68,6 +70,8 @@ var codes = map[int]struct {
 	CodeForm:           {"Invalid POST form", http.StatusBadRequest},
 	CodeRefreshValue:   {"Value provided on refresh", http.StatusBadRequest},
 	CodeRefreshTTL:     {"A TTL must be provided on refresh", http.StatusBadRequest},
+	CodeExecuted:       {"Request was answered before", http.StatusGone},
+	CodeForgotten:      {"Request is too old", http.StatusGone},
 	CodeRaft:           {"Raft Internal Error", http.StatusInternalServerError},
 	CodeLeaderElection: {"During Leader Election", http.StatusInternalServerError},
 	CodeHistoryCleared: {"The event in requested index is outdated and cleared", http.StatusBadRequest},

@@ -9,14 +9,15 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 3\n"  applied  now  index  chain  history  requests  directory  auth  "end\n"
+//	state    = "store 1\n"  applied  now  index  chain  history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
 //	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
 //	node     = kind body
-//	requests = count  request…                         from the oldest to the newest
-//	request  = id  check  stamp  answer
+//	requests = horizon  count  fact…  count  request…  both from the oldest to the newest
+//	fact     = name  entry  index                      entry: less that of the fact before, or the horizon
+//	request  = name  check  entry  stamp  answer       name and check: so many bytes, without a length
 //	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
 //	directory= changed  count  child…                  what is in it, ascending by name
 //	child    = maker | kind name body [directory]
@@ -27,14 +28,9 @@ import (
 //
 // Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
 // on every replica. There is no checksum: package snap has one over the file.
-//
-// In a state of version 1 there are no chain and no requests, in one of version 2 no auth: as long as there is nothing to say of it, that is
-// the version written, so that members of before can take part until then.
 const (
-	stateHead    = "store "
-	stateVersion = '3'
-	stateNoAuth  = '2'
-	stateTail    = "end\n"
+	stateHead = "store 1\n"
+	stateTail = "end\n"
 )
 
 // The kinds of a written node.
@@ -56,7 +52,7 @@ const (
 type frozen struct {
 	applied, now, index uint64
 	chain               uint64
-	requests            []*request
+	window              window // of which order, facts and horizon are looked at
 	roots               [spacesEnd]*Node
 	revision            uint64
 	history             *history
@@ -67,7 +63,8 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.chain, slices.Clone(s.window.order), s.roots, s.revision, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.chain, s.window, s.roots, s.revision, s.history.freeze()}
+	f.window.order = slices.Clone(s.window.order)
 	s.epoch.Add(1)
 	return f.write
 }
@@ -75,22 +72,16 @@ func (s *Store) Freeze() func(w io.Writer) error {
 // write writes the frozen state to w.
 func (f *frozen) write(w io.Writer) error {
 	e := encoder{Writer: bufio.NewWriterSize(w, 64<<10), history: f.history}
-	version := stateVersion
-	if f.revision == 0 {
-		version = stateNoAuth
-	}
-	e.WriteString(stateHead + string(version) + "\n")
+	e.WriteString(stateHead)
 	e.uint(f.applied)
 	e.uint(f.now)
 	e.uint(f.index)
 	e.uint(f.chain)
 	e.events()
-	e.requests(f.requests)
+	e.requests(&f.window)
 	e.directory(f.roots[Keys].inside)
-	if f.revision != 0 {
-		e.uint(f.revision)
-		e.directory(f.roots[Auth].inside)
-	}
+	e.uint(f.revision)
+	e.directory(f.roots[Auth].inside)
 	e.WriteString(stateTail)
 	return e.Flush()
 }
@@ -141,11 +132,22 @@ func (e *encoder) event(ev *Event) {
 	e.body(ev.Node)
 }
 
-func (e *encoder) requests(list []*request) {
-	e.uint(uint64(len(list)))
-	for _, r := range list {
-		e.text(r.id)
-		e.uint(r.check)
+func (e *encoder) requests(w *window) {
+	e.uint(w.horizon)
+	e.uint(uint64(w.facts.count()))
+	last := w.horizon
+	for i := w.facts.first; i < w.facts.next; i++ {
+		f := w.facts.at(i)
+		e.Write(f.name[:])
+		e.uint(f.entry - last)
+		e.uint(f.index)
+		last = f.entry
+	}
+	e.uint(uint64(len(w.order)))
+	for _, r := range w.order {
+		e.Write(r.name[:])
+		e.Write(r.check[:])
+		e.uint(r.entry)
 		e.uint(uint64(r.stamp))
 		e.answer(r.answer)
 	}

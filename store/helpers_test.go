@@ -27,6 +27,8 @@ func (c Command) dir() Command                { c.Dir = true; return c }
 func (c Command) recursive() Command          { c.Recursive = true; return c }
 func (c Command) refresh() Command            { c.Refresh = true; return c }
 func (c Command) named(id string) Command     { c.RequestID = id; return c }
+func (c Command) from(user string) Command    { c.User = user; return c }
+func (c Command) after(entry uint64) Command  { c.RequestIndex = entry; return c }
 func (c Command) in(s Space) Command          { c.Space = s; return c }
 func (c Command) judged(rev uint64) Command   { c.Revision = rev; return c }
 func (c Command) prev(value string, index uint64) Command {

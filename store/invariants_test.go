@@ -39,16 +39,28 @@ func (s *Store) invariants() error {
 
 // wellFormed checks the window of a store at this time.
 func (w *window) wellFormed(now int64) error {
-	bytes, sum, last := 0, uint64(0), now-int64(windowTime)+1
-	for _, r := range w.order {
-		if w.byID[r.id] != r || r.stamp < last || r.stamp > now {
-			return fmt.Errorf("request %+v at %d behind one of %d", r, now, last)
+	names, sum, entry := 0, uint64(0), w.horizon
+	for i := w.facts.first; i < w.facts.next; i++ {
+		f := w.facts.at(i)
+		if found, ok := w.facts.find(f.name); !ok || found != *f || f.entry <= entry {
+			return fmt.Errorf("fact %+v behind entry %d", f, entry)
 		}
-		bytes, sum, last = bytes+r.size(), sum+r.hash(), r.stamp
+		sum, entry = sum+f.hash(), f.entry
 	}
-	held := len(w.order)
-	if len(w.byID) != held || bytes != w.bytes || sum != w.sum || held > windowRequests || bytes > windowBytes && held > 1 {
-		return fmt.Errorf("%d requests, %d ids, %d bytes counted as %d, sum %x instead of %x", held, len(w.byID), bytes, w.bytes, w.sum, sum)
+	bytes, last := 0, now-int64(windowTime)+1
+	for _, r := range w.order {
+		_, forgotten := w.facts.find(r.name)
+		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= entry {
+			return fmt.Errorf("request %+v at %d behind one of %d and entry %d", r, now, last, entry)
+		}
+		bytes, sum, last, entry = bytes+r.size(), sum+r.hash(), r.stamp, r.entry
+		names++
+	}
+	if len(w.byName) != names || bytes != w.bytes || sum != w.sum {
+		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName), bytes, w.bytes, w.sum, sum)
+	}
+	if names > w.bounds.answers || bytes > w.bounds.bytes && names > 1 || w.facts.count() > w.bounds.facts {
+		return fmt.Errorf("%d requests of %d bytes and %d facts are too many", names, bytes, w.facts.count())
 	}
 	return nil
 }

@@ -18,24 +18,29 @@ type model struct {
 	revision uint64
 	index    uint64
 	now      int64
-	asked    map[string]asked
+	entry    uint64
+	window   bounds
+	asked    []asked  // in order
 	log      []string // the event of each index; "" = nothing is told
 	told     []*Event // the same, for watches
 }
 
 func newModel() *model {
-	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, asked: map[string]asked{}}
+	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, window: windowBounds}
 }
 
 // asked is a command with an id that was executed.
 type asked struct {
 	command Command
+	entry   uint64
 	at      int64
 	answer  string
+	index   uint64 // of the store, when it was no error
 }
 
 // apply is Apply. The answer is in the form of sketch.
 func (m *model) apply(now int64, c Command) string {
+	m.entry++
 	m.now = max(m.now, now)
 	for m.expireOne() {
 	}
@@ -55,15 +60,40 @@ func (m *model) apply(now int64, c Command) string {
 	if c.RequestID == "" {
 		return m.answer(c)
 	}
-	first, ok := m.asked[c.RequestID]
-	switch {
-	case !ok || m.now-first.at >= 600e9:
-		first = asked{c, m.now, m.answer(c)}
-		m.asked[c.RequestID] = first
-	case first.command != c:
-		return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
+	return m.once(c)
+}
+
+// once executes a command with an id, unless it is known, or forgotten.
+func (m *model) once(c Command) string {
+	answers, facts := len(m.asked), 0 // what lies behind these places is remembered
+	for answers > 0 && len(m.asked)-answers < m.window.answers && m.now-m.asked[answers-1].at < 600e9 {
+		answers--
 	}
-	return first.answer
+	facts = max(0, answers-m.window.facts)
+	for i := len(m.asked) - 1; i >= facts; i-- {
+		switch first := m.asked[i]; {
+		case first.command.RequestID != c.RequestID || first.command.User != c.User:
+		case i >= answers && first.command.after(0) == c.after(0):
+			return first.answer
+		case i >= answers:
+			return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
+		case first.index == 0:
+			return fmt.Sprintf("213 request id %q was refused before: the answer is no longer kept at %d", c.RequestID, m.index)
+		default:
+			return fmt.Sprintf("213 request id %q was executed at index %d: the answer is no longer kept, read the key at %d", c.RequestID, first.index, m.index)
+		}
+	}
+	if facts > 0 && c.RequestIndex < m.asked[facts-1].entry {
+		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to %d is forgotten at %d",
+			c.RequestID, c.RequestIndex, m.asked[facts-1].entry, m.index)
+	}
+	before := m.index
+	done := asked{command: c, entry: m.entry, at: m.now, answer: m.answer(c)}
+	if m.index > before {
+		done.index = m.index
+	}
+	m.asked = append(m.asked, done)
+	return done.answer
 }
 
 // keep executes a command on users and roles.
@@ -280,6 +310,7 @@ func listing(nodes map[string]Node) string {
 type generator struct {
 	*rand.Rand
 	now   int64
+	entry uint64
 	named []Command // those with an id
 }
 
@@ -302,6 +333,7 @@ func (g *generator) path() string {
 
 // next returns a command and the time of its entry, which goes back sometimes.
 func (g *generator) next(index uint64) (int64, Command) {
+	g.entry++
 	g.now += int64(g.IntN(1000)) * int64(time.Millisecond)
 	c := Command{Op: Op(1 + g.IntN(7)), Path: g.path(), Value: g.pick("", "x", "y", "zz")}
 	if g.IntN(3) == 0 {
@@ -328,7 +360,7 @@ func (g *generator) name(c Command) Command {
 	switch g.IntN(10) {
 	case 0:
 		if c.Op != OpAdvance {
-			c = c.named(fmt.Sprint(g.IntN(1000)))
+			c = c.named(fmt.Sprint(g.IntN(1000))).from(g.pick("", "", "alice")).after(g.entry - min(g.entry, 1+uint64(g.IntN(100))))
 			g.named = append(g.named, c)
 		}
 	case 1:
@@ -354,11 +386,14 @@ func (g *generator) secure(c Command, revision uint64) Command {
 }
 
 // What the specification says of every command, alone and in any company, is what the store does; those that have an id
-// it does once.
+// it does once, however long ago that was.
 // pitfall G3, pitfall I1, pitfall I3, pitfall K9
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	const commands = 100_000
 	s, m, g := New(Limits{Events: 1000}), newModel(), newGenerator(1)
+	m.window = bounds{answers: 40, bytes: 1 << 20, facts: 50}
+	s.window.bounds = m.window
+	codes := map[string]int{}
 	for i := range commands {
 		now, c := g.next(s.index)
 		c = g.secure(c, s.revision)
@@ -369,6 +404,7 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 		if got != want {
 			t.Fatalf("command %d, %+v:\n got %s\nwant %s", i, c, got, want)
 		}
+		codes[got[:3]]++
 		for index := first + 1; index <= s.index; index++ {
 			told := ""
 			if e := s.history.at(index); e != nil {
@@ -386,6 +422,11 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 			if got, want := s.secrets(), listing(m.secrets); got != want || s.revision != m.revision {
 				t.Fatalf("command %d, %+v: users and roles of %d and %d:\n got\n%s\nwant\n%s", i, c, s.revision, m.revision, got, want)
 			}
+		}
+	}
+	for _, code := range []string{"209", "213", "214"} {
+		if codes[code] < 100 {
+			t.Errorf("only %d answers of code %s", codes[code], code)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func (s *Store) Restore(r io.Reader) error {
 	d := decoder{
 		in:    bufio.NewReaderSize(r, 64<<10),
 		epoch: s.epoch.Load(),
-		store: &Store{clock: newClock()},
+		store: &Store{clock: newClock(), window: window{bounds: s.window.bounds}},
 	}
 	d.state(s.history.limits)
 	if d.err != nil {
@@ -53,22 +53,15 @@ type decoder struct {
 
 func (d *decoder) state(l Limits) {
 	s := d.store
-	version := d.version()
-	s.applied, s.now, s.index = d.uint(), d.time(), d.uint()
-	if version > '1' {
-		s.chain = d.uint()
-	}
+	d.expect(stateHead)
+	s.applied, s.now, s.index, s.chain = d.uint(), d.time(), d.uint(), d.uint()
 	d.history(l)
-	if version > '1' {
-		d.requests()
-	}
+	d.requests()
 	for space := range s.roots {
 		s.roots[space] = newDirectory("/", 0, 0, d.epoch)
 	}
 	s.roots[Keys].inside = d.directory(1)
-	if version > stateNoAuth {
-		d.auth()
-	}
+	d.auth()
 	d.expect(stateTail)
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
 		d.fail("something follows the end")
@@ -145,24 +138,9 @@ func (d *decoder) more() {
 	for n := d.uint(); n > 0 && d.err == nil; {
 		size, old := int(min(n, step)), len(d.text)
 		d.text = append(d.text, make([]byte, size)...)
-		got, err := io.ReadFull(d.in, d.text[old:])
-		d.at += int64(got)
-		n -= uint64(got)
-		if err != nil {
-			d.end(err)
-		}
+		d.full(d.text[old:])
+		n -= uint64(size)
 	}
-}
-
-// version reads the head of a state of any version that is known.
-func (d *decoder) version() byte {
-	d.expect(stateHead)
-	v := d.byte()
-	if v < '1' || v > stateVersion {
-		d.fail("a state of version %q is not known", v)
-	}
-	d.expect("\n")
-	return v
 }
 
 func (d *decoder) expect(word string) {
@@ -220,18 +198,66 @@ func (d *decoder) event(index uint64) *Event {
 }
 
 func (d *decoder) requests() {
-	s, last := d.store, int64(0)
+	w := &d.store.window
+	w.horizon = d.upTo(d.store.applied, "horizon")
+	last := w.horizon
 	for count := d.uint(); count > 0 && d.err == nil; count-- {
-		r := &request{d.string(), d.uint(), d.time(), d.answer()}
-		if r.id == "" || s.window.byID[r.id] != nil || r.stamp < last || r.stamp > s.now {
-			d.fail("the request %q of %d can't stand here", r.id, r.stamp)
-		}
-		if d.err == nil {
-			s.window.add(r)
-		}
-		last = r.stamp
+		f := fact{name: d.name()}
+		f.entry = d.after(last)
+		f.index = d.upTo(d.store.index, "index of a request")
+		d.remember(f.name, func() { w.keep(f) })
+		last = f.entry
 	}
-	s.window.expire(s.now)
+	for count := d.uint(); count > 0 && d.err == nil; count-- {
+		r := &request{name: d.name()}
+		d.full(r.check[:])
+		r.entry = d.upTo(d.store.applied, "entry")
+		r.stamp, r.answer = d.time(), d.answer()
+		if r.entry <= last || r.stamp > d.store.now || len(w.order) > 0 && r.stamp < w.order[len(w.order)-1].stamp {
+			d.fail("the request of entry %d, at %d, can't stand behind %d", r.entry, r.stamp, last)
+		}
+		d.remember(r.name, func() { w.add(r) })
+		last = r.entry
+	}
+	w.expire(d.store.now)
+}
+
+// after reads how far behind last the entry of the log is that comes next, and returns its index.
+func (d *decoder) after(last uint64) uint64 {
+	more := d.uint()
+	if more == 0 || more > d.store.applied-last {
+		d.fail("%d entries behind %d there is none with a request", more, last)
+		return last
+	}
+	return last + more
+}
+
+// remember has add called, unless the name is known.
+func (d *decoder) remember(n name, add func()) {
+	w := &d.store.window
+	if _, known := w.facts.find(n); known || w.byName[n] != nil {
+		d.fail("two requests have the name %x", n)
+	}
+	if d.err == nil {
+		add()
+	}
+}
+
+func (d *decoder) name() (n name) {
+	d.full(n[:])
+	return n
+}
+
+// full reads as many bytes as b has.
+func (d *decoder) full(b []byte) {
+	if d.err != nil {
+		return
+	}
+	got, err := io.ReadFull(d.in, b)
+	d.at += int64(got)
+	if err != nil {
+		d.end(err)
+	}
 }
 
 func (d *decoder) answer() any {
@@ -301,7 +327,7 @@ func (d *decoder) auth() {
 	s := d.store
 	s.revision = d.upTo(s.index, "revision")
 	inside := d.directory(1)
-	if d.err == nil && (s.revision == 0 || inside.changed != s.revision || inside.timers > 0) {
+	if d.err == nil && (inside.changed != s.revision || inside.timers > 0) {
 		d.fail("users and roles changed at %d, not at %d, with %d timers", inside.changed, s.revision, inside.timers)
 	}
 	s.roots[Auth].inside = inside

@@ -19,7 +19,7 @@ type Store struct {
 	roots    [spacesEnd]*Node
 	revision uint64   // index of the last change in the space Auth; 0 = none yet
 	history  *history // history.next = index+1
-	window   window   // the requests whose answers are remembered
+	window   window   // the requests that are remembered
 	chain    uint64   // of the digest: all that happened
 
 	// Derived from it, or of this member alone.
@@ -39,7 +39,7 @@ type Store struct {
 
 // New returns an empty store.
 func New(l Limits) *Store {
-	s := &Store{history: newHistory(l, 1), clock: newClock()}
+	s := &Store{history: newHistory(l, 1), clock: newClock(), window: window{bounds: windowBounds}}
 	for space := range s.roots {
 		s.roots[space] = newDirectory("/", 0, 0, 0)
 	}

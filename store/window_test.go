@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -80,19 +81,31 @@ func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
 	}
 }
 
-// What the window forgets first is the oldest, as soon as a bound is passed.
+// An id is a user's: another one's command under it is executed, and gets an answer of its own.
+func TestAnIDBelongsToItsUser(t *testing.T) {
+	s := New(Limits{})
+	s.do(set("/secret", "1").named("id").from("alice"))
+
+	expect(t, "another user", sketch(s.do(set("/k", "2").named("id").from("bob"))), "set /k=2 2/2")
+	expect(t, "nobody", sketch(s.do(set("/k", "3").named("id"))), "set /k=3 3/3 was /k=2 2/2")
+	expect(t, "where the user ends", sketch(s.do(set("/k", "4").named("eid").from("alic"))), "set /k=4 4/4 was /k=3 3/3")
+	expect(t, "alice again", sketch(s.do(set("/secret", "1").named("id").from("alice"))), "set /secret=1 1/1")
+	s.check(t)
+}
+
+// The answer that the window forgets first is the oldest, as soon as a bound is passed. That there was one stays known.
 func TestTheWindowKeepsItsBounds(t *testing.T) {
-	big := strings.Repeat("v", windowBytes/10)
+	big := strings.Repeat("v", windowBounds.bytes/10)
 	for _, c := range []struct {
 		name  string
 		value string
 		step  time.Duration
 		held  int
 	}{
-		{"by count", "v", 0, windowRequests},
+		{"by count", "v", 0, windowBounds.answers},
 		{"by bytes", big, time.Microsecond, 9},
 		{"by the clock", "v", time.Second, int(windowTime / time.Second)},
-		{"one answer too big", strings.Repeat("v", windowBytes), 0, 1},
+		{"one answer too big", strings.Repeat("v", windowBounds.bytes), 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := New(Limits{Events: 1})
@@ -102,22 +115,21 @@ func TestTheWindowKeepsItsBounds(t *testing.T) {
 				s.do(del(fmt.Sprintf("/%d", i%5))) // so that an answer has one value
 				s.at(int64(i)*int64(c.step), command(i))
 			}
-
 			held, index := len(s.window.order), s.Index()
 
-			s.do(command(count - held))
-			oldest := s.Index()
-			s.do(command(count - held - 1))
+			oldest := s.do(command(count - held))
+			before := s.do(command(count - held - 1))
 
 			expect(t, "held", held, c.held)
-			expect(t, "index after the oldest that is remembered", oldest, index)
-			expect(t, "index after the one before", s.Index(), index+1)
+			expect(t, "oldest answer", oldest, s.window.order[0].answer)
+			expect(t, "code of the one before", before.(*Error).Code, CodeExecuted)
+			expect(t, "index", s.Index(), index)
 			s.check(t)
 		})
 	}
 }
 
-// Time alone empties the window, whatever entry brings it.
+// Time alone empties the window of answers, whatever entry brings it.
 func TestTheWindowIsEmptiedByTheClock(t *testing.T) {
 	s := New(Limits{})
 	s.at(1, set("/k", "v").named("id"))
@@ -127,7 +139,111 @@ func TestTheWindowIsEmptiedByTheClock(t *testing.T) {
 	s.tick(int64(windowTime) + 1)
 
 	expect(t, "held", len(s.window.order)+s.window.bytes, 0)
+	expect(t, "again", sketch(s.do(set("/k", "v").named("id"))),
+		`213 request id "id" was executed at index 1: the answer is no longer kept, read the key at 1`)
 	s.check(t)
+}
+
+// At full speed a retry of what was answered a second ago finds its answer forgotten, and yet nothing is done twice.
+// pitfall G3, pitfall L8
+func TestWhatFellOutOfTheWindowIsNotExecutedAgain(t *testing.T) {
+	const requests = 12_000
+	s := New(Limits{})
+	command := func(i int) Command { return post("/q", fmt.Sprint(i)).named(fmt.Sprint(i)) }
+	for i := range requests {
+		s.do(command(i))
+	}
+	index := s.Index()
+
+	forgotten := 0
+	for i := range requests {
+		switch a := s.do(command(i)).(type) {
+		case *Event:
+			expect(t, "value", a.Node.Value, fmt.Sprint(i))
+		case *Error:
+			expect(t, "error", sketch(a), fmt.Sprintf(`213 request id "%d" was executed at index %d: the answer is no longer kept, read the key at %d`, i, i+1, index))
+			forgotten++
+		}
+	}
+
+	expect(t, "without their answers", forgotten, requests-windowBounds.answers)
+	expect(t, "index", s.Index(), index)
+	s.check(t)
+}
+
+// small has the window of a store forget soon.
+func (s *Store) small() *Store {
+	s.window.bounds = bounds{answers: 3, bytes: 1 << 20, facts: 4}
+	return s
+}
+
+// What is forgotten altogether is refused, when the request tells that it is so old. One that is new is executed.
+// pitfall G3, pitfall L8
+func TestWhatIsForgottenIsRefused(t *testing.T) {
+	request := func(i int) Command {
+		if i == 4 {
+			return create("/1", "").named("4").after(3)
+		}
+		return set(fmt.Sprintf("/%d", i), "").named(fmt.Sprint(i)).after(uint64(i - 1))
+	}
+	forgotten := func(id string, index int) string {
+		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to 3 is forgotten at 9", id, index)
+	}
+	for _, c := range []struct {
+		name  string
+		again Command
+		want  string
+	}{
+		{"the answer is there", request(8), "set /8= 7/7"},
+		{"it was executed", request(5), `213 request id "5" was executed at index 4: the answer is no longer kept, read the key at 9`},
+		{"it was refused", request(4), `213 request id "4" was refused before: the answer is no longer kept at 9`},
+		{"it is forgotten", request(3), forgotten("3", 2)},
+		{"it is forgotten, and has no index", request(3).after(0), forgotten("3", 0)},
+		{"it has an index of another cluster", request(3).after(11), forgotten("3", 0)},
+		{"it is another one, as old", set("/new", "").named("new").after(2), forgotten("new", 2)},
+		{"it is new", set("/new", "").named("new").after(3), "set /new= 10/10"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := New(Limits{}).small()
+			for i := range 10 {
+				s.do(request(i + 1))
+			}
+
+			for _, s := range []*Store{restored(t, Limits{}, s.frozenBytes(t)).small(), s} {
+				expect(t, "again", sketch(s.do(c.again)), c.want)
+				s.check(t)
+			}
+		})
+	}
+}
+
+// The window has one bound of memory, whatever is asked for, and a store that never saw a request id has none of it.
+func TestTheWindowsMemoryIsBounded(t *testing.T) {
+	s := New(Limits{Events: 1})
+	s.do(set("/k", "v"))
+	before := heapBytes()
+
+	for i := range windowBounds.facts + windowBounds.answers + 5000 {
+		s.do(del("/none").named(fmt.Sprint(i)).after(s.applied))
+	}
+
+	const answers = 10_000 * (eventOverhead + 64) // errors are small
+	grown := heapBytes() - before
+	t.Logf("%d facts and %d answers take %d bytes", s.window.facts.count(), len(s.window.order), grown)
+	if grown > 16<<20+answers {
+		t.Errorf("they take %d bytes", grown)
+	}
+	expect(t, "facts", s.window.facts.count(), windowBounds.facts)
+	expect(t, "horizon", s.window.horizon, uint64(5001))
+	s.check(t)
+}
+
+// heapBytes is how many bytes are in use.
+func heapBytes() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // A member that begins with a snapshot knows what was asked before, also what the history no longer has.
@@ -179,20 +295,21 @@ func TestDescribePrintsACommand(t *testing.T) {
 			`compare-and-swap "/k" value="v" prevValue="p" prevIndex=7 ttl=1s requestId="my id"`},
 		{del("/d").dir().recursive().bytes(), `delete "/d" dir=true recursive=true`},
 		{advance(2).bytes(), "advance 2"},
-		{[]byte{versionsEnd, 'x'}, `no command: "\x04x"`},
-		{[]byte{versionID}, `no command: "\x02"`},
+		{set("/k", "").named("id").from("alice").after(9).judged(7).bytes(), `set "/k" requestId="id" user="alice" requestIndex=9 revision=7`},
+		{[]byte{version + 1, 'x'}, `no command: "\x02x"`},
+		{[]byte{version}, `no command: "\x01"`},
 		{nil, `no command: ""`},
 	} {
 		expect(t, "description", Describe(c.cmd), c.want)
 	}
 }
 
-// A command with an id that a member of the first version meets stops that member: its version says so.
+// A command of another version stops the member.
 // pitfall I7
-func TestACommandWithAnIDIsOfALaterVersion(t *testing.T) {
-	expect(t, "without", set("/k", "v").bytes()[0], byte(1))
-	expect(t, "with", set("/k", "v").named("id").bytes()[0], byte(2))
-	if err, _ := New(Limits{}).Apply(1, time.Unix(0, 0), []byte{0, 1, 0}).(error); !errors.Is(err, ErrVersion) {
-		t.Errorf("version 0: %v", err)
+func TestACommandOfAnotherVersionStopsTheMember(t *testing.T) {
+	for _, v := range []byte{0, version + 1} {
+		if err, _ := New(Limits{}).Apply(1, time.Unix(0, 0), []byte{v, 0, 1, 0}).(error); !errors.Is(err, ErrVersion) {
+			t.Errorf("version %d: %v", v, err)
+		}
 	}
 }
