@@ -143,7 +143,8 @@ A member that follows sends what it is asked to propose on to its leader, all th
 waits in one message, and answers when its own applier comes to the entry. When the leader is lost, nobody need ask again, and
 nothing is done twice: a Propose is taken by a leader of its term only, and terms never fall along the log, so a proposal of
 term 4 that is not applied when the first entry of term 5 is, never will be (waiters.dead). Then it is proposed anew.
-Only a member that jumps over entries with a snapshot, or a deadline, leaves an outcome unknown.
+As long as the leader leads, what it has not answered is sent again, and it takes each message once (forward.go). Only a member
+that jumps over entries with a snapshot, or a deadline, leaves an outcome unknown.
 
 # Invariants
 
@@ -222,6 +223,9 @@ Break it. Delete a rule, run the test, and it is red:
 	the refusal of proposals during a transfer                    core.propose               TestScripts/transfer
 	match: tell every member the whole commit index               core.sendHeartbeat         TestScripts/heartbeat_carries_the_commit
 	the look for overdue Appends                                  core.overdue               TestScripts/lost_append
+	ticks: measure what is overdue in rounds of heartbeats        core.overdue               TestWhatIsLateIsNotTakenForLost
+	the goal: judge a learner by the commit index of the moment   core.promote               TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
+	the reading ahead: fetch when the window has room             core.sendFromDisk          TestCatchingUpReadsAheadOfTheWindow
 	the pause after a snapshot that did not arrive                core.sent                  TestScripts/snapshot_receiver_dies
 	the case at or below the commit index                         core.handleSnapshot        TestSnapshotAtAFollower
 	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower
@@ -230,6 +234,10 @@ Break it. Delete a rule, run the test, and it is red:
 	the time that is read when proposals are taken                Node.takeInbox             TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
 	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
+	the number: take whatever message of proposals comes          core.handlePropose         TestAProposalThatComesTwiceIsTakenOnce
+	the look for proposals without an answer                      core.tickForwarding        TestAProposalWithoutAnAnswerIsSentAgain
+	the former streams                                            proposalStream.follow      TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent
+	the word that a read will never be safe                       core.refuseReads           TestReadsThatWillNeverBeSafeAreToldSo
 	the look at who would be left                                 core.mayRemove             TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
 	the end of a log that was promised to go on                   core.commitTo              TestAMemberWhoseDiskHasForgottenStops
 	dead: wait for proposals that went with their leader          node_apply.go              TestProposalsOutliveTheirLeader

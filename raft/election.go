@@ -145,7 +145,7 @@ func (c *core) handleTimeoutNow(m *Message) {
 // haste is how many ticks at most a member waits before it campaigns when its leader's connection
 // broke: a fifth of an election timeout. All see that at the same moment. When two of them stand
 // within a round trip, neither may win, so that the members of a wide network wait two of those.
-func (c *core) haste() int { return max(1, c.ElectionTicks/5, 2*c.farthest) }
+func (c *core) haste() int { return min(max(1, c.ElectionTicks/5, 2*c.farthest), c.ElectionTicks) }
 
 // lost says that the connection to a member broke: its process has died, or the network has. If that was the
 // leader, there is no need to wait for the whole timeout; a small random delay keeps the

@@ -91,6 +91,17 @@ func (p *progress) rest(round uint64) {
 	p.feed.drop()
 }
 
+// endWait ends the wait of a probe, because the member is there and has not answered it.
+func (p *progress) endWait(round uint64, now int) {
+	if !p.waiting || round <= p.asked || now < p.retry {
+		return
+	}
+	p.waiting = false
+	if p.retry > 0 {
+		p.lost++
+	}
+}
+
 // advance notes that the member has everything up to index on disk, and reports whether that is new.
 func (p *progress) advance(index uint64) bool {
 	for len(p.inflight) > 0 && p.inflight[0].last <= index {
@@ -147,9 +158,9 @@ func (c *core) overdue(p *progress) bool {
 // have. To send megabytes again because they are late would make them later still, for ever.
 const slowest = 64 << 10
 
-// mostLost bounds the doubling of patience: what was taken for lost six times is sent again at
-// least every 64 times the usual patience.
-const mostLost = 6
+// mostLost bounds the doubling: what was taken for lost three times and more is sent again after
+// eight times as long.
+const mostLost = 3
 
 // lossTimeout is how many ticks so many bytes may take to be answered before they count as lost: an
 // interval of heartbeats, two round trips, and the time that the bytes need on a slow link; twice

@@ -297,9 +297,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	}
 	p.quiet, p.heard, p.gone = 0, true, false
 	p.trip.end(m.Round, c.lead.ticks)
-	if m.Round > p.asked && c.lead.ticks >= p.retry { // it is there, and the probe was lost
-		p.waiting = false
-	}
+	p.endWait(m.Round, c.lead.ticks)
 	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
 	switch {

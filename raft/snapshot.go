@@ -45,6 +45,7 @@ func (c *core) sendSnapshot(p *progress) {
 		return
 	}
 	p.sending, p.snapshot = snapshotting, c.snapshot.Index
+	p.feed.drop()
 	s := c.snapshot
 	c.send(Message{Kind: InstallSnapshot, To: p.id, Snapshot: &s})
 }
