@@ -230,6 +230,8 @@ func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
 		noSuchMember(w, hexID(c.Member.ID))
 	case errors.Is(err, raft.ErrMemberRemoved):
 		memberRemoved(w, hexID(c.Member.ID))
+	case errors.Is(err, raft.ErrMembershipFull):
+		messageError(w, nethttp.StatusConflict, "etcdserver: "+strings.TrimPrefix(raft.ErrMembershipFull.Error(), "raft: "))
 	case loses:
 		messageError(w, nethttp.StatusConflict, "etcdserver: "+quorum.Arithmetic)
 	default:

@@ -161,6 +161,7 @@ func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 		{raft.ErrMemberExists, 409, "etcdserver: peerURL exists"},
 		{raft.ErrMemberUnknown, 404, "No such member: 7fa0243da41856f2"},
 		{raft.ErrMemberRemoved, 410, "Member permanently removed: 7fa0243da41856f2"},
+		{raft.ErrMembershipFull, 409, "etcdserver: the membership, with the ids of all members ever removed, no longer fits into a snapshot"},
 		{&raft.QuorumError{Arithmetic: arithmetic}, 409, "etcdserver: " + arithmetic},
 		{fmt.Errorf("x: %w", &raft.QuorumError{Arithmetic: arithmetic}), 409, "etcdserver: " + arithmetic},
 		{raft.ErrUnknown, 500, "Internal Server Error"},

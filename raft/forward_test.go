@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -218,6 +219,7 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 		"a stranger":          {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}), ErrMemberUnknown},
 		"an id that is there": {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}), ErrMemberExists},
 		"an emptied disk":     {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
+		"a huge member":       {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 9, Name: strings.Repeat("x", 1<<20)}}), ErrMembershipFull},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newLeader(t, 2, 1)

@@ -228,6 +228,30 @@ func emptied(id uint64, by string) error {
 	return fmt.Errorf("%w: %s knows another incarnation of member %x; remove the member, empty its data directory and add it anew", ErrMemberEmptied, by, id)
 }
 
+// ErrMembershipFull refuses an addition, or an update that makes the membership larger, because a
+// snapshot could not hold it: at about 98,000 ids of removed members, which are kept for ever. A
+// removal always fits. A new cluster that is restored from a backup begins without them.
+var ErrMembershipFull = errors.New("raft: the membership, with the ids of all members ever removed, no longer fits into a snapshot")
+
+// Limits of an encoded membership, in bytes. A snapshot's meta takes 1 MiB (see snap.Dir.Create).
+const (
+	maxMembership  = 1<<20 - 1<<10 // beside an index, a term, a stamp, and another version of the cluster
+	membersReserve = 64 << 10      // of these, which an addition leaves to what members tell of themselves
+)
+
+// size is the length of the encoded membership, in bytes.
+func (m Membership) size() int { return len(appendMembership(nil, &m)) }
+
+// overfills reports whether a change makes the membership larger than it may be.
+func (m Membership) overfills(change *Change) bool {
+	limit := maxMembership
+	if change.Kind == ChangeAdd {
+		limit -= membersReserve
+	}
+	after := m.Apply(*change).size()
+	return after > limit && after > m.size()
+}
+
 // QuorumError refuses a removal after which too few voters would answer to agree on anything.
 type QuorumError struct{ Arithmetic string }
 
@@ -249,6 +273,8 @@ func (c *core) sensible(change *Change) error {
 		return ErrMemberUnknown
 	case change.Kind == ChangeUpdate && member.another(change.Member.Incarnation):
 		return ErrMemberEmptied
+	case m.overfills(change):
+		return ErrMembershipFull
 	case change.Kind == ChangeRemove:
 		return c.mayRemove(id)
 	}

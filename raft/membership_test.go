@@ -2,8 +2,10 @@ package raft
 
 import (
 	"errors"
+	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -226,6 +228,53 @@ func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 
 	if len(m.Members) != 1 || m.Members[0].Name != "two" || m.ClusterID != 7 || !slices.Equal(m.Removed, []uint64{1, 3}) {
 		t.Errorf("%+v", m)
+	}
+}
+
+// All that was ever removed is in every snapshot, for ever. Before that is too much for one, nobody is added any more; who is there may
+// still go, and tell of itself.
+func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {
+	c := newLeader(t, 3)
+	now := &c.configs.now().membership
+	url := func(bytes int) []string { return []string{"http://" + strings.Repeat("x", bytes)} }
+	add := Change{Kind: ChangeAdd, Member: Member{ID: never64 - 1, PeerURLs: url(100), Learner: true}}
+	tell := func(bytes int) *Change {
+		return &Change{Kind: ChangeUpdate, Member: Member{ID: 2, ClientURLs: url(bytes)}}
+	}
+	for i := range uint64(98_000) {
+		now.Removed = append(now.Removed, 1<<63+i)
+	}
+
+	if err := c.sensible(&add); err != nil {
+		t.Errorf("behind 98,000 removals: %v", err)
+	}
+	for i := range uint64(2000) {
+		now.Removed = append(now.Removed, 1<<63+98_000+i)
+	}
+	if err := c.sensible(&add); err != ErrMembershipFull {
+		t.Errorf("behind 100,000 removals an addition ends with %v", err)
+	}
+	if first, second := c.sensible(tell(46_000)), c.sensible(tell(60_000)); first != nil || second != ErrMembershipFull {
+		t.Errorf("46,000 bytes of URLs end with %v, and 60,000 with %v", first, second)
+	}
+	*now = now.Apply(*tell(46_000))
+	remove := Change{Kind: ChangeRemove, Member: Member{ID: 2}}
+	if err, smaller := c.sensible(&remove), now.Apply(remove); err == ErrMembershipFull || smaller.size() >= now.size() {
+		t.Errorf("a removal ends with %v, and makes %d bytes of %d", err, smaller.size(), now.size())
+	}
+	if err := c.sensible(tell(100)); err != nil {
+		t.Errorf("less than before: %v", err)
+	}
+
+	s, _ := reopen(t, testStorage(t))
+	now.Version = strings.Repeat("9", 500)
+	meta := Snapshot{Index: never64, Term: never64, Stamp: -1, Membership: *now}
+	if _, err := s.saveSnapshot(meta, func(io.Writer) error { return nil }); err != nil {
+		t.Errorf("the largest that is let through: %v", err)
+	}
+	meta.Membership.Removed = append(slices.Clone(now.Removed), now.Removed...)
+	if _, err := s.saveSnapshot(meta, func(io.Writer) error { return nil }); err == nil {
+		t.Error("a larger one is written")
 	}
 }
 

@@ -345,7 +345,8 @@ func (n *Node) Read(ctx context.Context) error {
 }
 
 // Change makes one change of the membership and returns the membership after it. While another one is under
-// way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved and a *QuorumError.
+// way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved,
+// ErrMembershipFull and a *QuorumError.
 func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
 		c.Command = n.Command(c.Kind)

@@ -57,6 +57,8 @@ func (n *Node) insist(ctx context.Context, c Change) {
 			n.fail(fmt.Errorf("%w: the leader says so", ErrRemoved))
 		case ErrMemberEmptied:
 			n.fail(emptied(n.id, "the leader"))
+		case ErrMembershipFull:
+			n.fail(fmt.Errorf("%w: this member can't tell its name and URLs", ErrMembershipFull))
 		case ErrMemberExists:
 			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own", strings.Join(c.Member.PeerURLs, ",")))
 		}

@@ -456,12 +456,13 @@ func TestAnIncompleteOrChangedFileIsNeverReceived(t *testing.T) {
 
 func TestMetaBeyondAllMeasureIsRefused(t *testing.T) {
 	_, dir := testDir(t, 0)
-	defer func() {
-		if recover() == nil {
-			t.Fatal("no panic")
-		}
-	}()
-	dir.Create(1, make([]byte, maxMeta+1))
+
+	_, err := dir.Create(1, make([]byte, maxMeta+1))
+	_, err2 := NewStream(io.Discard, 1, make([]byte, maxMeta+1))
+
+	if err == nil || err2 == nil || !strings.Contains(err.Error(), "1048577 bytes") || len(indexes(t, dir)) != 0 {
+		t.Errorf("%v, %v", err, err2)
+	}
 }
 
 // pitfall H13

@@ -14,9 +14,11 @@ type Stream struct {
 	encoder *encoder
 }
 
-// NewStream begins a snapshot, and writes meta, which is the caller's and at most 1 MiB, to out.
+// NewStream begins a snapshot, and writes meta, which is the caller's, to out. More than 1 MiB of it is an error.
 func NewStream(out io.Writer, index uint64, meta []byte) (*Stream, error) {
-	checkMeta(meta)
+	if err := checkMeta(meta); err != nil {
+		return nil, err
+	}
 	s := &Stream{out: out}
 	var err error
 	if s.encoder, err = newEncoder(s.put, index, meta); err != nil {

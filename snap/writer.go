@@ -10,10 +10,12 @@ type Writer struct {
 }
 
 // Create begins a snapshot aside; nothing is visible before Commit. meta is the
-// caller's, at most 1 MiB. Several may be written at a time; of two with the
+// caller's; one of more than 1 MiB is an error. Several may be written at a time; of two with the
 // same index the last one committed stays.
 func (d *Dir) Create(index uint64, meta []byte) (*Writer, error) {
-	checkMeta(meta)
+	if err := checkMeta(meta); err != nil {
+		return nil, err
+	}
 	a, err := d.begin()
 	if err != nil {
 		return nil, fmt.Errorf("snap: create: %w", err)
@@ -26,10 +28,11 @@ func (d *Dir) Create(index uint64, meta []byte) (*Writer, error) {
 	return w, nil
 }
 
-func checkMeta(meta []byte) {
+func checkMeta(meta []byte) error {
 	if len(meta) > maxMeta {
-		panic("snap: meta of a snapshot is larger than 1 MiB")
+		return fmt.Errorf("snap: the meta of a snapshot has %d bytes, and may have %d", len(meta), maxMeta)
 	}
+	return nil
 }
 
 // Write appends to the body. Every MiB written is synced, so that no single
