@@ -167,6 +167,16 @@ func (c *core) lost(peer uint64) {
 	}
 }
 
+// dropped says that messages to a member may be lost, though it need not have died. A snapshot has a connection of its own.
+func (c *core) dropped(peer uint64) {
+	if c.leader == peer {
+		c.forwarding.sendAgain()
+	}
+	if p := c.lead.progress(peer); p != nil && p.sending != snapshotting {
+		p.rest(c.lead.round)
+	}
+}
+
 // transfer hands the leadership to another voter (diss. 3.10): no proposal is taken from now on, and
 // when the target has the whole log it is told to campaign. It is given up after an election timeout (pitfall F5).
 func (c *core) transfer(to uint64) {

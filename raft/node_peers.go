@@ -37,6 +37,9 @@ type Inbound interface {
 	// Lost says that the connection to a member was seen to break, as it does when its process dies. A connection that
 	// could not be made, or fell silent, is none that broke.
 	Lost(id uint64)
+	// Dropped says that messages to a member may be lost, though nothing tells that it has died: a connection ended in another way, or had
+	// no room for what brings entries. What was sent before is answered or lost.
+	Dropped(id uint64)
 	// ReceiveSnapshot takes an InstallSnapshot and reads the snapshot's file, which is size bytes long, from body. When it returns nil the file is
 	// whole and durable, and the message is on its way to the core.
 	ReceiveSnapshot(m Message, body io.Reader, size int64) error
@@ -70,6 +73,9 @@ func (n *Node) Step(m Message) { n.inbox.step(m, n.quit) }
 
 // Lost says that the connection to a member was seen to break.
 func (n *Node) Lost(id uint64) { n.inbox.call(func(c *core) { c.lost(id) }) }
+
+// Dropped says that messages to a member may be lost.
+func (n *Node) Dropped(id uint64) { n.inbox.call(func(c *core) { c.dropped(id) }) }
 
 // Expelled ends this member, because another one knows it as removed.
 func (n *Node) Expelled(by uint64) {

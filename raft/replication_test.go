@@ -393,3 +393,21 @@ func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
 	wantMessages(t, only(Append, full.Messages))
 	wantMessages(t, only(Append, answered.Messages), "n1@2 → n2 Append base=4@1 [5@1 6@1] commit=8")
 }
+
+// pitfall B10: what is known to be lost is not waited for.
+func TestWhatIsDroppedIsSentAgainAfterARound(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 5*slowest)}); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, c)
+
+	c.dropped(2)
+	pass(t, c, 1)
+	answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
+
+	if sent := only(Append, say(t, c, answer).Messages); len(sent) != 1 || sent[0].Index != 2 {
+		t.Errorf("after the next round it sends %v", sent)
+	}
+}

@@ -6,7 +6,7 @@ over net/http alone.
 
 A [Transport] takes messages from the node and brings them to the members that they
 are for; what the others send it hands to the node, which it knows as raft.Inbound.
-It may lose messages, and says which connections broke. It promises three
+It may lose messages, and says when that may have happened. It promises three
 things beyond that: a member that died is noticed at once, small messages do not
 wait behind large ones, and nobody who has no business here is heard.
 
@@ -91,7 +91,7 @@ the sender stops at the window.
 When a process dies, its kernel closes its connections, and the
 reader at the other end sees it in the same moment: Inbound.Lost. A member that closes
 a connection and lives on says bye first. A connection that just falls silent is closed
-after Config.Silence, and nobody is called lost. In any case the peer dials
+after Config.Silence, and nobody is called lost. Inbound.Dropped tells of these ends, and of a message with entries that found no room. In any case the peer dials
 again, at first after 10 ms, then less and less often up to once a second, and at
 once when the other member calls or its URLs change. What is queued is dropped, unless it was DialTLS that ended the connection, as it does when an
 authority is taken out: then it goes with the next one.
@@ -122,6 +122,7 @@ Each with the test that turns red without it:
 	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
 	a certificate that ends a connection costs no queued message           TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne
 	Lost is for connections that the other end broke                       TestADeadProcessIsSeenAtOnce
+	what may be lost in any other way is told, too                         TestOfTwoConnectionsOfAMemberTheNewerStays
 	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost
 	after a pause of the process at most one tick is due (A14)             TestAStreamThatWasPausedHearsBeforeItGivesUp
 	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole

@@ -38,6 +38,7 @@ type peer struct {
 	in      *receiver  // the newest connection from it
 	urgent  queue
 	bulky   queue
+	refused bool // the bulky one had no room, and is not half empty since
 	stats   raft.PeerStats
 	trips   trips
 }
@@ -67,8 +68,8 @@ func (p *peer) run() {
 		begun := time.Now()
 		if s := p.connect(); s != nil {
 			p.finish(p.talk(s))
-		} else {
-			p.drop()
+		} else if p.drop() > 0 {
+			p.t.in.Dropped(p.id)
 		}
 		wait = min(max(2*wait, firstWait), lastWait)
 		if time.Since(begun) > lastWait {
@@ -128,7 +129,7 @@ func (p *peer) talk(s *sender) error {
 	return s.run()
 }
 
-// finish drops what the connection did not take, unless another one is to take it, and tells the node when the other end broke it.
+// finish drops what the connection did not take, unless another one is to take it, and tells the node that what it took may be lost.
 func (p *peer) finish(cause error) {
 	p.set(func() { p.stats.Connected, p.stats.Since = false, time.Now() })
 	if !errors.Is(cause, net.ErrClosed) { // else DialTLS has ended it, for a certificate: what is queued goes with the next connection, if there is one
@@ -137,17 +138,22 @@ func (p *peer) finish(cause error) {
 	if cause != errClosed && cause != errLeft {
 		p.t.log.Warn("lost the connection to a member", "member", hex(p.id), "reason", cause)
 	}
-	if broke(cause) {
+	switch {
+	case broke(cause):
 		p.t.in.Lost(p.id)
+	case cause != errClosed && cause != errLeft:
+		p.t.in.Dropped(p.id)
 	}
 }
 
-// drop gives up what is queued; nothing more is but proposals, without a connection.
-func (p *peer) drop() {
+// drop gives up what is queued; nothing more is but proposals, without a connection. It returns how many messages there were.
+func (p *peer) drop() (n int) {
 	p.set(func() {
-		p.out = nil
-		p.stats.Dropped += uint64(p.urgent.clear() + p.bulky.clear())
+		n = p.urgent.clear() + p.bulky.clear()
+		p.out, p.refused = nil, false
+		p.stats.Dropped += uint64(n)
 	})
+	return n
 }
 
 // set changes what p.mu protects.
@@ -223,23 +229,31 @@ func (p *peer) leaves() bool {
 }
 
 // put queues a message if there is a connection and room. A proposal also waits for a connection in the making: nobody sends it again, and
-// the first heartbeat of a leader may well be here before this member has called back.
-func (p *peer) put(m raft.Message) {
+// the first heartbeat of a leader may well be here before this member has called back. The node has to be told when
+// tell is true: a message with entries found no room, the first since there was much.
+func (p *peer) put(m raft.Message) (tell bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lane := &p.urgent
-	if isBulky(&m) {
+	lane, bulky := &p.urgent, isBulky(&m)
+	if bulky {
 		lane = &p.bulky
 	}
-	if p.out == nil && m.Kind != raft.Propose || p.leaving || !lane.put(m) {
+	switch {
+	case p.out == nil && m.Kind != raft.Propose, p.leaving:
 		p.stats.Dropped++
+	case !lane.put(m):
+		p.stats.Dropped++
+		tell = bulky && !p.refused
+		p.refused = p.refused || bulky
 	}
+	return tell
 }
 
 // next takes a message from one of the lanes.
 func (p *peer) next(lane *queue) (raft.Message, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.refused = p.refused && !p.bulky.isHalfEmpty()
 	return lane.take()
 }
 

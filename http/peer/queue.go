@@ -59,6 +59,11 @@ func (q *queue) take() (m raft.Message, found bool) {
 	return m, true
 }
 
+// isHalfEmpty reports whether there is room for as many messages as there are, and as many bytes.
+func (q *queue) isHalfEmpty() bool {
+	return 2*(len(q.ms)-q.head) <= q.maxCount && 2*q.bytes <= q.maxBytes
+}
+
 // clear forgets all messages and returns how many they were.
 func (q *queue) clear() int {
 	n := len(q.ms) - q.head

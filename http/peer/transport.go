@@ -190,8 +190,8 @@ func (t *Transport) Send(ms []raft.Message) {
 		if last != nil && p != last {
 			nudge(last.wake)
 		}
-		if p != nil {
-			p.put(ms[i])
+		if p != nil && p.put(ms[i]) {
+			t.in.Dropped(p.id)
 		}
 		last = p
 	}
