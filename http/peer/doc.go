@@ -128,6 +128,8 @@ Each with the test that turns red without it:
 	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole
 	a transfer lasts as long as it gets on, and no longer (E10)            TestASlowSnapshotPassesAsLongAsItGetsOn
 	the same                                                               TestASnapshotThatStandsStillIsEnded
+	the same, with megabytes in the kernel's buffer (L7)                   TestAPieceMayWaitForTheKernelsBufferAsLongAsBytesArrive
+	a snapshot fills a far link (L7)                                       TestASnapshotFillsAFarLink
 	Close leaves nothing running                                           TestCloseLeavesNoGoroutine
 
 # What is left out

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -28,14 +27,12 @@ import (
 //	length  of the encoded InstallSnapshot
 //
 // The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The receiver answers 200 when the
-// file is durable. Until then it sends 102 Processing now and then: what the sender has written may sit in buffers for longer
-// than a piece may take, and the disk may need its time for the whole.
+// file is durable. Until then it sends 102 Processing now and then, as long as bytes arrive: what the sender has written may sit in buffers for longer
+// than a piece may take, since the kernel makes them as large as a fast and far link needs them, and the disk may need its time for the whole.
 const (
-	preambleSize     = 16
-	maxSnapshotHead  = 4 << 20   // of a message: a membership, with all the ids ever removed
-	snapshotPiece    = 64 << 10  // of a file; each must make its way within timeouts.piece
-	snapshotBuffer   = 256 << 10 // of the kernel, so that a write waits for no more than a part of it to leave
-	answerAfterBreak = time.Second
+	preambleSize    = 16
+	maxSnapshotHead = 4 << 20  // of a message: a membership, with all the ids ever removed
+	snapshotPiece   = 64 << 10 // of a file; within timeouts.piece one must arrive
 )
 
 var (
@@ -108,56 +105,56 @@ func appendPreamble(m *raft.Message, size int64) []byte {
 	return b
 }
 
-// pour sends the body, piece by piece, and waits for the answer. A file goes from the page cache to the socket without passing through here.
+// pour sends the body, piece by piece, and returns what the receiver has to say of it, which may come before the end: it may refuse the snapshot, or
+// take it without the bytes when it has no need of them.
 func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
-	if tcp, plain := c.Conn.(*net.TCPConn); plain {
-		tcp.SetWriteBuffer(snapshotBuffer)
+	answered := make(chan error, 1)
+	go func() { answered <- p.awaitAnswer(c) }()
+	err := p.pourPieces(c, head, body, size, answered)
+	if err == nil || broke(err) {
+		if said := <-answered; err == nil || !broke(said) {
+			return said
+		}
+		return err
 	}
-	if err := p.pourPiece(c, func() error { _, err := c.Conn.Write(head); return err }); err != nil {
-		return p.afterBreak(c, err)
-	}
-	for left := size; left > 0; {
+	c.Close()
+	<-answered
+	return err
+}
+
+// pourPieces ends early, without an error, when there is an answer.
+func (p *peer) pourPieces(c *call, head []byte, body io.Reader, size int64, answered <-chan error) error {
+	err := p.pourPiece(c, func() error { _, err := c.Conn.Write(head); return err })
+	for left := size; left > 0 && err == nil && len(answered) == 0; {
 		n := min(left, snapshotPiece)
 		if err := p.t.pace.wait(p.ctx, n); err != nil {
 			return errClosed
 		}
-		err := p.pourPiece(c, func() error { _, err := io.CopyN(c.Conn, body, n); return err })
-		if err == io.EOF {
-			return errLength
-		}
-		if err != nil {
-			return p.afterBreak(c, err)
-		}
+		err = p.pourPiece(c, func() error { _, err := io.CopyN(c.Conn, body, n); return err })
 		left -= n
 	}
-	return p.awaitAnswer(c, p.t.times.piece)
+	if err == io.EOF {
+		return errLength
+	}
+	return err
 }
 
-// pourPiece gives a write the time of a piece.
+// pourPiece gives a write the time of a piece. It begins anew with each sign of life of the receiver: before there is room for a piece, the kernel may have to
+// send megabytes.
 func (p *peer) pourPiece(c *call, write func() error) error {
-	c.SetDeadline(time.Now().Add(p.t.times.piece))
+	c.SetWriteDeadline(time.Now().Add(p.t.times.piece))
 	if p.ctx.Err() != nil { // looked at last, since the deadline may have gone over the one of the end
 		return errClosed
 	}
 	return write()
 }
 
-// afterBreak returns what the receiver has to say of a transfer that it ended, or else what was seen of it here. It may well have
-// taken the snapshot without the bytes, when it has no need of them.
-func (p *peer) afterBreak(c *call, err error) error {
-	if broke(err) {
-		if said := p.awaitAnswer(c, answerAfterBreak); !broke(said) {
-			return said
-		}
-	}
-	return err
-}
-
 // awaitAnswer reads the answer, and all signs of life before it.
-func (p *peer) awaitAnswer(c *call, patience time.Duration) error {
+func (p *peer) awaitAnswer(c *call) error {
 	for {
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(time.Now().Add(p.t.times.piece))
 		if p.ctx.Err() != nil {
+			c.SetDeadline(longAgo)
 			return errClosed
 		}
 		r, err := c.answer(http.MethodPost)

@@ -201,6 +201,51 @@ func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
 	}
 }
 
+// The kernel has taken megabytes before the link has passed the first piece of them.
+func TestAPieceMayWaitForTheKernelsBufferAsLongAsBytesArrive(t *testing.T) { // pitfalls E10, L7
+	t.Parallel() // it mostly waits
+	a, b := newMember(t, 0xa), newMember(t, 0xb)
+	k := newLink(t, b, 4_000_000)
+	b.Transport.cfg.URLs = []string{k.url()}
+	for _, m := range []*member{a, b} {
+		m.Transport.times.piece = 200 * time.Millisecond
+	}
+	arrived := b.takeAll()
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+
+	if err := install(t, a, b, bytes.NewReader(noise(12_000_000)), 12_000_000); err != nil {
+		t.Error(err)
+	}
+
+	if got := <-arrived; got.err != nil {
+		t.Error(got.err)
+	}
+}
+
+func TestASnapshotFillsAFarLink(t *testing.T) { // pitfall L7
+	const trip, size = 100 * time.Millisecond, 64 << 20
+	content := noise(size)
+	limit := 5*trip + time.Second*size/80_000_000
+	took := bestOf(limit, func() time.Duration {
+		a, b := far(t, 0, trip)
+		arrived := b.takeAll()
+		begun := time.Now()
+		if err := install(t, a, b, bytes.NewReader(content), size); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-arrived; got.err != nil {
+			t.Fatal(got.err)
+		}
+		t.Logf("%d bytes took %v", size, time.Since(begun))
+		return time.Since(begun)
+	})
+	if took > limit {
+		t.Errorf("longer than %v", limit)
+	}
+}
+
 func TestAReceiverMayTakeItsTimeWithTheWholeFile(t *testing.T) { // pitfall E10
 	t.Parallel() // it mostly waits
 	a, b := pair(t)
