@@ -183,6 +183,22 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 	}
 }
 
+// A name belongs to its user: nobody gets another one's answer by it.
+func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("r", "/*", "/*")
+	long := strings.Repeat("u", 200)
+	for _, user := range []string{"alice", "bob", long} {
+		b.user(user, "r")
+		w := b.do("POST", "/v2/keys/q", "value="+user, "Authorization", password(user), requestHeader, "id")
+		again := b.do("POST", "/v2/keys/q", "value="+user, "Authorization", password(user), requestHeader, "id")
+
+		if w.Code != 201 || !strings.Contains(w.Body.String(), user) || again.Body.String() != w.Body.String() {
+			t.Errorf("%s: %d %s, and then %s", user, w.Code, w.Body, again.Body)
+		}
+	}
+}
+
 // Between the verdict on a write and the moment when it is applied rights may go, and come: those of that moment count.
 // pitfall K9
 func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {

@@ -58,7 +58,9 @@
 //
 // When Propose can't tell what became of the write, the answer is code 300 with status 500, never a 4xx: those promise
 // that nothing happened and nothing will. nodeError words it. The client may send the write again without fear if it had given it
-// a name, in the header X-Etcd-Request-Id: the store answers a name that it remembers as it did the first time (G3).
+// a name, in the header X-Etcd-Request-Id: the store answers a name that it remembers as it did the first time (G3), and refuses one that it
+// can't tell from those that it has forgotten. By X-Etcd-Request-Index it tells a late repeat (TestARequestFromBeforeTheWindowIsRefused). Names
+// belong to their users (TestTheNameOfARequestBelongsToItsUser).
 //
 // # Life of a GET
 //

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -8,6 +9,7 @@ import (
 	nethttp "net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +36,7 @@ type fakeNode struct {
 	reads   int
 
 	progress map[uint64]raft.Progress // of Status
+	last, lastWas []byte // the last command proposed, which is the node's, and what it was
 
 	failed chan struct{}
 	stats  raft.Stats
@@ -78,7 +81,22 @@ func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error)
 	}
 	n.stats.Proposals.Add(1)
 	n.index++
+	if !bytes.Equal(n.last, n.lastWas) {
+		panic("a command was changed after it had been proposed")
+	}
+	n.last, n.lastWas = cmd, bytes.Clone(cmd)
 	return raft.Result{Index: n.index, Term: 2, Value: n.store.Apply(n.index, n.now, cmd)}, nil
+}
+
+// forget applies so many named commands that every one before them is forgotten.
+func (n *fakeNode) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for range 311_000 {
+		n.index++
+		c := store.Command{Op: store.OpDelete, Path: "/none", RequestID: strconv.FormatUint(n.index, 36), User: "forget", RequestIndex: n.index - 1}
+		n.store.Apply(n.index, n.now, c.Append(nil))
+	}
 }
 
 // tick moves the clock and lets what is due expire.

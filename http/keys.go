@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	nethttp "net/http"
@@ -81,13 +82,12 @@ func keyOf(path string) (key, asked string, err *store.Error) {
 // proposal; the node bounds the wait. When users or roles change before the command is applied, the tree refuses it, and it is
 // judged and proposed again (K9).
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
-	id, fault := requestID(r.Header)
+	cmd := p.command(r.Method, key)
+	fault := nameRequest(&cmd, r.Header)
 	if fault != nil {
 		return fault
 	}
-	cmd := p.command(r.Method, key)
-	cmd.RequestID = id
-	result, err := s.propose(w, cmd, may)
+	result, err := s.propose(w, cmd, may, r.Header[indexHeader] != nil)
 	if err != nil {
 		return s.noResult(w, err)
 	}
@@ -97,24 +97,35 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, m
 		s.writeEvent(w, v, p.noValue)
 		return nil
 	case *store.Error:
+		if v.Code == store.CodeForgotten {
+			w.Header()["X-Raft-Index"] = []string{strconv.FormatUint(result.Index, 10)} // of a first try anew, if this was one
+		}
 		return v
 	default:
 		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
 	}
 }
 
-// propose proposes a command as often as users and roles change under it, within the time that a request has.
-func (s *Server) propose(w *response, cmd store.Command, may *permit) (raft.Result, error) {
+// propose proposes a command as often as users and roles change under it, within the time that a request has. A named one whose client
+// has told no index counts as first tried now: its index is that of the last entry applied here. When so many names have been used
+// meanwhile that this is too old, it is proposed again. The node keeps each proposal, so each has bytes of its own.
+func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool) (raft.Result, error) {
 	const numbers = 96 // room for the parts of the command that are no text
-	room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID))
 	for {
 		if err := may.check(); err != nil {
 			return raft.Result{}, err
 		}
 		cmd.Revision = may.verdict.State.Revision
+		if cmd.RequestID != "" {
+			cmd.User = ownerOf(may.verdict.Owner)
+		}
+		if cmd.RequestID != "" && !told {
+			cmd.RequestIndex, _ = s.node.Applied()
+		}
+		room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID)+len(cmd.User))
 		result, err := s.node.Propose(context.Background(), cmd.Append(room))
 		switch {
-		case err != nil || result.Value != store.ErrRevision:
+		case err != nil || result.Value != store.ErrRevision && (told || !tooOld(result.Value)):
 			return result, err
 		case time.Since(w.begun) > s.cfg.RequestTimeout:
 			return raft.Result{}, context.DeadlineExceeded
@@ -135,22 +146,48 @@ func (s *Server) noResult(w *response, err error) *store.Error {
 	return s.nodeError(err, w.begun)
 }
 
-// requestHeader names a write, so that who repeats it under the same name gets the first answer again, and the tree is
-// changed once (G3). The store remembers the names.
-const requestHeader = "X-Etcd-Request-Id"
+// requestHeader names a write, so that it is executed once however often it is sent: the store knows the names (G3). indexHeader is
+// any X-Raft-Index that its client had got before it sent it for the first time, and goes with each try: when the store has forgotten so
+// much that it can't tell whether a request of that age was executed, it refuses it. 0 is older than all.
+const (
+	requestHeader = "X-Etcd-Request-Id"
+	indexHeader   = "X-Etcd-Request-Index"
+)
 
-// requestID returns the request's name, "" if it has none: printable ASCII characters without blanks.
-func requestID(h nethttp.Header) (string, *store.Error) {
-	ids := h[requestHeader]
+// nameRequest gives the command the name that its request has, if it has one, and its index.
+func nameRequest(cmd *store.Command, h nethttp.Header) *store.Error {
+	ids, indices := h[requestHeader], h[indexHeader]
 	if ids == nil {
-		return "", nil
+		return nil
 	}
-	id := ids[0]
+	if len(ids) > 1 || !isRequestID(ids[0]) {
+		return &store.Error{Code: store.CodeField, Cause: `invalid value for "` + requestHeader + `"`}
+	}
+	cmd.RequestID = ids[0]
+	if indices != nil && (len(indices) > 1 || !number(indices[0], &cmd.RequestIndex)) {
+		return &store.Error{Code: store.CodeIndex, Cause: `invalid value for "` + indexHeader + `"`}
+	}
+	return nil
+}
+
+// isRequestID reports whether id is printable ASCII characters without blanks.
+func isRequestID(id string) bool {
 	odd := func(c rune) bool { return c <= ' ' || c > '~' }
-	if len(ids) > 1 || id == "" || len(id) > store.MaxRequestID || strings.ContainsFunc(id, odd) {
-		return "", &store.Error{Code: store.CodeField, Cause: `invalid value for "` + requestHeader + `"`}
+	return id != "" && len(id) <= store.MaxRequestID && !strings.ContainsFunc(id, odd)
+}
+
+// ownerOf is the user as a command has it: the name, or a hash of one that is too long.
+func ownerOf(user string) string {
+	if len(user) <= store.MaxUser {
+		return user
 	}
-	return id, nil
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(user)))
+}
+
+// tooOld reports whether a command was refused because of its request index.
+func tooOld(result any) bool {
+	e, failed := result.(*store.Error)
+	return failed && e.Code == store.CodeForgotten
 }
 
 func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {

@@ -218,6 +218,65 @@ func TestNamesOfRequestsAreChecked(t *testing.T) {
 	}
 }
 
+func TestIndicesOfRequestsAreChecked(t *testing.T) {
+	for index, status := range map[string]int{"0": 201, "7": 201, "18446744073709551615": 201, "-1": 400, "x": 400, "18446744073709551616": 400, "1 ": 400} {
+		b := newBench(t)
+		w := b.do("PUT", "/v2/keys/k", "", requestHeader, "id", indexHeader, index)
+		if w.Code != status || status == 400 && !strings.Contains(w.Body.String(), `"errorCode":203,`) {
+			t.Errorf("%q: %d %s", index, w.Code, w.Body)
+		}
+		if w := b.do("PUT", "/v2/keys/k", "", indexHeader, index); w.Code/100 != 2 {
+			t.Errorf("%q without a name: %d", index, w.Code)
+		}
+	}
+}
+
+// A request that was made too long ago is refused, and its client told from which index on it may be made for the first time. One that
+// tells no index is made now.
+// pitfall G3, pitfall L8
+func TestARequestFromBeforeTheWindowIsRefused(t *testing.T) {
+	b := newBench(t)
+	post := func(name, index string) *httptest.ResponseRecorder {
+		return b.do("POST", "/v2/keys/q", "value=v", requestHeader, name, indexHeader, index)
+	}
+	first := post("first", "0")
+	b.node.forget()
+	post("later", "")
+
+	again, other, now := post("first", "0"), post("other", "1"), post("now", "")
+	next := post("other", other.Header().Get("X-Raft-Index"))
+	b.node.onPropose = b.node.forget
+	slow := post("slow", "")
+	known := post("later", "")
+
+	for _, w := range []*httptest.ResponseRecorder{again, other} {
+		if w.Code != 410 || !strings.HasPrefix(w.Body.String(), `{"errorCode":214,"message":"Request is too old","cause":"request id \"`) {
+			t.Errorf("too old: %d %s", w.Code, w.Body)
+		}
+	}
+	for what, w := range map[string]*httptest.ResponseRecorder{"first": first, "told no index": now, "with the index of the refusal": next, "overtaken on its way": slow} {
+		if w.Code != 201 {
+			t.Errorf("%s: %d %s", what, w.Code, w.Body)
+		}
+	}
+	if known.Code != 201 {
+		t.Errorf("after two times as many: %d %s", known.Code, known.Body)
+	}
+}
+
+// pitfall G3, pitfall L8
+func TestARequestWhoseAnswerIsForgottenIsNotDoneAgain(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=v", requestHeader, "name")
+	b.do("POST", "/v2/keys/k", "value=v", requestHeader, "refused")
+	b.node.tick(time.Hour)
+
+	b.want(b.do("PUT", "/v2/keys/k", "value=v", requestHeader, "name"), 410,
+		`{"errorCode":213,"message":"Request was answered before","cause":"request id \"name\" was executed at index 1: the answer is no longer kept, read the key","index":1}`+"\n")
+	b.want(b.do("POST", "/v2/keys/k", "value=v", requestHeader, "refused"), 410,
+		`{"errorCode":213,"message":"Request was answered before","cause":"request id \"refused\" was refused before: the answer is no longer kept","index":1}`+"\n")
+}
+
 // pitfall G2
 func TestATimeoutNamesItsLikelyCause(t *testing.T) {
 	const other = 0x77

@@ -115,6 +115,15 @@ var families = []family{
 	counter("etcd_store_watch_requests_total", "Watches begun.",
 		func(m *scrape) float64 { return float64(m.store.WatchRequests) }),
 	gauge("etcd_store_watchers", "Watches now.", func(m *scrape) float64 { return float64(m.store.Watchers) }),
+	{"etcd_store_requests_remembered", "gauge", "Named requests that would not be executed again, with their answers and without.", func(m *scrape) {
+		answers, _, facts := m.server.store.Remembered()
+		m.sample(`{answer="yes"}`, float64(answers))
+		m.sample(`{answer="no"}`, float64(facts))
+	}},
+	gauge("etcd_store_answer_bytes", "What the answers of named requests count.", func(m *scrape) float64 {
+		_, bytes, _ := m.server.store.Remembered()
+		return float64(bytes)
+	}),
 
 	gauge("etcd_server_has_leader", "Whether a leader is known.",
 		func(m *scrape) float64 { return yes(m.status.Leader != raft.None) }),

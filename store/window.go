@@ -143,6 +143,14 @@ func (w *window) keep(f fact) {
 	}
 }
 
+// Remembered is how many requests with an id have an answer that is kept, how many bytes these count, and how many others are
+// known to have been executed.
+func (s *Store) Remembered() (answers, bytes, facts int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.window.order), s.window.bytes, s.window.facts.count()
+}
+
 // digest is one number for all that the window holds.
 func (w *window) digest() uint64 { return mix(0, w.horizon, w.sum) }
 

@@ -233,7 +233,8 @@ func TestTheWindowsMemoryIsBounded(t *testing.T) {
 	if grown > 16<<20+answers {
 		t.Errorf("they take %d bytes", grown)
 	}
-	expect(t, "facts", s.window.facts.count(), windowBounds.facts)
+	kept, bytes, facts := s.Remembered()
+	expect(t, "remembered", fmt.Sprint(kept, bytes, facts), fmt.Sprint(windowBounds.answers, s.window.bytes, windowBounds.facts))
 	expect(t, "horizon", s.window.horizon, uint64(5001))
 	s.check(t)
 }

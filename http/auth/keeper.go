@@ -45,6 +45,7 @@ type Caller struct {
 type Verdict struct {
 	State *State
 	User  string // for the log
+	Owner string // of what the request leaves behind: the user's name, "" when there is no user
 }
 
 // Who is somebody without a name, for the log.
@@ -127,20 +128,20 @@ func (k *Keeper) Holds(v Verdict) bool { return k.store.AuthRevision() == v.Stat
 func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, error) {
 	st := k.State()
 	if !st.Enabled {
-		return Verdict{st, whoAnybody}, nil
+		return Verdict{State: st, User: whoAnybody}, nil
 	}
 	u, err := k.identify(ctx, st, c)
 	if err != nil {
 		return Verdict{}, err
 	}
-	has, name := &st.guest, whoGuest
+	has, v := &st.guest, Verdict{State: st, User: whoGuest}
 	if u != nil {
-		has, name = &u.rights, u.Name
+		has, v.User, v.Owner = &u.rights, u.Name, u.Name
 	}
 	if !has.may(need) {
 		return Verdict{}, ErrDenied
 	}
-	return Verdict{st, name}, nil
+	return v, nil
 }
 
 // identify returns the user, nil for guest. A header that names nobody is not taken for guest, nor is a certificate.

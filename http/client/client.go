@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,6 +66,7 @@ type Client struct {
 	cfg       Config
 	transport *http.Transport
 	pause     time.Duration // of a watcher, the first time that it asks again
+	seen      atomic.Uint64 // the newest X-Raft-Index of an answer
 
 	mu        sync.Mutex // protects what follows
 	endpoints []string   // to be tried in this order, from current on

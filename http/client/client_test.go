@@ -360,6 +360,58 @@ func TestAWriteIsNeverDoubled(t *testing.T) {
 	}
 }
 
+// Each try of a named write carries the index that was known before the first. One that is refused for its age is made anew, as long as
+// no other try may have been executed. pitfall L8
+func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
+	var log []string
+	var refusing bool
+	member := func(name string, unknown bool) string {
+		return serve(t, func(w http.ResponseWriter, r *http.Request) {
+			index := r.Header.Get("X-Etcd-Request-Index")
+			log = append(log, name+" "+index)
+			switch {
+			case r.Method == "GET":
+				w.Header().Set("X-Raft-Index", "70")
+			case unknown:
+				w.Header().Set("X-Raft-Index", "80")
+				w.WriteHeader(500)
+				return
+			case refusing && headerNumber(r.Header, "X-Etcd-Request-Index") < 90:
+				w.Header().Set("X-Raft-Index", "90")
+				w.WriteHeader(410)
+				io.WriteString(w, `{"errorCode":214,"message":"Request is too old"}`)
+				return
+			}
+			well(w, r)
+		})
+	}
+	first, second := member("1", true), member("2", false)
+	for _, c := range []struct {
+		name     string
+		refusing bool
+		index    uint64
+		members  []string
+		log      string
+		unknown  bool
+		err      bool
+	}{
+		{"executed", false, 0, []string{first, second}, "1 |1 70|2 70", false, false},
+		{"may have been executed", true, 0, []string{first, second}, "1 |1 70|2 70", true, true},
+		{"not executed", true, 0, []string{second}, "2 |2 70|2 90", false, false},
+		{"made before by the caller", true, 60, []string{second}, "2 |2 60", true, true},
+	} {
+		log, refusing = nil, c.refusing
+		client := newClient(t, strict, c.members...)
+		client.Get(t.Context(), "/k", GetOptions{})
+
+		_, err := client.Set(t.Context(), "/k", "v", SetOptions{RequestID: "name", RequestIndex: c.index})
+
+		if got := strings.Join(log, "|"); got != c.log || (err != nil) != c.err || errors.Is(err, ErrUnknown) != c.unknown {
+			t.Errorf("%s: %v, after %s", c.name, err, got)
+		}
+	}
+}
+
 func TestEveryEndpointHasItsReason(t *testing.T) {
 	busy, gone := serve(t, refusing(500, "")), nobody(t)
 	c := newClient(t, Config{}, busy, gone)

@@ -39,7 +39,9 @@
 // asked; the same holds for an answer of 503 or 429, with which a member refuses before it begins. Once the request was sent and no
 // answer comes, or one that says that the outcome is not known (code 300), the write is not sent again: it would happen twice. The
 // error then says ErrUnknown, and the caller, who knows what the write is for, decides. A caller that gives it a RequestID leaves that to the
-// client: a member answers a name that it remembers as it did the first time.
+// client: a member answers a name that it remembers as it did the first time. Every try carries the newest index of the log that the client knew
+// before the first one. Members refuse a request that is older than all they remember, unless it is the only try: then it is sent again with a
+// newer index.
 //
 // # Life of a watch
 //

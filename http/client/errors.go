@@ -59,6 +59,8 @@ const (
 	CodeRootReadOnly   = 107
 	CodeNotEmpty       = 108
 	CodeUnauthorized   = 110
+	CodeExecuted       = 213 // not of etcd: a write under this RequestID was answered before, and the answer is forgotten
+	CodeForgotten      = 214 // likewise: nothing was done now, and whether something was before is forgotten
 	CodeRaft           = 300
 	CodeHistoryCleared = 401
 )

@@ -65,18 +65,23 @@ type SetOptions struct {
 	NoValueOnSuccess bool // the answer needs no nodes
 
 	// RequestID names the write, so that it can be sent again without being executed again. The client then does so at
-	// other endpoints. Members of this program remember names for ten minutes; those of etcd take no notice of them, and
-	// may execute the write twice. See NewRequestID.
+	// other endpoints. Members of this program never execute it twice: one that no longer has the first answer gives CodeExecuted, or an
+	// error that is ErrUnknown. Those of etcd take no notice of names, and may execute the write twice. See NewRequestID.
 	RequestID string
+
+	// RequestIndex is for a caller that makes more than one call with one RequestID: what LogIndex returned before the first of them.
+	RequestIndex uint64
 }
 
 // DeleteOptions are those of a Delete.
 type DeleteOptions struct {
 	PrevValue string // as in SetOptions
 	PrevIndex uint64
-	Dir       bool   // delete an empty directory, too
-	Recursive bool   // delete a directory with all that is in it
-	RequestID string // as in SetOptions
+	Dir       bool // delete an empty directory, too
+	Recursive bool // delete a directory with all that is in it
+
+	RequestID    string // as in SetOptions
+	RequestIndex uint64
 }
 
 // A Condition is what CompareAndSwap and CompareAndDelete want to find; zero fields are not compared.
@@ -87,6 +92,9 @@ type Condition struct {
 
 // NewRequestID returns a name that no other request has.
 func NewRequestID() string { return rand.Text() }
+
+// LogIndex is the newest index of the cluster's log that an answer has told this client; 0: there was none.
+func (c *Client) LogIndex() uint64 { return c.seen.Load() }
 
 // Get reads a file, or a directory with its children.
 func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, error) {
@@ -148,7 +156,7 @@ func (c *Client) Delete(ctx context.Context, key string, o DeleteOptions) (*Resp
 	number(query, "prevIndex", o.PrevIndex)
 	flag(query, "dir", o.Dir)
 	flag(query, "recursive", o.Recursive)
-	return c.key(ctx, &request{method: "DELETE", query: query, name: o.RequestID}, key)
+	return c.key(ctx, &request{method: "DELETE", query: query, name: o.RequestID, index: o.RequestIndex}, key)
 }
 
 // CompareAndDelete removes a file if it is as expected.
@@ -181,7 +189,7 @@ func (c *Client) write(ctx context.Context, method, key, value string, o SetOpti
 	flag(query, "dir", o.Dir)
 	flag(query, "refresh", o.Refresh)
 	flag(query, "noValueOnSuccess", o.NoValueOnSuccess)
-	return c.key(ctx, &request{method: method, query: query, form: form, name: o.RequestID}, key)
+	return c.key(ctx, &request{method: method, query: query, form: form, name: o.RequestID, index: o.RequestIndex}, key)
 }
 
 func seconds(d time.Duration) uint64 {

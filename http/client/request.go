@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type request struct {
 	form         url.Values // its body,
 	json         []byte     // or that
 	name         string     // X-Etcd-Request-Id: whoever executes it twice changes the tree once
+	index        uint64     // X-Etcd-Request-Index: the newest X-Raft-Index that was known before the first try
 	open         bool       // the body of a success is left to the caller, who may read it for as long as it likes
 	secret       bool       // the body is not for Debug
 
@@ -45,8 +47,15 @@ type answer struct {
 // executed, or when it has a name. The answer has a status of 2xx, and was read; everything else is an error.
 func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	failed := &ClusterError{}
+	tried := r.index != 0 // by another call, perhaps
+	if !tried {
+		r.index = c.seen.Load()
+	}
 	for _, endpoint := range c.Endpoints() {
 		a, err := c.ask(ctx, endpoint, r)
+		if has(err, CodeForgotten) {
+			a, err = c.renew(ctx, r, a, err, tried || failed.Unknown)
+		}
 		if err == nil || !isFailure(err) {
 			c.prefer(endpoint)
 			return a, err
@@ -59,6 +68,19 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 		}
 	}
 	return nil, failed.orAnswer()
+}
+
+// renew deals with a refusal, since what is known of requests does not reach back to the index of this one. When there was no other try,
+// it is sent again as one that is first made now. Otherwise nobody knows whether that was executed.
+func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err error, tried bool) (*answer, error) {
+	index := headerNumber(refusal.header, "X-Raft-Index")
+	if tried || index == 0 {
+		err.(*Error).unknown = tried
+		return refusal, err
+	}
+	r.index = index
+	c.seen.Store(index) // it was older, or that of another cluster
+	return c.ask(ctx, refusal.endpoint, r)
 }
 
 // isFailure tells the errors after which another endpoint may do better from the answers that are for the caller.
@@ -91,6 +113,7 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 	}
 	body := &body{resp.Body, ctx, cancel, patience, c.cfg.Timeout}
 	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
+	c.see(headerNumber(a.header, "X-Raft-Index"))
 	if r.open && a.status == http.StatusOK {
 		body.unhurried()
 		a.stream = body
@@ -109,6 +132,16 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 		err = r.read(a)
 	}
 	return a, err
+}
+
+// see notes the index of an answer.
+func (c *Client) see(index uint64) {
+	for {
+		seen := c.seen.Load()
+		if index <= seen || c.seen.CompareAndSwap(seen, index) {
+			return
+		}
+	}
 }
 
 // send returns the head of the answer. Its error is notSent when there was no connection to send the request on.
@@ -147,6 +180,7 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 	}
 	if r.name != "" {
 		req.Header["X-Etcd-Request-Id"] = []string{r.name}
+		req.Header["X-Etcd-Request-Index"] = []string{strconv.FormatUint(r.index, 10)}
 	}
 	if c.cfg.Username != "" {
 		req.SetBasicAuth(c.cfg.Username, c.cfg.Password)

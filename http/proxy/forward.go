@@ -38,11 +38,15 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	order, usable := f.endpoints.order(isKeys(r))
 	newest, from := f.endpoints.newest()
 	var refusal *http.Response
+	r, dated := f.date(r)
 	maybe := false // somebody may have got the request
 	tried := 0
 	for _, e := range order {
 		tried++
 		resp, sent, err := f.try(r, e)
+		if err == nil && dated && !maybe {
+			resp, sent, err = f.renew(r, e, resp)
+		}
 		switch {
 		case r.Context().Err() != nil:
 			discard(refusal)
@@ -74,7 +78,7 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // again tells whether a request may be executed twice: it reads, or has a name that members remember.
-func again(r *http.Request) bool { return reads(r) || r.Header.Get("X-Etcd-Request-Id") != "" }
+func again(r *http.Request) bool { return reads(r) || isNamed(r) }
 
 func reads(r *http.Request) bool { return r.Method == "GET" || r.Method == "HEAD" }
 
@@ -109,6 +113,9 @@ func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent 
 	slow := time.AfterFunc(f.patience, func() { f.failed(e, errors.New("no answer for long")) })
 	resp, err = f.transport.RoundTrip(out)
 	slow.Stop()
+	if err == nil {
+		f.seeLog(raftIndex(resp))
+	}
 	switch {
 	case err != nil && r.Context().Err() == nil:
 		f.failed(e, err)

@@ -59,6 +59,8 @@ type Proxy struct {
 	end   context.CancelFunc
 
 	requests, dropped, failures atomic.Uint64
+
+	logIndex atomic.Uint64 // the newest X-Raft-Index that a member has told
 }
 
 // New returns a proxy that has begun to look for the members. The error is of the file in which it remembers them.

@@ -223,6 +223,45 @@ func TestOnlyWhatMayBeExecutedTwiceIsSentTwice(t *testing.T) {
 	}
 }
 
+// Each try carries the index that was known before the first. One that is refused for its age is made anew, as long as no other try may
+// have been executed. pitfall L8
+func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
+	for _, c := range []struct {
+		name, index string
+		broken      int64 // so many tries end without an answer
+		status      int
+		log         string
+	}{
+		{"executed", "", 1, 200, "70 70"}, {"may have been executed", "", 1, 410, "70 70"},
+		{"not executed", "", 0, 200, "70 90"}, {"with the client's index", "60", 0, 410, "60"},
+	} {
+		var log []string
+		var tries atomic.Int64
+		members := fakes(t, 2, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.Method == "GET" {
+				w.Header().Set("X-Raft-Index", "70")
+				return
+			}
+			log = append(log, r.Header.Get("X-Etcd-Request-Index"))
+			switch {
+			case tries.Add(1) <= c.broken:
+				breaks(w)
+			case c.name != "executed" && log[len(log)-1] != "90":
+				w.Header().Set("X-Raft-Index", "90")
+				w.WriteHeader(410)
+			}
+		})
+		_, s := start(t, members)
+		ask(t, "GET", s.URL+"/v2/keys/a", "")
+
+		a := ask(t, "PUT", s.URL+"/v2/keys/a", "", "X-Etcd-Request-Id", "n", "X-Etcd-Request-Index", c.index)
+
+		if got := strings.Join(log, " "); a.status != c.status || got != c.log {
+			t.Errorf("%s: status %d, after %s", c.name, a.status, got)
+		}
+	}
+}
+
 func TestAWriteGoesToAnotherEndpointWhenNobodyHasGotIt(t *testing.T) {
 	var bodies sync.Map
 	members := fakes(t, 3, func(i int, w http.ResponseWriter, r *http.Request) {
