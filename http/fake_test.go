@@ -35,8 +35,8 @@ type fakeNode struct {
 	changes []raft.Change // those accepted
 	reads   int
 
-	progress map[uint64]raft.Progress // of Status
-	last, lastWas []byte // the last command proposed, which is the node's, and what it was
+	progress      map[uint64]raft.Progress // of Status
+	last, lastWas []byte                   // the last command proposed, which is the node's, and what it was
 
 	failed chan struct{}
 	stats  raft.Stats
