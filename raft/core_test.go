@@ -11,7 +11,7 @@ import (
 func testConfig(id uint64) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: 10, HeartbeatTicks: 1, Rand: rand.New(rand.NewPCG(id, 1)), Wall: 1e18,
-		MaxAppendBytes: 1 << 16, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24, MaxTailBytes: 1 << 20,
+		MaxAppendBytes: 1 << 16, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24, MaxTailBytes: 1 << 20, MaxUnappliedBytes: 1 << 22,
 	}
 }
 
@@ -75,6 +75,7 @@ func settle(t *testing.T, c *core) (all Effects) {
 	t.Helper()
 	for {
 		e := c.effects(true)
+		c.appliedTo(c.applying)
 		checkInvariants(t, c)
 		all.Messages = append(all.Messages, e.Messages...)
 		all.Committed = append(all.Committed, e.Committed...)

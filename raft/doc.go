@@ -233,6 +233,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
 	the time that is read when proposals are taken                Node.takeInbox             TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
+	the room: take entries however far the state machine lags     core.handleAppend          TestAMemberWhoseStateMachineLagsTakesNoMore
 	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
 	the number: take whatever message of proposals comes          core.handlePropose         TestAProposalThatComesTwiceIsTakenOnce
 	the look for proposals without an answer                      core.tickForwarding        TestAProposalWithoutAnAnswerIsSentAgain

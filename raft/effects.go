@@ -132,5 +132,4 @@ func (c *core) handToStateMachine() {
 	}
 	c.out.Committed = c.log.slice(c.applying+1, to, maxInt)
 	c.applying = to
-	c.trimTail()
 }

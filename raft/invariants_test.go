@@ -81,8 +81,17 @@ func checkRole(c *core, must func(bool, string)) {
 	case PreCandidate:
 		must(c.leader == None, "a pre-candidate knows no leader")
 	}
+	must(c.unapplied == unappliedOf(c), "unapplied = size of what is committed and not applied")
 	must(c.clock.running == (c.role == Leader), "only a leader's clock runs")
 	must(c.role == Leader || c.lead.members == nil && len(c.reads.waiting)+len(c.reads.confirming) == 0, "only a leader leads")
+}
+
+// unappliedOf is the size of the entries that are committed and not applied.
+func unappliedOf(c *core) int {
+	if from := max(c.applied, c.log.base); from < c.commit {
+		return sizeOf(c, from) - sizeOf(c, c.commit)
+	}
+	return 0
 }
 
 // sizeOf is the size of the entries after an index.

@@ -87,6 +87,7 @@ type Node struct {
 	applied     atomic.Pointer[appliedState]
 	newest      atomic.Pointer[Membership] // the configuration in force, applied or not
 	nextDue     atomic.Int64               // when the next key expires; 0 when none does
+	awaited     atomic.Bool                // the loop wants to know of each batch that is applied
 	snapshotter snapshotter
 	snapshots   sync.WaitGroup
 	helpers     sync.WaitGroup // that read the disk for members that lag
@@ -222,6 +223,7 @@ func (n *Node) loop(alone bool) {
 // turn takes in what has arrived and does what follows from it.
 func (n *Node) turn() {
 	n.core.advance(n.mono())
+	n.core.appliedTo(n.applied.Load().index)
 	n.takeInbox()
 	n.expireKeys()
 	e := n.core.effects(!n.diskBusy)

@@ -60,6 +60,9 @@ func (n *Node) carryOut(j job, answers []answer) []answer {
 	n.inbox.again(n.waiters.dead(now.term))
 	n.noteDue()
 	n.maybeSnapshot()
+	if n.awaited.Load() {
+		n.inbox.ring()
+	}
 	return answers
 }
 

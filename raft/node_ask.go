@@ -34,6 +34,9 @@ func (n *Node) proposalsWait() (left time.Duration) {
 	return left
 }
 
+// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it.
+func (n *Node) waitsForApplier() { n.awaited.Store(n.core.isBehind() || n.core.refusing) }
+
 // untilGathered is how long the loop may sleep for the sake of proposals that wait.
 func (n *Node) untilGathered() time.Duration {
 	if left := n.proposalsWait(); left > 0 && (len(n.proposed) > 0 || n.inbox.holds()) {
@@ -58,7 +61,7 @@ func (n *Node) takeInbox() {
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	if n.proposalsWait() > 0 {
+	if n.waitsForApplier(); n.proposalsWait() > 0 || n.core.isBehind() {
 		return
 	}
 	proposals := n.inbox.proposals.take(&n.inbox.mu)

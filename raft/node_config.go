@@ -76,6 +76,6 @@ func (c *Config) core(id uint64) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
-		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20,
+		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20, MaxUnappliedBytes: 64 << 20,
 	}
 }

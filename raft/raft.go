@@ -18,6 +18,7 @@ type coreConfig struct {
 	MaxInflightBytes    int // entries on their way to one member
 	MaxUncommittedBytes int // entries proposed and not yet committed
 	MaxTailBytes        int // entries kept in memory for members that lag
+	MaxUnappliedBytes   int // entries committed and not yet applied
 }
 
 // boot is what a core starts from: everything that survived on its disk.
@@ -47,12 +48,16 @@ type core struct {
 
 	// Volatile on all servers.
 	role     Role
-	leader   uint64      // None when not known
-	commit   uint64      // applying ≤ commit ≤ log.last
-	applying uint64      // highest index handed to the state machine
-	configs  configStack // the configurations in the log; the last one is in force
-	clock    clusterClock
-	snapshot Snapshot // the newest one on this member's disk
+	leader   uint64 // None when not known
+	commit   uint64 // applying ≤ commit ≤ log.last
+	applying uint64 // highest index handed to the state machine
+
+	applied   uint64      // highest index that the state machine was said to have applied
+	unapplied int         // bytes of the entries behind it, up to commit
+	refusing  bool        // an Append was dropped because the state machine lags
+	configs   configStack // the configurations in the log; the last one is in force
+	clock     clusterClock
+	snapshot  Snapshot // the newest one on this member's disk
 
 	quiet      int  // ticks since the leader was heard, or since the last campaign
 	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
@@ -104,6 +109,10 @@ var (
 	errUnheard     = errors.New("raft: the leader has not heard yet who is there")
 )
 
+// maxUnapplied is how many committed entries the state machine may be behind before a leader lets
+// proposals wait.
+const maxUnapplied = 5000
+
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.
 func newCore(cfg coreConfig, b boot) *core {
 	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote, incarnation: b.Incarnation}
@@ -122,9 +131,11 @@ func newCore(cfg coreConfig, b boot) *core {
 	c.log.durable, c.log.handed = c.log.last(), c.log.last()
 	c.commit = max(b.State.Commit, b.Snapshot.Index)
 	c.applying = max(b.Applied, b.Snapshot.Index)
+	c.applied = c.applying
 	if c.commit > c.log.last() || c.applying > c.commit { // pitfall B12
 		panic(fmt.Sprintf("raft: applied %d ≤ committed %d ≤ last %d does not hold", c.applying, c.commit, c.log.last()))
 	}
+	c.unapplied = entriesSize(c.log.slice(c.applying+1, c.commit, maxInt))
 	c.becomeFollower(c.term, None)
 	return c
 }

@@ -242,6 +242,10 @@ func (c *core) handleAppend(m *Message) {
 		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term})
 		return
 	}
+	if prev == c.log.last() && len(es) > 0 && c.isFull() {
+		c.refusing = true // the leader's window holds it back; appliedTo has it go on
+		return
+	}
 	c.store(es)
 	last := prev + uint64(len(es))
 	c.commitTo(min(m.Commit, last)) // no further than this message proves (pitfall B4)
@@ -276,7 +280,15 @@ func (c *core) commitTo(index uint64) {
 			c.log.last(), index)
 		return
 	}
-	c.commit = max(c.commit, index)
+	c.setCommit(max(c.commit, index))
+}
+
+// setCommit is the only place where the commit index moves, but for a snapshot that is installed.
+func (c *core) setCommit(index uint64) {
+	if index > c.commit {
+		c.unapplied += entriesSize(c.log.slice(c.commit+1, index, maxInt))
+		c.commit = index
+	}
 }
 
 // handleHeartbeat answers with this member's log: its last entry, and how far it is on disk.
@@ -356,10 +368,9 @@ func (c *core) advanceCommit() {
 	if index <= c.commit || !c.log.matches(index, c.term) {
 		return
 	}
-	for i := c.commit + 1; i <= index; i++ {
-		c.lead.uncommitted -= entrySize(c.log.at(i))
-	}
-	c.commit = index
+	before := c.unapplied
+	c.setCommit(index)
+	c.lead.uncommitted -= c.unapplied - before
 	c.configCommitted()
 	c.beginReads()
 }

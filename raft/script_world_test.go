@@ -106,6 +106,7 @@ func (w *world) do(a *actor, input func(*core)) {
 // carryOut does what a core wants done, and tells whether that was an input again.
 func (w *world) carryOut(a *actor, e Effects) (again bool) {
 	w.wire = append(w.wire, e.Messages...)
+	a.core.appliedTo(a.core.applying)
 	if e.Restore != nil {
 		w.printf("n%x restores %d@%d", a.id, e.Restore.Index, e.Restore.Term)
 	}

@@ -129,7 +129,7 @@ var simMutants = []simMutant{
 	{name: "M7", from: 8, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
-				c.commit = max(c.commit, min(m.Commit, c.log.last()))
+				c.setCommit(max(c.commit, min(m.Commit, c.log.last())))
 			}
 		}
 	}},
@@ -227,10 +227,9 @@ func matchOf(p *progress) uint64 { return p.match }
 
 // commitByForce moves a leader's commit index without asking for a reason.
 func commitByForce(c *core, index uint64) {
-	for c.commit < index {
-		c.commit++
-		c.lead.uncommitted -= entrySize(c.log.at(c.commit))
-	}
+	before := c.unapplied
+	c.setCommit(index)
+	c.lead.uncommitted -= c.unapplied - before
 }
 
 // withoutStart lets the leader believe that its own term has committed.

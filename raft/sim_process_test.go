@@ -170,6 +170,7 @@ func (p *simProcess) deliver(m *Message) {
 func (p *simProcess) input(f func(*core)) {
 	c := p.core
 	c.advance(p.mono())
+	c.appliedTo(p.applied)
 	f(c)
 	p.w.mutant.afterInput(c)
 	e := c.effects(p.writing == nil)

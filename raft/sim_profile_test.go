@@ -112,7 +112,7 @@ func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: simElection, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r),
 		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
-		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes,
+		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 4 * p.tailBytes,
 	}
 }
 

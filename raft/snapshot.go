@@ -1,12 +1,41 @@
 package raft
 
+// appliedTo says how far the state machine has come. What it has applied may leave the memory, and
+// then a member that dropped an Append may go on: it asks for what comes next.
+func (c *core) appliedTo(index uint64) {
+	if index <= c.applied {
+		return
+	}
+	if from := max(c.applied, c.log.base) + 1; from <= index {
+		c.unapplied -= entriesSize(c.log.slice(from, index, maxInt))
+	}
+	c.applied = index
+	c.trimTail()
+	if !c.refusing || c.isFull() {
+		return
+	}
+	c.refusing = false
+	if c.role == Follower && c.leader != None {
+		last := c.log.last()
+		c.send(Message{Kind: AppendAnswer, To: c.leader, Reject: true, Index: last + 1, Hint: last, LogTerm: c.log.lastTerm()})
+	}
+}
+
+// isFull reports whether the state machine lags so much that no more may come.
+func (c *core) isFull() bool { return c.unapplied > c.MaxUnappliedBytes }
+
+// isBehind reports whether the state machine lags so much that a leader lets proposals wait.
+func (c *core) isBehind() bool {
+	return c.role == Leader && (c.commit-c.applied >= maxUnapplied || c.isFull())
+}
+
 // trimTail forgets entries that are applied, when they are many: members that lag get them from the disk.
 func (c *core) trimTail() {
 	if c.log.bytes <= c.MaxTailBytes {
 		return
 	}
 	index, bytes := c.log.base, c.log.bytes
-	for bytes > c.MaxTailBytes/2 && index < min(c.applying, c.log.durable) {
+	for bytes > c.MaxTailBytes/2 && index < min(c.applied, c.log.durable) {
 		index++
 		bytes -= entrySize(c.log.at(index))
 	}
@@ -89,7 +118,7 @@ func (c *core) install(s *Snapshot) {
 	c.configs.reset(s)
 	c.checkIncarnation()
 	c.snapshot = *s
-	c.commit, c.applying = s.Index, s.Index
+	c.commit, c.applying, c.unapplied = s.Index, s.Index, 0
 	c.out.Restore = s
 	c.installing = s
 }

@@ -1,6 +1,9 @@
 package raft
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // newFollower is member 1 of three with 1@1 2@1 3@1 4@1, of which 2 are committed, in term 3.
 func newFollower() *core {
@@ -110,5 +113,64 @@ func TestTailInMemoryIsBounded(t *testing.T) {
 		if c.log.bytes > config.MaxTailBytes || c.log.base > c.applying {
 			t.Fatalf("%d bytes, entries up to %d dropped, %d applied", c.log.bytes, c.log.base, c.applying)
 		}
+	}
+}
+
+// A member whose state machine lags takes no more entries, and no memory. When it has caught up it says where to go on.
+func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
+	c := newMember(2, 1)
+	c.MaxUnappliedBytes = 10 * (entryOverhead + 1)
+	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
+	applied := c.applied
+	bring := func(index uint64) (answers []Message) {
+		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(), Commit: index,
+			Entries: []Entry{{Index: index, Term: 2, Kind: EntryCommand, Data: []byte("x")}}})
+		for {
+			e := c.effects(true)
+			answers = append(answers, only(AppendAnswer, e.Messages)...)
+			if e.Persist == nil {
+				return answers
+			}
+			c.persisted(e.Persist.Seq)
+		}
+	}
+	for index := uint64(2); index <= 50; index++ {
+		bring(index)
+	}
+	last, held := c.log.last(), c.unapplied
+
+	c.appliedTo(c.applying)
+
+	if applied != 0 || last > 13 || held > c.MaxUnappliedBytes+2*(entryOverhead+1) {
+		t.Errorf("behind %d applied entries it has taken up to %d, %d bytes", applied, last, held)
+	}
+	wantMessages(t, c.effects(true).Messages, fmt.Sprintf("n1@2 → n2 AppendAnswer reject=%d hint=%d@2", last+1, last))
+	wantMessages(t, bring(last+1), fmt.Sprintf("n1@2 → n2 AppendAnswer match=%d", last+1))
+}
+
+func TestALeaderWhoseStateMachineLagsLetsProposalsWait(t *testing.T) {
+	c := newLeader(t, 1, 1)
+	for range maxUnapplied - 1 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle := func() {
+		for e := c.effects(true); e.Persist != nil; e = c.effects(true) {
+			c.persisted(e.Persist.Seq)
+		}
+	}
+	settle()
+	before := c.isBehind()
+
+	if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	behind := c.isBehind()
+	c.appliedTo(c.applying)
+
+	if before || !behind || c.isBehind() {
+		t.Errorf("%v, with one entry more %v, and when all are applied %v", before, behind, c.isBehind())
 	}
 }
