@@ -183,8 +183,12 @@ func revision() string {
 
 // Serving.
 
-// stopPatience is how long requests in flight, and then the node, may take to end.
-const stopPatience = 10 * time.Second
+// How long requests in flight, and then the node, may take to end; requests when the node has failed; and the whole process then.
+const (
+	stopPatience = 10 * time.Second
+	failPatience = 300 * time.Millisecond
+	endPatience  = time.Second
+)
 
 // A process is one run of this program, as a member or as a proxy.
 type process struct {
@@ -280,13 +284,37 @@ func (p *process) member(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go p.endAnyway(node, ended)
 	err = p.answer(ctx, node, tree)
-	err = cmp.Or(err, node.Err(), patiently(node.Stop)) // it is stopped in any case
+	return p.verdict(node, cmp.Or(err, node.Err(), patiently(nil, node.Stop))) // it is stopped in any case
+}
+
+// verdict is what the process ends with, when a member ended with err.
+func (p *process) verdict(node *raft.Node, err error) error {
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
 			err, p.name, node.ID(), node.Membership().ClusterID, p.dataDir)
 	}
 	return err
+}
+
+// endAnyway is the last resort: it ends the process a second after the member has failed, when something hangs on the way out. ended is
+// closed when nothing does.
+func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
+	select {
+	case <-node.Failed():
+	case <-ended:
+		return
+	}
+	select {
+	case <-ended:
+	case <-time.After(endPatience):
+		err := p.verdict(node, node.Err())
+		p.log.Error("the member has failed, and something hangs on the way out: the process ends without it", "err", err)
+		os.Exit(status(err))
+	}
 }
 
 // plan is how a member without data begins. One with data does not ask: there its flags count no more
@@ -523,16 +551,23 @@ func (p *process) serveClients(ctx context.Context, server *http.Server, look fu
 	}
 	p.log.Info("stopping", "signal", ctx.Err() != nil)
 	p.service.Stopping()
-	if late := patiently(server.Shutdown); late != nil {
+	if late := patiently(failed, server.Shutdown); late != nil {
 		p.log.Warn("some requests in flight do not end; going on without them", "err", late)
 	}
 	return err
 }
 
-// patiently gives a part of the program its time to stop.
-func patiently(stop func(context.Context) error) error {
+// patiently gives a part of the program its time to stop, and little of it once failed is closed.
+func patiently(failed <-chan struct{}, stop func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
+	go func() {
+		select {
+		case <-failed:
+			time.AfterFunc(failPatience, cancel)
+		case <-ctx.Done():
+		}
+	}()
 	return stop(ctx)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/discovery"
@@ -430,6 +432,21 @@ func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
 			t.Errorf("%v: %d, want %d", err, got, want)
 		}
 	}
+}
+
+// pitfall L2
+func TestAFailureCutsThePatienceWithRequestsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		failed, begun := make(chan struct{}), time.Now()
+		time.AfterFunc(time.Second, func() { close(failed) })
+
+		_ = patiently(failed, hangs)
+
+		if took := time.Since(begun); took != time.Second+failPatience {
+			t.Errorf("it ends %v after the beginning", took)
+		}
+	})
 }
 
 func TestHelpListsEveryFlagInItsGroup(t *testing.T) {
