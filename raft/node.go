@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,29 @@ var (
 
 // Node is one running member: the core and what drives it. All methods may be
 // called from any goroutine.
+//
+// Its end begins with quit, which Stop and fail close. Who may wait where, and what ends the wait then:
+//
+//	who              where                                               until quit                  then
+//	loop             loop: for any input                                 there is one                quit
+//	                 giveDisk: never, the channel has room for the one job
+//	disk writer      writeDisk: for a job                                the loop gives one          close closes toDisk
+//	                 write, a call of the disk: as long as it takes
+//	                 writeDisk, to say done: never, the channel has room
+//	applier          applyLoop: for a job                                the loop gives one          looped
+//	                 carryOut, the state machine: as long as that takes
+//	                 close: for disk writer, snapshot writer, helpers, transport; they end, or hang with the disk
+//	snapshot writer  interruptible: between two calls of the disk        never                       quit
+//	helper           fetch, sendSnapshot: calls of the disk              never                       never
+//	Step             inbox.step: for room                                the loop takes messages     quit
+//	                 ReceiveSnapshot: for the body                       it comes                    Transport.Close
+//	Propose, Read,   wait: for the outcome                               its context or deadline     waiters.close, by fail
+//	Change                                                                                           at once, or by applyLoop
+//	do               for a turn of the loop                              there is one                looped, or given
+//	Stop             for done                                            everything has ended        given
+//
+// So only a call of the disk or of the state machine can keep done from being closed. A second after a failure nobody waits for
+// them any more: fail answers all waiters at once, and Stop returns when done or given is closed, whichever comes first.
 type Node struct {
 	Config
 	id      uint64
@@ -79,8 +103,9 @@ type Node struct {
 
 	looping, writing, applying worker // of the loop, the disk writer and the applier, for Stuck
 
-	toDisk   chan diskJob
-	fromDisk chan diskDone
+	toDisk   chan diskJob  // capacity 1, and one job at a time (diskBusy): nobody waits to send
+	fromDisk chan diskDone // likewise
+	written  chan struct{} // closed when the disk writer has ended
 	toApply  chan job
 
 	// Of the applier, and read by others.
@@ -103,6 +128,8 @@ type Node struct {
 	born        uint64        // commit index at the start
 	looped      chan struct{} // closed when the loop has ended
 	done        chan struct{} // closed when everything has ended
+	given       chan struct{} // closed when nobody waits for done any more: something hangs
+	giveUp      sync.Once
 	failure     atomic.Pointer[error]
 	failed      chan struct{}
 }
@@ -146,9 +173,9 @@ func newNode(c Config, sm StateMachine, s *storage, id uint64) *Node {
 	n := &Node{
 		Config: c, id: id, sm: sm, storage: s, epoch: time.Now(),
 		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
-		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), toApply: make(chan job),
+		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), written: make(chan struct{}), toApply: make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
-		looped: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
+		looped: make(chan struct{}), done: make(chan struct{}), given: make(chan struct{}), failed: make(chan struct{}),
 	}
 	n.inbox.init()
 	n.waiters.init()
@@ -237,11 +264,9 @@ func (n *Node) turn() {
 // handOut gives the core's wishes to those who carry them out.
 func (n *Node) handOut(e *Effects) {
 	if e.Persist != nil {
-		n.diskBusy, n.diskSince = true, n.mono()
-		n.toDisk <- diskJob{persist: e.Persist}
+		n.giveDisk(diskJob{persist: e.Persist})
 	} else if n.snapped != nil && !n.diskBusy {
-		n.diskBusy, n.diskSince = true, n.mono()
-		n.toDisk <- diskJob{release: n.snapped, keep: n.core.lacked()}
+		n.giveDisk(diskJob{release: n.snapped, keep: n.core.lacked()})
 		n.snapped = nil
 	}
 	if n.Transport != nil {
@@ -417,7 +442,7 @@ func (c *core) status() Status {
 	return s
 }
 
-// do runs f with the core, in the loop; after the loop's end in its place.
+// do runs f with the core, in the loop; after the loop's end in its place, and not at all when the loop hangs and is given up.
 func (n *Node) do(f func(*core)) {
 	ran := make(chan struct{})
 	n.inbox.call(func(c *core) { f(c); close(ran) })
@@ -429,21 +454,43 @@ func (n *Node) do(f func(*core)) {
 		default:
 			f(n.core)
 		}
+	case <-n.given:
 	}
 }
 
+// How long Stop waits for what may hang: after a failure, and after the end of its context.
+const (
+	failPatience = 500 * time.Millisecond
+	stopPatience = 5 * time.Second
+)
+
 // Stop ends the member: hands leadership over, finishes the write in hand, closes the log. What it returns is the first
-// error on that way; the context bounds the handing over only.
+// error on that way. The context bounds the handing over, and with five seconds more all the rest; when the member has failed, it is half
+// a second. What hangs then stays behind, and the lock of the data directory with it, until the process ends.
 func (n *Node) Stop(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopPatience, n.giveUpOn) })()
 	n.handOver(ctx)
 	n.end()
-	<-n.done
+	select {
+	case <-n.done:
+	case <-n.given:
+	}
 	return n.Err()
+}
+
+// giveUpOn lets nobody wait for done any more.
+func (n *Node) giveUpOn() {
+	if isClosed(n.done) {
+		return
+	}
+	doing, since := n.Stuck()
+	n.fail(fmt.Errorf("raft: the member does not end, and is given up: %s for %v", cmp.Or(doing, "it waits"), since.Round(time.Millisecond)))
+	n.giveUp.Do(func() { close(n.given) })
 }
 
 // handOver waits until another member leads, if there is one that can. A leader that has failed says nothing to anybody any more.
 func (n *Node) handOver(ctx context.Context) {
-	for n.Leader() == n.id {
+	for n.Leader() == n.id && n.Err() == nil {
 		under := false
 		n.do(func(c *core) { under = c.role == Leader && (c.lead.target != None || c.transferToBest()) })
 		if !under {
@@ -459,12 +506,14 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 }
 
-// fail ends the member because it can't go on.
+// fail ends the member because it can't go on. Nobody waits for what it does not say any more.
 func (n *Node) fail(err error) {
 	if n.failure.CompareAndSwap(nil, &err) {
 		close(n.failed)
+		time.AfterFunc(failPatience, n.giveUpOn)
 	}
 	n.end()
+	n.waiters.close()
 }
 
 // end has the loop end, and all that follows from that.

@@ -178,8 +178,7 @@ func (n *Node) close() {
 	close(n.toDisk)
 	n.snapshots.Wait()
 	n.helpers.Wait()
-	for range n.fromDisk { // closed by the disk writer when it has ended
-	}
+	<-n.written
 	if n.Transport != nil {
 		n.Transport.Close()
 	}

@@ -28,9 +28,16 @@ type diskDone struct {
 	first    uint64 // lowest index that the log still has
 }
 
-// writeDisk owns the log on disk. It decides nothing, and its first error is the member's end (pitfall H8).
+// giveDisk gives the disk writer a job. It has none: there is room.
+func (n *Node) giveDisk(job diskJob) {
+	n.diskBusy, n.diskSince = true, n.mono()
+	n.toDisk <- job
+}
+
+// writeDisk owns the log on disk. It decides nothing, and its first error is the member's end (pitfall H8): nobody hears
+// anything of the job that failed, so that nobody takes it for done.
 func (n *Node) writeDisk() {
-	defer close(n.fromDisk)
+	defer close(n.written)
 	for job := range n.toDisk {
 		n.writing.works(n.mono())
 		done, err := n.write(job)

@@ -1,8 +1,11 @@
 package raft
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,18 +13,21 @@ import (
 	"etcd2/wal/disk"
 )
 
-// hangingFS is the operating system's disk, but that a sync may take as long as a test wants.
+// hangingFS is the operating system's disk, but that a sync of the log may take as long as a
+// test wants, and that calls may fail.
 type hangingFS struct {
 	disk.OS
-	gate atomic.Pointer[chan struct{}] // syncs wait until it is closed
+	gate  atomic.Pointer[chan struct{}]                 // syncs of the log wait until it is closed
+	fault atomic.Pointer[func(call, name string) error] // is asked before every change
 }
 
 type hangingFile struct {
 	disk.File
-	fs *hangingFS
+	fs   *hangingFS
+	name string
 }
 
-// hang lets every sync from now on wait until release is called, which the end of the test does as well.
+// hang lets every sync of the log from now on wait until release is called, which the end of the test does as well.
 func (fs *hangingFS) hang(t *testing.T) (release func()) {
 	gate := make(chan struct{})
 	fs.gate.Store(&gate)
@@ -34,21 +40,63 @@ func (fs *hangingFS) hang(t *testing.T) (release func()) {
 	return release
 }
 
+// fail lets every call of a kind on a name that has part in it fail from now on.
+func (fs *hangingFS) fail(kind, part string) {
+	fault := func(call, name string) error {
+		if call == kind && strings.Contains(name, part) {
+			return fmt.Errorf("%s %s: %w", call, name, errFault)
+		}
+		return nil
+	}
+	fs.fault.Store(&fault)
+}
+
+var errFault = errors.New("the disk is broken")
+
+func (fs *hangingFS) ask(call, name string) error {
+	if fault := fs.fault.Load(); fault != nil {
+		return (*fault)(call, name)
+	}
+	return nil
+}
+
 func (fs *hangingFS) Create(name string) (disk.File, error) {
+	if err := fs.ask("create", name); err != nil {
+		return nil, err
+	}
 	f, err := fs.OS.Create(name)
-	return &hangingFile{f, fs}, err
+	return &hangingFile{f, fs, name}, err
 }
 
 func (fs *hangingFS) OpenRW(name string) (disk.File, error) {
 	f, err := fs.OS.OpenRW(name)
-	return &hangingFile{f, fs}, err
+	return &hangingFile{f, fs, name}, err
+}
+
+func (fs *hangingFS) Rename(from, to string) error {
+	return cmp.Or(fs.ask("rename", to), fs.OS.Rename(from, to))
+}
+
+func (fs *hangingFS) Remove(name string) error {
+	return cmp.Or(fs.ask("remove", name), fs.OS.Remove(name))
+}
+
+func (fs *hangingFS) SyncDir(name string) error {
+	return cmp.Or(fs.ask("syncdir", name), fs.OS.SyncDir(name))
+}
+
+func (f *hangingFile) WriteAt(p []byte, offset int64) (int, error) {
+	if err := f.fs.ask("write", f.name); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(p, offset)
 }
 
 func (f *hangingFile) Sync() error {
-	if gate := f.fs.gate.Load(); gate != nil {
+	if gate := f.fs.gate.Load(); gate != nil && strings.Contains(f.name, "/wal") {
 		<-*gate
 	}
-	return f.File.Sync()
+	return cmp.Or(f.fs.ask("sync", f.name), f.File.Sync())
 }
 
 // pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody has to miss it before another one leads.

@@ -23,7 +23,7 @@ func (b *inbox) init() {
 	b.room.L = &b.mu
 }
 
-// step leaves a message for the loop; it waits while there is no room, unless ended is closed.
+// step leaves a message for the loop; it waits while there is no room. Once ended is closed nobody takes it.
 func (b *inbox) step(m Message, ended <-chan struct{}) {
 	size := 0
 	for i := range m.Entries {
@@ -32,6 +32,10 @@ func (b *inbox) step(m Message, ended <-chan struct{}) {
 	b.mu.Lock()
 	for b.bytes > maxInboxBytes && !isClosed(ended) {
 		b.room.Wait()
+	}
+	if isClosed(ended) {
+		b.mu.Unlock()
+		return
 	}
 	b.messages = append(b.messages, m)
 	b.bytes += size

@@ -1,0 +1,231 @@
+package raft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// deaf is a transport that reaches nobody.
+type deaf struct{ Transport }
+
+func (deaf) Start(Inbound)               {}
+func (deaf) Follow(Membership)           {}
+func (deaf) Send([]Message)              {}
+func (deaf) Peers() map[uint64]PeerStats { return nil }
+func (deaf) Close()                      {}
+func (deaf) SendSnapshot(_ Message, body io.ReadCloser, _ int64, done func(error)) {
+	done(errors.Join(errors.New("no connection"), body.Close()))
+}
+
+// strain is a member whose input never pauses: clients that propose and read, and perhaps a leader.
+type strain struct {
+	t     *testing.T
+	n     *Node
+	disk  *hangingFS
+	stop  chan struct{}
+	input sync.WaitGroup
+	calls atomic.Int64
+}
+
+func newStrain(t *testing.T, members int, tweak func(*Config)) *strain {
+	s := &strain{t: t, disk: &hangingFS{}, stop: make(chan struct{})}
+	c := nodeConfig(t.TempDir())
+	c.Bootstrap, c.fs, c.SnapshotCount, c.MaxSnapshots = voters(members), s.disk, 20, 2
+	if members > 1 {
+		c.Transport = deaf{}
+	}
+	if tweak != nil {
+		tweak(&c)
+	}
+	n, err := Open(c, &dropper{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.n = n
+	t.Cleanup(func() { _ = n.Stop(cancelled) })
+	return s
+}
+
+// dropper is a state machine that keeps nothing.
+type dropper struct{ register }
+
+func (d *dropper) Apply(index uint64, now time.Time, cmd []byte) any { return index }
+
+// clients lets clients ask without a pause until stop is closed.
+func (s *strain) clients(proposers, readers int) {
+	for range proposers {
+		s.ask(func() { _, _ = s.n.Propose(context.Background(), make([]byte, 4<<10)) })
+	}
+	for range readers {
+		s.ask(func() { _ = s.n.Read(context.Background()) })
+	}
+}
+
+func (s *strain) ask(call func()) {
+	s.input.Go(func() {
+		for !isClosed(s.stop) && !isClosed(s.n.Failed()) {
+			call()
+			s.calls.Add(1)
+		}
+	})
+}
+
+// leader lets a leader, n2, send entries without a pause, and a snapshot now and then.
+func (s *strain) leader() {
+	founded := uint64(len(s.n.core.configs.now().membership.Members))
+	last, term := founded, uint64(1)
+	s.input.Go(func() {
+		for round := 1; !isClosed(s.stop) && !isClosed(s.n.Failed()); round++ {
+			s.n.Step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: last, LogTerm: term, Commit: last,
+				Entries: []Entry{{Index: last + 1, Term: 2, Data: make([]byte, 4<<10)}}})
+			last, term = last+1, 2
+			if round%50 == 0 {
+				last += 100
+				s.snapshot(last)
+			}
+			s.calls.Add(1)
+		}
+	})
+}
+
+// snapshot brings a snapshot from the leader. That it may not be taken is the member's to say, by its end.
+func (s *strain) snapshot(index uint64) {
+	frozen := NewFrozen(Snapshot{Index: index, Term: 2, Membership: voters(3)}, func(w io.Writer) error { return nil })
+	var file bytes.Buffer
+	if _, err := frozen.WriteTo(&file); err != nil {
+		s.t.Error(err)
+	}
+	m := Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 2, Snapshot: &frozen.Snapshot}
+	_ = s.n.ReceiveSnapshot(m, &file, int64(file.Len()))
+}
+
+// await waits until something is so.
+func (s *strain) await(what string, so func() bool) {
+	s.t.Helper()
+	(&cluster{t: s.t}).await(what, so)
+}
+
+// ends checks that a member that fails ends within a second, and that nobody waits for it any more.
+func (s *strain) ends() {
+	s.t.Helper()
+	select {
+	case <-s.n.Failed():
+	case <-time.After(20 * time.Second):
+		s.t.Fatal("it does not fail")
+	}
+	failed := time.Now()
+	ended := make(chan struct{})
+	go func() {
+		s.input.Wait()
+		_ = s.n.Stop(context.Background())
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		doing, since := s.n.Stuck()
+		s.t.Fatalf("failed (%v), and does not end: %s for %v", s.n.Err(), doing, since)
+	}
+	if took := time.Since(failed); took > time.Second {
+		s.t.Errorf("failed (%v), and ended %v later", s.n.Err(), took)
+	}
+}
+
+// Whatever call fails, and wherever all goroutines are at that moment, the member has ended within a second.
+//
+// pitfall H8, pitfall L2
+func TestEveryFailureOfTheDiskEndsTheMember(t *testing.T) {
+	scenes := map[string]func(*testing.T) *strain{
+		"leader": func(t *testing.T) *strain {
+			s := newStrain(t, 1, nil)
+			s.clients(4, 2)
+			return s
+		},
+		"follower": func(t *testing.T) *strain {
+			s := newStrain(t, 3, nil)
+			s.leader()
+			s.clients(2, 2)
+			return s
+		},
+	}
+	for _, part := range []string{"/wal", "/snap"} {
+		for _, call := range []string{"create", "write", "sync", "rename", "remove", "syncdir"} {
+			for scene, begin := range scenes {
+				t.Run(fmt.Sprintf("%s%s %s", scene, strings.ReplaceAll(part, "/", " "), call), func(t *testing.T) {
+					s := begin(t)
+					s.await("input flows", func() bool { return s.calls.Load() > 20 })
+
+					s.disk.fail(call, part)
+
+					s.ends()
+					if !errors.Is(s.n.Err(), errFault) || !isClosed(s.n.done) {
+						t.Errorf("it failed with %v", s.n.Err())
+					}
+				})
+			}
+		}
+	}
+}
+
+// A write that fails is no write that has ended: the loop must not go on, with input that never pauses.
+//
+// pitfall L2
+func TestAFailedWriteIsNotTakenForOneThatHasEnded(t *testing.T) {
+	for range 40 {
+		s := newStrain(t, 3, func(c *Config) { c.SegmentBytes = 1 << 22 })
+		s.leader()
+		s.await("input flows", func() bool { return s.calls.Load() > 10 })
+		s.disk.fail("sync", "/wal")
+		s.ends()
+	}
+}
+
+// Something hangs, and something else fails: the member ends without what hangs.
+//
+// pitfall L2
+func TestAMemberWhoseDiskHangsEndsWhenItFails(t *testing.T) {
+	s := newStrain(t, 3, nil)
+	s.leader()
+	s.clients(2, 2)
+	s.await("input flows", func() bool { return s.calls.Load() > 20 })
+	s.disk.hang(t)
+	s.await("the disk hangs", func() bool { return s.n.writing.since.Load() != 0 })
+
+	s.n.Expelled(2)
+
+	s.ends()
+	if err := s.n.Err(); !errors.Is(err, ErrRemoved) {
+		t.Error(err)
+	}
+}
+
+// Nothing fails, but the disk hangs: the context of Stop bounds how long it waits.
+func TestStopDoesNotWaitForADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrain(t, 1, nil)
+		<-s.n.Ready()
+		release := s.disk.hang(t)
+		s.n.inbox.call(func(c *core) { _, _ = c.propose(proposal{kind: EntryCommand}) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		begun := time.Now()
+
+		err := s.n.Stop(ctx)
+
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "a write to the log") || took > time.Second+stopPatience {
+			t.Errorf("after %v: %v", took, err)
+		}
+		release()
+		<-s.n.done
+	})
+}
