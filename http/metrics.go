@@ -190,6 +190,9 @@ var families = []family{
 	counter("etcd_snapshot_receives_total", "Snapshots received from a leader.",
 		func(m *scrape) float64 { return float64(m.raft.Received.Load()) }),
 
+	queue("etcd2_queue_length", "What waits inside this member.", func(q *raft.Queue) int { return q.Length }),
+	queue("etcd2_queue_limit", "How much may wait there.", func(q *raft.Queue) int { return q.Limit }),
+
 	peer("etcd2_peer_connected", "gauge", "Whether there is a connection to the member.",
 		func(p *raft.PeerStats) float64 { return yes(p.Connected) }),
 	peer("etcd2_peer_sent_total", "counter", "Messages sent to the member.",
@@ -279,6 +282,15 @@ func gauge(name, help string, value func(m *scrape) float64) family {
 
 func timing(name, help string, of func(s *raft.Stats) *raft.Histogram) family {
 	return family{name, "histogram", help, func(m *scrape) { m.histogram("", of(m.raft)) }}
+}
+
+// queue is a family with a sample for each of the member's queues.
+func queue(name, help string, value func(q *raft.Queue) int) family {
+	return family{name, "gauge", help, func(m *scrape) {
+		for _, q := range m.status.Queues {
+			m.sample(`{queue="`+q.Name+`",unit="`+q.Unit+`"}`, float64(value(&q)))
+		}
+	}}
 }
 
 // peer is a family with a sample for each of the other members.

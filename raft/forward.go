@@ -62,7 +62,7 @@ func (c *core) forward(ps []proposal) (taken int) {
 	var es []Entry
 	size := 0
 	for i, p := range ps {
-		if len(es) == 0 && c.forwarding.bytes >= c.MaxInflightBytes {
+		if len(es) == 0 && !c.mayForward() {
 			break
 		}
 		es = append(es, Entry{Kind: p.kind, ID: p.id, Data: p.data})
@@ -73,6 +73,9 @@ func (c *core) forward(ps []proposal) (taken int) {
 	}
 	return taken
 }
+
+// mayForward reports whether there is room on the way to the leader.
+func (c *core) mayForward() bool { return c.forwarding.bytes < c.MaxInflightBytes }
 
 // forwardOne sends the next message of the stream.
 func (c *core) forwardOne(es []Entry, size int) {

@@ -83,9 +83,11 @@ type Node struct {
 
 	// Of the loop.
 	core      *core
-	parked    []request           // proposals and reads that no leader has taken yet
+	parked    parking             // requests that no leader has taken yet
 	tried     leadershipSeen      // when they were last tried; forgotten with the next tick
-	proposed  []Message           // by other members, and not yet passed to the core
+	crowded   bool                // some were parked for want of room on the way to the leader
+	batch     []proposal          // room for those that passAll is passing on
+	gathered  int64               // until then, on the monotonic clock, the proposals in the inbox wait; 0: they don't
 	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
 	feeds     map[uint64]*feed    // of members that lag; a fetch that is under way has its own
 	retry     int                 // ticks until reads that are out are tried again
@@ -225,9 +227,9 @@ func (n *Node) loop(alone bool) {
 	for {
 		n.turn()
 		beat.plan(n.core.calm())
-		if d := min(n.untilDue(), n.untilGathered()); d != never || timed {
+		if d := min(max(n.untilDue(), time.Millisecond), n.untilGathered()); d != never || timed { // a stamp may be refused for a while
 			timed = d != never
-			due.Reset(max(d, time.Millisecond)) // a stamp may be refused for a while
+			due.Reset(d)
 		}
 		toApply, next := n.nextJob()
 		n.looping.waits()
@@ -285,7 +287,7 @@ func (n *Node) handOut(e *Effects) {
 	}
 	for _, r := range e.Reads {
 		if r.Never {
-			n.parkReads(n.reads[r.ID])
+			n.park(&n.parked.reads, n.reads[r.ID]...)
 		} else {
 			n.waiters.answerAt(n.reads[r.ID], r.Index)
 		}
@@ -314,6 +316,7 @@ func (n *Node) tick(ticks int) {
 	n.tried = leadershipSeen{}
 	n.dropFeeds(ticks)
 	n.waiters.expire(n.mono())
+	n.dropDead()
 }
 
 // mono is this member's monotonic clock, in nanoseconds.
@@ -423,7 +426,7 @@ func (n *Node) Stats() *Stats { return &n.stats }
 
 // Status returns a consistent view of this member. It takes a turn of the node's loop; use Applied on hot paths.
 func (n *Node) Status() (s Status) {
-	n.do(func(c *core) { s = c.status() })
+	n.do(func(c *core) { s = c.status(); s.Queues = n.queues() })
 	s.Applied, s.AppliedTerm = n.Applied()
 	s.ClusterID = n.Membership().ClusterID
 	s.LeaderSince = time.Unix(0, n.leaderSince.Load())

@@ -57,7 +57,7 @@ func (n *Node) carryOut(j job, answers []answer) []answer {
 	answers = n.apply(j, answers)
 	now := n.applied.Load()
 	n.waiters.answerAll(answers, now.index)
-	n.inbox.again(n.waiters.dead(now.term))
+	n.inbox.ask(&n.inbox.proposals, n.waiters.dead(now.term)...)
 	n.noteDue()
 	n.maybeSnapshot()
 	if n.awaited.Load() {

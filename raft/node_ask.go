@@ -3,10 +3,11 @@ package raft
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
-// request is a proposal on its way to the core, or a read, which has nothing but the id. The id is that of its waiter; 0 when nobody waits.
+// request is a proposal on its way to the core, or a read, which has nothing but the id. The id is that of its waiter.
 type request struct {
 	proposal
 	read bool
@@ -39,10 +40,10 @@ func (n *Node) waitsForApplier() { n.awaited.Store(n.core.isBehind() || n.core.r
 
 // untilGathered is how long the loop may sleep for the sake of proposals that wait.
 func (n *Node) untilGathered() time.Duration {
-	if left := n.proposalsWait(); left > 0 && (len(n.proposed) > 0 || n.inbox.holds()) {
-		return left
+	if n.gathered == 0 || !n.inbox.holds() {
+		return never
 	}
-	return never
+	return max(time.Duration(n.gathered-n.mono()), 0)
 }
 
 // takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
@@ -50,127 +51,140 @@ func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
 	}
-	messages := n.inbox.takeMessages()
+	messages := n.inbox.takeMessages(&n.inbox.messages)
 	n.stats.AppendsReceived.noteAppends(messages)
 	for _, m := range messages {
-		if m.Kind == Propose {
-			n.proposed = append(n.proposed, m)
-		} else {
-			n.core.step(m)
-		}
+		n.core.step(m)
 	}
 	n.retake()
 	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	if n.waitsForApplier(); n.proposalsWait() > 0 || n.core.isBehind() {
+	n.gathered = 0
+	if wait := n.proposalsWait(); wait > 0 {
+		n.gathered = n.mono() + int64(wait)
 		return
 	}
+	if n.waitsForApplier(); !n.core.isBehind() {
+		n.takeProposals()
+	}
+}
+
+func (n *Node) takeProposals() {
 	proposals := n.inbox.proposals.take(&n.inbox.mu)
 	n.core.advance(n.mono()) // they came after the turn began: with its time, from before they were made, keys would expire early (pitfall I1)
 	last := n.core.log.last()
-	for _, m := range n.proposed {
+	for _, m := range n.inbox.takeMessages(&n.inbox.proposed) {
 		n.core.step(m)
 	}
-	n.proposed = nil
 	n.passAll(proposals)
 	if now := n.core.log.last(); now > last {
 		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
 	}
 }
 
+// parking holds the ids of requests that no leader has taken yet.
+type parking struct{ proposals, reads []uint64 }
+
+// size is how many ids there are, with those that nobody waits for any more.
+func (p *parking) size() int { return len(p.proposals) + len(p.reads) }
+
+// park keeps requests until there is a leader who takes them. There are never more than may wait, and what was left since the last tick.
+func (n *Node) park(place *[]uint64, ids ...uint64) {
+	if len(*place)+len(ids) > maxWaiters {
+		*place = n.waiters.living(*place)
+	}
+	*place = append(*place, ids...)
+}
+
+// dropDead drops the ids of requests that nobody waits for.
+func (n *Node) dropDead() {
+	n.parked.proposals = n.waiters.living(n.parked.proposals)
+	n.parked.reads = n.waiters.living(n.parked.reads)
+	for try, ids := range n.reads {
+		if n.reads[try] = n.waiters.living(ids); len(n.reads[try]) == 0 {
+			delete(n.reads, try)
+		}
+	}
+}
+
 // retake tries again what no leader had taken, when there is one. This member's own core may be asked in every turn; another leader only when
-// it is a new one or a tick has passed: what it does not take now it won't take one round trip later either.
+// it is a new one, a tick has passed, or there was no room on the way to it and is some now: what it does not take now it won't take one round
+// trip later either.
 func (n *Node) retake() {
 	now := n.leadership()
-	if len(n.parked) == 0 || now.leader == None || now.role != Leader && now == n.tried {
+	again := now != n.tried || now.role == Leader || n.crowded && n.core.mayForward()
+	if n.parked.size() == 0 || now.leader == None || !again {
 		return
 	}
 	parked := n.parked
-	n.parked, n.tried = nil, now
-	var reads, proposals []request
-	for _, r := range parked {
-		switch {
-		case !n.waiters.has(r.id):
-		case r.read:
-			reads = append(reads, r)
-		default:
-			proposals = append(proposals, r)
-		}
-	}
-	n.passReads(reads)
-	n.passAll(proposals)
+	n.parked, n.tried, n.crowded = parking{}, now, false
+	n.passReads(n.waiters.living(parked.reads))
+	n.passAll(parked.proposals)
 }
 
 // passAll proposes, here or at the leader, and parks what no leader takes.
-func (n *Node) passAll(requests []request) {
-	switch {
-	case len(requests) == 0:
+func (n *Node) passAll(ids []uint64) {
+	if len(ids) == 0 {
 		return
-	case n.core.role == Leader:
-		n.proposeAll(requests)
-	case n.core.leader != None:
-		n.forwardAll(requests)
-	default:
-		n.parked = append(n.parked, requests...)
 	}
-	clear(requests)
+	if n.core.leader == None {
+		n.park(&n.parked.proposals, ids...)
+		return
+	}
+	n.batch = n.waiters.propose(n.batch[:0], ids, n.core.term)
+	if n.core.role == Leader {
+		n.proposeAll(n.batch)
+	} else {
+		n.forwardAll(n.batch)
+	}
+	clear(n.batch)
 }
 
-func (n *Node) proposeAll(requests []request) {
-	for i := range requests {
-		r := &requests[i]
-		if err := n.core.takeOver(r.proposal); err != nil {
-			n.refused(r, err)
-			r.id = 0 // not asked
-		}
-	}
-	n.waiters.asked(requests, n.core.term)
-}
-
-func (n *Node) forwardAll(requests []request) {
-	batch := make([]proposal, len(requests))
-	for i := range requests {
-		batch[i] = requests[i].proposal
-	}
+func (n *Node) forwardAll(batch []proposal) {
 	taken := n.core.forward(batch)
 	n.stats.Forwarded.Add(uint64(taken))
-	n.waiters.asked(requests[:taken], n.core.term)
-	n.parked = append(n.parked, requests[taken:]...)
+	n.crowded = n.crowded || taken < len(batch)
+	for _, p := range batch[taken:] {
+		n.refused(p.id, errNotLeader)
+	}
+}
+
+func (n *Node) proposeAll(batch []proposal) {
+	for _, p := range batch {
+		if err := n.core.takeOver(p); err != nil {
+			n.refused(p.id, err)
+		}
+	}
 }
 
 // refused deals with a proposal that the leader has not taken: some may be made again.
-func (n *Node) refused(r *request, err error) {
-	switch err {
-	case errNotLeader, errHandingOver, errChanging, errUnheard:
-		n.parked = append(n.parked, *r)
+func (n *Node) refused(id uint64, err error) {
+	switch {
+	case !n.waiters.unasked(id):
+	case err == errNotLeader, err == errHandingOver, err == errChanging, err == errUnheard:
+		n.park(&n.parked.proposals, id)
 	default:
-		n.waiters.answer(r.id, outcome{err: err})
+		n.waiters.answer(id, outcome{err: err})
 	}
 }
 
 // refusals deals with what another member's core has not taken of this one's proposals.
 func (n *Node) refusals(refused []Refusal) {
 	for i := range refused {
-		if r, ok := n.waiters.unasked(refused[i].ID); ok {
-			n.refused(&r, refused[i].err())
-		}
+		n.refused(refused[i].ID, refused[i].err())
 	}
 }
 
 // passReads asks for one index for all reads that wait, and parks them when nobody can tell.
-func (n *Node) passReads(requests []request) {
-	if len(requests) == 0 {
+func (n *Node) passReads(ids []uint64) {
+	if len(ids) == 0 {
 		return
 	}
 	try := rand.Uint64() // a new one for every try (pitfall C3)
 	if n.core.read(try) != nil {
-		n.parked = append(n.parked, requests...)
+		n.park(&n.parked.reads, ids...)
 		return
 	}
-	ids := make([]uint64, len(requests))
-	for i := range requests {
-		ids[i] = requests[i].id
-	}
-	n.reads[try] = ids
+	n.reads[try] = slices.Clone(ids)
 }
 
 // retryReads tries the reads again that are out: their answers may be lost with a leader or a message (pitfall C5).
@@ -178,30 +192,37 @@ func (n *Node) retryReads() {
 	n.retry = n.core.ElectionTicks
 	for try, ids := range n.reads {
 		delete(n.reads, try)
-		n.parkReads(ids)
-	}
-}
-
-// parkReads lets reads wait until they are tried again.
-func (n *Node) parkReads(ids []uint64) {
-	for _, id := range ids {
-		n.parked = append(n.parked, request{proposal: proposal{id: id}, read: true})
+		n.park(&n.parked.reads, ids...)
 	}
 }
 
 // ask makes a request and waits for its outcome.
 func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 	w := waiterPool.Get().(*waiter)
-	if r.id = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); r.id == 0 {
-		return Result{}, ErrStopped
+	id, err := n.post(w, r)
+	if err != nil {
+		return Result{}, err
 	}
 	n.stats.Pending.Add(1)
 	defer n.stats.Pending.Add(-1)
-	n.inbox.ask(r)
-	o := n.wait(ctx, w, r.id)
-	w.request = request{}
+	o := n.wait(ctx, w, id)
 	waiterPool.Put(w)
 	return o.Result, o.err
+}
+
+// post leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within the time of a request.
+func (n *Node) post(w *waiter, r request) (id uint64, err error) {
+	if id, err = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); err != nil {
+		return 0, err
+	}
+	t := &n.inbox.proposals
+	if r.read {
+		t = &n.inbox.reads
+	}
+	if !n.inbox.ask(t, id) && n.waiters.remove(id) {
+		return 0, ErrOverloaded
+	}
+	return id, nil
 }
 
 // wait ends by the deadline that the waiters keep, if not before.

@@ -422,7 +422,7 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		if i == batchEntries {
 			n.snapshotter.wanted.Store(true)
 		}
-		n.inbox.ask(request{proposal: proposal{kind: EntryCommand, data: []byte("x")}})
+		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: proposal{kind: EntryCommand, data: []byte("x")}})
 	}
 	if _, err := n.Propose(context.Background(), []byte("last")); err != nil {
 		t.Fatal(err)

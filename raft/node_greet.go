@@ -72,7 +72,10 @@ func (n *Node) insist(ctx context.Context, c Change) {
 // waitApplied waits until the entry at index is applied here.
 func (n *Node) waitApplied(ctx context.Context, index uint64) error {
 	w := &waiter{result: make(chan outcome, 1)}
-	id := n.waiters.add(w, request{}, maxInt64)
+	id, err := n.waiters.add(w, request{}, maxInt64)
+	if err != nil {
+		return err
+	}
 	n.waiters.answerAt([]uint64{id}, index)
 	select {
 	case <-w.result:

@@ -10,47 +10,67 @@ type inbox struct {
 	proposals tray
 	reads     tray
 	calls     []func(*core)
-	messages  []Message
-	bytes     int       // of the messages' entries
-	room      sync.Cond // signalled when the messages are taken
+	messages  []Message // all kinds but
+	proposed  []Message // the proposals of other members, which wait for the batch before them
+	bytes     int       // of all these messages
+	room      sync.Cond // signalled when messages are taken
 }
 
-// maxInboxBytes of entries may wait for the loop; then those who bring more are held up.
+// maxInboxBytes of messages may wait for the loop; then those who bring more are held up.
 const maxInboxBytes = 64 << 20
+
+// messageBytes is about what a message takes besides its entries.
+const messageBytes = 256
 
 func (b *inbox) init() {
 	b.wake = make(chan struct{}, 1)
 	b.room.L = &b.mu
 }
 
-// step leaves a message for the loop; it waits while there is no room. Once ended is closed nobody takes it.
+// step leaves a message for the loop; it waits while there is no room. Once ended is closed nobody
+// takes it. Proposals may have half of the room, since they wait for the batch before them, and what
+// comes behind them, heartbeats too, must not wait for that: one that finds none is dropped, and
+// its member sends it again.
 func (b *inbox) step(m Message, ended <-chan struct{}) {
-	size := 0
-	for i := range m.Entries {
-		size += entrySize(&m.Entries[i])
-	}
+	size := messageSize(&m)
 	b.mu.Lock()
 	for b.bytes > maxInboxBytes && !isClosed(ended) {
 		b.room.Wait()
 	}
-	if isClosed(ended) {
+	to := &b.messages
+	if m.Kind == Propose {
+		to = &b.proposed
+	}
+	if isClosed(ended) || m.Kind == Propose && b.bytes > maxInboxBytes/2 {
 		b.mu.Unlock()
 		return
 	}
-	b.messages = append(b.messages, m)
+	*to = append(*to, m)
 	b.bytes += size
-	first := len(b.messages) == 1
+	first := len(*to) == 1
 	b.mu.Unlock()
 	if first {
 		b.ring()
 	}
 }
 
-func (b *inbox) takeMessages() []Message {
+func messageSize(m *Message) int {
+	size := messageBytes
+	for i := range m.Entries {
+		size += entrySize(&m.Entries[i])
+	}
+	return size
+}
+
+// takeMessages empties one of the two queues of messages.
+func (b *inbox) takeMessages(from *[]Message) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ms := b.messages
-	b.messages, b.bytes = nil, 0
+	ms := *from
+	*from = nil
+	for i := range ms {
+		b.bytes -= messageSize(&ms[i])
+	}
 	b.room.Broadcast()
 	return ms
 }
@@ -64,49 +84,39 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// tray holds requests until the loop takes them, in one of two arrays: while the loop has one, the other fills.
+// tray holds the ids of requests until the loop takes them, in one of two arrays: while the loop has one, the other fills.
 type tray struct {
-	full, spare []request
+	full, spare []uint64
 }
 
 // take empties the tray. What it returns is the loop's until the next call.
-func (t *tray) take(mu *sync.Mutex) []request {
+func (t *tray) take(mu *sync.Mutex) []uint64 {
 	mu.Lock()
 	defer mu.Unlock()
 	t.full, t.spare = t.spare[:0], t.full
 	return t.spare
 }
 
-func (b *inbox) ask(r request) {
-	t := &b.proposals
-	if r.read {
-		t = &b.reads
-	}
+// ask leaves the id of a request; false when the loop has not taken as many as may wait.
+func (b *inbox) ask(t *tray, ids ...uint64) bool {
 	b.mu.Lock()
-	t.full = append(t.full, r)
-	first := len(t.full) == 1
+	before := len(t.full)
+	room := before < maxWaiters
+	if room {
+		t.full = append(t.full, ids...)
+	}
 	b.mu.Unlock()
-	if first {
+	if before == 0 && len(ids) > 0 {
 		b.ring()
 	}
+	return room
 }
 
-// holds tells whether there are proposals.
+// holds reports whether there are proposals, of this member's or another one's.
 func (b *inbox) holds() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.proposals.full) > 0
-}
-
-// again brings back proposals that were made before.
-func (b *inbox) again(requests []request) {
-	if len(requests) == 0 {
-		return
-	}
-	b.mu.Lock()
-	b.proposals.full = append(b.proposals.full, requests...)
-	b.mu.Unlock()
-	b.ring()
+	return len(b.proposals.full)+len(b.proposed) > 0
 }
 
 func (b *inbox) call(f func(*core)) {

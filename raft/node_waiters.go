@@ -2,16 +2,24 @@ package raft
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 )
 
-// waiter is a goroutine that waits for the outcome of its request.
+// waiter is a goroutine that waits for the outcome of its request. The request's bytes are nowhere else before it is proposed: the queues
+// on the way hold ids. So what nobody waits for any more costs eight bytes, until the next tick.
 type waiter struct {
 	result   chan outcome // capacity 1: who answers never waits
 	request  request
 	deadline int64  // on the monotonic clock
 	asked    uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
 }
+
+// How many may wait, and with how many bytes: beyond that ErrOverloaded is the answer. One request alone may be as large as it likes.
+const (
+	maxWaiters      = 1 << 17
+	maxWaitersBytes = 256 << 20
+)
 
 var waiterPool = sync.Pool{New: func() any { return &waiter{result: make(chan outcome, 1)} }}
 
@@ -26,6 +34,7 @@ type waiters struct {
 	mu      sync.Mutex // protects the rest
 	next    uint64     // begins at random, so that an entry of a former life finds nobody (pitfall G4)
 	waiting map[uint64]*waiter
+	bytes   int       // of the requests of those
 	reads   []readsAt // safe as soon as index is applied
 	applied uint64
 	term    uint64 // of the last entry applied
@@ -43,69 +52,89 @@ func (ws *waiters) init() {
 	ws.waiting = map[uint64]*waiter{}
 }
 
-// add returns the waiter's id; 0 when the node has ended.
-func (ws *waiters) add(w *waiter, r request, deadline int64) uint64 {
-	w.request, w.deadline, w.asked = r, deadline, 0
+// add returns the waiter's id, which its request gets as well.
+func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.closed {
-		return 0
+	switch {
+	case ws.closed:
+		return 0, ErrStopped
+	case len(ws.waiting) >= maxWaiters, len(ws.waiting) > 0 && ws.bytes+len(r.data) > maxWaitersBytes:
+		return 0, ErrOverloaded
 	}
 	ws.next++
 	if ws.next == 0 { // means nobody
 		ws.next++
 	}
-	w.request.id = ws.next
-	ws.waiting[ws.next] = w
-	return ws.next
+	r.id = ws.next
+	w.request, w.deadline, w.asked = r, deadline, 0
+	ws.waiting[r.id] = w
+	ws.bytes += len(r.data)
+	return r.id, nil
 }
 
-func (ws *waiters) has(id uint64) bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	_, ok := ws.waiting[id]
-	return ok
+// take takes the waiter with an id out, and lets go of its request: it is about to be answered. nil when nobody waits. ws.mu must be held.
+func (ws *waiters) take(id uint64) *waiter {
+	w := ws.waiting[id]
+	if w != nil {
+		delete(ws.waiting, id)
+		ws.bytes -= len(w.request.data)
+		w.request = request{}
+	}
+	return w
 }
 
-// asked notes that requests may be applied from now on, in the log with a term.
-func (ws *waiters) asked(requests []request, term uint64) {
+// living drops the ids that nobody waits for, in place.
+func (ws *waiters) living(ids []uint64) []uint64 {
+	if len(ids) == 0 {
+		return ids
+	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for i := range requests {
-		if w := ws.waiting[requests[i].id]; w != nil {
+	return slices.DeleteFunc(ids, func(id uint64) bool { return ws.waiting[id] == nil })
+}
+
+// propose appends the proposals that somebody waits for to batch. They count as asked in a term from now on: what is answered
+// before is never made, and what is made is never answered as if it were not.
+func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []proposal {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, id := range ids {
+		if w := ws.waiting[id]; w != nil {
 			w.asked = term
+			batch = append(batch, w.request.proposal)
 		}
 	}
+	return batch
 }
 
-// unasked takes that back, and returns the request; false when nobody waits for it.
-func (ws *waiters) unasked(id uint64) (request, bool) {
+// unasked takes that back, since the leader has not taken the proposal; false when nobody waits for it.
+func (ws *waiters) unasked(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w := ws.waiting[id]
-	if w == nil {
-		return request{}, false
+	if w != nil {
+		w.asked = 0
 	}
-	w.asked = 0
-	return w.request, true
+	return w != nil
 }
 
 // dead returns the proposals of former terms that wait still: an entry of term is applied, so they never will
 // be, and may be made again.
-func (ws *waiters) dead(term uint64) (requests []request) {
+func (ws *waiters) dead(term uint64) (ids []uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if term == ws.term {
 		return nil
 	}
 	ws.term = term
-	for _, w := range ws.waiting {
+	for id, w := range ws.waiting {
 		if w.asked != 0 && w.asked < term {
 			w.asked = 0
-			requests = append(requests, w.request)
+			ids = append(ids, id)
 		}
 	}
-	return requests
+	return ids
 }
 
 // skip gives up the proposals up to term: a snapshot took the place of the entries that told what became of them.
@@ -115,8 +144,7 @@ func (ws *waiters) skip(index, term uint64) {
 	ws.term = term
 	for id, w := range ws.waiting {
 		if w.asked != 0 && w.asked <= term {
-			lost = append(lost, w)
-			delete(ws.waiting, id)
+			lost = append(lost, ws.take(id))
 		}
 	}
 	ws.mu.Unlock()
@@ -130,15 +158,12 @@ func (ws *waiters) skip(index, term uint64) {
 func (ws *waiters) remove(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	_, ok := ws.waiting[id]
-	delete(ws.waiting, id)
-	return ok
+	return ws.take(id) != nil
 }
 
 func (ws *waiters) answer(id uint64, o outcome) {
 	ws.mu.Lock()
-	w := ws.waiting[id]
-	delete(ws.waiting, id)
+	w := ws.take(id)
 	ws.mu.Unlock()
 	if w != nil {
 		w.result <- o
@@ -171,8 +196,7 @@ func (ws *waiters) answerAll(batch []answer, applied uint64) {
 	ws.mu.Lock()
 	ws.applied = applied
 	for i := range batch {
-		batch[i].to = ws.waiting[batch[i].id]
-		delete(ws.waiting, batch[i].id)
+		batch[i].to = ws.take(batch[i].id)
 	}
 	var safe []readsAt
 	rest := ws.reads[:0]
@@ -202,15 +226,18 @@ type answer struct {
 	to *waiter
 }
 
-// expire answers those whose time is over.
+// expire answers those whose time is over, and drops the ids of reads that nobody waits for.
 func (ws *waiters) expire(now int64) {
 	var late []*waiter
 	ws.mu.Lock()
 	for id, w := range ws.waiting {
 		if w.deadline <= now {
-			late = append(late, w)
-			delete(ws.waiting, id)
+			late = append(late, ws.take(id))
 		}
+	}
+	for i := range ws.reads {
+		r := &ws.reads[i]
+		r.ids = slices.DeleteFunc(r.ids, func(id uint64) bool { return ws.waiting[id] == nil })
 	}
 	ws.mu.Unlock()
 	for _, w := range late {
@@ -222,7 +249,7 @@ func (ws *waiters) expire(now int64) {
 func (ws *waiters) close() {
 	ws.mu.Lock()
 	waiting := ws.waiting
-	ws.waiting, ws.closed = nil, true
+	ws.waiting, ws.bytes, ws.closed = nil, 0, true
 	ws.mu.Unlock()
 	for _, w := range waiting {
 		w.giveUp(ErrStopped)

@@ -139,3 +139,32 @@ func (t *Traffic) noteAppends(ms []Message) {
 		t.Note(time.Now(), count, bytes)
 	}
 }
+
+// queues tells what waits inside the member. It is called by the loop.
+func (n *Node) queues() []Queue {
+	out := 0
+	for _, ids := range n.reads {
+		out += len(ids)
+	}
+	c := n.core
+	n.inbox.mu.Lock()
+	defer n.inbox.mu.Unlock()
+	n.waiters.mu.Lock()
+	defer n.waiters.mu.Unlock()
+	return []Queue{
+		{"waiters", "requests", len(n.waiters.waiting), maxWaiters},
+		{"waiters", "bytes", n.waiters.bytes, maxWaitersBytes},
+		{"inbox", "requests", max(len(n.inbox.proposals.full), len(n.inbox.reads.full)), maxWaiters},
+		{"inbox", "bytes", n.inbox.bytes, maxInboxBytes},
+		{"parked", "requests", max(len(n.parked.proposals), len(n.parked.reads)), maxWaiters},
+		{"reading", "requests", out, maxWaiters},
+		{"confirming", "reads", len(c.reads.waiting) + len(c.reads.confirming), maxReads},
+		{"forwarded", "bytes", c.forwarding.bytes, c.MaxInflightBytes + maxOneRequest},
+		{"uncommitted", "bytes", c.lead.uncommitted, c.MaxUncommittedBytes + maxOneRequest},
+		{"unapplied", "bytes", c.unapplied, c.MaxUnappliedBytes + c.MaxUncommittedBytes + maxOneRequest},
+		{"held", "messages", len(c.held), maxHeld},
+	}
+}
+
+// maxOneRequest is about the largest request that there is, in bytes: where one finds any room, it is let in.
+const maxOneRequest = 64 << 20

@@ -100,6 +100,14 @@ type Status struct {
 	Last        uint64
 	First       uint64              // index of the first entry still in the log
 	Progress    map[uint64]Progress // leader only: by member, itself left out
+	Queues      []Queue             // what waits inside this member
+}
+
+// Queue is one place inside a member where something waits. Length is checked against Limit wherever something is added,
+// so it is never more; but one single item may be larger than a limit in bytes.
+type Queue struct {
+	Name, Unit    string
+	Length, Limit int
 }
 
 // Progress is what a leader knows of another member.

@@ -1,0 +1,107 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+	"weak"
+)
+
+// pitfall L3
+func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
+	for name, abandon := range map[string]func() (context.Context, context.CancelFunc){
+		"its client hangs up": func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), time.Millisecond)
+		},
+		"its deadline is over": func() (context.Context, context.CancelFunc) { return context.Background(), func() {} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStrain(t, 3, func(c *Config) { c.Heartbeat, c.RequestTimeout = 8*time.Millisecond, 20*time.Millisecond })
+			var held [50]weak.Pointer[byte]
+			var asked sync.WaitGroup
+			for i := range held {
+				asked.Go(func() {
+					ctx, cancel := abandon()
+					defer cancel()
+					cmd := make([]byte, 64<<10)
+					held[i] = weak.Make(&cmd[0])
+					if _, err := s.n.Propose(ctx, cmd); err == nil {
+						t.Error("agreed without a leader")
+					}
+					_ = s.n.Read(ctx)
+				})
+			}
+			asked.Wait()
+
+			s.await("nothing is left", func() bool {
+				runtime.GC()
+				return !slices.ContainsFunc(held[:], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
+			})
+			s.await("no queue holds any of them", func() bool {
+				return !slices.ContainsFunc(s.n.Status().Queues, func(q Queue) bool { return q.Name != "waiters" && q.Length > 0 })
+			})
+		})
+	}
+}
+
+// Half of the room in bytes is taken by one request, and more than the other half is asked for.
+func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
+	s := newStrain(t, 3, nil)
+	half := make([]byte, maxWaitersBytes/2+1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _, _ = s.n.Propose(ctx, half) }()
+	waiting := func() (bytes int) {
+		s.n.do(func(*core) { bytes = s.n.waiters.bytes })
+		return bytes
+	}
+	s.await("one waits", func() bool { return waiting() >= len(half) })
+
+	_, err := s.n.Propose(context.Background(), half)
+
+	if !errors.Is(err, ErrOverloaded) {
+		t.Errorf("the second one: %v", err)
+	}
+	cancel()
+	<-ended
+	if bytes := waiting(); bytes >= len(half) {
+		t.Errorf("%d bytes count still", bytes)
+	}
+}
+
+// A proposal that was answered as never made is never made: not even when it was on its way to the core.
+func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
+	sm := &register{}
+	n := openNode(t, nodeConfig(t.TempDir()), sm)
+	w := &waiter{result: make(chan outcome, 1)}
+
+	n.do(func(*core) {
+		_, _ = n.post(w, request{proposal: proposal{kind: EntryCommand, data: []byte("late")}})
+		n.waiters.expire(maxInt64 - 1) // between the client and the core
+	})
+	o := <-w.result
+	if _, err := n.Propose(context.Background(), []byte("after")); err != nil {
+		t.Fatal(err)
+	}
+
+	if o.err != ErrNoLeader || slices.Contains(sm.list(), "late") {
+		t.Errorf("it was answered %v, and this is applied: %v", o.err, sm.list())
+	}
+}
+
+// untilGathered may be asked a moment after takeInbox has left proposals where they are: the loop must not sleep then.
+func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
+	n := &Node{core: &core{role: Leader}, epoch: time.Now().Add(-time.Minute)}
+	n.inbox.init()
+	n.inbox.ask(&n.inbox.proposals, 1)
+	n.gathered = n.mono() - 1
+
+	if d := n.untilGathered(); d != 0 {
+		t.Errorf("it sleeps for %v", d)
+	}
+}
