@@ -20,7 +20,8 @@ type Transport interface {
 	// dropped: Raft copes. (But a Propose, which is not sent again, may wait for a connection in the making.) Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
 	Send(ms []Message)
 	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls
-	// done once from any goroutine: with nil when the other member has taken it whole. It logs what comes of it.
+	// done once from any goroutine: with nil when the other member has taken it whole. While one is under way to a member, another one is not begun: its done is told how that
+	// one ended. It logs what comes of it.
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
 	// Peers returns what was measured of each member followed. It may be called from any goroutine.
 	Peers() map[uint64]PeerStats
@@ -180,7 +181,6 @@ func (n *Node) sendSnapshot(m Message) {
 		done(err)
 		return
 	}
-	n.Logger.Info("sending a snapshot", "member", hex(m.To), "index", m.Snapshot.Index)
 	file, size := r.Raw()
 	n.Transport.SendSnapshot(m, &snapshotBody{io.NewSectionReader(file, 0, size), r}, size, done)
 }

@@ -126,6 +126,8 @@ Each with the test that turns red without it:
 	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost
 	after a pause of the process at most one tick is due (A14)             TestAStreamThatWasPausedHearsBeforeItGivesUp
 	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole
+	one snapshot at a time goes to a member, and is the answer to all      TestOneSnapshotAtATime
+	a newer transfer of a member takes the older one's place               TestANewerTransferOfTheSameMemberTakesTheOldersPlace
 	a transfer lasts as long as it gets on, and no longer (E10)            TestASlowSnapshotPassesAsLongAsItGetsOn
 	the same                                                               TestASnapshotThatStandsStillIsEnded
 	the same, with megabytes in the kernel's buffer (L7)                   TestAPieceMayWaitForTheKernelsBufferAsLongAsBytesArrive

@@ -23,24 +23,24 @@ type peer struct {
 	kick   chan struct{} // dial now
 	wake   chan struct{} // there may be something to send
 
-	received   atomic.Uint64 // bytes
-	calls      int           // of its own that are open; Transport.mu protects it
-	installing atomic.Bool   // a snapshot goes to it
-	receiving  atomic.Bool   // a snapshot comes from it
+	received atomic.Uint64 // bytes
+	calls    int           // of its own that are open; Transport.mu protects it
 
-	mu      sync.Mutex // protects all below
-	guest   bool       // it called, and no membership names it yet
-	urls    []string   // of the membership, or of Config.Seeds
-	hints   []string   // that it named itself when it called
-	good    string     // the URL that worked last
-	leaving bool       // no member any more
-	out     *sender    // nil: not connected
-	in      *receiver  // the newest connection from it
-	urgent  queue
-	bulky   queue
-	refused bool // the bulky one had no room, and is not half empty since
-	stats   raft.PeerStats
-	trips   trips
+	mu         sync.Mutex    // protects all below
+	installing []func(error) // who is to be told how the snapshot arrives that goes to it; nil: none does
+	receiving  *incoming     // the newest snapshot that comes from it
+	guest      bool          // it called, and no membership names it yet
+	urls       []string      // of the membership, or of Config.Seeds
+	hints      []string      // that it named itself when it called
+	good       string        // the URL that worked last
+	leaving    bool          // no member any more
+	out        *sender       // nil: not connected
+	in         *receiver     // the newest connection from it
+	urgent     queue
+	bulky      queue
+	refused    bool // the bulky one had no room, and is not half empty since
+	stats      raft.PeerStats
+	trips      trips
 }
 
 // Times between two attempts to connect.

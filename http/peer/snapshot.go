@@ -37,11 +37,11 @@ const (
 
 var (
 	errNoURL  = errors.New("no URL of the member is known")
-	errBusy   = errors.New("another snapshot is on its way to the member")
 	errLength = errors.New("the body is not as long as announced")
 )
 
-// SendSnapshot sends a snapshot on a connection of its own. One at a time goes to a member; another one fails at once.
+// SendSnapshot sends a snapshot on a connection of its own. One at a time goes to a member: whoever asks for another one is told how that
+// one ended, and may ask again.
 func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64, done func(error)) {
 	fail := func(err error) {
 		body.Close()
@@ -58,17 +58,32 @@ func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64,
 	case p == nil:
 		t.running.Done()
 		fail(errLeft)
-	case !p.installing.CompareAndSwap(false, true):
+	case !p.beginInstall(done):
 		t.running.Done()
-		fail(errBusy)
+		body.Close()
 	default:
 		go func() {
 			defer t.running.Done()
 			err := p.sendSnapshot(&m, body, size)
 			body.Close()
-			p.installing.Store(false)
-			done(err)
+			p.endInstall(err)
 		}()
+	}
+}
+
+// beginInstall reports whether a transfer may begin, and has done told of that or of the one that is under way.
+func (p *peer) beginInstall(done func(error)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.installing = append(p.installing, done)
+	return len(p.installing) == 1
+}
+
+func (p *peer) endInstall(err error) {
+	var waiting []func(error)
+	p.set(func() { waiting, p.installing = p.installing, nil })
+	for _, done := range waiting {
+		done(err)
 	}
 }
 
@@ -82,6 +97,9 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	for _, u := range p.candidates() {
 		var c *call
 		if c, _, err = p.dial(u, http.MethodPost, snapshotPath, more, http.StatusContinue); err == nil {
+			if _, due := p.t.notices.due("sending to " + hex(p.id)); due {
+				p.t.log.Info("sending a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size)
+			}
 			err = p.pour(c, head, body, size)
 			c.Close()
 			break // what is poured out can't be poured again
@@ -90,9 +108,13 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	}
 	p.snapshotDone(err)
 	if err != nil {
-		p.t.log.Warn("a snapshot did not arrive", "member", hex(p.id), "index", m.Snapshot.Index, "err", err)
+		if kept, due := p.t.notices.due("snapshot to " + hex(p.id)); due {
+			p.t.log.Warn("a snapshot did not arrive", "member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
+		}
 		return fmt.Errorf("peer: snapshot %d to %x: %w", m.Snapshot.Index, p.id, err)
 	}
+	p.t.notices.forget("snapshot to " + hex(p.id))
+	p.t.notices.forget("sending to " + hex(p.id))
 	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size, "seconds", time.Since(begun).Seconds())
 	return nil
 }
@@ -173,14 +195,15 @@ func (p *peer) awaitAnswer(c *call) error {
 
 // acceptSnapshot hands the body of a request to the node.
 func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Request) {
-	if !p.receiving.CompareAndSwap(false, true) {
-		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot of yours is on its way"})
+	c := http.NewResponseController(w)
+	in := &incoming{p: p, body: r.Body, c: c, ended: make(chan struct{})}
+	in.ctx, in.cancel = context.WithCancelCause(p.ctx)
+	defer context.AfterFunc(in.ctx, func() { c.SetReadDeadline(longAgo) })()
+	defer p.taken(in)
+	if !p.take(in) {
+		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot of yours is being taken"})
 		return
 	}
-	defer p.receiving.Store(false)
-	c := http.NewResponseController(w)
-	in := &incoming{p: p, body: r.Body, c: c}
-	defer context.AfterFunc(p.ctx, func() { c.SetReadDeadline(longAgo) })()
 	m, err := in.preamble(r.ContentLength)
 	if err != nil {
 		sendAnswer(w, http.StatusBadRequest, answer{Message: err.Error()})
@@ -191,11 +214,45 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	stop()
 	c.SetWriteDeadline(time.Now().Add(t.times.piece))
 	if err != nil {
-		t.log.Warn("a snapshot was not taken", "member", hex(p.id), "index", m.Snapshot.Index, "err", err)
+		if kept, due := t.notices.due("snapshot from " + hex(p.id)); due {
+			t.log.Warn("a snapshot was not taken", "member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
+		}
 		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
 		return
 	}
+	t.notices.forget("snapshot from " + hex(p.id))
 	w.WriteHeader(http.StatusOK)
+}
+
+// take makes in the only transfer from the member, which has but one under way: an older one is of a connection that broke, though nothing has
+// told so here. It reports false when that one does not end in time, as when its file is whole and being checked.
+func (p *peer) take(in *incoming) bool {
+	var older *incoming
+	p.set(func() { older, p.receiving = p.receiving, in })
+	if older == nil {
+		return true
+	}
+	older.cancel(errReplaced)
+	late := time.NewTimer(p.t.times.handshake / 2)
+	defer late.Stop()
+	select {
+	case <-older.ended:
+		return true
+	case <-in.ctx.Done():
+	case <-late.C:
+	}
+	return false
+}
+
+// taken ends a transfer.
+func (p *peer) taken(in *incoming) {
+	p.set(func() {
+		if p.receiving == in {
+			p.receiving = nil
+		}
+	})
+	in.cancel(nil)
+	close(in.ended)
 }
 
 // incoming is the body of a snapshot's request: first the preamble, then the file, whose reader it is.
@@ -203,6 +260,9 @@ type incoming struct {
 	p          *peer
 	body       io.Reader
 	c          *http.ResponseController
+	ctx        context.Context // done when no more may be read
+	cancel     context.CancelCauseFunc
+	ended      chan struct{} // closed when the request is answered
 	size, left int64
 }
 
@@ -225,7 +285,7 @@ func (in *incoming) Read(b []byte) (int, error) {
 // piece reads from the body.
 func (in *incoming) piece(b []byte) (int, error) {
 	in.c.SetReadDeadline(time.Now().Add(in.p.t.times.piece))
-	if in.p.ctx.Err() != nil {
+	if in.ctx.Err() != nil {
 		return 0, errClosed
 	}
 	n, err := in.body.Read(b)

@@ -1,15 +1,19 @@
 package peer
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -295,31 +299,77 @@ func TestASnapshotThatStandsStillIsEnded(t *testing.T) {
 	}
 }
 
+// The core asks again when it has seen the other connection break: the transfer that is under way answers it.
 func TestOneSnapshotAtATime(t *testing.T) {
 	a, b := pair(t)
-	begun, end := make(chan bool), make(chan bool)
+	begun, end := make(chan bool, 3), make(chan bool)
 	b.receive = func(m raft.Message, body io.Reader, size int64) error {
 		begun <- true
 		<-end
 		_, err := io.Copy(io.Discard, body)
 		return err
 	}
-	first := make(chan error)
-	a.SendSnapshot(installSnapshot(a, b), io.NopCloser(strings.NewReader("file")), 4, func(err error) { first <- err })
+	told := make(chan error)
+	for range 3 {
+		a.SendSnapshot(installSnapshot(a, b), io.NopCloser(strings.NewReader("file")), 4, func(err error) { told <- err })
+	}
 	<-begun
 
-	if err := install(t, a, b, strings.NewReader("file"), 4); !errors.Is(err, errBusy) {
-		t.Errorf("a second one: %v", err)
+	close(end)
+
+	for range 3 {
+		if err := <-told; err != nil {
+			t.Error(err)
+		}
 	}
-	h := head(b)
-	h.Set("Content-Length", "0")
-	if _, r, err := raw(t, b, "POST", snapshotPath, h); err != nil || r.StatusCode != http.StatusConflict {
-		t.Errorf("a second one from elsewhere: %v, %v", r, err)
+	if s := a.Peers()[b.id]; s.Snapshots != 1 || s.SnapshotsFailed != 0 || len(begun) > 0 {
+		t.Errorf("stats are %+v", s)
+	}
+	a.want(t, 1, "sending a snapshot")
+	a.want(t, 1, "sent a snapshot")
+}
+
+// The member has but one under way at a time, so that the older one is of a connection that broke unseen.
+func TestANewerTransferOfTheSameMemberTakesTheOldersPlace(t *testing.T) {
+	b := newMember(t, 0xb)
+	begun, ended := make(chan bool, 2), make(chan error, 2)
+	b.receive = func(m raft.Message, body io.Reader, size int64) error {
+		begun <- true
+		_, err := io.Copy(io.Discard, body)
+		ended <- err
+		return err
+	}
+	b.start()
+	m := raft.Message{Kind: raft.InstallSnapshot, From: 0xa, To: b.id, Snapshot: &raft.Snapshot{}}
+	post := func(file string) net.Conn {
+		body := appendPreamble(&m, 4)
+		h := head(b)
+		h.Del("Upgrade")
+		h.Set("Connection", "close")
+		h.Set("Content-Length", strconv.Itoa(len(body)+4))
+		conn, err := net.Dial("tcp", b.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: b\r\n", snapshotPath)
+		h.Write(conn)
+		fmt.Fprintf(conn, "\r\n%s%s", body, file)
+		return conn
 	}
 
-	close(end)
-	if err := <-first; err != nil {
-		t.Error(err)
+	post("fi")
+	<-begun
+	second := post("file")
+
+	if err := <-ended; err == nil {
+		t.Error("the older transfer is whole")
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the newer one: %v", err)
+	}
+	if r, err := http.ReadResponse(bufio.NewReader(second), nil); err != nil || r.StatusCode != http.StatusOK {
+		t.Errorf("it is answered %v, %v", r, err)
 	}
 }
 
