@@ -28,7 +28,7 @@ The bytes are drawn in format.go.
 	Dir       the directory: Newest, OpenIndex, Create, Receive, Purge
 	Writer    a snapshot that is being written; Commit makes it one
 	Stream    the same file on its way to an io.Writer, as a backup
-	Receiver  a snapshot whose file comes from another member; Commit checks it and makes it one
+	Receiver  a snapshot whose file comes from another member; Commit checks it and makes it one, Keep leaves it for Resume
 	Reader    a snapshot that is being read
 	Damage    a file that is not what was written
 
@@ -44,7 +44,7 @@ the log on the same disk never waits for the sync of a large file. Commit writes
 syncs, renames the file to its name and syncs the directory. From then on Newest finds it, after it
 has read it from beginning to end. Another member gets the file as it is, by
 Raw; its Receiver writes those bytes aside, reads them as Newest would, and only then names
-them. Purge removes what newer snapshots have made superfluous, when nobody reads it any more.
+them. When the transfer breaks, Keep leaves what has come, and Resume goes on with it. Purge removes what newer snapshots have made superfluous, when nobody reads it any more.
 
 # Invariants
 
@@ -56,6 +56,7 @@ them. Purge removes what newer snapshots have made superfluous, when nobody read
     and never more than the file.
   - A Reader never returns a byte of a block that it has not checked.
   - A file that an open Reader uses is not removed.
+  - One file that came in part is kept at most: not over a restart, another transfer or a second Purge.
   - The first error of an unfinished snapshot ends it; nothing is tried again.
 
 # What is left out

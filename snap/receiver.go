@@ -10,9 +10,14 @@ import (
 type Receiver struct{ aside *aside }
 
 // Receive begins a snapshot whose file comes from elsewhere. Nothing is visible
-// before Commit. Several may be received at a time.
+// before Commit. Several may be received at a time; what was kept of one that broke
+// is removed.
 func (d *Dir) Receive() (*Receiver, error) {
-	a, err := d.begin()
+	err := d.keep(nil)
+	var a *aside
+	if err == nil {
+		a, err = d.begin()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("snap: receive: %w", err)
 	}
@@ -50,6 +55,76 @@ func (r *Receiver) check() (index uint64, err error) {
 		return 0, err
 	}
 	return in.Index(), cmp.Or(in.Verify(), in.Close())
+}
+
+// kept is a file that was received in part.
+type kept struct {
+	name  string
+	aside *aside
+	isOld bool // it was there at the last Purge
+}
+
+// Keep ends the transfer for now: what has come stays for Resume, under a name that no other
+// file may have. The Receiver can't be used any more. One file is kept, until another transfer begins, or until the second Purge. One that could
+// not be written is removed.
+func (r *Receiver) Keep(name string) error {
+	if r.aside.open() != nil {
+		return r.Abort()
+	}
+	if err := r.aside.d.keep(&kept{name: name, aside: r.aside}); err != nil {
+		return fmt.Errorf("snap: keep: %w", err)
+	}
+	return nil
+}
+
+// keep puts k, or nothing, in the place of the file that was kept, which it removes.
+func (d *Dir) keep(k *kept) error {
+	d.mu.Lock()
+	was := d.kept
+	d.kept = k
+	d.mu.Unlock()
+	if was == nil {
+		return nil
+	}
+	return was.aside.abort()
+}
+
+// Kept returns how many bytes of the file of that name Resume would go on from; 0 when it is not kept.
+func (d *Dir) Kept(name string) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kept == nil || d.kept.name != name {
+		return 0
+	}
+	return d.kept.aside.size
+}
+
+// Resume goes on with the file that was kept under a name, nil when there is none. It checks nothing: Commit reads
+// all of the file.
+func (d *Dir) Resume(name string) *Receiver {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kept == nil || d.kept.name != name {
+		return nil
+	}
+	r := &Receiver{d.kept.aside}
+	d.kept = nil
+	return r
+}
+
+// dropOld removes a file that was kept before the last call.
+func (d *Dir) dropOld() error {
+	d.mu.Lock()
+	k := d.kept
+	old := k != nil && k.isOld
+	if k != nil {
+		k.isOld = true
+	}
+	d.mu.Unlock()
+	if old {
+		return d.keep(nil)
+	}
+	return nil
 }
 
 // Abort removes the file. After Commit it does nothing.

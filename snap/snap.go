@@ -25,11 +25,12 @@ type Dir struct {
 	fs   disk.FS
 	path string
 
-	// mu protects the maps, the count, and a file that is being opened or removed.
+	// mu protects all below, and a file that is being opened or removed.
 	mu      sync.Mutex
 	readers map[uint64]int  // index → Readers that are open
 	damaged map[uint64]bool // indexes whose files are known to be damaged
 	asides  uint64          // files begun aside
+	kept    *kept           // a transfer that broke; nil: none
 }
 
 // Damage is a snapshot file that failed its checks. Its pointer is the error of
@@ -199,8 +200,11 @@ func (d *Dir) release(index uint64) {
 
 // Purge removes all but the newest keep snapshots, never one that an open
 // Reader uses (E5). One that Newest has found damaged does not count as kept.
-// keep 0 keeps all.
+// keep 0 keeps all. What was received in part before the last Purge goes, too.
 func (d *Dir) Purge(keep int) error {
+	if err := d.dropOld(); err != nil {
+		return fmt.Errorf("snap: purge: %w", err)
+	}
 	if keep == 0 {
 		return nil
 	}

@@ -454,6 +454,91 @@ func TestAnIncompleteOrChangedFileIsNeverReceived(t *testing.T) {
 	}
 }
 
+// asides lists what is in the directory and no snapshot.
+func asides(t *testing.T, d *disktest.Disk) (names []string) {
+	t.Helper()
+	all, err := d.ReadDir("snap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return strings.HasSuffix(name, suffix) })
+}
+
+// keepPart receives the beginning of a file.
+func keepPart(t *testing.T, dir *Dir, name string, data []byte) {
+	t.Helper()
+	r, err := dir.Receive()
+	if err == nil {
+		_, err = r.Write(data)
+	}
+	if err == nil {
+		err = r.Keep(name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pitfall E9
+func TestAFileThatWasKeptGoesOnWhereItWas(t *testing.T) {
+	_, dir := testDir(t, 1)
+	data := testFiles.Content(fileName(7))
+	for n := range data {
+		keepPart(t, dir, "seven", data[:n])
+		if dir.Kept("seven") != int64(n) || dir.Kept("eight") != 0 || dir.Resume("eight") != nil {
+			t.Fatalf("%d bytes of seven are kept, %d of eight", dir.Kept("seven"), dir.Kept("eight"))
+		}
+
+		r := dir.Resume("seven")
+		r.Write(data[n:])
+		index, err := r.Commit()
+
+		if err != nil || index != 7 || dir.Kept("seven") != 0 || dir.Resume("seven") != nil {
+			t.Fatalf("%d, %v; then %d bytes are kept", index, err, dir.Kept("seven"))
+		}
+	}
+}
+
+// pitfall E9
+func TestAFileThatWasKeptAndChangedIsNeverReceived(t *testing.T) {
+	d, dir := testDir(t, 1)
+	data := testFiles.Content(fileName(7))
+	changed := slices.Clone(data)
+	changed[40]++
+	keepPart(t, dir, "seven", changed[:60])
+
+	r := dir.Resume("seven")
+	r.Write(data[60:])
+	if _, err := r.Commit(); !errors.As(err, new(*Damage)) {
+		t.Errorf("it is received: %v", err)
+	}
+	if err := r.Abort(); err != nil {
+		t.Fatal(err)
+	}
+
+	if left := asides(t, d); len(left) > 0 || dir.Kept("seven") != 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
+func TestOneFileIsKeptAndNotForEver(t *testing.T) {
+	d, dir := testDir(t, 1)
+	for name, change := range map[string]func(){
+		"another transfer": func() { keepPart(t, dir, "eight", []byte("x")); dir.Resume("eight").Abort() },
+		"a restart":        func() { dir, _ = Open("snap", d) },
+		"two purges":       func() { dir.Purge(1); dir.Purge(1) },
+	} {
+		keepPart(t, dir, "seven", []byte("x"))
+		if left := asides(t, d); len(left) != 1 {
+			t.Errorf("%s: before, %v are there", name, left)
+		}
+		change()
+		if left := asides(t, d); len(left) > 0 || dir.Kept("seven") != 0 {
+			t.Errorf("%s: %v are left", name, left)
+		}
+	}
+}
+
 func TestMetaBeyondAllMeasureIsRefused(t *testing.T) {
 	_, dir := testDir(t, 0)
 
