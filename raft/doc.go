@@ -43,9 +43,9 @@ The goroutines of a node, and what each owns:
 
 	goroutine               how many   owns                                  never does
 	node loop               1          the core, the log's tail in memory    disk, sockets, Apply
-	disk writer             1          the WAL and its fsync                 decide
+	disk writer             1          the WAL's new end and its fsync       decide
 	applier                 1          writes to the state machine           wait for a client
-	snapshot writer         0 or 1     one frozen view, one file             hold a lock
+	snapshot writer         0 or 1     a frozen view, the WAL's old end      hold a lock
 	helper                  a few      reading the disk for one that lags    touch the core
 	transport (http/peer)   its own    the connections                       touch the core, block the loop
 	handler (in http)       1 a call   the request                           touch the core

@@ -51,14 +51,15 @@ var (
 //
 //	who              where                                               until quit                  then
 //	loop             loop: for any input                                 there is one                quit
-//	                 giveDisk: never, the channel has room for the one job
-//	disk writer      writeDisk: for a job                                the loop gives one          close closes toDisk
+//	                 giveDisk: never, the channel has room for the one write
+//	disk writer      writeDisk: for a write                               the loop gives one          close closes toDisk
 //	                 write, a call of the disk: as long as it takes
 //	                 writeDisk, to say done: never, the channel has room
 //	applier          applyLoop: for a job                                the loop gives one          looped
 //	                 carryOut, the state machine: as long as that takes
 //	                 close: for disk writer, snapshot writer, helpers, transport; they end, or hang with the disk
 //	snapshot writer  interruptible: between two calls of the disk        never                       quit
+//	                 noteSnapshot: for a turn of the loop                there is one                looped
 //	helper           fetch, sendSnapshot: calls of the disk              never                       never
 //	Step             inbox.step: for room                                the loop takes messages     quit
 //	                 ReceiveSnapshot: for the body                       it comes                    Transport.Close
@@ -93,7 +94,8 @@ type Node struct {
 	retry     int                 // ticks until reads that are out are tried again
 	diskBusy  bool                // the disk writer has something to do
 	diskSince int64               // since then, on the monotonic clock
-	snapped   *Snapshot           // written, and the log not yet cut behind it
+	uncut     int                 // ticks until the log is cut again, since a member lacked what would have been cut; 0: none did
+	restoring uint64              // index of the received snapshot that the applier has got last
 	backlog   []job               // for the applier
 	stamped   uint64              // index of the last entry appended only to let keys expire
 	commits   []commitTime        // when batches were proposed that are not committed
@@ -105,8 +107,8 @@ type Node struct {
 
 	looping, writing, applying worker // of the loop, the disk writer and the applier, for Stuck
 
-	toDisk   chan diskJob  // capacity 1, and one job at a time (diskBusy): nobody waits to send
-	fromDisk chan diskDone // likewise
+	toDisk   chan *Persist // capacity 1, and one write at a time (diskBusy): nobody waits to send
+	fromDisk chan uint64   // likewise: its number, when it is done
 	written  chan struct{} // closed when the disk writer has ended
 	toApply  chan job
 
@@ -175,7 +177,7 @@ func newNode(c Config, sm StateMachine, s *storage, id uint64) *Node {
 	n := &Node{
 		Config: c, id: id, sm: sm, storage: s, epoch: time.Now(),
 		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
-		toDisk: make(chan diskJob, 1), fromDisk: make(chan diskDone, 1), written: make(chan struct{}), toApply: make(chan job),
+		toDisk: make(chan *Persist, 1), fromDisk: make(chan uint64, 1), written: make(chan struct{}), toApply: make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
 		looped: make(chan struct{}), done: make(chan struct{}), given: make(chan struct{}), failed: make(chan struct{}),
 	}
@@ -236,10 +238,14 @@ func (n *Node) loop(alone bool) {
 		select {
 		case <-n.inbox.wake:
 		case <-beat.timer.C:
-		case d := <-n.fromDisk:
-			n.diskDone(d)
+		case seq := <-n.fromDisk:
+			n.diskBusy = false
+			n.core.persisted(seq)
 		case toApply <- next:
 			n.backlog = n.backlog[1:]
+			if next.restore != nil {
+				n.restoring = next.restore.Index
+			}
 		case <-due.C:
 		case <-n.quit:
 			return
@@ -266,10 +272,7 @@ func (n *Node) turn() {
 // handOut gives the core's wishes to those who carry them out.
 func (n *Node) handOut(e *Effects) {
 	if e.Persist != nil {
-		n.giveDisk(diskJob{persist: e.Persist})
-	} else if n.snapped != nil && !n.diskBusy {
-		n.giveDisk(diskJob{release: n.snapped, keep: n.core.lacked()})
-		n.snapped = nil
+		n.giveDisk(e.Persist)
 	}
 	if n.Transport != nil {
 		n.sendOut(e)
@@ -315,6 +318,7 @@ func (n *Node) tick(ticks int) {
 	}
 	n.tried = leadershipSeen{}
 	n.dropFeeds(ticks)
+	n.cutAgain(ticks)
 	n.waiters.expire(n.mono())
 	n.dropDead()
 }

@@ -25,7 +25,7 @@ func (w *worker) stuck(mono int64) time.Duration {
 }
 
 // Stuck returns which of the member's workers has been at one piece of work for the longest, and how long; 0 when all of them wait. Pieces
-// are a turn of the loop; a write to the log with its fsync, or the cutting of the log; and, of the applier, a thousand
+// are a turn of the loop; a write to the log with its fsync; and, of the applier, a thousand
 // entries or some bytes of a snapshot. A member that goes on gives short times, however much it has to do; one whose disk hangs, or
 // that waits for itself, a time that grows. It never blocks, and asks nothing of those that may be stuck.
 //

@@ -194,8 +194,8 @@ func (n *Node) close() {
 type snapshotter struct {
 	last    uint64       // of the applier: index of the newest one
 	size    atomic.Int64 // of its body in bytes
-	writing atomic.Bool
-	wanted  atomic.Bool // a member lags that only a newer one can help
+	writing atomic.Bool  // there is a snapshot writer
+	wanted  atomic.Bool  // a member lags that only a newer one can help
 }
 
 // replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
@@ -206,14 +206,14 @@ const replayShare = 8 << 10
 // the cost per write stays flat when the store grows; or when a member needs one.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
-	if s.writing.Load() || now.index == s.last {
+	if now.index == s.last || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
 	if !s.wanted.Swap(false) && !n.muchToReplay(now.index) {
+		s.writing.Store(false)
 		return
 	}
 	s.last = now.index
-	s.writing.Store(true)
 	meta := Snapshot{Index: now.index, Term: now.term, Stamp: now.stamp, Membership: now.membership}
 	write := n.sm.Freeze()
 	n.snapshots.Go(func() {
@@ -236,21 +236,100 @@ func (n *Node) muchToReplay(index uint64) bool {
 	return index >= s.last+n.SnapshotCount && n.storage.log.Bytes(s.last) >= max(s.size.Load(), int64(n.SnapshotCount)*replayShare)
 }
 
-// writeSnapshot writes one snapshot, and has the log cut behind it.
+// writeSnapshot writes one snapshot, and removes what it takes the place of: older snapshots, and the log behind it. The order is that of
+// pitfall E4: the file is durable, the core names it to members that lag, older ones go, the log is cut, the core hears of it.
 func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
 	started := time.Now()
 	size, err := n.storage.saveSnapshot(meta, func(w io.Writer) error { return write(&interruptible{w, n.quit}) })
 	if err != nil {
 		return 0, err
 	}
-	if err := n.storage.snaps.Purge(n.MaxSnapshots); err != nil {
-		return 0, err
-	}
 	n.stats.Snapshots.Add(1)
 	n.stats.Snapshot.Observe(time.Since(started))
 	n.Logger.Info("wrote a snapshot", "index", meta.Index, "bytes", size, "seconds", time.Since(started).Seconds())
-	n.inbox.call(func(*core) { n.snapped = &meta })
-	return size, nil
+	keep, named, err := n.noteSnapshot(&meta)
+	if err != nil {
+		return 0, err
+	}
+	if err := n.storage.snaps.Purge(n.MaxSnapshots, named...); err != nil {
+		return 0, err
+	}
+	return size, n.cutLog(keep)
+}
+
+// noteSnapshot tells the core of a snapshot that is on disk; nil: of none. It returns the lowest index of the log that another member lacks, and
+// the snapshots whose files may still be opened, by those who send or restore them.
+func (n *Node) noteSnapshot(s *Snapshot) (keep uint64, named []uint64, err error) {
+	noted := make(chan struct{})
+	n.inbox.call(func(c *core) {
+		if s != nil {
+			c.compact(*s, 0)
+		}
+		keep, named = c.lacked(), n.namedSnapshots()
+		if n.uncut = 0; keep <= c.snapshot.Index {
+			n.uncut = cutPatience * c.ElectionTicks
+		}
+		close(noted)
+	})
+	select {
+	case <-noted:
+		return keep, named, nil
+	case <-n.looped:
+		return 0, nil, ErrStopped
+	}
+}
+
+// namedSnapshots returns the snapshots that a message to another member or a job of the applier names.
+func (n *Node) namedSnapshots() []uint64 {
+	named := []uint64{n.core.snapshot.Index, n.restoring}
+	for i := range n.core.lead.members {
+		if p := &n.core.lead.members[i]; p.sending == snapshotting {
+			named = append(named, p.snapshot)
+		}
+	}
+	for _, j := range n.backlog {
+		if j.restore != nil {
+			named = append(named, j.restore.Index)
+		}
+	}
+	return named
+}
+
+// cutLog removes what nobody needs of the log, while the disk writer goes on, and tells the core what is left.
+func (n *Node) cutLog(keep uint64) error {
+	o := n.Config.storage()
+	first, err := n.storage.release(&o, keep)
+	if err != nil {
+		return err
+	}
+	n.inbox.call(func(c *core) { c.compact(Snapshot{}, first) })
+	return nil
+}
+
+// cutPatience is how many election timeouts a part of the log is kept for a member that lacks it, before it is looked at again: the
+// member may have got it since.
+const cutPatience = 5
+
+// cutAgain has the log cut when a member lacked what would have been cut, and has had the time to get it.
+func (n *Node) cutAgain(ticks int) {
+	if n.uncut == 0 {
+		return
+	}
+	n.uncut = max(n.uncut-ticks, 1)
+	if n.uncut > 1 || !n.snapshotter.writing.CompareAndSwap(false, true) {
+		return
+	}
+	n.uncut = 0 // until noteSnapshot has looked
+	n.snapshots.Go(func() {
+		defer n.snapshotter.writing.Store(false)
+		keep, _, err := n.noteSnapshot(nil)
+		if err == nil {
+			err = n.cutLog(keep)
+		}
+		if err != nil && err != ErrStopped {
+			n.fail(fmt.Errorf("the log can't be cut, so this member stops: %w", err))
+		}
+	})
 }
 
 // interruptible is a writer that ends with the member: nobody waits for a large snapshot at the end.

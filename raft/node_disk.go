@@ -14,66 +14,36 @@ import (
 	"etcd2/wal"
 )
 
-// diskJob is one thing for the disk writer to do.
-type diskJob struct {
-	persist *Persist
-	release *Snapshot // written: cut the log behind it
-	keep    uint64    // but for what other members lack, from here on
-}
-
-// diskDone says that a job is done.
-type diskDone struct {
-	seq      uint64
-	released *Snapshot
-	first    uint64 // lowest index that the log still has
-}
-
-// giveDisk gives the disk writer a job. It has none: there is room.
-func (n *Node) giveDisk(job diskJob) {
+// giveDisk gives the disk writer a write. It has none: there is room.
+func (n *Node) giveDisk(p *Persist) {
 	n.diskBusy, n.diskSince = true, n.mono()
-	n.toDisk <- job
+	n.toDisk <- p
 }
 
-// writeDisk owns the log on disk. It decides nothing, and its first error is the member's end (pitfall H8): nobody hears
-// anything of the job that failed, so that nobody takes it for done.
+// writeDisk appends to the log on disk. It decides nothing, and its first error is the member's end (pitfall H8): nobody hears
+// anything of the write that failed, so that nobody takes it for done.
 func (n *Node) writeDisk() {
 	defer close(n.written)
-	for job := range n.toDisk {
+	for p := range n.toDisk {
 		n.writing.works(n.mono())
-		done, err := n.write(job)
+		err := n.write(p)
 		n.writing.waits()
 		if err != nil {
 			n.fail(fmt.Errorf("the log can't be written, so this member stops; all that it acknowledged is on disk: %w", err))
 			return
 		}
-		n.fromDisk <- done
+		n.fromDisk <- p.Seq
 	}
 }
 
-func (n *Node) write(job diskJob) (done diskDone, err error) {
-	if job.release != nil {
-		done.released = job.release
-		o := n.Config.storage()
-		done.first, err = n.storage.release(&o, job.keep)
-		return done, err
-	}
+func (n *Node) write(p *Persist) error {
 	started := time.Now()
 	n.stats.FsyncSince.Store(started.UnixNano())
-	err = n.storage.persist(job.persist)
+	err := n.storage.persist(p)
 	n.stats.FsyncSince.Store(0)
 	n.stats.Fsync.Observe(time.Since(started))
 	n.stats.LastFsync.Store(time.Now().UnixNano())
-	return diskDone{seq: job.persist.Seq}, err
-}
-
-// diskDone tells the core what the disk writer has done.
-func (n *Node) diskDone(d diskDone) {
-	n.diskBusy = false
-	if d.released != nil {
-		n.core.compact(*d.released, d.first)
-		return
-	}
-	n.core.persisted(d.seq)
+	return err
 }
 
 // bootstrap makes the disk of a new member, unless there is one.

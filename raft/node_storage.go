@@ -31,7 +31,7 @@ const (
 //	DATA/member/snap  the snapshots
 //
 // The log goes back at least to the older of the two newest snapshots, so that the newest may be damaged.
-// persist and release belong to one goroutine, saveSnapshot and purge to another; the rest may be called from any.
+// persist belongs to one goroutine, saveSnapshot, purge and release to another; the rest may be called from any.
 type storage struct {
 	dir   string // DATA/member
 	log   *wal.Log

@@ -198,10 +198,10 @@ func (d *Dir) release(index uint64) {
 	}
 }
 
-// Purge removes all but the newest keep snapshots, never one that an open
+// Purge removes all but the newest keep snapshots and those that are named, never one that an open
 // Reader uses (E5). One that Newest has found damaged does not count as kept.
 // keep 0 keeps all. What was received in part before the last Purge goes, too.
-func (d *Dir) Purge(keep int) error {
+func (d *Dir) Purge(keep int, named ...uint64) error {
 	if err := d.dropOld(); err != nil {
 		return fmt.Errorf("snap: purge: %w", err)
 	}
@@ -213,7 +213,7 @@ func (d *Dir) Purge(keep int) error {
 		return err
 	}
 	for _, index := range slices.Backward(indexes) {
-		sound, err := d.purge(index, keep <= 0)
+		sound, err := d.purge(index, keep <= 0 && !slices.Contains(named, index))
 		if err != nil {
 			return fmt.Errorf("snap: purge: %w", err)
 		}

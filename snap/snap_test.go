@@ -692,3 +692,15 @@ func BenchmarkNewest(b *testing.B) {
 		r.Close()
 	}
 }
+
+func TestPurgeLeavesWhatIsNamed(t *testing.T) {
+	_, dir := testDir(t, 6)
+
+	if err := dir.Purge(2, 1, 3); err != nil {
+		t.Fatal(err)
+	}
+
+	if got := indexes(t, dir); !slices.Equal(got, []uint64{1, 3, 5, 6}) {
+		t.Fatalf("%v stayed", got)
+	}
+}

@@ -1,0 +1,66 @@
+package raft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// neverIdle lets every sync of the log leave more to write before it returns, which a slow disk does.
+func (s *strain) neverIdle() {
+	ask := func() {
+		for range 4 {
+			w := &waiter{result: make(chan outcome, 1)}
+			_, _ = s.n.post(w, request{proposal: proposal{kind: EntryCommand, data: make([]byte, 8<<10)}})
+		}
+	}
+	fault := func(call, name string) error {
+		if call == "sync" && strings.Contains(name, "/wal/") {
+			ask()
+			<-time.After(3 * gatherForOthers) // so that what was asked for before need not wait for the others
+		}
+		return nil
+	}
+	s.disk.fault.Store(&fault)
+	ask()
+}
+
+// pitfall L6
+func TestTheLogIsCutThoughTheDiskIsNeverIdle(t *testing.T) {
+	s := newStrain(t, 1, nil)
+	<-s.n.Ready()
+	s.neverIdle()
+
+	s.await("five snapshots", func() bool { return s.n.stats.Snapshots.Load() >= 5 })
+
+	log := s.n.storage.log
+	s.await("the log goes back three segments beyond the snapshots", func() bool {
+		there, err := s.n.storage.snaps.Sound()
+		return err == nil && len(there) >= 2 && log.Bytes(0)-log.Bytes(there[len(there)-2]) <= 3*s.n.SegmentBytes
+	})
+	s.await("the core names a file that is there", func() (is bool) {
+		there, err := s.n.storage.snaps.Indexes()
+		s.n.do(func(c *core) { is = err == nil && slices.Contains(there, c.snapshot.Index) && c.log.first > 1 })
+		return is
+	})
+}
+
+// What a member lacked when the log was cut goes when it has got it, though no snapshot comes any more.
+//
+// pitfall L6
+func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.SnapshotCount, c.MaxSnapshots = 20, 2 })
+	leader, lags := c.nodes[c.leader()], c.follower()
+	release := c.disks[lags].hang(t)
+	for i := 0; leader.stats.Snapshots.Load() < 4; i++ {
+		c.propose(leader.id, fmt.Sprintf("%d %s", i, make([]byte, 8<<10)))
+	}
+	c.await("the last one is written", func() bool { return !leader.snapshotter.writing.Load() })
+	before := leader.storage.log.First()
+
+	release()
+
+	c.await("the log is cut", func() bool { return leader.storage.log.First() > before })
+}
