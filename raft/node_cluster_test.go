@@ -133,7 +133,7 @@ func (p *lanPort) SendSnapshot(m Message, body io.ReadCloser, size int64, done f
 			done(errors.New("no connection"))
 			return
 		}
-		done(to.in.ReceiveSnapshot(m, body, size))
+		done(to.in.ReceiveSnapshot(m, SnapshotFile{Size: size}, body))
 	})
 }
 

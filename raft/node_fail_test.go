@@ -105,7 +105,7 @@ func (s *strain) snapshot(index uint64) {
 		s.t.Error(err)
 	}
 	m := Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 2, Snapshot: &frozen.Snapshot}
-	_ = s.n.ReceiveSnapshot(m, &file, int64(file.Len()))
+	_ = s.n.ReceiveSnapshot(m, SnapshotFile{Size: int64(file.Len())}, &file)
 }
 
 // await waits until something is so.

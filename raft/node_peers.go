@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"etcd2/snap"
 )
 
 // Transport carries messages to the other members; http/peer has one. The node calls its methods, from several
@@ -19,9 +21,10 @@ type Transport interface {
 	// Send sends the messages in order, each to the member its To names. What finds no connection or no room is
 	// dropped: Raft copes. (But a Propose, which is not sent again, may wait for a connection in the making.) Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
 	Send(ms []Message)
-	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls
-	// done once from any goroutine: with nil when the other member has taken it whole. While one is under way to a member, another one is not begun: its done is told how that
-	// one ended. It logs what comes of it.
+	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls done once from any
+	// goroutine: with nil when the other member has taken it whole. While one is under way to a member, another one is not begun: its done
+	// is told how that one ended. A body with Seek and Sum, a checksum of all of it, goes on where an earlier transfer broke.
+	// SendSnapshot logs what comes of it.
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
 	// Peers returns what was measured of each member followed. It may be called from any goroutine.
 	Peers() map[uint64]PeerStats
@@ -41,9 +44,11 @@ type Inbound interface {
 	// Dropped says that messages to a member may be lost, though nothing tells that it has died: a connection ended in another way, or had
 	// no room for what brings entries. What was sent before is answered or lost.
 	Dropped(id uint64)
-	// ReceiveSnapshot takes an InstallSnapshot and reads the snapshot's file, which is size bytes long, from body. When it returns nil the file is
+	// Kept returns how many bytes of a snapshot's file are here, of a transfer that broke. It never blocks.
+	Kept(name string) int64
+	// ReceiveSnapshot takes an InstallSnapshot and reads from body what is not here of the snapshot's file. When it returns nil the file is
 	// whole and durable, and the message is on its way to the core.
-	ReceiveSnapshot(m Message, body io.Reader, size int64) error
+	ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error
 	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of another's from the newest
 	// configuration in the log, committed or not; 0 when nothing is. It never blocks.
 	Incarnation(id uint64) uint64
@@ -51,6 +56,13 @@ type Inbound interface {
 	Expelled(by uint64)
 	// Emptied says that another member knows this one in an incarnation that is not that of its disk.
 	Emptied(by uint64)
+}
+
+// SnapshotFile says what comes of a snapshot's file.
+type SnapshotFile struct {
+	Size int64  // of the whole file, in bytes
+	From int64  // where in it the transfer begins: what is before was kept of another one
+	Name string // that no file with other bytes has; empty: it can't be gone on with
 }
 
 // PeerStats are what a Transport has measured of one other member.
@@ -106,12 +118,12 @@ func (n *Node) Peers() map[uint64]PeerStats {
 
 // ReceiveSnapshot writes a snapshot's file and leaves its message for the core. The order is that of pitfall E4: when the core
 // hears of the snapshot, its file is durable and has its name. A snapshot that brings nothing new is not read.
-func (n *Node) ReceiveSnapshot(m Message, body io.Reader, size int64) error {
+func (n *Node) ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error {
 	if m.Kind != InstallSnapshot || m.Snapshot == nil {
 		return fmt.Errorf("raft: %v comes without a snapshot", m.Kind)
 	}
 	if index, _ := n.Applied(); m.Snapshot.Index > index {
-		if err := n.receive(m.Snapshot, body, size); err != nil {
+		if err := n.receive(m.Snapshot, f, body); err != nil {
 			return err
 		}
 	}
@@ -119,16 +131,23 @@ func (n *Node) ReceiveSnapshot(m Message, body io.Reader, size int64) error {
 	return nil
 }
 
-func (n *Node) receive(s *Snapshot, body io.Reader, size int64) error {
-	if free, err := FreeBytes(n.storage.dir); err == nil && uint64(size) > free {
-		return fmt.Errorf("raft: the snapshot takes %d bytes, and %d are free in %s", size, free, n.Dir)
+// Kept returns how many bytes of a snapshot's file are here, of a transfer that broke.
+func (n *Node) Kept(name string) int64 { return n.storage.snaps.Kept(name) }
+
+func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
+	left := f.Size - f.From
+	if free, err := FreeBytes(n.storage.dir); err == nil && uint64(left) > free {
+		return fmt.Errorf("raft: the snapshot takes %d bytes, and %d are free in %s", left, free, n.Dir)
 	}
-	r, err := n.storage.snaps.Receive()
+	r, err := n.beginReceive(f)
 	if err != nil {
 		return err
 	}
-	if _, err = io.CopyN(r, body, size); err != nil {
-		return errors.Join(err, r.Abort())
+	if _, err = io.CopyN(r, body, left); err != nil {
+		if f.Name == "" {
+			return errors.Join(err, r.Abort())
+		}
+		return errors.Join(err, r.Keep(f.Name))
 	}
 	index, err := r.Commit()
 	switch {
@@ -139,6 +158,19 @@ func (n *Node) receive(s *Snapshot, body io.Reader, size int64) error {
 	}
 	n.stats.Received.Add(1)
 	return nil
+}
+
+// beginReceive goes on with the file that was kept, or begins a new one.
+func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
+	if f.From == 0 {
+		return n.storage.snaps.Receive()
+	}
+	if n.Kept(f.Name) == f.From {
+		if r := n.storage.snaps.Resume(f.Name); r != nil {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("raft: the first %d bytes of the snapshot's file are no longer here", f.From)
 }
 
 // sendOut gives the core's messages to the transport, and has those asks answered that need the disk.
@@ -187,9 +219,15 @@ func (n *Node) sendSnapshot(m Message) {
 
 // snapshotBody is a snapshot's file on its way; while it is open the file stays.
 type snapshotBody struct {
-	io.Reader
-	io.Closer
+	*io.SectionReader
+	snapshot *snap.Reader
 }
+
+// Close lets the file go.
+func (b *snapshotBody) Close() error { return b.snapshot.Close() }
+
+// Sum returns a checksum of the file.
+func (b *snapshotBody) Sum() uint32 { return b.snapshot.Sum() }
 
 // noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.
 func (n *Node) noteMembership() {

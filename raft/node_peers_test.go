@@ -1,9 +1,16 @@
 package raft
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"os"
+	"path/filepath"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"etcd2/snap"
 )
 
 // toldWhom is a transport that reaches nobody and notes whom it is told to follow.
@@ -64,5 +71,78 @@ func TestTheShorterOfLogAndSnapshotIsSent(t *testing.T) {
 	}
 	if last, _ := n.Applied(); shorter(last - 8) {
 		t.Error("for 8 MiB of log a snapshot is sent")
+	}
+}
+
+// receiverOf returns a node that does nothing but take snapshots, and the file of one at index 9.
+func receiverOf(t *testing.T) (n *Node, file []byte) {
+	sender, err := snap.Open(filepath.Join(t.TempDir(), "snap"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := sender.Create(9, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(make([]byte, 1000))
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := sender.OpenIndex(9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	raw, size := r.Raw()
+	file, _ = io.ReadAll(io.NewSectionReader(raw, 0, size))
+
+	dir := t.TempDir()
+	snaps, err := snap.Open(filepath.Join(dir, "snap"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = &Node{storage: &storage{dir: dir, snaps: snaps}}
+	n.applied.Store(&appliedState{})
+	n.inbox.init()
+	return n, file
+}
+
+// pitfalls E9, E10
+func TestASnapshotThatBrokeIsTakenUpWhereItWas(t *testing.T) {
+	n, file := receiverOf(t)
+	m := Message{Kind: InstallSnapshot, Snapshot: &Snapshot{Index: 9}}
+	f := SnapshotFile{Size: int64(len(file)), Name: "nine"}
+	take := func(from int64, data []byte) error {
+		f.From = from
+		body := io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF))
+		return n.ReceiveSnapshot(m, f, body)
+	}
+	keep := func(from, to int) {
+		t.Helper()
+		if err := take(int64(from), file[from:to]); err == nil || n.Kept("nine") != int64(to) {
+			t.Fatalf("%v, %d bytes are kept of %d", err, n.Kept("nine"), to)
+		}
+	}
+
+	keep(0, 100)
+	keep(100, 500)
+	if err := take(499, file[499:]); err == nil || n.Kept("nine") != 500 {
+		t.Errorf("it goes on at another place: %v", err)
+	}
+	parts, _ := filepath.Glob(filepath.Join(n.storage.dir, "snap", "*.tmp"))
+	if err := os.WriteFile(parts[0], make([]byte, 500), 0o600); err != nil { // the disk has damaged it
+		t.Fatal(err)
+	}
+	if err := take(500, file[500:]); err == nil || n.Kept("nine") != 0 {
+		t.Errorf("a damaged part: %v", err)
+	}
+	keep(0, 300)
+	err := take(300, file[300:])
+
+	if err != nil || len(n.inbox.takeMessages(&n.inbox.messages)) != 1 {
+		t.Errorf("the whole: %v", err)
+	}
+	if r, _, err := n.storage.snaps.Newest(); err != nil || r == nil || r.Index() != 9 {
+		t.Errorf("the newest snapshot is %v, %v", r, err)
 	}
 }

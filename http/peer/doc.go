@@ -126,6 +126,8 @@ Each with the test that turns red without it:
 	silence is no break                                                    TestASilentConnectionIsClosedAndNobodyIsLost
 	after a pause of the process at most one tick is due (A14)             TestAStreamThatWasPausedHearsBeforeItGivesUp
 	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole
+	a transfer that broke goes on where it was (E10)                       TestASnapshotThatBrokeGoesOnWhereItWas
+	but not with another file                                              TestAnotherSnapshotBeginsAnew
 	one snapshot at a time goes to a member, and is the answer to all      TestOneSnapshotAtATime
 	a newer transfer of a member takes the older one's place               TestANewerTransferOfTheSameMemberTakesTheOldersPlace
 	a transfer lasts as long as it gets on, and no longer (E10)            TestASlowSnapshotPassesAsLongAsItGetsOn
@@ -137,7 +139,7 @@ Each with the test that turns red without it:
 # What is left out
 
 Compression. Certificates: an https URL is dialled with Config.DialTLS, and what the peer
-listener asks of its callers is the listener's. Resuming a snapshot: it begins anew. Room on the disk for one: the
+listener asks of its callers is the listener's. Room on the disk for one: the
 node knows the disk, and gets the size before the bytes. Repair: what a broken connection
 had in it is lost, and Raft sends it again.
 */

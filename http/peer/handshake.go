@@ -184,6 +184,9 @@ func sendAnswer(w http.ResponseWriter, status int, a answer) {
 
 // readAnswer makes an error of what sendAnswer has sent, or of whatever else there is.
 func readAnswer(r *http.Response, me identity) error {
+	if r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return keptThere(max(0, offset(r.Header)))
+	}
 	var a answer
 	b, _ := io.ReadAll(io.LimitReader(r.Body, maxAnswer)) // a body that breaks off is as good as none
 	if json.Unmarshal(b, &a) != nil {

@@ -96,7 +96,8 @@ type fake struct {
 	members atomic.Pointer[raft.Membership]
 	disks   sync.Map // id → incarnation: its own, and the others' that it knows
 	steps   chan raft.Message
-	receive func(m raft.Message, body io.Reader, size int64) error
+	receive func(m raft.Message, body io.Reader, size int64) error // that of a file with a name gets all of it, what was kept first
+	kept    keeper
 }
 
 func (f *fake) ID() uint64                  { return f.id }
@@ -109,9 +110,49 @@ func (f *fake) Incarnation(id uint64) uint64 {
 	v, _ := f.disks.LoadOrStore(id, uint64(0))
 	return v.(uint64)
 }
-func (f *fake) Expelled(by uint64) { f.add(fmt.Sprintf("Expelled(%x)", by)) }
-func (f *fake) ReceiveSnapshot(m raft.Message, body io.Reader, size int64) error {
-	return f.receive(m, body, size)
+func (f *fake) Expelled(by uint64)     { f.add(fmt.Sprintf("Expelled(%x)", by)) }
+func (f *fake) Kept(name string) int64 { return f.kept.size(name) }
+func (f *fake) ReceiveSnapshot(m raft.Message, file raft.SnapshotFile, body io.Reader) error {
+	return f.receive(m, f.kept.goOn(file, body), file.Size)
+}
+
+// keeper remembers what has come of the last file with a name.
+type keeper struct {
+	mu   sync.Mutex
+	name string
+	b    bytes.Buffer
+}
+
+func (k *keeper) size(name string) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if name != k.name {
+		return 0
+	}
+	return int64(k.b.Len())
+}
+
+// goOn returns a reader of the whole file.
+func (k *keeper) goOn(f raft.SnapshotFile, body io.Reader) io.Reader {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f.Name == "" {
+		return body
+	}
+	if k.name != f.Name || f.From == 0 {
+		k.name = f.Name
+		k.b.Reset()
+	}
+	before := bytes.NewReader(bytes.Clone(k.b.Bytes()[:f.From]))
+	k.b.Truncate(int(f.From))
+	return io.MultiReader(before, io.TeeReader(body, k))
+}
+
+// Write takes what has come.
+func (k *keeper) Write(b []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.b.Write(b)
 }
 
 // member is a transport with its listener and a fake node.
@@ -211,6 +252,7 @@ type link struct {
 	closed bool
 	frozen chan struct{} // closed: nothing passes any more
 	passed atomic.Int64  // bytes that have come from the callers
+	cutAt  int64         // when so many have come, all connections break; 0: never
 }
 
 func newLink(t testing.TB, to *member, rate int) *link { return newFarLink(t, to, rate, 0) }
@@ -279,6 +321,15 @@ func (k *link) pass(from, to net.Conn, passed *atomic.Int64) {
 			time.Sleep(time.Until(next))
 		}
 		line <- chunk{time.Now().Add(k.delay), bytes.Clone(room[:n])}
+		k.mu.Lock()
+		over := k.cutAt > 0 && k.passed.Load() >= k.cutAt
+		if over {
+			k.cutAt = 0
+		}
+		k.mu.Unlock()
+		if over {
+			k.cut()
+		}
 		if err != nil {
 			close(line)
 			return

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -25,6 +26,10 @@ import (
 //
 //	CRC     CRC-32C of everything behind it up to the file, which has a checksum of its own
 //	length  of the encoded InstallSnapshot
+//	size    of the whole file
+//
+// The head of the request may give the file a name, and an offset at which what is sent of it begins. If the receiver has kept another number of bytes
+// of the file of that name, of a transfer that broke, its answer is 416 with their number, and the sender goes on there.
 //
 // The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The receiver answers 200 when the
 // file is durable. Until then it sends 102 Processing now and then, as long as bytes arrive: what the sender has written may sit in buffers for longer
@@ -90,17 +95,16 @@ func (p *peer) endInstall(err error) {
 // sendSnapshot sends a snapshot to the first URL that takes it.
 func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err error) {
 	begun := time.Now()
+	f := raft.SnapshotFile{Size: size, Name: nameOf(m.Snapshot, body, size)}
 	head := appendPreamble(m, size)
-	more := http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"},
-		"Content-Length": {strconv.FormatInt(int64(len(head))+size, 10)}}
 	err = errNoURL
 	for _, u := range p.candidates() {
 		var c *call
-		if c, _, err = p.dial(u, http.MethodPost, snapshotPath, more, http.StatusContinue); err == nil {
-			if _, due := p.t.notices.due("sending to " + hex(p.id)); due {
-				p.t.log.Info("sending a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size)
+		if c, err = p.dialSnapshot(u, len(head), &f); err == nil {
+			p.noteSending(m.Snapshot, f)
+			if err = skip(body, f.From); err == nil {
+				err = p.pour(c, head, body, size-f.From)
 			}
-			err = p.pour(c, head, body, size)
 			c.Close()
 			break // what is poured out can't be poured again
 		}
@@ -115,8 +119,62 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	}
 	p.t.notices.forget("snapshot to " + hex(p.id))
 	p.t.notices.forget("sending to " + hex(p.id))
-	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size, "seconds", time.Since(begun).Seconds())
+	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size-f.From, "seconds", time.Since(begun).Seconds())
 	return nil
+}
+
+// noteSending logs that a transfer begins, unless one that began before did not arrive.
+func (p *peer) noteSending(s *raft.Snapshot, f raft.SnapshotFile) {
+	if _, due := p.t.notices.due("sending to " + hex(p.id)); due {
+		p.t.log.Info("sending a snapshot", "member", hex(p.id), "index", s.Index, "bytes", f.Size, "from", f.From)
+	}
+}
+
+// nameOf is the name of a file of which a part may be sent; "" when all of it has to be.
+func nameOf(s *raft.Snapshot, body io.Reader, size int64) string {
+	f, resumable := body.(interface {
+		io.Seeker
+		Sum() uint32
+	})
+	if !resumable {
+		return ""
+	}
+	return fmt.Sprintf("%d@%d-%d-%08x", s.Index, s.Term, size, f.Sum())
+}
+
+// skip goes to where the transfer begins.
+func skip(body io.Reader, from int64) error {
+	if from == 0 {
+		return nil
+	}
+	_, err := body.(io.Seeker).Seek(from, io.SeekStart) // it has a name
+	return err
+}
+
+// keptThere is why a transfer begins at another place: so many bytes of the file are there.
+type keptThere int64
+
+// Error says how many.
+func (k keptThere) Error() string { return fmt.Sprintf("%d bytes of the snapshot are there", int64(k)) }
+
+// dialSnapshot calls the member, and a second time if it has another part of the file than f.From says, which it corrects.
+func (p *peer) dialSnapshot(u string, head int, f *raft.SnapshotFile) (*call, error) {
+	c, _, err := p.dial(u, http.MethodPost, snapshotPath, snapshotHeader(head, *f), http.StatusContinue)
+	if kept, ok := err.(keptThere); ok && f.Name != "" && int64(kept) <= f.Size {
+		f.From = int64(kept)
+		c, _, err = p.dial(u, http.MethodPost, snapshotPath, snapshotHeader(head, *f), http.StatusContinue)
+	}
+	return c, err
+}
+
+func snapshotHeader(head int, f raft.SnapshotFile) http.Header {
+	h := http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"},
+		"Content-Length": {strconv.FormatInt(int64(head)+f.Size-f.From, 10)}}
+	if f.Name != "" {
+		h.Set("Etcd2-Snapshot", f.Name)
+		h.Set("Etcd2-Offset", strconv.FormatInt(f.From, 10))
+	}
+	return h
 }
 
 func appendPreamble(m *raft.Message, size int64) []byte {
@@ -204,13 +262,19 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot of yours is being taken"})
 		return
 	}
+	in.file = raft.SnapshotFile{Name: clip(r.Header.Get("Etcd2-Snapshot")), From: offset(r.Header)}
+	if kept := in.kept(); kept != in.file.From {
+		w.Header().Set("Etcd2-Offset", strconv.FormatInt(kept, 10))
+		sendAnswer(w, http.StatusRequestedRangeNotSatisfiable, answer{Message: keptThere(kept).Error()})
+		return
+	}
 	m, err := in.preamble(r.ContentLength)
 	if err != nil {
 		sendAnswer(w, http.StatusBadRequest, answer{Message: err.Error()})
 		return
 	}
 	stop := in.showLife(w)
-	err = t.in.ReceiveSnapshot(m, in, in.size)
+	err = t.in.ReceiveSnapshot(m, in.file, in)
 	stop()
 	c.SetWriteDeadline(time.Now().Add(t.times.piece))
 	if err != nil {
@@ -222,6 +286,23 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	}
 	t.notices.forget("snapshot from " + hex(p.id))
 	w.WriteHeader(http.StatusOK)
+}
+
+// offset is that of a head; -1 when it makes no sense.
+func offset(h http.Header) int64 {
+	n, err := strconv.ParseInt(cmp.Or(h.Get("Etcd2-Offset"), "0"), 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// kept is how many bytes of the file are here of a transfer that broke.
+func (in *incoming) kept() int64 {
+	if in.file.Name == "" {
+		return 0
+	}
+	return in.p.t.in.Kept(in.file.Name)
 }
 
 // take makes in the only transfer from the member, which has but one under way: an older one is of a connection that broke, though nothing has
@@ -257,13 +338,14 @@ func (p *peer) taken(in *incoming) {
 
 // incoming is the body of a snapshot's request: first the preamble, then the file, whose reader it is.
 type incoming struct {
-	p          *peer
-	body       io.Reader
-	c          *http.ResponseController
-	ctx        context.Context // done when no more may be read
-	cancel     context.CancelCauseFunc
-	ended      chan struct{} // closed when the request is answered
-	size, left int64
+	p      *peer
+	body   io.Reader
+	c      *http.ResponseController
+	ctx    context.Context // done when no more may be read
+	cancel context.CancelCauseFunc
+	ended  chan struct{} // closed when the request is answered
+	file   raft.SnapshotFile
+	left   int64 // bytes of it to come
 }
 
 // Read reads from the file. Each piece has its time, and the whole has none (E10). The file ends with io.EOF only when it is whole (E9).
@@ -301,8 +383,8 @@ func (in *incoming) preamble(length int64) (m raft.Message, err error) {
 		return m, err
 	}
 	n := int64(binary.LittleEndian.Uint32(head[4:]))
-	in.size = int64(binary.LittleEndian.Uint64(head[8:]))
-	if n > maxSnapshotHead || in.size < 0 || length-preambleSize-n != in.size {
+	size, from := int64(binary.LittleEndian.Uint64(head[8:])), in.file.From
+	if n > maxSnapshotHead || from < 0 || size < from || length-preambleSize-n != size-from {
 		return m, errLength
 	}
 	b := make([]byte, n)
@@ -321,7 +403,7 @@ func (in *incoming) preamble(length int64) (m raft.Message, err error) {
 	case m.From != in.p.id || m.To != in.p.t.self.id:
 		return m, errForeign
 	}
-	in.left = in.size
+	in.file.Size, in.left = size, size-from
 	return m, nil
 }
 

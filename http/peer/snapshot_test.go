@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -142,6 +143,95 @@ func TestASnapshotThatBreaksOffIsNeverWhole(t *testing.T) { // pitfall E9
 	}
 	if s := a.Peers()[b.id]; s.SnapshotsFailed != 20 || s.Snapshots != 0 {
 		t.Errorf("stats are %+v", s)
+	}
+}
+
+// snapshotFile is a snapshot whose transfer may be continued.
+type snapshotFile struct {
+	*bytes.Reader
+	sum uint32
+}
+
+func (f *snapshotFile) Sum() uint32  { return f.sum }
+func (f *snapshotFile) Close() error { return nil }
+
+// installFile sends a file as a snapshot.
+func installFile(from, to *member, content []byte) error {
+	told := make(chan error)
+	f := &snapshotFile{bytes.NewReader(content), crc32.ChecksumIEEE(content)}
+	from.SendSnapshot(installSnapshot(from, to), f, int64(len(content)), func(err error) { told <- err })
+	return <-told
+}
+
+// overLink makes two members; all that a sends to b goes over the link.
+func overLink(t *testing.T, rate int) (a, b *member, k *link) {
+	a, b = newMember(t, 0xa), newMember(t, 0xb)
+	k = newLink(t, b, rate)
+	b.Transport.cfg.URLs = []string{k.url()}
+	b.start()
+	a.start(at(b.id, k.url()))
+	connected(t, a)
+	return a, b, k
+}
+
+// cutAfter breaks the link's connections when so many more bytes have passed.
+func (k *link) cutAfter(n int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cutAt = k.passed.Load() + n
+}
+
+// pitfall E10: it is sent once, however often it breaks.
+func TestASnapshotThatBrokeGoesOnWhereItWas(t *testing.T) {
+	a, b, k := overLink(t, 20_000_000) // so that little is in its buffers when it breaks
+	arrived := b.takeAll()
+	content := noise(8 << 20)
+	r := rand.New(rand.NewPCG(5, 6))
+	before, cuts := k.passed.Load(), 0
+	for cuts < 20 {
+		k.cutAfter(int64(len(content)/8 + r.IntN(len(content)/8)))
+		if installFile(a, b, content) == nil {
+			break
+		}
+		cuts++
+	}
+
+	var last taken
+	for len(arrived) > 0 {
+		last = <-arrived
+	}
+	if last.err != nil || last.sum != sha256.Sum256(content) {
+		t.Errorf("what has come is not what was sent: %v", last.err)
+	}
+	passed := k.passed.Load() - before
+	t.Logf("%d bytes were sent of %d, over %d connections", passed, len(content), cuts+1)
+	if float64(passed) > 1.1*float64(len(content)) || cuts < 3 {
+		t.Error("it began anew")
+	}
+}
+
+func TestAnotherSnapshotBeginsAnew(t *testing.T) {
+	for name, change := range map[string]func(b *member, content []byte) []byte{
+		"a newer one":                 func(b *member, content []byte) []byte { return noise(len(content) + 1) },
+		"one that has the same size":  func(b *member, content []byte) []byte { return append([]byte{^content[0]}, content[1:]...) },
+		"the receiver has restarted":  func(b *member, content []byte) []byte { b.kept.name = ""; return content },
+		"nothing of it has come else": func(b *member, content []byte) []byte { b.kept.b.Reset(); return content },
+	} {
+		a, b, k := overLink(t, 0)
+		arrived := b.takeAll()
+		content := noise(4 << 20)
+		k.cutAfter(1 << 20)
+		if installFile(a, b, content) == nil {
+			t.Fatal("it is not cut")
+		}
+		<-arrived
+		content = change(b, content)
+
+		err := installFile(a, b, content)
+
+		if got := <-arrived; err != nil || got.err != nil || got.sum != sha256.Sum256(content) {
+			t.Errorf("%s: %v, %v", name, err, got.err)
+		}
 	}
 }
 
