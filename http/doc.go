@@ -82,7 +82,8 @@
 //   - What is read or written is judged by the users and roles of that very moment (K9): a command carries their revision, a read and each
 //     event of a stream is followed or preceded by a look whether it still is the one that was judged by.
 //   - A handler holds no lock while it writes to a client.
-//   - The same event prints the same bytes, as long as wall and cluster clock keep step.
+//   - The same event, and the same node but for its ttl, prints the same bytes at every member and at every reading.
+//     (TestAKeyShowsTheSameEndAtEveryMemberAndReading)
 //
 // # What is left out
 //

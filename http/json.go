@@ -4,7 +4,6 @@ import (
 	"io"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -28,34 +27,12 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// maxOffsetError is how far the held offset between wall and cluster time may be off.
-const maxOffsetError = 500 * time.Millisecond
-
-// wallClock shows cluster times as wall times. The offset between the two is held until it is off by more than
-// maxOffsetError: the same event so prints the same bytes each time.
-type wallClock struct {
-	node   Node
-	offset atomic.Int64 // wall minus cluster time, in nanoseconds
-}
-
-// at returns the wall time of a cluster time, both in nanoseconds since 1970.
-func (c *wallClock) at(cluster int64) time.Time {
-	held := c.offset.Load()
-	offset := int64(time.Since(c.node.Now()))
-	if d := offset - held; d > int64(maxOffsetError) || d < -int64(maxOffsetError) {
-		c.offset.Store(offset)
-		held = offset
-	}
-	return time.Unix(0, cluster).Add(time.Duration(held)).UTC()
-}
-
 // encoder appends the JSON of nodes and events, field by field in the order of section 5.
 type encoder struct {
-	b    []byte
-	out  io.Writer // where b goes when it is full; nil: it grows
-	err  error     // of out: the client is gone
-	now  int64     // the cluster time at which ttl is counted, in nanoseconds
-	wall *wallClock
+	b   []byte
+	out io.Writer // where b goes when it is full; nil: it grows
+	err error     // of out: the client is gone
+	now int64     // the cluster time at which ttl is counted, in nanoseconds
 }
 
 // field begins a field; name comes with quotes and colon.
@@ -117,8 +94,8 @@ func (e *encoder) open(n *store.Node) {
 		e.field(`"value":`)
 		e.text(n.Value)
 	}
-	if n.Expires != 0 {
-		e.expiry(n.Expires)
+	if n.Ends != nil {
+		e.expiry(n.Ends)
 	}
 }
 
@@ -175,11 +152,11 @@ func (e *encoder) key(n *store.Node) {
 
 // expiry appends the wall time of the end and the seconds left, rounded up; of those, 0 and less
 // is left out.
-func (e *encoder) expiry(expires int64) {
+func (e *encoder) expiry(ends *store.Ends) {
 	e.field(`"expiration":"`)
-	e.b = e.wall.at(expires).AppendFormat(e.b, time.RFC3339Nano)
+	e.b = time.Unix(0, ends.Shown).UTC().AppendFormat(e.b, time.RFC3339Nano)
 	e.b = append(e.b, '"')
-	if left := expires - e.now; left > 0 {
+	if left := ends.Due - e.now; left > 0 {
 		e.field(`"ttl":`)
 		e.b = strconv.AppendInt(e.b, (left-1)/int64(time.Second)+1, 10)
 	}

@@ -64,11 +64,8 @@ type eventJSON struct {
 	Prev   *nodeJSON    `json:"prevNode,omitempty"`
 }
 
-func wallNow(n *fakeNode) *wallClock { return &wallClock{node: n} }
-
 func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 	node := newFakeNode(store.Limits{})
-	wall := wallNow(node)
 	now := node.now.UnixNano()
 	show := func(n *store.Node, value bool) *nodeJSON {
 		if n == nil {
@@ -78,10 +75,10 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 		if value && !n.Dir {
 			j.Value = &n.Value
 		}
-		if value && n.Expires != 0 {
-			end := wall.at(n.Expires)
+		if value && n.Ends != nil {
+			end := time.Unix(0, n.Ends.Shown).UTC()
 			j.Expiration = &end
-			j.TTL = max(0, (n.Expires-now+int64(time.Second)-1)/int64(time.Second))
+			j.TTL = max(0, (n.Ends.Due-now+int64(time.Second)-1)/int64(time.Second))
 		}
 		return j
 	}
@@ -92,7 +89,7 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 			n.Value = strings.Repeat("v\"", random.IntN(3))
 		}
 		if random.IntN(2) == 0 {
-			n.Expires = now + random.Int64N(int64(3*time.Second))
+			n.Ends = &store.Ends{Due: now + random.Int64N(int64(3*time.Second)), Shown: random.Int64()}
 		}
 		return n
 	}
@@ -107,7 +104,7 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := encoder{now: ev.Stamp, wall: wall}
+		e := encoder{now: ev.Stamp}
 		if e.event(ev); string(e.b) != goControls.Replace(string(want))+"\n" {
 			t.Fatalf("got  %s\nwant %s", e.b, want)
 		}
@@ -127,31 +124,35 @@ func TestTTLIsRoundedUpAndNeverNegative(t *testing.T) {
 		{0, `Z"}`},
 		{-time.Hour, `Z"}`},
 	} {
-		e := encoder{b: []byte("{"), now: node.now.UnixNano(), wall: wallNow(node)}
-		e.expiry(node.now.Add(c.left).UnixNano())
+		e := encoder{b: []byte("{"), now: node.now.UnixNano()}
+		e.expiry(&store.Ends{Due: node.now.Add(c.left).UnixNano()})
 		if got := string(e.b) + "}"; !strings.HasSuffix(got, c.want) {
 			t.Errorf("%v left: %s, want %s", c.left, got, c.want)
 		}
 	}
 }
 
-func TestExpirationIsWallTimeAndHoldsStill(t *testing.T) {
-	node := newFakeNode(store.Limits{})
-	wall := wallNow(node)
-	end := node.now.Add(time.Minute).UnixNano()
+// The end of a key is wall time as the log told it when the key got its time to live: whoever is asked, whenever, and whatever the clocks
+// show by then.
+// pitfall L9
+func TestAKeyShowsTheSameEndAtEveryMemberAndReading(t *testing.T) {
+	const end = `"expiration":"2030-01-02T04:05:05Z",`
+	one, other := newBench(t), newBench(t)
+	for i, b := range []*bench{one, other} {
+		clock := store.Command{Op: store.OpClock, TTL: time.Hour}
+		b.node.Propose(t.Context(), clock.Append(nil))
+		written := b.do("PUT", "/v2/keys/k", "ttl=60").Body.String()
+		clock.TTL = time.Duration(i) * time.Minute
+		b.node.Propose(t.Context(), clock.Append(nil))
+		b.node.tick(time.Duration(i+1) * time.Second)
 
-	first := wall.at(end)
+		first, again := b.do("GET", "/v2/keys/k", "").Body.String(), b.do("GET", "/v2/keys/?recursive=true", "").Body.String()
+		told := b.do("GET", "/v2/keys/k?wait=true&waitIndex=1", "").Body.String()
 
-	if d := time.Until(first); d < 59*time.Second || d > 61*time.Second {
-		t.Errorf("ends in %v of wall time, want a minute", d)
-	}
-	for range 100 {
-		if again := wall.at(end); !again.Equal(first) {
-			t.Fatalf("the same end as %v and as %v", first, again)
+		for _, body := range []string{written, first, again, told} {
+			if !strings.Contains(body, end) {
+				t.Errorf("member %d: %s", i, body)
+			}
 		}
-	}
-	node.now = node.now.Add(time.Second)
-	if d := first.Sub(wall.at(end)); d < 900*time.Millisecond || d > 1100*time.Millisecond {
-		t.Errorf("the cluster's clock went ahead by 1 s: the end is %v earlier", d)
 	}
 }

@@ -193,7 +193,7 @@ func tooOld(result any) bool {
 func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{b: *buf, out: w, now: ev.Stamp, wall: &s.wall}
+	e := encoder{b: *buf, out: w, now: ev.Stamp}
 	w.WriteHeader(statusOf(ev))
 	if brief && hasValue(ev.Action) {
 		e.action(ev.Action)
@@ -298,8 +298,8 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 	s.keysHeader(w, v.Index, raftIndex, raftTerm)
 	buf := getBuffer()
 	defer putBuffer(buf)
-	l := listing{encoder: encoder{b: *buf, out: w, wall: &s.wall}, view: v, recursive: p.recursive}
-	if v.Node.Dir || v.Node.Expires != 0 {
+	l := listing{encoder: encoder{b: *buf, out: w}, view: v, recursive: p.recursive}
+	if v.Node.Dir || v.Node.Ends != nil {
 		l.now = s.node.Now().UnixNano()
 	}
 	l.answer()

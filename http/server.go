@@ -110,7 +110,6 @@ type Server struct {
 	clusterID []string // value of X-Etcd-Cluster-Id, shared by all answers
 	cors      *cors
 	hosts     hosts
-	wall      wallClock
 	watchers  atomic.Int64
 	room      room // for heads and bodies
 	inFlight  atomic.Int64
@@ -145,7 +144,6 @@ func New(c Config) (*Server, error) {
 		times:   timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
 		cors:    cors,
 		hosts:   newHosts(c.Hosts),
-		wall:    wallClock{node: c.Node},
 		room:    room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
 		conns:   connections{max: int64(c.MaxConnections)},
 		free:    raft.FreeBytes,

@@ -59,7 +59,7 @@ func (s *Server) sendEvents(ctx context.Context, w *response, watcher *store.Wat
 func (s *Server) sendEvent(w *response, ev *store.Event) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{b: *buf, out: w, now: ev.Stamp, wall: &s.wall}
+	e := encoder{b: *buf, out: w, now: ev.Stamp}
 	e.event(ev)
 	e.send()
 	*buf = e.b

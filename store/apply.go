@@ -22,7 +22,7 @@ var operations = [...]struct {
 }
 
 // Apply executes the command of one log entry. Whatever is due at now expires first, then the command sees the tree.
-// It returns *Event or *Error, or nil for an empty command and for OpAdvance. cmd is not kept.
+// It returns *Event or *Error, or nil for an empty command, OpAdvance and OpClock. cmd is not kept.
 //
 // A command that was judged by another revision of users and roles than the present one gives ErrRevision and is not executed (K9). Those
 // that carry none were judged when there was none.
@@ -64,7 +64,7 @@ func (s *Store) answer(cmd []byte) any {
 	switch {
 	case c.decode(cmd) != nil:
 		return s.fail(CodeRaft, "unknown command")
-	case c.Op != OpAdvance && c.Revision != s.revision:
+	case c.Op < OpAdvance && c.Revision != s.revision:
 		return ErrRevision
 	case c.RequestID != "":
 		return s.once(c)
@@ -86,8 +86,12 @@ func nanoseconds(t time.Time) int64 {
 }
 
 func (s *Store) execute(c Command) any {
-	if c.Op == OpAdvance {
+	switch c.Op {
+	case OpAdvance:
 		s.advance(max(1, c.Count))
+		return nil
+	case OpClock:
+		s.offset = int64(c.TTL)
 		return nil
 	}
 	operation, counters := &operations[c.Op], &s.stats
@@ -248,12 +252,14 @@ func (s *Store) compared(c Command) (*Node, *Error) {
 	return n, nil
 }
 
-// expiry is the moment at which a node made by c expires; 0 for never, also when the clock does not reach it.
-func (s *Store) expiry(c Command) int64 {
+// ends is when a node made by c expires; nil for never, also when the clock does not reach it.
+func (s *Store) ends(c Command) *Ends {
 	if !c.HasTTL || int64(c.TTL) >= math.MaxInt64-s.now {
-		return 0
+		return nil
 	}
-	return max(1, s.now+max(0, int64(c.TTL)))
+	due := max(1, s.now+max(0, int64(c.TTL)))
+	shown := due + min(s.offset, math.MaxInt64-due)
+	return &Ends{Due: due, Shown: shown}
 }
 
 // write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps old's value;
@@ -273,7 +279,7 @@ func (s *Store) write(a Action, c Command, old *Node) *Event {
 	if a == ActionUpdate || a == ActionCompareAndSwap {
 		n.Created = old.Created
 	}
-	s.put(c.Space, n, old, s.expiry(c))
+	s.put(c.Space, n, old, s.ends(c))
 	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh)
 }
 
@@ -286,22 +292,22 @@ func (s *Store) extend(c Command, old *Node) *Event {
 		*n = *old
 	}
 	n.inside.changed = s.index
-	s.put(c.Space, n, old, s.expiry(c))
+	s.put(c.Space, n, old, s.ends(c))
 	e := &Event{Action: ActionUpdate, Node: n.shown(), Prev: old.shown()}
 	e.Node.Modified = s.index
 	return s.record(c.Space, e, c.Refresh)
 }
 
 // put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its timer.
-func (s *Store) put(space Space, n, old *Node, expires int64) {
+func (s *Store) put(space Space, n, old *Node, ends *Ends) {
 	timers := 0
 	if old != nil && old.timer != nil {
 		old.timer.remove()
 		timers--
 	}
-	n.Expires, n.timer = expires, nil
-	if expires != 0 {
-		n.timer = s.clock.arm(expires, n.Path)
+	n.Ends, n.timer = ends, nil
+	if ends != nil {
+		n.timer = s.clock.arm(ends.Due, n.Path)
 		timers++
 	}
 	s.above(space, n.Path, timers, n.total()-old.total()).children.put(s.epoch.Load(), n)

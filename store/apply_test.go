@@ -188,7 +188,7 @@ func TestTTLZeroIsDueAtOnce(t *testing.T) {
 	s.tick(77)
 	_, gone := s.Get("/k")
 
-	if err != nil || v.Node.Expires != 77 || !ok || due.UnixNano() != 77 || gone == nil {
+	if err != nil || v.Node.Ends.Due != 77 || !ok || due.UnixNano() != 77 || gone == nil {
 		t.Errorf("node %+v, %v; due %v %v; then %v", v.Node, err, due, ok, gone)
 	}
 }
@@ -221,7 +221,7 @@ func TestClockNeverGoesBack(t *testing.T) {
 	s.tick(-5)
 
 	v, err := s.Get("/k")
-	if err != nil || v.Node.Expires != 110 {
+	if err != nil || v.Node.Ends.Due != 110 {
 		t.Errorf("node %+v, %v", v.Node, err)
 	}
 	e, _ := s.Apply(s.applied+1, time.Time{}, del("/k").bytes()).(*Event)
@@ -285,6 +285,8 @@ func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 		{"too deep", deep},
 		{"advances too far", advance(MaxAdvance + 1).bytes()},
 		{"advances with an id", advance(1).named("id").bytes()},
+		{"a clock with an id", offset(1).named("id").bytes()},
+		{"a clock judged", offset(1).judged(1).bytes()},
 		{"only a request", named[:7]},
 		{"an id cut short", named[:4]},
 		{"an id of no length", named[:2]},
@@ -328,6 +330,7 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 		del("/k").recursive(),
 		compareDelete("/k").prev("", 1),
 		advance(3),
+		offset(-1),
 		post("/", "v").named("a name"),
 		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)).from(strings.Repeat("\xfe", MaxUser)).after(math.MaxUint64),
 		set("/k", "v").named("i").judged(math.MaxUint64),

@@ -13,7 +13,7 @@ import (
 // Op is what a command does.
 type Op uint8
 
-// The operations. If you add one, also give it a row in operations.
+// The operations. If you add one for clients, it stands before OpAdvance, and has a row in operations.
 const (
 	OpSet              Op = iota + 1
 	OpCreate              // fails when the key exists
@@ -23,6 +23,7 @@ const (
 	OpDelete              // files, empty directories with Dir, anything with Recursive
 	OpCompareAndDelete    // PrevValue and/or PrevIndex
 	OpAdvance             // takes one index (Count of them) and changes nothing: a change of the membership
+	OpClock               // TTL is the leader's wall clock less the cluster clock, from now on; no event, no index
 )
 
 // MaxAdvance is the most indices that one OpAdvance takes.
@@ -49,7 +50,7 @@ type Command struct {
 	Count     uint64 // OpAdvance; 0 is 1
 
 	// RequestID, if any, is the client's name for this command: it is executed only once (see window). Any bytes, at most MaxRequestID;
-	// not with OpAdvance.
+	// not with OpAdvance and OpClock.
 	RequestID string
 
 	// User is whose the RequestID is; "" is all who have no user, together. At most MaxUser bytes, and only with a RequestID.
@@ -62,7 +63,7 @@ type Command struct {
 	// Space is the tree that the command is for. In Auth nothing has a ttl and no command an id.
 	Space Space
 
-	// Revision is that of the users and roles by which somebody judged that the command may be done; see Apply. OpAdvance has none.
+	// Revision is that of the users and roles by which somebody judged that the command may be done; see Apply. OpAdvance and OpClock have none.
 	Revision uint64
 
 	sum   uint32            // of path and value, by checksum; only decode sets it
@@ -222,7 +223,7 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 
 // valid reports whether the command keeps the limits that Command names.
 func (c *Command) valid() bool {
-	if c.Op == OpAdvance {
+	if c.Op == OpAdvance || c.Op == OpClock {
 		return c.Count <= MaxAdvance && c.RequestID == "" && c.Space == Keys && c.Revision == 0
 	}
 	if c.Space == Auth && (c.HasTTL || c.Refresh || c.RequestID != "") {
@@ -233,7 +234,7 @@ func (c *Command) valid() bool {
 
 var opNames = [...]string{
 	OpSet: "set", OpCreate: "create", OpCreateInOrder: "create-in-order", OpUpdate: "update", OpCompareAndSwap: "compare-and-swap",
-	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance",
+	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance", OpClock: "clock",
 }
 
 // Describe prints an encoded command in a line, for people. Of users and roles it shows no values: they hold what passwords are
@@ -243,8 +244,11 @@ func Describe(cmd []byte) string {
 	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil {
 		return fmt.Sprintf("no command: %q", cmd)
 	}
-	if c.Op == OpAdvance {
+	switch c.Op {
+	case OpAdvance:
 		return fmt.Sprintf("advance %d", c.Count)
+	case OpClock:
+		return fmt.Sprintf("clock offset=%v", c.TTL)
 	}
 	text := fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
 	if c.Space == Auth {

@@ -29,7 +29,8 @@ func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	d := mix(s.chain, s.roots[Keys].inside.sum, s.window.digest())
-	return mix(d, s.roots[Auth].inside.sum, s.revision)
+	d = mix(d, s.roots[Auth].inside.sum, s.revision)
+	return mix(d, uint64(s.offset), 0)
 }
 
 // link takes an event into the chain. s.mu must be held.
@@ -67,7 +68,11 @@ func (n *Node) hash() uint64 {
 	if n.Dir {
 		kind = ^kind
 	}
-	return mix(mix(uint64(n.sum)<<32, n.Created, n.Modified), uint64(n.Expires), kind)
+	h := mix(uint64(n.sum)<<32, n.Created, n.Modified)
+	if n.Ends != nil {
+		h = mix(h, uint64(n.Ends.Due), uint64(n.Ends.Shown))
+	}
+	return mix(h, 0, kind)
 }
 
 // total is the sum of the hashes of n, which may be nil, and of all that is below it.

@@ -56,6 +56,8 @@
 //     (TestWhatIsForgottenIsRefused). The window is bounded (TestTheWindowsMemoryIsBounded), the same on every member, and in the
 //     snapshot (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot). An id is its user's (TestAnIDBelongsToItsUser).
 //   - A directory's sum is that of the hashes of all nodes below it, the window's that of its requests and facts.
+//   - What a node shows of its end is computed once, from the offset of wall clock and cluster clock that the log has told last
+//     (TestEveryMemberShowsTheSameEnd).
 //   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
 //     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
 //     keeps the history that it is told to keep (--event-history), and the digest does not look at it.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // The wheels fire what a sorted list fires, in its order, and know the earliest at every moment.
@@ -67,6 +68,42 @@ func wellFormedClock(t *testing.T, c *clock, want []*timer) {
 	}
 	if err := c.top.wellFormed(armed); err != nil || len(armed) > 0 {
 		t.Fatalf("%v; %d timers are lost", err, len(armed))
+	}
+}
+
+// What a node shows of its end is that of the clocks when it got its time to live: later readings, other clocks and a snapshot
+// change nothing of it, in the tree and in what is told.
+// pitfall L9
+func TestEveryMemberShowsTheSameEnd(t *testing.T) {
+	s := New(Limits{})
+	for _, c := range []Command{
+		set("/early", "").ttl(time.Hour), offset(time.Minute), set("/f", "").ttl(time.Hour), set("/d", "").dir().ttl(time.Hour),
+		offset(-time.Minute), set("/f/x", ""), set("/d/x", ""), swap("/early", "2").prev("", 1).ttl(time.Hour), offset(math.MaxInt64), set("/far", "").ttl(time.Hour),
+	} {
+		s.do(c)
+	}
+	index := s.Index()
+	w, _ := s.Watch("/", true, 1)
+	want := `/d/ 3/3 until 1h0m0s shown as 1970-01-01T01:01:00Z
+/d/x= 4/4
+/early=2 1/5 until 1h0m0s shown as 1970-01-01T00:59:00Z
+/f= 2/2 until 1h0m0s shown as 1970-01-01T01:01:00Z
+/far= 6/6 until 1h0m0s shown as 2262-04-11T23:47:16.854775807Z
+`
+
+	for _, m := range []*Store{s, restored(t, Limits{}, s.frozenBytes(t))} {
+		expect(t, "tree", m.listing(), want)
+		expect(t, "index", m.Index(), index)
+		m.do(offset(0))
+		expect(t, "after another offset", m.listing(), want)
+		expect(t, "refreshed", sketch(m.do(update("/d", "").refresh().ttl(time.Hour))),
+			"update /d/ 3/7 until 1h0m0s was /d/ 3/3 until 1h0m0s shown as 1970-01-01T01:01:00Z")
+		m.check(t)
+	}
+	told, err := w.drain()
+	expect(t, "events", len(told), 6)
+	if err != nil || told[1] != "set /f= 2/2 until 1h0m0s shown as 1970-01-01T01:01:00Z" {
+		t.Errorf("told %q, %v", told, err)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 1\n"  applied  now  index  chain  history  requests  directory  auth  "end\n"
+//	state    = "store 1\n"  applied  now  offset  index  chain  history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
@@ -24,7 +24,8 @@ import (
 //	auth     = revision  directory                     users and roles
 //	maker    = 1 index                                 the file that the event of this index made
 //	kind     = 2 file | 3 directory
-//	body     = modified  created  expires  [value]     value only of files
+//	body     = modified  created  ends  [value]        value only of files
+//	ends     = 0 | due  shown
 //
 // Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
 // on every replica. There is no checksum: package snap has one over the file.
@@ -51,6 +52,7 @@ const (
 // frozen is the state at one moment.
 type frozen struct {
 	applied, now, index uint64
+	offset              int64
 	chain               uint64
 	window              window // of which order, facts and horizon are looked at
 	roots               [spacesEnd]*Node
@@ -63,7 +65,7 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.chain, s.window, s.roots, s.revision, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.offset, s.chain, s.window, s.roots, s.revision, s.history.freeze()}
 	f.window.order = slices.Clone(s.window.order)
 	s.epoch.Add(1)
 	return f.write
@@ -75,6 +77,7 @@ func (f *frozen) write(w io.Writer) error {
 	e.WriteString(stateHead)
 	e.uint(f.applied)
 	e.uint(f.now)
+	e.uint(uint64(f.offset))
 	e.uint(f.index)
 	e.uint(f.chain)
 	e.events()
@@ -194,10 +197,19 @@ func (e *encoder) kind(n *Node) {
 func (e *encoder) body(n *Node) {
 	e.uint(n.Modified)
 	e.uint(n.Created)
-	e.uint(uint64(n.Expires))
+	e.ends(n.Ends)
 	if !n.Dir {
 		e.text(n.Value)
 	}
+}
+
+func (e *encoder) ends(ends *Ends) {
+	if ends == nil {
+		e.uint(0)
+		return
+	}
+	e.uint(uint64(ends.Due))
+	e.uint(uint64(ends.Shown))
 }
 
 // directory writes what is in d and below.

@@ -21,7 +21,7 @@ func varied() *Store {
 	}
 	s.window.bounds = windowBounds
 	for i, c := range []Command{
-		set("/early", "dropped from the history").named("early"), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
+		set("/early", "dropped from the history").named("early"), offset(-time.Second), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
 		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h", "").refresh().ttl(time.Hour).named("not told"), set("/x", "").dir().named("told"),
 		post("/q", "a"), post("/q", "b"), swap("/_h", "3").prev("2", 0), del("/q").recursive(), compareDelete("/early").prev("", 4),
 		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late", "7"), create("/a/b/c", "8"), create("/x", "").named("failed"),

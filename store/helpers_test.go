@@ -18,6 +18,7 @@ func swap(path, value string) Command   { return Command{Op: OpCompareAndSwap, P
 func del(path string) Command           { return Command{Op: OpDelete, Path: path} }
 func compareDelete(path string) Command { return Command{Op: OpCompareAndDelete, Path: path} }
 func advance(count uint64) Command      { return Command{Op: OpAdvance, Count: count} }
+func offset(d time.Duration) Command    { return Command{Op: OpClock, TTL: d} }
 
 // bytes is c as it stands in the log.
 func (c Command) bytes() []byte { return c.Append(nil) }
@@ -64,8 +65,11 @@ func sketch(v any) string {
 			line = stemmed(v.Path) + "/"
 		}
 		line += fmt.Sprintf(" %d/%d", v.Created, v.Modified)
-		if v.Expires != 0 {
-			line += " until " + time.Duration(v.Expires).String()
+		if v.Ends != nil {
+			line += " until " + time.Duration(v.Ends.Due).String()
+		}
+		if v.Ends != nil && v.Ends.Shown != v.Ends.Due {
+			line += " shown as " + time.Unix(0, v.Ends.Shown).UTC().Format(time.RFC3339Nano)
 		}
 		return line
 	default:

@@ -78,7 +78,7 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 	}
 	for n := range d.children.all {
 		changed := n.Modified
-		if parent(n.Path) != dir.Path || n.Dir != (n.inside != nil) || (n.Expires != 0) != (n.timer != nil) {
+		if parent(n.Path) != dir.Path || n.Dir != (n.inside != nil) || (n.Ends != nil) != (n.timer != nil) {
 			return 0, fmt.Errorf("node %+v in %q", n, dir.Path)
 		}
 		if n.sum != checksum(0, n.Path+n.Value) {

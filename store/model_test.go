@@ -18,6 +18,7 @@ type model struct {
 	revision uint64
 	index    uint64
 	now      int64
+	offset   time.Duration
 	entry    uint64
 	window   bounds
 	asked    []asked  // in order
@@ -49,6 +50,10 @@ func (m *model) apply(now int64, c Command) string {
 			m.index++
 			m.tell(nil)
 		}
+		return "<nil>"
+	}
+	if c.Op == OpClock {
+		m.offset = c.TTL
 		return "<nil>"
 	}
 	if c.Revision != m.revision {
@@ -137,8 +142,8 @@ func (m *model) tell(e *Event) {
 func (m *model) expireOne() bool {
 	due := ""
 	for path, n := range m.nodes {
-		if n.Expires != 0 && n.Expires <= m.now {
-			if d := m.nodes[due]; due == "" || n.Expires < d.Expires || n.Expires == d.Expires && path < due {
+		if n.Ends != nil && n.Ends.Due <= m.now {
+			if d := m.nodes[due].Ends; due == "" || n.Ends.Due < d.Due || n.Ends.Due == d.Due && path < due {
 				due = path
 			}
 		}
@@ -249,18 +254,18 @@ func (m *model) compare(c Command, old Node) string {
 	return strings.Join(parts, " ")
 }
 
-func (m *model) expires(c Command) int64 {
+func (m *model) ends(c Command) *Ends {
 	end := time.Unix(0, m.now).Add(c.TTL)
 	if !c.HasTTL || end.Year() > 2261 {
-		return 0
+		return nil
 	}
-	return end.UnixNano()
+	return &Ends{Due: end.UnixNano(), Shown: end.Add(m.offset).UnixNano()}
 }
 
 // write makes a new node in the place of a file or nothing.
 func (m *model) write(a Action, c Command, old *Node) *Event {
 	m.index++
-	n := Node{Path: c.Path, Value: c.Value, Dir: c.Dir, Created: m.index, Modified: m.index, Expires: m.expires(c)}
+	n := Node{Path: c.Path, Value: c.Value, Dir: c.Dir, Created: m.index, Modified: m.index, Ends: m.ends(c)}
 	if c.Refresh && old != nil {
 		n.Value = old.Value
 	}
@@ -280,7 +285,7 @@ func (m *model) write(a Action, c Command, old *Node) *Event {
 func (m *model) update(c Command, old Node) *Event {
 	m.index++
 	n := old
-	n.Modified, n.Expires = m.index, m.expires(c)
+	n.Modified, n.Ends = m.index, m.ends(c)
 	if !old.Dir && !c.Refresh {
 		n.Value = c.Value
 	}
@@ -349,8 +354,11 @@ func (g *generator) next(index uint64) (int64, Command) {
 		c.PrevIndex = index - min(index, uint64(g.IntN(10)))
 	}
 	c.Dir, c.Recursive, c.Refresh = g.IntN(4) == 0, g.IntN(4) == 0, g.IntN(5) == 0 && c.Op != OpDelete
-	if g.IntN(40) == 0 {
+	switch g.IntN(80) {
+	case 0, 1:
 		c = advance(uint64(g.IntN(3)))
+	case 2:
+		c = offset(time.Duration(g.IntN(7200)-3600) * time.Second)
 	}
 	return g.now - int64(g.IntN(2))*int64(time.Minute), g.name(c)
 }
@@ -359,7 +367,7 @@ func (g *generator) next(index uint64) (int64, Command) {
 func (g *generator) name(c Command) Command {
 	switch g.IntN(10) {
 	case 0:
-		if c.Op != OpAdvance {
+		if c.Op < OpAdvance {
 			c = c.named(fmt.Sprint(g.IntN(1000))).from(g.pick("", "", "alice")).after(g.entry - min(g.entry, 1+uint64(g.IntN(100))))
 			g.named = append(g.named, c)
 		}
@@ -373,7 +381,7 @@ func (g *generator) name(c Command) Command {
 
 // secure gives the command the revision that it needs, or sometimes another one, and turns some into commands on users and roles.
 func (g *generator) secure(c Command, revision uint64) Command {
-	if c.Op == OpAdvance {
+	if c.Op >= OpAdvance {
 		return c
 	}
 	if c.Revision = revision; g.IntN(20) == 0 {

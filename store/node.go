@@ -16,10 +16,17 @@ type Node struct {
 	sum      uint32 // of path and value, by checksum; 0 in nodes that no tree has had
 	Created  uint64
 	Modified uint64
-	Expires  int64 // cluster clock in nanoseconds; 0 = never
+	Ends     *Ends // nil = never
 
 	timer  *timer     // nil when it never expires; armed while the node is in the tree
 	inside *directory // nil for files, and for directories in events
+}
+
+// Ends is when a node expires. It is immutable. Shown is computed once, when the node gets its time to live, so that every member shows
+// the same at every reading, whatever becomes of the wall clocks.
+type Ends struct {
+	Due   int64 // cluster clock, in nanoseconds
+	Shown int64 // wall clock, in nanoseconds since 1970, as far as the log told it then
 }
 
 // directory is what a directory of the tree has inside. One whose epoch is older than the store's may be seen by
@@ -81,7 +88,7 @@ func (n *Node) shown() *Node {
 	if n == nil || n.inside == nil {
 		return n
 	}
-	return &Node{Path: n.Path, Dir: true, Created: n.Created, Modified: n.Modified, Expires: n.Expires}
+	return &Node{Path: n.Path, Dir: true, Created: n.Created, Modified: n.Modified, Ends: n.Ends}
 }
 
 // lastChange is the highest index at which the node, or anything below it, changed.

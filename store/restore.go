@@ -32,7 +32,7 @@ func (s *Store) adopt(t *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	after := s.index + 1
-	s.applied, s.now, s.index, s.chain = t.applied, t.now, t.index, t.chain
+	s.applied, s.now, s.offset, s.index, s.chain = t.applied, t.now, t.offset, t.index, t.chain
 	s.roots, s.history, s.clock, s.window = t.roots, t.history, t.clock, t.window
 	s.revise(t.revision)
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
@@ -54,7 +54,7 @@ type decoder struct {
 func (d *decoder) state(l Limits) {
 	s := d.store
 	d.expect(stateHead)
-	s.applied, s.now, s.index, s.chain = d.uint(), d.time(), d.uint(), d.uint()
+	s.applied, s.now, s.offset, s.index, s.chain = d.uint(), d.time(), int64(d.uint()), d.uint(), d.uint()
 	d.history(l)
 	d.requests()
 	for space := range s.roots {
@@ -318,7 +318,9 @@ func (d *decoder) indices(kind uint64) *Node {
 	n := &Node{Dir: kind == kindDirectory}
 	n.Modified = d.upTo(d.store.index, "modified index")
 	n.Created = d.upTo(n.Modified, "created index")
-	n.Expires = d.time()
+	if due := d.time(); due != 0 {
+		n.Ends = &Ends{Due: due, Shown: int64(d.uint())}
+	}
 	return n
 }
 
@@ -364,8 +366,8 @@ func (d *decoder) admit(n *Node, name, last string, inside *directory) {
 		inside.timers += n.inside.timers
 	}
 	inside.sum += n.total()
-	if n.Expires != 0 {
-		n.timer = d.store.clock.arm(n.Expires, n.Path)
+	if n.Ends != nil {
+		n.timer = d.store.clock.arm(n.Ends.Due, n.Path)
 		inside.timers++
 	}
 }

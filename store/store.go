@@ -15,6 +15,7 @@ type Store struct {
 	// The state: what Freeze writes and every replica has alike.
 	applied  uint64 // index of the last entry applied; 0 = none
 	now      int64  // the cluster clock at that entry, in nanoseconds; never falls
+	offset   int64  // wall clock less cluster clock, in nanoseconds, as the last OpClock said; 0 before
 	index    uint64 // of the store: how many events there were
 	roots    [spacesEnd]*Node
 	revision uint64   // index of the last change in the space Auth; 0 = none yet

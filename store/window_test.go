@@ -296,6 +296,7 @@ func TestDescribePrintsACommand(t *testing.T) {
 			`compare-and-swap "/k" value="v" prevValue="p" prevIndex=7 ttl=1s requestId="my id"`},
 		{del("/d").dir().recursive().bytes(), `delete "/d" dir=true recursive=true`},
 		{advance(2).bytes(), "advance 2"},
+		{offset(-90 * time.Second).bytes(), "clock offset=-1m30s"},
 		{set("/k", "").named("id").from("alice").after(9).judged(7).bytes(), `set "/k" requestId="id" user="alice" requestIndex=9 revision=7`},
 		{[]byte{version + 1, 'x'}, `no command: "\x02x"`},
 		{[]byte{version}, `no command: "\x01"`},

@@ -78,8 +78,8 @@ func dumpAuth(v store.View, n *store.Node, out *bufio.Writer) {
 // dumpNode prints a node and what is below it.
 func dumpNode(v store.View, n *store.Node, out *bufio.Writer) {
 	fmt.Fprintf(out, "  %q modified=%d created=%d", n.Path, n.Modified, n.Created)
-	if n.Expires != 0 {
-		fmt.Fprintf(out, " expires=%s", time.Unix(0, n.Expires).UTC().Format(time.RFC3339Nano))
+	if n.Ends != nil {
+		fmt.Fprintf(out, " expires=%s", time.Unix(0, n.Ends.Shown).UTC().Format(time.RFC3339Nano))
 	}
 	if !n.Dir {
 		fmt.Fprintf(out, " value=%q\n", n.Value)
