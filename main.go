@@ -431,8 +431,8 @@ func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport)
 		ForceAlone: p.forceNew, ForceURLs: slices.Sorted(slices.Values(p.advertisePeer)),
 		Heartbeat: p.heartbeat, Election: p.election, RequestTimeout: p.requestTimeout(),
 		SnapshotCount: uint64(p.snapshotCount), MaxSnapshots: p.maxSnapshots, MaxWALs: orAll(p.maxWALs),
-		Command: advance,
-		Logger:  p.logs.of("raft"),
+		Command: advance, WallCommand: wallClock,
+		Logger: p.logs.of("raft"),
 	}, tree)
 }
 
@@ -501,6 +501,12 @@ func advance(k raft.ChangeKind) []byte {
 		return nil
 	}
 	command := store.Command{Op: store.OpAdvance, Count: count}
+	return command.Append(nil)
+}
+
+// wallClock is the command by which a leader tells the tree how its wall clock stands.
+func wallClock(offset time.Duration) []byte {
+	command := store.Command{Op: store.OpClock, TTL: offset}
 	return command.Append(nil)
 }
 

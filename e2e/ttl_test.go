@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,4 +139,45 @@ func (m *member) bytesWritten() (n int64) {
 		m.t.Fatalf("no write_bytes in %q", b)
 	}
 	return n
+}
+
+// Every member shows the same end of a key, at every reading, also after a restart and under another leader.
+// pitfall L9
+func TestEveryMemberShowsTheSameExpiration(t *testing.T) {
+	c := startCluster(t, 3, append(quick, "--snapshot-count=5")...)
+	for i := range 10 {
+		c.members[i%3].put(fmt.Sprintf("/k%d", i), "", "ttl", "1000")
+	}
+	told := c.members[0].get("/v2/keys/k9?wait=true&waitIndex=1").body
+	shown := regexp.MustCompile(`"expiration":"[^"]+"`)
+	list := func(m *member) string { return fmt.Sprint(shown.FindAllString(m.get("/v2/keys/").body, -1)) }
+	c.allHaveApplied()
+	want := list(c.members[0])
+	if strings.Count(want, "expiration") != 10 || !strings.Contains(want, shown.FindString(told)) {
+		t.Fatalf("listed %s, told %s", want, told)
+	}
+	same := func(when string) {
+		t.Helper()
+		for _, m := range c.members {
+			if got := list(m); got != want {
+				t.Errorf("%s, %s shows\n%s\nand not\n%s", when, m.name, got, want)
+			}
+		}
+	}
+
+	same("at first")
+	leader := c.leader()
+	leader.stop()
+	c.start(leader)
+	leader.serves()
+	c.allHaveApplied()
+	same("after a restart of the leader")
+	c.members[0].put("/other", "")
+	c.allHaveApplied()
+	same("after a write")
+
+	end, err := time.Parse(`"expiration":"`+time.RFC3339Nano+`"`, shown.FindString(want))
+	if left := time.Until(end); err != nil || left < 900*time.Second || left > 1001*time.Second {
+		t.Errorf("the end is in %v: %v", left, err)
+	}
 }

@@ -1,5 +1,7 @@
 package raft
 
+import "time"
+
 // clusterClock is the time that the log carries, in nanoseconds. A leader
 // takes it over from the last stamp in its log or the last one that it heard,
 // whichever is later, and advances it by its own monotonic clock; without a
@@ -15,6 +17,36 @@ type clusterClock struct {
 	running   bool   // this member leads; the next two say since when
 	start     int64  // the cluster's time then
 	startedAt int64  // this member's monotonic clock then
+
+	wall   int64 // this member's wall clock less its monotonic one, when it was last read
+	logged int64 // as leader: the offset that its last EntryEmpty with Data told
+}
+
+// maxOffset is how far the leader's wall clock may move against the cluster's before a leader that writes anything says so in the log.
+const maxOffset = int64(100 * time.Millisecond)
+
+// readWall says what this member's wall clock shows, in Unix nanoseconds, at the moment of the last advance.
+func (c *core) readWall(wall int64) { c.clock.wall = wall - c.clock.now }
+
+// wallOffset is the wall clock less the cluster's.
+func (c *core) wallOffset() int64 { return c.clock.wall + c.clock.now - c.clock.time(&c.log) }
+
+// wallEntry is an empty entry that tells the state machine the offset of the leader's wall clock. What nodes show of their end so is a
+// function of the log.
+func (c *core) wallEntry() Entry {
+	if c.WallCommand == nil {
+		return Entry{Kind: EntryEmpty}
+	}
+	c.clock.logged = c.wallOffset()
+	return Entry{Kind: EntryEmpty, Data: c.WallCommand(time.Duration(c.clock.logged))}
+}
+
+// logWall has the log say how the wall clock stands, before something is proposed, if it has been set since.
+func (c *core) logWall() {
+	moved := c.wallOffset() - c.clock.logged
+	if c.WallCommand != nil && (moved > maxOffset || moved < -maxOffset) {
+		c.appendOwn(c.wallEntry())
+	}
 }
 
 // lead begins to advance the clock; wall is the first stamp of a new cluster.

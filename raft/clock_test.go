@@ -1,6 +1,11 @@
 package raft
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
 
 const second = int64(1e9)
 
@@ -82,5 +87,84 @@ func TestClockNeverGoesBack(t *testing.T) {
 
 	if after < before {
 		t.Fatalf("the stamp fell from %d to %d", before, after)
+	}
+}
+
+// withWall is a member that tells the log how its wall clock stands.
+func withWall() *core {
+	c := newMember(1)
+	c.WallCommand = func(offset time.Duration) []byte { return fmt.Appendf(nil, "offset %v", offset) }
+	return c
+}
+
+// logged is the log's entries from an index on: the data of each.
+func (c *core) logged(from uint64) string {
+	var list []string
+	for i := from; i <= c.log.last(); i++ {
+		list = append(list, string(c.log.at(i).Data))
+	}
+	return strings.Join(list, "|")
+}
+
+// The wall clock stands in the entry that opens a term, and in one before whatever is next proposed when it was set meanwhile.
+// pitfall L9
+func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
+	at := func(c *core, seconds, wall float64) {
+		c.advance(int64(seconds * 1e9))
+		c.readWall(int64(1e18) + int64(wall*1e9))
+		if last := c.log.last(); c.role == Leader {
+			c.tick()
+			if c.log.last() != last {
+				t.Error("an idle leader has written because of its wall clock")
+			}
+		}
+	}
+	command := func(c *core) {
+		if _, err := c.propose(proposal{kind: EntryCommand, data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := withWall()
+	at(c, 100, 100)
+	elect(t, c)
+	command(c)
+	at(c, 101, 101.09) // slower and faster by little
+	command(c)
+	at(c, 102, 101.91)
+	command(c)
+	at(c, 103, 3703) // it is set
+	command(c)
+	command(c)
+	at(c, 104, 4) // and again
+	if err := c.proposeStamp(); err != nil {
+		t.Fatal(err)
+	}
+
+	if got, want := c.logged(1), "offset 1m40s|x|x|x|offset 1h1m40s|x|x|offset 0s|"; got != want {
+		t.Errorf("the log tells\n got %s\nwant %s", got, want)
+	}
+}
+
+// A leader tells its own wall clock, whatever was told before. Whoever tells nothing writes nothing of it.
+func TestANewLeaderTellsItsOwnWallClock(t *testing.T) {
+	for _, c := range []*core{withWall(), newMember(1)} {
+		tells := c.WallCommand != nil
+		c.readWall(int64(1e18))
+		elect(t, c)
+		settle(t, c)
+		c.becomeFollower(c.term+1, None)
+		c.readWall(int64(1e18) + 50e6)
+
+		elect(t, c)
+		c.readWall(int64(1e18) + 120e6)
+		stampOf(t, c)
+
+		want := "||"
+		if tells {
+			want = "offset 0s|offset 50ms|"
+		}
+		if got := c.logged(1); got != want {
+			t.Errorf("the log tells %q, want %q", got, want)
+		}
 	}
 }

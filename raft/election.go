@@ -131,7 +131,7 @@ func (c *core) becomeLeader() {
 	for i := c.commit + 1; i <= c.log.last(); i++ {
 		c.lead.uncommitted += entrySize(c.log.at(i))
 	}
-	c.appendOwn(Entry{Kind: EntryEmpty})
+	c.appendOwn(c.wallEntry())
 	c.beat()
 }
 

@@ -259,6 +259,7 @@ func (n *Node) loop(alone bool) {
 func (n *Node) turn() {
 	n.core.advance(n.mono())
 	n.core.appliedTo(n.applied.Load().index)
+	n.core.readWall(time.Now().UnixNano())
 	n.takeInbox()
 	n.expireKeys()
 	e := n.core.effects(!n.diskBusy)

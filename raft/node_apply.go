@@ -118,7 +118,7 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 func applyTo(sm StateMachine, e *Entry) (any, error) {
 	var command []byte
 	switch e.Kind {
-	case EntryCommand:
+	case EntryCommand, EntryEmpty:
 		command = e.Data
 	case EntryChange:
 		c, err := decodeChange(e.Data)

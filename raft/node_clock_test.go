@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,5 +107,26 @@ func TestTheClockIsWatchedAsCloselyAsNeeded(t *testing.T) {
 		if got := row.c.calm(); got != row.want {
 			t.Errorf("%s: %d ticks, want %d", name, got, row.want)
 		}
+	}
+}
+
+// The state machine is told the leader's wall clock in each term, and again when the log is replayed.
+// pitfall L9
+func TestTheStateMachineIsToldTheWallClock(t *testing.T) {
+	c := nodeConfig(t.TempDir())
+	c.WallCommand = func(time.Duration) []byte { return []byte("wall") }
+	n := openNode(t, c, &register{})
+	stopNode(t, n)
+	sm := &register{}
+	n = openNode(t, c, sm)
+
+	told := strings.Join(sm.list(), ", ")
+	line, err := describeEntry(&Entry{Index: 3, Term: 2, Stamp: 7, Data: []byte("wall")}, func(b []byte) string { return "told " + string(b) })
+
+	if told != "wall, wall" {
+		t.Errorf("told: %s", told)
+	}
+	if want := "entry    3@2 stamp=7 told wall"; line != want || err != nil {
+		t.Errorf("%q, %v; want %q", line, err, want)
 	}
 }

@@ -32,7 +32,12 @@ type Config struct {
 
 	// Command gives the state machine's command that goes with a change of the membership; nil: none.
 	Command func(ChangeKind) []byte
-	Logger  *slog.Logger // nil: slog.Default()
+
+	// WallCommand gives the one by which the leader tells the state machine its wall clock less the cluster's; nil: none. It stands in the
+	// entry that opens a term, and before the next proposal when that has changed by more than 100 ms.
+	WallCommand func(offset time.Duration) []byte
+
+	Logger *slog.Logger // nil: slog.Default()
 
 	fs disk.FS // of the log and the snapshots; nil: the operating system's
 }
@@ -75,7 +80,7 @@ func (c *Config) core(id uint64) coreConfig {
 	tick := c.Heartbeat / ticksPerHeartbeat
 	return coreConfig{
 		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
-		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(), WallCommand: c.WallCommand,
 		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20, MaxUnappliedBytes: 64 << 20,
 	}
 }

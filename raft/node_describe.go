@@ -42,6 +42,9 @@ func describeEntry(e *Entry, command func([]byte) string) (string, error) {
 		c, err := decodeChange(e.Data)
 		return head + " " + c.String(), err
 	}
+	if e.Kind == EntryEmpty && len(e.Data) > 0 {
+		return head + " " + command(e.Data), nil
+	}
 	return head + " empty", nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 )
 
 // coreConfig are the parameters of a core.
@@ -13,6 +14,8 @@ type coreConfig struct {
 	HeartbeatTicks int
 	Rand           *rand.Rand
 	Wall           int64 // wall clock at the start in Unix nanoseconds: the very first stamp of a cluster
+
+	WallCommand func(offset time.Duration) []byte // as in Config; a pure function
 
 	MaxAppendBytes      int // entries of one Append
 	MaxInflightBytes    int // entries on their way to one member
@@ -117,6 +120,7 @@ const maxUnapplied = 5000
 func newCore(cfg coreConfig, b boot) *core {
 	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote, incarnation: b.Incarnation}
 	c.forwarding.stream = c.Rand.Uint64() | 1
+	c.readWall(cfg.Wall)
 	c.log.reset(&b.Snapshot)
 	if b.First != 0 {
 		c.log.first = b.First

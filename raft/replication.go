@@ -19,6 +19,7 @@ func (c *core) propose(p proposal) (uint64, error) {
 	case c.lead.uncommitted+len(p.data) > c.MaxUncommittedBytes && c.lead.uncommitted > 0:
 		return 0, ErrOverloaded
 	}
+	c.logWall()
 	return c.appendOwn(Entry{Kind: p.kind, ID: p.id, Data: p.data}), nil
 }
 

@@ -9,7 +9,7 @@ const None uint64 = 0
 type EntryKind uint8
 
 const (
-	EntryEmpty   EntryKind = iota // a new leader's first entry (§5.4.2), or a stamp: it only carries the time
+	EntryEmpty   EntryKind = iota // a new leader's first entry (§5.4.2), or a stamp: it only carries the time, and perhaps a WallCommand as Data
 	EntryCommand                  // Data is a command of the state machine
 	EntryChange                   // Data is an encoded Change of the membership
 	EntryDigest                   // Data is an encoded digest: what a member's state was at an index (pitfall I8)
