@@ -110,7 +110,7 @@ func (p *simProfile) drawRate(r *rand.Rand) float64 {
 
 func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
-		ID: id, ElectionTicks: simElection, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r),
+		ID: id, ElectionTicks: simElection, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
 		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
 		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 4 * p.tailBytes,
 	}

@@ -384,6 +384,12 @@ func (w *simWorld) lease() []byte {
 	return c.Append(nil)
 }
 
+// simWall is the command by which a leader tells how its wall clock stands.
+func simWall(offset time.Duration) []byte {
+	c := store.Command{Op: store.OpClock, TTL: offset}
+	return c.Append(nil)
+}
+
 // command is the store's command for an operation.
 func (o simOp) command() store.Command {
 	c := store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.Value)}
@@ -401,7 +407,7 @@ func (o simOp) command() store.Command {
 
 func (m *simStore) apply(e *Entry) linear.Result {
 	command := e.Data
-	if e.Kind != EntryCommand {
+	if e.Kind != EntryCommand && e.Kind != EntryEmpty {
 		command = nil
 	}
 	m.stamp = max(m.stamp, e.Stamp)
@@ -419,6 +425,9 @@ func (m *simStore) apply(e *Entry) linear.Result {
 	case *store.Event:
 		m.noteLease(v)
 		m.sum = simMix(simMix(m.sum, v.Index), uint64(v.Stamp))
+		if v.Node.Ends != nil {
+			m.sum = simMix(m.sum, uint64(v.Node.Ends.Shown)) // what members show of one key is the same (pitfall L9)
+		}
 		return eventResult(v)
 	case *store.Error:
 		m.sum = simMix(simMix(m.sum, uint64(v.Code)), v.Index)
