@@ -151,7 +151,8 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 	b.node.stats.FsyncSince.Store(time.Now().Add(-time.Hour).UnixNano())
 	b.node.stats.AppendsSent.Note(time.Now(), 4, 100)
 	b.node.peers = map[uint64]raft.PeerStats{
-		0xb: {Connected: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond},
+		0xb: {Connected: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond,
+			Shortest: time.Millisecond, InFlight: 20, Window: 30, Urgent: raft.Lane{Messages: 1, MaxMessages: 2, Bytes: 3, MaxBytes: 4}, Bulky: raft.Lane{Bytes: 7}},
 		0xa: {},
 	}
 
@@ -205,6 +206,14 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 		`etcd2_peer_snapshots_failed_total{peer="b"} 4`,
 		`etcd2_peer_round_trips_total{peer="b"} 9`,
 		`etcd2_peer_round_trip_seconds{peer="b"} 0.0015`,
+		`etcd2_peer_shortest_round_trip_seconds{peer="b"} 0.001`,
+		`etcd2_peer_in_flight_bytes{peer="b"} 20`,
+		`etcd2_peer_window_bytes{peer="b"} 30`,
+		`etcd2_peer_queue_messages{peer="b",lane="urgent"} 1`,
+		`etcd2_peer_queue_max_messages{peer="b",lane="urgent"} 2`,
+		`etcd2_peer_queue_bytes{peer="b",lane="urgent"} 3`,
+		`etcd2_peer_queue_bytes{peer="b",lane="bulky"} 7`,
+		`etcd2_peer_queue_max_bytes{peer="b",lane="urgent"} 4`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("missing: %s", want)

@@ -211,6 +211,16 @@ var families = []family{
 		func(p *raft.PeerStats) float64 { return float64(p.Trips) }),
 	peer("etcd2_peer_round_trip_seconds", "gauge", "Time that the last of them took.",
 		func(p *raft.PeerStats) float64 { return p.Current.Seconds() }),
+	peer("etcd2_peer_shortest_round_trip_seconds", "gauge", "Shortest round trip of the link lately.",
+		func(p *raft.PeerStats) float64 { return p.Shortest.Seconds() }),
+	peer("etcd2_peer_in_flight_bytes", "gauge", "Bytes on their way to the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.InFlight) }),
+	peer("etcd2_peer_window_bytes", "gauge", "Bytes that may be on their way to the member.",
+		func(p *raft.PeerStats) float64 { return float64(p.Window) }),
+	lane("etcd2_peer_queue_messages", "Messages that wait for the connection to the member.", func(l *raft.Lane) int { return l.Messages }),
+	lane("etcd2_peer_queue_max_messages", "Bound of etcd2_peer_queue_messages.", func(l *raft.Lane) int { return l.MaxMessages }),
+	lane("etcd2_peer_queue_bytes", "Bytes of the messages that wait for the connection to the member.", func(l *raft.Lane) int { return l.Bytes }),
+	lane("etcd2_peer_queue_max_bytes", "Bound of etcd2_peer_queue_bytes.", func(l *raft.Lane) int { return l.MaxBytes }),
 
 	{"etcd2_tls_certificate_expiry_timestamp_seconds", "gauge", "When each certificate, authority and revocation list ends, in seconds since 1970.", func(m *scrape) {
 		m.ports(func(port string, t TLS) {
@@ -299,6 +309,17 @@ func peer(name, kind, help string, value func(p *raft.PeerStats) float64) family
 		for _, id := range slices.Sorted(maps.Keys(m.peers)) {
 			p := m.peers[id]
 			m.sample(`{peer="`+hexID(id)+`"}`, value(&p))
+		}
+	}}
+}
+
+// lane is a gauge with a sample for each of the two lanes to each of the other members.
+func lane(name, help string, value func(l *raft.Lane) int) family {
+	return family{name, "gauge", help, func(m *scrape) {
+		for _, id := range slices.Sorted(maps.Keys(m.peers)) {
+			p := m.peers[id]
+			m.sample(`{peer="`+hexID(id)+`",lane="urgent"}`, float64(value(&p.Urgent)))
+			m.sample(`{peer="`+hexID(id)+`",lane="bulky"}`, float64(value(&p.Bulky)))
 		}
 	}}
 }

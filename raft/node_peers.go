@@ -75,10 +75,21 @@ type PeerStats struct {
 	Snapshots                uint64 // sent to it whole
 	SnapshotsFailed          uint64
 
+	Urgent, Bulky Lane          // what waits for the connection: messages with entries are bulky
+	InFlight      int           // bytes on their way, as far as is known
+	Window        int           // as many of them may be; 0: not connected
+	Shortest      time.Duration // round trip of the link lately, without what the messages make it wait
+
 	// Round trips of messages that carried entries, from being written to being read there. Some are measured, and each of these
 	// counts for all since the one before.
 	Trips                                        uint64
 	Current, Average, Deviation, Least, Greatest time.Duration
+}
+
+// Lane is a queue of messages to a member, with its bounds.
+type Lane struct {
+	Messages, MaxMessages int
+	Bytes, MaxBytes       int // of entries, about
 }
 
 // Step takes a message from another member. It waits while too much is waiting already.

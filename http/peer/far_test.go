@@ -77,7 +77,7 @@ func TestHeartbeatsPassTheBulkOfASlowFarLink(t *testing.T) {
 	a, b := far(t, rate, trip, func(c *Config) { c.Heartbeat = interval })
 	worst, bulky := pump(t, a, b, interval, lasting)
 
-	t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB", worst, float64(bulky)/1e6)
+	t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB, with a window of %d bytes", worst, float64(bulky)/1e6, a.Peers()[b.id].Window)
 	if worst > trip/2+interval/2+400*time.Millisecond {
 		t.Error("heartbeats wait for the bulk")
 	}

@@ -777,6 +777,9 @@ func TestAFullQueueDropsAndCounts(t *testing.T) {
 
 	full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 1)}, 1000), 100)
 	a.want(t, 1, "Dropped(b)") // once, as long as nothing moves
+	if s := a.Peers()[b.id]; s.Bulky.Messages < 80 || s.Bulky.Messages > 100 || s.Bulky.MaxMessages != 100 || s.Bulky.Bytes == 0 || s.Urgent.MaxMessages != 10 || s.Window != 1 || s.Shortest == 0 {
+		t.Errorf("figures are %+v", s)
+	}
 	full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 100_000)}, 100), 10)
 
 	a.Send([]raft.Message{{Kind: raft.Heartbeat, To: 0xd}}) // nobody

@@ -64,6 +64,11 @@ func (q *queue) isHalfEmpty() bool {
 	return 2*(len(q.ms)-q.head) <= q.maxCount && 2*q.bytes <= q.maxBytes
 }
 
+// figures are what is in it, and its bounds.
+func (q *queue) figures() raft.Lane {
+	return raft.Lane{Messages: len(q.ms) - q.head, MaxMessages: q.maxCount, Bytes: q.bytes, MaxBytes: q.maxBytes}
+}
+
 // clear forgets all messages and returns how many they were.
 func (q *queue) clear() int {
 	n := len(q.ms) - q.head

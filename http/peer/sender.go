@@ -301,6 +301,13 @@ func (f *flight) size() int {
 	return int(f.written - f.read)
 }
 
+// put writes the figures into the statistics.
+func (f *flight) put(s *raft.PeerStats) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.InFlight, s.Window, s.Shortest = int(f.written-f.read), f.window.size, f.window.trip
+}
+
 func (f *flight) empty() bool { return f.size() == 0 }
 
 // isAsking tells whether a ping is on its way.

@@ -67,7 +67,12 @@ func (t *Transport) Peers() map[uint64]raft.PeerStats {
 		p.mu.Lock()
 		s := p.stats
 		p.trips.put(&s)
+		s.Urgent, s.Bulky = p.urgent.figures(), p.bulky.figures()
+		out := p.out
 		p.mu.Unlock()
+		if out != nil {
+			out.flight.put(&s)
+		}
 		s.ReceivedBytes = p.received.Load()
 		all[id] = s
 	}
