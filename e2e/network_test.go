@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -264,7 +266,7 @@ func (l *link) heal() {
 // slow lets no more than so many bytes pass in a second.
 func (l *link) slow(rate int) { l.change(func() { l.rate = rate }) }
 
-// lag makes each byte take so long.
+// lag makes each byte take so long; how many are on their way at a time does not matter.
 func (l *link) lag(d time.Duration) { l.change(func() { l.delay = d }) }
 
 // at calls f once so many more bytes have passed.
@@ -293,34 +295,70 @@ type parcel struct {
 
 const (
 	parcelSize = 16 << 10
-	parcels    = 8 // so many are on a connection's way at most
+	parcels    = 8 << 10 // on a connection's way at most
+
+	// Bytes on a connection's way at most. A long one carries 320 MB/s at 100 ms.
+	shortRoom = 128 << 10
+	longRoom  = 32 << 20
+
+	// What waits at an end of a link. The system's own loopback stalls with less: its packets have 64 KiB.
+	socketBuffer = 128 << 10
 )
 
 // carry moves what src sends to dst, and then how it ended.
 func (l *link) carry(dst, src *net.TCPConn) {
-	dst.SetWriteBuffer(parcelSize)
-	src.SetReadBuffer(parcelSize)
-	way := make(chan parcel, parcels)
-	go func() {
-		defer close(way)
-		for {
-			data := make([]byte, parcelSize)
-			n, err := src.Read(data)
-			select {
-			case way <- parcel{data[:n], err, l.due(n)}:
-			case <-l.closed:
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
+	dst.SetWriteBuffer(socketBuffer)
+	src.SetReadBuffer(socketBuffer)
+	way, arrived := make(chan parcel, parcels), make(chan struct{}, 1)
+	var under atomic.Int64 // bytes on the way
+	go l.take(src, way, &under, arrived)
 	for p := range way {
 		if !l.deliver(dst, p) {
 			reset(src)
 		}
+		under.Add(-int64(len(p.data)))
+		select {
+		case arrived <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// take puts what src sends on the way, as far as there is room; arrived tells that some may have become free.
+func (l *link) take(src *net.TCPConn, way chan<- parcel, under *atomic.Int64, arrived <-chan struct{}) {
+	defer close(way)
+	buf := make([]byte, parcelSize)
+	for {
+		n, err := src.Read(buf)
+		under.Add(int64(n))
+		way <- parcel{slices.Clone(buf[:n]), err, l.due(n)}
+		if err != nil {
+			return
+		}
+		for under.Load() >= l.room() {
+			select {
+			case <-arrived:
+			case <-l.closed:
+				return
+			}
+		}
+	}
+}
+
+// room is how many bytes may be on a connection's way. A delay makes room, for a link has no bound but its rate; a cut and a rate make
+// none: what waits longer than the delay waits at the sender, which then knows.
+func (l *link) room() (n int64) {
+	l.change(func() {
+		n = shortRoom
+		select {
+		case <-l.open:
+			if l.delay > 0 && l.rate == 0 {
+				n = longRoom
+			}
+		default:
+		}
+	})
+	return n
 }
 
 // due is when n bytes that are sent now arrive.
