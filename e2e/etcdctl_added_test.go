@@ -45,6 +45,29 @@ func TestDoctorNamesTheMemberThatIsDown(t *testing.T) {
 	}
 }
 
+func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, quick...)
+	leader, follower := c.leader(), c.followers()[0]
+	url := freeURL() // nobody is there
+	id := c.addURL(url)
+	c.allHaveApplied()
+
+	for _, m := range []*member{leader, follower} {
+		if body := m.get("/v2/members").body; !strings.Contains(body, `"id":"`+id+`","name":"","peerURLs":["`+url+`"],"clientURLs":[],"learner":true}`) {
+			t.Errorf("%s lists it as %s", m.name, body)
+		}
+		if status, out := m.ctl("--no-sync", "member", "list"); status != 0 || !strings.Contains(out, id+"[unstarted]: peerURLs="+url+" hasVote=false\n") {
+			t.Errorf("%s: status %d:\n%s", m.name, status, out)
+		}
+	}
+	status, out := follower.ctl("doctor")
+	if status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and was never started",
+		"note: member "+id+" has no vote yet: the leader has no connection to it") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+}
+
 func TestAMemberIsReplacedByOneCommand(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)

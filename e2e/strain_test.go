@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What members promise under load that does not pause.
+
+// pitfall L5
+func TestUnderStrainReadsMakeNoAppendBeSentAgain(t *testing.T) {
+	c := startCluster(t, 3, "--heartbeat-interval=100", "--election-timeout=1000")
+	leader, slow := c.leader(), c.followers()[0]
+	id, link := slow.id(), c.network.link(leader, slow)
+	link.slow(10 << 20)
+	defer leader.readers(16)()
+	calmly(t, func() (wrong string) {
+		const size = 512 << 10
+		bursts := figure(10, 50)
+		idle := leader.carried(id, link)
+		<-time.After(figure(500*time.Millisecond, 2*time.Second))
+		perMessage := leader.carried(id, link).since(idle).perMessage() // of heartbeats, which reads make
+
+		form := body(size)
+		before := leader.carried(id, link)
+		for tick, i := time.Tick(150*time.Millisecond), 0; i < bursts; i++ {
+			if err := write(leader, "/burst", form); err != nil {
+				t.Fatal(err)
+			}
+			<-tick
+		}
+		want := leader.applied()
+		eventually(t, "the slow member has it all", patience, func() bool { return slow.applied() >= want })
+		sent := leader.carried(id, link).since(before)
+		ratio := (float64(sent.bytes) - perMessage*float64(sent.messages)) / float64(bursts*size)
+		t.Logf("%d bursts of 512 KiB beside %d other messages of %.0f bytes: %.2f bytes sent for each byte", bursts, sent.messages, perMessage, ratio)
+		if ratio > 1.1 {
+			wrong = fmt.Sprintf("%.2f bytes sent for each byte", ratio)
+		}
+		return wrong
+	})
+}
+
+// A carried is what a leader has sent to a member.
+type carried struct{ bytes, messages int64 }
+
+func (m *member) carried(id string, l *link) carried {
+	m.t.Helper()
+	return carried{l.bytes(), int64(m.metric(`etcd2_peer_sent_total{peer="` + id + `"}`))}
+}
+
+func (c carried) since(before carried) carried {
+	return carried{c.bytes - before.bytes, c.messages - before.messages}
+}
+
+func (c carried) perMessage() float64 { return float64(c.bytes) / float64(max(1, c.messages)) }
+
+// readers starts so many clients that read with a quorum without a pause.
+func (m *member) readers(clients int) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = ask(ctx, "GET", m.url+"/v2/keys/none?quorum=true", nil) // only its weight counts
+			}
+		})
+	}
+	return func() { cancel(); all.Wait() }
+}
+
+// pitfall L3
+func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
+	c := startCluster(t, 3, quick...)
+	m := c.members[0]
+	for _, other := range c.members[1:] {
+		other.kill()
+	}
+	const clients, patient, bound = 16, 50 * time.Millisecond, 20 << 20
+	hammer := func(d time.Duration) (asked int) {
+		form := "value=" + strings.Repeat("x", 100<<10)
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for began, i := time.Now(), 0; i < clients; i++ {
+			all.Go(func() {
+				for time.Since(began) < d {
+					ctx, cancel := context.WithTimeout(context.Background(), patient)
+					req, _ := http.NewRequestWithContext(ctx, "PUT", m.url+"/v2/keys/k", strings.NewReader(form))
+					req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+					if resp, err := client.Do(req); err == nil {
+						resp.Body.Close()
+					}
+					cancel()
+					mu.Lock()
+					asked++
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		return asked
+	}
+	hammer(figure(time.Second, 5*time.Second)) // what serving takes at all
+	before := m.memory()
+	asked := hammer(figure(5*time.Second, time.Minute))
+	grown := m.memory() - before
+	t.Logf("%d writes of 100 KiB, whose clients hung up: memory was %d MiB and grew by %.1f MiB", asked, before>>20, float64(grown)/(1<<20))
+	if grown > bound {
+		t.Errorf("memory grew by %d MiB", grown>>20)
+	}
+}
+
+// memory is the resident memory of the process, in bytes.
+func (m *member) memory() int64 { return int64(m.metric("process_resident_memory_bytes")) }
+
+// A tracer is strace, which slows the system calls of a member or has them fail. It runs beside the member, which keeps its process id.
+func tracer(t *testing.T, inject string, more ...string) (wrap []string) {
+	t.Helper()
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("strace is not installed")
+	}
+	if out, err := exec.Command("strace", "-D", "-f", "--seccomp-bpf", "-o", os.DevNull, "-e", "trace=fdatasync", "true").CombinedOutput(); err != nil {
+		t.Skipf("tracing is not permitted here: %s", out)
+	}
+	return append([]string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync", "-e", "inject=fdatasync:" + inject}, more...)
+}
+
+// pitfall L6
+func TestUnderStrainTheLogIsCut(t *testing.T) {
+	const spare, patient = 3, 2 * time.Second
+	m := newMember(t, "--snapshot-count=200", "--max-wals=1")
+	m.wrap = tracer(t, "delay_enter=10000", "-o", os.DevNull) // 10 ms
+	m.start()
+	w := m.writers(256, 64<<10)
+	most, longest, fine := 0, time.Duration(0), time.Now() // fine: when there were no more than to spare
+	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute); <-time.After(20 * time.Millisecond) {
+		files := m.unneeded()
+		if files <= spare {
+			fine = time.Now()
+		}
+		most, longest = max(most, files), max(longest, time.Since(fine))
+	}
+	w.stop()
+	t.Logf("%d MiB written, %d snapshots; %d files are there; %d at most were older than what the newest snapshot needs, and more than %d for %v",
+		w.done.Load()>>20, int(m.metric("etcd_snapshot_saves_total")), len(m.walFiles()), most, spare, longest.Round(time.Millisecond))
+	if longest > patient {
+		t.Errorf("more than %d files that the newest snapshot does not need were there for %v", spare, longest)
+	}
+	if m.metric("etcd_snapshot_saves_total") < 3 {
+		t.Error("that is too few snapshots to tell anything")
+	}
+}
+
+// unneeded is how many files of the log hold nothing that is newer than the newest snapshot. Both have an index in their names: of the
+// snapshot, and of the first entry that was not in an earlier file.
+func (m *member) unneeded() (n int) {
+	snaps := m.snapFiles()
+	if len(snaps) == 0 {
+		return 0
+	}
+	newest, _, _ := strings.Cut(filepath.Base(snaps[len(snaps)-1]), ".")
+	for _, f := range m.walFiles() {
+		_, label, _ := strings.Cut(strings.TrimSuffix(filepath.Base(f), ".wal"), "-")
+		if label <= newest { // both have 16 digits
+			n++
+		}
+	}
+	return max(0, n-1) // the last of them holds the entry after the snapshot
+}
+
+// pitfall L8
+func TestUnderStrainNoNamedPostIsDoneTwice(t *testing.T) {
+	const posts, clients, repeated = 12_000, 64, 40
+	m := startMember(t)
+	post := func(i int) (answer, error) {
+		req, err := http.NewRequest("POST", m.url+"/v2/keys/queue", strings.NewReader("value=x"))
+		if err != nil {
+			return answer{}, err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("X-Etcd-Request-Id", fmt.Sprint("post-", i))
+		return send(req)
+	}
+	began := time.Now()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for i := next.Add(1); i <= posts; i = next.Add(1) {
+				if a, err := post(int(i)); err != nil || a.status != http.StatusCreated {
+					t.Errorf("post %d: %d %s, %v", i, a.status, a.body, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(began)
+	refused := 0
+	for i := 1; i <= figure(repeated, posts); i++ {
+		a, err := post(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.status != http.StatusCreated {
+			refused++
+		}
+	}
+	n := len(decode(t, m.get("/v2/keys/queue?quorum=true")).Node.Nodes)
+	t.Logf("%d posts in %v; of %d that were repeated %d were refused, %d done twice", posts, took, figure(repeated, posts), refused, n-posts)
+	if n != posts {
+		t.Errorf("%d posts made %d nodes", posts, n)
+	}
+}
+
+// pitfall L2
+func TestUnderStrainAFailedSyncEndsTheMember(t *testing.T) {
+	for range figure(4, 20) {
+		m := newMember(t)
+		trace := filepath.Join(m.dir, "trace")
+		m.wrap = tracer(t, fmt.Sprintf("error=EIO:when=%d", 20+rand.IntN(100)), "-ttt", "-o", trace)
+		m.start()
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newLoad(m)
+		done := make(chan struct{})
+		go func() { l.run(ctx, 64); close(done) }()
+		eventually(t, "a sync fails", patience, func() bool {
+			b, _ := os.ReadFile(trace)
+			return strings.Contains(string(b), "(INJECTED)")
+		})
+		failed := time.Now()
+		select {
+		case <-m.ended:
+		case <-time.After(patience):
+		}
+		took := time.Since(failed)
+		cancel()
+		m.kill()
+		<-done
+		if took > time.Second {
+			t.Errorf("it ended %v after a sync of its log had failed", took)
+		}
+		t.Logf("it ended after %v with %d writes acknowledged", took, len(l.acked))
+	}
+}

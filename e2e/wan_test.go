@@ -1,0 +1,277 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What members promise that are far apart, on links that delay and have no bound else. An ordinary run has smaller figures:
+//
+//	go test ./e2e -run 'Far|Strain' -v -e2e.wan -timeout 0
+var wan = flag.Bool("e2e.wan", false, "the full figures of members that are far apart or under strain: it takes minutes")
+
+// figure is the one for an ordinary run, or the full one.
+func figure[T any](ordinary, full T) T {
+	if *wan {
+		return full
+	}
+	return ordinary
+}
+
+// apart gives every two members a round trip, or some members to all others.
+func (c *cluster) apart(rtt time.Duration, some ...*member) {
+	for _, a := range c.members {
+		for _, b := range without(c.members, a) {
+			if len(some) == 0 || slices.Contains(some, a) || slices.Contains(some, b) {
+				c.network.link(a, b).lag(rtt / 2)
+			}
+		}
+	}
+}
+
+// A body is a form that is encoded once, as many clients send it.
+func body(size int) string { return "value=" + strings.Repeat("x", size) }
+
+// write sends a value that is encoded already, and does not look at what is answered, only at whether it is a success.
+func write(m *member, key, form string) error {
+	req, err := http.NewRequest("PUT", m.url+"/v2/keys"+key+"?noValueOnSuccess=true", strings.NewReader(form))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode > 201 {
+		b, _ := io.ReadAll(resp.Body)
+		return fmt.Errorf("%d %s", resp.StatusCode, b)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// Writers are clients that write at one member without a pause until they are stopped, each after its present write.
+type writers struct {
+	m    *member
+	done atomic.Int64 // bytes that were acknowledged
+	stop func()
+}
+
+// writers starts so many clients; each writes values of a size to its own key.
+func (m *member) writers(clients, size int) *writers {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &writers{m: m}
+	form := body(size)
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			for key := fmt.Sprint("/writers/", size, "-", i); ctx.Err() == nil; {
+				if write(m, key, form) == nil { // the test looks at what succeeds
+					w.done.Add(int64(size))
+				}
+			}
+		})
+	}
+	w.stop = sync.OnceFunc(func() { cancel(); all.Wait() })
+	m.t.Cleanup(w.stop)
+	return w
+}
+
+// rate is how many bytes a second are acknowledged, over some time from now on.
+func (w *writers) rate(d time.Duration) float64 {
+	before, began := w.done.Load(), time.Now()
+	<-time.After(d)
+	return float64(w.done.Load()-before) / time.Since(began).Seconds()
+}
+
+// paced begins a small write again and again, whether or not the last one is answered. What it returns ends that, and returns how long each
+// took, the shortest first; one that failed took for ever.
+func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
+	var mu sync.Mutex
+	var took []time.Duration
+	var all sync.WaitGroup
+	quit := make(chan struct{})
+	form := body(100)
+	one := func(key string) {
+		began := time.Now()
+		err := write(m, key, form)
+		mu.Lock()
+		defer mu.Unlock()
+		if took = append(took, time.Since(began)); err != nil {
+			took[len(took)-1] = math.MaxInt64
+		}
+	}
+	all.Go(func() {
+		for i, tick := 0, time.Tick(every); ; i++ {
+			all.Go(func() { one(fmt.Sprint("/paced/", i%64)) })
+			select {
+			case <-quit:
+				return
+			case <-tick:
+			}
+		}
+	})
+	return func() []time.Duration {
+		close(quit)
+		all.Wait()
+		slices.Sort(took)
+		return took
+	}
+}
+
+// pitfall L7
+func TestMembersFarApart(t *testing.T) {
+	rtt := figure(100*time.Millisecond, 200*time.Millisecond)
+	c := startCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=", rtt.Milliseconds()*15))
+	leader := c.leader()
+	// What this machine can do shows without a delay.
+	many := leader.writers(256, 64<<10)
+	many.rate(figure(500*time.Millisecond, 2*time.Second))
+	limit := many.rate(figure(time.Second, 5*time.Second))
+	many.stop()
+	c.apart(rtt)
+	t.Run("32 clients are held up by the round trip only", func(t *testing.T) { theLinkIsFilled(t, c, rtt, 32, 16<<10, math.Inf(1), figure(0.9, 0.95)) })
+	t.Run("256 clients, too", func(t *testing.T) { theLinkIsFilled(t, c, rtt, 256, 64<<10, limit, 0.7) })
+	t.Run("a big write holds up nobody", func(t *testing.T) { aBigWriteHoldsUpNobody(t, c) })
+}
+
+// theLinkIsFilled wants a share of what the round trip lets clients write, or of what the machine can do when that is less.
+func theLinkIsFilled(t *testing.T, c *cluster, rtt time.Duration, clients, size int, limit, share float64) {
+	allowed := float64(clients*size) / rtt.Seconds()
+	calmly(t, func() (wrong string) {
+		w := c.leader().writers(clients, size)
+		defer w.stop()
+		w.rate(figure(time.Second, 5*time.Second)) // until the window has found its size
+		got := w.rate(figure(time.Second, 10*time.Second))
+		t.Logf("%d clients, %d KiB, %v: %.2f MB/s; the round trip allows %.2f, this machine %.2f: %.2f", clients, size>>10, rtt,
+			got/1e6, allowed/1e6, limit/1e6, got/min(allowed, limit))
+		if got < share*min(allowed, limit) {
+			wrong = fmt.Sprintf("%.2f MB/s of %.2f", got/1e6, min(allowed, limit)/1e6)
+		}
+		return wrong
+	})
+}
+
+func aBigWriteHoldsUpNobody(t *testing.T, c *cluster) {
+	const size, bound, small = 8 << 20, 600 * time.Millisecond, 300 * time.Millisecond
+	form := body(size)
+	leader := c.leader()
+	calmly(t, func() (wrong string) {
+		term := c.term()
+		stop := leader.paced(10 * time.Millisecond)
+		began := time.Now()
+		err := write(leader, "/big", form)
+		took := time.Since(began)
+		others := stop()
+		median, now := others[len(others)/2], c.term()
+		t.Logf("8 MiB in %v, %d small ones meanwhile in %v (median), %v (the slowest); term %d, then %d", took, len(others), median,
+			others[len(others)-1], term, now)
+		if err != nil || took > bound || median > small || now != term {
+			wrong = fmt.Sprintf("8 MiB in %v (%v), small ones in %v, term %d became %d", took, err, median, term, now)
+		}
+		return wrong
+	})
+}
+
+// fill4K writes keys of 4 KB, as fast as 64 clients can, until so many bytes are written: so many keys, over and over.
+func (m *member) fill4K(bytes, keys int) {
+	m.t.Helper()
+	const size, clients = 4 << 10, 64
+	form := body(size)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for i := int(next.Add(1)); i <= bytes/size; i = int(next.Add(1)) {
+				if err := write(m, fmt.Sprintf("/fill/%d/%d", i%keys%100, i%keys), form); err != nil {
+					m.t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// applied is the index of the last entry that a member says it has applied; 0 when it does not answer.
+func (m *member) applied() (index uint64) {
+	if a, err := m.attempt("GET", "/v2/keys/", nil); err == nil && a.status == http.StatusOK {
+		_, _ = fmt.Sscan(a.header.Get("X-Raft-Index"), &index) // 0 when it has none
+	}
+	return index
+}
+
+func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
+	bytes := figure(30, 300) << 20
+	catchesUp(t, bytes, bytes>>12, figure(3*time.Second, 5*time.Second), "--snapshot-count=10000000")
+}
+
+// What it lacks is longer than the whole state: that is sent instead.
+func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
+	catchesUp(t, figure(40, 400)<<20, figure(16, 160)<<20>>12, figure(3*time.Second, 5*time.Second), figure("--snapshot-count=1000", "--snapshot-count=10000"))
+}
+
+// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away, and wants it to have all within a bound.
+func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
+	t.Helper()
+	c := startCluster(t, 3, append(slices.Clone(quick), flags...)...)
+	behind := c.followers()[0]
+	behind.kill()
+	leader := c.leader()
+	leader.fill4K(bytes, keys)
+	c.apart(100*time.Millisecond, behind)
+	want := leader.applied()
+	link := c.network.link(leader, behind)
+	before, began := link.bytes(), time.Now()
+	behind.launch()
+	eventually(t, "it has caught up", 10*bound, func() bool { return behind.applied() >= want })
+	took := time.Since(began)
+	t.Logf("%d MB of log over a state of %d MB, 100 ms: %v, %.1f MB/s; %.1f MB were sent", bytes>>20, keys>>8, took,
+		float64(bytes)/1e6/took.Seconds(), float64(link.bytes()-before)/1e6)
+	if took > bound {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A new member gets its vote although it never has all that is committed at the leader.
+//
+// pitfall D8
+func TestAFarMemberJoinsUnderLoad(t *testing.T) {
+	const bound = 3 * time.Second
+	c := startCluster(t, 3, quick...)
+	stop := c.leader().paced(5 * time.Millisecond) // 200 writes a second
+	defer stop()
+	calmly(t, func() (wrong string) {
+		m := c.newMember()
+		c.addURL(m.reached)
+		c.members = append(c.members, m)
+		m.founded = c.founders()
+		m.flags = append(m.flags, "--initial-cluster-state=existing")
+		c.apart(100*time.Millisecond, m)
+		began := time.Now()
+		m.launch()
+		eventually(t, "it has a vote and answers its clients", patience, func() bool {
+			a, err := m.attempt("GET", "/v2/keys/?quorum=true", nil)
+			return err == nil && a.status == http.StatusOK
+		})
+		took := time.Since(began)
+		t.Logf("it answers after %v", took)
+		if took > bound {
+			wrong = fmt.Sprint("it answered after ", took)
+		}
+		return wrong
+	})
+}
