@@ -118,7 +118,7 @@ func TestTheStateMachineIsToldTheWallClock(t *testing.T) {
 	n := openNode(t, c, &register{})
 	stopNode(t, n)
 	sm := &register{}
-	n = openNode(t, c, sm)
+	openNode(t, c, sm)
 
 	told := strings.Join(sm.list(), ", ")
 	line, err := describeEntry(&Entry{Index: 3, Term: 2, Stamp: 7, Data: []byte("wall")}, func(b []byte) string { return "told " + string(b) })
