@@ -310,9 +310,11 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	}
 	p.quiet, p.heard, p.gone = 0, true, false
 	p.trip.end(m.Round, c.lead.ticks)
-	p.endWait(m.Round, c.lead.ticks)
-	p.round = max(p.round, m.Round)
 	same := c.log.matches(m.Index, m.LogTerm)
+	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
+		p.endWait(m.Round, c.lead.ticks)
+	}
+	p.round = max(p.round, m.Round)
 	switch {
 	case c.overdue(p) && (m.Index < p.inflight[0].last || !same):
 		p.lost++

@@ -1,6 +1,9 @@
 package raft
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // The tests in this file show in a few lines what the simulation found the hard way.
 
@@ -96,5 +99,27 @@ func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
 
 	if distance := after.next - before.next; distance < 1<<20 || -distance < 1<<20 {
 		t.Fatalf("ids begin at %x, and then at %x", before.next, after.next)
+	}
+}
+
+// pitfall L5: a member's disk stands still, and a probe waits for it. The member answers heartbeats meanwhile, and says what it has: so
+// the probe, with its entries, is not sent again with each of them.
+func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
+	c := newLeader(t, 2)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: c.log.last(), Hint: 0})
+	probe := c.lead.progress(2)
+	last := c.log.last()
+
+	var again []Message
+	for range 20 {
+		pass(t, c, 1)
+		again = append(again, say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round,
+			Index: last, LogTerm: c.log.lastTerm(), Hint: last - 1}).Messages...)
+	}
+
+	again = slices.DeleteFunc(again, func(m Message) bool { return m.Kind != Append })
+	wantMessages(t, again)
+	if !probe.waiting {
+		t.Error("it is not waited for")
 	}
 }
