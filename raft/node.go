@@ -86,6 +86,7 @@ type Node struct {
 	core      *core
 	parked    parking             // requests that no leader has taken yet
 	tried     leadershipSeen      // when they were last tried; forgotten with the next tick
+	forlorn   int                 // ticks without a leader
 	crowded   bool                // some were parked for want of room on the way to the leader
 	batch     []proposal          // room for those that passAll is passing on
 	gathered  int64               // until then, on the monotonic clock, the proposals in the inbox wait; 0: they don't
@@ -322,6 +323,7 @@ func (n *Node) tick(ticks int) {
 	n.cutAgain(ticks)
 	n.waiters.expire(n.mono())
 	n.dropDead()
+	n.turnAway(ticks)
 }
 
 // mono is this member's monotonic clock, in nanoseconds.

@@ -106,6 +106,30 @@ func (n *Node) dropDead() {
 	}
 }
 
+// What may wait for a leader that has not been there for so many election timeouts: as many bytes. An
+// election is soon over, and who asks meanwhile waits for its end; hours without a majority would
+// fill the memory with proposals that all end the same.
+const (
+	forlornTimeouts = 3
+	maxForlornBytes = 4 << 20
+)
+
+// turnAway answers the youngest of the proposals that are too many to wait for a leader that may
+// never come: they were not made.
+func (n *Node) turnAway(ticks int) {
+	if n.forlorn += ticks; n.core.leader != None {
+		n.forlorn = 0
+	}
+	if n.forlorn < forlornTimeouts*n.core.ElectionTicks {
+		return
+	}
+	kept := n.waiters.within(n.parked.proposals, maxForlornBytes)
+	for _, id := range n.parked.proposals[kept:] {
+		n.waiters.answer(id, outcome{err: ErrNoLeader})
+	}
+	n.parked.proposals = n.parked.proposals[:kept]
+}
+
 // retake tries again what no leader had taken, when there is one. This member's own core may be asked in every turn; another leader only when
 // it is a new one, a tick has passed, or there was no room on the way to it and is some now: what it does not take now it won't take one round
 // trip later either.

@@ -105,3 +105,30 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 		t.Errorf("it sleeps for %v", d)
 	}
 }
+
+// pitfall L3: an election is waited for; hours without a majority are not, by megabytes.
+func TestWithoutALeaderFewBytesWait(t *testing.T) {
+	s := newStrain(t, 3, func(c *Config) { c.Heartbeat, c.Election, c.RequestTimeout = 8*time.Millisecond, 40*time.Millisecond, time.Hour })
+	const size, count = 1 << 20, 24
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	turnedAway := make(chan error, count)
+	for range count {
+		go func() {
+			_, err := s.n.Propose(ctx, make([]byte, size))
+			turnedAway <- err
+		}()
+	}
+
+	for range count - maxForlornBytes/size {
+		if err := <-turnedAway; !errors.Is(err, ErrNoLeader) {
+			t.Fatal(err)
+		}
+	}
+
+	var left int
+	s.n.do(func(*core) { left = s.n.waiters.bytes })
+	if left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
+		t.Errorf("%d bytes wait", left)
+	}
+}

@@ -94,6 +94,21 @@ func (ws *waiters) living(ids []uint64) []uint64 {
 	return slices.DeleteFunc(ids, func(id uint64) bool { return ws.waiting[id] == nil })
 }
 
+// within returns how many of the first requests have no more than limit bytes, but at least one.
+func (ws *waiters) within(ids []uint64, limit int) (n int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for bytes := 0; n < len(ids); n++ {
+		if w := ws.waiting[ids[n]]; w != nil {
+			bytes += len(w.request.data)
+		}
+		if bytes > limit && n > 0 {
+			break
+		}
+	}
+	return n
+}
+
 // propose appends the proposals that somebody waits for to batch. They count as asked in a term from now on: what is answered
 // before is never made, and what is made is never answered as if it were not.
 func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []proposal {
