@@ -280,6 +280,18 @@ func (l *link) bytes() (n int64) {
 	return n
 }
 
+// received is how many bytes a member has got from the others so far.
+func (n *network) received(m *member) (bytes int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for ends, l := range n.links {
+		if ends[1] == m {
+			bytes += l.bytes()
+		}
+	}
+	return bytes
+}
+
 func cut(links []*link) {
 	for _, l := range links {
 		l.cut()

@@ -43,8 +43,11 @@ func (c *cluster) apart(rtt time.Duration, some ...*member) {
 func body(size int) string { return "value=" + strings.Repeat("x", size) }
 
 // write sends a value that is encoded already, and does not look at what is answered, only at whether it is a success.
-func write(m *member, key, form string) error {
-	req, err := http.NewRequest("PUT", m.url+"/v2/keys"+key+"?noValueOnSuccess=true", strings.NewReader(form))
+func write(m *member, key, form string) error { return writeFor(context.Background(), m, key, form) }
+
+// writeFor is write by a client that hangs up when the context ends.
+func writeFor(ctx context.Context, m *member, key, form string) error {
+	req, err := http.NewRequestWithContext(ctx, "PUT", m.url+"/v2/keys"+key+"?noValueOnSuccess=true", strings.NewReader(form))
 	if err != nil {
 		return err
 	}
@@ -135,38 +138,59 @@ func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
 // pitfall L7
 func TestMembersFarApart(t *testing.T) {
 	rtt := figure(100*time.Millisecond, 200*time.Millisecond)
-	c := startCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=", rtt.Milliseconds()*15))
-	leader := c.leader()
-	// What this machine can do shows without a delay.
-	many := leader.writers(256, 64<<10)
-	many.rate(figure(500*time.Millisecond, 2*time.Second))
-	limit := many.rate(figure(time.Second, 5*time.Second))
-	many.stop()
-	c.apart(rtt)
-	t.Run("32 clients are held up by the round trip only", func(t *testing.T) { theLinkIsFilled(t, c, rtt, 32, 16<<10, math.Inf(1), figure(0.9, 0.95)) })
-	t.Run("256 clients, too", func(t *testing.T) { theLinkIsFilled(t, c, rtt, 256, 64<<10, limit, 0.7) })
+	c := newCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=", rtt.Milliseconds()*15))
+	c.apart(rtt) // before there are connections: no link becomes longer by itself
+	c.start(c.members...)
+	t.Run("a few clients are held up by the round trip only", func(t *testing.T) { fewFillALink(t, c, rtt) })
 	t.Run("a big write holds up nobody", func(t *testing.T) { aBigWriteHoldsUpNobody(t, c) })
+	t.Run("many clients are held up by the machine", func(t *testing.T) { manyFillALink(t, c, rtt) })
 }
 
-// theLinkIsFilled wants a share of what the round trip lets clients write, or of what the machine can do when that is less.
-func theLinkIsFilled(t *testing.T, c *cluster, rtt time.Duration, clients, size int, limit, share float64) {
-	allowed := float64(clients*size) / rtt.Seconds()
+// fewFillALink wants the most that clients can do that have one write on its way each.
+func fewFillALink(t *testing.T, c *cluster, rtt time.Duration) {
+	const clients, size = 32, 16 << 10
+	allowed := clients * size / rtt.Seconds()
+	share := figure(0.7, 0.95) // other programs and tests add some milliseconds to each round trip
 	calmly(t, func() (wrong string) {
-		w := c.leader().writers(clients, size)
-		defer w.stop()
-		w.rate(figure(time.Second, 5*time.Second)) // until the window has found its size
-		got := w.rate(figure(time.Second, 10*time.Second))
-		t.Logf("%d clients, %d KiB, %v: %.2f MB/s; the round trip allows %.2f, this machine %.2f: %.2f", clients, size>>10, rtt,
-			got/1e6, allowed/1e6, limit/1e6, got/min(allowed, limit))
-		if got < share*min(allowed, limit) {
-			wrong = fmt.Sprintf("%.2f MB/s of %.2f", got/1e6, min(allowed, limit)/1e6)
+		got := c.leader().fastest(clients, size, figure(1, 3))
+		t.Logf("%d clients, %d KiB, %v: %.2f MB/s of %.2f: %.2f", clients, size>>10, rtt, got/1e6, allowed/1e6, got/allowed)
+		if got < share*allowed {
+			wrong = fmt.Sprintf("%.2f MB/s of %.2f", got/1e6, allowed/1e6)
 		}
 		return wrong
 	})
 }
 
+// manyFillALink wants the same of more clients, or of what this machine can do when there is no delay, which is measured last: a link that becomes
+// shorter surprises nobody.
+func manyFillALink(t *testing.T, c *cluster, rtt time.Duration) {
+	const clients, size = 256, 64 << 10
+	share := figure(0.4, 0.7) // the two are measured one after the other, and other programs come and go
+	allowed := clients * size / rtt.Seconds()
+	got := c.leader().fastest(clients, size, 2)
+	c.network.heal()
+	limit := c.leader().fastest(clients, size, 1)
+	t.Logf("%d clients, %d KiB, %v: %.2f MB/s; the round trip allows %.2f, this machine %.2f", clients, size>>10, rtt, got/1e6, allowed/1e6, limit/1e6)
+	if got < share*min(allowed, limit) {
+		t.Errorf("%.2f MB/s of %.2f", got/1e6, min(allowed, limit)/1e6)
+	}
+}
+
+// fastest is the highest rate of some rounds, once the window has found its size.
+func (m *member) fastest(clients, size, rounds int) (rate float64) {
+	m.t.Helper()
+	w := m.writers(clients, size)
+	defer w.stop()
+	w.rate(figure(time.Second, 5*time.Second))
+	for range rounds {
+		rate = max(rate, w.rate(figure(time.Second, 5*time.Second)))
+	}
+	return rate
+}
+
 func aBigWriteHoldsUpNobody(t *testing.T, c *cluster) {
-	const size, bound, small = 8 << 20, 600 * time.Millisecond, 300 * time.Millisecond
+	const size, small = 8 << 20, 300 * time.Millisecond
+	bound := figure(time.Second, 600*time.Millisecond) // on busy cores, copying 8 MiB takes more than the links
 	form := body(size)
 	leader := c.leader()
 	calmly(t, func() (wrong string) {
@@ -216,33 +240,35 @@ func (m *member) applied() (index uint64) {
 
 func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
 	bytes := figure(30, 300) << 20
-	catchesUp(t, bytes, bytes>>12, figure(3*time.Second, 5*time.Second), "--snapshot-count=10000000")
+	catchesUp(t, bytes, bytes>>12, figure(6*time.Second, 5*time.Second), "--snapshot-count=10000000")
 }
 
 // What it lacks is longer than the whole state: that is sent instead.
 func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
-	catchesUp(t, figure(40, 400)<<20, figure(16, 160)<<20>>12, figure(3*time.Second, 5*time.Second), figure("--snapshot-count=1000", "--snapshot-count=10000"))
+	catchesUp(t, figure(48, 400)<<20, figure(4, 160)<<20>>12, figure(6*time.Second, 5*time.Second), "--event-history=1000", // as etcd has it: the history is a part of the state
+		figure("--snapshot-count=500", "--snapshot-count=10000"))
 }
 
 // catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away, and wants it to have all within a bound.
 func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
 	t.Helper()
-	c := startCluster(t, 3, append(slices.Clone(quick), flags...)...)
+	c := startCluster(t, 3, flags...)
 	behind := c.followers()[0]
 	behind.kill()
-	leader := c.leader()
-	leader.fill4K(bytes, keys)
+	c.leader().fill4K(bytes, keys)
 	c.apart(100*time.Millisecond, behind)
-	want := leader.applied()
-	link := c.network.link(leader, behind)
-	before, began := link.bytes(), time.Now()
+	want := c.leader().applied()
+	before, began := c.network.received(behind), time.Now()
 	behind.launch()
 	eventually(t, "it has caught up", 10*bound, func() bool { return behind.applied() >= want })
-	took := time.Since(began)
+	took, sent := time.Since(began), c.network.received(behind)-before
 	t.Logf("%d MB of log over a state of %d MB, 100 ms: %v, %.1f MB/s; %.1f MB were sent", bytes>>20, keys>>8, took,
-		float64(bytes)/1e6/took.Seconds(), float64(link.bytes()-before)/1e6)
+		float64(bytes)/1e6/took.Seconds(), float64(sent)/1e6)
 	if took > bound {
 		t.Errorf("it took %v", took)
+	}
+	if keys<<12 < bytes && sent > int64(bytes) {
+		t.Errorf("the log was sent, which is longer than the whole state")
 	}
 }
 
