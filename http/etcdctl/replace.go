@@ -40,7 +40,7 @@ func runMemberReplace(s *session, args []string) error {
 		return &failure{statusWrong, fmt.Sprintf("Couldn't find a member in the cluster with an ID or name of %s.", args[0])}
 	case slices.Contains(list[i].PeerURLs, args[1]):
 		return &failure{statusWrong, fmt.Sprintf("%s is a peerURL of the old member; use member update, if only its data is lost use member remove and member add", args[1])}
-	case !addsLearners(ctx, c):
+	case votesNo(ctx, c) < 0:
 		return &failure{statusWrong, "The members here let a new one vote at once: a replacement must begin with member remove, and go on with member add"}
 	}
 	old := list[i]
@@ -74,7 +74,7 @@ func (s *session) addInPlace(ctx context.Context, c *client.Client, list []clien
 	return m, nil
 }
 
-// awaitVote waits until a member has been started, answers, and has its vote.
+// awaitVote waits until a member has been started, answers, and nobody is without a vote.
 func (s *session) awaitVote(ctx context.Context, c *client.Client, id string) error {
 	fmt.Fprintf(s.stdout, "\nWaiting until member %s is started and has caught up\n", id)
 	for !hasVote(ctx, c, id) {
@@ -88,20 +88,22 @@ func (s *session) awaitVote(ctx context.Context, c *client.Client, id string) er
 func hasVote(ctx context.Context, c *client.Client, id string) bool {
 	list, err := c.Members.List(ctx)
 	i := slices.IndexFunc(list, func(m client.Member) bool { return m.ID == id })
-	if err != nil || i < 0 || list[i].Learner {
+	if err != nil || i < 0 {
 		return false
 	}
 	well := func(u string) bool { healthy, err := c.Health(ctx, u); return err == nil && healthy }
-	return slices.ContainsFunc(list[i].ClientURLs, well)
+	return slices.ContainsFunc(list[i].ClientURLs, well) && votesNo(ctx, c) == 0
 }
 
-// addsLearners reports whether a member says that one without a vote can be: those of etcd 2 give a new member its vote at once.
-func addsLearners(ctx context.Context, c *client.Client) bool {
+// votesNo is how many members have no vote, -1 when nobody says.
+func votesNo(ctx context.Context, c *client.Client) int {
 	for _, endpoint := range c.Endpoints() {
 		reply, err := c.Ask(ctx, "GET", endpoint, "/metrics")
 		if err == nil && strings.Contains(string(reply.Body), "\netcd_server_members{") {
-			return true
+			k := new(checkup)
+			k.readMetrics(reply)
+			return k.learners
 		}
 	}
-	return false
+	return -1
 }
