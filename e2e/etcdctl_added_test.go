@@ -45,26 +45,40 @@ func TestDoctorNamesTheMemberThatIsDown(t *testing.T) {
 	}
 }
 
+// A member that catches up over a slow link has no vote for some time.
 func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	leader, follower := c.leader(), c.followers()[0]
-	url := freeURL() // nobody is there
-	id := c.addURL(url)
-	c.allHaveApplied()
-
-	for _, m := range []*member{leader, follower} {
-		if body := m.get("/v2/members").body; !strings.Contains(body, `"id":"`+id+`","name":"","peerURLs":["`+url+`"],"clientURLs":[],"learner":true}`) {
-			t.Errorf("%s lists it as %s", m.name, body)
-		}
-		if status, out := m.ctl("--no-sync", "member", "list"); status != 0 || !strings.Contains(out, id+"[unstarted]: peerURLs="+url+" hasVote=false\n") {
-			t.Errorf("%s: status %d:\n%s", m.name, status, out)
-		}
+	for i := range 8 {
+		leader.put(fmt.Sprint("/big/", i), strings.Repeat("x", 1<<20))
 	}
-	status, out := follower.ctl("doctor")
-	if status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and was never started",
-		"note: member "+id+" has no vote yet: the leader has no connection to it") {
+	fresh := c.newMember()
+	id := c.addURL(fresh.reached)
+	if status, out := follower.ctl("doctor"); status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and was never started",
+		"note: 1 of the members have no vote yet: the leader has not heard from them") {
+		t.Errorf("before it is started: status %d:\n%s", status, out)
+	}
+	c.members = append(c.members, fresh)
+	fresh.founded, fresh.flags = c.founders(), append(fresh.flags, "--initial-cluster-state=existing")
+	for _, l := range c.network.around(fresh) {
+		l.slow(1 << 20)
+	}
+	fresh.launch()
+
+	eventually(t, "the leader shows it", patience, func() bool { return strings.Contains(leader.get("/v2/members").body, `"learner":true,"behind":`) })
+	status, out := follower.ctl("--no-sync", "member", "list")
+	if status != 0 || !hasAll(out, id, " hasVote=false behind=") {
 		t.Errorf("status %d:\n%s", status, out)
+	}
+	if status, out = follower.ctl("doctor"); status != 0 || !hasAll(out, "note: member "+id, " has no vote yet: it is catching up, ", " entries behind") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	c.network.heal()
+	fresh.ready()
+	fresh.serves()
+	if body := leader.get("/v2/members").body; strings.Contains(body, "learner") || strings.Contains(body, "behind") {
+		t.Errorf("when it votes: %s", body)
 	}
 }
 

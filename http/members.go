@@ -30,7 +30,8 @@ type memberJSON struct {
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"`
 
-	// Only in lists, and only of members without a vote; etcd 2 has neither, and its clients ignore them.
+	// Only in lists, and only of a member without a vote that is known to run; etcd 2 has neither, and its clients ignore them. One that was
+	// never started shows by its empty name, as there.
 	Learner bool    `json:"learner,omitempty"`
 	Behind  *uint64 `json:"behind,omitempty"` // entries between what is committed and what it has; nil when this member does not know
 }
@@ -119,7 +120,8 @@ func (s *Server) showMembers(members raft.Membership) []memberJSON {
 	for _, m := range members.Members {
 		j := showMember(m)
 		if m.Learner {
-			j.Learner, j.Behind = true, s.entriesBehind(m.ID)
+			j.Behind = s.entriesBehind(m.ID)
+			j.Learner = j.Behind != nil || m.Name != ""
 		}
 		shown = append(shown, j)
 	}

@@ -35,27 +35,28 @@ func TestMembersAreListed(t *testing.T) {
 	b.want(b.do("GET", "/v2/members/leader", ""), 503, `{"message":"During election"}`)
 }
 
-// A voter is shown as etcd 2 shows it, to the byte.
+// A voter is shown as etcd 2 shows it, to the byte, and so is a member that was never started.
 func TestAMemberWithoutAVoteIsShownWithItsLag(t *testing.T) {
-	list := func(progress map[uint64]raft.Progress) string {
+	list := func(name string, progress map[uint64]raft.Progress) string {
 		b := newBench(t)
 		b.node.index, b.node.progress = 100, progress
-		b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, PeerURLs: []string{"http://b:1"}, Learner: true})
+		b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, Name: name, PeerURLs: []string{"http://b:1"}, Learner: true})
 		return b.do("GET", "/v2/members", "").Body.String()
 	}
 	for _, c := range []struct {
-		what     string
-		progress map[uint64]raft.Progress
-		shown    string
+		what, name string
+		progress   map[uint64]raft.Progress
+		shown      string
 	}{
-		{"on a follower", nil, `"learner":true`},
-		{"on a leader that has not heard from it", map[uint64]raft.Progress{0xb: {State: "probe"}}, `"learner":true`},
-		{"while it gets a snapshot", map[uint64]raft.Progress{0xb: {State: "snapshot"}}, `"learner":true,"behind":100`},
-		{"while it catches up", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 58}}, `"learner":true,"behind":42`},
-		{"when it has more than is committed", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 101}}, `"learner":true,"behind":0`},
+		{"never started, on a follower", "", nil, ``},
+		{"never started, on the leader", "", map[uint64]raft.Progress{0xb: {State: "probe"}}, ``},
+		{"started, on a follower", "n2", nil, `,"learner":true`},
+		{"while it gets a snapshot", "", map[uint64]raft.Progress{0xb: {State: "snapshot"}}, `,"learner":true,"behind":100`},
+		{"while it catches up", "n2", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 58}}, `,"learner":true,"behind":42`},
+		{"when it has more than is committed", "", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 101}}, `,"learner":true,"behind":0`},
 	} {
-		want := `{"members":[` + self + `,{"id":"b","name":"","peerURLs":["http://b:1"],"clientURLs":[],` + c.shown + "}]}\n"
-		if got := list(c.progress); got != want {
+		want := `{"members":[` + self + `,{"id":"b","name":"` + c.name + `","peerURLs":["http://b:1"],"clientURLs":[]` + c.shown + "}]}\n"
+		if got := list(c.name, c.progress); got != want {
 			t.Errorf("%s:\n%s, want\n%s", c.what, got, want)
 		}
 	}

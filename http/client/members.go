@@ -14,7 +14,7 @@ type Member struct {
 	ClientURLs []string `json:"clientURLs"` // none before it was started for the first time
 
 	// Only in lists; members of etcd 2 say neither.
-	Learner bool    `json:"learner,omitempty"` // it has no vote
+	Learner bool    `json:"learner,omitempty"` // it runs and has no vote
 	Behind  *uint64 `json:"behind,omitempty"`  // entries that a learner lacks; nil when the member that was asked does not know: only the leader does
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ type checkup struct {
 	urls     []reach
 	at       string // the URL where it was asked the rest; "": nowhere
 
+	starting bool   // it says so, and nothing else
 	illness  string // of /health; "": it is well
 	version  string
 	cluster  string // id
@@ -40,7 +42,8 @@ type checkup struct {
 	skew     time.Duration   // of its clock, from ours
 	expires  time.Time       // the first certificate that it shows
 	fsync    time.Duration   // on the average
-	learners []client.Member // those without a vote
+	learners int             // members without a vote
+	waiting  []client.Member // those of them that run, as far as it knows
 	apart    []string        // ids of members to whom it has no connection
 	rotten   int             // reads of its log that failed
 }
@@ -92,7 +95,7 @@ func examine(ctx context.Context, c *client.Client, m client.Member) *checkup {
 			k.readVersion(reply)
 		}
 	}
-	if k.at == "" {
+	if k.at == "" || k.starting {
 		return k
 	}
 	for _, q := range questions {
@@ -110,7 +113,7 @@ var questions = []struct {
 }{
 	{"GET", "/health", (*checkup).readHealth},
 	{"GET", "/v2/members", func(k *checkup, r *client.Reply) {
-		k.cluster, k.learners = r.Header.Get("X-Etcd-Cluster-Id"), learnersIn(r)
+		k.cluster, k.waiting = r.Header.Get("X-Etcd-Cluster-Id"), learnersIn(r)
 	}},
 	{"GET", "/v2/stats/self", (*checkup).readSelf},
 	{"GET", "/debug/vars", (*checkup).readVars},
@@ -122,6 +125,7 @@ func (k *checkup) readVersion(r *client.Reply) {
 	var v client.Version
 	json.Unmarshal(r.Body, &v) // of whoever says nothing, nothing is known
 	k.version = v.Server
+	k.starting = r.Status == http.StatusServiceUnavailable && bytes.Contains(r.Body, []byte("is starting"))
 	if date, err := time.Parse(time.RFC1123, r.Header.Get("Date")); err == nil {
 		k.skew = time.Until(date).Truncate(time.Second)
 	}
@@ -181,7 +185,7 @@ func (k *checkup) readIndices(r *client.Reply) {
 	k.store, _ = strconv.ParseUint(r.Header.Get("X-Etcd-Index"), 10, 64)
 }
 
-var sample = regexp.MustCompile(`^(\w+)(?:\{peer="(\w+)"\})? ([0-9.e+-]+)$`)
+var sample = regexp.MustCompile(`^(\w+)(?:\{(?:peer|votes)="(\w+)"\})? ([0-9.e+-]+)$`)
 
 func (k *checkup) readMetrics(r *client.Reply) {
 	var sum, count float64
@@ -198,6 +202,10 @@ func (k *checkup) readMetrics(r *client.Reply) {
 			count = value
 		case "etcd_wal_unreadable_total":
 			k.rotten = int(value)
+		case "etcd_server_members":
+			if found[2] == "no" {
+				k.learners = int(value)
+			}
 		case "etcd2_peer_connected":
 			if value == 0 {
 				k.apart = append(k.apart, found[2])
@@ -216,6 +224,8 @@ func (k *checkup) String() string {
 		return k.title() + ": has published no client URLs"
 	case k.at == "":
 		return k.title() + ": does not answer"
+	case k.starting:
+		return k.title() + " at " + k.at + ": is starting"
 	}
 	role := "follows " + k.leader
 	switch {

@@ -36,9 +36,9 @@ func down(k *checkup, why string) {
 func learner(behind uint64) func(all []*checkup) []*checkup {
 	return func(all []*checkup) []*checkup {
 		m := client.Member{ID: "a3", Name: "n3", PeerURLs: []string{"http://10.0.0.9:2380"}, Learner: true}
-		all[1].learners = []client.Member{m}
+		all[1].learners, all[1].waiting = 1, []client.Member{m}
 		m.Behind = &behind
-		all[0].learners = []client.Member{m}
+		all[0].learners, all[0].waiting = 1, []client.Member{m}
 		k := *all[2]
 		k.id, k.self, k.name = "a3", "a3", "n3"
 		return append(all, &k)
@@ -88,26 +88,42 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"an even number", func(all []*checkup) []*checkup { return all[:2] }, "2 members with a vote are an even number|survives 0 failures", true},
 		{"a loopback address", func(all []*checkup) []*checkup { all[1].urls[0].url = "https://localhost:2379"; return all }, "advertised by member a1 (n1)|themselves", false},
 		{"one that was never started", func(all []*checkup) []*checkup {
-			all[0].learners = []client.Member{{ID: "a3", Learner: true}}
+			all[0].learners = 1
 			return append(all, &checkup{id: "a3"})
 		}, "member a3 has a place in the cluster, and was never started|member remove a3", false},
+		{"one that is starting", func(all []*checkup) []*checkup {
+			k := all[2]
+			*k = checkup{id: k.id, name: k.name, urls: k.urls, at: k.at, starting: true}
+			return all
+		}, "member a2 (n2) is starting|finds no leader yet|run doctor again", true},
+		{"a learner that is starting", func(all []*checkup) []*checkup {
+			all = learner(7)(all)
+			k := all[3]
+			*k = checkup{id: k.id, name: k.name, urls: k.urls, at: k.at, starting: true}
+			return all
+		}, "no vote yet: it is catching up, 7 entries behind", true},
 		{"a learner that catches up", learner(1234), "member a3 (n3) has no vote yet: it is catching up, 1234 entries behind|by itself", true},
 		{"a learner that has caught up", learner(0), "member a3 (n3) has no vote yet: it has caught up|a change of the members that is under way|by itself", true},
 		{"a learner that has not yet published its URLs", func(all []*checkup) []*checkup {
 			all = learner(1234)(all)
 			return append(all[:3], &checkup{id: "a3"})
 		}, "no vote yet: it is catching up, 1234 entries behind", true},
+		{"a learner that was never started", func(all []*checkup) []*checkup {
+			all = learner(0)(all)
+			all[0].waiting = nil
+			return all
+		}, "1 of the members have no vote yet: the leader has not heard from them|start them", true},
 		{"a learner without a connection", func(all []*checkup) []*checkup {
 			all = learner(9)(all)
 			all[0].apart, all[3].at = []string{"a3"}, ""
 			return all
 		},
 			"member a3 (n3) has no vote yet: the leader has no connection to it|http://10.0.0.9:2380", true},
-		{"a learner that was never heard", func(all []*checkup) []*checkup {
+		{"a learner that the leader has not heard", func(all []*checkup) []*checkup {
 			all = learner(0)(all)
-			all[0].learners[0].Behind = nil
+			all[0].waiting[0].Behind = nil
 			return all
-		}, "member a3 (n3) has no vote yet: the leader has not heard from it yet|look at the log", true},
+		}, "member a3 (n3) has no vote yet: the leader has not heard from it since|look at the log", true},
 	} {
 		found := diagnose(c.hurt(three()), today)
 
@@ -158,7 +174,7 @@ func fakeMember(t *testing.T, healthy bool) string {
 	answer("/v2/stats/self", `{"name":"n0","id":"a0","state":"StateLeader","leaderInfo":{"leader":"a0"}}`)
 	answer("/debug/vars", `{"raft.status":{"term":4,"lead":"a0"}}`)
 	answer("/v2/keys/", ``)
-	answer("/metrics", "# TYPE x gauge\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
+	answer("/metrics", "# TYPE x gauge\netcd_server_members{votes=\"no\"} 0\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
 	return s.URL
 }
 
@@ -181,5 +197,23 @@ func TestDoctorEndsWithStatus5WhenNotAllIsWell(t *testing.T) {
 	status, out, _ = ctl(nil, "--endpoints", "http://127.0.0.1:1", "doctor")
 	if status != statusUnwell || !strings.Contains(out, "WRONG: nobody answers at the endpoint http://127.0.0.1:1") || !strings.Contains(out, "start the member") {
 		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+// A member that reads its data, or waits for its vote, answers everything with that.
+func TestDoctorKnowsAMemberThatIsStarting(t *testing.T) {
+	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, `{"message":"this member is starting"}`, http.StatusServiceUnavailable)
+	}))
+	defer starting.Close()
+	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"members":[{"id":"a0","name":"n0","peerURLs":[],"clientURLs":[%q]}]}`, starting.URL)
+	}))
+	defer list.Close()
+
+	_, out, _ := ctl(nil, "--endpoints", list.URL, "doctor")
+
+	if !strings.Contains(out, "member a0 (n0) at "+starting.URL+": is starting\n") || strings.Contains(out, "not well") || strings.Contains(out, "no leader is known") {
+		t.Error(out)
 	}
 }

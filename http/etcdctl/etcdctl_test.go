@@ -251,7 +251,7 @@ func TestAnEndpointWithoutASchemeIsOneOfHTTP(t *testing.T) {
 	}
 }
 
-// Only the leader knows how far a learner is behind; whoever else is asked shows it as one all the same.
+// Only the leader knows how far a learner is behind, and asked another member for the list, it is asked for that.
 func TestMembersAreListedWithTheirLag(t *testing.T) {
 	var leader *httptest.Server
 	member := func(behind string) *httptest.Server {
@@ -261,19 +261,21 @@ func TestMembersAreListedWithTheirLag(t *testing.T) {
 				io.WriteString(w, first)
 				return
 			}
-			fmt.Fprintf(w, `{"members":[%s,{"id":"b","name":"","peerURLs":["http://p:2"],"clientURLs":[],"learner":true%s},`+
-				`{"id":"c","name":"n3","peerURLs":["http://p:3"],"clientURLs":["http://c:3"],"learner":true}]}`, first, behind)
+			fmt.Fprintf(w, `{"members":[%s,{"id":"b","name":"","peerURLs":["http://p:2"],"clientURLs":[]%s},`+
+				`{"id":"c","name":"n3","peerURLs":["http://p:3"],"clientURLs":["http://c:3"],"learner":true},`+
+				`{"id":"d","name":"","peerURLs":["http://p:4"],"clientURLs":[]}]}`, first, behind)
 		}))
 		t.Cleanup(s.Close)
 		return s
 	}
-	leader = member(`,"behind":42`)
+	leader = member(`,"learner":true,"behind":42`)
 
 	status, out, errs := ctl(nil, "--no-sync", "--endpoints", member("").URL, "member", "list")
 
 	want := "a: name=n1 peerURLs=http://p:1 clientURLs=" + leader.URL + " isLeader=true\n" +
 		"b[unstarted]: peerURLs=http://p:2 hasVote=false behind=42\n" +
-		"c: name=n3 peerURLs=http://p:3 clientURLs=http://c:3 isLeader=false hasVote=false\n"
+		"c: name=n3 peerURLs=http://p:3 clientURLs=http://c:3 isLeader=false hasVote=false\n" +
+		"d[unstarted]: peerURLs=http://p:4\n"
 	if status != 0 || errs != "" || out != want {
 		t.Errorf("status %d:\n%s%s, want\n%s", status, out, errs, want)
 	}

@@ -65,9 +65,10 @@ func runMemberList(s *session, args []string) error {
 	return nil
 }
 
-// lagOf says of each member without a vote, by its id, that it has none. Only the leader knows how many entries it lacks: it is asked, too.
+// lagOf says of each member that runs without a vote, by its id, that it has none. Only the leader knows how many entries it lacks, and that one
+// runs that has not yet told its name: it is asked, too.
 func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []client.Member) map[string]string {
-	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Learner }) {
+	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Learner || m.Name == "" }) {
 		return nil
 	}
 	for _, u := range leader.ClientURLs {
@@ -88,7 +89,7 @@ func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []c
 	return lag
 }
 
-// learnersIn returns the members without a vote in an answer to /v2/members.
+// learnersIn returns the members that run without a vote, by an answer to /v2/members.
 func learnersIn(r *client.Reply) []client.Member {
 	var v struct{ Members []client.Member }
 	json.Unmarshal(r.Body, &v) // no answer is no member

@@ -23,7 +23,7 @@ const (
 // rules are all that doctor knows, the worst first. Each is a function of the checkups alone.
 var rules = []func(all []*checkup, now time.Time) []finding{
 	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, ill, parted, lagging, termsApart,
-	rottenLogs, slowDisks, certificates, neverStarted, withoutVote, severalVersions, loopback, clocks, evenNumber,
+	rottenLogs, slowDisks, certificates, neverStarted, starting, withoutVote, severalVersions, loopback, clocks, evenNumber,
 }
 
 // unanswered is what is found when nobody tells who the members are.
@@ -72,10 +72,10 @@ func remedy(err error) string {
 	return "look at the member's log, and at the network"
 }
 
-// answering are the members that do.
+// answering are the members that do, and have started.
 func answering(all []*checkup) (list []*checkup) {
 	for _, k := range all {
-		if k.at != "" {
+		if k.at != "" && !k.starting {
 			list = append(list, k)
 		}
 	}
@@ -86,7 +86,7 @@ func answering(all []*checkup) (list []*checkup) {
 func voters(all []*checkup) int {
 	learners := 0
 	for _, k := range all {
-		learners = max(learners, len(k.learners))
+		learners = max(learners, k.learners)
 	}
 	return len(all) - learners
 }
@@ -334,10 +334,24 @@ func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// heard reports whether the leader knows how far a learner is, which has started then, and publishes its client URLs when it has caught up.
+func starting(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range all {
+		if k.starting && !heard(all, k.id) {
+			found = append(found, finding{
+				note:  true,
+				what:  k.title() + " is starting",
+				means: "it reads its data, or finds no leader yet; it does not count while others fail",
+				todo:  "run doctor again; if that stays, look at its log",
+			})
+		}
+	}
+	return found
+}
+
+// heard reports whether a member is known to run without a vote. It publishes its client URLs when it has one.
 func heard(all []*checkup, id string) bool {
 	return slices.ContainsFunc(all, func(k *checkup) bool {
-		return slices.ContainsFunc(k.learners, func(m client.Member) bool { return m.ID == id && m.Behind != nil })
+		return slices.ContainsFunc(k.waiting, func(m client.Member) bool { return m.ID == id })
 	})
 }
 
@@ -347,14 +361,16 @@ func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 		if !k.leads {
 			continue
 		}
-		for _, m := range k.learners {
+		f := finding{note: true, means: "a new member gets all data first; it does not count for the quorum before"}
+		for _, m := range k.waiting {
 			why, todo := k.keepsWaiting(m)
-			found = append(found, finding{
-				note:  true,
-				what:  fmt.Sprintf("%s has no vote yet: %s", (&checkup{id: m.ID, name: m.Name}).title(), why),
-				means: "a new member gets all data first; it does not count for the quorum before",
-				todo:  todo,
-			})
+			f.what, f.todo = fmt.Sprintf("%s has no vote yet: %s", (&checkup{id: m.ID, name: m.Name}).title(), why), todo
+			found = append(found, f)
+		}
+		if unheard := k.learners - len(k.waiting); unheard > 0 {
+			f.what = fmt.Sprintf("%d of the members have no vote yet: the leader has not heard from them", unheard)
+			f.todo = "start them, and see that their peer URLs are right and open to the leader (member list)"
+			found = append(found, f)
 		}
 	}
 	return found
@@ -366,7 +382,7 @@ func (k *checkup) keepsWaiting(m client.Member) (why, todo string) {
 	case slices.Contains(k.apart, m.ID):
 		return "the leader has no connection to it", "see that it runs, and that its peer URLs are right and open to the leader: " + strings.Join(m.PeerURLs, ", ")
 	case m.Behind == nil:
-		return "the leader has not heard from it yet", "run doctor again; if that stays, look at the log of both"
+		return "the leader has not heard from it since it leads", "run doctor again; if that stays, look at the log of both"
 	case *m.Behind > 0:
 		return fmt.Sprintf("it is catching up, %d entries behind", *m.Behind),
 			"nothing: it gets its vote by itself. If the number does not get less, look at its disk, its load, and its link to the leader"
