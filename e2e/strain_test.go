@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -184,52 +183,6 @@ func (m *member) unneeded() (n int) {
 		}
 	}
 	return max(0, n-1) // the last of them holds the entry after the snapshot
-}
-
-// pitfall L8
-func TestUnderStrainNoNamedPostIsDoneTwice(t *testing.T) {
-	t.Parallel()
-	const posts, clients, repeated = 12_000, 64, 40
-	m := startMember(t)
-	post := func(i int) (answer, error) {
-		req, err := http.NewRequest("POST", m.url+"/v2/keys/queue", strings.NewReader("value=x"))
-		if err != nil {
-			return answer{}, err
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("X-Etcd-Request-Id", fmt.Sprint("post-", i))
-		return send(req)
-	}
-	began := time.Now()
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() {
-			for i := next.Add(1); i <= posts; i = next.Add(1) {
-				if a, err := post(int(i)); err != nil || a.status != http.StatusCreated {
-					t.Errorf("post %d: %d %s, %v", i, a.status, a.body, err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	took := time.Since(began)
-	refused := 0
-	for i := 1; i <= figure(repeated, posts); i++ {
-		a, err := post(i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a.status != http.StatusCreated {
-			refused++
-		}
-	}
-	n := len(decode(t, m.get("/v2/keys/queue?quorum=true")).Node.Nodes)
-	t.Logf("%d posts in %v; of %d that were repeated %d were refused, %d done twice", posts, took, figure(repeated, posts), refused, n-posts)
-	if n != posts {
-		t.Errorf("%d posts made %d nodes", posts, n)
-	}
 }
 
 // pitfall L2
