@@ -737,16 +737,20 @@ const seedPatience = 3 * time.Second
 // The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
 // own rule, 100 percent, has it run all the time over a small tree, and doubles the memory of a large one.
 const (
-	spareHeap  = 64 << 20
+	spareHeap  = 12 << 20
 	spareShare = 60
 )
 
-// paceGC sets that, and again after every run of the collector, for the heap that it found.
+// paceGC sets that, and again after every run of the collector, for the heap that it found. The
+// percentage counts for stacks and globals, too, and for 4 MiB at least (package runtime: "GOGC").
 func paceGC() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	percent := spareShare + spareHeap*100/max(live[0].Value.Uint64(), 1<<20)
-	debug.SetGCPercent(int(percent))
+	found := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	metrics.Read(found)
+	live, base := found[0].Value.Uint64(), uint64(0)
+	for _, s := range found {
+		base += s.Value.Uint64()
+	}
+	debug.SetGCPercent(int((spareHeap + live*spareShare/100) * 100 / max(base, 4<<20)))
 	type garbage struct{ _ *garbage }
 	runtime.AddCleanup(new(garbage), func(struct{}) { paceGC() }, struct{}{})
 }

@@ -111,7 +111,7 @@ func (n *Node) dropDead() {
 // fill the memory with proposals that all end the same.
 const (
 	forlornTimeouts = 3
-	maxForlornBytes = 4 << 20
+	maxForlornBytes = 1 << 20
 )
 
 // turnAway answers the youngest of the proposals that are too many to wait for a leader that may
