@@ -109,12 +109,13 @@ func (c *core) tickForwarding() {
 	}
 }
 
-// proposalStream is what a leader knows of the proposals that one member passes on to it.
+// proposalStream is what a leader knows of one stream of proposals. A member has one in each of its
+// lives: a message of a former life may come late, even behind those of the present.
 type proposalStream struct {
-	id      uint64           // the present one; 0: none yet
+	id      uint64
 	taken   uint64           // highest number taken
 	refused []refusedMessage // of those that the member may not have heard of
-	former  []uint64         // ids of the member's former lives in this term
+	due     bool             // an answer
 }
 
 // refusedMessage names the proposals of one message that were not taken.
@@ -123,28 +124,24 @@ type refusedMessage struct {
 	refused []Refusal
 }
 
-// follow enters the stream of a message, and reports whether it is the present one. A message of a
-// former life may come late, and must not be taken for the beginning of a new stream.
-func (s *proposalStream) follow(id uint64) bool {
-	if s.id != id && !slices.Contains(s.former, id) {
-		former := s.former
-		if s.id != 0 {
-			former = append(former, s.id)
-		}
-		*s = proposalStream{id: id, former: former}
+// stream returns the stream with an id, which may be a new one.
+func (p *progress) stream(id uint64) *proposalStream {
+	i := slices.IndexFunc(p.streams, func(s proposalStream) bool { return s.id == id })
+	if i < 0 {
+		i, p.streams = len(p.streams), append(p.streams, proposalStream{id: id})
 	}
-	return s.id == id
+	return &p.streams[i]
 }
 
-// handlePropose takes another member's proposals into the log, once, and names those that it does
+// handlePropose takes another member's proposals into the log, once, and notes those that it does
 // not take.
 func (c *core) handlePropose(m *Message) {
-	answer := Message{Kind: ProposeAnswer, To: m.From, Round: m.Round, LogTerm: m.LogTerm}
 	p := c.lead.progress(m.From)
-	if p == nil || !p.stream.follow(m.LogTerm) {
+	if p == nil {
 		return // one that led before may have taken it then: to refuse it now could be a lie
 	}
-	s := &p.stream
+	s := p.stream(m.LogTerm)
+	s.due = true
 	s.refused = slices.DeleteFunc(s.refused, func(r refusedMessage) bool { return r.number < m.Index })
 	if m.Round == s.taken+1 {
 		s.taken++
@@ -152,11 +149,23 @@ func (c *core) handlePropose(m *Message) {
 			s.refused = append(s.refused, refusedMessage{m.Round, refused})
 		}
 	}
-	for _, r := range s.refused {
-		answer.Refused = append(answer.Refused, r.refused...)
+}
+
+// answerProposals answers all that came from a member since the last effects with one message for
+// each stream: each answer names all refusals that the member may not have heard of.
+func (c *core) answerProposals(p *progress) {
+	for i := range p.streams {
+		s := &p.streams[i]
+		if !s.due {
+			continue
+		}
+		s.due = false
+		answer := Message{Kind: ProposeAnswer, To: p.id, Round: s.taken, LogTerm: s.id}
+		for _, r := range s.refused {
+			answer.Refused = append(answer.Refused, r.refused...)
+		}
+		c.send(answer)
 	}
-	answer.Round = s.taken
-	c.send(answer)
 }
 
 // handleProposeAnswer hears what became of proposals that were passed on. A refusal that comes twice
@@ -165,11 +174,15 @@ func (c *core) handleProposeAnswer(m *Message) {
 	if m.LogTerm != c.forwarding.stream {
 		return
 	}
+	asked := map[uint64]bool{}
 	for _, answered := range c.forwarding.answered(m.Round) {
-		for _, r := range m.Refused {
-			if slices.ContainsFunc(answered.Entries, func(e Entry) bool { return e.ID == r.ID }) {
-				c.out.Refused = append(c.out.Refused, r)
-			}
+		for i := range answered.Entries {
+			asked[answered.Entries[i].ID] = true
+		}
+	}
+	for _, r := range m.Refused {
+		if asked[r.ID] {
+			c.out.Refused = append(c.out.Refused, r)
 		}
 	}
 }

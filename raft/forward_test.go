@@ -163,6 +163,78 @@ func TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent(t *testing.T) {
 	}
 }
 
+// A message of a former life may come late as well when it is the first one that comes of that life.
+// It may be taken, since its outcome is unknown; those of the present must be.
+func TestAFirstMessageOfAFormerLifeThatComesLateStopsNothing(t *testing.T) {
+	before, leader := followerAndLeader(t)
+	old := passOn(t, before, 7)
+	config := testConfig(2)
+	config.Rand = rand.New(rand.NewPCG(2, 2))
+	now := newCore(config, bootOf(2, 1))
+	say(t, now, Message{Kind: Heartbeat, From: 1, Term: leader.term, Round: 1})
+
+	say(t, leader, passOn(t, now, 9))
+	say(t, leader, old)
+	answers := only(ProposeAnswer, say(t, leader, passOn(t, now, 10)).Messages)
+	say(t, leader, old)
+
+	if got := ids(leader); !slices.Equal(got, []uint64{9, 7, 10}) {
+		t.Errorf("the log holds the proposals %d", got)
+	}
+	if len(answers) != 1 || answers[0].LogTerm != now.forwarding.stream || answers[0].Round != 2 {
+		t.Errorf("answers %v", answers)
+	}
+}
+
+// Each answer names all refusals that may not have been heard of: one for each message would be a
+// square of them.
+func TestManyRefusalsComeInOneAnswer(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	leader.lead.target = 2
+	follower.MaxInflightBytes = 32 << 20
+	const many = 100_000
+	proposals := make([]proposal, many)
+	for i := range proposals {
+		proposals[i] = proposal{kind: EntryCommand, id: uint64(i + 1)}
+	}
+	if taken := follower.forward(proposals); taken != many {
+		t.Fatalf("%d taken", taken)
+	}
+	sent := only(Propose, settle(t, follower).Messages)
+	for _, m := range sent {
+		leader.step(m)
+	}
+
+	answers := only(ProposeAnswer, settle(t, leader).Messages)
+
+	if len(sent) < 2 || len(answers) != 1 || len(answers[0].Refused) != many {
+		t.Fatalf("%d messages, %d answers", len(sent), len(answers))
+	}
+	follower.step(answers[0])
+	if refused := settle(t, follower).Refused; len(refused) != many {
+		t.Errorf("%d refused", len(refused))
+	}
+}
+
+// A change of the membership that is taken moves what the leader knows of its members.
+func TestARefusalBehindAChangeIsRemembered(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	say(t, leader, Message{Kind: AppendAnswer, From: 2, Term: leader.term, Index: leader.log.last()})
+	add := func(id, member uint64) proposal {
+		c := Change{Kind: ChangeAdd, Member: Member{ID: member, Learner: true}}
+		return proposal{kind: EntryChange, id: id, data: appendChange(nil, &c)}
+	}
+	follower.forward([]proposal{add(7, 8), add(9, 10)})
+	m := only(Propose, settle(t, follower).Messages)[0]
+
+	say(t, leader, m) // the answer is lost
+	answers := only(ProposeAnswer, say(t, leader, m).Messages)
+
+	if len(answers) != 1 || len(answers[0].Refused) != 1 || answers[0].Refused[0].ID != 9 {
+		t.Errorf("answers %+v", answers)
+	}
+}
+
 // One that led before may have taken the proposal then: to refuse it now could be a lie.
 func TestWhoLeadsNoMoreRefusesNothing(t *testing.T) {
 	follower, leader := followerAndLeader(t)

@@ -61,7 +61,7 @@ type progress struct {
 	trip    roundTrip
 	feed    readAhead
 	catchUp catchUp
-	stream  proposalStream
+	streams []proposalStream // of the proposals that it passes on
 }
 
 // inflight is one Append on its way.

@@ -98,10 +98,11 @@ func (c *core) sendHeartbeat(p *progress, round uint64) {
 	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest()})
 }
 
-// broadcastAppend sends every member what it lacks, as far as its window allows.
+// broadcastAppend answers every member's proposals, and sends it what it lacks, as far as its window allows.
 func (c *core) broadcastAppend() {
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
+		c.answerProposals(p)
 		for c.sendAppend(p) {
 		}
 		if p.sending == replicating && p.told < min(p.match, c.commit) {
