@@ -758,6 +758,22 @@ func TestHeartbeatsPassTheBulk(t *testing.T) { // pitfall B14
 	}
 }
 
+// A leader that hands over refuses as many proposals as wait: their names do not fit into a frame.
+func TestManyRefusalsArrive(t *testing.T) {
+	a, b := pair(t)
+	m := raft.Message{Kind: raft.ProposeAnswer, From: a.id, To: b.id, Term: 1, Refused: make([]raft.Refusal, 100_000)}
+	for i := range m.Refused {
+		m.Refused[i].ID = uint64(i) << 32
+	}
+
+	a.Send([]raft.Message{m})
+
+	if got := b.get(t); len(got.Refused) != len(m.Refused) {
+		t.Errorf("%d of %d refusals arrive", len(got.Refused), len(m.Refused))
+	}
+	a.want(t, 0, "lost the connection")
+}
+
 func TestAFullQueueDropsAndCounts(t *testing.T) {
 	a, b := newMember(t, 0xa, func(c *Config) { c.QueueBulky, c.QueueBytes, c.QueueUrgent = 100, 1<<20, 10 }), newMember(t, 0xb)
 	b.steps = make(chan raft.Message) // takes nothing

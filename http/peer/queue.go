@@ -16,20 +16,22 @@ type queue struct {
 	maxBytes int
 }
 
-// messageOverhead is about what a message or an entry takes besides its data.
+// messageOverhead is about what a message, an entry or a refusal takes besides its data.
 const messageOverhead = 64
 
 func sizeOf(m *raft.Message) int {
-	n := messageOverhead
+	n := messageOverhead * (1 + len(m.Refused))
 	for i := range m.Entries {
 		n += messageOverhead + len(m.Entries[i].Data)
 	}
 	return n
 }
 
-// isBulky tells which lane a message goes. All of a kind go the same one, so that they stay in order: what brings entries waits
-// for its turn, and everything else is small and says who leads, who votes, and what was stored.
-func isBulky(m *raft.Message) bool { return m.Kind == raft.Append || len(m.Entries) > 0 }
+// isBulky tells which lane a message goes: what brings entries, or names those that are refused, waits for its turn and may have any size.
+// Everything else fits into a frame, and says who leads, who votes, and what was stored.
+func isBulky(m *raft.Message) bool {
+	return m.Kind == raft.Append || len(m.Entries) > 0 || len(m.Refused) > 0
+}
 
 // put adds a message if there is room. One that is larger than all of the room may come when it is the only one.
 func (q *queue) put(m raft.Message) bool {
