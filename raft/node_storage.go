@@ -41,9 +41,10 @@ type storage struct {
 	incarnation uint64 // of this disk; 0: it was made by a version that had none
 
 	last uint64 // of the log: highest index written
-	anew uint64 // index of the snapshot behind which the log last began anew, 0 when it never did: see first
 	buf  []byte // of persist
 	recs []wal.Record
+
+	anew atomic.Uint64 // index of the snapshot behind which the log last began anew, 0 when it never did: see first
 }
 
 // storageOptions say where a member's memory is and how it is kept.
@@ -196,9 +197,9 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 	r.State, r.Incarnation = replay.state, replay.incarnation
 	r.Entries = replay.after()
 	s.last = r.Snapshot.Index + uint64(len(r.Entries))
-	s.anew = replay.anew
-	if s.anew == untold { // before base there may be a hole that nobody knows of
-		s.anew = r.Snapshot.Index
+	s.anew.Store(replay.anew)
+	if replay.anew == untold { // before base there may be a hole that nobody knows of
+		s.anew.Store(r.Snapshot.Index)
 	}
 	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
 		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
@@ -211,7 +212,7 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 
 // first returns the index from which on the log on disk is whole. Segments from before a received
 // snapshot may be kept, but there is a hole between them and what follows.
-func (s *storage) first() uint64 { return max(s.log.First(), s.anew+1) }
+func (s *storage) first() uint64 { return max(s.log.First(), s.anew.Load()+1) }
 
 // explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
 func (s *storage) explain(err error, r *recovery) error {
@@ -233,7 +234,9 @@ func (r *recovery) check() error {
 	return nil
 }
 
-func (s *storage) preamble() []wal.Record { return preamble(s.incarnation, s.anew, *s.state.Load()) }
+func (s *storage) preamble() []wal.Record {
+	return preamble(s.incarnation, s.anew.Load(), *s.state.Load())
+}
 
 func preamble(incarnation, anew uint64, s State) (recs []wal.Record) {
 	if incarnation != 0 {
@@ -382,7 +385,7 @@ func (s *storage) persist(p *Persist) error {
 	err := s.log.Append(label, s.recs)
 	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see feed.holds)
 	if p.Snapshot != nil {
-		s.anew = p.Snapshot.Index
+		s.anew.Store(p.Snapshot.Index)
 	}
 	s.forget()
 	return err

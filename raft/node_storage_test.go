@@ -123,6 +123,31 @@ func TestAReceivedSnapshotCutsOffADivergentLog(t *testing.T) {
 	}
 }
 
+// The log is cut by another goroutine than the one that notes a received snapshot in it; the race
+// detector looks on.
+func TestTheLogIsCutWhileAReceivedSnapshotIsNoted(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	for index := uint64(10); index <= 30; index += 10 {
+		saveTestSnapshot(t, s, index, 2)
+	}
+	meta := Snapshot{Index: 30, Term: 2, Membership: voters(3)}
+	noted := make(chan error)
+	go func() { noted <- s.persist(&Persist{State: State{Term: 2, Commit: 30}, Snapshot: &meta}) }()
+
+	first, err := s.release(&o, never64)
+
+	if err != nil || first != 1 && first != 31 {
+		t.Errorf("whole from %d on, %v", first, err)
+	}
+	if err := <-noted; err != nil {
+		t.Error(err)
+	}
+	if s.first() != 31 {
+		t.Errorf("whole from %d on", s.first())
+	}
+}
+
 const never64 = ^uint64(0) // nobody lags
 
 func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
