@@ -351,10 +351,11 @@ func (c *core) acknowledged(p *progress, index uint64) {
 	}
 }
 
-// handleReject goes back to where the logs may agree. It counts only for the
-// message that is out (pitfall B8).
+// handleReject goes back to where the logs may agree. While a probe is out it counts only for that
+// (pitfall B8), or when the member asks for the entry that it dropped (see appliedTo).
 func (c *core) handleReject(p *progress, m *Message) {
-	stale := p.sending == probing && m.Index != p.next-1 || m.Index <= p.match || p.sending == snapshotting
+	asked := m.Index == p.next && m.Hint == p.next-1
+	stale := p.sending == probing && m.Index != p.next-1 && !asked || m.Index <= p.match || p.sending == snapshotting
 	if stale {
 		return
 	}

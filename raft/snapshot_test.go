@@ -148,6 +148,38 @@ func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	wantMessages(t, bring(last+1), fmt.Sprintf("n1@2 → n2 AppendAnswer match=%d", last+1))
 }
 
+// A member that has refused for long is being probed, ever more seldom. It need not wait for the next
+// probe when it asks for what comes next.
+func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	has := c.log.last()
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: 2, Index: has})
+	for range 3 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, c)
+	for range 50 {
+		pass(t, c, 1)
+		say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: 2, Round: c.lead.round, Index: has, LogTerm: 2, Hint: has})
+	}
+	if p := c.lead.progress(2); p.sending != probing || !p.waiting {
+		t.Fatalf("the member is in %s", sendingNames[p.sending])
+	}
+
+	asked := Message{Kind: AppendAnswer, From: 2, Term: 2, Reject: true, Index: has + 1, Hint: has, LogTerm: 2}
+	late := asked
+	late.Index++ // of an Append that was sent before the probe
+
+	if sent := only(Append, say(t, c, late).Messages); len(sent) != 0 {
+		t.Errorf("after an answer to another message it sent %v", sent)
+	}
+	if sent := only(Append, say(t, c, asked).Messages); len(sent) != 1 || sent[0].Index != has {
+		t.Errorf("sent %v", sent)
+	}
+}
+
 func TestALeaderWhoseStateMachineLagsLetsProposalsWait(t *testing.T) {
 	c := newLeader(t, 1, 1)
 	for range maxUnapplied - 1 {
