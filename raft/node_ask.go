@@ -35,8 +35,12 @@ func (n *Node) proposalsWait() (left time.Duration) {
 	return left
 }
 
-// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it.
-func (n *Node) waitsForApplier() { n.awaited.Store(n.core.isBehind() || n.core.refusing) }
+// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it. A batch that it
+// applied just before wakes nobody, so that the loop looks once more.
+func (n *Node) waitsForApplier() {
+	n.awaited.Store(n.core.isBehind() || n.core.refusing)
+	n.core.appliedTo(n.applied.Load().index)
+}
 
 // untilGathered is how long the loop may sleep for the sake of proposals that wait.
 func (n *Node) untilGathered() time.Duration {

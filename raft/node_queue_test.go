@@ -132,3 +132,21 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 		t.Errorf("%d bytes wait", left)
 	}
 }
+
+// The applier wakes the loop only if it waits. What was applied between the loop's look and its word
+// that it waits would be heard of a heartbeat later.
+func TestWhatIsAppliedJustBeforeTheLoopWaitsIsHeardOf(t *testing.T) {
+	s := newStrain(t, 1, nil)
+	<-s.n.Ready()
+	s.n.do(func(c *core) {
+		was := c.applied
+		c.applied--
+		c.unapplied += entrySize(c.log.at(was))
+
+		s.n.waitsForApplier()
+
+		if c.applied != was {
+			t.Errorf("it knows of %d entries applied, of %d", c.applied, was)
+		}
+	})
+}

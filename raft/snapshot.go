@@ -1,21 +1,20 @@
 package raft
 
 // appliedTo says how far the state machine has come. What it has applied may leave the memory, and
-// then a member that dropped an Append may go on: it asks for what comes next.
+// then a member that dropped an Append may go on: it asks for what comes next, when a leader is known.
 func (c *core) appliedTo(index uint64) {
-	if index <= c.applied {
-		return
+	if index > c.applied {
+		if from := max(c.applied, c.log.base) + 1; from <= index {
+			c.unapplied -= entriesSize(c.log.slice(from, index, maxInt))
+		}
+		c.applied = index
+		c.trimTail()
 	}
-	if from := max(c.applied, c.log.base) + 1; from <= index {
-		c.unapplied -= entriesSize(c.log.slice(from, index, maxInt))
-	}
-	c.applied = index
-	c.trimTail()
-	if !c.refusing || c.isFull() {
+	if !c.refusing || c.isFull() || c.leader == None {
 		return
 	}
 	c.refusing = false
-	if c.role == Follower && c.leader != None {
+	if c.role == Follower {
 		last := c.log.last()
 		c.send(Message{Kind: AppendAnswer, To: c.leader, Reject: true, Index: last + 1, Hint: last, LogTerm: c.log.lastTerm()})
 	}

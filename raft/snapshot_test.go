@@ -148,6 +148,23 @@ func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	wantMessages(t, bring(last+1), fmt.Sprintf("n1@2 → n2 AppendAnswer match=%d", last+1))
 }
 
+// What it dropped it can ask for only when it knows of a leader.
+func TestAMemberThatLaggedAsksWhenItHearsTheLeaderAgain(t *testing.T) {
+	c := newMember(2, 1)
+	heartbeat := Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1}
+	say(t, c, heartbeat)
+	c.refusing = true
+	c.campaign(PreVote)
+	settle(t, c)
+
+	say(t, c, heartbeat)
+	c.appliedTo(c.applied)
+
+	if asked := only(AppendAnswer, c.effects(true).Messages); len(asked) != 1 || asked[0].Index != c.log.last()+1 {
+		t.Errorf("asked %v", asked)
+	}
+}
+
 // A member that has refused for long is being probed, ever more seldom. It need not wait for the next
 // probe when it asks for what comes next.
 func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
