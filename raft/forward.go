@@ -44,7 +44,9 @@ func (f *forwarding) answered(number uint64) (answered []Message) {
 	if n > 0 {
 		f.quiet, f.tries = 0, 0
 	}
-	answered, f.sent = f.sent[:n], slices.Clone(f.sent[n:])
+	answered = slices.Clone(f.sent[:n])
+	clear(f.sent[:n])
+	f.sent = f.sent[n:] // to copy the rest each time would be a square of what is on a far link
 	return answered
 }
 

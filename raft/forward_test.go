@@ -216,6 +216,22 @@ func TestManyRefusalsComeInOneAnswer(t *testing.T) {
 	}
 }
 
+// Thousands of messages are on a far link, and as many answers.
+func TestAnAnswerCostsWhatItAnswers(t *testing.T) {
+	follower, leader := followerAndLeader(t)
+	for id := uint64(1); id <= 10; id++ {
+		passOn(t, follower, id)
+	}
+	f := &follower.forwarding
+	third := &f.sent[2]
+
+	say(t, follower, Message{Kind: ProposeAnswer, From: 1, Term: leader.term, LogTerm: f.stream, Round: 2})
+
+	if len(f.sent) != 8 || &f.sent[0] != third {
+		t.Errorf("%d messages are left, and were copied", len(f.sent))
+	}
+}
+
 // A change of the membership that is taken moves what the leader knows of its members.
 func TestARefusalBehindAChangeIsRemembered(t *testing.T) {
 	follower, leader := followerAndLeader(t)
