@@ -150,3 +150,18 @@ func TestWhatIsAppliedJustBeforeTheLoopWaitsIsHeardOf(t *testing.T) {
 		}
 	})
 }
+
+// Reads that are safe wait for the applier, and it may hang.
+func TestReadsThatNobodyWaitsForAreForgotten(t *testing.T) {
+	var ws waiters
+	ws.init()
+	for index := range uint64(100) {
+		ws.answerAt([]uint64{index + 1}, index+1) // ids that nobody has
+	}
+
+	ws.expire(0)
+
+	if len(ws.reads) != 0 {
+		t.Errorf("%d are left", len(ws.reads))
+	}
+}

@@ -254,6 +254,7 @@ func (ws *waiters) expire(now int64) {
 		r := &ws.reads[i]
 		r.ids = slices.DeleteFunc(r.ids, func(id uint64) bool { return ws.waiting[id] == nil })
 	}
+	ws.reads = slices.DeleteFunc(ws.reads, func(r readsAt) bool { return len(r.ids) == 0 })
 	ws.mu.Unlock()
 	for _, w := range late {
 		w.giveUp(ErrNoLeader)
