@@ -108,7 +108,9 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 
 // pitfall L3: an election is waited for; hours without a majority are not, by megabytes.
 func TestWithoutALeaderFewBytesWait(t *testing.T) {
-	s := newStrain(t, 3, func(c *Config) { c.Heartbeat, c.Election, c.RequestTimeout = 8*time.Millisecond, 40*time.Millisecond, time.Hour })
+	s := newStrain(t, 3, func(c *Config) {
+		c.Heartbeat, c.Election, c.RequestTimeout = 8*time.Millisecond, 40*time.Millisecond, time.Hour
+	})
 	const size, count = 128 << 10, 24
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
