@@ -19,20 +19,23 @@ type clusterClock struct {
 	startedAt int64  // this member's monotonic clock then
 
 	wall   int64 // this member's wall clock less its monotonic one, when it was last read
-	logged int64 // as leader: the offset that its last EntryEmpty with Data told
+	logged int64 // leader: the offset in its last EntryEmpty with Data
 }
 
-// maxOffset is how far the leader's wall clock may move against the cluster's before a leader that writes anything says so in the log.
+// maxOffset is how far, in nanoseconds, the leader's wall clock may move against the cluster clock.
+// Once it has moved further, the leader logs the new offset before the next proposal.
 const maxOffset = int64(100 * time.Millisecond)
 
-// readWall says what this member's wall clock shows, in Unix nanoseconds, at the moment of the last advance.
+// readWall notes what this member's wall clock shows at the moment of the last advance, in Unix
+// nanoseconds.
 func (c *core) readWall(wall int64) { c.clock.wall = wall - c.clock.now }
 
-// wallOffset is the wall clock less the cluster's.
+// wallOffset returns the wall clock minus the cluster clock, in nanoseconds.
 func (c *core) wallOffset() int64 { return c.clock.wall + c.clock.now - c.clock.time(&c.log) }
 
-// wallEntry is an empty entry that tells the state machine the offset of the leader's wall clock. What nodes show of their end so is a
-// function of the log.
+// wallEntry returns an empty entry that tells the state machine the offset of the leader's wall
+// clock. So the expiration that a node of the tree shows is a function of the log (pitfall L9).
+// Without a WallCommand the entry holds nothing.
 func (c *core) wallEntry() Entry {
 	if c.WallCommand == nil {
 		return Entry{Kind: EntryEmpty}
@@ -41,7 +44,8 @@ func (c *core) wallEntry() Entry {
 	return Entry{Kind: EntryEmpty, Data: c.WallCommand(time.Duration(c.clock.logged))}
 }
 
-// logWall has the log say how the wall clock stands, before something is proposed, if it has been set since.
+// logWall appends a wallEntry if the wall clock has moved by more than maxOffset since the last
+// one. It is called before a proposal, so that an idle leader writes nothing.
 func (c *core) logWall() {
 	moved := c.wallOffset() - c.clock.logged
 	if c.WallCommand != nil && (moved > maxOffset || moved < -maxOffset) {

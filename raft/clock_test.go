@@ -90,14 +90,14 @@ func TestClockNeverGoesBack(t *testing.T) {
 	}
 }
 
-// withWall is a member that tells the log how its wall clock stands.
+// withWall returns a member that tells the log its wall clock.
 func withWall() *core {
 	c := newMember(1)
 	c.WallCommand = func(offset time.Duration) []byte { return fmt.Appendf(nil, "offset %v", offset) }
 	return c
 }
 
-// logged is the log's entries from an index on: the data of each.
+// logged returns the data of the log's entries from an index on.
 func (c *core) logged(from uint64) string {
 	var list []string
 	for i := from; i <= c.log.last(); i++ {
@@ -106,7 +106,8 @@ func (c *core) logged(from uint64) string {
 	return strings.Join(list, "|")
 }
 
-// The wall clock stands in the entry that opens a term, and in one before whatever is next proposed when it was set meanwhile.
+// The wall clock is in the entry that opens a term. When the clock is set later, it is also in an
+// entry before the next proposal.
 // pitfall L9
 func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	at := func(c *core, seconds, wall float64) {
@@ -128,7 +129,7 @@ func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	at(c, 100, 100)
 	elect(t, c)
 	command(c)
-	at(c, 101, 101.09) // slower and faster by little
+	at(c, 101, 101.09) // a little slow, then a little fast
 	command(c)
 	at(c, 102, 101.91)
 	command(c)
@@ -145,7 +146,8 @@ func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	}
 }
 
-// A leader tells its own wall clock, whatever was told before. Whoever tells nothing writes nothing of it.
+// A leader tells its own wall clock, whatever was told before. Without a WallCommand the log holds
+// nothing of it.
 func TestANewLeaderTellsItsOwnWallClock(t *testing.T) {
 	for _, c := range []*core{withWall(), newMember(1)} {
 		tells := c.WallCommand != nil

@@ -63,17 +63,17 @@ func (d *decoder) count() int {
 	return int(n)
 }
 
-// atMost is count with a bound, for things that take more memory than bytes of the input.
+// atMost is count with a bound, for items that take more bytes of memory than of the input.
 func (d *decoder) atMost(limit int) int {
 	n := d.count()
 	if n > limit {
-		d.in, d.err = nil, fmt.Errorf("raft: %d things in the encoding where at most %d may be", n, limit)
+		d.in, d.err = nil, fmt.Errorf("raft: the encoding has %d items where at most %d are allowed", n, limit)
 		return 0
 	}
 	return n
 }
 
-// maxURLs bounds the URLs of one kind of a member.
+// maxURLs bounds each list of a member's URLs.
 const maxURLs = 1024
 
 func (d *decoder) strings() (list []string) {
@@ -150,7 +150,8 @@ func decodeState(b []byte) (State, error) {
 	return s, d.end()
 }
 
-// appendFixed writes a number as 8 bytes, big-endian: how long the preamble of a segment is must not depend on chance.
+// appendFixed writes a number as 8 bytes, big-endian: the length of a segment's preamble must not
+// depend on the number.
 func appendFixed(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
 
 func decodeFixed(b []byte) (uint64, error) {
@@ -268,15 +269,15 @@ func AppendMessage(b []byte, m *Message) []byte {
 	return b
 }
 
-// What one message may hold: far more than a core sends, and not so much that a frame of small things
-// becomes a gigabyte of large ones.
+// What one message may hold. A core sends far less. Without a bound, the tiny entries of one frame
+// could take a gigabyte of memory.
 const (
 	maxEntries  = 1 << 16
 	maxRefusals = 1 << 19
 )
 
-// maxNumber bounds terms and indexes. One more than it can still be counted, so that a term that was
-// made up does not end all elections.
+// maxNumber bounds terms and indexes. It leaves room to count on from the highest one that is
+// accepted: a forged term of 2⁶⁴-1 would end all elections, since no term is later.
 const maxNumber = 1 << 63
 
 // DecodeMessage decodes a message; its entries share memory with b. It accepts any bytes: what it returns without an
@@ -318,7 +319,7 @@ func (m *Message) check() error {
 		numbers = append(numbers, m.Snapshot.Index, m.Snapshot.Term)
 	}
 	if n := slices.Max(numbers); n >= maxNumber {
-		return fmt.Errorf("raft: %v with the number %d, which no term or index reaches", m.Kind, n)
+		return fmt.Errorf("raft: %v with a term or an index of %d, which none ever reaches", m.Kind, n)
 	}
 	for i := range m.Entries {
 		due := m.Index + uint64(i) + 1

@@ -164,7 +164,7 @@ func FuzzChange(f *testing.F)   { fuzzFormat(f, 2) }
 func FuzzState(f *testing.F)    { fuzzFormat(f, 3) }
 func FuzzSnapshot(f *testing.F) { fuzzFormat(f, 4) }
 
-// pitfall H4, and worse: a term that was made up would be persisted, and end all elections.
+// pitfall H4, and worse: a forged term would be persisted, and end all elections.
 func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
 	const huge = uint64(1) << 63
 	for name, m := range map[string]Message{
@@ -184,7 +184,7 @@ func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
 	}
 }
 
-// pitfall H4: a frame of things that take more memory than bytes.
+// pitfall H4: a frame of items that take far more memory than bytes of the frame.
 func TestAFrameOfSmallThingsDoesNotBecomeAGigabyte(t *testing.T) {
 	entries := Message{Kind: Propose, Entries: make([]Entry, maxEntries+1)}
 	refused := Message{Kind: ProposeAnswer, Refused: make([]Refusal, maxRefusals+1)}

@@ -28,7 +28,7 @@ type Persist struct {
 type SafeRead struct {
 	ID    uint64
 	Index uint64
-	Never bool // the leader that was asked leads no more: ask again, under another id
+	Never bool // the member that was asked does not lead: ask again, under another id
 }
 
 // Fetch asks for entries that are no longer in memory: as many as are handy, but at least two when there are two.

@@ -142,9 +142,10 @@ func (c *core) handleTimeoutNow(m *Message) {
 	}
 }
 
-// haste is how many ticks at most a member waits before it campaigns when its leader's connection
-// broke: a fifth of an election timeout. All see that at the same moment. When two of them stand
-// within a round trip, neither may win, so that the members of a wide network wait two of those.
+// haste returns the longest wait, in ticks, before a campaign when the connection to the leader
+// broke: a fifth of an election timeout. All members see the break at the same moment. When two of
+// them campaign within one round trip, neither may win. So the members of a wide network wait up to
+// two of the longest round trips.
 func (c *core) haste() int { return min(max(1, c.ElectionTicks/5, 2*c.farthest), c.ElectionTicks) }
 
 // lost says that the connection to a member broke: its process has died, or the network has. If that was the
@@ -167,7 +168,8 @@ func (c *core) lost(peer uint64) {
 	}
 }
 
-// dropped says that messages to a member may be lost, though it need not have died. A snapshot has a connection of its own.
+// dropped notes that messages to a member may be lost, though the member need not have died. A
+// snapshot goes on, since it has a connection of its own.
 func (c *core) dropped(peer uint64) {
 	if c.leader == peer {
 		c.forwarding.sendAgain()

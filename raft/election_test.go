@@ -249,7 +249,7 @@ func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
 	}
 }
 
-// pitfall L3: a disk that stands still holds up what others ask for, and not all that they ever asked.
+// pitfall L3: when the disk stands still, answers wait for it, but no more than maxHeld.
 func TestMessagesThatWaitForTheDiskAreBounded(t *testing.T) {
 	c := newMember(3, 1)
 	c.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 5, Round: 1})
@@ -269,7 +269,7 @@ func TestMessagesThatWaitForTheDiskAreBounded(t *testing.T) {
 	}
 }
 
-// Two members that campaign within a round trip of each other may both fail.
+// Two members that campaign within one round trip may both fail.
 func TestMembersFarApartSpreadTheirCampaigns(t *testing.T) {
 	for _, row := range []struct{ trip, most int }{{0, 4}, {8, 16}} {
 		c := newMember(3, 1)

@@ -6,36 +6,37 @@ import (
 	"slices"
 )
 
-// A member that follows passes what it is asked to propose on to its leader. The message carries the
-// term in which the leader led, and a leader of another term does not take it. So once an entry of a
-// later term is applied, a proposal that was not among those before it is dead: it may be proposed
-// anew without the danger of being applied twice (pitfall G3).
+// A member that follows passes its proposals on to the leader. The message carries the term in
+// which that leader leads, and a leader of another term does not take it. So a proposal that is not
+// applied when the first entry of a later term is applied is dead: it may be proposed anew, and
+// can't be applied twice (pitfall G3).
 //
-// Within a term nothing is lost and nothing is taken twice: the messages of one member to one leader
-// are a stream. They are numbered from 1 on, the leader takes each number once, in order, and
-// answers with the highest one that it has taken; what is not answered is sent again.
+// Within a term nothing is lost and nothing is taken twice. The messages of one member to one
+// leader are a stream, numbered from 1 on. The leader takes each number once, in order, and answers
+// with the highest number taken. What is not answered is sent again.
 //
 //	follower                                   leader
 //	  Propose stream=s number=1 ──────────────▶  taken=1
 //	  Propose stream=s number=2 ────── lost
-//	  Propose stream=s number=3 ──────────────▶  3 is not due, and ignored
+//	  Propose stream=s number=3 ──────────────▶  3 is ignored: 2 is due
 //	          ◀────────────── ProposeAnswer number=1
 //	  2 and 3 again, after a while ────────────▶  taken=3
 
-// forwarding is what a follower has passed on to the leader of its term and was not answered yet.
+// forwarding holds what a follower has passed on to the leader of its term, as long as it is not
+// answered.
 type forwarding struct {
-	stream uint64    // of this life of the member: drawn at random, never 0
+	stream uint64    // its id, drawn at random when the member starts; never 0
 	last   uint64    // number of the last message
-	sent   []Message // not answered, in order
+	sent   []Message // the messages not answered, in order
 	bytes  int       // of their entries
-	quiet  int       // ticks since the first of them was sent last, or another one was answered
-	tries  int       // how often all were sent again since an answer
+	quiet  int       // ticks since sent was last sent, or an answer came
+	tries  int       // how often sent was sent again since the last answer
 }
 
-// reset begins the stream to the next leader.
+// reset begins a stream to another leader, whose numbers begin at 1 again.
 func (f *forwarding) reset() { *f = forwarding{stream: f.stream} }
 
-// answered drops the messages up to a number, and returns them.
+// answered drops the messages up to a number, which the leader has answered, and returns them.
 func (f *forwarding) answered(number uint64) (answered []Message) {
 	n := 0
 	for ; n < len(f.sent) && f.sent[n].Round <= number; n++ {
@@ -50,13 +51,13 @@ func (f *forwarding) answered(number uint64) (answered []Message) {
 	return answered
 }
 
-// sendAgain has everything sent again with the next tick.
+// sendAgain makes the next tick send everything again.
 func (f *forwarding) sendAgain() { f.quiet = math.MaxInt / 2 }
 
-// forward passes proposals on to the leader, as many in a message as go into an Append. It returns how
-// many of them it took: none when no leader is known, and no more than MaxInflightBytes may wait
-// for an answer. Each that was taken is in the leader's log, is refused by Effects.Refused, or
-// dead when an entry of a later term is applied.
+// forward passes proposals on to the leader, as many in a message as fit into an Append. It returns
+// how many it took: none when no leader is known, and no more once MaxInflightBytes wait for an
+// answer. Of each one taken, one of these comes true: (1) it gets into the leader's log, (2)
+// Effects.Refused names it, or (3) it is dead when an entry of a later term is applied.
 func (c *core) forward(ps []proposal) (taken int) {
 	if c.role == Leader || c.leader == None {
 		return 0
@@ -76,7 +77,7 @@ func (c *core) forward(ps []proposal) (taken int) {
 	return taken
 }
 
-// mayForward reports whether there is room on the way to the leader.
+// mayForward reports whether another message may be sent on to the leader.
 func (c *core) mayForward() bool { return c.forwarding.bytes < c.MaxInflightBytes }
 
 // forwardOne sends the next message of the stream.
@@ -88,14 +89,15 @@ func (c *core) forwardOne(es []Entry, size int) {
 	c.sendForwarded(f.sent[len(f.sent)-1])
 }
 
-// sendForwarded says with each message which answers need not be remembered any more.
+// sendForwarded sends a message of the stream. It names the first message that is not answered:
+// what became of those before it the leader need not remember.
 func (c *core) sendForwarded(m Message) {
 	m.Index = c.forwarding.sent[0].Round
 	c.send(m)
 }
 
-// tickForwarding sends again what was not answered for half an election timeout and the time that it
-// takes on a slow link, and then for twice that, and so on.
+// tickForwarding sends everything again that was not answered for half an election timeout and the
+// time that its bytes take on a slow link. The wait doubles each time, up to mostLost times.
 func (c *core) tickForwarding() {
 	f := &c.forwarding
 	if len(f.sent) == 0 || c.leader == None {
@@ -120,7 +122,7 @@ type proposalStream struct {
 	due     bool             // an answer
 }
 
-// refusedMessage names the proposals of one message that were not taken.
+// refusedMessage names the proposals of one message that the leader refused.
 type refusedMessage struct {
 	number  uint64
 	refused []Refusal
@@ -170,8 +172,8 @@ func (c *core) answerProposals(p *progress) {
 	}
 }
 
-// handleProposeAnswer hears what became of proposals that were passed on. A refusal that comes twice
-// counts once: the proposal may be in another message by now, and taken.
+// handleProposeAnswer takes in what became of proposals that were passed on. A refusal that comes
+// twice counts once: by the second time, the proposal may have been sent again and taken.
 func (c *core) handleProposeAnswer(m *Message) {
 	if m.LogTerm != c.forwarding.stream {
 		return

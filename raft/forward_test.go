@@ -70,7 +70,7 @@ func followerAndLeader(t *testing.T) (follower, leader *core) {
 	return follower, leader
 }
 
-// passOn has a follower pass on one proposal, and returns the message.
+// passOn makes a follower pass on one proposal, and returns the message.
 func passOn(t *testing.T, follower *core, id uint64) Message {
 	t.Helper()
 	if follower.forward([]proposal{{kind: EntryCommand, id: id}}) != 1 {
@@ -94,7 +94,7 @@ func TestAProposalThatComesTwiceIsTakenOnce(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	first, second := passOn(t, follower, 7), passOn(t, follower, 8)
 
-	say(t, leader, second) // too early: the first one is lost
+	say(t, leader, second) // not taken: the first one is lost
 	answers := say(t, leader, first).Messages
 	say(t, leader, first)
 	say(t, leader, second)
@@ -263,7 +263,7 @@ func TestWhoLeadsNoMoreRefusesNothing(t *testing.T) {
 	}
 }
 
-// What waits for the leader's answer is bounded.
+// The proposals that wait for the leader's answer are bounded.
 func TestForwardingStopsWhenTooMuchIsOnItsWay(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	follower.MaxInflightBytes = 3 * (entryOverhead + 100)

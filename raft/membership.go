@@ -229,14 +229,16 @@ func emptied(id uint64, by string) error {
 }
 
 // ErrMembershipFull refuses an addition, or an update that makes the membership larger, because a
-// snapshot could not hold it: at about 98,000 ids of removed members, which are kept for ever. A
-// removal always fits. A new cluster that is restored from a backup begins without them.
-var ErrMembershipFull = errors.New("raft: the membership, with the ids of all members ever removed, no longer fits into a snapshot")
+// snapshot could not hold the result. The ids of removed members are kept for ever, and about
+// 98,000 of them fit. A removal is never refused for this. A new cluster that is restored from a
+// backup begins without these ids.
+var ErrMembershipFull = errors.New("raft: the membership, with the ids of all members ever removed, " +
+	"no longer fits into a snapshot")
 
 // Limits of an encoded membership, in bytes. A snapshot's meta takes 1 MiB (see snap.Dir.Create).
 const (
-	maxMembership  = 1<<20 - 1<<10 // beside an index, a term, a stamp, and another version of the cluster
-	membersReserve = 64 << 10      // of these, which an addition leaves to what members tell of themselves
+	maxMembership  = 1<<20 - 1<<10 // the rest is for index, term, stamp and cluster version
+	membersReserve = 64 << 10      // of these: additions leave it free for updates
 )
 
 // size is the length of the encoded membership, in bytes.
@@ -363,9 +365,9 @@ func (c *core) removed() bool {
 	return now.index <= c.commit && !now.votes(c.ID)
 }
 
-// promote gives a learner its vote when it has caught up: the last round of its catching up took less
-// than an election timeout (diss. 4.2.1). That is judged with every answered heartbeat, because when
-// nobody writes there is no other answer.
+// promote gives a learner its vote when it has caught up: the last round of its catching up took
+// less than an election timeout (diss. 4.2.1). This is judged with every answered heartbeat,
+// because there is no other answer while nobody writes.
 func (c *core) promote(p *progress) {
 	m, ok := c.configs.now().membership.Find(p.id)
 	if !ok || !m.Learner || p.sending != replicating {

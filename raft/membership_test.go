@@ -231,8 +231,8 @@ func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 	}
 }
 
-// All that was ever removed is in every snapshot, for ever. Before that is too much for one, nobody is added any more; who is there may
-// still go, and tell of itself.
+// Every snapshot holds the ids of all members ever removed. Before they fill it, no member is added
+// any more; a member that is there may still be removed, and update what it tells of itself.
 func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {
 	c := newLeader(t, 3)
 	now := &c.configs.now().membership
@@ -319,15 +319,15 @@ func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 	}
 }
 
-// pitfall L4: a learner farther away than the majority never has what is committed by now, but soon
-// what was the end of the log a round trip ago.
+// pitfall L4: a learner farther away than the majority never has everything that is committed at
+// the moment. It soon has what was the end of the log a round trip ago.
 func TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime(t *testing.T) {
 	c := newLeader(t, 3, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
 	if _, err := c.proposeChange(Change{Kind: ChangeAdd, Member: Member{ID: 4, Learner: true}}, 0); err != nil {
 		t.Fatal(err)
 	}
-	const away = 4 // ticks of a round trip, in which eight entries are written
+	const away = 4 // round trip in ticks, during which eight entries are written
 	var ends []uint64
 	for tick := 0; tick < 40 && !c.configs.now().votes(4); tick++ {
 		for range 2 {

@@ -24,7 +24,7 @@ const (
 	ReadIndexAnswer                        //
 	TimeoutNow                             // campaign at once: the leader hands over to you (diss. 3.10)
 	Propose                                // put Entries into your log, if you lead in Term (§8)
-	ProposeAnswer                          // I have taken the messages up to Round; Refused of them are not in the log
+	ProposeAnswer                          // messages up to Round are taken, but for Refused
 )
 
 var messageNames = [...]string{
@@ -52,22 +52,21 @@ type Message struct {
 
 	// What the numbers mean, by kind:
 	//
-	//	kind                    Index               LogTerm           Hint                     Round
-	//	PreVote, Vote           the last entry      its term
-	//	Append                  the entry before    its term
-	//	                        Entries
-	//	AppendAnswer            highest match
-	//	AppendAnswer, Reject    the Index rejected  of the entry at   highest index at which
-	//	                                            Hint              the log may match
-	//	Heartbeat                                                     longest round trip to    which round; 0
-	//	                                                              a member, in ticks       wants no answer
-	//	HeartbeatAnswer         the last entry      its term          highest index on disk    the same
-	//	ReadIndex                                                                              which read
-	//	ReadIndexAnswer         to read at                                                     the same
-	//	Propose                 lowest number not   the stream                                 number in the
-	//	                        yet answered                                                   stream, from 1
-	//	ProposeAnswer                               the same                                   highest number
-	//	                                                                                       taken
+	//	kind             Index               LogTerm          Hint                Round
+	//	PreVote, Vote    the last entry      its term
+	//	Append           the entry before    its term
+	//	                 Entries
+	//	AppendAnswer     highest match
+	//	with Reject      the Index rejected  of the entry at  highest index that
+	//	                                     Hint             may match
+	//	Heartbeat                                             longest round trip  which round; 0
+	//	                                                      to a member, ticks  wants no answer
+	//	HeartbeatAnswer  the last entry      its term         highest on disk     the same
+	//	ReadIndex                                                                 which read
+	//	ReadIndexAnswer  to read at                                               the same
+	//	Propose          lowest number not   the stream                           number in the
+	//	                 yet answered                                             stream, from 1
+	//	ProposeAnswer                        the same                             highest taken
 	Index   uint64
 	LogTerm uint64
 	Hint    uint64

@@ -47,29 +47,32 @@ var (
 // Node is one running member: the core and what drives it. All methods may be
 // called from any goroutine.
 //
-// Its end begins with quit, which Stop and fail close. Who may wait where, and what ends the wait then:
+// The end begins with quit, which Stop and fail close. Where goroutines wait, and what ends the
+// wait once quit is closed:
 //
-//	who              where                                               until quit                  then
-//	loop             loop: for any input                                 there is one                quit
-//	                 giveDisk: never, the channel has room for the one write
-//	disk writer      writeDisk: for a write                               the loop gives one          close closes toDisk
-//	                 write, a call of the disk: as long as it takes
-//	                 writeDisk, to say done: never, the channel has room
-//	applier          applyLoop: for a job                                the loop gives one          looped
-//	                 carryOut, the state machine: as long as that takes
-//	                 close: for disk writer, snapshot writer, helpers, transport; they end, or hang with the disk
-//	snapshot writer  interruptible: between two calls of the disk        never                       quit
-//	                 noteSnapshot: for a turn of the loop                there is one                looped
-//	helper           fetch, sendSnapshot: calls of the disk              never                       never
-//	Step             inbox.step: for room                                the loop takes messages     quit
-//	                 ReceiveSnapshot: for the body                       it comes                    Transport.Close
-//	Propose, Read,   wait: for the outcome                               its context or deadline     waiters.close, by fail
-//	Change                                                                                           at once, or by applyLoop
-//	do               for a turn of the loop                              there is one                looped, or given
-//	Stop             for done                                            everything has ended        given
+//	goroutine        waits in             for                            until
+//	loop             loop                 any input                      quit
+//	                 giveDisk             never: the channel has room for the one write
+//	disk writer      writeDisk            a write from the loop          close closes toDisk
+//	                 write                a call of the disk             it returns
+//	                 writeDisk            never, to say done: the channel has room
+//	applier          applyLoop            a job from the loop            looped
+//	                 carryOut             the state machine              it returns
+//	                 close                disk writer, snapshot writer,  they end, or hang
+//	                                      helpers, transport             with the disk
+//	snapshot writer  interruptible        a call of the disk             it returns; then quit
+//	                 noteSnapshot         a turn of the loop             looped
+//	helper           fetch, sendSnapshot  calls of the disk              they return
+//	Step             inbox.step           room in the inbox              quit
+//	                 ReceiveSnapshot      the body                       Transport.Close
+//	Propose, Read,   wait                 the outcome                    waiters.close, by fail
+//	Change                                                               or by applyLoop
+//	do               do                   a turn of the loop             looped, or given
+//	Stop             Stop                 done                           given
 //
-// So only a call of the disk or of the state machine can keep done from being closed. A second after a failure nobody waits for
-// them any more: fail answers all waiters at once, and Stop returns when done or given is closed, whichever comes first.
+// So only a call of the disk or of the state machine can keep done from being closed. After a
+// failure nobody waits for such a call longer than failPatience: fail answers all waiters at once,
+// and Stop returns when done or given is closed, whichever comes first.
 type Node struct {
 	Config
 	id      uint64
@@ -95,8 +98,8 @@ type Node struct {
 	retry     int                 // ticks until reads that are out are tried again
 	diskBusy  bool                // the disk writer has something to do
 	diskSince int64               // since then, on the monotonic clock
-	uncut     int                 // ticks until the log is cut again, since a member lacked what would have been cut; 0: none did
-	restoring uint64              // index of the received snapshot that the applier has got last
+	uncut     int                 // ticks until the log is cut again: a member lacked a part; 0: none did
+	restoring uint64              // index of the last received snapshot that was given to the applier
 	backlog   []job               // for the applier
 	stamped   uint64              // index of the last entry appended only to let keys expire
 	commits   []commitTime        // when batches were proposed that are not committed
@@ -108,8 +111,8 @@ type Node struct {
 
 	looping, writing, applying worker // of the loop, the disk writer and the applier, for Stuck
 
-	toDisk   chan *Persist // capacity 1, and one write at a time (diskBusy): nobody waits to send
-	fromDisk chan uint64   // likewise: its number, when it is done
+	toDisk   chan *Persist // capacity 1, and one write at a time (diskBusy): sending never blocks
+	fromDisk chan uint64   // likewise: the number of the write that is done
 	written  chan struct{} // closed when the disk writer has ended
 	toApply  chan job
 
@@ -117,7 +120,7 @@ type Node struct {
 	applied     atomic.Pointer[appliedState]
 	newest      atomic.Pointer[Membership] // the configuration in force, applied or not
 	nextDue     atomic.Int64               // when the next key expires; 0 when none does
-	awaited     atomic.Bool                // the loop wants to know of each batch that is applied
+	awaited     atomic.Bool                // the applier wakes the loop after each batch
 	snapshotter snapshotter
 	snapshots   sync.WaitGroup
 	helpers     sync.WaitGroup // that read the disk for members that lag
@@ -133,7 +136,7 @@ type Node struct {
 	born        uint64        // commit index at the start
 	looped      chan struct{} // closed when the loop has ended
 	done        chan struct{} // closed when everything has ended
-	given       chan struct{} // closed when nobody waits for done any more: something hangs
+	given       chan struct{} // closed when something hangs: nobody waits for done any longer
 	giveUp      sync.Once
 	failure     atomic.Pointer[error]
 	failed      chan struct{}
@@ -178,7 +181,8 @@ func newNode(c Config, sm StateMachine, s *storage, id uint64) *Node {
 	n := &Node{
 		Config: c, id: id, sm: sm, storage: s, epoch: time.Now(),
 		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
-		toDisk: make(chan *Persist, 1), fromDisk: make(chan uint64, 1), written: make(chan struct{}), toApply: make(chan job),
+		toDisk: make(chan *Persist, 1), fromDisk: make(chan uint64, 1), written: make(chan struct{}),
+		toApply:    make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
 		looped: make(chan struct{}), done: make(chan struct{}), given: make(chan struct{}), failed: make(chan struct{}),
 	}
@@ -230,7 +234,8 @@ func (n *Node) loop(alone bool) {
 	for {
 		n.turn()
 		beat.plan(n.core.calm())
-		if d := min(max(n.untilDue(), time.Millisecond), n.untilGathered()); d != never || timed { // a stamp may be refused for a while
+		// A millisecond at least until a key is due: the stamp may be refused for a while.
+		if d := min(max(n.untilDue(), time.Millisecond), n.untilGathered()); d != never || timed {
 			timed = d != never
 			due.Reset(d)
 		}
@@ -452,7 +457,8 @@ func (c *core) status() Status {
 	return s
 }
 
-// do runs f with the core, in the loop; after the loop's end in its place, and not at all when the loop hangs and is given up.
+// do runs f with the core, in the loop. After the end of the loop it runs f itself. It does not run
+// f when the loop hangs and the member is given up.
 func (n *Node) do(f func(*core)) {
 	ran := make(chan struct{})
 	n.inbox.call(func(c *core) { f(c); close(ran) })
@@ -474,9 +480,10 @@ const (
 	stopPatience = 5 * time.Second
 )
 
-// Stop ends the member: hands leadership over, finishes the write in hand, closes the log. What it returns is the first
-// error on that way. The context bounds the handing over, and with five seconds more all the rest; when the member has failed, it is half
-// a second. What hangs then stays behind, and the lock of the data directory with it, until the process ends.
+// Stop ends the member: it hands leadership over, finishes the write in hand, and closes the log.
+// It returns the first error on the way. The context bounds the handing over; five seconds after
+// its end Stop returns in any case, and half a second after a failure. What hangs then keeps its
+// goroutine, and the lock of the data directory, until the process ends.
 func (n *Node) Stop(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopPatience, n.giveUpOn) })()
 	n.handOver(ctx)
@@ -488,13 +495,14 @@ func (n *Node) Stop(ctx context.Context) error {
 	return n.Err()
 }
 
-// giveUpOn lets nobody wait for done any more.
+// giveUpOn ends every wait for done, because something hangs.
 func (n *Node) giveUpOn() {
 	if isClosed(n.done) {
 		return
 	}
 	doing, since := n.Stuck()
-	n.fail(fmt.Errorf("raft: the member does not end, and is given up: %s for %v", cmp.Or(doing, "it waits"), since.Round(time.Millisecond)))
+	n.fail(fmt.Errorf("raft: the member does not end, so nobody waits for it any longer: %s for %v",
+		cmp.Or(doing, "it waits"), since.Round(time.Millisecond)))
 	n.giveUp.Do(func() { close(n.given) })
 }
 
@@ -516,7 +524,7 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 }
 
-// fail ends the member because it can't go on. Nobody waits for what it does not say any more.
+// fail ends the member because it can't go on. All waiters get an error at once.
 func (n *Node) fail(err error) {
 	if n.failure.CompareAndSwap(nil, &err) {
 		close(n.failed)

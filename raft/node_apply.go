@@ -195,7 +195,7 @@ type snapshotter struct {
 	last    uint64       // of the applier: index of the newest one
 	size    atomic.Int64 // of its body in bytes
 	writing atomic.Bool  // there is a snapshot writer
-	wanted  atomic.Bool  // a member lags that only a newer one can help
+	wanted  atomic.Bool  // a member lags, and only a newer snapshot can help it
 }
 
 // replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
@@ -236,8 +236,10 @@ func (n *Node) muchToReplay(index uint64) bool {
 	return index >= s.last+n.SnapshotCount && n.storage.log.Bytes(s.last) >= max(s.size.Load(), int64(n.SnapshotCount)*replayShare)
 }
 
-// writeSnapshot writes one snapshot, and removes what it takes the place of: older snapshots, and the log behind it. The order is that of
-// pitfall E4: the file is durable, the core names it to members that lag, older ones go, the log is cut, the core hears of it.
+// writeSnapshot writes one snapshot, and removes what it makes superfluous: older snapshots, and
+// the log up to it. The order is that of pitfall E4: (1) the file is durable, (2) the core is told,
+// which names it to members that lag, (3) older files are removed, (4) the log is cut, (5) the core
+// is told where the log begins.
 func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
 	started := time.Now()
 	size, err := n.storage.saveSnapshot(meta, func(w io.Writer) error { return write(&interruptible{w, n.quit}) })
@@ -257,8 +259,9 @@ func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64,
 	return size, n.cutLog(keep)
 }
 
-// noteSnapshot tells the core of a snapshot that is on disk; nil: of none. It returns the lowest index of the log that another member lacks, and
-// the snapshots whose files may still be opened, by those who send or restore them.
+// noteSnapshot tells the core of a snapshot that is on disk; s is nil when there is no new one. It
+// returns the lowest index of the log that another member lacks, and the snapshots whose files may
+// still be opened, to be sent or restored.
 func (n *Node) noteSnapshot(s *Snapshot) (keep uint64, named []uint64, err error) {
 	noted := make(chan struct{})
 	n.inbox.call(func(c *core) {
@@ -279,7 +282,8 @@ func (n *Node) noteSnapshot(s *Snapshot) (keep uint64, named []uint64, err error
 	}
 }
 
-// namedSnapshots returns the snapshots that a message to another member or a job of the applier names.
+// namedSnapshots returns the indexes of the snapshots that a message to another member or a job of
+// the applier names.
 func (n *Node) namedSnapshots() []uint64 {
 	named := []uint64{n.core.snapshot.Index, n.restoring}
 	for i := range n.core.lead.members {
@@ -295,7 +299,8 @@ func (n *Node) namedSnapshots() []uint64 {
 	return named
 }
 
-// cutLog removes what nobody needs of the log, while the disk writer goes on, and tells the core what is left.
+// cutLog removes the part of the log that nobody needs, while the disk writer goes on, and tells
+// the core where the log begins.
 func (n *Node) cutLog(keep uint64) error {
 	o := n.Config.storage()
 	first, err := n.storage.release(&o, keep)
@@ -306,11 +311,12 @@ func (n *Node) cutLog(keep uint64) error {
 	return nil
 }
 
-// cutPatience is how many election timeouts a part of the log is kept for a member that lacks it, before it is looked at again: the
-// member may have got it since.
+// cutPatience is how many election timeouts pass before cutAgain looks again at a part of the log
+// that was kept for a member that lacked it.
 const cutPatience = 5
 
-// cutAgain has the log cut when a member lacked what would have been cut, and has had the time to get it.
+// cutAgain has the log cut again, after a while, when a part was kept for a member that lacked it.
+// The member may have got it since, and no other snapshot may come for a long time.
 func (n *Node) cutAgain(ticks int) {
 	if n.uncut == 0 {
 		return
@@ -319,7 +325,7 @@ func (n *Node) cutAgain(ticks int) {
 	if n.uncut > 1 || !n.snapshotter.writing.CompareAndSwap(false, true) {
 		return
 	}
-	n.uncut = 0 // until noteSnapshot has looked
+	n.uncut = 0 // noteSnapshot decides whether there is a next time
 	n.snapshots.Go(func() {
 		defer n.snapshotter.writing.Store(false)
 		keep, _, err := n.noteSnapshot(nil)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// request is a proposal on its way to the core, or a read, which has nothing but the id. The id is that of its waiter.
+// request is a proposal on its way to the core, or a read, of which only the id is used. The id is
+// that of its waiter.
 type request struct {
 	proposal
 	read bool
@@ -42,7 +43,7 @@ func (n *Node) waitsForApplier() {
 	n.core.appliedTo(n.applied.Load().index)
 }
 
-// untilGathered is how long the loop may sleep for the sake of proposals that wait.
+// untilGathered returns how long the loop may sleep before the proposals in the inbox are due.
 func (n *Node) untilGathered() time.Duration {
 	if n.gathered == 0 || !n.inbox.holds() {
 		return never
@@ -85,13 +86,14 @@ func (n *Node) takeProposals() {
 	}
 }
 
-// parking holds the ids of requests that no leader has taken yet.
+// parking holds the ids of requests that no leader has taken yet. Its limit is that of the waiters.
 type parking struct{ proposals, reads []uint64 }
 
-// size is how many ids there are, with those that nobody waits for any more.
+// size returns the number of ids, including those that nobody waits for any longer.
 func (p *parking) size() int { return len(p.proposals) + len(p.reads) }
 
-// park keeps requests until there is a leader who takes them. There are never more than may wait, and what was left since the last tick.
+// park keeps requests until a leader takes them. When they could be more than maxWaiters, it drops
+// those that nobody waits for.
 func (n *Node) park(place *[]uint64, ids ...uint64) {
 	if len(*place)+len(ids) > maxWaiters {
 		*place = n.waiters.living(*place)
@@ -99,7 +101,7 @@ func (n *Node) park(place *[]uint64, ids ...uint64) {
 	*place = append(*place, ids...)
 }
 
-// dropDead drops the ids of requests that nobody waits for.
+// dropDead drops the ids of parked requests and of reads that nobody waits for.
 func (n *Node) dropDead() {
 	n.parked.proposals = n.waiters.living(n.parked.proposals)
 	n.parked.reads = n.waiters.living(n.parked.reads)
@@ -238,7 +240,8 @@ func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 	return o.Result, o.err
 }
 
-// post leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within the time of a request.
+// post leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within
+// RequestTimeout.
 func (n *Node) post(w *waiter, r request) (id uint64, err error) {
 	if id, err = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); err != nil {
 		return 0, err

@@ -13,7 +13,7 @@ type audit struct {
 	state       State
 	committed   uint64 // as of the write before: an entry of this one may take the place of what is not
 	incarnation uint64
-	anew        uint64 // the log is whole from behind this index on, as far as it was said
+	anew        uint64 // the log is whole behind this index, as far as its records tell
 
 	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be the first.
 	first uint64
@@ -67,7 +67,7 @@ func (a *audit) noteState(s State) error {
 	return nil
 }
 
-// noteAnew: what begins anew does so behind a later snapshot each time.
+// noteAnew: each time that the log begins anew, it is behind a later snapshot.
 func (a *audit) noteAnew(index uint64, err error) error {
 	if err == nil && index < a.anew {
 		err = fmt.Errorf("the log began anew behind %d, after it had done so behind %d", index, a.anew)
@@ -78,9 +78,10 @@ func (a *audit) noteAnew(index uint64, err error) error {
 
 // noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by another (§5.3, §5.4).
 func (a *audit) noteEntry(e *Entry) error {
-	// Below first is what was released. A gap that is known to be agreed was left by an earlier
-	// version, which did not note the snapshot that closes it.
-	if end := a.first + uint64(len(a.terms)); a.first == 0 || e.Index < a.first || e.Index > end && e.Index <= a.state.Commit+1 {
+	// What is below first was released. A gap below the commit index was left by an earlier
+	// version, which did not note the snapshot that fills it.
+	end := a.first + uint64(len(a.terms))
+	if a.first == 0 || e.Index < a.first || e.Index > end && e.Index <= a.state.Commit+1 {
 		a.first, a.terms = e.Index, nil
 	}
 	at := e.Index - a.first

@@ -110,7 +110,8 @@ func TestTheClockIsWatchedAsCloselyAsNeeded(t *testing.T) {
 	}
 }
 
-// The state machine is told the leader's wall clock in each term, and again when the log is replayed.
+// The state machine is told the leader's wall clock in each term, and told it again when the log is
+// replayed.
 // pitfall L9
 func TestTheStateMachineIsToldTheWallClock(t *testing.T) {
 	c := nodeConfig(t.TempDir())

@@ -33,8 +33,9 @@ type Config struct {
 	// Command gives the state machine's command that goes with a change of the membership; nil: none.
 	Command func(ChangeKind) []byte
 
-	// WallCommand gives the one by which the leader tells the state machine its wall clock less the cluster's; nil: none. It stands in the
-	// entry that opens a term, and before the next proposal when that has changed by more than 100 ms.
+	// WallCommand gives the command that tells the state machine the leader's wall clock minus the
+	// cluster clock; nil: none. The leader logs it in the entry that opens its term, and before the
+	// next proposal once the offset has changed by more than 100 ms.
 	WallCommand func(offset time.Duration) []byte
 
 	Logger *slog.Logger // nil: slog.Default()
@@ -80,7 +81,9 @@ func (c *Config) core(id uint64) coreConfig {
 	tick := c.Heartbeat / ticksPerHeartbeat
 	return coreConfig{
 		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
-		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(), WallCommand: c.WallCommand,
-		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20, MaxTailBytes: 16 << 20, MaxUnappliedBytes: 64 << 20,
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
+		WallCommand:    c.WallCommand,
+		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20,
+		MaxTailBytes: 16 << 20, MaxUnappliedBytes: 64 << 20,
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// neverIdle lets every sync of the log leave more to write before it returns, which a slow disk does.
+// neverIdle makes every sync of the log return only when there is more to write, as with a slow
+// disk.
 func (s *strain) neverIdle() {
 	ask := func() {
 		for range 4 {
@@ -19,7 +20,7 @@ func (s *strain) neverIdle() {
 	fault := func(call, name string) error {
 		if call == "sync" && strings.Contains(name, "/wal/") {
 			ask()
-			<-time.After(3 * gatherForOthers) // so that what was asked for before need not wait for the others
+			<-time.After(3 * gatherForOthers) // so that earlier proposals no longer wait for the others
 		}
 		return nil
 	}
@@ -47,7 +48,8 @@ func TestTheLogIsCutThoughTheDiskIsNeverIdle(t *testing.T) {
 	})
 }
 
-// What a member lacked when the log was cut goes when it has got it, though no snapshot comes any more.
+// A part of the log that was kept for a member is cut when the member has got it, though no other
+// snapshot comes.
 //
 // pitfall L6
 func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {

@@ -29,7 +29,8 @@ type digests struct {
 func (n *Node) digest(e *Entry, m *Membership) {
 	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.born && len(m.Members) > 1 {
 		own := n.digests.take(n.id, e.Index, d.Digest())
-		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: own}) // nobody waits for the outcome; without room there is no digest
+		// Nobody waits for the outcome. Without room there is no digest this time.
+		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: own})
 	}
 	if e.Kind != EntryDigest {
 		return

@@ -14,14 +14,15 @@ import (
 	"etcd2/wal"
 )
 
-// giveDisk gives the disk writer a write. It has none: there is room.
+// giveDisk gives the disk writer a write. It never blocks, because the disk writer has none (see
+// diskBusy).
 func (n *Node) giveDisk(p *Persist) {
 	n.diskBusy, n.diskSince = true, n.mono()
 	n.toDisk <- p
 }
 
-// writeDisk appends to the log on disk. It decides nothing, and its first error is the member's end (pitfall H8): nobody hears
-// anything of the write that failed, so that nobody takes it for done.
+// writeDisk appends to the log on disk. It decides nothing, and its first error ends the member
+// (pitfall H8). A write that failed is never reported as done.
 func (n *Node) writeDisk() {
 	defer close(n.written)
 	for p := range n.toDisk {

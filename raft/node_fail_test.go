@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// deaf is a transport that reaches nobody.
+// deaf is a transport that reaches no member.
 type deaf struct{ Transport }
 
 func (deaf) Start(Inbound)               {}
@@ -26,7 +26,8 @@ func (deaf) SendSnapshot(_ Message, body io.ReadCloser, _ int64, done func(error
 	done(errors.Join(errors.New("no connection"), body.Close()))
 }
 
-// strain is a member whose input never pauses: clients that propose and read, and perhaps a leader.
+// strain is a member whose input never pauses: clients propose and read, and perhaps a leader sends
+// entries.
 type strain struct {
 	t     *testing.T
 	n     *Node
@@ -60,7 +61,7 @@ type dropper struct{ register }
 
 func (d *dropper) Apply(index uint64, now time.Time, cmd []byte) any { return index }
 
-// clients lets clients ask without a pause until stop is closed.
+// clients makes clients ask without a pause until stop is closed.
 func (s *strain) clients(proposers, readers int) {
 	for range proposers {
 		s.ask(func() { _, _ = s.n.Propose(context.Background(), make([]byte, 4<<10)) })
@@ -79,7 +80,7 @@ func (s *strain) ask(call func()) {
 	})
 }
 
-// leader lets a leader, n2, send entries without a pause, and a snapshot now and then.
+// leader makes a leader, n2, send entries without a pause, and now and then a snapshot.
 func (s *strain) leader() {
 	founded := uint64(len(s.n.core.configs.now().membership.Members))
 	last, term := founded, uint64(1)
@@ -97,7 +98,8 @@ func (s *strain) leader() {
 	})
 }
 
-// snapshot brings a snapshot from the leader. That it may not be taken is the member's to say, by its end.
+// snapshot brings a snapshot from the leader. Its error is ignored: the member's end tells what
+// failed.
 func (s *strain) snapshot(index uint64) {
 	frozen := NewFrozen(Snapshot{Index: index, Term: 2, Membership: voters(3)}, func(w io.Writer) error { return nil })
 	var file bytes.Buffer
@@ -108,13 +110,14 @@ func (s *strain) snapshot(index uint64) {
 	_ = s.n.ReceiveSnapshot(m, SnapshotFile{Size: int64(file.Len())}, &file)
 }
 
-// await waits until something is so.
+// await waits until a condition holds, and fails the test when it takes too long.
 func (s *strain) await(what string, so func() bool) {
 	s.t.Helper()
 	(&cluster{t: s.t}).await(what, so)
 }
 
-// ends checks that a member that fails ends within a second, and that nobody waits for it any more.
+// ends checks that a member that has failed ends within a second, and that no caller waits for it
+// then.
 func (s *strain) ends() {
 	s.t.Helper()
 	select {
@@ -140,7 +143,8 @@ func (s *strain) ends() {
 	}
 }
 
-// Whatever call fails, and wherever all goroutines are at that moment, the member has ended within a second.
+// Whichever call fails, and wherever the goroutines are at that moment, the member ends within a
+// second.
 //
 // pitfall H8, pitfall L2
 func TestEveryFailureOfTheDiskEndsTheMember(t *testing.T) {
@@ -176,7 +180,7 @@ func TestEveryFailureOfTheDiskEndsTheMember(t *testing.T) {
 	}
 }
 
-// A write that fails is no write that has ended: the loop must not go on, with input that never pauses.
+// A failed write does not count as done, and the loop ends although its input never pauses.
 //
 // pitfall L2
 func TestAFailedWriteIsNotTakenForOneThatHasEnded(t *testing.T) {
@@ -189,7 +193,7 @@ func TestAFailedWriteIsNotTakenForOneThatHasEnded(t *testing.T) {
 	}
 }
 
-// Something hangs, and something else fails: the member ends without what hangs.
+// One call of the disk hangs, and another one fails: the member ends without the one that hangs.
 //
 // pitfall L2
 func TestAMemberWhoseDiskHangsEndsWhenItFails(t *testing.T) {
@@ -208,7 +212,7 @@ func TestAMemberWhoseDiskHangsEndsWhenItFails(t *testing.T) {
 	}
 }
 
-// Nothing fails, but the disk hangs: the context of Stop bounds how long it waits.
+// Nothing fails, but the disk hangs: the context of Stop bounds how long Stop waits.
 func TestStopDoesNotWaitForADiskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrain(t, 1, nil)

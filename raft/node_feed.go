@@ -18,9 +18,11 @@ type feed struct {
 // fetchBytes is about how much of the log is read for a member that lags at a time.
 const fetchBytes = 4 << 20
 
-// fetch reads committed entries for a member that lacks them: from f.From on up to f.Last, no more than maxBytes, but at least two when
-// there are two. It goes on with the feed of the last fetch where that fits, and returns one for the next; nil is allowed. No entries
-// and no error: the log no longer has them, or never did, since a received snapshot took their place.
+// fetch reads committed entries for a member that lacks them, from f.From up to f.Last: no more
+// than maxBytes, but at least two when there are two. It goes on with the feed of the last fetch if
+// that fits, which may be nil, and returns the feed for the next one. It returns neither entries
+// nor an error when the log does not have the entries: they were released, or a received snapshot
+// took their place.
 func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, error) {
 	if last.fits(f) {
 		if es, err := last.read(f, maxBytes); err == nil && len(es) > 0 {
@@ -116,8 +118,9 @@ func (r *replayer) between(from, to uint64) []Entry {
 // feedPatience is how many election timeouts a feed is kept without use: its member has caught up, is gone, or lost its leader.
 const feedPatience = 10
 
-// fetch reads what a member lacks from the log on disk. What is not there, a snapshot has. When the disk has changed what was written, a
-// snapshot goes as well, and everybody is told (pitfall B15).
+// fetch reads what a member lacks from the log on disk. When the log no longer has it, the member
+// gets a snapshot. So it does when the disk has changed what was written, which is logged and
+// counted (pitfall B15).
 func (n *Node) fetch(f Fetch, last *feed) {
 	es, next, err := n.storage.fetch(f, fetchBytes, last)
 	if err != nil {

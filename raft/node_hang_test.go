@@ -13,12 +13,12 @@ import (
 	"etcd2/wal/disk"
 )
 
-// hangingFS is the operating system's disk, but that a sync of the log may take as long as a
-// test wants, and that calls may fail.
+// hangingFS is the operating system's disk, except that a sync of the log may hang and calls may
+// fail.
 type hangingFS struct {
 	disk.OS
 	gate  atomic.Pointer[chan struct{}]                 // syncs of the log wait until it is closed
-	fault atomic.Pointer[func(call, name string) error] // is asked before every change
+	fault atomic.Pointer[func(call, name string) error] // called before every change; its error is the result
 }
 
 type hangingFile struct {
@@ -27,7 +27,8 @@ type hangingFile struct {
 	name string
 }
 
-// hang lets every sync of the log from now on wait until release is called, which the end of the test does as well.
+// hang makes every sync of the log wait, from now on, until release is called; the end of the test
+// calls it, too.
 func (fs *hangingFS) hang(t *testing.T) (release func()) {
 	gate := make(chan struct{})
 	fs.gate.Store(&gate)
@@ -40,7 +41,7 @@ func (fs *hangingFS) hang(t *testing.T) (release func()) {
 	return release
 }
 
-// fail lets every call of a kind on a name that has part in it fail from now on.
+// fail makes every call of a kind fail, from now on, on names that contain part.
 func (fs *hangingFS) fail(kind, part string) {
 	fault := func(call, name string) error {
 		if call == kind && strings.Contains(name, part) {

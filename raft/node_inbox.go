@@ -10,16 +10,16 @@ type inbox struct {
 	proposals tray
 	reads     tray
 	calls     []func(*core)
-	messages  []Message // all kinds but
-	proposed  []Message // the proposals of other members, which wait for the batch before them
-	bytes     int       // of all these messages
+	messages  []Message // of all kinds but Propose
+	proposed  []Message // Propose messages, which wait for the batch before them
+	bytes     int       // of messages and proposed
 	room      sync.Cond // signalled when messages are taken
 }
 
-// maxInboxBytes of messages may wait for the loop; then those who bring more are held up.
+// maxInboxBytes of messages may wait for the loop; then a goroutine that brings more is held up.
 const maxInboxBytes = 64 << 20
 
-// messageBytes is about what a message takes besides its entries.
+// messageBytes is about how many bytes of memory a message takes besides its entries.
 const messageBytes = 256
 
 func (b *inbox) init() {
@@ -27,10 +27,10 @@ func (b *inbox) init() {
 	b.room.L = &b.mu
 }
 
-// step leaves a message for the loop; it waits while there is no room. Once ended is closed nobody
-// takes it. Proposals may have half of the room, since they wait for the batch before them, and what
-// comes behind them, heartbeats too, must not wait for that: one that finds none is dropped, and
-// its member sends it again.
+// step leaves a message for the loop, and waits while there is no room. Once ended is closed the
+// message is dropped. Proposals may take half of the room, since they wait for the batch before
+// them, and heartbeats that come behind them must not wait for that. A Propose that finds no room
+// is dropped; its member sends it again.
 func (b *inbox) step(m Message, ended <-chan struct{}) {
 	size := messageSize(&m)
 	b.mu.Lock()
@@ -84,7 +84,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// tray holds the ids of requests until the loop takes them, in one of two arrays: while the loop has one, the other fills.
+// tray holds the ids of requests until the loop takes them, in one of two arrays: while the loop
+// has one, the other fills.
 type tray struct {
 	full, spare []uint64
 }
@@ -97,7 +98,8 @@ func (t *tray) take(mu *sync.Mutex) []uint64 {
 	return t.spare
 }
 
-// ask leaves the id of a request; false when the loop has not taken as many as may wait.
+// ask leaves the ids of requests, and reports whether there was room: the loop may not have taken
+// the earlier ones.
 func (b *inbox) ask(t *tray, ids ...uint64) bool {
 	b.mu.Lock()
 	before := len(t.full)
@@ -112,7 +114,7 @@ func (b *inbox) ask(t *tray, ids ...uint64) bool {
 	return room
 }
 
-// holds reports whether there are proposals, of this member's or another one's.
+// holds reports whether there are proposals of this member or of another one.
 func (b *inbox) holds() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

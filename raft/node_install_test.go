@@ -13,7 +13,7 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// persistAll persists one write after the other.
+// persistAll persists the writes one after the other.
 func persistAll(t *testing.T, s *storage, writes ...Persist) {
 	t.Helper()
 	for i := range writes {
@@ -23,7 +23,8 @@ func persistAll(t *testing.T, s *storage, writes ...Persist) {
 	}
 }
 
-// member50 is the disk of a member that has the entries up to 50: as a log of its own, or out of a snapshot that it joined by.
+// member50 makes the disk of a member that has the entries up to 50: in its log, or in the snapshot
+// by which it joined.
 func member50(t *testing.T, joined bool) (storageOptions, *storage) {
 	t.Helper()
 	o := testStorage(t)
@@ -37,9 +38,9 @@ func member50(t *testing.T, joined bool) (storageOptions, *storage) {
 	return o, s
 }
 
-// The table above openStorage, cell by cell: what the log is at 100, the index of a snapshot of
-// term 3, and whether it notes that snapshot. In each cell a member starts three times, and has
-// acknowledged two more entries before the next start.
+// The table above openStorage, cell by cell: the log at 100, which is the index of a snapshot of
+// term 3, and whether the log notes that snapshot. In each cell a member starts three times, and
+// acknowledges two entries after each start.
 //
 // pitfall L1
 func TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart(t *testing.T) {
@@ -101,14 +102,14 @@ func TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart(t *testing.T) {
 	}
 }
 
-// A log that goes on behind an entry which is not the snapshot's was written by a member that had
-// started from the snapshot and not noted it. The next start dropped what it had acknowledged.
+// A log that goes on behind an entry that conflicts with the snapshot was written by a member that
+// had started from the snapshot and not noted it. Its next start dropped what it had acknowledged.
 //
 // pitfall L1
 func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 	for _, behind := range []Persist{
 		{State: State{Term: 3, Commit: 100}, Entries: entries(3, 101, 110)},
-		{State: State{Term: 4, Commit: 100}, Entries: entries(4, 101, 110)}, // it knows what only the snapshot tells
+		{State: State{Term: 4, Commit: 100}, Entries: entries(4, 101, 110)}, // it knew a commit index that only the snapshot tells
 		{State: State{Term: 3, Commit: 50}, Entries: entries(3, 101, 110)},  // the leader of term 3 had 100@3
 	} {
 		o, s := member50(t, true)
@@ -130,9 +131,9 @@ func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 	}
 }
 
-// A leader of a later term may have written behind another entry, which no majority had (fig. 8):
-// that is a tail like any other. So it is when a member that had started from the snapshot has
-// voted since, and written no entry.
+// A leader of a later term may have written behind an entry that no majority had (fig. 8): that is
+// a tail like any other. So it is when a member that had started from the snapshot has voted since,
+// and written no entry.
 func TestATailOfALaterTermThanTheSnapshotGivesWay(t *testing.T) {
 	for _, known := range []uint64{50, 100} {
 		o, s := member50(t, true)
@@ -191,12 +192,12 @@ func TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind(t *testing.T) {
 			if got, _ := fetchText(t, s, Fetch{From: 1001, Last: 1005}, nil); got != "1001@2 1002@2" {
 				t.Errorf("behind the snapshot it reads %s", got)
 			}
-			persistAll(t, s, Persist{State: State{Term: 2, Commit: 20_000}, Entries: entries(2, s.last+1, s.last+1000)}) // in a segment of its own
+			persistAll(t, s, Persist{State: State{Term: 2, Commit: 20_000}, Entries: entries(2, s.last+1, s.last+1000)}) // in another segment
 		}
 	}
 }
 
-// olderLog opens the log as a version did whose segments do not say from where on it is whole.
+// olderLog opens the log as an earlier version did, whose segments have no recordAnew.
 func olderLog(t *testing.T, o storageOptions) *wal.Log {
 	t.Helper()
 	log, _, err := wal.Open(o.walDir(), wal.Options{
@@ -211,7 +212,8 @@ func olderLog(t *testing.T, o storageOptions) *wal.Log {
 	return log
 }
 
-// What is gone is no damage: a snapshot goes to the member that lacks it, and nobody is alarmed.
+// Entries that a snapshot replaced are not damaged: the member that lacks them gets a snapshot, and
+// no error is counted.
 func TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm(t *testing.T) {
 	o, s := member50(t, false)
 	meta := saveTestSnapshot(t, s, 1000, 2)
@@ -227,17 +229,18 @@ func TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm(t *testing.T) {
 	}
 }
 
-// installing is a member that receives a snapshot and goes on behind it, on a disk that may be crashed at each step.
+// installing is a member that receives a snapshot and writes entries behind it, on a disk that may
+// crash at each step.
 type installing struct {
 	index, term uint64 // of the snapshot
 	before      string // the log behind the snapshot before this one
-	begun       bool   // the snapshot may be there
-	done        bool   // it is
+	begun       bool   // the snapshot may be on disk
+	done        bool   // it is on disk
 	acked       string // behind the snapshot
 	writing     string // acked, and the write under way
 }
 
-// check compares what a start found.
+// check compares what a start found with what may and must be there.
 func (m *installing) check(r *recovery) error {
 	got := indexTerms(r.Entries)
 	switch {
@@ -251,7 +254,7 @@ func (m *installing) check(r *recovery) error {
 	return nil
 }
 
-// live receives the snapshot, unless it is there, and writes one entry behind it.
+// live receives the snapshot, unless it is on disk, and writes one entry behind it.
 func (m *installing) live(s *storage, r *recovery) error {
 	if r.Snapshot.Index < m.index {
 		m.begun = true
@@ -274,7 +277,7 @@ func (m *installing) live(s *storage, r *recovery) error {
 	return s.close()
 }
 
-// found is what a start found behind the snapshot.
+// found returns what a start found behind the snapshot.
 func (m *installing) found(r *recovery) string {
 	if r.Snapshot.Index < m.index {
 		return ""
@@ -282,7 +285,7 @@ func (m *installing) found(r *recovery) string {
 	return indexTerms(r.Entries)
 }
 
-// startOn opens the disk and compares.
+// startOn starts the member on a disk, and checks what it finds.
 func (m *installing) startOn(d *disktest.Disk) (*storage, *recovery, error) {
 	s, r, err := openStorage(storageOptions{Dir: "m", FS: d, Bytes: 1 << 13})
 	if err != nil {
@@ -294,8 +297,8 @@ func (m *installing) startOn(d *disktest.Disk) (*storage, *recovery, error) {
 	return s, r, errors.Join(err, m.check(r))
 }
 
-// crashes lives on the disk, and lives again in states that a crash leaves at each step; so lives
-// times deep. states counts the starts.
+// crashes runs a life on the disk, and another one on each state that a crash at some step may
+// leave, lives levels deep. states counts the starts.
 func (m *installing) crashes(t *testing.T, d *disktest.Disk, rng *rand.Rand, lives int, states *int) {
 	was := *m
 	if lives > 0 {

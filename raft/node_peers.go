@@ -18,13 +18,16 @@ type Transport interface {
 	// Follow names the members that there are now, and the ids that are gone for ever. It is called right
 	// after Start and again whenever either changes.
 	Follow(m Membership)
-	// Send sends the messages in order, each to the member its To names. What finds no connection or no room is
-	// dropped: Raft copes. (But a Propose, which is not sent again, may wait for a connection in the making.) Nothing is delivered twice (a Propose would be applied twice). Messages and their entries are shared and must not be written to.
+	// Send sends the messages in order, each to the member its To names. What finds no connection
+	// or no room is dropped: Raft copes. A Propose may wait for a connection that is being made,
+	// since it would be sent again only after a while. Nothing is delivered twice. Messages and
+	// their entries are shared and must not be written to.
 	Send(ms []Message)
-	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its own, closes body, and calls done once from any
-	// goroutine: with nil when the other member has taken it whole. While one is under way to a member, another one is not begun: its done
-	// is told how that one ended. A body with Seek and Sum, a checksum of all of it, goes on where an earlier transfer broke.
-	// SendSnapshot logs what comes of it.
+	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its
+	// own. It closes body, and calls done once, from any goroutine: with nil when the other member
+	// has taken all of it. While one transfer to a member is under way, no other one is begun: its
+	// done is called with the result of the first. If body has Seek and Sum, a checksum of all of
+	// it, the transfer goes on where an earlier one broke. SendSnapshot logs the result.
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
 	// Peers returns what was measured of each member followed. It may be called from any goroutine.
 	Peers() map[uint64]PeerStats
@@ -41,13 +44,15 @@ type Inbound interface {
 	// Lost says that the connection to a member was seen to break, as it does when its process dies. A connection that
 	// could not be made, or fell silent, is none that broke.
 	Lost(id uint64)
-	// Dropped says that messages to a member may be lost, though nothing tells that it has died: a connection ended in another way, or had
-	// no room for what brings entries. What was sent before is answered or lost.
+	// Dropped says that messages to a member may be lost, though nothing shows that it has died: a
+	// connection ended in another way, or had no room for a message with entries.
 	Dropped(id uint64)
-	// Kept returns how many bytes of a snapshot's file are here, of a transfer that broke. It never blocks.
+	// Kept returns how many bytes of the file with that name are here from a transfer that broke; 0
+	// without one. It never blocks.
 	Kept(name string) int64
-	// ReceiveSnapshot takes an InstallSnapshot and reads from body what is not here of the snapshot's file. When it returns nil the file is
-	// whole and durable, and the message is on its way to the core.
+	// ReceiveSnapshot takes an InstallSnapshot and reads the snapshot's file from body, from f.From
+	// on. When it returns nil the file is whole and durable, and the message is on its way to the
+	// core.
 	ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error
 	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of another's from the newest
 	// configuration in the log, committed or not; 0 when nothing is. It never blocks.
@@ -58,11 +63,11 @@ type Inbound interface {
 	Emptied(by uint64)
 }
 
-// SnapshotFile says what comes of a snapshot's file.
+// SnapshotFile says which part of a snapshot's file is sent.
 type SnapshotFile struct {
 	Size int64  // of the whole file, in bytes
-	From int64  // where in it the transfer begins: what is before was kept of another one
-	Name string // that no file with other bytes has; empty: it can't be gone on with
+	From int64  // offset at which the transfer begins: what is before it was kept from an earlier transfer
+	Name string // which no file with other bytes has; empty: the transfer can't be resumed
 }
 
 // PeerStats are what a Transport has measured of one other member.
@@ -75,10 +80,10 @@ type PeerStats struct {
 	Snapshots                uint64 // sent to it whole
 	SnapshotsFailed          uint64
 
-	Urgent, Bulky Lane          // what waits for the connection: messages with entries are bulky
-	InFlight      int           // bytes on their way, as far as is known
-	Window        int           // as many of them may be; 0: not connected
-	Shortest      time.Duration // round trip of the link lately, without what the messages make it wait
+	Urgent, Bulky Lane          // messages that wait for the connection; those with entries are bulky
+	InFlight      int           // bytes sent and not known to be read
+	Window        int           // limit of InFlight; 0: not connected
+	Shortest      time.Duration // the shortest recent round trip: the delay of the link without queues
 
 	// Round trips of messages that carried entries, from being written to being read there. Some are measured, and each of these
 	// counts for all since the one before.
@@ -86,7 +91,7 @@ type PeerStats struct {
 	Current, Average, Deviation, Least, Greatest time.Duration
 }
 
-// Lane is a queue of messages to a member, with its bounds.
+// Lane is the length of a queue of messages to a member, with its limits.
 type Lane struct {
 	Messages, MaxMessages int
 	Bytes, MaxBytes       int // of entries, about
@@ -142,7 +147,7 @@ func (n *Node) ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error 
 	return nil
 }
 
-// Kept returns how many bytes of a snapshot's file are here, of a transfer that broke.
+// Kept returns how many bytes of the file with that name are here from a transfer that broke.
 func (n *Node) Kept(name string) int64 { return n.storage.snaps.Kept(name) }
 
 func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
@@ -171,7 +176,7 @@ func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
 	return nil
 }
 
-// beginReceive goes on with the file that was kept, or begins a new one.
+// beginReceive goes on with the file that was kept, or begins a new one when f.From is 0.
 func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	if f.From == 0 {
 		return n.storage.snaps.Receive()
@@ -203,12 +208,12 @@ func (n *Node) sendOut(e *Effects) {
 	}
 }
 
-// shortLog is how many bytes of log are sent although a snapshot would be shorter: to take one over,
-// a member must begin anew.
+// shortLog is how many bytes of log are sent although a snapshot would be shorter: a member that
+// installs a snapshot replaces its whole state.
 const shortLog = 32 << 20
 
 // snapshotIsShorter reports whether the newest snapshot and the log behind it are fewer bytes than
-// the log that a member lacks. What is cheaper to send is sent.
+// the log that a member lacks. The shorter of the two is sent.
 func (n *Node) snapshotIsShorter(f Fetch) bool {
 	newest := n.core.snapshot.Index
 	lacked, behind := n.storage.log.Bytes(f.From), n.storage.log.Bytes(newest)
@@ -234,10 +239,10 @@ type snapshotBody struct {
 	snapshot *snap.Reader
 }
 
-// Close lets the file go.
+// Close closes the file, which may be removed then.
 func (b *snapshotBody) Close() error { return b.snapshot.Close() }
 
-// Sum returns a checksum of the file.
+// Sum returns a checksum of the whole file.
 func (b *snapshotBody) Sum() uint32 { return b.snapshot.Sum() }
 
 // noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.

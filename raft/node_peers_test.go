@@ -41,7 +41,7 @@ func TestAConfigurationThatTakesAnothersPlaceIsFollowedAtOnce(t *testing.T) {
 	}
 }
 
-// brief is a state machine whose state is small, however much is applied.
+// brief is a state machine with a small state, however much is applied.
 type brief struct{ register }
 
 func (b *brief) Apply(index uint64, _ time.Time, _ []byte) any { return index }
@@ -74,7 +74,7 @@ func TestTheShorterOfLogAndSnapshotIsSent(t *testing.T) {
 	}
 }
 
-// receiverOf returns a node that does nothing but take snapshots, and the file of one at index 9.
+// receiverOf returns a node that can only receive snapshots, and the file of a snapshot at index 9.
 func receiverOf(t *testing.T) (n *Node, file []byte) {
 	sender, err := snap.Open(filepath.Join(t.TempDir(), "snap"), nil)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
 	}
 }
 
-// Half of the room in bytes is taken by one request, and more than the other half is asked for.
+// One request takes more than half of maxWaitersBytes, and a second one of the same size comes.
 func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
 	s := newStrain(t, 3, nil)
 	half := make([]byte, maxWaitersBytes/2+1)
@@ -74,7 +74,7 @@ func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// A proposal that was answered as never made is never made: not even when it was on its way to the core.
+// A proposal that was answered as never made is never made, even if it was on its way to the core.
 func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 	sm := &register{}
 	n := openNode(t, nodeConfig(t.TempDir()), sm)
@@ -82,7 +82,7 @@ func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 
 	n.do(func(*core) {
 		_, _ = n.post(w, request{proposal: proposal{kind: EntryCommand, data: []byte("late")}})
-		n.waiters.expire(maxInt64 - 1) // between the client and the core
+		n.waiters.expire(maxInt64 - 1) // while the proposal is between the client and the core
 	})
 	o := <-w.result
 	if _, err := n.Propose(context.Background(), []byte("after")); err != nil {
@@ -94,7 +94,8 @@ func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 	}
 }
 
-// untilGathered may be asked a moment after takeInbox has left proposals where they are: the loop must not sleep then.
+// untilGathered may be called when the proposals that takeInbox left in the inbox have just become
+// due: the loop must not sleep then.
 func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 	n := &Node{core: &core{role: Leader}, epoch: time.Now().Add(-time.Minute)}
 	n.inbox.init()

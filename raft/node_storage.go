@@ -21,8 +21,8 @@ const (
 	recordState       byte = 1 // State
 	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
 	recordSnapshot    byte = 3 // Snapshot, received: the log begins anew behind it
-	recordIncarnation byte = 4 // of this disk; in every segment, so that it stays when others go; see appendFixed
-	recordAnew        byte = 5 // index of the last recordSnapshot before this segment, 0 without one; in every segment
+	recordIncarnation byte = 4 // of this disk; at the head of every segment
+	recordAnew        byte = 5 // index of the last recordSnapshot, 0 without one; likewise
 )
 
 // storage is a member's memory on disk: the log, and the snapshots beside it.
@@ -30,8 +30,9 @@ const (
 //	DATA/member/wal   the log (or the directory named by --wal-dir)
 //	DATA/member/snap  the snapshots
 //
-// The log goes back at least to the older of the two newest snapshots, so that the newest may be damaged.
-// persist belongs to one goroutine, saveSnapshot, purge and release to another; the rest may be called from any.
+// The log goes back at least to the older of the two newest snapshots, so that the newest may be
+// damaged. persist belongs to the disk writer, saveSnapshot and release to the snapshot writer; the
+// rest may be called from any goroutine.
 type storage struct {
 	dir   string // DATA/member
 	log   *wal.Log
@@ -130,25 +131,28 @@ func Exists(dir, walDir string) (bool, error) {
 // openStorage reads all that survived: the newest good snapshot, called base here, and the log.
 //
 // A snapshot of this member's own state changes nothing in the log. A received one takes three
-// steps: its file gets its name; the log notes it (recordSnapshot) unless it holds the snapshot's
-// last entry; entries behind it are acknowledged. A crash may come between any two of them. So the
-// log and its last note decide together which entries count:
+// steps: (1) its file gets its name, (2) the log notes it (recordSnapshot) unless it holds the
+// snapshot's last entry, (3) entries behind it are acknowledged. A crash may come between any two
+// steps. So the log and its last note decide together which entries count:
 //
-//	what the log is at base   last note: of base         last note: of an earlier one, or none
-//	ends before it            entries behind the note    base was received, and the crash came before
-//	                          count, those before it     the note: all of the log is dropped, since it
-//	                          are dropped                may differ from base; base is noted now
-//	holds it                  the same                   base is this member's own state, or the log had
-//	                                                     it when it came: entries behind it count (§7)
-//	conflicts with it         the same                   as in the first row; but where entries were
-//	                                                     written behind base since, the disk is refused:
-//	                                                     see replayer.unnoted
-//	begins again behind it    the same                   an earlier version started from base and did
-//	                                                     not note it: entries behind base count
+//	the log at base         last note: of base      last note: of an earlier one, or none
+//	ends before it          entries behind the      base was received, and the crash came
+//	                        note count, those       before the note: all of the log is
+//	                        before it are dropped   dropped, since it may differ from base;
+//	                                                base is noted now
+//	holds it                the same                base is this member's own state, or the
+//	                                                log had it when it came: entries behind
+//	                                                it count (§7)
+//	conflicts with it       the same                as in the first row; but if entries were
+//	                                                written behind base since, the disk is
+//	                                                refused (see replayer.unnoted)
+//	begins again behind it  the same                an earlier version started from base and
+//	                                                did not note it: entries behind base
+//	                                                count
 //
-// A last note of a snapshot behind base means that the newer one is lost: the disk is refused.
-// A note counts for its own index. As long as it stood for "this one or an earlier one", entries
-// that were acknowledged after the first start were forgotten at the second (pitfall L1).
+// When the last note is of a snapshot behind base, that snapshot is lost: the disk is refused. A
+// note counts for its own index. When it stood for "this snapshot or an earlier one", entries that
+// were acknowledged after one start were forgotten at the next (pitfall L1).
 func openStorage(o storageOptions) (*storage, *recovery, error) {
 	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
 	if err != nil {
@@ -253,13 +257,14 @@ type replayer struct {
 	state       State
 	incarnation uint64
 	entries     []Entry // from base.Index (included, when the log still has it) on
-	anew        uint64  // index of the snapshot behind which the log last began anew, 0 when it never did, or untold
+	anew        uint64  // as in storage, or untold
 }
 
-// untold stands for an index that no record says: a segment of an earlier version has no recordAnew.
+// untold stands for an index that no record has told: segments of earlier versions have no
+// recordAnew.
 const untold = ^uint64(0)
 
-// errHole is the error of a log that goes on behind entries which it does not have.
+// errHole is the error of a log with a gap.
 var errHole = errors.New("raft: entries are missing in the log")
 
 func (r *replayer) record(rec wal.Record) (err error) {
@@ -296,7 +301,7 @@ func (r *replayer) entry(data []byte) error {
 	return nil
 }
 
-// makeRoom drops the entries at index and after, because another one is about to take their place.
+// makeRoom drops the entries at index and after it, because another entry takes their place.
 func (r *replayer) makeRoom(index uint64) error {
 	next := r.base.Index + 1
 	if n := len(r.entries); n > 0 {
@@ -307,7 +312,7 @@ func (r *replayer) makeRoom(index uint64) error {
 		return fmt.Errorf("%w: entry %d follows, but %d is due", errHole, index, next)
 	case index <= r.base.Index:
 		r.entries = nil
-	case len(r.entries) == 0: // it jumps over a gap: whoever wrote it had started from base
+	case len(r.entries) == 0: // there is a gap before it: the member that wrote it had started from base
 		r.anew = r.base.Index
 	default:
 		r.entries = r.entries[:index-min(index, r.entries[0].Index)]
@@ -315,20 +320,23 @@ func (r *replayer) makeRoom(index uint64) error {
 	return nil
 }
 
-// unnoted returns an error for an entry behind another one than base's which only a member that
-// had started from base, without noting it, can have written. Two things show that: the entry is
-// of base's term, whose leader had base's entry; or the state before it says that base is agreed.
-// A leader of a later term may have written behind another entry before base was agreed (fig. 8).
+// unnoted returns an error if e stands behind an entry that conflicts with base, and was written by
+// a member that had started from base without noting it. Either of two facts shows that: e is of
+// base's term, whose leader had base's entry; or the state before e says that base is committed. A
+// leader of a later term may have written e before base was committed (fig. 8): that is no error.
 func (r *replayer) unnoted(e *Entry) error {
 	b := r.base
-	if b.Term == 0 || e.Index <= b.Index || len(r.entries) == 0 || r.entries[0].Index != b.Index || r.entries[0].Term == b.Term {
+	if b.Term == 0 || e.Index <= b.Index || len(r.entries) == 0 ||
+		r.entries[0].Index != b.Index || r.entries[0].Term == b.Term {
 		return nil
 	}
 	if e.Term != b.Term && r.state.Commit < b.Index {
 		return nil
 	}
-	return fmt.Errorf("raft: entry %d@%d stands behind %d@%d, and the snapshot at %d is of term %d: an earlier version did not note in the log "+
-		"that it had received that snapshot, and may have forgotten entries that it had acknowledged: remove the member, empty its data directory and add it anew",
+	return fmt.Errorf("raft: entry %d@%d stands behind %d@%d, but the snapshot at %d is of term %d: "+
+		"an earlier version did not note in the log that it had received that snapshot, "+
+		"and may have forgotten entries that it had acknowledged: "+
+		"remove the member, empty its data directory and add it anew",
 		e.Index, e.Term, b.Index, r.entries[0].Term, b.Index, b.Term)
 }
 
@@ -338,7 +346,8 @@ func (r *replayer) snapshot(data []byte) error {
 	return r.began(s.Index, err)
 }
 
-// began notes the snapshot behind which the log last began anew, unless there was an error before.
+// began notes the index of the snapshot behind which the log last began anew. An err from before it
+// returns unchanged.
 func (r *replayer) began(index uint64, err error) error {
 	if err == nil && index > r.base.Index {
 		err = fmt.Errorf("%w: it goes on behind the snapshot at %d, which is missing or damaged", errHole, index)
@@ -347,7 +356,7 @@ func (r *replayer) began(index uint64, err error) error {
 	return err
 }
 
-// detached reports whether the log knows nothing of the snapshot.
+// detached reports whether the log neither notes base nor holds its last entry.
 func (r *replayer) detached() bool {
 	return r.base.Index > 0 && r.anew != r.base.Index && !r.holdsBase()
 }
@@ -437,8 +446,9 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 // gets a new snapshot (pitfall E6).
 const maxKeptBytes = 4 << 30
 
-// release cuts what neither of the two newest snapshots needs, nor a member that lacks the log from keep on, and
-// returns the index from which on the log is whole.
+// release cuts the log: it keeps what the older of the two newest snapshots needs, and, up to
+// maxKeptBytes, what a member needs that lacks the log from keep on. It returns the index from
+// which on the log has no gap.
 func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err error) {
 	indexes, err := s.snaps.Sound()
 	if err != nil || len(indexes) < 2 {

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// waiter is a goroutine that waits for the outcome of its request. The request's bytes are nowhere else before it is proposed: the queues
-// on the way hold ids. So what nobody waits for any more costs eight bytes, until the next tick.
+// waiter is a goroutine that waits for the outcome of its request. Before the request is proposed,
+// only the waiter holds its bytes: the queues on the way hold ids. So a request that nobody waits
+// for any longer costs eight bytes, until the next tick.
 type waiter struct {
 	result   chan outcome // capacity 1: who answers never waits
 	request  request
@@ -15,7 +16,8 @@ type waiter struct {
 	asked    uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
 }
 
-// How many may wait, and with how many bytes: beyond that ErrOverloaded is the answer. One request alone may be as large as it likes.
+// Limits of the requests that wait, in number and bytes; beyond them the answer is ErrOverloaded. A
+// single request may be larger than maxWaitersBytes.
 const (
 	maxWaiters      = 1 << 17
 	maxWaitersBytes = 256 << 20
@@ -34,7 +36,7 @@ type waiters struct {
 	mu      sync.Mutex // protects the rest
 	next    uint64     // begins at random, so that an entry of a former life finds nobody (pitfall G4)
 	waiting map[uint64]*waiter
-	bytes   int       // of the requests of those
+	bytes   int       // of the requests in waiting
 	reads   []readsAt // safe as soon as index is applied
 	applied uint64
 	term    uint64 // of the last entry applied
@@ -52,7 +54,7 @@ func (ws *waiters) init() {
 	ws.waiting = map[uint64]*waiter{}
 }
 
-// add returns the waiter's id, which its request gets as well.
+// add enters a waiter and returns its id, which the request gets as well.
 func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -73,7 +75,8 @@ func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err err
 	return r.id, nil
 }
 
-// take takes the waiter with an id out, and lets go of its request: it is about to be answered. nil when nobody waits. ws.mu must be held.
+// take removes the waiter with an id, whose caller answers it, and drops its request. It returns
+// nil when nobody waits under that id. ws.mu must be held.
 func (ws *waiters) take(id uint64) *waiter {
 	w := ws.waiting[id]
 	if w != nil {
@@ -84,7 +87,7 @@ func (ws *waiters) take(id uint64) *waiter {
 	return w
 }
 
-// living drops the ids that nobody waits for, in place.
+// living returns the ids that somebody waits for; it overwrites ids.
 func (ws *waiters) living(ids []uint64) []uint64 {
 	if len(ids) == 0 {
 		return ids
@@ -123,7 +126,8 @@ func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []propos
 	return batch
 }
 
-// unasked takes that back, since the leader has not taken the proposal; false when nobody waits for it.
+// unasked takes propose back for one proposal, since the leader has refused it, and reports whether
+// somebody waits for it.
 func (ws *waiters) unasked(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -134,8 +138,8 @@ func (ws *waiters) unasked(id uint64) bool {
 	return w != nil
 }
 
-// dead returns the proposals of former terms that wait still: an entry of term is applied, so they never will
-// be, and may be made again.
+// dead returns the ids of proposals that were asked in earlier terms and still wait. An entry of
+// term has been applied, so they never will be applied, and may be proposed again.
 func (ws *waiters) dead(term uint64) (ids []uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -241,7 +245,8 @@ type answer struct {
 	to *waiter
 }
 
-// expire answers those whose time is over, and drops the ids of reads that nobody waits for.
+// expire answers the waiters whose deadline has passed, and drops the ids of reads that nobody
+// waits for.
 func (ws *waiters) expire(now int64) {
 	var late []*waiter
 	ws.mu.Lock()

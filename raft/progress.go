@@ -4,7 +4,7 @@ package raft
 type leadership struct {
 	members     []progress // of every other member of the configuration in force, by id
 	start       uint64     // index of the empty entry that opened the term
-	ticks       int        // since the leadership began; what is overdue is measured in them
+	ticks       int        // since the leadership began; Appends are overdue by them
 	round       uint64     // number of the last round of heartbeats
 	sinceBeat   int        // ticks since then
 	uncommitted int        // bytes proposed and not committed
@@ -34,7 +34,7 @@ const (
 var sendingNames = [...]string{probing: "probe", replicating: "replicate", snapshotting: "snapshot"}
 
 // progress is the leader's knowledge of one other member.
-// Invariants: match < next, inflight only while replicating.
+// Invariants: match < next; inflight is empty unless replicating.
 type progress struct {
 	id       uint64
 	match    uint64 // highest index known to be on its disk; never falls within a term (pitfall B8)
@@ -44,19 +44,19 @@ type progress struct {
 	told     uint64 // highest commit index sent to it
 	round    uint64 // highest round of heartbeats that it answered
 
-	// Probing: nothing is sent before (1) a round of heartbeats after asked is answered, and
-	// (2) the leadership is retry ticks old.
+	// Probing: while waiting, nothing is sent before (1) a round of heartbeats after asked is
+	// answered and (2) the leadership is retry ticks old.
 	waiting bool
 	asked   uint64
 	retry   int
 
-	quiet int  // ticks since its last answer, or since there was reason to wait for one
+	quiet int  // ticks since its last answer, or since it became a member
 	heard bool // it has answered in this term
-	gone  bool // its connection has been seen to break since
+	gone  bool // its connection has broken since its last answer
 
 	inflight      []inflight // sent and not answered, in order
 	inflightBytes int
-	lost          int // how often what was in flight was taken for lost since match moved
+	lost          int // how often Appends were taken for lost since match moved
 
 	trip    roundTrip
 	feed    readAhead
@@ -68,7 +68,7 @@ type progress struct {
 type inflight struct {
 	last  uint64 // highest index in it
 	bytes int
-	sent  int // when: ticks of the leadership
+	sent  int // at which tick of the leadership
 }
 
 // probe begins to look for the place from which on the logs differ.
@@ -79,8 +79,8 @@ func (p *progress) probe(next uint64) {
 }
 
 // rest is probe, but nothing is sent before the member answers a round of heartbeats after round:
-// nobody is there to hear it, or there is nothing to say. A new leader, which knows no match yet,
-// goes on to look where it was about to: to begin at the first entry would cost a snapshot.
+// the member is not there, or there is no snapshot for it. While probing, next stays: a new leader
+// knows no match yet, and to probe from the first entry on would cost a snapshot.
 func (p *progress) rest(round uint64) {
 	next := p.match + 1
 	if p.sending == probing {
@@ -91,7 +91,8 @@ func (p *progress) rest(round uint64) {
 	p.feed.drop()
 }
 
-// endWait ends the wait of a probe, because the member is there and has not answered it.
+// endWait ends the wait for an answer to a probe: the member has answered a round of heartbeats,
+// but not the probe.
 func (p *progress) endWait(round uint64, now int) {
 	if !p.waiting || round <= p.asked || now < p.retry {
 		return
@@ -102,7 +103,8 @@ func (p *progress) endWait(round uint64, now int) {
 	}
 }
 
-// advance notes that the member has everything up to index on disk, and reports whether that is new.
+// advance notes that the member has everything up to index on disk, and reports whether match has
+// moved.
 func (p *progress) advance(index uint64) bool {
 	for len(p.inflight) > 0 && p.inflight[0].last <= index {
 		p.inflightBytes -= p.inflight[0].bytes
@@ -119,7 +121,7 @@ func (p *progress) advance(index uint64) bool {
 	return true
 }
 
-// noteSent notes an Append on its way.
+// noteSent notes an Append with es as sent.
 func (c *core) noteSent(p *progress, es []Entry) {
 	l, bytes := &c.lead, entriesSize(es)
 	if p.sending == probing {
@@ -135,7 +137,7 @@ func (c *core) noteSent(p *progress, es []Entry) {
 	p.inflightBytes += bytes
 }
 
-// paused reports whether nothing may be sent for now.
+// paused reports whether no Append may be sent for now.
 func (p *progress) paused(maxInflight int) bool {
 	switch p.sending {
 	case probing:
@@ -147,34 +149,36 @@ func (p *progress) paused(maxInflight int) bool {
 	}
 }
 
-// overdue reports whether the oldest Append in flight should have arrived by now. It is measured in
-// ticks, never in rounds of heartbeats: reads begin thousands of those a second (pitfall L5).
+// overdue reports whether the oldest Append in flight should have been answered by now. That is
+// measured in ticks, never in rounds of heartbeats: reads begin thousands of rounds a second
+// (pitfall L5).
 func (c *core) overdue(p *progress) bool {
 	return p.sending == replicating && len(p.inflight) > 0 &&
 		c.lead.ticks-p.inflight[0].sent > c.lossTimeout(p, p.inflightBytes)
 }
 
-// slowest is the least rate, in bytes for each interval of heartbeats, that a link is expected to
-// have. To send megabytes again because they are late would make them later still, for ever.
+// slowest is the lowest expected rate of a link, in bytes per heartbeat interval. If megabytes were
+// sent again while they are only late, they would be later still, for ever.
 const slowest = 64 << 10
 
-// mostLost bounds the doubling: what was taken for lost three times and more is sent again after
-// eight times as long.
+// mostLost bounds the doubling of a timeout: after three losses it is eight times as long, and
+// stays so.
 const mostLost = 3
 
-// lossTimeout is how many ticks so many bytes may take to be answered before they count as lost: an
-// interval of heartbeats, two round trips, and the time that the bytes need on a slow link; twice
-// that after each time that it turned out to be too short.
+// lossTimeout returns how many ticks after it was sent an Append counts as lost, with bytes on
+// their way: a heartbeat interval, two round trips, and the time that the bytes take on a slow
+// link. It doubles each time that something counted as lost.
 func (c *core) lossTimeout(p *progress, bytes int) int {
 	ticks := c.HeartbeatTicks + 2*p.trip.ticks + bytes/slowest*c.HeartbeatTicks
 	return ticks << min(p.lost, mostLost)
 }
 
-// roundTrip is how long a member takes to answer a heartbeat, in ticks: the longest of late.
+// roundTrip is how long a member takes to answer a heartbeat: an estimate near the longest recent
+// time.
 type roundTrip struct {
 	ticks int
-	round uint64 // the round that is measured; 0: none is
-	begun int    // when
+	round uint64 // the round that is being measured; 0: none
+	begun int    // at which tick of the leadership
 }
 
 // begin measures a round, unless one is being measured.
@@ -185,7 +189,7 @@ func (t *roundTrip) begin(round uint64, now int) {
 }
 
 // end takes in the answer to a round. The estimate rises at once and falls slowly. The answer to a
-// later round tells nothing, but that the one to the measured round may be lost.
+// later round ends the measurement without a result: the answer that it waits for may be lost.
 func (t *roundTrip) end(round uint64, now int) {
 	if t.round == 0 || round < t.round {
 		return
@@ -196,17 +200,18 @@ func (t *roundTrip) end(round uint64, now int) {
 	t.round = 0
 }
 
-// readAhead is what was read from the log on disk for a member that lags, and not yet sent: so the
-// next read is under way while the entries of the last one are in flight.
+// readAhead holds entries that were read from the log on disk for a member that lags, and are not
+// yet sent. So the next read is under way while the entries of the last one are in flight.
 type readAhead struct {
-	fetching bool    // a read is under way, of whatever
+	fetching bool    // a read is under way, perhaps of entries no longer wanted
 	entries  []Entry // without gaps, up to last
 	before   uint64  // term of the entry before entries, or of last when there are none
-	last     uint64  // index of the last entry that was read; 0: nothing was
+	last     uint64  // index of the last entry that was read; 0: none
 	bytes    int     // of entries
 }
 
-// from drops what comes before index, and everything when the entry at index does not come next.
+// from drops the entries before index. If the entry at index is neither the first one left nor the
+// next one to read, it drops everything.
 func (f *readAhead) from(index uint64) {
 	for len(f.entries) > 0 && f.entries[0].Index < index {
 		f.bytes -= entrySize(&f.entries[0])
@@ -219,7 +224,7 @@ func (f *readAhead) from(index uint64) {
 
 func (f *readAhead) drop() { f.entries, f.bytes, f.last = nil, 0, 0 }
 
-// add takes in entries that follow the last one.
+// add appends entries; es[0] follows last.
 func (f *readAhead) add(es []Entry) {
 	n := len(f.entries)
 	f.entries = append(f.entries[:n:n], es...)
@@ -227,7 +232,7 @@ func (f *readAhead) add(es []Entry) {
 	f.last = es[len(es)-1].Index
 }
 
-// farthest is the longest round trip to another member, in ticks.
+// farthest returns the longest round trip to another member, in ticks.
 func (l *leadership) farthest() (ticks uint64) {
 	for i := range l.members {
 		ticks = max(ticks, uint64(l.members[i].trip.ticks))
@@ -235,10 +240,10 @@ func (l *leadership) farthest() (ticks uint64) {
 	return ticks
 }
 
-// catchUp is how a learner comes to its vote, in rounds (diss. 4.2.1): a round ends when the learner
-// has what the leader had when the round began. The mark does not move meanwhile, whatever is
-// written (pitfall L4). A round that took less than an election timeout was short enough.
+// catchUp is a round of a learner's catching up (diss. 4.2.1). It ends when the learner has what
+// the leader had when the round began: the goal does not move meanwhile, whatever is written
+// (pitfall L4). A round shorter than an election timeout earns the vote.
 type catchUp struct {
 	goal  uint64 // last index of the leader's log when the round began; 0: none has begun
-	begun int    // when: ticks of the leadership
+	begun int    // at which tick of the leadership
 }

@@ -55,9 +55,9 @@ type core struct {
 	commit   uint64 // applying ≤ commit ≤ log.last
 	applying uint64 // highest index handed to the state machine
 
-	applied   uint64      // highest index that the state machine was said to have applied
-	unapplied int         // bytes of the entries behind it, up to commit
-	refusing  bool        // an Append was dropped because the state machine lags
+	applied   uint64      // highest index that the state machine has applied, as appliedTo said
+	unapplied int         // bytes of the entries behind applied, up to commit
+	refusing  bool        // an Append was dropped because the state machine lags; appliedTo asks for it again
 	configs   configStack // the configurations in the log; the last one is in force
 	clock     clusterClock
 	snapshot  Snapshot // the newest one on this member's disk
@@ -65,7 +65,7 @@ type core struct {
 	quiet      int  // ticks since the leader was heard, or since the last campaign
 	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 	leaderLost bool // the connection to the leader was seen to break since it was last heard
-	farthest   int  // the longest round trip between the leader and a member, in ticks, as the leader says
+	farthest   int  // longest round trip from the leader to a member, in ticks, as it says
 
 	// Volatile on candidates.
 	votes []uint64 // who granted the present campaign
@@ -112,8 +112,8 @@ var (
 	errUnheard     = errors.New("raft: the leader has not heard yet who is there")
 )
 
-// maxUnapplied is how many committed entries the state machine may be behind before a leader lets
-// proposals wait.
+// maxUnapplied is how many committed entries the state machine may lag behind before a leader holds
+// proposals back.
 const maxUnapplied = 5000
 
 // newCore starts a member from what its disk holds; as a follower, whatever it was before.
@@ -369,7 +369,8 @@ func (c *core) sendDurable(m Message, index uint64) {
 	}
 }
 
-// maxHeld bounds the messages that wait for the disk. What is beyond it is lost, as on a network.
+// maxHeld bounds the messages that wait for the disk. Any beyond it is dropped, as a network may
+// do.
 const maxHeld = 4096
 
 func (c *core) mayBeSaid(h *held) bool {

@@ -18,7 +18,8 @@ type read struct {
 	from uint64
 }
 
-// maxReads bounds the reads that wait at a leader. Each may stand for many clients of its member.
+// maxReads bounds the reads that wait at a leader. One read may stand for many clients of its
+// member.
 const maxReads = 4096
 
 // askRead takes a read in, or refuses it when too many wait.
@@ -30,8 +31,8 @@ func (c *core) askRead(r read) {
 	}
 }
 
-// read asks for an index at which this member may be read; the answer comes in Effects.Reads, if
-// neither the question nor the answer is lost.
+// read asks for an index at which this member may be read. The answer comes in Effects.Reads,
+// unless the question or the answer is lost.
 func (c *core) read(id uint64) error {
 	switch {
 	case c.role == Leader:
@@ -76,7 +77,7 @@ func (c *core) releaseReads() {
 	c.beginReads()
 }
 
-// handleReadIndex takes in another member's read, or says that there is no leader here.
+// handleReadIndex takes in another member's read, or refuses it when this member does not lead.
 func (c *core) handleReadIndex(m *Message) {
 	r := read{id: m.Round, from: m.From}
 	if c.role == Leader {
@@ -91,7 +92,7 @@ func (c *core) handleReadIndexAnswer(m *Message) {
 	c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: m.Index, Never: m.Reject})
 }
 
-// refuseReads answers the reads of a leadership that has ended: they will never be safe (pitfall C5).
+// refuseReads refuses all reads when the leadership ends: they will never be safe (pitfall C5).
 func (c *core) refuseReads() {
 	for _, r := range slices.Concat(c.reads.confirming, c.reads.waiting) {
 		c.refuseRead(r)

@@ -121,7 +121,7 @@ func TestOneMemberReadsAtOnce(t *testing.T) {
 	}
 }
 
-// pitfall C5: the end of a leadership is said to those who wait for an index to read at.
+// pitfall C5: reads that wait for an index are refused when the leadership ends.
 func TestReadsThatWillNeverBeSafeAreToldSo(t *testing.T) {
 	c := newLeader(t, 3, 1)
 	if err := c.read(7); err != nil {

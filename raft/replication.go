@@ -137,9 +137,9 @@ func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
 	c.noteSent(p, es)
 }
 
-// sendFromDisk sends one Append of entries that left the memory, and reports whether another one may
-// follow. It has the next ones read before they are needed. Catching up is a pipeline: a read from
-// the disk, the entries of the read before it, and those in flight are under way at once.
+// sendFromDisk sends one Append of entries that are no longer in memory, and reports whether
+// another one may follow. Catching up is a pipeline: while Appends are in flight, the entries of
+// the last read wait to be sent, and the next read is under way.
 func (c *core) sendFromDisk(p *progress) bool {
 	if p.sending == probing && p.waiting {
 		return false
@@ -157,8 +157,8 @@ func (c *core) sendFromDisk(p *progress) bool {
 	return true
 }
 
-// readOn asks for the entries behind those that were read ahead, if the memory has not got them. It
-// returns false when they left the disk as well: only a snapshot helps.
+// readOn asks for the entries behind those that were read ahead, unless memory has them. It reports
+// false when the disk no longer has them either: only a snapshot helps.
 func (c *core) readOn(p *progress) bool {
 	from := max(p.next, p.feed.last+1)
 	if _, known := c.termBefore(from); !known && p.feed.last == 0 {
@@ -175,8 +175,8 @@ func (c *core) readOn(p *progress) bool {
 	return true
 }
 
-// termBefore returns the term of the entry before index when that needs no look at the disk: nothing
-// is before the first entry, and the snapshot tells what it ends with.
+// termBefore returns the term of the entry before index, and whether it is known without the disk:
+// it is before the first entry (0), and behind the newest snapshot.
 func (c *core) termBefore(index uint64) (uint64, bool) {
 	switch index - 1 {
 	case 0:
@@ -187,9 +187,9 @@ func (c *core) termBefore(index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// fetched brings entries from the disk, which continue those that were read ahead. None: they could
-// not be read, or are more than a snapshot, which goes instead (pitfall B15). Entries that do not
-// fit, because the member's progress changed meanwhile, are dropped.
+// fetched brings entries from the disk, which continue those that were read ahead. No entries mean
+// that they could not be read, or are longer than a snapshot, which is sent instead (pitfall B15).
+// Entries that do not continue, because the member's progress has changed meanwhile, are dropped.
 func (c *core) fetched(to uint64, es []Entry) {
 	p := c.lead.progress(to)
 	if p == nil || !p.feed.fetching {
@@ -245,7 +245,7 @@ func (c *core) handleAppend(m *Message) {
 		return
 	}
 	if prev == c.log.last() && len(es) > 0 && c.isFull() {
-		c.refusing = true // the leader's window holds it back; appliedTo has it go on
+		c.refusing = true // nothing is answered: the leader's window fills until appliedTo asks for more
 		return
 	}
 	c.store(es)
@@ -285,7 +285,7 @@ func (c *core) commitTo(index uint64) {
 	c.setCommit(max(c.commit, index))
 }
 
-// setCommit is the only place where the commit index moves, but for a snapshot that is installed.
+// setCommit is the only place where the commit index moves, except core.install.
 func (c *core) setCommit(index uint64) {
 	if index > c.commit {
 		c.unapplied += entriesSize(c.log.slice(c.commit+1, index, maxInt))

@@ -331,7 +331,8 @@ func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 }
 
 // pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as lost.
-// pitfall L5: that is a matter of time, however many rounds of heartbeats reads begin meanwhile.
+// pitfall L5: whether an Append is late depends on time, however many rounds of heartbeats reads
+// begin.
 func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 	for name, readsATick := range map[string]int{"without reads": 0, "with reads": 50} {
 		t.Run(name, func(t *testing.T) {
@@ -344,7 +345,7 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 				t.Fatalf("sent %v", sent)
 			}
 
-			var again []int // the ticks at which it is sent again
+			var again []int // ticks at which it is sent again
 			for tick := 1; tick <= 60; tick++ {
 				c.tick()
 				for range readsATick + 1 {
@@ -364,7 +365,8 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 	}
 }
 
-// A member that lags is fed by a pipeline: while the window is full, the next entries are read.
+// A member that lags is fed by a pipeline: while the window is full, the next entries are read from
+// the disk.
 func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
 	config := testConfig(1)
 	config.MaxInflightBytes, config.MaxAppendBytes, config.MaxTailBytes = 2*(entryOverhead+1), entryOverhead+1, 1

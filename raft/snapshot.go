@@ -16,14 +16,16 @@ func (c *core) appliedTo(index uint64) {
 	c.refusing = false
 	if c.role == Follower {
 		last := c.log.last()
-		c.send(Message{Kind: AppendAnswer, To: c.leader, Reject: true, Index: last + 1, Hint: last, LogTerm: c.log.lastTerm()})
+		c.send(Message{
+			Kind: AppendAnswer, To: c.leader, Reject: true, Index: last + 1, Hint: last, LogTerm: c.log.lastTerm(),
+		})
 	}
 }
 
-// isFull reports whether the state machine lags so much that no more may come.
+// isFull reports whether the state machine lags so far that a follower takes no more entries.
 func (c *core) isFull() bool { return c.unapplied > c.MaxUnappliedBytes }
 
-// isBehind reports whether the state machine lags so much that a leader lets proposals wait.
+// isBehind reports whether the state machine lags so far that a leader holds proposals back.
 func (c *core) isBehind() bool {
 	return c.role == Leader && (c.commit-c.applied >= maxUnapplied || c.isFull())
 }

@@ -116,7 +116,8 @@ func TestTailInMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A member whose state machine lags takes no more entries, and no memory. When it has caught up it says where to go on.
+// A member whose state machine lags takes no more entries, and no more memory. When it has caught
+// up, it asks for the next entries.
 func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = 10 * (entryOverhead + 1)

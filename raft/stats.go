@@ -140,7 +140,7 @@ func (t *Traffic) noteAppends(ms []Message) {
 	}
 }
 
-// queues tells what waits inside the member. It is called by the loop.
+// queues returns the length and limit of each queue inside the member. Only the loop calls it.
 func (n *Node) queues() []Queue {
 	out := 0
 	for _, ids := range n.reads {
@@ -166,5 +166,6 @@ func (n *Node) queues() []Queue {
 	}
 }
 
-// maxOneRequest is about the largest request that there is, in bytes: where one finds any room, it is let in.
+// maxOneRequest is about the largest request, in bytes: a queue that is not full takes a whole one,
+// and exceeds its bound by that.
 const maxOneRequest = 64 << 20

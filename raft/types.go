@@ -9,7 +9,7 @@ const None uint64 = 0
 type EntryKind uint8
 
 const (
-	EntryEmpty   EntryKind = iota // a new leader's first entry (§5.4.2), or a stamp: it only carries the time, and perhaps a WallCommand as Data
+	EntryEmpty   EntryKind = iota // a new leader's first entry (§5.4.2), or a stamp; Data: a WallCommand, or none
 	EntryCommand                  // Data is a command of the state machine
 	EntryChange                   // Data is an encoded Change of the membership
 	EntryDigest                   // Data is an encoded digest: what a member's state was at an index (pitfall I8)
@@ -100,11 +100,12 @@ type Status struct {
 	Last        uint64
 	First       uint64              // index of the first entry still in the log
 	Progress    map[uint64]Progress // leader only: by member, itself left out
-	Queues      []Queue             // what waits inside this member
+	Queues      []Queue             // inside this member
 }
 
-// Queue is one place inside a member where something waits. Length is checked against Limit wherever something is added,
-// so it is never more; but one single item may be larger than a limit in bytes.
+// Queue is a place inside a member where requests, reads, messages or bytes of them wait. Whatever
+// adds to it checks Limit, so Length does not exceed it. Only a single item may be larger than a
+// limit in bytes.
 type Queue struct {
 	Name, Unit    string
 	Length, Limit int
