@@ -17,7 +17,7 @@ type call struct {
 	net.Conn
 	limit io.LimitedReader // of the connection; nothing that comes may be larger (K6)
 	in    *bufio.Reader    // of limit
-	trip  time.Duration    // that the handshake took
+	trip  time.Duration    // how long the handshake took
 	stop  func() bool      // ends the watch over the context
 }
 

@@ -7,7 +7,7 @@ import (
 	"etcd2/raft"
 )
 
-// far makes two members with a link between them, over which a calls b.
+// far makes two members, and a link over which a calls b.
 func far(t *testing.T, rate int, trip time.Duration, change ...func(*Config)) (a, b *member) {
 	a, b = newMember(t, 0xa, change...), newMember(t, 0xb)
 	k := newFarLink(t, b, rate, trip)
@@ -17,10 +17,11 @@ func far(t *testing.T, rate int, trip time.Duration, change ...func(*Config)) (a
 	return a, b
 }
 
-// slowness is how much longer all takes with the race detector.
+// slowness is how many times longer everything takes with the race detector.
 var slowness time.Duration = 1
 
-// bestOf returns the least of three measurements, since other processes share the processors with this test; it stops at one that is good.
+// bestOf returns the least of up to three measurements, and stops at one that is good: other
+// processes share the processors with this test.
 func bestOf[T int | time.Duration](good T, measure func() T) T {
 	best := measure()
 	for i := 0; i < 2 && best > good; i++ {
@@ -29,7 +30,8 @@ func bestOf[T int | time.Duration](good T, measure func() T) T {
 	return best
 }
 
-// pitfall L7: the window that is there at first takes one round trip, and all the rest of a large entry half of one.
+// pitfall L7: the first window takes one round trip, and the rest of a large entry takes half of
+// one.
 func TestALargeEntryIsThereInTwoRoundTrips(t *testing.T) {
 	for _, trip := range []time.Duration{200 * time.Millisecond, 300 * time.Millisecond} {
 		limit := (2*trip + trip/4) * slowness
@@ -49,7 +51,7 @@ func TestALargeEntryIsThereInTwoRoundTrips(t *testing.T) {
 	}
 }
 
-// pitfall L7: no more than 8 MiB are handed over at a time, as a leader does.
+// pitfall L7: like a leader, the test hands over no more than 8 MiB at a time.
 func TestAStreamIsNotHeldUpByItsDelay(t *testing.T) {
 	const trip, size, count = 100 * time.Millisecond, 64 << 10, 1200
 	limit := (trip + time.Second*count*size/60_000_000) * slowness
@@ -73,7 +75,8 @@ func TestAStreamIsNotHeldUpByItsDelay(t *testing.T) {
 	}
 }
 
-// pitfall B14: what is urgent waits for no more than half a heartbeat behind the bulk, though the link is slow and its delay calls for a large window.
+// pitfall B14: an urgent message waits for no more than half a heartbeat behind bulky ones, though
+// the link is slow and its delay calls for a large window.
 func TestHeartbeatsPassTheBulkOfASlowFarLink(t *testing.T) {
 	const rate, trip, interval, lasting = 900_000, 300 * time.Millisecond, 300 * time.Millisecond, 5 * time.Second
 	t.Parallel() // it mostly waits
@@ -89,8 +92,8 @@ func TestHeartbeatsPassTheBulkOfASlowFarLink(t *testing.T) {
 	}
 }
 
-// pump sends Appends, 8 MiB of them ahead, beside heartbeats. It returns the longest that one of these took after two seconds, and the bytes of
-// the Appends that were taken.
+// pump sends Appends, 8 MiB of them ahead, and heartbeats beside them. It returns the longest time
+// that a heartbeat took after the first two seconds, and the bytes of the Appends that arrived.
 func pump(t *testing.T, a, b *member, interval, lasting time.Duration) (worst time.Duration, bulky int) {
 	const size = 128 << 10
 	for i := range uint64(64) {

@@ -24,21 +24,21 @@ type peer struct {
 	wake   chan struct{} // there may be something to send
 
 	received atomic.Uint64 // bytes
-	calls    int           // of its own that are open; Transport.mu protects it
+	calls    int           // open connections that the member has dialled; Transport.mu protects it
 
 	mu         sync.Mutex    // protects all below
-	installing []func(error) // who is to be told how the snapshot arrives that goes to it; nil: none does
-	receiving  *incoming     // the newest snapshot that comes from it
+	installing []func(error) // called with the result of the snapshot that is being sent; nil: none is
+	receiving  *incoming     // the newest snapshot from the member
 	guest      bool          // it called, and no membership names it yet
-	urls       []string      // of the membership, or of Config.Seeds
-	hints      []string      // that it named itself when it called
+	urls       []string      // from the membership, or from Config.Seeds
+	hints      []string      // that the member named when it called
 	good       string        // the URL that worked last
-	leaving    bool          // no member any more
+	leaving    bool          // it is no longer a member
 	out        *sender       // nil: not connected
 	in         *receiver     // the newest connection from it
 	urgent     queue
 	bulky      queue
-	refused    bool // the bulky one had no room, and is not half empty since
+	refused    bool // bulky had no room, and has not been half empty since
 	stats      raft.PeerStats
 	trips      trips
 }
@@ -129,7 +129,8 @@ func (p *peer) talk(s *sender) error {
 	return s.run()
 }
 
-// finish drops what the connection did not take, unless another one is to take it, and tells the node that what it took may be lost.
+// finish drops the messages that the connection did not take, unless the next connection is to take
+// them, and tells the node that those it took may be lost.
 func (p *peer) finish(cause error) {
 	p.set(func() { p.stats.Connected, p.stats.Since = false, time.Now() })
 	if !errors.Is(cause, net.ErrClosed) { // else DialTLS has ended it, for a certificate: what is queued goes with the next connection, if there is one
@@ -146,7 +147,8 @@ func (p *peer) finish(cause error) {
 	}
 }
 
-// drop gives up what is queued; nothing more is but proposals, without a connection. It returns how many messages there were.
+// drop drops the queued messages and returns how many there were. Without a connection only
+// proposals are queued from then on.
 func (p *peer) drop() (n int) {
 	p.set(func() {
 		n = p.urgent.clear() + p.bulky.clear()
@@ -228,9 +230,11 @@ func (p *peer) leaves() bool {
 	return p.leaving
 }
 
-// put queues a message if there is a connection and room. A proposal also waits for a connection in the making: nobody sends it again, and
-// the first heartbeat of a leader may well be here before this member has called back. The node has to be told when
-// tell is true: a message with entries found no room, the first since there was much.
+// put queues a message if there is a connection and room. A proposal also waits for a connection
+// that is being made: the first heartbeat of a new leader may arrive before this member has called
+// back, and the proposal would be sent again only after a while. It returns true when the node has
+// to be told: a message with entries found no room, for the first time since the lane was half
+// empty.
 func (p *peer) put(m raft.Message) (tell bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -96,7 +96,8 @@ type fake struct {
 	members atomic.Pointer[raft.Membership]
 	disks   sync.Map // id → incarnation: its own, and the others' that it knows
 	steps   chan raft.Message
-	receive func(m raft.Message, body io.Reader, size int64) error // that of a file with a name gets all of it, what was kept first
+	// receive takes a snapshot; body is the whole file, including a part that was kept.
+	receive func(m raft.Message, body io.Reader, size int64) error
 	kept    keeper
 }
 
@@ -116,7 +117,7 @@ func (f *fake) ReceiveSnapshot(m raft.Message, file raft.SnapshotFile, body io.R
 	return f.receive(m, f.kept.goOn(file, body), file.Size)
 }
 
-// keeper remembers what has come of the last file with a name.
+// keeper keeps what has come of the last file with a name.
 type keeper struct {
 	mu   sync.Mutex
 	name string
@@ -132,7 +133,7 @@ func (k *keeper) size(name string) int64 {
 	return int64(k.b.Len())
 }
 
-// goOn returns a reader of the whole file.
+// goOn returns a reader of the whole file: the kept part, then body.
 func (k *keeper) goOn(f raft.SnapshotFile, body io.Reader) io.Reader {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -241,23 +242,23 @@ func appendOf(from, to *member, index uint64, size int) raft.Message {
 	return raft.Message{Kind: raft.Append, From: from.id, To: to.id, Term: 1, Index: index, LogTerm: 1, Entries: []raft.Entry{e}}
 }
 
-// link is a TCP proxy that can be far, be slow, stand still, or break.
+// link is a TCP proxy that can have a delay and a rate, stand still, or break.
 type link struct {
 	net.Listener
 	target string
 	rate   int           // bytes a second in each direction; 0: no limit
-	delay  time.Duration // of each byte, in each direction; what follows is on its way at the same time
+	delay  time.Duration // of each byte, in each direction; later bytes are on their way at the same time
 	mu     sync.Mutex
 	conns  []net.Conn
 	closed bool
 	frozen chan struct{} // closed: nothing passes any more
-	passed atomic.Int64  // bytes that have come from the callers
-	cutAt  int64         // when so many have come, all connections break; 0: never
+	passed atomic.Int64  // bytes from the callers so far
+	cutAt  int64         // value of passed at which all connections break; 0: never
 }
 
 func newLink(t testing.TB, to *member, rate int) *link { return newFarLink(t, to, rate, 0) }
 
-// newFarLink makes a link with a round trip of its own.
+// newFarLink makes a link with a delay of half a round trip.
 func newFarLink(t testing.TB, to *member, rate int, trip time.Duration) *link {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -294,7 +295,7 @@ func (k *link) serve() {
 	}
 }
 
-// chunk is what arrives at a time.
+// chunk is a part that arrives at one time.
 type chunk struct {
 	at time.Time
 	b  []byte
@@ -337,7 +338,7 @@ func (k *link) pass(from, to net.Conn, passed *atomic.Int64) {
 	}
 }
 
-// deliver writes what has come, each chunk at its time, and passes the end on.
+// deliver writes each chunk at its time, and passes the end of the connection on.
 func (k *link) deliver(line <-chan chunk, from, to net.Conn) {
 	for c := range line {
 		time.Sleep(time.Until(c.at))
@@ -529,7 +530,7 @@ func TestFollowingANewURLLeavesTheOldOne(t *testing.T) {
 	a.become([]raft.Member{at(b.id, after.url())}, nil)
 
 	a.await(t, 1, "connected to a member", after.url())
-	a.await(t, 1, "Dropped(b)") // what was on its way over the old one may be lost
+	a.await(t, 1, "Dropped(b)") // messages on their way over the old one may be lost
 	b.want(t, 0, "Lost")
 	a.want(t, 0, "Lost")
 }

@@ -61,12 +61,12 @@ func (q *queue) take() (m raft.Message, found bool) {
 	return m, true
 }
 
-// isHalfEmpty reports whether there is room for as many messages as there are, and as many bytes.
+// isHalfEmpty reports whether the queue could take as many messages and bytes again as it holds.
 func (q *queue) isHalfEmpty() bool {
 	return 2*(len(q.ms)-q.head) <= q.maxCount && 2*q.bytes <= q.maxBytes
 }
 
-// figures are what is in it, and its bounds.
+// figures returns the length of the queue, and its limits.
 func (q *queue) figures() raft.Lane {
 	return raft.Lane{Messages: len(q.ms) - q.head, MaxMessages: q.maxCount, Bytes: q.bytes, MaxBytes: q.maxBytes}
 }

@@ -14,8 +14,8 @@ import (
 const (
 	writeSize   = 64 << 10 // a write stops to gather when it has as many; a frame may go beyond
 	keptScratch = 2 << 20  // a larger buffer is not kept
-	urgentRoom  = 64 << 10 // urgent messages may exceed the largest window by as much
-	pingStep    = 64 << 10 // a ping goes at least with each so many bytes
+	urgentRoom  = 64 << 10 // urgent messages may exceed the largest window by this
+	pingStep    = 64 << 10 // at most so many bytes go between two pings
 )
 
 // measurePause is the least time between two writes whose round trip is measured for its own sake: each count that comes back wakes
@@ -51,10 +51,10 @@ type flight struct {
 	mu            sync.Mutex // protects all below
 	window        window
 	written, read uint64    // bytes since the handshake
-	asked         uint64    // end of the last write with a ping; until it is read, one is on its way
+	asked         uint64    // end of the last write with a ping; while it is not read, the answer is to come
 	bulk          uint64    // end of the last write with a part of a bulky message
-	probed        uint64    // end of the last write with a ping while nothing bulky was on its way
-	unmeasured    int       // messages with entries, since the last mark
+	probed        uint64    // end of the last write with a ping on an empty link
+	unmeasured    int       // messages with entries since the last mark
 	measured      time.Time // when one of them was last measured
 	marks         []mark
 }
@@ -64,9 +64,9 @@ type mark struct {
 	end      uint64 // of the write, as a count of bytes
 	at       time.Time
 	messages int
-	ahead    int       // bytes that were on their way when it was written, itself included
+	ahead    int       // bytes that were on their way when it was written, including its own
 	first    time.Time // about when the first of them was written
-	empty    bool      // none of them was of a bulky message
+	empty    bool      // none of them belonged to a bulky message
 }
 
 // run moves messages until the stream ends, and says why.
@@ -122,8 +122,9 @@ func (s *sender) depart() {
 	}
 }
 
-// gather makes up one write of what may go now: the urgent messages first, then the bulky ones as far as the window
-// allows. It returns how many messages with entries end in it, and whether a part of a bulky one is in it.
+// gather makes up one write of what may go now: the urgent messages first, then the bulky ones as
+// far as the window allows. It returns how many messages with entries end in the write, and whether
+// the write has a part of a bulky message.
 func (s *sender) gather(now time.Time) (ended int, bulky bool) {
 	s.out, s.count = s.out[:0], 0
 	urgent, room := s.flight.room(now)
@@ -217,7 +218,7 @@ func (s *sender) ask() {
 	nudge(s.p.wake)
 }
 
-// room is how many bytes of urgent messages may go now, and of the bulky ones.
+// room returns how many bytes of urgent messages may go now, and how many of bulky ones.
 func (f *flight) room(now time.Time) (urgent, bulky int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,12 +229,15 @@ func (f *flight) room(now time.Time) (urgent, bulky int) {
 	return f.window.most + urgentRoom - out, f.window.size - out
 }
 
-// drains reports whether bulky messages wait so that the link gets empty and its delay can be measured. f.mu must be held.
+// drains reports whether bulky messages are held back until the link is empty, so that its delay
+// can be measured. f.mu must be held.
 func (f *flight) drains(now time.Time) bool { return f.window.isOld(now) && f.probed <= f.read }
 
-// asks reports whether a write of size bytes, in which so many messages with entries end, is to have a ping: because many bytes went since
-// the last one, or because the link is about to be measured empty; and, if none is on its way, because no round trip was measured for a while, or because more
-// than half of the window is out, which moves by counts alone.
+// asks reports whether a write of size bytes, in which messages with entries end, gets a ping. It
+// does (1) when the link is to be measured empty, or (2) when pingStep bytes went since the last
+// ping. If no ping is on its way, it also does (3) when no round trip was measured for
+// measurePause, or (4) when more than half of the window is out, since only counts of bytes read
+// free it.
 func (f *flight) asks(now time.Time, size, messages int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -251,8 +255,8 @@ func (f *flight) asks(now time.Time, size, messages int) bool {
 	return messages > 0 && now.Sub(f.measured) >= measurePause || int(end-f.read) > f.window.size/2
 }
 
-// takeOff notes a write before it is begun: how many messages with entries end in it, whether a part of a bulky one is in it, and whether
-// it ends with a ping.
+// takeOff notes a write before it is begun: its size in bytes, how many messages with entries end
+// in it, whether it has a part of a bulky one, and whether it ends with a ping.
 func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -301,7 +305,7 @@ func (f *flight) size() int {
 	return int(f.written - f.read)
 }
 
-// put writes the figures into the statistics.
+// put copies the figures of the flight into s.
 func (f *flight) put(s *raft.PeerStats) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -96,7 +96,8 @@ func TestWhatIsLeftOverIsMeasuredAtTheTick(t *testing.T) {
 	}
 }
 
-// What comes back is all counts: at most one for each pause, each pingStep, and each of the receiver's ticks.
+// Only counts come back: at most one for each measurePause, each pingStep, and each tick of the
+// receiver.
 func TestABusyStreamCostsFewCounts(t *testing.T) {
 	a, b := pair(t)
 	const n, size = 2000, 100

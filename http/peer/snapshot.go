@@ -28,15 +28,18 @@ import (
 //	length  of the encoded InstallSnapshot
 //	size    of the whole file
 //
-// The head of the request may give the file a name, and an offset at which what is sent of it begins. If the receiver has kept another number of bytes
-// of the file of that name, of a transfer that broke, its answer is 416 with their number, and the sender goes on there.
+// Headers of the request may give the file's name, and the offset at which the sent part begins. If
+// the receiver has kept another number of bytes of the file with that name, from a transfer that
+// broke, it answers 416 with that number, and the sender goes on there.
 //
-// The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The receiver answers 200 when the
-// file is durable. Until then it sends 102 Processing now and then, as long as bytes arrive: what the sender has written may sit in buffers for longer
-// than a piece may take, since the kernel makes them as large as a fast and far link needs them, and the disk may need its time for the whole.
+// The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The
+// receiver answers 200 when the file is durable. Until then it sends 102 Processing now and then,
+// as long as bytes arrive. For the kernel makes its buffers as large as a fast and far link needs
+// them, so that a piece may sit in them for longer than timeouts.piece; and the disk needs its time
+// for the whole file.
 const (
 	preambleSize    = 16
-	maxSnapshotHead = 4 << 20  // of a message: a membership, with all the ids ever removed
+	maxSnapshotHead = 4 << 20  // of a message; most of it is the membership with all ids ever removed
 	snapshotPiece   = 64 << 10 // of a file; within timeouts.piece one must arrive
 )
 
@@ -45,8 +48,9 @@ var (
 	errLength = errors.New("the body is not as long as announced")
 )
 
-// SendSnapshot sends a snapshot on a connection of its own. One at a time goes to a member: whoever asks for another one is told how that
-// one ended, and may ask again.
+// SendSnapshot sends a snapshot on a connection of its own, one at a time to each member. When it
+// is called while another one is under way, done gets the result of that one; the caller may try
+// again.
 func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64, done func(error)) {
 	fail := func(err error) {
 		body.Close()
@@ -76,7 +80,8 @@ func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64,
 	}
 }
 
-// beginInstall reports whether a transfer may begin, and has done told of that or of the one that is under way.
+// beginInstall reports whether a transfer may begin. If not, one is under way. In both cases done
+// is called with the result of the transfer.
 func (p *peer) beginInstall(done func(error)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,24 +118,27 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	p.snapshotDone(err)
 	if err != nil {
 		if kept, due := p.t.notices.due("snapshot to " + hex(p.id)); due {
-			p.t.log.Warn("a snapshot did not arrive", "member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
+			p.t.log.Warn("a snapshot did not arrive",
+				"member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
 		}
 		return fmt.Errorf("peer: snapshot %d to %x: %w", m.Snapshot.Index, p.id, err)
 	}
 	p.t.notices.forget("snapshot to " + hex(p.id))
 	p.t.notices.forget("sending to " + hex(p.id))
-	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index, "bytes", size-f.From, "seconds", time.Since(begun).Seconds())
+	p.t.log.Info("sent a snapshot", "member", hex(p.id), "index", m.Snapshot.Index,
+		"bytes", size-f.From, "seconds", time.Since(begun).Seconds())
 	return nil
 }
 
-// noteSending logs that a transfer begins, unless one that began before did not arrive.
+// noteSending logs that a transfer begins, unless that was logged and none has arrived since.
 func (p *peer) noteSending(s *raft.Snapshot, f raft.SnapshotFile) {
 	if _, due := p.t.notices.due("sending to " + hex(p.id)); due {
 		p.t.log.Info("sending a snapshot", "member", hex(p.id), "index", s.Index, "bytes", f.Size, "from", f.From)
 	}
 }
 
-// nameOf is the name of a file of which a part may be sent; "" when all of it has to be.
+// nameOf returns a name for the file in body, under which the transfer can be resumed; "" when it
+// can't be.
 func nameOf(s *raft.Snapshot, body io.Reader, size int64) string {
 	f, resumable := body.(interface {
 		io.Seeker
@@ -142,22 +150,24 @@ func nameOf(s *raft.Snapshot, body io.Reader, size int64) string {
 	return fmt.Sprintf("%d@%d-%d-%08x", s.Index, s.Term, size, f.Sum())
 }
 
-// skip goes to where the transfer begins.
+// skip moves body to the offset at which the transfer begins.
 func skip(body io.Reader, from int64) error {
 	if from == 0 {
 		return nil
 	}
-	_, err := body.(io.Seeker).Seek(from, io.SeekStart) // it has a name
+	_, err := body.(io.Seeker).Seek(from, io.SeekStart) // from > 0 only if nameOf found a Seeker
 	return err
 }
 
-// keptThere is why a transfer begins at another place: so many bytes of the file are there.
+// keptThere is the error of a transfer that must begin at another offset: as many bytes of the file
+// are at the receiver.
 type keptThere int64
 
-// Error says how many.
+// Error gives the number of bytes.
 func (k keptThere) Error() string { return fmt.Sprintf("%d bytes of the snapshot are there", int64(k)) }
 
-// dialSnapshot calls the member, and a second time if it has another part of the file than f.From says, which it corrects.
+// dialSnapshot calls the member. If the member has kept another number of bytes than f.From, it
+// corrects f.From and calls once more.
 func (p *peer) dialSnapshot(u string, head int, f *raft.SnapshotFile) (*call, error) {
 	c, _, err := p.dial(u, http.MethodPost, snapshotPath, snapshotHeader(head, *f), http.StatusContinue)
 	if kept, ok := err.(keptThere); ok && f.Name != "" && int64(kept) <= f.Size {
@@ -185,8 +195,9 @@ func appendPreamble(m *raft.Message, size int64) []byte {
 	return b
 }
 
-// pour sends the body, piece by piece, and returns what the receiver has to say of it, which may come before the end: it may refuse the snapshot, or
-// take it without the bytes when it has no need of them.
+// pour sends the body, piece by piece, and returns the receiver's answer. That may come before the
+// end: the receiver may refuse the snapshot, or accept it without the bytes when it does not need
+// them.
 func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
 	answered := make(chan error, 1)
 	go func() { answered <- p.awaitAnswer(c) }()
@@ -202,7 +213,7 @@ func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
 	return err
 }
 
-// pourPieces ends early, without an error, when there is an answer.
+// pourPieces ends early, without an error, when the receiver has answered.
 func (p *peer) pourPieces(c *call, head []byte, body io.Reader, size int64, answered <-chan error) error {
 	err := p.pourPiece(c, func() error { _, err := c.Conn.Write(head); return err })
 	for left := size; left > 0 && err == nil && len(answered) == 0; {
@@ -219,8 +230,9 @@ func (p *peer) pourPieces(c *call, head []byte, body io.Reader, size int64, answ
 	return err
 }
 
-// pourPiece gives a write the time of a piece. It begins anew with each sign of life of the receiver: before there is room for a piece, the kernel may have to
-// send megabytes.
+// pourPiece runs a write with a deadline of timeouts.piece. awaitAnswer renews the deadline with
+// each sign of life of the receiver: the kernel may have to send megabytes before it has room for a
+// piece.
 func (p *peer) pourPiece(c *call, write func() error) error {
 	c.SetWriteDeadline(time.Now().Add(p.t.times.piece))
 	if p.ctx.Err() != nil { // looked at last, since the deadline may have gone over the one of the end
@@ -279,7 +291,8 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	c.SetWriteDeadline(time.Now().Add(t.times.piece))
 	if err != nil {
 		if kept, due := t.notices.due("snapshot from " + hex(p.id)); due {
-			t.log.Warn("a snapshot was not taken", "member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
+			t.log.Warn("a snapshot was not taken",
+				"member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
 		}
 		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
 		return
@@ -288,7 +301,7 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	w.WriteHeader(http.StatusOK)
 }
 
-// offset is that of a head; -1 when it makes no sense.
+// offset returns the offset in a request's header; 0 without one, -1 when it is not a number.
 func offset(h http.Header) int64 {
 	n, err := strconv.ParseInt(cmp.Or(h.Get("Etcd2-Offset"), "0"), 10, 64)
 	if err != nil || n < 0 {
@@ -297,7 +310,7 @@ func offset(h http.Header) int64 {
 	return n
 }
 
-// kept is how many bytes of the file are here of a transfer that broke.
+// kept returns how many bytes of the file are here from a transfer that broke.
 func (in *incoming) kept() int64 {
 	if in.file.Name == "" {
 		return 0
@@ -305,8 +318,10 @@ func (in *incoming) kept() int64 {
 	return in.p.t.in.Kept(in.file.Name)
 }
 
-// take makes in the only transfer from the member, which has but one under way: an older one is of a connection that broke, though nothing has
-// told so here. It reports false when that one does not end in time, as when its file is whole and being checked.
+// take makes in the only transfer from the member, and reports whether it could. The member has but
+// one under way, so an older one here is of a connection that has broken unnoticed, and is ended.
+// take reports false when the older one does not end in time, for example because its file is whole
+// and being checked.
 func (p *peer) take(in *incoming) bool {
 	var older *incoming
 	p.set(func() { older, p.receiving = p.receiving, in })
@@ -325,7 +340,7 @@ func (p *peer) take(in *incoming) bool {
 	return false
 }
 
-// taken ends a transfer.
+// taken notes the end of a transfer.
 func (p *peer) taken(in *incoming) {
 	p.set(func() {
 		if p.receiving == in {
@@ -341,7 +356,7 @@ type incoming struct {
 	p      *peer
 	body   io.Reader
 	c      *http.ResponseController
-	ctx    context.Context // done when no more may be read
+	ctx    context.Context // done when the body may no longer be read
 	cancel context.CancelCauseFunc
 	ended  chan struct{} // closed when the request is answered
 	file   raft.SnapshotFile

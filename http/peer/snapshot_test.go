@@ -146,7 +146,7 @@ func TestASnapshotThatBreaksOffIsNeverWhole(t *testing.T) { // pitfall E9
 	}
 }
 
-// snapshotFile is a snapshot whose transfer may be continued.
+// snapshotFile is a snapshot whose transfer can be resumed.
 type snapshotFile struct {
 	*bytes.Reader
 	sum uint32
@@ -163,7 +163,7 @@ func installFile(from, to *member, content []byte) error {
 	return <-told
 }
 
-// overLink makes two members; all that a sends to b goes over the link.
+// overLink makes two members, and a link over which everything goes that a sends to b.
 func overLink(t *testing.T, rate int) (a, b *member, k *link) {
 	a, b = newMember(t, 0xa), newMember(t, 0xb)
 	k = newLink(t, b, rate)
@@ -174,16 +174,16 @@ func overLink(t *testing.T, rate int) (a, b *member, k *link) {
 	return a, b, k
 }
 
-// cutAfter breaks the link's connections when so many more bytes have passed.
+// cutAfter breaks the link's connections once so many more bytes have passed.
 func (k *link) cutAfter(n int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.cutAt = k.passed.Load() + n
 }
 
-// pitfall E10: it is sent once, however often it breaks.
+// pitfall E10: each byte is sent once, however often the transfer breaks.
 func TestASnapshotThatBrokeGoesOnWhereItWas(t *testing.T) {
-	a, b, k := overLink(t, 6_000_000) // so that little is in its buffers when it breaks
+	a, b, k := overLink(t, 6_000_000) // slow, so that little is in the link's buffers when it breaks
 	arrived := b.takeAll()
 	content := noise(4 << 20)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -391,7 +391,8 @@ func TestASnapshotThatStandsStillIsEnded(t *testing.T) {
 	}
 }
 
-// The core asks again when it has seen the other connection break: the transfer that is under way answers it.
+// The core asks again when it has seen the messages' connection break: it gets the result of the
+// transfer under way.
 func TestOneSnapshotAtATime(t *testing.T) {
 	a, b := pair(t)
 	begun, end := make(chan bool, 3), make(chan bool)
@@ -421,7 +422,8 @@ func TestOneSnapshotAtATime(t *testing.T) {
 	a.want(t, 1, "sent a snapshot")
 }
 
-// The member has but one under way at a time, so that the older one is of a connection that broke unseen.
+// A member has but one transfer under way, so the older one is of a connection that has broken
+// unnoticed.
 func TestANewerTransferOfTheSameMemberTakesTheOldersPlace(t *testing.T) {
 	b := newMember(t, 0xb)
 	begun, ended := make(chan bool, 2), make(chan error, 2)

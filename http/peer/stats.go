@@ -36,7 +36,7 @@ func (t *trips) put(s *raft.PeerStats) {
 	}
 }
 
-// observe measures the writes that were heard, now, to have been read.
+// observe takes in the round trips of writes that are known, from now on, to have been read.
 func (p *peer) observe(now time.Time, landed []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

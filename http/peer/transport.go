@@ -28,18 +28,18 @@ type Config struct {
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
 	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
 
-	Window          int   // bytes that may be on their way to a member whatever its link takes, in all buffers between; 256 KiB
-	MaxWindow       int   // the same of a link that takes them; 32 MiB
+	Window          int   // least bytes that may be on their way to a member, in all buffers between; 256 KiB
+	MaxWindow       int   // most bytes that may be, on a fast and far link; 32 MiB
 	MaxMessageBytes int   // of a message; larger than any entry can be; 64 MiB
 	QueueUrgent     int   // messages that wait for a connection to take them; 4,096
 	QueueBulky      int   // the same of messages with entries; 65,536
-	QueueBytes      int   // of those; 64 MiB, far more than the leader lets be on their way
+	QueueBytes      int   // in each of the two; 64 MiB, far more than a leader has in flight
 	SnapshotRate    int64 // bytes a second, of all snapshots sent together; 96 MiB
 }
 
-// The limits of a Config that says nothing else. The least window passes a link of 5 MB/s in half a heartbeat; the largest fills
-// one of 100 MB/s with a round trip of 300 ms. The rate of snapshots
-// leaves a seventh of a gigabit link to the messages, and brings a gigabyte in 11 s.
+// Defaults of Config's zero fields. The least window passes a link of 5 MB/s in half a heartbeat;
+// the largest fills a link of 100 MB/s with a round trip of 300 ms. The rate of snapshots leaves a
+// seventh of a gigabit link to the messages, and brings a gigabyte in 11 s.
 const (
 	DefaultHeartbeat       = 100 * time.Millisecond
 	DefaultWindow          = 256 << 10

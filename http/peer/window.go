@@ -2,35 +2,41 @@ package peer
 
 import "time"
 
-// window is how many bytes may be on their way to a member, in all buffers between. It follows bandwidth × delay: enough for the link to be full,
-// and little enough that an urgent message waits for no more than half a heartbeat, or after a pause of the bulk a round trip more: it can't overtake
-// what is in a kernel or a proxy.
+// window is how many bytes may be on their way to a member, in all buffers between. It follows
+// bandwidth × delay: enough for the link to be full, and so little that an urgent message waits for
+// no more than half a heartbeat. After a pause of the bulky messages it may be a round trip more.
+// An urgent message can't overtake bytes that are in a kernel or a proxy.
 //
-// It learns from marks: ahead bytes were on their way, and the last of them was read `took` after it was written. What took is longer than the
-// shortest round trip was spent in queues. Let rate be ahead divided by the time in which these bytes came out of the link.
+// It learns from marks. A mark tells that ahead bytes were on their way, and that the last of them
+// was read a time took after it was written. The difference between took and the shortest round
+// trip was spent in a queue. Let rate be ahead divided by the time in which these bytes came out of
+// the link.
 //
-//   - With a queue longer than wait the link is full: the window becomes rate × (trip + wait), which makes the queue as long as wait. With
-//     fewer bytes on their way than half of the window, the mark may tell of a pause at the other end as well: then the window is halved at most,
-//     and once in a round trip.
-//   - With a shorter one more may come: the window grows to as much, or to ahead × wait / 2 queues; to 16 times ahead at most as long as the link has never
-//     been full, and then to twice of it.
+//   - When the queue is longer than wait, the link is full: the window becomes rate × (trip +
+//     wait), so that the queue will be as long as wait. When ahead is less than half of the window,
+//     the reason may also be a pause at the other end: then the window is halved at most, and once
+//     in a round trip.
+//   - When the queue is shorter, the window grows to the same size, or to ahead × wait / (2 ×
+//     queue) if that is more. It grows to 16 times ahead at most as long as the link has never been
+//     full, and to twice ahead from then on.
 //
-// Before the first mark the link is taken for one of 4 MiB/s. A faster one is known after one round trip; a slower one has then a queue of
-// a round trip for each time that it is slower, once.
+// Before the first mark the link is assumed to carry 4 MiB/s. A faster link is known after one
+// round trip. A link that is n times slower then has a queue of about n round trips, once.
 //
-// The shortest round trip counts for ten seconds. If none since came near it, bulky messages wait until those before them are read, and a
-// ping measures the link while it is empty: one round trip in ten seconds, and none on a link that is not full. (What counts as the delay
-// of the link would otherwise grow with the queue.)
+// The shortest round trip is valid for ten seconds. If no later one came near it, bulky messages
+// wait until those before them are read, and a ping measures the empty link: the estimated delay
+// would otherwise grow with the queue. That costs one round trip in ten seconds, and nothing on a
+// link that is not full.
 //
 // Invariant: least ≤ size ≤ most.
 type window struct {
 	size, least, most int           // bytes
-	wait              time.Duration // that the bulk may add to a round trip
+	wait              time.Duration // by which bulky messages may lengthen a round trip
 
-	trip    time.Duration // the shortest lately
-	renewed time.Time     // when a round trip was last about as short
-	halved  time.Time     // when a mark of few bytes last made the window smaller
-	wasFull bool          // the link, at some time
+	trip    time.Duration // the shortest recent round trip
+	renewed time.Time     // when a round trip was last about that short
+	halved  time.Time     // when a mark with few bytes last made the window smaller
+	wasFull bool          // the link has been full at some time
 }
 
 const (
@@ -38,9 +44,12 @@ const (
 	tripAge   = 10 * time.Second
 )
 
-// newWindow returns the window of a new connection, whose handshake has taken a round trip.
+// newWindow returns the window of a new connection; trip is how long its handshake took.
 func newWindow(c *Config, now time.Time, trip time.Duration) window {
-	w := window{least: c.Window, most: max(c.Window, c.MaxWindow), wait: c.Heartbeat / 2, trip: max(trip, 1), renewed: now}
+	w := window{
+		least: c.Window, most: max(c.Window, c.MaxWindow), wait: c.Heartbeat / 2,
+		trip: max(trip, 1), renewed: now,
+	}
 	w.resize(firstRate * trip.Seconds())
 	return w
 }
@@ -49,10 +58,10 @@ func (w *window) resize(bytes float64) {
 	w.size = int(min(max(bytes, float64(w.least)), float64(w.most)))
 }
 
-// isOld reports whether the shortest round trip has to be measured anew.
+// isOld reports whether the shortest round trip must be measured anew.
 func (w *window) isOld(now time.Time) bool { return now.Sub(w.renewed) >= tripAge }
 
-// learn takes a mark whose bytes are now known to have been read.
+// learn takes in a mark whose bytes are known, from now on, to have been read.
 func (w *window) learn(now time.Time, m *mark) {
 	took := max(now.Sub(m.at), 1)
 	switch {
@@ -65,7 +74,7 @@ func (w *window) learn(now time.Time, m *mark) {
 		return
 	}
 	ahead, wait, queue := float64(m.ahead), min(w.wait, w.trip), took-w.trip
-	since := later(m.at, m.first.Add(w.trip)) // the first of the bytes can't have been heard of before
+	since := later(m.at, m.first.Add(w.trip)) // the first of the bytes can't have been acknowledged earlier
 	fits := ahead * float64(w.trip+wait) / float64(max(now.Sub(since), 1))
 	switch {
 	case queue <= wait:
@@ -80,7 +89,7 @@ func (w *window) learn(now time.Time, m *mark) {
 	}
 }
 
-// growth is how many times more than what was on its way may be.
+// growth returns how many times ahead the window may grow to.
 func (w *window) growth() float64 {
 	if w.wasFull {
 		return 2

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// path is a link in a world of its own, whose clock stands wherever it is put: it brings one byte after the other, and each one a while later.
+// path simulates a link, on a clock that the test sets: bytes pass at a rate, and each arrives
+// after a delay.
 type path struct {
 	rate float64 // bytes a second
 	trip time.Duration
@@ -15,8 +16,8 @@ type path struct {
 	acks []mark    // what is heard, and when
 }
 
-// pump writes bulky bytes for a while, as many as the flight allows. It returns how many were read, and how long an urgent message would have waited
-// behind them at most.
+// pump writes bulky bytes for a while, as many as the flight allows. It returns how many were read,
+// and the longest time that an urgent message would have waited behind them.
 func (p *path) pump(t *testing.T, f *flight, lasting time.Duration) (read uint64, worst time.Duration) {
 	before, end := f.read, p.now.Add(lasting)
 	for p.now.Before(end) {
@@ -51,8 +52,8 @@ func newPath(rate float64, trip time.Duration) (*path, *flight) {
 	return p, &flight{window: newWindow(&c, p.now, trip)}
 }
 
-// isFilled checks that a link is full but for the pauses in which it is measured, and that its queue is short: no longer than a round trip and wait,
-// or what the least window makes it.
+// isFilled checks that a link is full except in the pauses in which it is measured, and that its
+// queue is short: no longer than a round trip and wait, or than the least window makes it.
 func (p *path) isFilled(t *testing.T, f *flight, name string) {
 	t.Helper()
 	const lasting = 20 * time.Second
@@ -82,7 +83,8 @@ func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
 	}
 }
 
-// The queue that the first bytes make on a slow link is as long as the round trip for each firstRate that it lacks, and gone in a few of them.
+// On a link n times slower than firstRate, the first window makes a queue of n round trips, which
+// is gone after a few of them.
 func TestASlowLinkIsKnownAfterItsFirstWindow(t *testing.T) {
 	p, f := newPath(1e6, 300*time.Millisecond)
 
@@ -95,7 +97,8 @@ func TestASlowLinkIsKnownAfterItsFirstWindow(t *testing.T) {
 	}
 }
 
-// A few bytes that a pause of the other process has held up say little about the link.
+// A mark with few bytes may be late because the other process paused, so it tells little about the
+// link.
 func TestAPauseCostsHalfOfTheWindowAtMost(t *testing.T) {
 	p, f := newPath(100e6, 100*time.Millisecond)
 	p.pump(t, f, 2*time.Second)
