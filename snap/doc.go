@@ -28,7 +28,8 @@ The bytes are drawn in format.go.
 	Dir       the directory: Newest, OpenIndex, Create, Receive, Purge
 	Writer    a snapshot that is being written; Commit makes it one
 	Stream    the same file on its way to an io.Writer, as a backup
-	Receiver  a snapshot whose file comes from another member; Commit checks it and makes it one, Keep leaves it for Resume
+	Receiver  a snapshot whose file comes from another member; Commit checks it and
+	          gives it its name, Keep leaves it for Resume
 	Reader    a snapshot that is being read
 	Damage    a file that is not what was written
 

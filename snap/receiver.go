@@ -9,9 +9,8 @@ import (
 // Reader.Raw gave them. Not for concurrent use.
 type Receiver struct{ aside *aside }
 
-// Receive begins a snapshot whose file comes from elsewhere. Nothing is visible
-// before Commit. Several may be received at a time; what was kept of one that broke
-// is removed.
+// Receive begins a snapshot whose file comes from elsewhere. Nothing is visible before Commit.
+// Several may be received at a time. It removes the file that Keep has kept.
 func (d *Dir) Receive() (*Receiver, error) {
 	err := d.keep(nil)
 	var a *aside
@@ -61,12 +60,12 @@ func (r *Receiver) check() (index uint64, err error) {
 type kept struct {
 	name  string
 	aside *aside
-	isOld bool // it was there at the last Purge
+	isOld bool // it was kept before the last Purge
 }
 
-// Keep ends the transfer for now: what has come stays for Resume, under a name that no other
-// file may have. The Receiver can't be used any more. One file is kept, until another transfer begins, or until the second Purge. One that could
-// not be written is removed.
+// Keep ends the transfer for now: what has come stays for Resume, under a name that no other file
+// may have. The Receiver can't be used after it. One file is kept, until another transfer begins or
+// until the second Purge. After a write error the file is removed instead.
 func (r *Receiver) Keep(name string) error {
 	if r.aside.open() != nil {
 		return r.Abort()
@@ -77,7 +76,7 @@ func (r *Receiver) Keep(name string) error {
 	return nil
 }
 
-// keep puts k, or nothing, in the place of the file that was kept, which it removes.
+// keep makes k the file that is kept, or none when k is nil, and removes the one before.
 func (d *Dir) keep(k *kept) error {
 	d.mu.Lock()
 	was := d.kept
@@ -89,7 +88,8 @@ func (d *Dir) keep(k *kept) error {
 	return was.aside.abort()
 }
 
-// Kept returns how many bytes of the file of that name Resume would go on from; 0 when it is not kept.
+// Kept returns how many bytes of the file with that name are kept for Resume; 0 when it is not
+// kept.
 func (d *Dir) Kept(name string) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,8 +99,8 @@ func (d *Dir) Kept(name string) int64 {
 	return d.kept.aside.size
 }
 
-// Resume goes on with the file that was kept under a name, nil when there is none. It checks nothing: Commit reads
-// all of the file.
+// Resume returns a Receiver that goes on with the file kept under a name, nil when there is none.
+// It checks nothing: Commit reads all of the file.
 func (d *Dir) Resume(name string) *Receiver {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +112,7 @@ func (d *Dir) Resume(name string) *Receiver {
 	return r
 }
 
-// dropOld removes a file that was kept before the last call.
+// dropOld removes the kept file if it was there at the last call.
 func (d *Dir) dropOld() error {
 	d.mu.Lock()
 	k := d.kept

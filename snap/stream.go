@@ -14,7 +14,8 @@ type Stream struct {
 	encoder *encoder
 }
 
-// NewStream begins a snapshot, and writes meta, which is the caller's, to out. More than 1 MiB of it is an error.
+// NewStream begins a snapshot, and writes meta, which is the caller's, to out. A meta of more than
+// 1 MiB is an error.
 func NewStream(out io.Writer, index uint64, meta []byte) (*Stream, error) {
 	if err := checkMeta(meta); err != nil {
 		return nil, err

@@ -27,9 +27,9 @@ var operations = [...]struct {
 // A command that was judged by another revision of users and roles than the present one gives ErrRevision and is not executed (K9). Those
 // that carry none were judged when there was none.
 //
-// A command whose RequestID was executed before is not executed again: the answer is the first one, or an error when that is forgotten
-// (see once), and the store index stays, but for what expired. This is how a client that got no answer asks again, without fear
-// (G3, diss. 6.3).
+// A command whose RequestID was executed before is not executed again: the answer is the first one,
+// or an error when that is forgotten (see once). The store index stays, unless keys expire. So a
+// client that got no answer can safely ask again (G3, diss. 6.3).
 //
 // Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike. A command of a later
 // version gives an error that wraps ErrVersion and changes nothing, not even the applied index: the caller
@@ -252,7 +252,8 @@ func (s *Store) compared(c Command) (*Node, *Error) {
 	return n, nil
 }
 
-// ends is when a node made by c expires; nil for never, also when the clock does not reach it.
+// ends returns when a node made by c expires; nil when it never does, or later than the clock can
+// count.
 func (s *Store) ends(c Command) *Ends {
 	if !c.HasTTL || int64(c.TTL) >= math.MaxInt64-s.now {
 		return nil

@@ -13,7 +13,7 @@ import (
 // Op is what a command does.
 type Op uint8
 
-// The operations. If you add one for clients, it stands before OpAdvance, and has a row in operations.
+// The operations. If you add one for clients, put it before OpAdvance, and add a row to operations.
 const (
 	OpSet              Op = iota + 1
 	OpCreate              // fails when the key exists
@@ -23,7 +23,7 @@ const (
 	OpDelete              // files, empty directories with Dir, anything with Recursive
 	OpCompareAndDelete    // PrevValue and/or PrevIndex
 	OpAdvance             // takes one index (Count of them) and changes nothing: a change of the membership
-	OpClock               // TTL is the leader's wall clock less the cluster clock, from now on; no event, no index
+	OpClock               // TTL is the leader's wall clock minus the cluster clock; no event, no index
 )
 
 // MaxAdvance is the most indices that one OpAdvance takes.
@@ -49,33 +49,35 @@ type Command struct {
 	Refresh   bool
 	Count     uint64 // OpAdvance; 0 is 1
 
-	// RequestID, if any, is the client's name for this command: it is executed only once (see window). Any bytes, at most MaxRequestID;
-	// not with OpAdvance and OpClock.
+	// RequestID, if any, is the client's name for this command, which is executed only once (see
+	// window). It is any bytes, at most MaxRequestID; OpAdvance and OpClock have none.
 	RequestID string
 
-	// User is whose the RequestID is; "" is all who have no user, together. At most MaxUser bytes, and only with a RequestID.
+	// User is the user that the RequestID belongs to; "" stands for all clients without a user. At
+	// most MaxUser bytes, and only with a RequestID.
 	User string
 
-	// RequestIndex is the index of an entry of the log that was there before the request with this RequestID was first tried, by
-	// whatever member; 0: none is known. It is the same in each try.
+	// RequestIndex is the index of an entry that was in the log before the request with this
+	// RequestID was first tried, at any member; 0: none is known. It is the same in each try.
 	RequestIndex uint64
 
 	// Space is the tree that the command is for. In Auth nothing has a ttl and no command an id.
 	Space Space
 
-	// Revision is that of the users and roles by which somebody judged that the command may be done; see Apply. OpAdvance and OpClock have none.
+	// Revision is the revision of the users and roles by which the command was permitted; see
+	// Apply. OpAdvance and OpClock have none.
 	Revision uint64
 
 	sum   uint32            // of path and value, by checksum; only decode sets it
-	check [sha256.Size]byte // of all that is executed, set by decode when there is a RequestID
+	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID
 }
 
 // version is the first byte of every command. A member that does not know it stops.
 const version = 1
 
-// The bits of an encoded command's head: what stands between it and the operation.
+// The bits of an encoded command's head: which parts stand between it and the operation.
 const (
-	headAuth     = 1 << iota // nothing: the command's space is Auth
+	headAuth     = 1 << iota // no part: the command's space is Auth
 	headRevision             // the revision
 	headRequest              // request id, user and request index
 	headEnd
@@ -92,13 +94,18 @@ const (
 
 // Append appends the encoded command to b:
 //
-//	┌─────────┬──────┬──────────┬─────────┬────┬───────┬───────────┬─────┬───────┬────────┬────────┬─────────┬────────┬────────┬───────────┐
-//	│ version │ head │ revision │ request │ op │ flags │ prevIndex │ ttl │ count │ length │ length │ length  │ path   │ value  │ prevValue │
-//	│ 1 byte  │ 1    │ uvarint  │         │ 1  │ 1     │ uvarint   │ ... │ ...   │ of path│ of value│ of prevV│        │        │           │
-//	└─────────┴──────┴──────────┴─────────┴────┴───────┴───────────┴─────┴───────┴────────┴────────┴─────────┴────────┴────────┴───────────┘
+//	┌─────────┬────────┬──────────┬─────────┬────────┬────────┬───────────┬─────────┬─────────┐
+//	│ version │ head   │ revision │ request │ op     │ flags  │ prevIndex │ ttl     │ count   │
+//	│ 1 byte  │ 1 byte │ uvarint  │         │ 1 byte │ 1 byte │ uvarint   │ uvarint │ uvarint │
+//	└─────────┴────────┴──────────┴─────────┴────────┴────────┴───────────┴─────────┴─────────┘
+//	┌─────────┬──────────┬──────────────┬──────┬───────┬───────────┐
+//	│ length  │ length   │ length of    │ path │ value │ prevValue │
+//	│ of path │ of value │ prevValue    │      │       │           │
+//	└─────────┴──────────┴──────────────┴──────┴───────┴───────────┘
 //
-// Revision and request stand there when head says so. A request is a length and the id, a length and the user, and the index. Path and
-// value stand together, so that one allocation takes both.
+// head says whether revision and request are there. A request is a length and the id, a length and
+// the user, and the index as a uvarint. Path and value stand together, so that one allocation takes
+// both.
 func (c *Command) Append(b []byte) []byte {
 	b = append(b, version, c.head())
 	if c.Revision != 0 {
@@ -127,7 +134,7 @@ func (c *Command) head() byte { return byteOf(c.Space == Auth, c.Revision != 0, 
 
 func (c *Command) flags() byte { return byteOf(c.HasTTL, c.Dir, c.Recursive, c.Refresh) }
 
-// byteOf is the byte in which bit i says whether the i-th is so.
+// byteOf returns the byte in which bit i is set if so[i] is true.
 func byteOf(so ...bool) (b byte) {
 	for i, on := range so {
 		if on {
@@ -188,7 +195,7 @@ func (c *Command) cutHead(b []byte) []byte {
 	return b
 }
 
-// cutNumber takes a number from b and returns the rest, nil when there is none.
+// cutNumber cuts a number off the front of b, and returns the rest; nil when there is no number.
 func cutNumber(b []byte) (uint64, []byte) {
 	v, n := binary.Uvarint(b)
 	if n <= 0 {
@@ -197,7 +204,8 @@ func cutNumber(b []byte) (uint64, []byte) {
 	return v, b[n:]
 }
 
-// cutText takes a text of at most so many bytes from b and returns the rest, nil when there is none.
+// cutText cuts a text of at most so many bytes off the front of b, and returns the rest; nil when
+// there is no such text.
 func cutText(b []byte, most uint64) (string, []byte) {
 	length, b := cutNumber(b)
 	if length > most || length > uint64(len(b)) {

@@ -2,9 +2,11 @@
 //
 // # What it is
 //
-// The state machine behind the log: files and directories, their times to live, the history of what happened to them, the
-// requests that may come again, and the watchers. Every replica applies the same commands at the same indices and stamps and so comes
-// to the same bytes. There is no clock, no file and no goroutine in here, and no random source but for the places in a table, which show nowhere.
+// The state machine behind the log: files and directories, their times to live, the history of what
+// happened to them, the requests that may come again, and the watchers. Every replica applies the
+// same commands at the same indices and stamps and so comes to the same bytes. There is no clock,
+// no file and no goroutine in here, and no random source, but for the places in a hash table, which
+// no answer depends on.
 //
 // # Picture
 //
@@ -26,21 +28,24 @@
 //   - children is what a directory holds: a B-tree by name.
 //   - View is a part of the tree at one moment.
 //   - clock and wheel say which node expires next.
-//   - window is the last requests that had an id, with their answers; facts are those before them, without.
+//   - window is the last requests that had an id, with their answers; facts are those before them,
+//     without.
 //   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
 //   - Space tells the two trees: the keys, and the users and roles of which only package auth knows what they mean.
 //   - awaits are those who wait for an index, whatever happens at it (WaitIndex).
 //
 // # Life of a command
 //
-// Apply takes the lock and checks that the entry follows the last one. It moves the clock to the entry's stamp
-// and removes what is due, each node as an event of its own. It decodes the command, one allocation for path and value. One with
-// the id of a request that the window has gets the first answer, or an error when that is forgotten, and that is all. Else it looks the operation up in a
-// table. The operation checks what the specification wants checked, and fails without a trace, or takes the next
-// index of the store and changes the tree: above walks from the root to the parent, copies what a view may see, makes what is
-// missing, marks every directory on the way as changed, and corrects its sum of what lies below. At last record gives the event
-// its place in the chain of the digest and in the history, and wakes the watchers that it matches. They read the event from
-// the history themselves, when they find the time.
+// Apply takes the lock and checks that the entry follows the last one. It moves the clock to the
+// entry's stamp and removes what is due, each node as an event of its own. It decodes the command,
+// one allocation for path and value. A command with the id of a request that the window knows gets
+// the first answer, or an error when that is forgotten, and is not executed. Else it looks the
+// operation up in a table. The operation checks what the specification wants checked, and fails
+// without a trace, or takes the next index of the store and changes the tree: above walks from the
+// root to the parent, copies what a view may see, makes what is missing, marks every directory on
+// the way as changed, and corrects its sum of what lies below. At last record gives the event its
+// place in the chain of the digest and in the history, and wakes the watchers that it matches. They
+// read the event from the history themselves, when they find the time.
 //
 // # Invariants
 //
@@ -51,13 +56,17 @@
 //     every file in it.
 //   - What has an epoch before the store's is never written again: directories, pages of children. Whoever takes a
 //     view raises the epoch. A write copies what it meets on its way, once.
-//   - A command with an id that was executed before changes nothing: while its answer is remembered (TestARetryGetsTheFirstAnswer), when only
-//     the fact is (TestWhatFellOutOfTheWindowIsNotExecutedAgain), and later, when it brings an index from before its first try
-//     (TestWhatIsForgottenIsRefused). The window is bounded (TestTheWindowsMemoryIsBounded), the same on every member, and in the
-//     snapshot (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot). An id is its user's (TestAnIDBelongsToItsUser).
-//   - A directory's sum is that of the hashes of all nodes below it, the window's that of its requests and facts.
-//   - What a node shows of its end is computed once, from the offset of wall clock and cluster clock that the log has told last
-//     (TestEveryMemberShowsTheSameEnd).
+//   - A command with an id that was executed before changes nothing: neither while its answer is
+//     remembered (TestARetryGetsTheFirstAnswer), nor while only the fact is
+//     (TestWhatFellOutOfTheWindowIsNotExecutedAgain), nor later, if it has an index from before its
+//     first try (TestWhatIsForgottenIsRefused). The window is bounded
+//     (TestTheWindowsMemoryIsBounded), the same on every member, and in the snapshot
+//     (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot). An id is its user's
+//     (TestAnIDBelongsToItsUser).
+//   - A directory's sum is that of the hashes of all nodes below it, the window's that of its
+//     requests and facts.
+//   - The expiration that a node shows is computed once, from the last offset between wall clock
+//     and cluster clock in the log (TestEveryMemberShowsTheSameEnd).
 //   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
 //     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
 //     keeps the history that it is told to keep (--event-history), and the digest does not look at it.

@@ -44,7 +44,7 @@ const (
 	CodeRefreshValue   = 211
 	CodeRefreshTTL     = 212
 	CodeExecuted       = 213 // not of etcd: see once
-	CodeForgotten      = 214 // likewise
+	CodeForgotten      = 214 // not of etcd: see once
 	CodeRaft           = 300
 	CodeLeaderElection = 301
 	CodeHistoryCleared = 401

@@ -71,8 +71,9 @@ func wellFormedClock(t *testing.T, c *clock, want []*timer) {
 	}
 }
 
-// What a node shows of its end is that of the clocks when it got its time to live: later readings, other clocks and a snapshot
-// change nothing of it, in the tree and in what is told.
+// The expiration that a node shows is by the clocks at the moment when it got its time to live:
+// later readings, other clocks and a snapshot change nothing of it, in the tree and in what is
+// told.
 // pitfall L9
 func TestEveryMemberShowsTheSameEnd(t *testing.T) {
 	s := New(Limits{})

@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 )
 
-// fact is a request that was executed and whose answer is forgotten. It is immutable.
+// fact is a request that was executed, and whose answer is forgotten. It is immutable.
 type fact struct {
 	name   name
 	entry  uint64 // of the log, at which it was executed
-	index  uint64 // of the store after it; 0: it failed, and changed nothing
-	before uint64 // the fact before it in its chain, as chains have it
+	index  uint64 // of the store after it; 0: the request failed, and changed nothing
+	before uint64 // number of the fact before it in its chain, plus one; 0: none
 }
 
 // String says what became of the request.
@@ -21,43 +21,45 @@ func (f fact) String() string {
 	return fmt.Sprintf("was executed at index %d: the answer is no longer kept, read the key", f.index)
 }
 
-// hash is the fact's part in the digest.
+// hash returns the fact's part of the digest.
 func (f *fact) hash() uint64 {
 	a, b := f.name.halves()
 	return mix(mix(a, b, f.entry), f.index, 0)
 }
 
-// Places in the parts of a queue of facts. With 300,000 facts a chain has two or three.
+// Sizes of the parts of a queue of facts. With 300,000 facts a chain has two or three.
 const (
 	factsAChunk = 4096
 	chainPages  = 512
 	chainsAPage = 256
 )
 
-// facts is a queue of facts. Each has a number, which grows by one; those from first to next-1 are held.
+// facts is a queue of facts. They are numbered one after the other; those from first to next-1 are
+// held.
 //
-//	chains   [ · 9 · 7 · 8 … ]     by a hash of the name: number of the newest fact, plus one; in pages that are made when they are needed
-//	               │
+//	chains   [ · 9 · 7 · 8 … ]     by a hash of the name: number of the newest fact, plus one;
+//	               │               in pages that are made when they are needed
 //	chunks   [ · · 3 4 5 6 7 ⊔ ]   each fact says which one its chain has before it
 //	               ↑ first   ↑ next
 //
-// Numbers fall along a chain, so it ends where it leaves the queue, and nothing need be done to it when a fact goes. A frozen queue
-// is a copy of this struct: it shares the chunks, in which only places at and behind its next are written later.
+// Numbers fall along a chain, so it ends at the first number below first, and need not be changed
+// when a fact is dropped. A frozen queue is a copy of this struct. It shares the chunks, and only
+// places from its next on are written later.
 type facts struct {
 	first, next uint64
 	chunks      [][]fact // the first one is that of number first
 	chains      [chainPages]*[chainsAPage]uint64
-	seed        uint64 // of the hash, so that nobody can choose ids that share a chain; it shows nowhere
+	seed        uint64 // of the hash, so that no client can choose ids that share a chain; no answer depends on it
 }
 
 func (q *facts) count() int { return int(q.next - q.first) }
 
-// at returns the fact of a number that is held.
+// at returns the fact with a number, which must be held.
 func (q *facts) at(number uint64) *fact {
 	return &q.chunks[number/factsAChunk-q.first/factsAChunk][number%factsAChunk]
 }
 
-// chain is where the chain of a name begins.
+// chain returns the place that holds the beginning of a name's chain.
 func (q *facts) chain(n name) *uint64 {
 	a, b := n.halves()
 	hash := mix(q.seed, a, b)
@@ -68,7 +70,7 @@ func (q *facts) chain(n name) *uint64 {
 	return &(*page)[hash/chainPages%chainsAPage]
 }
 
-// find returns the fact of a name, if there is one.
+// find returns the fact with a name, and whether there is one.
 func (q *facts) find(n name) (fact, bool) {
 	if q.count() == 0 {
 		return fact{}, false

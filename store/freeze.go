@@ -9,15 +9,17 @@ import (
 
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
 //
-//	state    = "store 1\n"  applied  now  offset  index  chain  history  requests  directory  auth  "end\n"
+//	state    = "store 1\n"  applied  now  offset  index  chain
+//	           history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
 //	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
 //	node     = kind body
 //	requests = horizon  count  fact…  count  request…  both from the oldest to the newest
-//	fact     = name  entry  index                      entry: less that of the fact before, or the horizon
-//	request  = name  check  entry  stamp  answer       name and check: so many bytes, without a length
+//	fact     = name  entry  index                      entry: minus that of the fact before,
+//	                                                   or minus the horizon
+//	request  = name  check  entry  stamp  answer       name and check: bytes without a length
 //	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
 //	directory= changed  count  child…                  what is in it, ascending by name
 //	child    = maker | kind name body [directory]
@@ -54,7 +56,7 @@ type frozen struct {
 	applied, now, index uint64
 	offset              int64
 	chain               uint64
-	window              window // of which order, facts and horizon are looked at
+	window              window // of which only order, facts and horizon are used
 	roots               [spacesEnd]*Node
 	revision            uint64
 	history             *history

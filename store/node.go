@@ -22,11 +22,11 @@ type Node struct {
 	inside *directory // nil for files, and for directories in events
 }
 
-// Ends is when a node expires. It is immutable. Shown is computed once, when the node gets its time to live, so that every member shows
-// the same at every reading, whatever becomes of the wall clocks.
+// Ends is when a node expires. It is immutable. Shown is computed once, when the node gets its time
+// to live, so that every member shows the same at every reading, even when wall clocks are set.
 type Ends struct {
 	Due   int64 // cluster clock, in nanoseconds
-	Shown int64 // wall clock, in nanoseconds since 1970, as far as the log told it then
+	Shown int64 // wall clock, in nanoseconds since 1970, by the offset in the log at that time
 }
 
 // directory is what a directory of the tree has inside. One whose epoch is older than the store's may be seen by

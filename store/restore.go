@@ -222,7 +222,7 @@ func (d *decoder) requests() {
 	w.expire(d.store.now)
 }
 
-// after reads how far behind last the entry of the log is that comes next, and returns its index.
+// after reads by how much the next log index is greater than last, and returns that index.
 func (d *decoder) after(last uint64) uint64 {
 	more := d.uint()
 	if more == 0 || more > d.store.applied-last {
@@ -232,7 +232,7 @@ func (d *decoder) after(last uint64) uint64 {
 	return last + more
 }
 
-// remember has add called, unless the name is known.
+// remember calls add, unless the name is known already.
 func (d *decoder) remember(n name, add func()) {
 	w := &d.store.window
 	if _, known := w.facts.find(n); known || w.byName[n] != nil {
@@ -248,7 +248,7 @@ func (d *decoder) name() (n name) {
 	return n
 }
 
-// full reads as many bytes as b has.
+// full fills b.
 func (d *decoder) full(b []byte) {
 	if d.err != nil {
 		return

@@ -15,12 +15,12 @@ type Store struct {
 	// The state: what Freeze writes and every replica has alike.
 	applied  uint64 // index of the last entry applied; 0 = none
 	now      int64  // the cluster clock at that entry, in nanoseconds; never falls
-	offset   int64  // wall clock less cluster clock, in nanoseconds, as the last OpClock said; 0 before
+	offset   int64  // wall clock minus cluster clock, in nanoseconds, by the last OpClock; 0 before
 	index    uint64 // of the store: how many events there were
 	roots    [spacesEnd]*Node
 	revision uint64   // index of the last change in the space Auth; 0 = none yet
 	history  *history // history.next = index+1
-	window   window   // the requests that are remembered
+	window   window   // the requests with an id that are remembered
 	chain    uint64   // of the digest: all that happened
 
 	// Derived from it, or of this member alone.

@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// windowTime is how long an answer is remembered at most, by the cluster clock.
+// windowTime is the longest time that an answer is remembered, by the cluster clock.
 const windowTime = 10 * time.Minute
 
-// bounds of a window. Every member forgets the same at the same entry, so they are part of the format, and no member can have bounds
-// of its own (G5).
+// bounds limit a window. They are part of the format: every member must forget the same requests at
+// the same entry, so no member can have other bounds (G5).
 type bounds struct {
-	answers int // how many answers are kept
-	bytes   int // of them, by size; the last one stays, however big
-	facts   int // how many requests are known to have been executed, beside those that have an answer
+	answers int // kept
+	bytes   int // of the kept answers, by request.size; the last answer stays, whatever its size
+	facts   int // requests known to have been executed, besides those whose answer is kept
 }
 
-// windowBounds are those of every store but in tests. 300,000 facts take 12.5 MiB.
+// windowBounds are the bounds of every store, except in tests. 300,000 facts take 12.5 MiB.
 var windowBounds = bounds{answers: 10_000, bytes: 16 << 20, facts: 300_000}
 
 // name stands for a user's request id: the same id of another user is another name.
 type name [16]byte
 
-// name is a part of SHA-256: nobody finds two ids that have one.
+// name returns the first half of a SHA-256: nobody can find two ids with the same name.
 func (c *Command) name() name {
 	var room [2 + MaxUser + MaxRequestID]byte
 	sum := sha256.Sum256(append(appendText(room[:0], c.User), c.RequestID...))
 	return name(sum[:len(name{})])
 }
 
-// halves are the name as two numbers.
+// halves returns the name as two numbers.
 func (n *name) halves() (a, b uint64) {
 	return binary.LittleEndian.Uint64(n[:8]), binary.LittleEndian.Uint64(n[8:])
 }
@@ -42,10 +42,10 @@ type request struct {
 	check  [sha256.Size]byte // of the command
 	entry  uint64            // of the log, at which it was executed
 	stamp  int64             // of that entry
-	answer any               // *Event, shared with the history as long as that has it, or *Error
+	answer any               // *Event, shared with the history while that has it, or *Error
 }
 
-// window is what is known of requests that have an id, so that one that comes again is not executed again (pitfall G3). Its
+// window remembers the requests that had an id, so that none is executed twice (pitfall G3). Its
 // parts follow each other, by the entries at which the requests were executed:
 //
 //	                 horizon
@@ -53,23 +53,25 @@ type request struct {
 //	refused             │  "was executed"         │  the first answer again
 //	────────────────────┴─────────────────────────┴──────────────────────► entry
 //
-// Whether a request was executed at or before the horizon, nobody knows any more. So whoever made its first try before that gets an error,
-// and nothing is done.
+// No member knows which requests were executed at or before the horizon. So a request that is
+// unknown, and may have been tried first before the horizon, gets an error and is not executed.
 type window struct {
 	bounds  bounds
-	order   []*request // those that have an answer, from the oldest, by stamps that never fall
+	order   []*request // with an answer, from the oldest on; their stamps never fall
 	byName  map[name]*request
-	bytes   int // of all sizes
+	bytes   int // sum of the sizes of order
 	facts   facts
-	horizon uint64 // the last entry of which a fact was forgotten; 0: none
+	horizon uint64 // the last entry whose fact was forgotten; 0: none was
 	sum     uint64 // of the hashes of all requests and facts
 }
 
-// once executes a command that has an id, unless it was executed before, or may have been. s.mu must be held.
+// once executes a command that has an id, unless it was executed before or may have been. s.mu must
+// be held.
 //
-//   - A request whose answer is remembered gets that answer; with another command than before it gets code 209.
-//   - One of which only the fact is remembered gets code 213.
-//   - One that was made before what is remembered gets code 214.
+//   - If the answer is remembered, it is given again; if the command is another one than then, code
+//     209.
+//   - If only the fact is remembered: code 213.
+//   - If it may have been executed at or before the horizon: code 214.
 func (s *Store) once(c Command) any {
 	w, n := &s.window, c.name()
 	first := w.byName[n]
@@ -83,16 +85,16 @@ func (s *Store) once(c Command) any {
 		return s.fail(CodeExecuted, fmt.Sprintf("request id %q %s", c.RequestID, f))
 	}
 	if after := c.firstTry(s.applied); after < w.horizon {
-		return s.fail(CodeForgotten, fmt.Sprintf("request id %q may have been executed: its index is %d, and what was executed up to %d is forgotten",
-			c.RequestID, after, w.horizon))
+		return s.fail(CodeForgotten, fmt.Sprintf("request id %q may have been executed: "+
+			"its index is %d, and what was executed up to %d is forgotten", c.RequestID, after, w.horizon))
 	}
 	r := &request{name: n, check: c.check, entry: s.applied, stamp: s.now, answer: s.execute(c)}
 	w.add(r)
 	return r.answer
 }
 
-// firstTry is an entry of the log before the first try of the command that stands at entry; 0 when its client knows none. An index that the
-// log has not reached is one of another cluster, and says nothing.
+// firstTry returns the index of an entry before the first try of the command at entry; 0 when its
+// client knew none. An index that the log has not reached is of another cluster, and counts as 0.
 func (c *Command) firstTry(entry uint64) uint64 {
 	if c.RequestIndex >= entry {
 		return 0
@@ -132,7 +134,7 @@ func (w *window) drop() {
 	w.keep(fact{name: r.name, entry: r.entry, index: r.index()})
 }
 
-// keep remembers f, and forgets the oldest facts beyond the bound: they are behind the horizon from then on.
+// keep remembers f, and forgets the oldest facts beyond the bound: the horizon moves to them.
 func (w *window) keep(f fact) {
 	w.facts.add(f)
 	w.sum += f.hash()
@@ -143,18 +145,18 @@ func (w *window) keep(f fact) {
 	}
 }
 
-// Remembered is how many requests with an id have an answer that is kept, how many bytes these count, and how many others are
-// known to have been executed.
+// Remembered returns how many requests with an id have a kept answer, the size of these answers as
+// bounded, and how many others are known to have been executed.
 func (s *Store) Remembered() (answers, bytes, facts int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.window.order), s.window.bytes, s.window.facts.count()
 }
 
-// digest is one number for all that the window holds.
+// digest returns one number for everything that the window holds.
 func (w *window) digest() uint64 { return mix(0, w.horizon, w.sum) }
 
-// size is what the request counts against the bound of bytes. It depends on nothing but the request.
+// size returns how much the request counts against bounds.bytes. It depends on the request alone.
 func (r *request) size() int {
 	n := eventOverhead
 	switch a := r.answer.(type) {
@@ -166,7 +168,7 @@ func (r *request) size() int {
 	return n
 }
 
-// index is the store's after the request; 0 when it failed.
+// index returns the store index after the request; 0 when the request failed.
 func (r *request) index() uint64 {
 	if e, done := r.answer.(*Event); done {
 		return e.Index

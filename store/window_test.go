@@ -93,7 +93,8 @@ func TestAnIDBelongsToItsUser(t *testing.T) {
 	s.check(t)
 }
 
-// The answer that the window forgets first is the oldest, as soon as a bound is passed. That there was one stays known.
+// The window forgets the oldest answer first, as soon as a bound is passed. That the request was
+// executed stays known.
 func TestTheWindowKeepsItsBounds(t *testing.T) {
 	big := strings.Repeat("v", windowBounds.bytes/10)
 	for _, c := range []struct {
@@ -144,7 +145,8 @@ func TestTheWindowIsEmptiedByTheClock(t *testing.T) {
 	s.check(t)
 }
 
-// At full speed a retry of what was answered a second ago finds its answer forgotten, and yet nothing is done twice.
+// At full speed a retry finds an answer of a second ago forgotten, and yet nothing is executed
+// twice.
 // pitfall G3, pitfall L8
 func TestWhatFellOutOfTheWindowIsNotExecutedAgain(t *testing.T) {
 	const requests = 12_000
@@ -177,7 +179,8 @@ func (s *Store) small() *Store {
 	return s
 }
 
-// What is forgotten altogether is refused, when the request tells that it is so old. One that is new is executed.
+// A request that may be forgotten altogether is refused, if its index shows that it is so old. A
+// new one is executed.
 // pitfall G3, pitfall L8
 func TestWhatIsForgottenIsRefused(t *testing.T) {
 	request := func(i int) Command {
@@ -217,7 +220,8 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 	}
 }
 
-// The window has one bound of memory, whatever is asked for, and a store that never saw a request id has none of it.
+// The window's memory is bounded, whatever is requested. A store that never saw a request id spends
+// nothing on it.
 func TestTheWindowsMemoryIsBounded(t *testing.T) {
 	s := New(Limits{Events: 1})
 	s.do(set("/k", "v"))

@@ -10,7 +10,8 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// beside appends n batches in one goroutine while another one releases what lies far enough back, and returns the first error of each.
+// beside appends n batches in one goroutine, while another one releases old segments. It returns
+// the first error of each.
 func (p *process) beside(n int) (appended, released error) {
 	var appends sync.WaitGroup
 	appends.Go(func() { appended = p.append(n) })

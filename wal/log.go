@@ -38,9 +38,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Log is a log that is ready to append to.
-// Append and Close belong to one goroutine, Release to another or the same one; Close comes after the
-// last Release has returned. Read, Reader, Bytes and First may be called from any.
+// Log is a log that is ready to append to. Append and Close belong to one goroutine, Release to
+// another or the same one; Close comes after the last Release has returned. Read, Reader, Bytes and
+// First may be called from any.
 type Log struct {
 	// Fixed.
 	fs      disk.FS
@@ -55,7 +55,8 @@ type Log struct {
 	spare  *spare    // of the next segment; nil before it is needed
 	closed bool      // Close has been called
 
-	// mu protects what all share. Append adds segments at the end, and Release takes them from the front.
+	// mu protects what all share. Append adds segments at the end, and Release takes them from the
+	// front.
 	mu       sync.Mutex
 	segments []segment // at least one, in order; at.offset == end of the last
 	err      error     // the first one: from then on the log is dead
@@ -182,10 +183,10 @@ func (l *Log) seal(salt uint32) error {
 	return cmp.Or(err, l.file.Close())
 }
 
-// Release removes segments that no reader from label on needs: those before the
-// last segment whose label is ≤ label, but for the newest keep of them. It takes one
-// after the other, while Append goes on. A Read that goes on meanwhile may end with ErrReleased.
-// An error of Release is the log's, as that of an Append is.
+// Release removes segments that no reader from label on needs: those before the last segment whose
+// label is ≤ label, but for the newest keep of them. It removes one after the other, while Append
+// goes on. A Read that goes on meanwhile may end with ErrReleased. After an error of Release the
+// log is dead, as after an error of Append.
 func (l *Log) Release(label uint64, keep int) error {
 	for {
 		name, err := l.takeFirst(label, keep)
@@ -198,7 +199,8 @@ func (l *Log) Release(label uint64, keep int) error {
 	}
 }
 
-// takeFirst takes the oldest segment out of the log if it may be removed, and returns its name; "" if there is none.
+// takeFirst takes the oldest segment out of the log if it may be removed, and returns its name; ""
+// if none may be.
 func (l *Log) takeFirst(label uint64, keep int) (name string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,8 +212,8 @@ func (l *Log) takeFirst(label uint64, keep int) (name string, err error) {
 	return name, nil
 }
 
-// remove removes the file of a segment and syncs the directory at once: of
-// two names that went unsynced, a crash could keep the older one alone.
+// remove removes the file of a segment and syncs the directory at once: if two removals went
+// unsynced, a crash could bring back only the older segment, and leave a gap.
 func (l *Log) remove(name string) error {
 	if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
 		return err
@@ -286,7 +288,8 @@ func (l *Log) failed() error {
 	return l.err
 }
 
-// fail makes err what the log died of, unless it is dead already, and returns what it died of.
+// fail makes err the error that the log is dead of, unless it is dead already, and returns that
+// error.
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
