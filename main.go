@@ -183,7 +183,8 @@ func revision() string {
 
 // Serving.
 
-// How long requests in flight, and then the node, may take to end; requests when the node has failed; and the whole process then.
+// Time limits on the way out: stopPatience for the requests in flight, and then for the node;
+// failPatience for the requests when the node has failed; endPatience for the whole process then.
 const (
 	stopPatience = 10 * time.Second
 	failPatience = 300 * time.Millisecond
@@ -291,7 +292,7 @@ func (p *process) member(ctx context.Context) error {
 	return p.verdict(node, cmp.Or(err, node.Err(), patiently(nil, node.Stop))) // it is stopped in any case
 }
 
-// verdict is what the process ends with, when a member ended with err.
+// verdict returns what the process ends with when its member has ended with err.
 func (p *process) verdict(node *raft.Node, err error) error {
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
@@ -300,8 +301,8 @@ func (p *process) verdict(node *raft.Node, err error) error {
 	return err
 }
 
-// endAnyway is the last resort: it ends the process a second after the member has failed, when something hangs on the way out. ended is
-// closed when nothing does.
+// endAnyway is the last resort: it ends the process endPatience after the member has failed, unless
+// ended is closed before, since something hangs on the way out.
 func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
 	select {
 	case <-node.Failed():
@@ -312,7 +313,8 @@ func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
 	case <-ended:
 	case <-time.After(endPatience):
 		err := p.verdict(node, node.Err())
-		p.log.Error("the member has failed, and something hangs on the way out: the process ends without it", "err", err)
+		p.log.Error("the member has failed, and something hangs on the way out: the process ends without it",
+			"err", err)
 		os.Exit(status(err))
 	}
 }
@@ -504,7 +506,8 @@ func advance(k raft.ChangeKind) []byte {
 	return command.Append(nil)
 }
 
-// wallClock is the command by which a leader tells the tree how its wall clock stands.
+// wallClock returns the command that tells the tree the leader's wall clock minus the cluster
+// clock.
 func wallClock(offset time.Duration) []byte {
 	command := store.Command{Op: store.OpClock, TTL: offset}
 	return command.Append(nil)
@@ -563,7 +566,8 @@ func (p *process) serveClients(ctx context.Context, server *http.Server, look fu
 	return err
 }
 
-// patiently gives a part of the program its time to stop, and little of it once failed is closed.
+// patiently gives a part of the program stopPatience to stop, but only failPatience once failed is
+// closed.
 func patiently(failed <-chan struct{}, stop func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()

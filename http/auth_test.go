@@ -183,7 +183,7 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 	}
 }
 
-// A name belongs to its user: nobody gets another one's answer by it.
+// A name belongs to its user: no user gets another user's answer by it.
 func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
 	b := newAuthBench(t).enabled()
 	b.role("r", "/*", "/*")

@@ -56,11 +56,13 @@
 // create, update and compareAndSwap. Node.Propose returns when this member has applied the entry, with
 // the event or error that the tree made of it. keysHeader and the encoder print it, in one write.
 //
-// When Propose can't tell what became of the write, the answer is code 300 with status 500, never a 4xx: those promise
-// that nothing happened and nothing will. nodeError words it. The client may send the write again without fear if it had given it
-// a name, in the header X-Etcd-Request-Id: the store answers a name that it remembers as it did the first time (G3), and refuses one that it
-// can't tell from those that it has forgotten. By X-Etcd-Request-Index it tells a late repeat (TestARequestFromBeforeTheWindowIsRefused). Names
-// belong to their users (TestTheNameOfARequestBelongsToItsUser).
+// When Propose can't tell what became of the write, the answer is code 300 with status 500, never a
+// 4xx: those promise that nothing happened and nothing will. nodeError words it. The client may
+// safely send the write again if it had a name, in the header X-Etcd-Request-Id. The store answers
+// a name that it remembers as it did the first time (G3), and refuses one that it may have
+// forgotten. X-Etcd-Request-Index tells how old a request is
+// (TestARequestFromBeforeTheWindowIsRefused). Names belong to their users
+// (TestTheNameOfARequestBelongsToItsUser).
 //
 // # Life of a GET
 //
@@ -82,8 +84,8 @@
 //   - What is read or written is judged by the users and roles of that very moment (K9): a command carries their revision, a read and each
 //     event of a stream is followed or preceded by a look whether it still is the one that was judged by.
 //   - A handler holds no lock while it writes to a client.
-//   - The same event, and the same node but for its ttl, prints the same bytes at every member and at every reading.
-//     (TestAKeyShowsTheSameEndAtEveryMemberAndReading)
+//   - The same event prints the same bytes at every member and at every reading, and so does the
+//     same node but for its ttl (TestAKeyShowsTheSameEndAtEveryMemberAndReading)
 //
 // # What is left out
 //

@@ -36,7 +36,7 @@ type fakeNode struct {
 	reads   int
 
 	progress      map[uint64]raft.Progress // of Status
-	last, lastWas []byte                   // the last command proposed, which is the node's, and what it was
+	last, lastWas []byte                   // the last command proposed, whose bytes are the node's, and a copy of them
 
 	failed chan struct{}
 	stats  raft.Stats
@@ -88,7 +88,7 @@ func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error)
 	return raft.Result{Index: n.index, Term: 2, Value: n.store.Apply(n.index, n.now, cmd)}, nil
 }
 
-// forget applies so many named commands that every one before them is forgotten.
+// forget applies so many named commands that all earlier ones are forgotten.
 func (n *fakeNode) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

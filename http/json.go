@@ -30,8 +30,8 @@ func putBuffer(b *[]byte) {
 // encoder appends the JSON of nodes and events, field by field in the order of section 5.
 type encoder struct {
 	b   []byte
-	out io.Writer // where b goes when it is full; nil: it grows
-	err error     // of out: the client is gone
+	out io.Writer // takes b when it is full; nil: b grows
+	err error     // the error of out: the client is gone
 	now int64     // the cluster time at which ttl is counted, in nanoseconds
 }
 

@@ -132,8 +132,8 @@ func TestTTLIsRoundedUpAndNeverNegative(t *testing.T) {
 	}
 }
 
-// The end of a key is wall time as the log told it when the key got its time to live: whoever is asked, whenever, and whatever the clocks
-// show by then.
+// The expiration of a key is computed from the wall clock that the log told when the key got its
+// time to live. Every member shows the same at every reading, whatever its own clock shows.
 // pitfall L9
 func TestAKeyShowsTheSameEndAtEveryMemberAndReading(t *testing.T) {
 	const end = `"expiration":"2030-01-02T04:05:05Z",`

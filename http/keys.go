@@ -98,7 +98,8 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, m
 		return nil
 	case *store.Error:
 		if v.Code == store.CodeForgotten {
-			w.Header()["X-Raft-Index"] = []string{strconv.FormatUint(result.Index, 10)} // of a first try anew, if this was one
+			// A client that made its first try may make it again with this index.
+			w.Header()["X-Raft-Index"] = []string{strconv.FormatUint(result.Index, 10)}
 		}
 		return v
 	default:
@@ -106,9 +107,11 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, m
 	}
 }
 
-// propose proposes a command as often as users and roles change under it, within the time that a request has. A named one whose client
-// has told no index counts as first tried now: its index is that of the last entry applied here. When so many names have been used
-// meanwhile that this is too old, it is proposed again. The node keeps each proposal, so each has bytes of its own.
+// propose proposes a command, and again as often as users and roles change before it is applied,
+// within the time limit of a request. told says that the client has sent an index with its name.
+// Without one, a named command counts as first tried now: its index is that of the last entry
+// applied here. If that has become too old by the time that the command is applied, it is proposed
+// again. The node keeps the bytes of each proposal, so each one gets its own.
 func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool) (raft.Result, error) {
 	const numbers = 96 // room for the parts of the command that are no text
 	for {
@@ -122,7 +125,8 @@ func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool)
 		if cmd.RequestID != "" && !told {
 			cmd.RequestIndex, _ = s.node.Applied()
 		}
-		room := make([]byte, 0, numbers+len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID)+len(cmd.User))
+		room := make([]byte, 0, numbers+
+			len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID)+len(cmd.User))
 		result, err := s.node.Propose(context.Background(), cmd.Append(room))
 		switch {
 		case err != nil || result.Value != store.ErrRevision && (told || !tooOld(result.Value)):
@@ -146,15 +150,17 @@ func (s *Server) noResult(w *response, err error) *store.Error {
 	return s.nodeError(err, w.begun)
 }
 
-// requestHeader names a write, so that it is executed once however often it is sent: the store knows the names (G3). indexHeader is
-// any X-Raft-Index that its client had got before it sent it for the first time, and goes with each try: when the store has forgotten so
-// much that it can't tell whether a request of that age was executed, it refuses it. 0 is older than all.
+// requestHeader names a write, so that it is executed once however often it is sent: the store
+// remembers the names (G3). indexHeader is an X-Raft-Index that the client had got before it sent
+// the write for the first time; each try carries the same. The store refuses a request so old that
+// it may have forgotten whether it was executed. 0 is older than everything.
 const (
 	requestHeader = "X-Etcd-Request-Id"
 	indexHeader   = "X-Etcd-Request-Index"
 )
 
-// nameRequest gives the command the name that its request has, if it has one, and its index.
+// nameRequest gives the command the name and the index in the headers of its request, if there is a
+// name.
 func nameRequest(cmd *store.Command, h nethttp.Header) *store.Error {
 	ids, indices := h[requestHeader], h[indexHeader]
 	if ids == nil {
@@ -170,13 +176,15 @@ func nameRequest(cmd *store.Command, h nethttp.Header) *store.Error {
 	return nil
 }
 
-// isRequestID reports whether id is printable ASCII characters without blanks.
+// isRequestID reports whether id consists of 1 to MaxRequestID printable ASCII characters without
+// blanks.
 func isRequestID(id string) bool {
 	odd := func(c rune) bool { return c <= ' ' || c > '~' }
 	return id != "" && len(id) <= store.MaxRequestID && !strings.ContainsFunc(id, odd)
 }
 
-// ownerOf is the user as a command has it: the name, or a hash of one that is too long.
+// ownerOf returns a user as a command holds it: the name, or the hash of a name longer than
+// MaxUser.
 func ownerOf(user string) string {
 	if len(user) <= store.MaxUser {
 		return user
@@ -184,7 +192,7 @@ func ownerOf(user string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(user)))
 }
 
-// tooOld reports whether a command was refused because of its request index.
+// tooOld reports whether result refuses a command because of its request index.
 func tooOld(result any) bool {
 	e, failed := result.(*store.Error)
 	return failed && e.Code == store.CodeForgotten

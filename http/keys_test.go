@@ -231,8 +231,8 @@ func TestIndicesOfRequestsAreChecked(t *testing.T) {
 	}
 }
 
-// A request that was made too long ago is refused, and its client told from which index on it may be made for the first time. One that
-// tells no index is made now.
+// A request that was first made too long ago is refused, and the answer tells the index with which
+// it may be made for the first time. A request without an index counts as first made now.
 // pitfall G3, pitfall L8
 func TestARequestFromBeforeTheWindowIsRefused(t *testing.T) {
 	b := newBench(t)

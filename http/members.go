@@ -33,7 +33,7 @@ type memberJSON struct {
 	// Only in lists, and only of a member without a vote that is known to run; etcd 2 has neither, and its clients ignore them. One that was
 	// never started shows by its empty name, as there.
 	Learner bool    `json:"learner,omitempty"`
-	Behind  *uint64 `json:"behind,omitempty"` // entries between what is committed and what it has; nil when this member does not know
+	Behind  *uint64 `json:"behind,omitempty"` // see entriesBehind
 }
 
 // showMember makes both lists arrays, never null.
@@ -114,7 +114,8 @@ func (s *Server) listMembers(w *response, which string) {
 	}
 }
 
-// showMembers says of each member without a vote how far it is behind, as far as this one knows.
+// showMembers lists the members; for one without a vote it says how far it is behind, if this
+// member knows.
 func (s *Server) showMembers(members raft.Membership) []memberJSON {
 	shown := []memberJSON{}
 	for _, m := range members.Members {
@@ -128,7 +129,8 @@ func (s *Server) showMembers(members raft.Membership) []memberJSON {
 	return shown
 }
 
-// entriesBehind is how many committed entries a member lacks; nil when this one does not lead, or has not heard from it since it leads.
+// entriesBehind returns how many committed entries a member lacks; nil when this member does not
+// lead, or has not heard from the other since it leads.
 func (s *Server) entriesBehind(id uint64) *uint64 {
 	st := s.node.Status()
 	p := st.Progress[id]
@@ -233,7 +235,8 @@ func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
 	case errors.Is(err, raft.ErrMemberRemoved):
 		memberRemoved(w, hexID(c.Member.ID))
 	case errors.Is(err, raft.ErrMembershipFull):
-		messageError(w, nethttp.StatusConflict, "etcdserver: "+strings.TrimPrefix(raft.ErrMembershipFull.Error(), "raft: "))
+		messageError(w, nethttp.StatusConflict,
+			"etcdserver: "+strings.TrimPrefix(raft.ErrMembershipFull.Error(), "raft: "))
 	case loses:
 		messageError(w, nethttp.StatusConflict, "etcdserver: "+quorum.Arithmetic)
 	default:

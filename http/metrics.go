@@ -115,15 +115,19 @@ var families = []family{
 	counter("etcd_store_watch_requests_total", "Watches begun.",
 		func(m *scrape) float64 { return float64(m.store.WatchRequests) }),
 	gauge("etcd_store_watchers", "Watches now.", func(m *scrape) float64 { return float64(m.store.Watchers) }),
-	{"etcd_store_requests_remembered", "gauge", "Named requests that would not be executed again, with their answers and without.", func(m *scrape) {
-		answers, _, facts := m.server.store.Remembered()
-		m.sample(`{answer="yes"}`, float64(answers))
-		m.sample(`{answer="no"}`, float64(facts))
-	}},
-	gauge("etcd_store_answer_bytes", "What the answers of named requests count.", func(m *scrape) float64 {
-		_, bytes, _ := m.server.store.Remembered()
-		return float64(bytes)
-	}),
+	{"etcd_store_requests_remembered", "gauge",
+		"Named requests that are not executed again, by whether their answer is kept.",
+		func(m *scrape) {
+			answers, _, facts := m.server.store.Remembered()
+			m.sample(`{answer="yes"}`, float64(answers))
+			m.sample(`{answer="no"}`, float64(facts))
+		}},
+	gauge("etcd_store_answer_bytes",
+		"Bytes of the kept answers of named requests, by the measure that bounds them.",
+		func(m *scrape) float64 {
+			_, bytes, _ := m.server.store.Remembered()
+			return float64(bytes)
+		}),
 
 	gauge("etcd_server_has_leader", "Whether a leader is known.",
 		func(m *scrape) float64 { return yes(m.status.Leader != raft.None) }),
@@ -190,8 +194,9 @@ var families = []family{
 	counter("etcd_snapshot_receives_total", "Snapshots received from a leader.",
 		func(m *scrape) float64 { return float64(m.raft.Received.Load()) }),
 
-	queue("etcd2_queue_length", "What waits inside this member.", func(q *raft.Queue) int { return q.Length }),
-	queue("etcd2_queue_limit", "How much may wait there.", func(q *raft.Queue) int { return q.Limit }),
+	queue("etcd2_queue_length", "Requests, reads, messages or bytes that wait inside this member.",
+		func(q *raft.Queue) int { return q.Length }),
+	queue("etcd2_queue_limit", "Bound of etcd2_queue_length.", func(q *raft.Queue) int { return q.Limit }),
 
 	peer("etcd2_peer_connected", "gauge", "Whether there is a connection to the member.",
 		func(p *raft.PeerStats) float64 { return yes(p.Connected) }),
@@ -211,16 +216,21 @@ var families = []family{
 		func(p *raft.PeerStats) float64 { return float64(p.Trips) }),
 	peer("etcd2_peer_round_trip_seconds", "gauge", "Time that the last of them took.",
 		func(p *raft.PeerStats) float64 { return p.Current.Seconds() }),
-	peer("etcd2_peer_shortest_round_trip_seconds", "gauge", "Shortest round trip of the link lately.",
+	peer("etcd2_peer_shortest_round_trip_seconds", "gauge",
+		"Shortest recent round trip: the delay of the link without queues.",
 		func(p *raft.PeerStats) float64 { return p.Shortest.Seconds() }),
-	peer("etcd2_peer_in_flight_bytes", "gauge", "Bytes on their way to the member.",
+	peer("etcd2_peer_in_flight_bytes", "gauge", "Bytes sent to the member and not known to be read there.",
 		func(p *raft.PeerStats) float64 { return float64(p.InFlight) }),
-	peer("etcd2_peer_window_bytes", "gauge", "Bytes that may be on their way to the member.",
+	peer("etcd2_peer_window_bytes", "gauge", "Bound of etcd2_peer_in_flight_bytes for bulky messages.",
 		func(p *raft.PeerStats) float64 { return float64(p.Window) }),
-	lane("etcd2_peer_queue_messages", "Messages that wait for the connection to the member.", func(l *raft.Lane) int { return l.Messages }),
-	lane("etcd2_peer_queue_max_messages", "Bound of etcd2_peer_queue_messages.", func(l *raft.Lane) int { return l.MaxMessages }),
-	lane("etcd2_peer_queue_bytes", "Bytes of the messages that wait for the connection to the member.", func(l *raft.Lane) int { return l.Bytes }),
-	lane("etcd2_peer_queue_max_bytes", "Bound of etcd2_peer_queue_bytes.", func(l *raft.Lane) int { return l.MaxBytes }),
+	lane("etcd2_peer_queue_messages", "Messages that wait for the connection to the member.",
+		func(l *raft.Lane) int { return l.Messages }),
+	lane("etcd2_peer_queue_max_messages", "Bound of etcd2_peer_queue_messages.",
+		func(l *raft.Lane) int { return l.MaxMessages }),
+	lane("etcd2_peer_queue_bytes", "Bytes of the messages that wait for the connection to the member.",
+		func(l *raft.Lane) int { return l.Bytes }),
+	lane("etcd2_peer_queue_max_bytes", "Bound of etcd2_peer_queue_bytes.",
+		func(l *raft.Lane) int { return l.MaxBytes }),
 
 	{"etcd2_tls_certificate_expiry_timestamp_seconds", "gauge", "When each certificate, authority and revocation list ends, in seconds since 1970.", func(m *scrape) {
 		m.ports(func(port string, t TLS) {
@@ -294,7 +304,7 @@ func timing(name, help string, of func(s *raft.Stats) *raft.Histogram) family {
 	return family{name, "histogram", help, func(m *scrape) { m.histogram("", of(m.raft)) }}
 }
 
-// queue is a family with a sample for each of the member's queues.
+// queue returns a family with a sample for each of the member's queues.
 func queue(name, help string, value func(q *raft.Queue) int) family {
 	return family{name, "gauge", help, func(m *scrape) {
 		for _, q := range m.status.Queues {
@@ -313,7 +323,7 @@ func peer(name, kind, help string, value func(p *raft.PeerStats) float64) family
 	}}
 }
 
-// lane is a gauge with a sample for each of the two lanes to each of the other members.
+// lane returns a gauge with a sample for each of the two lanes to each other member.
 func lane(name, help string, value func(l *raft.Lane) int) family {
 	return family{name, "gauge", help, func(m *scrape) {
 		for _, id := range slices.Sorted(maps.Keys(m.peers)) {

@@ -45,7 +45,7 @@ type Caller struct {
 type Verdict struct {
 	State *State
 	User  string // for the log
-	Owner string // of what the request leaves behind: the user's name, "" when there is no user
+	Owner string // the user's name, to which the request's id belongs; "" when there is no user
 }
 
 // Who is somebody without a name, for the log.

@@ -360,8 +360,8 @@ func TestAWriteIsNeverDoubled(t *testing.T) {
 	}
 }
 
-// Each try of a named write carries the index that was known before the first. One that is refused for its age is made anew, as long as
-// no other try may have been executed. pitfall L8
+// Each try of a named write carries the index that was known before the first try. A try that is
+// refused for its age is made anew, unless another try may have been executed (pitfall L8).
 func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
 	var log []string
 	var refusing bool

@@ -34,14 +34,17 @@
 //
 // # Life of a write
 //
-// Set puts conditions into the query and value and time to live into the form, and escapes the key, so that whatever characters are in it,
-// it is one key. do asks the endpoint that answered last. If no connection comes about, nobody has got the request, and the next endpoint is
-// asked; the same holds for an answer of 503 or 429, with which a member refuses before it begins. Once the request was sent and no
-// answer comes, or one that says that the outcome is not known (code 300), the write is not sent again: it would happen twice. The
-// error then says ErrUnknown, and the caller, who knows what the write is for, decides. A caller that gives it a RequestID leaves that to the
-// client: a member answers a name that it remembers as it did the first time. Every try carries the newest index of the log that the client knew
-// before the first one. Members refuse a request that is older than all they remember, unless it is the only try: then it is sent again with a
-// newer index.
+// Set puts conditions into the query and value and time to live into the form, and escapes the key,
+// so that whatever characters are in it, it is one key. do asks the endpoint that answered last. If
+// no connection comes about, nobody has got the request, and the next endpoint is asked; the same
+// holds for an answer of 503 or 429, with which a member refuses before it begins. Once the request
+// was sent and no answer comes, or one that says that the outcome is not known (code 300), the
+// write is not sent again: it would happen twice. The error then says ErrUnknown, and the caller,
+// who knows what the write is for, decides. A caller that gives it a RequestID leaves that to the
+// client: a member answers a name that it remembers as it did the first time. Every try carries the
+// newest index of the log that the client knew before the first try. Members refuse a request that
+// is older than everything they remember. If that was the only try, the client sends it once more,
+// with a newer index.
 //
 // # Life of a watch
 //

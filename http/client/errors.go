@@ -59,8 +59,8 @@ const (
 	CodeRootReadOnly   = 107
 	CodeNotEmpty       = 108
 	CodeUnauthorized   = 110
-	CodeExecuted       = 213 // not of etcd: a write under this RequestID was answered before, and the answer is forgotten
-	CodeForgotten      = 214 // likewise: nothing was done now, and whether something was before is forgotten
+	CodeExecuted       = 213 // not of etcd: this RequestID was answered before, and the answer is forgotten
+	CodeForgotten      = 214 // not of etcd: not executed now; whether it was before is forgotten
 	CodeRaft           = 300
 	CodeHistoryCleared = 401
 )

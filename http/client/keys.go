@@ -64,12 +64,15 @@ type SetOptions struct {
 
 	NoValueOnSuccess bool // the answer needs no nodes
 
-	// RequestID names the write, so that it can be sent again without being executed again. The client then does so at
-	// other endpoints. Members of this program never execute it twice: one that no longer has the first answer gives CodeExecuted, or an
-	// error that is ErrUnknown. Those of etcd take no notice of names, and may execute the write twice. See NewRequestID.
+	// RequestID names the write, so that it can be sent again without being executed again. The
+	// client then does so at other endpoints. Members of this program never execute it twice: one
+	// that no longer has the first answer gives CodeExecuted, or an error that is ErrUnknown.
+	// Members of etcd ignore names, and may execute the write twice. See NewRequestID.
 	RequestID string
 
-	// RequestIndex is for a caller that makes more than one call with one RequestID: what LogIndex returned before the first of them.
+	// RequestIndex is for a caller that makes more than one call with the same RequestID: the
+	// result of LogIndex before the first of these calls. 0: the client takes the newest that it
+	// knows.
 	RequestIndex uint64
 }
 
@@ -93,7 +96,8 @@ type Condition struct {
 // NewRequestID returns a name that no other request has.
 func NewRequestID() string { return rand.Text() }
 
-// LogIndex is the newest index of the cluster's log that an answer has told this client; 0: there was none.
+// LogIndex returns the newest index of the cluster's log that an answer has told this client; 0
+// when no answer has told one.
 func (c *Client) LogIndex() uint64 { return c.seen.Load() }
 
 // Get reads a file, or a directory with its children.

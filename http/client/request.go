@@ -47,7 +47,7 @@ type answer struct {
 // executed, or when it has a name. The answer has a status of 2xx, and was read; everything else is an error.
 func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	failed := &ClusterError{}
-	tried := r.index != 0 // by another call, perhaps
+	tried := r.index != 0 // perhaps: another call may have sent it
 	if !tried {
 		r.index = c.seen.Load()
 	}
@@ -70,8 +70,9 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	return nil, failed.orAnswer()
 }
 
-// renew deals with a refusal, since what is known of requests does not reach back to the index of this one. When there was no other try,
-// it is sent again as one that is first made now. Otherwise nobody knows whether that was executed.
+// renew handles a refusal with CodeForgotten: what members know of requests does not reach back to
+// the index of this one. If there was no other try, it sends the request once more, with the index
+// of the refusal. Otherwise nobody knows whether the other try was executed.
 func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err error, tried bool) (*answer, error) {
 	index := headerNumber(refusal.header, "X-Raft-Index")
 	if tried || index == 0 {
@@ -79,7 +80,7 @@ func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err err
 		return refusal, err
 	}
 	r.index = index
-	c.seen.Store(index) // it was older, or that of another cluster
+	c.seen.Store(index) // the former was older, or of another cluster
 	return c.ask(ctx, refusal.endpoint, r)
 }
 
@@ -134,7 +135,7 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 	return a, err
 }
 
-// see notes the index of an answer.
+// see notes the log index that an answer tells, if it is the newest.
 func (c *Client) see(index uint64) {
 	for {
 		seen := c.seen.Load()

@@ -32,7 +32,8 @@ func down(k *checkup, why string) {
 	*k = checkup{id: k.id, name: k.name, urls: k.urls}
 }
 
-// learner adds a member without a vote that is so many entries behind, as only the leader knows.
+// learner adds a member without a vote, and lets the leader alone know how many entries it is
+// behind.
 func learner(behind uint64) func(all []*checkup) []*checkup {
 	return func(all []*checkup) []*checkup {
 		m := client.Member{ID: "a3", Name: "n3", PeerURLs: []string{"http://10.0.0.9:2380"}, Learner: true}

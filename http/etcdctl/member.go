@@ -12,7 +12,8 @@ import (
 
 var memberCommands = []*command{
 	{name: "member", help: "list, add, remove, update and replace members", family: []*command{
-		{name: "list", help: "list the members; of one without a vote also how many entries it is behind", examples: []example{{"member list", ""}}, run: runMemberList},
+		{name: "list", help: "list the members; of one without a vote also how many entries it is behind",
+			examples: []example{{"member list", ""}}, run: runMemberList},
 		{
 			name: "add", args: "NAME PEERURL", help: "make a place in the cluster for a new member",
 			more:     "The new member is then started with the variables that are printed. Before it has caught up it has no vote.",
@@ -57,7 +58,8 @@ func runMemberList(s *session, args []string) error {
 			continue
 		}
 		fmt.Fprintf(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v%s\n",
-			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), err == nil && m.ID == leader.ID, lag[m.ID])
+			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","),
+			err == nil && m.ID == leader.ID, lag[m.ID])
 	}
 	if err != nil {
 		return &failure{statusWrong, "Failed to get leader: " + described(err)}
@@ -92,7 +94,7 @@ func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []c
 // learnersIn returns the members that run without a vote, by an answer to /v2/members.
 func learnersIn(r *client.Reply) []client.Member {
 	var v struct{ Members []client.Member }
-	json.Unmarshal(r.Body, &v) // no answer is no member
+	json.Unmarshal(r.Body, &v) // after an error there are no members
 	return slices.DeleteFunc(v.Members, func(m client.Member) bool { return !m.Learner })
 }
 

@@ -355,7 +355,8 @@ func heard(all []*checkup, id string) bool {
 	})
 }
 
-// withoutVote finds members that wait for their vote, and asks the leader why; without a leader nobody is given one.
+// withoutVote finds the members that wait for their vote, by what the leader says. Without a leader
+// no member gets a vote.
 func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		if !k.leads {
@@ -376,16 +377,18 @@ func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// keepsWaiting is why a leader has given a learner no vote so far, and what helps.
+// keepsWaiting returns why the leader k has given a learner no vote so far, and what to do.
 func (k *checkup) keepsWaiting(m client.Member) (why, todo string) {
 	switch {
 	case slices.Contains(k.apart, m.ID):
-		return "the leader has no connection to it", "see that it runs, and that its peer URLs are right and open to the leader: " + strings.Join(m.PeerURLs, ", ")
+		return "the leader has no connection to it",
+			"see that it runs, and that the leader can reach its peer URLs: " + strings.Join(m.PeerURLs, ", ")
 	case m.Behind == nil:
 		return "the leader has not heard from it since it leads", "run doctor again; if that stays, look at the log of both"
 	case *m.Behind > 0:
 		return fmt.Sprintf("it is catching up, %d entries behind", *m.Behind),
-			"nothing: it gets its vote by itself. If the number does not get less, look at its disk, its load, and its link to the leader"
+			"nothing: it gets its vote by itself. " +
+				"If the number does not fall, look at its disk, its load, and its link to the leader"
 	}
 	return "it has caught up, and its turn comes after a change of the members that is under way",
 		"nothing: it gets its vote by itself. If that takes long, see that more than half of the members run"

@@ -27,12 +27,15 @@
 //
 // # Life of a request
 //
-// ServeHTTP refuses a request that has this proxy's name in its Via: a member advertises a URL that leads back here. It reads the whole body, since a
-// second endpoint may need it, too. ReverseProxy takes away what is for one hop only, and rewrite adds the client's address to X-Forwarded-For and
-// this proxy to Via. The forwarder then tries the endpoints, for keys in turn, for all else from the same one on. When one can't be
-// reached it is left alone for a while and the next is tried. A write that may have arrived goes nowhere else, unless it has a name
-// (X-Etcd-Request-Id): the answer 502 says that its outcome is not known, and 503 that nobody has got it. One with a name carries the same
-// X-Etcd-Request-Index to each endpoint: the client's, or else the newest X-Raft-Index that the proxy knew before the first try.
+// ServeHTTP refuses a request that has this proxy's name in its Via: a member advertises a URL that
+// leads back here. It reads the whole body, since a second endpoint may need it, too. ReverseProxy
+// takes away what is for one hop only, and rewrite adds the client's address to X-Forwarded-For and
+// this proxy to Via. The forwarder then tries the endpoints, for keys in turn, for all else from
+// the same one on. When one can't be reached it is left alone for a while and the next is tried. A
+// write that may have arrived goes nowhere else, unless it has a name (X-Etcd-Request-Id): the
+// answer 502 says that its outcome is not known, and 503 that no member has got it. A write with a
+// name carries the same X-Etcd-Request-Index to each endpoint: the client's, or else the newest
+// X-Raft-Index that the proxy knew before the first try.
 //
 // Each member answers reads from its own tree, and some are behind. So that a client sees what it has just written through another member, an answer
 // that is older than what the proxy has shown to anybody, before the request came, is asked for once more where the newest one was shown.

@@ -14,8 +14,10 @@ const (
 // isNamed reports whether the request has a name, by which members execute it only once.
 func isNamed(r *http.Request) bool { return r.Header.Get(nameHeader) != "" }
 
-// date gives a named request whose client has told no index of the log the newest that this proxy knows, before the first try: members that
-// have forgotten what was executed since then refuse the request. It reports whether it did. r is not changed.
+// date returns a copy of a named request with the newest index of the log that this proxy knows,
+// and reports whether it added one. It returns r itself when r has no name, or its client has sent
+// an index. It is called before the first try: members that have forgotten a part of what was
+// executed since that index refuse the request.
 func (f forwarder) date(r *http.Request) (dated *http.Request, own bool) {
 	if !isNamed(r) || r.Header.Get(indexHeader) != "" {
 		return r, false
@@ -25,8 +27,10 @@ func (f forwarder) date(r *http.Request) (dated *http.Request, own bool) {
 	return dated, true
 }
 
-// renew sends a dated request again, with the index of its refusal, when it was refused for its age.
-func (f forwarder) renew(r *http.Request, e *endpoint, refusal *http.Response) (resp *http.Response, sent bool, err error) {
+// renew sends a dated request again if it was refused for its age, with the index of the refusal.
+func (f forwarder) renew(
+	r *http.Request, e *endpoint, refusal *http.Response,
+) (resp *http.Response, sent bool, err error) {
 	index := refusal.Header.Get(raftHeader)
 	if refusal.StatusCode != http.StatusGone || index == "" {
 		return refusal, true, nil
@@ -37,13 +41,13 @@ func (f forwarder) renew(r *http.Request, e *endpoint, refusal *http.Response) (
 	return f.try(r, e)
 }
 
-// raftIndex is the index of the log that an answer tells; 0: none.
+// raftIndex returns the index of the log that an answer tells; 0 when it tells none.
 func raftIndex(resp *http.Response) uint64 {
 	index, _ := strconv.ParseUint(resp.Header.Get(raftHeader), 10, 64)
 	return index
 }
 
-// seeLog notes an index of the log that a member has told.
+// seeLog notes an index of the log that a member has told, if it is the newest.
 func (p *Proxy) seeLog(index uint64) {
 	for {
 		seen := p.logIndex.Load()

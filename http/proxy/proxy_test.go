@@ -223,12 +223,12 @@ func TestOnlyWhatMayBeExecutedTwiceIsSentTwice(t *testing.T) {
 	}
 }
 
-// Each try carries the index that was known before the first. One that is refused for its age is made anew, as long as no other try may
-// have been executed. pitfall L8
+// Each try carries the index that was known before the first try. A try that is refused for its age
+// is made anew, unless another try may have been executed (pitfall L8).
 func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
 	for _, c := range []struct {
 		name, index string
-		broken      int64 // so many tries end without an answer
+		broken      int64 // how many tries end without an answer
 		status      int
 		log         string
 	}{
