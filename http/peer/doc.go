@@ -71,18 +71,23 @@ The files, in the order in which to read them:
 
 Send puts it into a lane of the member's: what may bring entries (Append) into the bulky
 one, all else into the urgent one. A peer that is not connected drops it, unless it is a
-proposal, which waits for the connection that is being made: nobody sends it again. The
-sender wakes, takes all urgent messages and as much of the bulky ones as the
+proposal, which waits for the connection that is being made: it would be sent again only after
+a while. The sender wakes, takes all urgent messages and as much of the bulky ones as the
 window allows, and writes them at once. A bulky message is cut into frames of
 64 KiB, and an urgent one that comes in between goes with the next write.
 
-The window is what keeps that promise on a slow link: so many bytes at most are on their way between the sender and the receiver's hand that kernels
-and proxies have no more than half a heartbeat's worth to put before a heartbeat. On a far link it grows with bandwidth × delay, so that the
-link can be full all the same; window.go has the rule. The receiver says how many bytes it has read when a ping asks for it, and else once a tick. The
-same counts tell that the other end lives, and how long a round trip takes. Each wakes goroutines at both ends, which would cost a busy leader as much
-as the messages do, so pings are few: one goes with every 64 KiB; one with a write that brings entries when none was measured for 50 ms, and its round trip
-stands for all since the one before; one when half of the window is out; and one when the member is to be left. A connection with nothing on it is
-pinged once in Config.Silence.
+The window bounds the bytes on their way between the sender and the receiver, so that on a slow
+link no more than half a heartbeat's worth of them is in kernels and proxies before a heartbeat.
+On a far link it grows with bandwidth × delay, so that the link can be full all the same;
+window.go has the rule.
+
+The receiver says how many bytes it has read when a ping asks for it, and otherwise once a tick.
+These counts also tell that the other end lives, and how long a round trip takes. Each count wakes
+goroutines at both ends, which would cost a busy leader as much as the messages do. So pings are
+few. One goes (1) with every 64 KiB, (2) with a write that brings entries when none was measured
+for 50 ms: its round trip stands for all since the one before, (3) when half of the window is out,
+(4) when the link is to be measured empty, and (5) when the member is to be left. A connection
+with nothing on it is pinged once in Config.Silence.
 
 The receiver puts the pieces together, checks that the message is from and
 to the two of the handshake, and steps it. While the node takes its time, no more is read, and
@@ -91,10 +96,16 @@ the sender stops at the window.
 When a process dies, its kernel closes its connections, and the
 reader at the other end sees it in the same moment: Inbound.Lost. A member that closes
 a connection and lives on says bye first. A connection that just falls silent is closed
-after Config.Silence, and nobody is called lost. Inbound.Dropped tells of these ends, and of a message with entries that found no room. In any case the peer dials
+after Config.Silence, and nobody is called lost. Inbound.Dropped tells of these ends, and of a
+message with entries that found no room. In any case the peer dials
 again, at first after 10 ms, then less and less often up to once a second, and at
-once when the other member calls or its URLs change. What is queued is dropped, unless it was DialTLS that ended the connection, as it does when an
-authority is taken out: then it goes with the next one.
+once when the other member calls or its URLs change. What is queued is dropped, unless DialTLS has
+ended the connection, as it does when an authority is taken out: then it goes with the next one.
+
+A snapshot goes over a connection of its own, one at a time to each member. Its file has a name,
+made of index, term, size and checksum. When a transfer breaks, the receiver keeps what has come.
+The next request for the same file is answered with the number of bytes kept, and the sender goes
+on from there (snapshot.go).
 
 # Invariants
 
@@ -117,8 +128,11 @@ Each with the test that turns red without it:
 	the window moves whatever its size                                     TestASmallWindowMoves
 	the window follows bandwidth × delay (L7)                              TestTheWindowFollowsBandwidthAndDelay
 	a large entry takes no more than two round trips (L7)                  TestALargeEntryIsThereInTwoRoundTrips
+	a stream of entries is not held up by its delay (L7)                   TestAStreamIsNotHeldUpByItsDelay
+	a slow link is known after its first window                            TestASlowLinkIsKnownAfterItsFirstWindow
+	a pause of the other end costs half of the window at most              TestAPauseCostsHalfOfTheWindowAtMost
 	a slow and far link is no reason for heartbeats to wait (B14)          TestHeartbeatsPassTheBulkOfASlowFarLink
-	who leaves a member asks whether all is read                           TestLeavingAsksWhetherAllIsRead
+	a sender that leaves asks whether all is read                          TestLeavingAsksWhetherAllIsRead
 	a slow node holds its senders up, and is not given up                  TestASlowNodeHoldsTheSenderUpAndIsNotGivenUp
 	a certificate that ends a connection costs no queued message           TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne
 	Lost is for connections that the other end broke                       TestADeadProcessIsSeenAtOnce
@@ -128,9 +142,9 @@ Each with the test that turns red without it:
 	a file ends only where it was said to end (E9)                         TestASnapshotThatBreaksOffIsNeverWhole
 	a transfer that broke goes on where it was (E10)                       TestASnapshotThatBrokeGoesOnWhereItWas
 	but not with another file                                              TestAnotherSnapshotBeginsAnew
-	one snapshot at a time goes to a member, and is the answer to all      TestOneSnapshotAtATime
+	one snapshot at a time goes to a member, and its result answers all    TestOneSnapshotAtATime
 	a newer transfer of a member takes the older one's place               TestANewerTransferOfTheSameMemberTakesTheOldersPlace
-	a transfer lasts as long as it gets on, and no longer (E10)            TestASlowSnapshotPassesAsLongAsItGetsOn
+	a transfer lasts as long as bytes arrive, and no longer (E10)          TestASlowSnapshotPassesAsLongAsItGetsOn
 	the same                                                               TestASnapshotThatStandsStillIsEnded
 	the same, with megabytes in the kernel's buffer (L7)                   TestAPieceMayWaitForTheKernelsBufferAsLongAsBytesArrive
 	a snapshot fills a far link (L7)                                       TestASnapshotFillsAFarLink
