@@ -73,7 +73,7 @@ var simCountTable = [simCountsEnd]struct {
 	countChanges:         {"changes of the membership", 50, false},
 	countPromotions:      {"learners promoted", 20, false},
 	countReads:           {"quorum reads", 5000, false},
-	countReadsOverChange: {"quorum reads over a change of leader", 2000, false},
+	countReadsOverChange: {"quorum reads over a change of leader", 1500, false},
 	countWrites:          {"writes", 5000, false},
 	countForwarded:       {"writes passed on to the leader", 2000, false},
 	countRefused:         {"of them refused", 20, false},
