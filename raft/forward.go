@@ -201,13 +201,6 @@ func (c *core) takeOverAll(es []Entry) (refused []Refusal) {
 	return refused
 }
 
-func (c *core) refuseAll(es []Entry, err error) (refused []Refusal) {
-	for i := range es {
-		refused = append(refused, refusal(es[i].ID, err))
-	}
-	return refused
-}
-
 // takeOver puts a proposal of whatever kind into the leader's log.
 func (c *core) takeOver(p proposal) error {
 	if p.kind != EntryChange {
