@@ -103,11 +103,14 @@ func (c *core) tickForwarding() {
 	if len(f.sent) == 0 || c.leader == None {
 		return
 	}
-	f.quiet++
-	if f.quiet < (c.ElectionTicks/2+f.bytes/slowest*c.HeartbeatTicks)<<min(f.tries, mostLost) {
+	wait := c.ElectionTicks / 2
+	if !f.gap {
+		wait += f.bytes / slowest * c.HeartbeatTicks
+	}
+	if f.quiet++; f.quiet < wait<<min(f.tries, mostLost) {
 		return
 	}
-	f.quiet, f.tries = 0, f.tries+1
+	f.quiet, f.tries, f.gap = 0, f.tries+1, false
 	for _, m := range f.sent {
 		c.sendForwarded(m)
 	}
@@ -118,6 +121,7 @@ func (c *core) tickForwarding() {
 type proposalStream struct {
 	id      uint64
 	taken   uint64           // highest number taken
+	seen    uint64           // highest number that came
 	refused []refusedMessage // of those that the member may not have heard of
 	due     bool             // an answer
 }
@@ -145,9 +149,9 @@ func (c *core) handlePropose(m *Message) {
 		return // one that led before may have taken it then: to refuse it now could be a lie
 	}
 	s := p.stream(m.LogTerm)
-	s.due = true
+	s.due, s.seen = true, max(s.seen, m.Round)
 	s.refused = slices.DeleteFunc(s.refused, func(r refusedMessage) bool { return r.number < m.Index })
-	if m.Round == s.taken+1 {
+	if m.Round == s.taken+1 && !m.Reject {
 		s.taken++
 		if refused := c.takeOverAll(m.Entries); refused != nil {
 			s.refused = append(s.refused, refusedMessage{m.Round, refused})
@@ -164,7 +168,7 @@ func (c *core) answerProposals(p *progress) {
 			continue
 		}
 		s.due = false
-		answer := Message{Kind: ProposeAnswer, To: p.id, Round: s.taken, LogTerm: s.id}
+		answer := Message{Kind: ProposeAnswer, To: p.id, Round: s.taken, LogTerm: s.id, Reject: s.seen > s.taken}
 		for _, r := range s.refused {
 			answer.Refused = append(answer.Refused, r.refused...)
 		}
@@ -178,6 +182,7 @@ func (c *core) handleProposeAnswer(m *Message) {
 	if m.LogTerm != c.forwarding.stream {
 		return
 	}
+	c.forwarding.gap = m.Reject
 	asked := map[uint64]bool{}
 	for _, answered := range c.forwarding.answered(m.Round) {
 		for i := range answered.Entries {

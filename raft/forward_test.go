@@ -216,6 +216,51 @@ func TestManyRefusalsComeInOneAnswer(t *testing.T) {
 	}
 }
 
+// A leader that has no room for a moment drops proposals. To wait for as long as a slow link needs
+// for all that is on its way, a minute for a full window, would be to wait for nothing.
+func TestWhatTheLeaderMissesIsSentAgainSoon(t *testing.T) {
+	for name, drops := range map[string]func(ms []Message) []Message{
+		"the first":   func(ms []Message) []Message { return ms[1:] },
+		"all of them": func(ms []Message) []Message { return withoutRoom(ms) },
+	} {
+		follower, leader := followerAndLeader(t)
+		follower.MaxInflightBytes = 32 << 20
+		many := make([]proposal, 1000)
+		for i := range many {
+			many[i] = proposal{kind: EntryCommand, id: uint64(i + 1), data: make([]byte, 16<<10)}
+		}
+		follower.forward(many)
+		for _, m := range drops(only(Propose, settle(t, follower).Messages)) {
+			leader.step(m)
+		}
+		for _, a := range only(ProposeAnswer, settle(t, leader).Messages) {
+			follower.step(a)
+		}
+
+		for range follower.ElectionTicks {
+			for _, m := range only(Propose, pass(t, follower, 1)) {
+				leader.step(m)
+			}
+			say(t, follower, Message{Kind: Heartbeat, From: 1, Term: leader.term, Round: 2})
+		}
+
+		if got := len(ids(leader)); got != len(many) {
+			t.Errorf("%s dropped: %d are in the log after an election timeout", name, got)
+		}
+	}
+}
+
+// withoutRoom brings messages to a full inbox, and returns what comes out of it.
+func withoutRoom(ms []Message) []Message {
+	var b inbox
+	b.init()
+	b.bytes = maxInboxBytes/2 + 1
+	for _, m := range ms {
+		b.step(m, nil)
+	}
+	return b.takeMessages(&b.proposed)
+}
+
 // Thousands of messages are on a far link, and as many answers.
 func TestAnAnswerCostsWhatItAnswers(t *testing.T) {
 	follower, leader := followerAndLeader(t)

@@ -74,7 +74,7 @@ type Message struct {
 	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it
 	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
 
-	Reject   bool // answers: no
+	Reject   bool // answers: no; ProposeAnswer: a later number came, and not the next one; Propose: found no room
 	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
 
 	Entries  []Entry   // Append; Propose, without Index, Term and Stamp

@@ -32,21 +32,23 @@ func (b *inbox) init() {
 // them, and heartbeats that come behind them must not wait for that. A Propose that finds no room
 // is dropped; its member sends it again.
 func (b *inbox) step(m Message, ended <-chan struct{}) {
-	size := messageSize(&m)
 	b.mu.Lock()
 	for b.bytes > maxInboxBytes && !isClosed(ended) {
 		b.room.Wait()
 	}
-	to := &b.messages
-	if m.Kind == Propose {
-		to = &b.proposed
-	}
-	if isClosed(ended) || m.Kind == Propose && b.bytes > maxInboxBytes/2 {
+	if isClosed(ended) {
 		b.mu.Unlock()
 		return
 	}
+	to := &b.messages
+	if m.Kind == Propose {
+		to = &b.proposed
+		if b.bytes > maxInboxBytes/2 {
+			m.Entries, m.Reject = nil, true
+		}
+	}
 	*to = append(*to, m)
-	b.bytes += size
+	b.bytes += messageSize(&m)
 	first := len(*to) == 1
 	b.mu.Unlock()
 	if first {
