@@ -31,6 +31,7 @@ type forwarding struct {
 	bytes  int       // of their entries
 	quiet  int       // ticks since sent was last sent, or an answer came
 	tries  int       // how often sent was sent again since the last answer
+	gap    bool      // the leader misses some that were sent before others that it has seen
 }
 
 // reset begins a stream to another leader, whose numbers begin at 1 again.

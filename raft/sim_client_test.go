@@ -100,7 +100,7 @@ func (c *simCall) propose(p *simProcess) {
 		c.later(func() { c.propose(w.anyone()) })
 		return
 	}
-	c.at, c.asked = p, true
+	c.at = p
 	if p.propose(c) {
 		c.impatient()
 		return

@@ -47,6 +47,8 @@ const (
 	countSpoiled
 	countDiscovered
 	countCompared
+	countTimed
+	countSilences
 	simCountsEnd
 )
 
@@ -73,7 +75,7 @@ var simCountTable = [simCountsEnd]struct {
 	countChanges:         {"changes of the membership", 50, false},
 	countPromotions:      {"learners promoted", 20, false},
 	countReads:           {"quorum reads", 5000, false},
-	countReadsOverChange: {"quorum reads over a change of leader", 1500, false},
+	countReadsOverChange: {"quorum reads over a change of leader", 1000, false},
 	countWrites:          {"writes", 5000, false},
 	countForwarded:       {"writes passed on to the leader", 2000, false},
 	countRefused:         {"of them refused", 20, false},
@@ -94,6 +96,8 @@ var simCountTable = [simCountsEnd]struct {
 	countSpoiled:         {"members whose state was spoiled", 0, true},
 	countDiscovered:      {"of them found by the digests in the log", 0, true},
 	countCompared:        {"states compared, and found the same", 0, true},
+	countSilences:        {"silences", 0, false},
+	countTimed:           {"entries agreed while nothing went wrong, and timed", 0, false},
 }
 
 // simCounts are the counts of one run or of many.

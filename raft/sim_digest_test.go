@@ -79,7 +79,7 @@ func TestAMemberThatIsSpoiledIsFoundInTheSimulation(t *testing.T) {
 	}
 
 	for seed := uint64(1); seed <= 1+simSeeds()/20; seed++ {
-		runSeed(t, simSetup{seed: seed, steps: *simSteps, whole: true, digests: true, bias: steady}, &done)
+		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: "lan", whole: true, digests: true, bias: steady}, &done)
 	}
 
 	spoiled, found, compared := done.events[countSpoiled], done.events[countDiscovered], done.events[countCompared]

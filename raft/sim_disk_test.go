@@ -4,16 +4,17 @@ import "syscall"
 
 // simDisk is what survives of a member. The error of a write ends the member's life: what it wrote may or may not be there.
 type simDisk interface {
-	open() (boot, any, error)                                        // what a start finds: the log, and the state of the newest snapshot
-	write(*Persist) error                                            // done and synced
-	crash(*Persist)                                                  // while this write, if any, was under way
-	fetch(Fetch) []Entry                                             // nil when they are gone
-	receive(s *Snapshot, file any) error                             // a snapshot's file, whole, under its name
-	file(index uint64) any                                           // of a snapshot, as it travels; nil when there is none
-	restored(index uint64) any                                       // the state in it
-	has(index, term uint64) bool                                     // the entry is in the log, or in the snapshot
-	remembers() State                                                // synced
-	save(s Snapshot, state any, keep uint64) (first uint64, _ error) // own snapshot; then the log before keep may go
+	open() (boot, any, error)                                // what a start finds: the log, and the state of the newest snapshot
+	write(*Persist) error                                    // done and synced
+	crash(*Persist)                                          // while this write, if any, was under way
+	fetch(Fetch) []Entry                                     // nil when they are gone
+	receive(s *Snapshot, file any) error                     // a snapshot's file, whole, under its name
+	file(index uint64) any                                   // of a snapshot, as it travels; nil when there is none
+	restored(index uint64) any                               // the state in it
+	has(index, term uint64) bool                             // the entry is in the log, or in the snapshot
+	remembers() State                                        // synced
+	save(s Snapshot, state any) error                        // own snapshot
+	release(s Snapshot, keep uint64) (first uint64, _ error) // which is on disk: the log before keep may go
 
 	fail(errno syscall.Errno) // one of the next writes; ENOSPC: all, until there is room
 	makeRoom()
@@ -99,8 +100,13 @@ func (d *simMemory) fetch(f Fetch) []Entry {
 	if f.From < d.first || f.Last > d.last() {
 		return nil
 	}
-	es := d.log[f.From-d.first : f.Last-d.first+1]
-	return es[:min(len(es), 2+d.w.rand.IntN(20))]
+	return upTo(d.w.fetchBytes(), d.log[f.From-d.first:f.Last-d.first+1])
+}
+
+// fetchBytes is how much of a log is read at a time: some part of a window.
+func (w *simWorld) fetchBytes() int {
+	window := w.profile.inflightBytes
+	return window/4 + w.rand.IntN(window)*3/4
 }
 
 func (d *simMemory) receive(s *Snapshot, state any) error {
@@ -112,12 +118,19 @@ func (d *simMemory) file(index uint64) any { return d.files[index] }
 
 func (d *simMemory) restored(index uint64) any { return d.files[index] }
 
-func (d *simMemory) save(s Snapshot, state any, keep uint64) (uint64, error) {
+func (d *simMemory) save(s Snapshot, state any) error {
 	if err := d.broken(); err != nil {
-		return 0, err
+		return err
 	}
 	d.files[s.Index] = state
 	d.snapshot = s
+	return nil
+}
+
+func (d *simMemory) release(_ Snapshot, keep uint64) (uint64, error) {
+	if err := d.broken(); err != nil {
+		return 0, err
+	}
 	if keep > d.first {
 		d.log = d.log[keep-d.first:]
 		d.first = keep

@@ -25,10 +25,11 @@ import (
 type simFS struct {
 	mu   sync.Mutex // protects the rest
 	root *simNode
-	fuse int    // changes until it blows, when not negative
-	blow error  // what happens then: errPowerCut, or one change fails with EIO or ENOSPC
-	dead bool   // the power is cut: nothing changes any more
-	full uint64 // when not 0: there is no room for snapshots, and for segments of this number and above
+	fuse int         // changes until it blows, when not negative
+	kind simCallKind // of the changes that count; anyCall: all
+	blow error       // what happens then: errPowerCut, or one change fails with EIO or ENOSPC
+	dead bool        // the power is cut: nothing changes any more
+	full uint64      // when not 0: there is no room for snapshots, and for segments of this number and above
 
 	forgetsSync, forgetsNames func() bool // a mutant's: this sync does nothing; may be nil
 }
@@ -64,14 +65,14 @@ func isAside(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
 // change runs a change of the file system, unless the power is cut before, or just after it. When it is to fail with an error, do
 // learns of it, and what it then does is all that happens.
-func (fs *simFS) change(aside bool, do func(failing bool)) error {
+func (fs *simFS) change(kind simCallKind, aside bool, do func(failing bool)) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	switch {
 	case fs.dead:
 		return errPowerCut
-	case aside || fs.fuse != 0:
-		if !aside && fs.fuse > 0 {
+	case aside || fs.fuse != 0 || fs.kind != anyCall && fs.kind != kind:
+		if !aside && fs.fuse > 0 && (fs.kind == anyCall || fs.kind == kind) {
 			fs.fuse--
 		}
 		do(false)
@@ -84,8 +85,8 @@ func (fs *simFS) change(aside bool, do func(failing bool)) error {
 }
 
 // name is a change of a name: it happens, or it fails.
-func (fs *simFS) name(aside bool, do func()) error {
-	return fs.change(aside, func(failing bool) {
+func (fs *simFS) name(kind simCallKind, aside bool, do func()) error {
+	return fs.change(kind, aside, func(failing bool) {
 		if !failing {
 			do()
 		}
@@ -128,7 +129,7 @@ func (fs *simFS) OpenRW(name string) (disk.File, error) { return fs.Open(name) }
 
 func (fs *simFS) Create(name string) (disk.File, error) {
 	node := &simNode{aside: isAside(name)}
-	err := fs.name(node.aside, func() {
+	err := fs.name(createCall, node.aside, func() {
 		names, base := fs.parent(name)
 		names[base] = node
 		node.noRoom = fs.full != 0 && (path.Base(path.Dir(name)) == "snap" || segmentNumber(base) >= fs.full)
@@ -137,7 +138,7 @@ func (fs *simFS) Create(name string) (disk.File, error) {
 }
 
 func (fs *simFS) Rename(from, to string) error {
-	return fs.name(isAside(to), func() {
+	return fs.name(renameCall, isAside(to), func() {
 		names, base := fs.parent(from)
 		node := names[base]
 		node.aside = isAside(to)
@@ -148,14 +149,14 @@ func (fs *simFS) Rename(from, to string) error {
 }
 
 func (fs *simFS) Remove(name string) error {
-	return fs.name(isAside(name), func() {
+	return fs.name(removeCall, isAside(name), func() {
 		names, base := fs.parent(name)
 		delete(names, base)
 	})
 }
 
 func (fs *simFS) Mkdir(name string) error {
-	return fs.name(isAside(name), func() {
+	return fs.name(createCall, isAside(name), func() {
 		if names, base := fs.parent(name); names[base] == nil {
 			names[base] = newSimDir()
 		}
@@ -173,7 +174,7 @@ func (fs *simFS) ReadDir(name string) ([]string, error) {
 }
 
 func (fs *simFS) SyncDir(name string) error {
-	return fs.name(isAside(name), func() {
+	return fs.name(syncDirCall, isAside(name), func() {
 		if dir := fs.look(name); fs.forgetsNames == nil || !fs.forgetsNames() {
 			dir.synced = maps.Clone(dir.names)
 		}
@@ -201,7 +202,7 @@ func (f *simFile) ReadAt(b []byte, offset int64) (int, error) {
 
 func (f *simFile) WriteAt(b []byte, offset int64) (int, error) {
 	written := len(b)
-	err := f.fs.change(f.node.aside, func(failing bool) {
+	err := f.fs.change(writeCall, f.node.aside, func(failing bool) {
 		if failing || f.node.noRoom {
 			written /= 2
 		}
@@ -223,7 +224,7 @@ func (n *simNode) write(b []byte, offset int) {
 }
 
 func (f *simFile) Sync() error {
-	return f.fs.change(f.node.aside, func(failing bool) {
+	return f.fs.change(syncCall, f.node.aside, func(failing bool) {
 		f.node.broken = f.node.broken || failing
 		if f.node.aside || f.fs.forgetsSync == nil || !f.fs.forgetsSync() {
 			f.node.sync()
@@ -252,11 +253,28 @@ func (f *simFile) Size() (int64, error) {
 func (f *simFile) Close() error { return nil }
 
 // failAfter lets so many more changes happen before one fails with an error, or the power is cut. A negative number: none does.
-func (fs *simFS) failAfter(changes int, with error) {
+func (fs *simFS) failAfter(changes int, with error) { fs.failAt(anyCall, changes, with) }
+
+// failAt is failAfter for changes of one kind.
+func (fs *simFS) failAt(kind simCallKind, changes int, with error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.fuse, fs.blow = changes, with
+	fs.kind, fs.fuse, fs.blow = kind, changes, with
 }
+
+// simCallKind is a kind of calls that change a file system.
+type simCallKind int
+
+const (
+	anyCall simCallKind = iota
+	writeCall
+	syncCall
+	createCall
+	renameCall
+	removeCall
+	syncDirCall
+	callKindsEnd
+)
 
 // fillUp leaves no room for snapshots, nor for the segment after the next: that one may be in the making.
 func (fs *simFS) fillUp(log string) {

@@ -52,7 +52,7 @@ type simRegisters struct {
 
 func (r *simRegisters) apply(e *Entry) (result linear.Result) {
 	r.sum = simMix(simMix(r.sum, e.Index), e.Term)
-	if e.Kind != EntryCommand {
+	if e.Kind != EntryCommand || e.Data[0] == fillerKind {
 		return result
 	}
 	o := linear.Op{Kind: linear.Kind(e.Data[0]), Value: binary.LittleEndian.Uint64(e.Data[2:]), Expect: binary.LittleEndian.Uint64(e.Data[10:])}

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -27,8 +28,15 @@ type simMutant struct {
 	windowless bool              // a restored store takes requests from before for new ones
 	peeking    bool              // a watcher looks up the past, and registers later
 	forgetful  bool              // a wiped member comes back as if nothing had happened
+	believing  bool              // an error of the disk counts as success
+	hanging    bool              // nobody hears of an error of the disk
+	keeping    bool              // a request that waits for a leader stays when it is answered
+	waiting    bool              // a member is fed one piece of the log in a round trip
+	forgetting bool              // a request that comes again is a new one when some time has passed
+	idle       bool              // the log is cut when the disk has nothing else to do
 	unwatched  bool              // reads are judged by the history alone
 	bias       func(*simProfile) // towards where it shows
+	world      string            // in which it shows; empty: the first kind
 	from       uint64            // the first seed that caught it; 0 is 1
 }
 
@@ -82,10 +90,18 @@ func (x *simMutant) beforeExpiry(m *simStore, keys []int) {
 	}
 }
 
+// piece is what is read at a time.
+func (x *simMutant) piece(es []Entry) []Entry {
+	if x != nil && x.waiting {
+		return es[:min(len(es), 2)]
+	}
+	return es
+}
+
 // command is what a store is given to apply.
 func (x *simMutant) command(m *simStore, e *Entry, command []byte) []byte {
 	r := m.w.check.requests[e.ID]
-	if x == nil || !x.windowless || r == nil || r.first > m.from {
+	if x == nil || r == nil || (!x.windowless || r.first > m.from) && (!x.forgetting || r.first+10 > e.Index) {
 		return command
 	}
 	op := r.op
@@ -96,6 +112,22 @@ func (x *simMutant) command(m *simStore, e *Entry, command []byte) []byte {
 func (x *simMutant) peeks() bool { return x != nil && x.peeking }
 
 func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
+
+func (x *simMutant) idles() bool { return x != nil && x.idle }
+
+func (x *simMutant) believes() bool { return x != nil && x.believing }
+
+func (x *simMutant) hangs() bool { return x != nil && x.hanging }
+
+func (x *simMutant) keeps() bool { return x != nil && x.keeping }
+
+// waits is how much longer a process reads its log for another member.
+func (x *simMutant) waits(p *simProcess) int64 {
+	if x == nil || !x.waiting {
+		return 0
+	}
+	return int64(p.w.profile.roundTrip() * float64(simTick))
+}
 
 func (x *simMutant) trusted() bool { return x != nil && x.unwatched }
 
@@ -126,7 +158,7 @@ var simMutants = []simMutant{
 		}
 		return func() {}
 	}},
-	{name: "M7", from: 8, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
+	{name: "M7", from: 12, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
 				c.setCommit(max(c.commit, min(m.Commit, c.log.last())))
@@ -149,8 +181,8 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
-	{name: "M11", from: 13, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
-	{name: "M12", from: 12, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
+	{name: "M11", from: 16, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
+	{name: "M12", from: 28, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
 				c.install(m.Snapshot)
@@ -183,8 +215,8 @@ var simMutants = []simMutant{
 			c.clock.start, c.clock.startedAt = c.Wall, 0
 		}
 	}},
-	{name: "M18", from: 10, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
-	{name: "M19", from: 18, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
+	{name: "M18", from: 11, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M19", from: 25, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", from: 7, rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {
@@ -207,9 +239,50 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "old proposals", from: 23, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+	{name: "old proposals", from: 70, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
 		if m.Kind == Propose && c.role == Leader {
 			m.Term = c.term
+		}
+		return func() {}
+	}},
+	{name: "M25", world: "wan", rule: "a learner has caught up with a mark that stands still", step: atHeartbeatAnswer(func(c *core, p *progress, _ *Message) {
+		p.catchUp.goal = c.commit // p.catchUp is judged next
+		if p.match < c.commit {
+			p.catchUp = catchUp{}
+		}
+	})},
+	{name: "M26", from: 14, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats", step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
+		c.lead.ticks++
+	})},
+	{name: "M27", world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats", input: func(c *core) {
+		for i := range c.lead.members {
+			if len(c.reads.waiting) > 0 {
+				c.lead.members[i].quiet++
+			}
+		}
+	}},
+	{name: "M28", world: "busy", bias: alone, rule: "the log is cut though the disk is never idle", idle: true},
+	{name: "M29", world: "silence", rule: "a request that is answered is kept nowhere", keeping: true},
+	{name: "M30", bias: outpaced, rule: "a member is fed from the disk by a pipeline", waiting: true},
+	{name: "M31", world: "disks", whole: true, rule: "an error of the disk is no success", believing: true},
+	{name: "M32", world: "disks", whole: true, rule: "an error of the disk ends the process", hanging: true},
+	{name: "M33", rule: "no message holds a term that can't be counted on from", step: func(c *core, m *Message) func() {
+		if m.Kind == Vote {
+			m.Term = ^uint64(0)
+		}
+		return func() {}
+	}},
+	{name: "M34", whole: true, rule: "a request that comes again is found, however late", forgetting: true},
+	{name: "M35", from: 47, rule: "a probe that waits for the disk is not sent again", step: atHeartbeatAnswer(func(c *core, p *progress, m *Message) {
+		if m.Round > p.asked && c.lead.ticks >= p.retry {
+			p.waiting = false
+		}
+	})},
+	{name: "M36", rule: "proposals that are passed on are taken once", step: func(c *core, m *Message) func() {
+		if p := c.lead.progress(m.From); p != nil && m.Kind == Propose && m.Term == c.term {
+			if s := p.stream(m.LogTerm); m.Round <= s.taken {
+				s.taken = m.Round - 1
+			}
 		}
 		return func() {}
 	}},
@@ -221,6 +294,16 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
+}
+
+// atHeartbeatAnswer does something just before a leader takes in the answer to a heartbeat.
+func atHeartbeatAnswer(do func(*core, *progress, *Message)) func(*core, *Message) func() {
+	return func(c *core, m *Message) func() {
+		if p := c.lead.progress(m.From); p != nil && m.Kind == HeartbeatAnswer && m.Term == c.term {
+			do(c, p, m)
+		}
+		return func() {}
+	}
 }
 
 func matchOf(p *progress) uint64 { return p.match }
@@ -335,6 +418,21 @@ func fleeting(p *simProfile) {
 	p.faults |= faultBurst
 }
 
+// outpaced is where a member is far behind, and all that it lacks is on the disk alone.
+func outpaced(p *simProfile) {
+	hectic(p)
+	p.members, p.think = 3, 1
+	p.appendBytes, p.inflightBytes, p.tailBytes, p.uncommittedBytes = 1000, 20_000, 500, 20_000
+	p.snapshotEvery, p.keepEntries = 1<<20, 1
+	p.streamEvery = 0.1
+}
+
+// alone is where the only member's disk always has a next write.
+func alone(p *simProfile) {
+	p.members, p.streamEvery, p.diskDelay = 1, 0.05, 3
+	p.faults &^= faultsOfLinks | faultsOfLives | faultsOfDisks | faultChange
+}
+
 // wasteful is where a member may be wiped right after it has voted for what was agreed.
 func wasteful(p *simProfile) {
 	hectic(p)
@@ -346,13 +444,16 @@ func wasteful(p *simProfile) {
 func TestEveryMutantIsCaught(t *testing.T) {
 	for i := range simMutants {
 		x := &simMutants[i]
+		if *simOnly != "" && x.name != *simOnly {
+			continue
+		}
 		seed, steps := max(x.from, 1), 0
 		if *simTime != 0 {
 			seed = 1
 		}
 		r := simReport{}
 		for ; r.failure == "" && steps < 5_000_000; seed++ {
-			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias, whole: x.whole})
+			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias, whole: x.whole, world: cmp.Or(x.world, "lan")})
 			steps += r.done.steps
 		}
 		if r.failure == "" {

@@ -2,23 +2,38 @@ package raft
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"syscall"
 )
 
 // simNetwork joins the processes: one link for each direction of each pair.
 type simNetwork struct {
-	links [simMaxMembers + 1][simMaxMembers + 1]simLink
+	links    [simMaxMembers + 1][simMaxMembers + 1]simLink
+	distance [simMaxMembers + 1]float64 // of each member to one as far away, in ticks; 0 in worlds without distances
+	excuses  [simMaxMembers + 1]int     // times that something went wrong with a member, or a link of it
 }
 
-// simLink is one direction between two members.
+// spread decides who is far away.
+func (n *simNetwork) spread(p *simProfile, r *rand.Rand) {
+	if p.distance == 0 {
+		return
+	}
+	for i := range n.distance {
+		n.distance[i] = []float64{p.near, p.distance}[r.IntN(2)]
+	}
+}
+
+// simLink is one direction between two members. What brings entries goes a lane of its own, so that it holds up nothing else.
 type simLink struct {
 	cut     bool
-	clogged int64 // nothing arrives before
-	last    int64 // when the last message arrives: a stream keeps its order
-	resets  int   // of the connection; what was on its way then is lost
+	clogged int64    // nothing arrives before
+	last    [2]int64 // when the last message of each lane arrives: a stream keeps its order
+	free    [2]int64 // when each lane has sent what it has
+	resets  int      // of the connection; what was on its way then is lost
 }
 
+// heal mends all links.
 func (n *simNetwork) heal() {
 	for i := range n.links {
 		for j := range n.links[i] {
@@ -35,31 +50,84 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 		w.sendSnapshot(p, *m)
 		return
 	}
-	if l.cut || w.on(faultLoss) && w.chance(w.profile.loss) {
-		w.count(countLost)
+	if l.cut || w.silent || w.on(faultLoss) && w.chance(w.profile.loss) {
+		w.lostMessage(p.id, m.To)
 		return
 	}
 	w.arrange(l, m, 0)
 	if w.on(faultDoubles) && w.chance(w.profile.doubles) {
 		w.count(countDoubled)
+		w.excuse(p.id, m.To)
 		w.arrange(l, m, w.between(0, 20))
 	}
 }
 
+// lostMessage counts a message between two members that does not arrive.
+func (w *simWorld) lostMessage(from, to uint64) {
+	w.count(countLost)
+	w.excuse(from, to)
+}
+
+// excuse notes that something has gone wrong between two members: what was sent may have to be sent again, and it may take longer.
+func (w *simWorld) excuse(a, b uint64) {
+	w.network.excuses[a]++
+	w.network.excuses[b]++
+	w.trouble(0)
+}
+
+// trouble notes that something goes wrong for some time.
+func (w *simWorld) trouble(d int64) {
+	w.struck = max(w.struck, w.now+d)
+	w.troubled = max(w.troubled, w.struck)
+}
+
+// simJitter is how much longer than its mean the way of a message takes at most, in a world with distances.
+const simJitter = 1.2
+
+// transit is how long a message is on its way, and lane which one it goes. A link with a bandwidth sends a lane's messages one after the other.
+func (w *simWorld) transit(l *simLink, m *Message) (t int64, lane int) {
+	if w.profile.distance == 0 {
+		return w.around(w.profile.delay), 0
+	}
+	if m.Kind == Append || m.Kind == Propose {
+		lane = 1
+	}
+	way := (w.network.distance[m.From] + w.network.distance[m.To]) / 2
+	t = int64(way * (1 + (simJitter-1)*w.rand.Float64()) * float64(simTick))
+	if w.profile.rate > 0 {
+		l.free[lane] = max(l.free[lane], w.now) + int64(float64(sizeOfMessage(m))/w.profile.rate*float64(simTick))
+		t += l.free[lane] - w.now
+	}
+	return t, lane
+}
+
+func sizeOfMessage(m *Message) int {
+	n := entryOverhead
+	for i := range m.Entries {
+		n += entrySize(&m.Entries[i])
+	}
+	return n
+}
+
 // arrange decides when and where a message arrives.
 func (w *simWorld) arrange(l *simLink, m *Message, later int64) {
-	arrival := max(w.now+w.around(w.profile.delay)+later, l.clogged)
+	transit, lane := w.transit(l, m)
+	arrival := max(w.now+transit+later, l.clogged)
 	switch {
 	case w.on(faultReorder) && w.chance(0.05):
+		w.excuse(m.From, m.To)
 		arrival += w.between(0, 20)
-	case w.on(faultReorder) || later > 0:
+	case w.on(faultReorder):
+		w.excuse(m.From, m.To)
+	case later > 0:
 	default:
-		arrival = max(arrival, l.last)
-		l.last = arrival
+		arrival = max(arrival, l.last[lane])
+		l.last[lane] = arrival
 	}
 	to := m.To
 	if w.on(faultMisaddress) && w.chance(1e-3) {
 		w.count(countMisaddressed)
+		w.excuse(m.From, m.To)
 		to = uint64(1 + w.rand.IntN(len(w.processes)))
 	}
 	copied, resets := w.encoded(m), l.resets
@@ -82,8 +150,8 @@ func (w *simWorld) encoded(m *Message) *Message {
 func (w *simWorld) arrive(l *simLink, resets int, to uint64, m *Message) {
 	p := w.processes[to-1]
 	switch {
-	case p.core == nil || l.cut || l.resets != resets:
-		w.count(countLost)
+	case p.core == nil || l.cut || w.silent || l.resets != resets:
+		w.lostMessage(m.From, to)
 	case p.paused:
 		p.whenAwake(func() { w.arrive(l, resets, to, m) })
 	default:
@@ -98,9 +166,12 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	resets := l.resets
 	p.after(w.around(w.profile.transferDelay), func() {
 		to := w.processes[m.To-1]
-		arrived := to.core != nil && !to.paused && !l.cut && l.resets == resets && state != nil &&
+		arrived := to.core != nil && !to.paused && !l.cut && !w.silent && l.resets == resets && state != nil &&
 			!(w.on(faultLoss) && w.chance(w.profile.loss))
 		arrived = arrived && to.receiveSnapshot(&m, state)
+		if !arrived {
+			w.excuse(p.id, m.To)
+		}
 		p.input(func(c *core) { c.sent(m.To, arrived) })
 		if arrived && w.on(faultDoubles) && w.chance(w.profile.doubles) {
 			to.after(w.between(0, 100), func() { to.receiveSnapshot(&m, state) }) // pitfall E2
@@ -149,6 +220,21 @@ func (w *simWorld) partition(p *simProcess) {
 // isolate keeps the others from hearing a process.
 func (w *simWorld) isolate(p *simProcess) { w.cut(p, &simTopologies[w.rand.IntN(2)]) }
 
+// silence keeps everybody from hearing anybody, for hundreds of election timeouts.
+func (w *simWorld) silence(*simProcess) {
+	if w.silent {
+		return
+	}
+	w.count(countSilences)
+	w.tracef("%s silence", w.clock())
+	w.silent = true
+	w.troubleAll()
+	w.after(w.between(1000, 3000), func() {
+		w.silent = false
+		w.troubleAll()
+	})
+}
+
 // split leaves a process with half of the others.
 func (w *simWorld) split(p *simProcess) {
 	if p.core != nil {
@@ -163,6 +249,7 @@ func (w *simWorld) cut(p *simProcess, topology *simTopology) {
 	up[0], up[i] = up[i], up[0]
 	w.count(countPartitions)
 	w.tracef("%s partition: %s, n%x first", w.clock(), topology.name, p.id)
+	w.troubleAll()
 	w.network.heal()
 	noticed := w.on(faultReset) && w.chance(0.5)
 	for i, p := range up {
@@ -174,7 +261,10 @@ func (w *simWorld) cut(p *simProcess, topology *simTopology) {
 			}
 		}
 	}
-	w.after(w.between(5, 80), w.network.heal)
+	w.after(w.between(5, 80), func() {
+		w.troubleAll()
+		w.network.heal()
+	})
 }
 
 // clog holds up everything that one or all others send to a process.
@@ -186,6 +276,8 @@ func (w *simWorld) clog(p *simProcess) {
 		}
 	}
 	w.tracef("%s what is sent to n%x is held up", w.clock(), p.id)
+	w.trouble(until - w.now)
+	w.troubleAll()
 }
 
 // reset breaks the connection of two members, and both see it.
@@ -194,6 +286,15 @@ func (w *simWorld) reset(p *simProcess) {
 	w.count(countResets)
 	w.network.links[p.id][q.id].resets++
 	w.network.links[q.id][p.id].resets++
+	w.excuse(p.id, q.id)
 	p.lost(q.id)
 	q.lost(p.id)
+}
+
+// troubleAll notes that something goes wrong for everybody.
+func (w *simWorld) troubleAll() {
+	w.trouble(0)
+	for i := range w.network.excuses {
+		w.network.excuses[i]++
+	}
 }

@@ -30,6 +30,10 @@ type simProcess struct {
 	appliedEntry Entry // the last one applied, without data
 	membership   Membership
 	snapshotting bool
+	cut          *simCut    // waits for the disk; nil: none
+	failing      error      // of the disk, which the process is about to end for
+	failedAt     int64      // when it came
+	parked       []*simCall // writes that wait for a leader
 	waiters      []*simCall
 	reads        []*simCall
 	retry        int // ticks until the reads are tried again
@@ -38,7 +42,9 @@ type simProcess struct {
 	born    uint64 // commit index at the start
 	spoiled uint64 // since this entry its state is another one; 0: it is not
 
-	seen simSeen
+	seen     simSeen
+	sentTo   map[uint64]*simSent     // by member
+	learning map[uint64]*simLearning // by member
 }
 
 // simJob is one thing for the applier to do.
@@ -62,13 +68,15 @@ func (p *simProcess) boot() {
 		return
 	}
 	p.life++
+	p.w.excuse(p.id, p.id)
 	p.bootedAt = p.w.now
 	p.machine = p.w.newMachine(p.id)
 	p.machine.restore(state)
 	p.applied, p.membership = b.Snapshot.Index, b.Snapshot.Membership
 	p.appliedEntry = Entry{Index: b.Snapshot.Index, Term: b.Snapshot.Term, Stamp: b.Snapshot.Stamp}
 	p.writing, p.todo, p.waiters, p.reads = nil, nil, nil, nil
-	p.applying, p.snapshotting = false, false
+	p.applying, p.snapshotting, p.cut, p.failing, p.parked = false, false, nil, nil, nil
+	p.sentTo, p.learning = map[uint64]*simSent{}, map[uint64]*simLearning{}
 	p.digests, p.born, p.spoiled = digests{}, b.State.Commit, 0
 	p.w.tracef("%s n%x starts term=%d commit=%d last=%d", p.w.clock(), p.id, b.State.Term, b.State.Commit, b.Snapshot.Index+uint64(len(b.Entries)))
 	p.w.check.booting(p, &b)
@@ -84,10 +92,11 @@ func (p *simProcess) crash() {
 		return
 	}
 	p.w.tracef("%s n%x crashes", p.w.clock(), p.id)
+	p.w.excuse(p.id, p.id)
 	p.disk.crash(p.writing)
 	p.core = nil
 	p.resume()
-	for _, c := range slices.Concat(p.waiters, p.reads) {
+	for _, c := range slices.Concat(p.waiters, p.reads, p.parked) {
 		c.fail()
 	}
 }
@@ -115,6 +124,7 @@ func (p *simProcess) whenAwake(do func()) {
 
 func (p *simProcess) resume() {
 	deferred := p.deferred
+	p.w.trouble(0)
 	p.paused, p.deferred = false, nil
 	for _, do := range deferred {
 		p.w.after(0, func() { p.whenAwake(do) })
@@ -129,6 +139,9 @@ func (p *simProcess) tick() {
 	p.w.done.steps++
 	p.w.mix(uint64(p.w.now))
 	p.input((*core).tick)
+	p.w.check.checkLearners(p)
+	p.w.check.checkJobs(p)
+	p.retake()
 	p.expireKeys()
 	p.writeOn()
 	if p.retry--; p.retry <= 0 {
@@ -173,7 +186,7 @@ func (p *simProcess) input(f func(*core)) {
 	c.appliedTo(p.applied)
 	f(c)
 	p.w.mutant.afterInput(c)
-	e := c.effects(p.writing == nil)
+	e := c.effects(p.diskFree())
 	if e.Broken != nil {
 		p.w.violated("n%x: %v", p.id, e.Broken) // no disk here has forgotten anything (pitfall D11)
 	}
@@ -195,6 +208,7 @@ func (p *simProcess) carryOut(e *Effects) {
 	}
 	for i := range e.Messages {
 		p.w.check.said(p, &e.Messages[i])
+		p.w.check.sends(p, &e.Messages[i])
 		p.w.send(p, &e.Messages[i])
 	}
 	for _, r := range e.Reads {
@@ -211,6 +225,8 @@ func (p *simProcess) carryOut(e *Effects) {
 	p.wakeApplier()
 }
 
+func (p *simProcess) diskFree() bool { return p.writing == nil && p.failing == nil }
+
 // write lets the disk take its time.
 func (p *simProcess) write(q *Persist) {
 	p.writing = q
@@ -223,11 +239,31 @@ func (p *simProcess) written(q *Persist) {
 	}
 	p.w.mutant.beforeWrite(p, q)
 	p.writing = nil
-	if err := p.disk.write(q); err != nil {
+	if err := p.disk.write(q); err != nil && !p.w.mutant.believes() {
+		p.fails(err)
+		return
+	}
+	if p.w.mutant.idles() {
+		p.input(func(c *core) { c.persisted(q.Seq) })
+		p.cutLog()
+		return
+	}
+	life := p.life
+	if p.cutLog(); p.core != nil && p.life == life {
+		p.input(func(c *core) { c.persisted(q.Seq) })
+	}
+}
+
+// fails has the process learn of an error of its disk, now or a little later: until then new input comes, and nothing more is written (pitfall L2).
+func (p *simProcess) fails(err error) {
+	if p.w.calm || p.w.chance(0.5) {
 		p.failed(err)
 		return
 	}
-	p.input(func(c *core) { c.persisted(q.Seq) })
+	p.failing, p.failedAt = err, p.w.now
+	if !p.w.mutant.hangs() {
+		p.after(p.w.around(0.5), func() { p.failed(err) })
+	}
 }
 
 // failed ends this life, because the disk has: nothing is tried again (pitfalls H8, H9).
@@ -251,10 +287,13 @@ func (p *simProcess) heal() {
 // fetch reads entries from the log on disk; seldom they can't be read.
 func (p *simProcess) fetch(f Fetch) {
 	p.w.count(countFetches)
-	p.after(p.w.around(p.w.profile.diskDelay), func() {
+	p.after(p.w.around(p.w.profile.diskDelay)+p.w.mutant.waits(p), func() {
 		var es []Entry
 		if !p.w.on(faultBadFetch) || !p.w.chance(0.02) {
-			es = p.disk.fetch(f)
+			es = p.w.mutant.piece(p.disk.fetch(f))
+		}
+		if es == nil {
+			p.w.excuse(p.id, f.To)
 		}
 		p.input(func(c *core) { c.fetched(f.To, es) })
 	})
@@ -345,7 +384,7 @@ func (p *simProcess) refused(id uint64) {
 
 // maybeSnapshot freezes the state now and has it on disk later, and then cuts the log behind it.
 func (p *simProcess) maybeSnapshot() {
-	if p.snapshotting || p.spoiled != 0 || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
+	if p.snapshotting || p.failing != nil || p.spoiled != 0 || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
 		return
 	}
 	p.snapshotting = true
@@ -354,24 +393,75 @@ func (p *simProcess) maybeSnapshot() {
 	frozen := p.machine.freeze()
 	p.after(p.w.around(5), func() {
 		p.snapshotting = false
-		if s.Index <= p.core.snapshot.Index {
-			return // one that was received meanwhile is newer
+		if s.Index <= p.core.snapshot.Index || p.failing != nil {
+			return // one that was received meanwhile is newer, or the disk has failed
 		}
 		p.w.count(countSnapshots)
 		keep := s.Index + 1 - min(s.Index, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
-		first, err := p.disk.save(s, frozen, min(keep, p.core.lacked()))
-		if err != nil {
+		if err := p.disk.save(s, frozen); err != nil {
 			p.failed(err)
 			return
 		}
-		p.input(func(c *core) { c.compact(s, first) })
+		asked := p.w.now
+		if p.cut != nil {
+			asked = p.cut.asked
+		}
+		p.cut = &simCut{s, keep, asked}
+		p.input(func(c *core) { c.compact(s, 0) })
+		p.cutLog()
 	})
 }
 
-// propose puts a client's write into the log, or passes it on to the leader; false when there is none, or it does not take it. Each try
-// has an id of its own, so that the checker can tell which of them was applied.
+// simCut is the job of the disk writer to let the log before keep go, which a snapshot has made needless.
+type simCut struct {
+	snapshot Snapshot
+	keep     uint64
+	asked    int64 // since when it waits
+}
+
+// cutLog lets the log go, unless the disk is at work: then it is the next job, before any other write (pitfall L6).
+func (p *simProcess) cutLog() {
+	if p.cut == nil || !p.diskFree() {
+		return
+	}
+	job := p.cut
+	p.cut = nil
+	first, err := p.disk.release(job.snapshot, min(job.keep, p.core.lacked()))
+	if err != nil {
+		p.failed(err)
+		return
+	}
+	p.input(func(c *core) { c.compact(job.snapshot, first) })
+}
+
+// propose puts a client's write into the log, or passes it on to the leader; when there is none, the write may wait for one. It is false
+// when that is not so, or the leader does not take it.
 func (p *simProcess) propose(c *simCall) bool {
-	c.id, c.term = p.w.check.newID(), p.core.term
+	if p.core.leader == None && p.w.chance(0.5) {
+		c.asked = c.tries > 0
+		p.parked = append(p.parked, c)
+		return true
+	}
+	return p.ask(c)
+}
+
+// retake proposes what waits for a leader, when there is one, as Node.retake does.
+func (p *simProcess) retake() {
+	if len(p.parked) == 0 || p.core.leader == None {
+		return
+	}
+	parked := p.parked
+	p.parked = nil
+	for _, c := range parked {
+		if !c.done && c.at == p && !p.ask(c) {
+			c.again()
+		}
+	}
+}
+
+// ask makes one try. Each has an id of its own, so that the checker can tell which of them was applied.
+func (p *simProcess) ask(c *simCall) bool {
+	c.id, c.term, c.asked = p.w.check.newID(), p.core.term, true
 	p.w.check.asks(c)
 	p.waiters = append(p.waiters, c)
 	var err error
@@ -406,7 +496,7 @@ func (p *simProcess) try(c *simCall) {
 }
 
 func (p *simProcess) retryReads() {
-	p.retry = simElection
+	p.retry = p.w.profile.electionTicks
 	for _, c := range slices.Clone(p.reads) {
 		if c.safe == 0 && !c.done {
 			p.try(c)
@@ -439,10 +529,14 @@ func (p *simProcess) drop(c *simCall) {
 	same := func(o *simCall) bool { return o == c }
 	p.waiters = slices.DeleteFunc(p.waiters, same)
 	p.reads = slices.DeleteFunc(p.reads, same)
+	if !p.w.mutant.keeps() {
+		p.parked = slices.DeleteFunc(p.parked, same)
+	}
 }
 
 // lost tells the core that the connection to a member broke.
 func (p *simProcess) lost(peer uint64) {
+	p.w.excuse(p.id, peer)
 	p.after(p.w.around(0.2), func() { p.input(func(c *core) { c.lost(peer) }) })
 }
 

@@ -36,13 +36,14 @@ const (
 	faultFullDisk
 	faultRot
 	faultWipe
+	faultSilence // only in worlds that are there for it
 	faultsEnd
 )
 
 var simFaultNames = [...]string{
 	"loss", "doubles", "reorder", "misaddress", "partition", "clog", "reset", "crash", "power", "pause", "slow-disk",
 	"stall-disk", "slow-apply", "bad-fetch", "drift", "transfer", "change", "burst", "give-up",
-	"bad-disk", "full-disk", "rot", "wipe",
+	"bad-disk", "full-disk", "rot", "wipe", "silence",
 }
 
 func (f simFaults) String() string {
@@ -57,6 +58,8 @@ func (f simFaults) String() string {
 
 // simProfile is the character of a run: which faults happen, and how large everything is. Durations are means in ticks.
 type simProfile struct {
+	kind    *simKind
+	whole   bool
 	faults  simFaults
 	members int
 	clients int
@@ -68,11 +71,22 @@ type simProfile struct {
 
 	appendBytes, inflightBytes, uncommittedBytes, tailBytes int
 	heartbeatTicks, snapshotEvery, keepEntries              int
+	electionTicks                                           int
+
+	// What the first kind of worlds has not; 0: none.
+	distance, near          float64 // one way to the members that are far away, and to the others; instead of delay
+	rate                    float64 // bytes that a link carries in a tick
+	bulky                   int     // bytes of the largest entries
+	bulkyEvery, streamEvery float64 // ticks between two of them, and between two small ones, that nobody waits for
+	callByCall              bool    // the disks fail at calls of each kind, while they are opened, too
+	orderly                 bool    // no change of the membership while somebody has no vote
+	readEvery               float64 // ticks between two reads that nobody waits for
 }
 
 // drawProfile draws a profile. A fault that is switched off changes nothing else in it, so that
 // a failure can be shrunk.
-func drawProfile(r *rand.Rand, without simFaults) (p simProfile) {
+func drawProfile(r *rand.Rand, setup *simSetup) (p simProfile) {
+	p.whole = setup.whole
 	p.members = []int{1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7}[r.IntN(12)]
 	p.clients = 6 + r.IntN(7)
 	p.delay, p.diskDelay = 0.02+r.Float64()*r.Float64(), 0.02+r.Float64()*r.Float64()
@@ -86,17 +100,21 @@ func drawProfile(r *rand.Rand, without simFaults) (p simProfile) {
 	p.tailBytes = 500 << r.IntN(7)
 	p.heartbeatTicks = 1 + r.IntN(3)
 	p.snapshotEvery, p.keepEntries = 10<<r.IntN(6), 1<<r.IntN(7)
-	p.faults = simFaults(r.Uint32()) & (faultsEnd - 1) &^ without
+	p.faults = simFaults(r.Uint32()) & (faultSilence - 1)
+	p.electionTicks = simElection
+	p.kind = drawKind(r, setup.world)
+	p.kind.shape(&p, r)
+	p.faults &^= setup.without
 	return p
 }
 
 // on tells whether a fault may happen now.
 func (w *simWorld) on(f simFaults) bool { return !w.calm && w.profile.faults&f != 0 }
 
-// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest clock, and the
-// time to bring a member the entries that it lacks, in messages as small as the profile makes them.
-func (p *simProfile) patience(missing uint64) int64 {
-	return int64((10*simElection*1.1 + float64(missing)*(0.5+p.delay)) * float64(simTick))
+// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest clock, and the time to bring a member the
+// bytes that it lacks: a window for each round trip, in which its disk writes once. Nothing is forgiven for each entry: catching up is a pipeline.
+func (p *simProfile) patience(bytes int) int64 {
+	return int64((10*float64(p.electionTicks)*1.1 + 2*float64(bytes)/p.throughput()) * float64(simTick))
 }
 
 // drawRate draws how fast a member's clock runs.
@@ -110,7 +128,7 @@ func (p *simProfile) drawRate(r *rand.Rand) float64 {
 
 func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
-		ID: id, ElectionTicks: simElection, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
+		ID: id, ElectionTicks: p.electionTicks, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
 		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
 		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 4 * p.tailBytes,
 	}
@@ -154,6 +172,7 @@ func simNemeses() []simNemesis {
 		{faultFullDisk, 250, false, (*simWorld).fillDisk},
 		{faultRot, 250, false, (*simWorld).rot},
 		{faultWipe, 300, false, (*simWorld).wipe},
+		{faultSilence, 500, false, (*simWorld).silence},
 	}
 }
 
@@ -166,11 +185,14 @@ func (w *simWorld) startNemeses() {
 }
 
 func (w *simWorld) schedule(n *simNemesis) {
-	w.after(w.around(n.every*w.profile.pace), func() {
+	w.after(w.around(n.every*w.profile.pace*float64(w.profile.electionTicks)/simElection), func() {
 		if !w.on(n.fault) {
 			return
 		}
 		if p := w.victim(n.leader); p != nil {
+			if n.fault&(faultChange|faultBurst) == 0 { // a change that is agreed is noted then
+				w.trouble(0)
+			}
 			n.strike(w, p)
 		}
 		w.schedule(n)
@@ -205,6 +227,7 @@ func (w *simWorld) welcome(p *simProcess) {
 	}
 	p.after(w.between(0, 3)*int64(w.rand.IntN(2)), func() {
 		if w.on(n.fault) && (p.core.role == Leader || !n.leader) {
+			w.trouble(0)
 			n.strike(w, p)
 		}
 	})
@@ -222,14 +245,17 @@ func (w *simWorld) quarrel(l *simProcess) {
 }
 
 // diskDelay is how long a write and its sync take.
-func (w *simWorld) diskDelay() int64 {
+func (w *simWorld) diskDelay() (d int64) {
 	switch {
 	case w.on(faultStallDisk) && w.chance(0.01):
-		return w.between(10, 200)
+		d = w.between(10, 200)
 	case w.on(faultSlowDisk):
-		return w.between(0, 20)
+		d = w.between(0, 20)
+	default:
+		return w.around(w.profile.diskDelay)
 	}
-	return w.around(w.profile.diskDelay)
+	w.trouble(d)
+	return d
 }
 
 // crash kills a process, which its peers may notice, and starts it again after a while.
@@ -264,6 +290,7 @@ func (w *simWorld) power(*simProcess) {
 func (w *simWorld) pause(p *simProcess) {
 	w.count(countPauses)
 	w.tracef("%s n%x pauses", w.clock(), p.id)
+	w.excuse(p.id, p.id)
 	p.paused = true
 	w.after(w.between(1, 50), p.resume)
 }
@@ -395,9 +422,10 @@ func (w *simWorld) replaced(p *simProcess) {
 	w.after(w.between(5, 20), func() { w.replaced(p) })
 }
 
-// change has a leader add, remove or rename a member. While one is lost, the operators leave the others alone.
+// change has a leader add, remove or rename a member. While one is lost, the operators leave the others alone; in some worlds also while
+// one has no vote.
 func (w *simWorld) change(l *simProcess) {
-	if w.anyLost() {
+	if w.anyLost() || w.profile.orderly && len(l.core.configs.now().voters) < len(l.core.configs.now().membership.Members) {
 		return
 	}
 	members := l.core.configs.now().membership.Members

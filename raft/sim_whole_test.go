@@ -68,7 +68,7 @@ func (d *simFiles) open() (boot, any, error) {
 		d.must(createStorage(d.options, simCluster.ClusterID, d.id, d.id, d.founded))
 		d.must(d.fs.SyncDir("."))
 	}
-	if d.w.on(faultPower) && d.w.chance(0.1) {
+	if (d.w.on(faultPower) || d.w.profile.callByCall && !d.w.calm) && d.w.chance(0.1) {
 		d.startInVain()
 	}
 	d.w.mutant.beforeOpen(d)
@@ -90,12 +90,16 @@ func (d *simFiles) open() (boot, any, error) {
 
 // startInVain lets a start come to nothing.
 func (d *simFiles) startInVain() {
-	d.fs.failAfter(d.w.rand.IntN(8), errPowerCut)
+	cause := errPowerCut
+	if d.w.profile.callByCall {
+		cause = syscall.EIO
+	}
+	d.fs.failAfter(d.w.rand.IntN(8), cause)
 	_, r, err := openStorage(d.options)
 	if err == nil && r.Torn != (wal.Repair{}) {
 		d.w.count(countTorn)
 	}
-	if err != nil && !errors.Is(err, errPowerCut) && !d.rotten {
+	if err != nil && !errors.Is(err, cause) && !d.rotten {
 		d.must(err)
 	}
 	d.fs = d.fs.cut(d.w.rand)
@@ -175,12 +179,11 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 	if last.fits(f) {
 		d.w.count(countFed)
 	}
-	got, next, err := d.storage.fetch(f, d.w.rand.IntN(2000), last)
+	got, next, err := d.storage.fetch(f, d.w.fetchBytes(), last)
 	d.feeds[f.To] = next
-	if err != nil && d.rotten {
+	if err != nil && d.rotten || d.injected(err) != nil {
 		return nil // pitfall B15
 	}
-	d.must(err)
 	if least := min(2, f.Last-f.From+1); uint64(len(got)) < least {
 		d.w.violated("%d entries were read from %d on, of %d", len(got), f.From, f.Last)
 	}
@@ -211,34 +214,39 @@ func (d *simFiles) crash(q *Persist) {
 	d.fs = d.fs.cut(d.w.rand)
 }
 
-// save writes a snapshot and lets the log go that neither of the two newest needs, nor who lags.
-func (d *simFiles) save(s Snapshot, state any, keep uint64) (uint64, error) {
+// save writes a snapshot, and removes all but the two newest.
+func (d *simFiles) save(s Snapshot, state any) error {
 	frozen := state.(func(io.Writer) error)
 	_, err := d.storage.saveSnapshot(s, frozen)
 	if err := d.injected(err); err != nil {
-		return 0, err
+		return err
 	}
-	if err := d.injected(d.storage.snaps.Purge(2)); err != nil {
-		return 0, err
-	}
+	d.snapshot = s
+	d.w.check.frozen(s.Index, frozen)
+	return d.injected(d.storage.snaps.Purge(2))
+}
+
+// release lets the log go that neither of the two newest snapshots needs, nor a member that lags.
+func (d *simFiles) release(_ Snapshot, keep uint64) (uint64, error) {
 	first, err := d.storage.release(&d.options, keep)
 	if err := d.injected(err); err != nil {
 		return 0, err
 	}
-	d.snapshot = s
 	if first > d.first {
 		d.log = d.log[first-d.first:]
 		d.first = first
 	}
-	d.w.check.frozen(s.Index, frozen)
 	return max(first, 1), nil
 }
 
 // fail lets one of the next changes fail, or leaves no room for what comes after the segment in the making.
 func (d *simFiles) fail(errno syscall.Errno) {
-	if errno == syscall.ENOSPC && d.w.chance(0.7) {
+	switch {
+	case errno == syscall.ENOSPC && d.w.chance(0.7):
 		d.fs.fillUp("m/wal")
-	} else {
+	case d.w.profile.callByCall:
+		d.fs.failAt(simCallKind(d.w.rand.IntN(int(callKindsEnd))), d.w.rand.IntN(6), errno)
+	default:
 		d.fs.failAfter(d.w.rand.IntN(6), errno)
 	}
 }
@@ -324,7 +332,7 @@ type simStore struct {
 const notYet = ^uint64(0)
 
 func newSimStore(w *simWorld, id uint64) *simStore {
-	return &simStore{w: w, id: id, store: store.New(store.Limits{Events: 50, Bytes: 1 << 16})}
+	return &simStore{w: w, id: id, store: store.New(store.Limits{Events: 50, Bytes: 1<<16 + 50*w.profile.bulky})}
 }
 
 func (m *simStore) freeze() any {

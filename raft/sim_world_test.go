@@ -23,7 +23,7 @@ import (
 // simTick is the length of a tick on a clock that runs true, in nanoseconds.
 const simTick = int64(10 * time.Millisecond)
 
-// simElection is the election timeout in ticks.
+// simElection is the election timeout in ticks, but in worlds that are wide.
 const simElection = 10
 
 // simMaxMembers bounds the ids of a run: members that are removed do not come back.
@@ -37,6 +37,7 @@ type simSetup struct {
 	bias    func(*simProfile) // may be nil
 	mutant  *simMutant
 	digests bool      // members compare their states, and now and then one of them is spoiled
+	world   string    // name of a simKind; empty: the seed draws one
 	whole   bool      // real messages, log, snapshots and store; the disk is simulated below them
 	trace   io.Writer // may be nil
 }
@@ -51,6 +52,10 @@ type simWorld struct {
 	done    simCounts // so far; its steps are messages delivered and ticks passed
 	hash    uint64
 	calm    bool // the faults have ended
+
+	silent   bool  // nobody hears anybody
+	struck   int64 // when a fault last struck, or will still
+	troubled int64 // likewise, or a leader was elected
 
 	processes []*simProcess // by id-1; those that were removed stay in it
 	network   simNetwork
@@ -101,10 +106,11 @@ func simulate(setup simSetup) (r simReport) {
 func newSimWorld(setup simSetup) *simWorld {
 	w := &simWorld{simSetup: setup, now: simTick, nemeses: simNemeses()}
 	w.rand = rand.New(rand.NewPCG(setup.seed, 1))
-	w.profile = drawProfile(rand.New(rand.NewPCG(setup.seed, 2)), setup.without)
+	w.profile = drawProfile(rand.New(rand.NewPCG(setup.seed, 2)), &setup)
 	if setup.bias != nil {
 		setup.bias(&w.profile)
 	}
+	w.network.spread(&w.profile, w.rand)
 	w.check = newSimChecker(w, w.profile.founding())
 	for range w.profile.members {
 		w.addProcess(w.profile.founding())
@@ -116,6 +122,7 @@ func newSimWorld(setup simSetup) *simWorld {
 		w.watchers = append(w.watchers, newSimWatcher(w, i))
 	}
 	w.startNemeses()
+	w.startLoad()
 	if w.digests {
 		w.scheduleSpoiling()
 	}
@@ -151,9 +158,10 @@ func (w *simWorld) around(ticks float64) int64 {
 	return int64(w.rand.ExpFloat64() * ticks * float64(simTick))
 }
 
-// between draws a number of ticks, as a duration.
+// between draws a number of ticks, as a duration. Where the election timeout is longer, so is everything that is measured against it.
 func (w *simWorld) between(low, high int) int64 {
-	return int64(low)*simTick + w.rand.Int64N(int64(high-low)*simTick+1)
+	unit := simTick * int64(w.profile.electionTicks) / simElection
+	return int64(low)*unit + w.rand.Int64N(int64(high-low)*unit+1)
 }
 
 // running returns the processes that are up, in the order of their ids.
@@ -188,10 +196,10 @@ func (w *simWorld) leader() (leader *simProcess) {
 // recoverAndSettle ends the faults: then, within ten election timeouts, one leader; and as soon as
 // the log can be sent, everything applied everywhere and every client answered (pitfalls B10, E11, F8, G1).
 func (w *simWorld) recoverAndSettle() {
-	w.calm = true
+	w.calm, w.silent = true, false
 	w.network.heal()
 	w.tracef("%s faults end", w.clock())
-	last, applied := uint64(0), w.check.commit()
+	applied := w.check.commit()
 	for _, p := range w.processes {
 		p.resume()
 		if p.ailing {
@@ -205,26 +213,36 @@ func (w *simWorld) recoverAndSettle() {
 			p.boot()
 		}
 		if p.core != nil {
-			last, applied = max(last, p.core.log.last()), min(applied, p.applied)
+			applied = min(applied, p.applied)
 		}
 	}
+	patience := w.profile.patience(w.lacking(applied))
 	w.await(w.profile.patience(0), func() string {
 		if w.leader() == nil {
 			return "no leader"
 		}
 		return ""
 	})
-	w.await(w.profile.patience(last-applied), w.undiscovered)
+	w.await(patience, w.undiscovered)
 	if w.anyLost() {
-		w.await(w.profile.patience(last-applied)+50*simTick, w.unreplaced)
+		w.await(patience+50*simTick, w.unreplaced)
 	}
-	w.await(w.profile.patience(last-applied), w.unsettled)
+	w.await(patience, w.unsettled)
 	for _, m := range w.leader().core.configs.now().membership.Members {
 		w.check.frozen(w.processes[m.ID-1].applied, w.processes[m.ID-1].machine.freeze())
 	}
 	for _, c := range w.watchers {
 		c.finish(w.leader())
 	}
+}
+
+// lacking is the size of all entries after an index, of those that are agreed and those that may yet be.
+func (w *simWorld) lacking(index uint64) int {
+	open := 0
+	for _, p := range w.running() {
+		open = max(open, sizeOf(p.core, max(w.check.commit(), p.core.log.base)))
+	}
+	return w.check.bytesAfter(index) + open
 }
 
 // await lets time pass until nothing is missing any more.
