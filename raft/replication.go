@@ -244,7 +244,7 @@ func (c *core) handleAppend(m *Message) {
 		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term})
 		return
 	}
-	if prev == c.log.last() && len(es) > 0 && c.isFull() {
+	if prev == c.log.last() && len(es) > 0 && (c.refusing || c.isFull()) {
 		c.refusing = true // nothing is answered: the leader's window fills until appliedTo asks for more
 		return
 	}

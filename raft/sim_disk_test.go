@@ -4,17 +4,17 @@ import "syscall"
 
 // simDisk is what survives of a member. The error of a write ends the member's life: what it wrote may or may not be there.
 type simDisk interface {
-	open() (boot, any, error)                                // what a start finds: the log, and the state of the newest snapshot
-	write(*Persist) error                                    // done and synced
-	crash(*Persist)                                          // while this write, if any, was under way
-	fetch(Fetch) []Entry                                     // nil when they are gone
-	receive(s *Snapshot, file any) error                     // a snapshot's file, whole, under its name
-	file(index uint64) any                                   // of a snapshot, as it travels; nil when there is none
-	restored(index uint64) any                               // the state in it
-	has(index, term uint64) bool                             // the entry is in the log, or in the snapshot
-	remembers() State                                        // synced
-	save(s Snapshot, state any) error                        // own snapshot
-	release(s Snapshot, keep uint64) (first uint64, _ error) // which is on disk: the log before keep may go
+	open() (boot, any, error)                    // what a start finds: the log, and the state of the newest snapshot
+	write(*Persist) error                        // done and synced
+	crash(*Persist)                              // while this write, if any, was under way
+	fetch(Fetch) []Entry                         // nil when they are gone
+	receive(s *Snapshot, file any) error         // a snapshot's file, whole, under its name
+	file(index uint64) any                       // of a snapshot, as it travels; nil when there is none
+	restored(index uint64) any                   // the state in it
+	has(index, term uint64) bool                 // the entry is in the log, or in the snapshot
+	remembers() State                            // synced
+	save(s Snapshot, state any) error            // own snapshot
+	release(keep uint64) (first uint64, _ error) // the log before keep may go
 
 	fail(errno syscall.Errno) // one of the next writes; ENOSPC: all, until there is room
 	makeRoom()
@@ -127,7 +127,7 @@ func (d *simMemory) save(s Snapshot, state any) error {
 	return nil
 }
 
-func (d *simMemory) release(_ Snapshot, keep uint64) (uint64, error) {
+func (d *simMemory) release(keep uint64) (uint64, error) {
 	if err := d.broken(); err != nil {
 		return 0, err
 	}

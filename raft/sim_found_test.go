@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -122,4 +123,35 @@ func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 	if !probe.waiting {
 		t.Error("it is not waited for")
 	}
+}
+
+// pitfall L5: a member whose state machine is slow drops what the leader has on its way to it, most of a window. If it went on as soon as there
+// is room for one entry, it would drop as much again behind that one.
+func TestAMemberThatDropsEntriesGoesOnWhenHalfOfThemAreApplied(t *testing.T) {
+	c := newMember(2, 1)
+	c.MaxUnappliedBytes = 10 * entryOverhead
+	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
+	bring := func(index uint64) {
+		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(), Commit: index,
+			Entries: []Entry{{Index: index, Term: 2, Kind: EntryCommand}}})
+		for e := c.effects(true); e.Persist != nil; e = c.effects(true) {
+			c.persisted(e.Persist.Seq)
+		}
+	}
+	for index := uint64(2); index <= 50; index++ {
+		bring(index)
+	}
+	last := c.log.last()
+
+	c.appliedTo(4)
+	early := c.effects(true).Messages
+	bring(last + 1)
+	taken := c.log.last()
+	c.appliedTo(5)
+
+	if taken != last {
+		t.Errorf("it has entries up to %d, and takes %d", last, taken)
+	}
+	wantMessages(t, early)
+	wantMessages(t, c.effects(true).Messages, fmt.Sprintf("n1@2 → n2 AppendAnswer reject=%d hint=%d@2", last+1, last))
 }

@@ -113,7 +113,14 @@ func (x *simMutant) peeks() bool { return x != nil && x.peeking }
 
 func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
 
-func (x *simMutant) idles() bool { return x != nil && x.idle }
+// puts tells whether the cutting of the log is put off until the disk has nothing else to do.
+func (x *simMutant) puts(p *simProcess) bool { return x != nil && x.idle && p.writing != nil }
+
+func (x *simMutant) afterWrite(p *simProcess) {
+	if x != nil && x.idle && p.core != nil {
+		p.cutLog()
+	}
+}
 
 func (x *simMutant) believes() bool { return x != nil && x.believing }
 

@@ -243,15 +243,8 @@ func (p *simProcess) written(q *Persist) {
 		p.fails(err)
 		return
 	}
-	if p.w.mutant.idles() {
-		p.input(func(c *core) { c.persisted(q.Seq) })
-		p.cutLog()
-		return
-	}
-	life := p.life
-	if p.cutLog(); p.core != nil && p.life == life {
-		p.input(func(c *core) { c.persisted(q.Seq) })
-	}
+	p.input(func(c *core) { c.persisted(q.Seq) })
+	p.w.mutant.afterWrite(p)
 }
 
 // fails has the process learn of an error of its disk, now or a little later: until then new input comes, and nothing more is written (pitfall L2).
@@ -382,7 +375,7 @@ func (p *simProcess) refused(id uint64) {
 	}
 }
 
-// maybeSnapshot freezes the state now and has it on disk later, and then cuts the log behind it.
+// maybeSnapshot freezes the state now and has it on disk later, and cuts the log behind it later still, as Node.writeSnapshot does.
 func (p *simProcess) maybeSnapshot() {
 	if p.snapshotting || p.failing != nil || p.spoiled != 0 || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
 		return
@@ -392,46 +385,41 @@ func (p *simProcess) maybeSnapshot() {
 	s := Snapshot{Index: e.Index, Term: e.Term, Stamp: e.Stamp, Membership: p.membership}
 	frozen := p.machine.freeze()
 	p.after(p.w.around(5), func() {
-		p.snapshotting = false
 		if s.Index <= p.core.snapshot.Index || p.failing != nil {
+			p.snapshotting = false
 			return // one that was received meanwhile is newer, or the disk has failed
 		}
 		p.w.count(countSnapshots)
-		keep := s.Index + 1 - min(s.Index, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
 		if err := p.disk.save(s, frozen); err != nil {
 			p.failed(err)
 			return
 		}
-		asked := p.w.now
-		if p.cut != nil {
-			asked = p.cut.asked
-		}
-		p.cut = &simCut{s, keep, asked}
 		p.input(func(c *core) { c.compact(s, 0) })
-		p.cutLog()
+		keep := s.Index + 1 - min(s.Index, uint64(p.w.rand.IntN(p.w.profile.keepEntries+1)))
+		p.cut = &simCut{min(keep, p.core.lacked()), p.w.now}
+		p.after(p.w.around(1), p.cutLog)
 	})
 }
 
-// simCut is the job of the disk writer to let the log before keep go, which a snapshot has made needless.
+// simCut is the job to let the log before keep go, which a snapshot has made needless.
 type simCut struct {
-	snapshot Snapshot
-	keep     uint64
-	asked    int64 // since when it waits
+	keep  uint64
+	asked int64 // when
 }
 
-// cutLog lets the log go, unless the disk is at work: then it is the next job, before any other write (pitfall L6).
+// cutLog lets the log go, beside the disk writer (pitfall L6).
 func (p *simProcess) cutLog() {
-	if p.cut == nil || !p.diskFree() {
+	if p.cut == nil || p.failing != nil || p.w.mutant.puts(p) {
 		return
 	}
-	job := p.cut
-	p.cut = nil
-	first, err := p.disk.release(job.snapshot, min(job.keep, p.core.lacked()))
+	keep := p.cut.keep
+	p.cut, p.snapshotting = nil, false
+	first, err := p.disk.release(keep)
 	if err != nil {
 		p.failed(err)
 		return
 	}
-	p.input(func(c *core) { c.compact(job.snapshot, first) })
+	p.input(func(c *core) { c.compact(Snapshot{}, first) })
 }
 
 // propose puts a client's write into the log, or passes it on to the leader; when there is none, the write may wait for one. It is false

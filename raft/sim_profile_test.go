@@ -130,7 +130,7 @@ func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: p.electionTicks, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
 		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
-		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 4 * p.tailBytes,
+		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 2 * p.inflightBytes,
 	}
 }
 

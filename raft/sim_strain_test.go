@@ -67,7 +67,11 @@ func (k *simChecker) sends(p *simProcess, m *Message) {
 			s.again += entrySize(e)
 		}
 	}
-	if allowed := s.first/5 + k.w.profile.window()*(1+excuses-s.excuses); s.again > allowed {
+	allowed := s.first / 5
+	if k.w.profile.faults&faultSlowApply != 0 {
+		allowed += s.first // a window is dropped when twice as much is not applied, and comes again when half of that is
+	}
+	if allowed += k.w.profile.window() * (1 + excuses - s.excuses); s.again > allowed {
 		k.w.violated("n%x has sent n%x %d bytes, and %d bytes again, with %d faults between them", p.id, m.To, s.first, s.again, excuses-s.excuses)
 	}
 }

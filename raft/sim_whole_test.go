@@ -227,7 +227,7 @@ func (d *simFiles) save(s Snapshot, state any) error {
 }
 
 // release lets the log go that neither of the two newest snapshots needs, nor a member that lags.
-func (d *simFiles) release(_ Snapshot, keep uint64) (uint64, error) {
+func (d *simFiles) release(keep uint64) (uint64, error) {
 	first, err := d.storage.release(&d.options, keep)
 	if err := d.injected(err); err != nil {
 		return 0, err

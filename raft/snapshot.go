@@ -10,7 +10,8 @@ func (c *core) appliedTo(index uint64) {
 		c.applied = index
 		c.trimTail()
 	}
-	if !c.refusing || c.isFull() || c.leader == None {
+	// The leader sends most of a window again, which little room is not worth (pitfall L5).
+	if !c.refusing || c.unapplied > c.MaxUnappliedBytes/2 || c.leader == None {
 		return
 	}
 	c.refusing = false
