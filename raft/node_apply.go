@@ -206,7 +206,7 @@ const replayShare = 8 << 10
 // the cost per write stays flat when the store grows; or when a member needs one.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
-	if now.index == s.last || !s.writing.CompareAndSwap(false, true) {
+	if now.index == s.last && !s.wanted.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
 	if !s.wanted.Swap(false) && !n.muchToReplay(now.index) {

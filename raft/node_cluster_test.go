@@ -495,6 +495,38 @@ func TestADamagedLogIsNotSpreadASnapshotGoesInstead(t *testing.T) {
 	}
 }
 
+// A snapshot that the disk has changed is refused by whoever gets it. The next one helps.
+func TestADamagedSnapshotIsNotSentForEver(t *testing.T) {
+	c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
+	away := lagging(t, c, 8000)
+	leader := c.nodes[c.leader()]
+	c.await("the log is cut", func() bool { return leader.storage.log.First() > 1000 && !leader.snapshotter.writing.Load() })
+	var newest uint64
+	leader.do(func(core *core) { // as after a long time: nothing is in memory
+		core.log.trim(min(core.applying, core.log.durable))
+		core.compact(core.snapshot, leader.storage.log.First())
+		newest = core.snapshot.Index
+	})
+	r, err := leader.storage.snaps.OpenIndex(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(r.Path(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("!"), r.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Close(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	c.start(away, false)
+
+	c.equal()
+}
+
 func TestAMemberJoinsLearnsAndVotes(t *testing.T) {
 	c := newCluster(t, 1, nil)
 	c.leader()

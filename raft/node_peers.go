@@ -222,7 +222,12 @@ func (n *Node) snapshotIsShorter(f Fetch) bool {
 
 // sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the way is the transport's to log.
 func (n *Node) sendSnapshot(m Message) {
-	done := func(err error) { n.inbox.call(func(c *core) { c.sent(m.To, err == nil) }) }
+	done := func(err error) {
+		n.inbox.call(func(c *core) { c.sent(m.To, err == nil) })
+		if err != nil {
+			n.checkSnapshot(m.Snapshot.Index)
+		}
+	}
 	r, err := n.storage.snaps.OpenIndex(m.Snapshot.Index)
 	if err != nil {
 		n.Logger.Warn("a snapshot can't be opened to be sent", "member", hex(m.To), "index", m.Snapshot.Index, "err", err)
@@ -231,6 +236,24 @@ func (n *Node) sendSnapshot(m Message) {
 	}
 	file, size := r.Raw()
 	n.Transport.SendSnapshot(m, &snapshotBody{io.NewSectionReader(file, 0, size), r}, size, done)
+}
+
+// checkSnapshot reads a snapshot that did not arrive, once. If the disk has changed it nobody takes it, and a new one is written
+// from what is in memory (pitfall B15).
+func (n *Node) checkSnapshot(index uint64) {
+	if n.snapshotter.checked.Swap(index) == index {
+		return
+	}
+	r, err := n.storage.snaps.OpenIndex(index)
+	if err == nil {
+		err = errors.Join(r.Verify(), r.Close())
+	}
+	if damage := (*snap.Damage)(nil); errors.As(err, &damage) {
+		n.Logger.Error("a snapshot that was to be sent is damaged; another one is written", "index", index, "err", err)
+		n.stats.Unreadable.Add(1)
+		n.snapshotter.wanted.Store(true)
+		n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{}) }) // so that the applier looks
+	}
 }
 
 // snapshotBody is a snapshot's file on its way; while it is open the file stays.
