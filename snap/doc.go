@@ -45,7 +45,8 @@ the log on the same disk never waits for the sync of a large file. Commit writes
 syncs, renames the file to its name and syncs the directory. From then on Newest finds it, after it
 has read it from beginning to end. Another member gets the file as it is, by
 Raw; its Receiver writes those bytes aside, reads them as Newest would, and only then names
-them. When the transfer breaks, Keep leaves what has come, and Resume goes on with it. Purge removes what newer snapshots have made superfluous, when nobody reads it any more.
+them. When the transfer breaks, Keep leaves what has come, and Resume goes on with it. Purge removes
+what newer snapshots have made superfluous, as soon as no Reader is open on it.
 
 # Invariants
 
