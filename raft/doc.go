@@ -57,13 +57,13 @@ The files, in the order in which to read them. The core:
 	raft.go         the core: its state, its inputs, terms and votes
 	election.go     PreVote, campaigns, handing over
 	replication.go  proposals, Append and its answers, the commit rule
-	forward.go      proposals of members that follow
-	progress.go     what a leader knows of each other member
+	forward.go      streams of proposals from members that follow
+	progress.go     what a leader knows of each other member: its log, its distance, what is in flight
 	log.go          the tail of the log in memory
 	membership.go   configurations and changes of them
 	read.go         linearizable reads
-	snapshot.go     compaction, sending and installing snapshots
-	clock.go        the time that the log carries
+	snapshot.go     what the state machine has applied; compaction, sending and installing snapshots
+	clock.go        the time that the log carries, and the leader's wall clock
 	effects.go      what the world must do, and what the disk has done
 	codec.go        bytes of all of these
 
@@ -73,19 +73,19 @@ The driver, likewise:
 	node_config.go   what a node is told when it is made
 	node_ask.go      proposals and reads on their way to the core
 	node_inbox.go    what comes to the loop from other goroutines
-	node_waiters.go  who waits for the outcome of what
+	node_waiters.go  the requests whose outcome a caller waits for
 	node_disk.go     the disk writer, and the making of a disk
 	node_storage.go  the log and the snapshots on disk
-	node_apply.go    the applier, and when it has a snapshot written
+	node_apply.go    the applier; when a snapshot is written and the log is cut
 	node_peers.go    the transport, snapshots from and to other members, whom to talk to
 	node_feed.go     reading the log on disk for a member that lags
 	node_greet.go    what a member tells the cluster of itself, and when its clients may come
 	node_clock.go    the clock that all may read, and when the loop must wake
 	node_notes.go    what the loop notes after each turn, for those who look from outside
 	node_digest.go   is their state the same?
-	node_alive.go    what the node is at, and for how long, for who would end it
+	node_alive.go    which goroutine is stuck, and since when, for the watchdog
 	node_describe.go a record of the log, in a line
-	stats.go         counters and histograms
+	stats.go         counters, histograms, and the lengths of all queues
 
 What is done with disks that no node has, and for backups:
 
@@ -100,13 +100,18 @@ neighbours show each rule with its edges.
 
 # Types
 
-	core          one member's mind
-	entryLog      the newest entries, in memory
-	configStack   the configurations that the log may still go back to
-	leadership    what only a leader knows, and progress for each other member
-	readQueue     reads that a leader has not yet answered
-	clusterClock  the time that stamps are taken from
-	Message       what members say to each other; the kinds:
+	core            one member's mind
+	entryLog        the newest entries, in memory
+	configStack     the configurations that the log may still go back to
+	leadership      what only a leader knows, and progress for each other member, with:
+	roundTrip       how long the member takes to answer, which decides when something counts as lost
+	readAhead       entries that were read from the disk for it and are not yet sent
+	catchUp         a round of a learner's way to its vote
+	proposalStream  how far the proposals that it passes on were taken
+	forwarding      the other end of that stream: what a follower has passed on without an answer
+	readQueue       reads that a leader has not yet answered
+	clusterClock    the time that stamps are taken from
+	Message         what members say to each other; the kinds:
 
 	request           answer            asks for, or says
 	PreVote           PreVoteAnswer     could I win the next term?
@@ -116,13 +121,15 @@ neighbours show each rule with its edges.
 	InstallSnapshot   AppendAnswer      replace your state by this
 	ReadIndex         ReadIndexAnswer   up to where must I have applied before I may read?
 	TimeoutNow                          campaign, I hand over to you
-	Propose           ProposeAnswer     put these into your log; these I have not taken
+	Propose           ProposeAnswer     put these into your log; taken up to here, but for these
 
-	Effects       what the world must do; Persist, SafeRead and Fetch are parts of it
-	Node          one running member; StateMachine is what it applies the log to
-	Transport     carries messages and snapshots; Inbound is the node as the transport sees it
-	Frozen        a member's state on its way to a backup; Restore makes disks of new members out of that
-	Report        what Verify found in a backup or on a disk, by the rules that an audit follows
+	Effects         what the world must do; Persist, SafeRead and Fetch are parts of it
+	Node            one running member; StateMachine is what it applies the log to
+	waiter          a caller of Propose, Read or Change; it owns the bytes of its request
+	Queue           the length and the limit of one queue in a member
+	Transport       carries messages and snapshots; Inbound is the node as the transport sees it
+	Frozen          a member's state on its way to a backup; Restore makes disks of new members of it
+	Report          what Verify found in a backup or on a disk, by the rules that an audit follows
 
 # Life of an entry
 
@@ -135,25 +142,41 @@ who must have it on disk. A follower that has the entry before it stores
 what is new (core.handleAppend), and its answer is held until its own disk has
 answered (core.sendDurable). Each answer moves that member's match, the
 leader's own disk moves log.durable, and core.advanceCommit takes the highest index that a majority has
-reached. What is committed and on the own disk goes to the applier,
-which calls Apply and gives the result to who waits. The followers hear of the commit with
+reached. What is committed and on this member's disk goes to the applier,
+which calls Apply and gives the result to the waiter. The followers hear of the commit with
 the next Append, or at once by a heartbeat if there is none.
 
-A member that follows sends what it is asked to propose on to its leader, all that
-waits in one message, and answers when its own applier comes to the entry. When the leader is lost, nobody need ask again, and
-nothing is done twice: a Propose is taken by a leader of its term only, and terms never fall along the log, so a proposal of
-term 4 that is not applied when the first entry of term 5 is, never will be (waiters.dead). Then it is proposed anew.
-As long as the leader leads, what it has not answered is sent again, and it takes each message once (forward.go). Only a member
-that jumps over entries with a snapshot, or a deadline, leaves an outcome unknown.
+A member that follows passes its proposals on to the leader, all that wait in one message,
+and answers a client when its own applier comes to the entry. Its messages are a stream: the
+leader takes each one once, in order, and what it has not answered is sent again
+(core.tickForwarding). When the leader is lost, no client need ask again, and nothing is done
+twice: a Propose is taken only by a leader of its term, and terms never fall along the log. So
+a proposal of term 4 that is not applied when the first entry of term 5 is, never will be
+(waiters.dead), and it is proposed anew. An outcome stays unknown only when the caller no longer
+waits, the member stops, or a snapshot takes the place of entries.
+
+Where the state machine is slower than the clients, it holds them back. A leader lets proposals
+wait in the inbox while too many committed entries are not applied (core.isBehind). A follower
+in that state takes no more entries (core.isFull), so that its window at the leader fills, and
+asks for them when enough is applied (core.appliedTo). Every queue is bounded, and Status.Queues
+has each length and bound.
+
+A member that lags gets entries that have left the leader's memory from the log on disk, as a
+pipeline: while Appends are in flight, the entries of the last read wait in readAhead, and the
+next read is under way (core.sendFromDisk). If the newest snapshot and the log behind it are
+shorter than what it lacks, it gets the snapshot (Node.snapshotIsShorter). An Append without
+an answer counts as lost after a time that grows with the round trip and with the bytes in
+flight (core.lossTimeout).
 
 # Invariants
 
 Those of one member stand beside the fields, and checkInvariants checks them after every
 step of every test:
 
-	applying ≤ commit ≤ last                   base ≤ durable ≤ handed ≤ last
+	applied ≤ applying ≤ commit ≤ last         base ≤ durable ≤ handed ≤ last
 	term never falls, vote only with term      match < next ≤ last + 1
 	snapshot ≤ commit                          configuration = the last one in the log
+	unapplied = bytes of the entries behind applied, up to commit
 
 Those of the cluster are the paper's five (fig. 3): at most one leader a term; a
 leader only appends; logs that share an entry share all before it; a
@@ -172,18 +195,21 @@ What the paper and the dissertation ask for, where it is done, and which test sh
 	§5.3         the entry before must match                      core.handleAppend          TestAppendToAFollower
 	§5.3         drop what conflicts, and nothing else            core.store                 TestAppendToAFollower
 	§5.3         a refusal says how far to go back                entryLog.findConflict      TestFindConflictReturnsTheLastEntryThatMayAgree
+	§5.3         an Append that is lost is sent again             core.overdue               TestWhatIsLateIsNotTakenForLost
 	§5.4.1       no vote for an outdated log                      core.upToDate              TestVoteGoesToLogsThatAreUpToDate
 	§5.4.2       commit by counting in the own term alone         core.advanceCommit         TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
 	§5.4.2       a term begins with an empty entry                core.becomeLeader          TestLeaderOpensItsTermWithAnEmptyEntry
 	§7           a snapshot keeps a log that contains it          core.handleSnapshot        TestSnapshotAtAFollower
+	§7           the shorter of log and snapshot is sent          Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
 	§8           no read before an own entry is committed         core.beginReads            TestReadWaitsForAnEntryOfTheOwnTerm
 	diss. 3.10   handing over                                     core.transfer              TestScripts/transfer
 	diss. 4.1    a configuration counts from append on            configStack.note           TestConfigurationFollowsTheLog
 	diss. 4.1    one change at a time, after an own entry         core.proposeChange         TestChangeIsRefusedWhileAnythingBeforeItIsOpen
 	diss. 4.2.1  a new member learns before it votes              core.promote               TestLearnerIsPromotedThoughNobodyWrites
+	diss. 4.2.1  a round of catching up has a fixed goal          core.promote               TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
 	diss. 4.2.2  a removed leader does not count itself           core.quorumOf              TestRemovedLeaderDoesNotCountItself
 	diss. 4.2.2  a removed leader goes after the commit           core.configCommitted       TestScripts/leader_removes_itself
-	diss. 4.2.3  who hears a leader does not help to unseat it    core.hearsLeader           TestTransferIsVotedForThoughTheLeaderIsHeard
+	diss. 4.2.3  a member that hears a leader does not unseat it  core.hearsLeader           TestTransferIsVotedForThoughTheLeaderIsHeard
 	diss. 6.2    a leader without a majority steps down           core.hasQuorum             TestLeaderWithoutMajorityFallsSilent
 	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads          TestReadIsConfirmedByARoundBegunAfterIt
 	diss. 9.6    PreVote changes nothing                          core.handlePreVote         TestPreVoteChangesNothingAtTheVoter
@@ -243,12 +269,40 @@ Break it. Delete a rule, run the test, and it is red:
 	the end of a log that was promised to go on                   core.commitTo              TestAMemberWhoseDiskHasForgottenStops
 	dead: wait for proposals that went with their leader          node_apply.go              TestProposalsOutliveTheirLeader
 	the look at what the log says of the own disk                 core.checkIncarnation      TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
+	maxHeld: keep whatever waits for the disk                     core.sendDurable           TestMessagesThatWaitForTheDiskAreBounded
+	farthest: campaign within a fifth of a timeout                core.haste                 TestMembersFarApartSpreadTheirCampaigns
+	the rest after messages were dropped                          core.dropped               TestWhatIsDroppedIsSentAgainAfterARound
+	sendAgain: wait for the timeout after a break                 core.lost                  TestABrokenConnectionHasProposalsSentAgainAtOnce
+	the silence of a member that does not lead                    core.handlePropose         TestWhoLeadsNoMoreRefusesNothing
+	the bound of what is passed on without an answer              core.mayForward            TestForwardingStopsWhenTooMuchIsOnItsWay
+	maxReads                                                      core.askRead               TestReadsThatWaitAreBounded
+	the limit: propose however far the state machine lags         core.isBehind              TestALeaderWhoseStateMachineLagsLetsProposalsWait
+	overfills                                                     core.sensible              TestAMembershipTooLargeForASnapshotIsRefused
+	wallEntry: open a term without the wall clock                 core.becomeLeader          TestTheLogTellsTheLeadersWallClock
+	logWall                                                       core.propose               TestTheLogTellsTheLeadersWallClock
+	maxNumber                                                     codec.go                   TestNumbersThatNothingReachesAreRefused
+	atMost: believe any count                                     codec.go                   TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
+	the comparison: send the log however long                     Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
+	Keep: drop what came of a transfer that broke                 Node.receive               TestASnapshotThatBrokeIsTakenUpWhereItWas
+	the second look at a log that was kept                        Node.cutAgain              TestTheLogIsCutWhenAMemberHasCaughtUp
+	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
+	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
+	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
+	failPatience: wait for what hangs after a failure             Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
+	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
+	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
+	the index of the note: any note is of base                    replayer.detached          TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
+	unnoted                                                       replayer.entry             TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused
+	anew: trust the label of the first segment                    storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
+	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
+	the note that a start makes up for                            storage.openLog            TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
 	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
 
 # What is left out
 
 Joint consensus: members change one at a time, which needs no second
-kind of majority. Leases: a read never trusts a clock.
+kind of majority. Leases: a read never trusts a clock. Sessions of clients (diss. 6.3): the state
+machine may remember requests by a name (package store does).
 
 Where the paper is departed from:
 
@@ -258,24 +312,32 @@ Where the paper is departed from:
   - A heartbeat is no empty Append. It carries a round, for reads, and no more of the commit
     index than its receiver is known to have. Its answer says what the member's log is, and
     so makes up for an Append or an answer that was lost.
+  - A heartbeat tells the longest round trip to a member. When a leader's connection breaks, the
+    others wait up to two of these before they campaign, so that not all do within one round trip.
   - Entries are sent in a stream, without waiting for answers, once the place is known from which
     on the logs differ; bytes on their way are bounded.
   - A refusal names the last entry that may match, so that a probe skips a whole term.
   - A voter judges a candidate by the logs and the timer, not by its own configuration,
     which may be older than the candidate's.
-  - A new member has no vote, and gets it from the leader on its own when it has caught up.
+  - A new member has no vote, and the leader gives it one when it has caught up: when one round
+    of its catching up took less than an election timeout. There is no limit to the rounds.
   - A member applies what is committed only when it is on its own disk as well.
+  - A follower whose state machine lags takes no entries, and a leader whose state machine lags
+    takes no proposals, until enough is applied.
   - The commit index is written along with other state, as a lower bound. The paper has it volatile.
   - A leader whose disk stands still for an election timeout hands over.
-  - A snapshot goes in one piece, beside the messages.
-  - A member that follows sends proposals on, and makes those again that died with a leader. The paper sends the client to the leader,
-    and leaves the asking again to it.
+  - A snapshot is a file beside the messages, not a row of chunks in them (fig. 13). A transfer that
+    broke goes on where it was.
+  - A member that follows passes proposals on, and proposes those anew that died with a leader.
+    The paper sends the client to the leader, and leaves it to the client to ask again.
   - A disk gets a number when it is made, its incarnation, and its member tells it to the others when it starts. A member that was emptied
     has another number, and may not go on under its id: the transports of the others refuse it, the leader refuses its greeting, and it
     ends itself when the log tells it the former number. The paper takes for granted that what was written stays.
     Open is the time before the greeting is in a member's log: one that lacks it takes the emptied member for what it was, and if those make
     a majority, what was committed may be forgotten. An old copy of a disk has the same number; only core.commitTo may find it out.
   - Members compare digests of their state by way of the log; a minority that differs stops.
-  - Entries carry the time of the cluster's own clock. There is no such clock in the paper.
+  - Entries carry the time of the cluster's own clock, and the entry that opens a term may carry the
+    leader's wall clock. There are no such clocks in the paper.
+  - Terms and indexes of 2⁶³ and above are refused: one forged message could end all elections.
 */
 package raft
