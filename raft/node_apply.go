@@ -192,10 +192,11 @@ func (n *Node) close() {
 
 // snapshotter decides when the next snapshot is due.
 type snapshotter struct {
-	last    uint64       // of the applier: index of the newest one
-	size    atomic.Int64 // of its body in bytes
-	writing atomic.Bool  // there is a snapshot writer
-	wanted  atomic.Bool  // a member lags, and only a newer snapshot can help it
+	last    uint64        // of the applier: index of the newest one
+	size    atomic.Int64  // of its body in bytes
+	writing atomic.Bool   // there is a snapshot writer
+	wanted  atomic.Bool   // a member lags, and only a newer snapshot can help it
+	checked atomic.Uint64 // index of the last one that was read because it did not arrive
 }
 
 // replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
