@@ -263,9 +263,10 @@ func (n *Node) loop(alone bool) {
 
 // turn takes in what has arrived and does what follows from it.
 func (n *Node) turn() {
-	n.core.advance(n.mono())
+	now := time.Now() // both clocks at one moment: a pause between them would set them against each other
+	n.core.advance(int64(now.Sub(n.epoch)))
+	n.core.readWall(now.UnixNano())
 	n.core.appliedTo(n.applied.Load().index)
-	n.core.readWall(time.Now().UnixNano())
 	n.takeInbox()
 	n.expireKeys()
 	e := n.core.effects(!n.diskBusy)

@@ -189,13 +189,14 @@ func (t *roundTrip) begin(round uint64, now int) {
 }
 
 // end takes in the answer to a round. The estimate rises at once and falls slowly. The answer to a
-// later round ends the measurement without a result: the answer that it waits for may be lost.
-func (t *roundTrip) end(round uint64, now int) {
+// later round ends the measurement without a result: the answer that it waits for may be lost. What
+// takes longer than most ticks was a pause of the member and not its distance.
+func (t *roundTrip) end(round uint64, now, most int) {
 	if t.round == 0 || round < t.round {
 		return
 	}
 	if round == t.round {
-		t.ticks = max(now-t.begun, t.ticks-(t.ticks+7)/8)
+		t.ticks = max(min(now-t.begun, most), t.ticks-(t.ticks+7)/8)
 	}
 	t.round = 0
 }

@@ -310,7 +310,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 		return
 	}
 	p.quiet, p.heard, p.gone = 0, true, false
-	p.trip.end(m.Round, c.lead.ticks)
+	p.trip.end(m.Round, c.lead.ticks, c.ElectionTicks)
 	same := c.log.matches(m.Index, m.LogTerm)
 	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
 		p.endWait(m.Round, c.lead.ticks)
