@@ -280,12 +280,7 @@ var simMutants = []simMutant{
 		return func() {}
 	}},
 	{name: "M34", whole: true, rule: "a request that comes again is found, however late", forgetting: true},
-	{name: "M35", from: 47, rule: "a probe that waits for the disk is not sent again", step: atHeartbeatAnswer(func(c *core, p *progress, m *Message) {
-		if m.Round > p.asked && c.lead.ticks >= p.retry {
-			p.waiting = false
-		}
-	})},
-	{name: "M36", rule: "proposals that are passed on are taken once", step: func(c *core, m *Message) func() {
+	{name: "M35", rule: "proposals that are passed on are taken once", step: func(c *core, m *Message) func() {
 		if p := c.lead.progress(m.From); p != nil && m.Kind == Propose && m.Term == c.term {
 			if s := p.stream(m.LogTerm); m.Round <= s.taken {
 				s.taken = m.Round - 1
