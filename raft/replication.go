@@ -241,7 +241,7 @@ func (c *core) handleAppend(m *Message) {
 		}
 	case !c.log.matches(prev, m.LogTerm):
 		hint, term := c.log.findConflict(min(prev, c.log.last()), m.LogTerm)
-		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term})
+		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term, Commit: c.commit})
 		return
 	}
 	if prev == c.log.last() && len(es) > 0 && (c.refusing || c.isFull()) {
@@ -360,8 +360,11 @@ func (c *core) handleReject(p *progress, m *Message) {
 		return
 	}
 	hint := m.Hint
-	if hint > c.log.base {
+	switch {
+	case hint > c.log.base:
 		hint, _ = c.log.findConflict(min(hint, c.log.last()), m.LogTerm)
+	case m.Index <= c.log.base && !asked: // no terms in memory: what the member knows to be committed agrees
+		hint = min(hint, max(m.Commit, c.log.first))
 	}
 	p.probe(min(hint+1, m.Index))
 }

@@ -155,3 +155,24 @@ func TestAMemberThatDropsEntriesGoesOnWhenHalfOfThemAreApplied(t *testing.T) {
 	wantMessages(t, early)
 	wantMessages(t, c.effects(true).Messages, fmt.Sprintf("n1@2 → n2 AppendAnswer reject=%d hint=%d@2", last+1, last))
 }
+
+// pitfall L5: a member has a long tail that was never agreed, and the leader's entries in its place have left the memory, so that the leader
+// can't compare terms. It does not go back by one entry in each round trip: what the member knows to be committed is the same in both logs.
+func TestALongTailThatDiffersFromOldEntriesCostsFewRoundTrips(t *testing.T) {
+	terms := slices.Repeat([]uint64{4}, 99)
+	c := newLeader(t, 1, terms...)
+	follow(t, c, Member{ID: 2, Learner: true})
+	c.log.trim(90)
+	reject := func(index, commit uint64) []Fetch {
+		return say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: index, Hint: min(index, 80), LogTerm: 3, Commit: commit}).Fetch
+	}
+
+	first := reject(101, 7)
+	c.fetched(2, logOf(terms...)[79:90])
+	settle(t, c)
+	second := reject(80, 7)
+
+	if len(first) != 1 || first[0].From != 80 || len(second) != 1 || second[0].From != 7 {
+		t.Fatalf("fetch %v, and then %v", first, second)
+	}
+}
