@@ -228,7 +228,7 @@ func (n *Node) retryReads() {
 
 // ask makes a request and waits for its outcome.
 func (n *Node) ask(ctx context.Context, r request) (Result, error) {
-	w := waiterPool.Get().(*waiter)
+	w := n.waiters.pool.Get().(*waiter)
 	id, err := n.post(w, r)
 	if err != nil {
 		return Result{}, err
@@ -236,7 +236,7 @@ func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 	n.stats.Pending.Add(1)
 	defer n.stats.Pending.Add(-1)
 	o := n.wait(ctx, w, id)
-	waiterPool.Put(w)
+	n.waiters.pool.Put(w)
 	return o.Result, o.err
 }
 

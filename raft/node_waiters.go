@@ -23,8 +23,6 @@ const (
 	maxWaitersBytes = 256 << 20
 )
 
-var waiterPool = sync.Pool{New: func() any { return &waiter{result: make(chan outcome, 1)} }}
-
 type outcome struct {
 	Result
 	err error
@@ -33,6 +31,8 @@ type outcome struct {
 // waiters finds who waits for what. An id is answered once: who takes it out
 // of the map sends the outcome.
 type waiters struct {
+	pool sync.Pool // of waiters that are answered
+
 	mu      sync.Mutex // protects the rest
 	next    uint64     // begins at random, so that an entry of a former life finds nobody (pitfall G4)
 	waiting map[uint64]*waiter
@@ -50,6 +50,7 @@ type readsAt struct {
 }
 
 func (ws *waiters) init() {
+	ws.pool.New = func() any { return &waiter{result: make(chan outcome, 1)} }
 	ws.next = rand.Uint64()
 	ws.waiting = map[uint64]*waiter{}
 }
