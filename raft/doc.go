@@ -288,6 +288,7 @@ Break it. Delete a rule, run the test, and it is red:
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
+	return: go on writing after a write that failed               Node.writeDisk             TestAFailedWriteIsNotTakenForOneThatHasEnded
 	failPatience: wait for what hangs after a failure             Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
