@@ -288,6 +288,8 @@ Break it. Delete a rule, run the test, and it is red:
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
+	isBehind: propose however far the state machine lags          Node.takeInbox             TestProposalsWaitInTheInboxWhileTheApplierHangs
+	awaited: let the applier wake nobody                          Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
 	return: go on writing after a write that failed               Node.writeDisk             TestAFailedWriteIsNotTakenForOneThatHasEnded
 	failPatience: wait for what hangs after a failure             Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails

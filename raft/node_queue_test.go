@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 )
@@ -134,6 +135,43 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 	if left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
 		t.Errorf("%d bytes wait", left)
 	}
+}
+
+// The applier hangs in the last entry of a batch, so that nothing but its own word wakes the loop
+// when it goes on: the clock stands still until the loop waits for a tick.
+func TestProposalsWaitInTheInboxWhileTheApplierHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sm := &gated{gate: make(chan struct{})}
+		n := openNode(t, nodeConfig(t.TempDir()), sm)
+		synctest.Wait()
+		last := uint64(0)
+		n.do(func(c *core) {
+			for range maxUnapplied {
+				_, _ = c.propose(proposal{kind: EntryCommand})
+			}
+			_, _ = c.propose(proposal{kind: EntryCommand, data: []byte("hang")})
+			last = c.log.last()
+		})
+		synctest.Wait()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := n.Propose(context.Background(), []byte("waits"))
+			answered <- err
+		}()
+		synctest.Wait()
+
+		if s := n.Status(); s.Last != last || s.Commit != last || len(answered) != 0 {
+			t.Errorf("the log ends at %d, want %d, of which %d are committed; %d answers", s.Last, last, s.Commit, len(answered))
+		}
+		synctest.Wait()
+		begun := time.Now()
+		close(sm.gate)
+		err := <-answered
+
+		if took := time.Since(begun); err != nil || took != 0 {
+			t.Errorf("answered %v later: %v", took, err)
+		}
+	})
 }
 
 // The applier wakes the loop only if it waits. What was applied between the loop's look and its word
