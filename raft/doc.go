@@ -287,6 +287,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the second look at a log that was kept                        Node.cutAgain              TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
+	request: keep the bytes of what is answered                   waiters.take               TestAWaiterThatIsAnsweredHoldsNoRequest
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
 	isBehind: propose however far the state machine lags          Node.takeInbox             TestProposalsWaitInTheInboxWhileTheApplierHangs
 	awaited: let the applier wake nobody                          Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs

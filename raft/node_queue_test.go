@@ -49,6 +49,34 @@ func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
 	}
 }
 
+// A waiter outlives its request in the pool.
+//
+// pitfall L3
+func TestAWaiterThatIsAnsweredHoldsNoRequest(t *testing.T) {
+	for name, end := range map[string]func(ws *waiters, id uint64){
+		"answered":                func(ws *waiters, id uint64) { ws.answer(id, outcome{}) },
+		"answered with its batch": func(ws *waiters, id uint64) { ws.answerAll([]answer{{id: id}}, 1) },
+		"late":                    func(ws *waiters, id uint64) { ws.expire(1) },
+		"given up by its client":  func(ws *waiters, id uint64) { ws.remove(id) },
+		"overtaken by a snapshot": func(ws *waiters, id uint64) { ws.skip(1, 1) },
+	} {
+		var ws waiters
+		ws.init()
+		w := &waiter{result: make(chan outcome, 1)}
+		id, err := ws.add(w, request{proposal: proposal{data: make([]byte, 8)}}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ws.propose(nil, []uint64{id}, 1)
+
+		end(&ws, id)
+
+		if w.request.data != nil || ws.bytes != 0 || len(ws.waiting) != 0 {
+			t.Errorf("%s: it holds %d bytes; %d waiters with %d bytes count", name, len(w.request.data), len(ws.waiting), ws.bytes)
+		}
+	}
+}
+
 // One request takes more than half of maxWaitersBytes, and a second one of the same size comes.
 func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
 	s := newStrain(t, 3, nil)
