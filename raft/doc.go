@@ -288,6 +288,7 @@ Break it. Delete a rule, run the test, and it is red:
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
 	request: keep the bytes of what is answered                   waiters.take               TestAWaiterThatIsAnsweredHoldsNoRequest
+	asked: say of what hangs that it was never made               waiters.propose            TestWhatMayYetBeMadeIsSaidToBeUnknown
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
 	isBehind: propose however far the state machine lags          Node.takeInbox             TestProposalsWaitInTheInboxWhileTheApplierHangs
 	awaited: let the applier wake nobody                          Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs

@@ -123,6 +123,26 @@ func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 	}
 }
 
+// The deadline of a proposal passes while its write hangs: it is made later, so that nobody may be
+// told that it never was.
+func TestWhatMayYetBeMadeIsSaidToBeUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sm, c, disk := &register{}, nodeConfig(t.TempDir()), &hangingFS{}
+		c.fs = disk
+		n := openNode(t, c, sm)
+		synctest.Wait()
+		release := disk.hang(t)
+
+		_, late := n.Propose(context.Background(), []byte("late"))
+		release()
+		_, err := n.Propose(context.Background(), []byte("after"))
+
+		if late != ErrUnknown || err != nil || !slices.Equal(sm.list(), []string{"late", "after"}) {
+			t.Errorf("answered %v and %v, and this is applied: %v", late, err, sm.list())
+		}
+	})
+}
+
 // untilGathered may be called when the proposals that takeInbox left in the inbox have just become
 // due: the loop must not sleep then.
 func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
