@@ -283,6 +283,7 @@ Break it. Delete a rule, run the test, and it is red:
 	maxNumber                                                     codec.go                   TestNumbersThatNothingReachesAreRefused
 	atMost: believe any count                                     codec.go                   TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
 	the comparison: send the log however long                     Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
+	snapshotIsShorter: don't ask                                  Node.sendOut               TestAMemberThatLacksMuchLogGetsAShorterSnapshot
 	Keep: drop what came of a transfer that broke                 Node.receive               TestASnapshotThatBrokeIsTakenUpWhereItWas
 	the second look at a log that was kept                        Node.cutAgain              TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory

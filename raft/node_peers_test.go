@@ -54,23 +54,59 @@ func TestTheShorterOfLogAndSnapshotIsSent(t *testing.T) {
 		n.do(func(*core) { is = n.snapshotIsShorter(Fetch{From: from}) })
 		return is
 	}
-	for range shortLog>>20 + 8 {
-		if _, err := n.Propose(context.Background(), make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fillLog(t, n)
 
 	before := shorter(1)
-	n.do(func(*core) { n.snapshotter.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
-	for newest := uint64(0); newest == 0; {
-		n.do(func(c *core) { newest = c.snapshot.Index })
-	}
+	snapshotNow(n)
 
 	if before || !shorter(1) {
 		t.Errorf("without a snapshot: %v; with one: %v", before, shorter(1))
 	}
 	if last, _ := n.Applied(); shorter(last - 8) {
 		t.Error("for 8 MiB of log a snapshot is sent")
+	}
+}
+
+// fillLog proposes so much that a snapshot may be shorter than the log.
+func fillLog(t *testing.T, n *Node) {
+	t.Helper()
+	for range shortLog>>20 + 8 {
+		if _, err := n.Propose(context.Background(), make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// snapshotNow returns when a node has written its first snapshot. The log stays whole: it is cut at
+// the last snapshot but one.
+func snapshotNow(n *Node) {
+	n.do(func(*core) { n.snapshotter.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
+	for newest := uint64(0); newest == 0; {
+		n.do(func(c *core) { newest = c.snapshot.Index })
+	}
+}
+
+// The whole log is on the leader's disk, and the state is small: a new member gets the state.
+func TestAMemberThatLacksMuchLogGetsAShorterSnapshot(t *testing.T) {
+	lan := newLAN()
+	c := nodeConfig(t.TempDir())
+	c.SegmentBytes, c.SnapshotCount, c.Transport = 4<<20, 1<<20, lan.port()
+	c.Heartbeat, c.Election = 20*time.Millisecond, 200*time.Millisecond
+	leader := openNode(t, c, &brief{})
+	fillLog(t, leader)
+	snapshotNow(leader)
+	leader.do(func(core *core) { core.log.trim(min(core.applying, core.log.durable) - 1) }) // as after a long time
+	add := Change{Kind: ChangeAdd, Member: Member{ID: 2, PeerURLs: []string{"http://n2"}, Learner: true}}
+	if _, err := leader.Change(context.Background(), add); err != nil {
+		t.Fatal(err)
+	}
+
+	c.Dir, c.ID, c.Join, c.Transport = t.TempDir(), 2, true, lan.port()
+	c.Self.Name = "n2"
+	learner := openNode(t, c, &brief{})
+
+	if first := leader.Status().First; first != 1 || learner.stats.Received.Load() == 0 {
+		t.Errorf("%d snapshots came, and the leader's log begins at %d", learner.stats.Received.Load(), first)
 	}
 }
 
