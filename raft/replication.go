@@ -124,7 +124,7 @@ func (c *core) sendAppend(p *progress) bool {
 	prev := p.next - 1
 	var es []Entry
 	if p.next <= c.log.last() {
-		es = c.log.slice(p.next, c.log.last(), c.appendBytes(p))
+		es = c.fitting(p, c.log.slice(p.next, c.log.last(), c.appendBytes(p)))
 	}
 	prevTerm, _ := c.log.term(prev)
 	c.sendEntries(p, prev, prevTerm, es)
@@ -152,8 +152,8 @@ func (c *core) sendFromDisk(p *progress) bool {
 	if len(p.feed.entries) == 0 || p.paused(c.MaxInflightBytes) {
 		return false
 	}
-	part := upTo(c.appendBytes(p), p.feed.entries)
-	c.sendEntries(p, part[0].Index-1, p.feed.before, part)
+	part := c.fitting(p, upTo(c.appendBytes(p), p.feed.entries))
+	c.sendEntries(p, p.next-1, p.feed.before, part)
 	return true
 }
 
@@ -219,6 +219,15 @@ func (c *core) fetched(to uint64, es []Entry) {
 
 // probeBytes of entries go with a probe, which may have to be sent more than once.
 const probeBytes = 64 << 10
+
+// fitting returns es, or none of them for a probe that would be large: whether the logs agree can be
+// told without entries, and a large probe that is lost is missed for as long as it takes on a slow link.
+func (c *core) fitting(p *progress, es []Entry) []Entry {
+	if p.sending == probing && entriesSize(es) > 2*probeBytes {
+		return nil
+	}
+	return es
+}
 
 // appendBytes is how many bytes of entries may go in one Append to a member.
 func (c *core) appendBytes(p *progress) int {

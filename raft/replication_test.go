@@ -358,8 +358,8 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 				}
 			}
 
-			if want := []int{7, 19, 43}; !slices.Equal(again, want) {
-				t.Errorf("sent again after %v ticks, want %v: 1, and one for each %d bytes; then twice that", again, want, slowest)
+			if want := []int{7, 9, 13}; !slices.Equal(again[:min(3, len(again))], want) {
+				t.Errorf("probed after %v ticks, want %v: 1, and one for each %d bytes; then twice that of a probe", again, want, slowest)
 			}
 		})
 	}
@@ -412,4 +412,24 @@ func TestWhatIsDroppedIsSentAgainAfterARound(t *testing.T) {
 	if sent := only(Append, say(t, c, answer).Messages); len(sent) != 1 || sent[0].Index != 2 {
 		t.Errorf("after the next round it sends %v", sent)
 	}
+}
+
+// A probe that is lost is missed for as long as its bytes take on a slow link, so that one with a
+// large entry would hold up a member for minutes. Whether the logs agree can be told without it.
+func TestAProbeCarriesNoLargeEntry(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	if _, err := c.propose(proposal{kind: EntryCommand, data: make([]byte, 4*probeBytes)}); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, c)
+
+	c.dropped(2)
+	pass(t, c, 1)
+	heard := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
+	probe := only(Append, say(t, c, heard).Messages)
+	answered := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2}).Messages)
+
+	wantMessages(t, probe, "n1@2 → n2 Append base=2@2 [] commit=2")
+	wantMessages(t, answered, "n1@2 → n2 Append base=2@2 [3@2] commit=2")
 }

@@ -51,7 +51,7 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 		return
 	}
 	if l.cut || w.silent || w.on(faultLoss) && w.chance(w.profile.loss) {
-		w.lostMessage(p.id, m.To)
+		w.lostMessage(m)
 		return
 	}
 	w.arrange(l, m, 0)
@@ -62,10 +62,14 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 	}
 }
 
-// lostMessage counts a message between two members that does not arrive.
-func (w *simWorld) lostMessage(from, to uint64) {
+// lostMessage counts a message between two members that does not arrive. Where entries are large a
+// member hears of it, as a transport tells: by time alone it would take too long to find out.
+func (w *simWorld) lostMessage(m *Message) {
 	w.count(countLost)
-	w.excuse(from, to)
+	w.excuse(m.From, m.To)
+	if p := w.processes[m.From-1]; w.profile.bulky > 0 && m.Kind == Append && p.core != nil {
+		p.after(w.around(1), func() { p.input(func(c *core) { c.dropped(m.To) }) })
+	}
 }
 
 // excuse notes that something has gone wrong between two members: what was sent may have to be sent again, and it may take longer.
@@ -151,7 +155,7 @@ func (w *simWorld) arrive(l *simLink, resets int, to uint64, m *Message) {
 	p := w.processes[to-1]
 	switch {
 	case p.core == nil || l.cut || w.silent || l.resets != resets:
-		w.lostMessage(m.From, to)
+		w.lostMessage(m)
 	case p.paused:
 		p.whenAwake(func() { w.arrive(l, resets, to, m) })
 	default:

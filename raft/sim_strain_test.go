@@ -109,7 +109,8 @@ func (k *simChecker) checkLearners(p *simProcess) {
 			l = &simLearning{}
 			p.learning[m.ID] = l
 		}
-		if l.since <= k.w.troubled || !k.w.allReach(p) {
+		settled := p.core.commit >= p.core.lead.start // else no change can be made yet
+		if l.since <= k.w.troubled || !k.w.allReach(p) || !settled {
 			l.since, l.match = k.w.now, p.core.lead.progress(m.ID).match
 		}
 		if k.w.now > l.since+k.w.profile.joining(k.bytesFrom(p, l.match)) {
