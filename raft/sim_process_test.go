@@ -230,7 +230,11 @@ func (p *simProcess) diskFree() bool { return p.writing == nil && p.failing == n
 // write lets the disk take its time.
 func (p *simProcess) write(q *Persist) {
 	p.writing = q
-	p.after(p.w.diskDelay(), func() { p.written(q) })
+	d := p.w.diskDelay()
+	if d > simTick*int64(p.w.profile.electionTicks)/2 {
+		p.w.excuse(p.id, p.id) // what is acknowledged that late may have been sent again
+	}
+	p.after(d, func() { p.written(q) })
 }
 
 func (p *simProcess) written(q *Persist) {

@@ -136,9 +136,9 @@ func cpuTime() time.Duration {
 }
 
 func TestSeedReplaysExactly(t *testing.T) {
-	for seed := uint64(1); seed <= 10; seed++ {
-		a, b := &strings.Builder{}, &strings.Builder{}
-		setup := simSetup{seed: seed, steps: 3000, whole: seed%2 == 0, trace: a}
+	for i := range 2 * len(simKinds) {
+		a, b, seed := &strings.Builder{}, &strings.Builder{}, uint64(i+1)
+		setup := simSetup{seed: seed, steps: 3000, world: simKinds[i/2].name, whole: i%2 == 0, trace: a}
 		again, other := setup, setup
 		again.trace, other.trace, other.seed = b, io.Discard, seed+1000
 
