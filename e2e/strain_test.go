@@ -150,7 +150,9 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 	m.start()
 	w := m.writers(256, 64<<10)
 	most, longest, fine := 0, time.Duration(0), time.Now() // fine: when there were no more than to spare
-	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute); <-time.After(20 * time.Millisecond) {
+	// A busy machine writes little: it goes on until there are enough snapshots to tell anything.
+	told := func() bool { return m.metric("etcd_snapshot_saves_total") >= 2 }
+	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute) || !told(); <-time.After(20 * time.Millisecond) {
 		files := m.unneeded()
 		if files <= spare {
 			fine = time.Now()
@@ -162,9 +164,6 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 		w.done.Load()>>20, int(m.metric("etcd_snapshot_saves_total")), len(m.walFiles()), most, spare, longest.Round(time.Millisecond))
 	if longest > patient {
 		t.Errorf("more than %d files that the newest snapshot does not need were there for %v", spare, longest)
-	}
-	if m.metric("etcd_snapshot_saves_total") < 2 {
-		t.Error("that is too few snapshots to tell anything")
 	}
 }
 
