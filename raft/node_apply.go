@@ -218,7 +218,7 @@ func (n *Node) maybeSnapshot() {
 	meta := Snapshot{Index: now.index, Term: now.term, Stamp: now.stamp, Membership: now.membership}
 	write := n.sm.Freeze()
 	n.snapshots.Go(func() {
-		defer s.writing.Store(false)
+		defer n.endSnapshotWriter()
 		size, err := n.writeSnapshot(meta, write)
 		switch {
 		case errors.Is(err, ErrStopped):
@@ -229,6 +229,15 @@ func (n *Node) maybeSnapshot() {
 		}
 		s.size.Store(size)
 	})
+}
+
+// endSnapshotWriter lets another snapshot be written. One that was wanted meanwhile, by a member that
+// lags, must not wait until somebody writes: the applier looks again.
+func (n *Node) endSnapshotWriter() {
+	n.snapshotter.writing.Store(false)
+	if n.snapshotter.wanted.Load() {
+		n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{}) })
+	}
 }
 
 // muchToReplay tells whether the log behind the newest snapshot is long compared with the state.
@@ -328,7 +337,7 @@ func (n *Node) cutAgain(ticks int) {
 	}
 	n.uncut = 0 // noteSnapshot decides whether there is a next time
 	n.snapshots.Go(func() {
-		defer n.snapshotter.writing.Store(false)
+		defer n.endSnapshotWriter()
 		keep, _, err := n.noteSnapshot(nil)
 		if err == nil {
 			err = n.cutLog(keep)

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,4 +66,31 @@ func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {
 	release()
 
 	c.await("the log is cut", func() bool { return leader.storage.log.First() > before })
+}
+
+// A snapshot that is wanted while another one is being written is written after it, though nobody
+// writes anything: a member that lags waits for it.
+func TestASnapshotThatIsWantedMeanwhileIsWritten(t *testing.T) {
+	n := openNode(t, nodeConfig(t.TempDir()), &register{})
+	if _, err := n.Propose(context.Background(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	n.do(func(*core) {
+		n.snapshotter.writing.Store(true) // by another one
+		n.snapshotter.wanted.Store(true)
+		n.backlog = append(n.backlog, job{})
+	})
+	looked := make(chan struct{})
+	n.do(func(*core) { n.backlog = append(n.backlog, job{look: func() { close(looked) }}) })
+	<-looked
+
+	n.endSnapshotWriter()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for n.stats.Snapshots.Load() == 0 {
+		if err := n.Read(ctx); err != nil {
+			t.Fatal("no snapshot is written: ", err)
+		}
+	}
 }
