@@ -255,7 +255,7 @@ func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
 
 	err, _ := s.Apply(2, time.Unix(9, 0), []byte{version + 1, 1, 0}).(error)
 
-	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 2" {
+	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 5" {
 		t.Errorf("answer %v", err)
 	}
 	if s.applied != 1 || s.now != 5 || s.listing() != before {

@@ -72,8 +72,9 @@ type Command struct {
 	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID
 }
 
-// version is the first byte of every command. A member that does not know it stops.
-const version = 1
+// version is the first byte of every command. A member that does not know it stops. 1 to 3 were those
+// of builds from before the first release, whose logs are refused and never misread.
+const version = 4
 
 // The bits of an encoded command's head: which parts stand between it and the operation.
 const (

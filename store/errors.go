@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// ErrVersion is wrapped by what Apply returns for a command written by a later version of this package.
+// ErrVersion is wrapped by what Apply returns for a command written by another version of this package.
 // The member must stop: skipping the command would make its tree differ from the others' (I7).
 var ErrVersion = errors.New("unknown command version")
 

@@ -111,7 +111,7 @@ func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 		try("cut short", state[:i])
 	}
 	try("longer", append(state[:len(state):len(state)], 'x'))
-	try("of another version", append([]byte("store 2\n"), state[len("store 1\n"):]...))
+	try("of another version", append([]byte("store 5\n"), state[len("store 4\n"):]...))
 	if err := s.Restore(bytes.NewReader(state[:100])); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut short: %v", err)
 	}

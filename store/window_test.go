@@ -302,8 +302,8 @@ func TestDescribePrintsACommand(t *testing.T) {
 		{advance(2).bytes(), "advance 2"},
 		{offset(-90 * time.Second).bytes(), "clock offset=-1m30s"},
 		{set("/k", "").named("id").from("alice").after(9).judged(7).bytes(), `set "/k" requestId="id" user="alice" requestIndex=9 revision=7`},
-		{[]byte{version + 1, 'x'}, `no command: "\x02x"`},
-		{[]byte{version}, `no command: "\x01"`},
+		{[]byte{version + 1, 'x'}, `no command: "\x05x"`},
+		{[]byte{version}, `no command: "\x04"`},
 		{nil, `no command: ""`},
 	} {
 		expect(t, "description", Describe(c.cmd), c.want)
