@@ -98,7 +98,8 @@ func (c *core) sendForwarded(m Message) {
 }
 
 // tickForwarding sends everything again that was not answered for half an election timeout and the
-// time that its bytes take on a slow link. The wait doubles each time, up to mostLost times.
+// time that its bytes take on a slow link. When the leader says that it misses some, there is no
+// reason to wait for those bytes. The wait doubles each time, up to mostLost times.
 func (c *core) tickForwarding() {
 	f := &c.forwarding
 	if len(f.sent) == 0 || c.leader == None {
@@ -124,7 +125,7 @@ type proposalStream struct {
 	taken   uint64           // highest number taken
 	seen    uint64           // highest number that came
 	refused []refusedMessage // of those that the member may not have heard of
-	due     bool             // an answer
+	due     bool             // an answer has to go with the next effects
 }
 
 // refusedMessage names the proposals of one message that the leader refused.

@@ -71,7 +71,7 @@ type Message struct {
 	LogTerm uint64
 	Hint    uint64
 	Round   uint64
-	Commit  uint64 // Append, Heartbeat: the leader's commit index, as far as the receiver may know it
+	Commit  uint64 // Append, Heartbeat: the leader's, as far as the receiver may know it; AppendAnswer with Reject: the member's
 	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
 
 	Reject   bool // answers: no; ProposeAnswer: a later number came, and not the next one; Propose: found no room
