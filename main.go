@@ -9,7 +9,9 @@
 //
 // # Picture
 //
-//	flags, environment ──► config ──► ports.Open      before any file is touched
+//	flags, environment ──► config ──► raft.Occupy     no other process in the same directories
+//	                                     │
+//	                                  ports.Open      before anything stays in them
 //	                                     │
 //	                       no data? ──► discovery     which cluster, and who in it
 //	                                     │
@@ -21,20 +23,23 @@
 //	                                     │
 //	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
+//	--check-config ──► [config.tell]                  the same checks, and what would be done
 //	--proxy, or no place left ──► proxy.New ──► http.NewFront instead: no peers, no log
 //
 // # Types
 //
 // A [config] is everything that can be chosen, checked. A [setting] is one flag:
 // the table in [config.settings] is the whole list, for the command line, the
-// environment and --help alike. A [relic] is a flag of earlier releases that does nothing any more. [logs] makes the loggers, one a package.
+// environment and --help alike. A [relic] is a flag of earlier releases that does nothing any more. [logs] makes the loggers, one a package,
+// and a [sink] writes their lines without ever holding up the caller.
 // A [process] is one run: a config with the ports, the loggers and what systemd is told.
 //
 // # Life of a start
 //
 // [configure] sets every default, then the environment, then the command line,
 // and checks what contradicts what; the first fault ends the start with one
-// line and exit status 1, before anything is written. [serve] then opens the
+// line and exit status 1, before anything is written. [serve] then occupies the
+// directories, before anything is read there ([process.occupy]); opens the
 // ports, so that a taken one costs nothing; reads the certificates ([process.secure]); looks for its cluster, if it has no data yet
 // ([process.plan]); opens the node, which replays its
 // disk and tells the cluster who it is; and only when that is ready answers
@@ -47,6 +52,7 @@
 //
 //   - One bad flag, one line on standard error, status 1, and nothing on disk.
 //     (`TestABadConfigurationIsOneLine`)
+//   - Every directory that a process writes in is its own as long as it runs. (`TestTwoServersDoNotShareALog`)
 //   - The command line wins over the environment, and that over the default.
 //     (`TestCommandLineBeatsEnvironmentBeatsDefault`)
 //   - Imports run downward only, as drawn. (`TestImportsRunDownward`)
@@ -54,11 +60,12 @@
 // # What is left out
 //
 // A configuration file, and reloading: a member is restarted to be changed, but for
-// its certificates. A proxy that becomes a member, or a member that becomes a proxy: each begins with a directory of its own.
+// its certificates, which SIGHUP reads at once. A proxy that becomes a member, or a member that becomes a proxy: each begins with a directory of its own.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -78,6 +85,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -85,6 +93,7 @@ import (
 	"etcd2/http"
 	"etcd2/http/certs"
 	"etcd2/http/etcdctl"
+	"etcd2/http/etcdctl/migrate"
 	"etcd2/http/peer"
 	"etcd2/http/ports"
 	"etcd2/http/proxy"
@@ -116,10 +125,12 @@ func asEtcdctl(args []string) ([]string, bool) {
 
 // run is main with everything that it touches passed in; it returns the exit status.
 func run(args, environ []string, stdout, stderr io.Writer) int {
-	err := command(args, environ, stdout, stderr)
+	out := newSink(stderr)
+	defer out.flush()
+	err := command(args, environ, stdout, out)
 	if err != nil {
 		oneLine := strings.ReplaceAll(err.Error(), "\n", "; ")
-		fmt.Fprintln(stderr, "etcd2:", oneLine)
+		fmt.Fprintln(out, "etcd2:", oneLine)
 	}
 	return status(err)
 }
@@ -139,7 +150,7 @@ func status(err error) int {
 	return 0
 }
 
-func command(args, environ []string, stdout, stderr io.Writer) error {
+func command(args, environ []string, stdout io.Writer, out *sink) error {
 	if len(args) > 0 && args[0] == "dump" {
 		return etcdctl.Dump(args[1:], stdout)
 	}
@@ -152,14 +163,28 @@ func command(args, environ []string, stdout, stderr io.Writer) error {
 	case c.version:
 		return printVersion(stdout)
 	}
-	l := newLogs(stderr, c)
+	l := newLogs(out, c)
 	for _, note := range c.notes {
 		l.of("main").Info(note)
 	}
 	for _, warning := range c.warnings {
 		l.of("main").Warn(warning)
 	}
+	if err := c.leftByEtcd(); err != nil {
+		return err
+	}
+	if c.check {
+		return c.tell(stdout, l)
+	}
 	return serve(c, l)
+}
+
+// leftByEtcd returns an error when the data directory is one of etcd, which must be converted first.
+func (c *config) leftByEtcd() error {
+	if c.given["wal-dir"] {
+		return migrate.Left(c.dataDir, c.walDir)
+	}
+	return migrate.Left(c.dataDir, "")
 }
 
 func printVersion(w io.Writer) error {
@@ -198,6 +223,11 @@ type process struct {
 	log     *slog.Logger // of main
 	ports   *ports.Ports
 	service *systemd.Service
+	home    *raft.Home // the directories
+	opened  bool       // a node has them, and closes home when it ends
+	member  bool       // one lives in them
+
+	server atomic.Pointer[http.Server] // of clients; nil: the member is starting
 }
 
 // serve runs a process until a signal ends it, or it fails.
@@ -206,14 +236,27 @@ func serve(c *config, l *logs) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a write to a log whose reader has gone fails, and ends nobody
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 
 	p := &process{config: c, logs: l, log: l.of("main"), service: systemd.New(os.Getenv, os.Getpid(), l.of("systemd"))}
 	ended := make(chan struct{})
 	defer close(ended)
 	go p.service.Run(ended)
-	if err := c.chooseRole(p.log); err != nil {
-		return err
+	if err := p.occupy(); err != nil {
+		return c.blameDir(err)
 	}
+	err := p.run(ctx, hangups)
+	if !p.opened {
+		err = errors.Join(err, p.home.Close()) // which is the node's otherwise
+	}
+	return c.blameDir(err)
+}
+
+// run is what a process does in directories that are its own.
+func (p *process) run(ctx context.Context, hangups <-chan os.Signal) error {
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -221,11 +264,39 @@ func serve(c *config, l *logs) error {
 	if err := p.secure(ctx); err != nil {
 		return err
 	}
+	go p.rereadAt(ctx, hangups)
 	p.ports.RefuseClients()
-	if c.isProxy() {
+	if p.isProxy() {
 		return p.findAndForward(ctx)
 	}
-	return p.member(ctx)
+	return p.takePart(ctx)
+}
+
+// occupy keeps other processes out of the directories, and looks at who lives there.
+func (p *process) occupy() (err error) {
+	if p.home, err = raft.Occupy(p.dataDir); err != nil {
+		return err
+	}
+	lived, err := p.home.Lived()
+	if err = cmp.Or(err, p.chooseRole(lived, p.log)); err == nil && !p.isProxy() {
+		p.member, err = p.home.OccupyLog(p.walDir)
+	}
+	if err != nil {
+		err = errors.Join(err, p.home.Close())
+	}
+	return err
+}
+
+// blameDir says which flag names the directory that an error is about.
+func (c *config) blameDir(err error) error {
+	var e *raft.DirError
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Log && c.given["wal-dir"]:
+		return fmt.Errorf("--wal-dir=%s: %w: %s", c.walDir, e.Err, e.Remedy)
+	}
+	return fmt.Errorf("--data-dir=%s: %w: %s", c.dataDir, e.Err, e.Remedy)
 }
 
 // listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
@@ -262,13 +333,30 @@ func (p *process) secure(ctx context.Context) (err error) {
 	return nil
 }
 
-// member takes part in a cluster.
-func (p *process) member(ctx context.Context) error {
+// rereadAt reads the certificates of both ports again at each signal, until ctx ends.
+func (p *process) rereadAt(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			p.log.Info("reading the certificates again; nothing else is reloaded", "signal", s)
+			p.ports.ClientTLS.Reread()
+			p.ports.PeerTLS.Reread()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// takePart is a member of a cluster, or a proxy when the cluster has no place for one.
+func (p *process) takePart(ctx context.Context) error {
 	p.ports.ServePeers(p.logs.of("http"))
 	p.service.Follow(doing("looking for the cluster"))
 	plan, err := p.plan(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
+	}
+	for _, warning := range p.strays(p.ports.ClientURLs, p.ports.PeerURLs, p.self(plan)) {
+		p.log.Warn(warning)
 	}
 	if plan.Proxy {
 		p.log.Warn("discovery cluster full, falling back to proxy", "discovery", p.discovery)
@@ -277,7 +365,7 @@ func (p *process) member(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		paceGC()
 	}
-	tree := store.New(store.Limits{Events: p.eventHistory})
+	tree := store.New(store.Limits{Events: p.eventHistory, Tree: cmp.Or(int64(p.quotaBytes), http.DefaultQuota())})
 	transport := p.transport(plan)
 	p.ports.Connect(transport)
 	p.service.Follow(doing("reading " + p.dataDir))
@@ -288,7 +376,7 @@ func (p *process) member(ctx context.Context) error {
 	ended := make(chan struct{})
 	defer close(ended)
 	go p.endAnyway(node, ended)
-	err = p.answer(ctx, node, tree)
+	err = p.answer(ctx, node, tree, transport)
 	return p.verdict(node, cmp.Or(err, node.Err(), patiently(nil, node.Stop))) // it is stopped in any case
 }
 
@@ -315,27 +403,16 @@ func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
 		err := p.verdict(node, node.Err())
 		p.log.Error("the member has failed, and something hangs on the way out: the process ends without it",
 			"err", err)
+		p.logs.w.flush()
 		os.Exit(status(err))
 	}
 }
 
 // plan is how a member without data begins. One with data does not ask: there its flags count no more
-// (protocols section 1).
+// (API section 21.1).
 func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
-	there, err := raft.Exists(p.dataDir, p.walDir)
-	switch {
-	case err != nil:
+	if there, err := p.settled(p.member, p.log); there || err != nil {
 		return plan, err
-	case there:
-		if len(p.join) > 0 {
-			p.log.Info("--join is ignored: there is a member in the data directory", "data", p.dataDir)
-		}
-		if p.discovery != "" || p.discoverySRV != "" {
-			p.log.Info("discovery is ignored since a cluster has already been initialized", "data", p.dataDir)
-		}
-		return plan, nil
-	case p.forceNew:
-		return plan, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", p.dataDir)
 	}
 	plan, way, err := p.findCluster(ctx)
 	if ctx.Err() != nil {
@@ -345,6 +422,19 @@ func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
 		err = fmt.Errorf("failed to join discovery cluster (%w)", discovery.ErrFull)
 	}
 	return plan, p.refusal(way, err)
+}
+
+// settled reports whether a member goes on from its data, whatever is said of its cluster.
+func (c *config) settled(there bool, log *slog.Logger) (bool, error) {
+	switch {
+	case !there && c.forceNew:
+		return false, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.dataDir)
+	case there && len(c.join) > 0:
+		log.Info("--join is ignored: there is a member in the data directory", "data", c.dataDir)
+	case there && (c.discovery != "" || c.discoverySRV != ""):
+		log.Info("discovery is ignored since a cluster has already been initialized", "data", c.dataDir)
+	}
+	return there, nil
 }
 
 // findCluster looks for the cluster of a member without data; way is the flag that names it.
@@ -379,6 +469,8 @@ var refusals = []struct {
 }{
 	{discovery.ErrNotListed, "", "add it, or give its name as --name"},
 	{discovery.ErrURLsDiffer, "initial-advertise-peer-urls", "give the same URLs there and in --initial-cluster"},
+	{discovery.ErrOneName, "initial-cluster", "give each member a name of its own there; or, if it is one member, all its URLs as --initial-advertise-peer-urls"},
+	{discovery.ErrNoRights, "", "give peer URLs of its members: there a member needs no user"},
 	{discovery.ErrNoAddress, "", "give the machine's address, in --initial-advertise-peer-urls, too"},
 	{discovery.ErrOtherCluster, "", "give the list and the --initial-cluster-token that it began with, or join it with --join"},
 	{discovery.ErrTwoClusters, "", "give URLs of one cluster"},
@@ -418,34 +510,97 @@ func (c *config) refusal(way string, err error) error {
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
 			flag := cmp.Or(r.flag, way)
-			return fmt.Errorf("--%s=%s: %w: %s", flag, values[flag], err, r.remedy)
+			return fmt.Errorf("--%s=%s: %w: %s", flag, withoutPassword(values[flag]), err, r.remedy)
 		}
 	}
-	return fmt.Errorf("--%s=%s: %w", way, values[way], err)
+	return fmt.Errorf("--%s=%s: %w", way, withoutPassword(values[way]), err)
 }
 
 // open opens the node, whose disk is then replayed into the tree.
 func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport) (*raft.Node, error) {
+	p.opened = true
 	return raft.Open(raft.Config{
-		Dir: p.dataDir, WALDir: p.walDir,
+		Dir: p.dataDir, WALDir: p.walDir, Home: p.home,
 		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
 		Transport: t, Self: p.self(plan),
-		ForceAlone: p.forceNew, ForceURLs: slices.Sorted(slices.Values(p.advertisePeer)),
+		MayForce: p.mayForce, ForceAlone: p.forceNew, ForceURLs: slices.Sorted(slices.Values(p.advertisePeer)),
 		Heartbeat: p.heartbeat, Election: p.election, RequestTimeout: p.requestTimeout(),
 		SnapshotCount: uint64(p.snapshotCount), MaxSnapshots: p.maxSnapshots, MaxWALs: orAll(p.maxWALs),
-		Command: advance, WallCommand: wallClock,
+		Command: advance, WallCommand: wallClock, Mark: tree.Mark,
 		Logger: p.logs.of("raft"),
 	}, tree)
+}
+
+// mayForce refuses to make a second cluster of a member while the others of the first are a quorum.
+func (p *process) mayForce(m raft.Membership, self uint64) error {
+	n := discovery.Newcomer{Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
+	var names []string
+	for _, other := range n.Running(context.Background(), m, self) {
+		if !other.Learner {
+			names = append(names, fmt.Sprintf("%q at %s", other.Name, strings.Join(other.PeerURLs, ",")))
+		}
+	}
+	voters := len(m.Members)
+	for _, member := range m.Members {
+		if member.Learner {
+			voters--
+		}
+	}
+	if len(names) == 0 || len(names) < voters/2+1 {
+		return nil
+	}
+	return fmt.Errorf("--force-new-cluster: %s answer, and are a quorum of the %d members without this one, which would make a second cluster: "+
+		"start it without the flag, and it takes part in the first", strings.Join(names, " and "), voters)
 }
 
 // transport carries messages to the other members and from them.
 func (p *process) transport(plan discovery.Plan) *peer.Transport {
 	return peer.New(peer.Config{
 		Name: p.name, URLs: p.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
-		DialTLS:   p.ports.PeerTLS.DialTLS,
+		Look:    p.lookUp(),
+		DialTLS: p.ports.PeerTLS.DialTLS, AnyPeer: p.peer.Auto,
 		Heartbeat: p.heartbeat, Logger: p.logs.of("peer"),
 		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*p.maxRequestBytes, // at least two entries go to a member that lags
+		Status:          p.status,
 	})
+}
+
+// status is how this member is, for the others; nil while it starts.
+func (p *process) status() []byte {
+	if server := p.server.Load(); server != nil {
+		return server.Status()
+	}
+	return nil
+}
+
+// lookUp returns what tells where the members are, by the flags that began the cluster; nil when
+// none of these is given.
+func (p *process) lookUp() func(context.Context) []raft.Member {
+	n := discovery.Newcomer{Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
+	var way string
+	var ask func(context.Context) (raft.Membership, error)
+	switch {
+	case p.discovery != "":
+		way = "discovery"
+		ask = func(ctx context.Context) (raft.Membership, error) {
+			return n.LookToken(ctx, p.discovery, p.discoveryProxy)
+		}
+	case p.discoverySRV != "":
+		way = "discovery-srv"
+		ask = func(ctx context.Context) (raft.Membership, error) { return n.LookSRV(ctx, p.discoverySRV) }
+	case p.given["initial-cluster"]:
+		way = "initial-cluster"
+		ask = func(context.Context) (raft.Membership, error) { return discovery.Static(p.initialCluster, p.token) }
+	default:
+		return nil
+	}
+	return func(ctx context.Context) []raft.Member {
+		m, err := ask(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("no member answers, and it can't be looked up where the others are", "err", p.refusal(way, err))
+		}
+		return m.Members
+	}
 }
 
 // self is what the member tells the others of itself at every start. With data, its peer URLs are in it only when somebody
@@ -456,6 +611,34 @@ func (c *config) self(plan discovery.Plan) raft.Member {
 		m.PeerURLs = slices.Sorted(slices.Values(c.advertisePeer))
 	}
 	return m
+}
+
+// strays says what others will not find this member at, of what it tells them.
+func (c *config) strays(clients, peers []string, self raft.Member) []string {
+	return slices.Concat(strays("advertise-client-urls", self.ClientURLs, clients), strays("initial-advertise-peer-urls", self.PeerURLs, peers))
+}
+
+// strays returns a sentence for each advertised URL that can hardly be meant so, by those at which
+// this process listens.
+func strays(flag string, advertised, listened []string) (warnings []string) {
+	for _, u := range advertised {
+		at, _ := url.Parse(u) // it was checked when it was set
+		ip := net.ParseIP(at.Hostname())
+		samePort := slices.DeleteFunc(slices.Clone(listened), func(l string) bool { return !strings.HasSuffix(l, ":"+at.Port()) })
+		why := ""
+		switch {
+		case ip != nil && ip.IsUnspecified():
+			why = "this address stands for every machine: others that are told it will look on their own; give the address of this one"
+		case len(samePort) == 0 && (at.Hostname() == "localhost" || ip != nil && ip.IsLoopback()):
+			why = "this member does not listen at that port of its machine, but at " + strings.Join(listened, ",") + ": give the URL at which others find it, unless something leads from there to here"
+		case len(samePort) > 0 && !slices.ContainsFunc(samePort, func(l string) bool { return certs.Secure(l) == certs.Secure(u) }):
+			why = "at that port this member listens with the other scheme, as " + strings.Join(samePort, ",") + ": give the URL with the scheme that is spoken there"
+		}
+		if why != "" {
+			warnings = append(warnings, "--"+flag+"="+u+": "+why)
+		}
+	}
+	return warnings
 }
 
 // orAll is a number of files to keep, of which 0 means all.
@@ -474,24 +657,21 @@ func (c *config) disks() []string {
 	return []string{c.dataDir, c.walDir}
 }
 
-// ownHosts are the names under which this member is called: those of its URLs and of the machine, and those that were given.
+// ownHosts are the names that this member was told it has: those in its URLs, and those of --host-whitelist.
 func (c *config) ownHosts() []string {
 	names := slices.Clone(c.hosts)
 	for _, u := range slices.Concat(c.listenClient, c.advertiseClient, c.listenPeer, c.advertisePeer) {
 		_, name, _ := strings.Cut(u, "://")
 		names = append(names, name)
 	}
-	if machine, err := os.Hostname(); err == nil {
-		names = append(names, machine)
-	}
 	return names
 }
 
-// requestTimeout is how long a request may wait for agreement (spec section 16).
+// requestTimeout is how long a request may wait for agreement (API section 16).
 func (c *config) requestTimeout() time.Duration { return 5*time.Second + 2*c.election }
 
 // indices is how many indices of the store a change of the membership takes, as
-// in etcd 2 (spec section 6). So the first write of a new cluster of N gets 2N+2:
+// in etcd 2 (API section 6). So the first write of a new cluster of N gets 2N+2:
 // N founders, N names, one version.
 var indices = map[raft.ChangeKind]uint64{raft.ChangeAdd: 1, raft.ChangeUpdate: 1, raft.ChangeRemove: 2, raft.ChangeVersion: 1}
 
@@ -515,7 +695,7 @@ func wallClock(offset time.Duration) []byte {
 
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. The caller asks the node whether it has failed.
-func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store) error {
+func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store, others *peer.Transport) error {
 	p.service.Follow(replaying(node))
 	select {
 	case <-node.Ready():
@@ -529,20 +709,38 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 	c := p.clientPort()
 	c.Node, c.Store, c.Name, c.Version = node, tree, p.name, version
 	c.Election, c.RequestTimeout, c.Dirs = p.election, p.requestTimeout(), p.disks()
-	c.ClientCertAuth = p.client.ClientAuth
+	c.ClientCertAuth, c.Survey = p.client.ClientAuth, others.Survey
 	server, err := http.New(c)
 	if err != nil {
 		return err
 	}
+	p.server.Store(server)
+	p.warnOfMissedURLs(node)
 	p.log.Info("serving", "name", p.name, "version", version, "clients", p.advertiseClient, "peers", p.ports.PeerURLs, "data", p.dataDir)
-	return p.serveClients(ctx, server, serving(node), node.Failed())
+	return p.serveClients(ctx, server, p.serving(node, server), node.Failed())
+}
+
+// warnOfMissedURLs tells when the other members call this one where it does not listen. Of URLs that
+// were given strays may have said it.
+func (p *process) warnOfMissedURLs(node *raft.Node) {
+	self, _ := node.Membership().Find(node.ID())
+	called := self.PeerURLs
+	if p.given["initial-advertise-peer-urls"] { // the cluster may not have learnt them yet
+		called = slices.DeleteFunc(slices.Clone(p.advertisePeer), func(u string) bool {
+			return len(strays("", []string{u}, p.ports.PeerURLs)) > 0
+		})
+	}
+	if missed := ports.Misses(called, p.ports.PeerURLs); len(missed) > 0 {
+		p.log.Warn("other members call this one at peer URLs that lead to none of its listeners, unless something in between forwards them",
+			"called", missed, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and --initial-advertise-peer-urls that fit each other")
+	}
 }
 
 // clientPort is what a member's client port and a proxy's have in common.
 func (p *process) clientPort() http.Config {
 	return http.Config{
-		Logger: p.logs.of("http"), SetLogLevel: p.logs.setLevel,
-		CORS: p.cors, Hosts: p.ownHosts(), Pprof: p.pprof, MaxRequestBytes: int64(p.maxRequestBytes),
+		Logger: p.logs.of("http"), Security: p.logs.of("auth"), SetLogLevel: p.logs.setLevel, LogLinesLost: p.logs.w.lost.Load,
+		CORS: p.cors, Hosts: p.ownHosts(), Pprof: p.pprof, Page: p.page, Args: shownArgs(os.Args), MaxRequestBytes: int64(p.maxRequestBytes),
 		TLS: p.ports.ClientTLS, PeerTLS: p.ports.PeerTLS,
 	}
 }
@@ -596,10 +794,14 @@ func replaying(node *raft.Node) func() systemd.Condition {
 	}
 }
 
-func serving(node *raft.Node) func() systemd.Condition {
+func (p *process) serving(node *raft.Node, server *http.Server) func() systemd.Condition {
 	return func() systemd.Condition {
 		what, since := node.Stuck()
-		return systemd.Condition{Status: role(node.ID(), node.Leader(), node.Membership()), Doing: what, For: since}
+		status := role(node.ID(), node.Leader(), node.Membership())
+		if ill := server.OutOfTouch(); ill != "" {
+			status += "; " + ill
+		}
+		return systemd.Condition{Status: status, Doing: what, For: since}
 	}
 }
 
@@ -622,13 +824,12 @@ func role(self, leader uint64, cluster raft.Membership) string {
 
 // Proxy.
 
-// chooseRole makes this process what its data directory is one of, whatever the flags say. (protocols section 2)
-func (c *config) chooseRole(log *slog.Logger) error {
-	member, err := raft.Exists(c.dataDir, c.walDir)
-	wasProxy, proxyErr := proxy.Exists(c.dataDir)
+// chooseRole makes this process what its data directory is one of, whatever the flags say.
+func (c *config) chooseRole(member bool, log *slog.Logger) error {
+	wasProxy, err := proxy.Exists(c.dataDir)
 	switch {
-	case err != nil || proxyErr != nil:
-		return cmp.Or(err, proxyErr)
+	case err != nil:
+		return err
 	case member && wasProxy:
 		return fmt.Errorf("invalid datadir. Both member and proxy directories exist: %s: delete the one that is not wanted", c.dataDir)
 	case member && c.isProxy():
@@ -736,6 +937,118 @@ func (c *config) ownURLs() []string {
 // that there is none.
 const seedPatience = 3 * time.Second
 
+// A trial of the configuration.
+
+// tell writes what a start would do, and returns the error that would end it. Both follow from the
+// code that the start itself goes by. No port is opened, no member asked, and nothing written.
+func (c *config) tell(w io.Writer, l *logs) error {
+	there, err := raft.Exists(c.dataDir, c.walDir)
+	if err := cmp.Or(err, c.chooseRole(there, l.of("main"))); err != nil {
+		return c.blameDir(err)
+	}
+	list := func(urls []string) string { return strings.Join(urls, ",") }
+	c.line(w, "name", "%s", c.name)
+	if c.isProxy() {
+		c.line(w, "role", "proxy (%s)", c.proxy)
+		c.line(w, "clients", "answered at %s", list(c.listenClient))
+	} else {
+		c.line(w, "role", "member")
+		c.line(w, "clients", "answered at %s; told to come to %s", list(c.listenClient), list(c.advertiseClient))
+		c.line(w, "members", "answered at %s; told to come to %s", list(c.listenPeer), list(c.advertisePeer))
+	}
+	if err := c.tellData(w, there); err != nil {
+		return err
+	}
+	plan, err := c.tellCluster(w, there, l.of("main"))
+	if err != nil {
+		return err
+	}
+	for _, warning := range c.strays(c.listenClient, c.listenPeer, c.self(plan)) {
+		if !c.isProxy() {
+			l.of("main").Warn(warning)
+		}
+	}
+	err = cmp.Or(c.tellCertificates(w, &c.client, c.listenClient, c.advertiseClient, l), c.tellCertificates(w, &c.peer, c.listenPeer, c.advertisePeer, l))
+	if err == nil {
+		c.line(w, "verdict", "nothing here keeps it from starting; ports, other members and the disk were not tried")
+	}
+	return err
+}
+
+func (c *config) line(w io.Writer, what, format string, args ...any) {
+	fmt.Fprintf(w, "%-14s%s\n", what+":", fmt.Sprintf(format, args...))
+}
+
+// tellData writes which directory holds what. A damaged snapshot does not keep a member from
+// starting, as long as its log is good.
+func (c *config) tellData(w io.Writer, there bool) error {
+	if !there {
+		c.line(w, "data", "%s: no member so far", c.dataDir)
+		c.line(w, "log", "%s: none so far", c.walDir)
+		return nil
+	}
+	r, err := raft.Verify(c.dataDir, raft.VerifyOptions{WALDir: c.walDir})
+	if err != nil {
+		return err
+	}
+	c.line(w, "data", "%s: a member", c.dataDir)
+	for _, found := range r.Found {
+		c.line(w, "data", "%s", found)
+	}
+	for i := range r.Faults {
+		if filepath.Ext(r.Faults[i].File) != ".snap" {
+			return &r.Faults[i]
+		}
+		c.line(w, "data", "FAULT %v", &r.Faults[i])
+	}
+	return nil
+}
+
+// tellCluster writes which cluster it will be, as far as that is known without asking anybody.
+func (c *config) tellCluster(w io.Writer, there bool, log *slog.Logger) (plan discovery.Plan, err error) {
+	if there, err = c.settled(there, log); err != nil {
+		return plan, err
+	}
+	n := discovery.Newcomer{Name: c.name, PeerURLs: c.advertisePeer, Logger: log}
+	switch {
+	case there:
+		c.line(w, "cluster", "the one of the data; of the flags only addresses count")
+	case c.isProxy() && len(c.join) == 0 && c.discovery == "" && c.discoverySRV == "":
+		c.line(w, "cluster", "the one that a proxy has remembered in %s, or else %s", c.dataDir, c.initialCluster)
+	case len(c.join) > 0:
+		c.line(w, "cluster", "asked for at %s", strings.Join(c.join, ","))
+	case c.discovery != "" || c.discoverySRV != "":
+		c.line(w, "cluster", "asked for at %s", cmp.Or(c.discovery, "the DNS for "+c.discoverySRV))
+	case c.state == "existing":
+		if plan, err = n.ListedExisting(context.Background(), c.initialCluster); err != nil {
+			return plan, c.refusal("initial-cluster", err)
+		}
+		c.line(w, "cluster", "a running one that has a place for this member: %s", c.initialCluster)
+	default:
+		if plan, err = n.Listed(context.Background(), c.initialCluster, c.token); err != nil {
+			return plan, c.refusal("initial-cluster", err)
+		}
+		c.line(w, "cluster", "begins as %x, with %d members: %s", plan.Cluster.ClusterID, len(plan.Cluster.Members), c.initialCluster)
+	}
+	return plan, nil
+}
+
+// tellCertificates writes which certificates a port has, and until when they are good.
+func (c *config) tellCertificates(w io.Writer, f *certs.Flags, listened, advertised []string, l *logs) error {
+	if f.Auto {
+		c.line(w, "certificates", "%s port: one of its own, in %s, renewed by itself", f.Port, filepath.Join(c.dataDir, "fixtures", f.Port))
+		return nil
+	}
+	set, err := f.Load("", slices.Concat(listened, advertised), l.of("certs"))
+	if err != nil {
+		return err
+	}
+	set.Expiries(func(file, subject, _ string, end time.Time) {
+		c.line(w, "certificates", "%s port: %s, %s, until %s", f.Port, file, subject, end.UTC().Format(time.RFC3339))
+	})
+	return nil
+}
+
 // Memory.
 
 // The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
@@ -763,27 +1076,29 @@ func paceGC() {
 
 // A config is everything that can be chosen, after all checks.
 type config struct {
-	name, dataDir, walDir           string
-	snapshotCount                   int
-	maxSnapshots, maxWALs           int // files kept; 0 means all
-	heartbeat, election             time.Duration
-	listenClient, advertiseClient   []string
-	listenPeer, advertisePeer, join []string
-	initialCluster, state, token    string
-	discovery, discoverySRV         string
-	fallback                        string   // what a member does that its discovery URL has no place for
-	discoveryProxy                  *url.URL // nil: none
-	cors, hosts                     []string
-	maxRequestBytes                 int
-	eventHistory                    int
-	pprof, debug, forceNew, version bool
-	client, peer                    certs.Flags
-	addr, bindAddr                  string // of etcd 0.4, IP:PORT
-	peerAddr, peerBindAddr          string
-	strict                          bool
-	proxy                           string // off, on or readonly
-	proxyTimes                      struct{ failureWait, refresh, dial, write, read time.Duration }
-	levels                          map[string]slog.Level
+	name, dataDir, walDir                 string
+	snapshotCount                         int
+	maxSnapshots, maxWALs                 int // files kept; 0 means all
+	heartbeat, election                   time.Duration
+	listenClient, advertiseClient         []string
+	listenPeer, advertisePeer, join       []string
+	initialCluster, state, token          string
+	discovery, discoverySRV               string
+	fallback                              string   // what a member does that its discovery URL has no place for
+	discoveryProxy                        *url.URL // nil: none
+	cors, hosts                           []string
+	maxRequestBytes                       int
+	eventHistory                          int
+	quotaBytes                            int // 0: by the memory
+	pprof, page, debug, forceNew, version bool
+	check                                 bool // say what would be done, and do nothing
+	client, peer                          certs.Flags
+	addr, bindAddr                        string // of etcd 0.4, IP:PORT
+	peerAddr, peerBindAddr                string
+	strict                                bool
+	proxy                                 string // off, on or readonly
+	proxyTimes                            struct{ failureWait, refresh, dial, write, read time.Duration }
+	levels                                map[string]slog.Level
 
 	given    map[string]bool // flags that somebody set, by name
 	notes    []string        // what the log should tell about the environment
@@ -812,7 +1127,7 @@ func (c *config) settings() []setting {
 		{"Member", "name", "default", "NAME", "name of this member, unique in its cluster", name(&c.name)},
 		{"Member", "data-dir", "", "DIR", "where everything is kept; empty means NAME.etcd", text(&c.dataDir)},
 		{"Member", "wal-dir", "", "DIR", "where the log is kept, to give it a disk of its own; empty means inside the data directory", text(&c.walDir)},
-		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots", number(&c.snapshotCount, 1, 1<<31)},
+		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots, unless they are 64 MiB", number(&c.snapshotCount, 1, 1<<31-1)},
 		{"Member", "max-snapshots", "5", "N", "snapshot files kept, at least two; 0 keeps all", number(&c.maxSnapshots, 0, 1<<20)},
 		{"Member", "max-wals", "5", "N", "log files kept that no restart needs; 0 keeps all", number(&c.maxWALs, 0, 1<<20)},
 		{"Member", "heartbeat-interval", "100", "MS", "milliseconds between two heartbeats of a leader", milliseconds(&c.heartbeat, 1, 10_000)},
@@ -822,7 +1137,7 @@ func (c *config) settings() []setting {
 
 		{"Cluster", "advertise-client-urls", presetClientURLs, "URL,...", "where clients find this member, as the cluster tells them", urls(&c.advertiseClient)},
 		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one; when given, the cluster learns it at every start", urls(&c.advertisePeer)},
-		{"Cluster", "initial-cluster", "", "NAME=URL,...", "the members that begin the cluster; empty means this one at its default peer URLs", text(&c.initialCluster)},
+		{"Cluster", "initial-cluster", "", "NAME=URL,...", "the members that begin the cluster; empty means this one alone, at its --initial-advertise-peer-urls", text(&c.initialCluster)},
 		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the listed members begin a cluster, or this one takes the place that a running one has made for it (POST /v2/members)", choice(&c.state, "new", "existing")},
 		{"Cluster", "join", "", "URL,...", "running members, at client or peer URLs, that take this one in when it has no data; needs no list", optional(urls(&c.join))},
 		{"Cluster", "initial-cluster-token", "etcd-cluster", "TEXT", "keeps clusters apart that were begun with the same URLs", text(&c.token)},
@@ -834,16 +1149,18 @@ func (c *config) settings() []setting {
 		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.forceNew)},
 
 		{"Proxy", "proxy", "off", "off|readonly|on", "be no member, but hand on what clients ask to the members; with readonly, only what reads", choice(&c.proxy, "off", "readonly", "on")},
-		{"Proxy", "proxy-failure-wait", "5000", "MS", "milliseconds for which a member is left alone that did not answer", milliseconds(&c.proxyTimes.failureWait, 1, 1<<31)},
-		{"Proxy", "proxy-refresh-interval", "30000", "MS", "milliseconds between two questions to the members who they are", milliseconds(&c.proxyTimes.refresh, 1, 1<<31)},
-		{"Proxy", "proxy-dial-timeout", "1000", "MS", "milliseconds for a connection to a member", milliseconds(&c.proxyTimes.dial, 1, 1<<31)},
-		{"Proxy", "proxy-write-timeout", "5000", "MS", "milliseconds for each piece that is sent to a member", milliseconds(&c.proxyTimes.write, 1, 1<<31)},
-		{"Proxy", "proxy-read-timeout", "0", "MS", "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in which nothing happens", milliseconds(&c.proxyTimes.read, 0, 1<<31)},
+		{"Proxy", "proxy-failure-wait", "5000", "MS", "milliseconds for which a member is left alone that did not answer", milliseconds(&c.proxyTimes.failureWait, 1, 1<<31-1)},
+		{"Proxy", "proxy-refresh-interval", "30000", "MS", "milliseconds between two questions to the members who they are", milliseconds(&c.proxyTimes.refresh, 1, 1<<31-1)},
+		{"Proxy", "proxy-dial-timeout", "1000", "MS", "milliseconds for a connection to a member", milliseconds(&c.proxyTimes.dial, 1, 1<<31-1)},
+		{"Proxy", "proxy-write-timeout", "5000", "MS", "milliseconds for each piece that is sent to a member", milliseconds(&c.proxyTimes.write, 1, 1<<31-1)},
+		{"Proxy", "proxy-read-timeout", "0", "MS", "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in which nothing happens", milliseconds(&c.proxyTimes.read, 0, 1<<31-1)},
 
 		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.cors)},
-		{"Clients", "host-whitelist", "", "NAME,...", "further names under which clients call this member over plain HTTP, or *", hostNames(&c.hosts)},
+		{"Clients", "host-whitelist", "", "NAME,...", "names by which browsers may call this member over plain HTTP, besides addresses, localhost and the hosts of its URLs; or *", hostNames(&c.hosts)},
 		{"Clients", "max-request-bytes", "10485760", "BYTES", "longest request body", number(&c.maxRequestBytes, 1, 1<<30)},
 		{"Clients", "event-history", "100000", "N", "events kept for watches of the past", number(&c.eventHistory, 1, 1<<30)},
+		{"Clients", "page", "true", "", "show browsers a page of the cluster and its keys at /", toggle(&c.page)},
+		{"Clients", "quota-bytes", "0", "BYTES", "memory that the tree may take before writes that make it grow are refused; 0 means a quarter of the memory", number(&c.quotaBytes, 0, math.MaxInt)},
 		{"Clients", "enable-pprof", "false", "", "serve profiles at /debug/pprof", toggle(&c.pprof)},
 
 		{"TLS", "cert-file", "", "FILE", "certificate for https clients, in PEM, with those between it and its authority; this and the other files are read again when they change", text(&c.client.Cert)},
@@ -857,14 +1174,17 @@ func (c *config) settings() []setting {
 		{"TLS", "peer-key-file", "", "FILE", "its key", text(&c.peer.Key)},
 		{"TLS", "peer-client-cert-auth", "false", "", "refuse members without a certificate of --peer-trusted-ca-file", toggle(&c.peer.ClientAuth)},
 		{"TLS", "peer-trusted-ca-file", "", "FILE", "authorities of members' certificates; without it, those of the machine are trusted for members that are called", text(&c.peer.CA)},
+		{"TLS", "peer-cert-allowed-cn", "", "NAME,...", "common names of which a member's certificate must have one; needs --peer-client-cert-auth", text(&c.peer.Names)},
 		{"TLS", "peer-crl-file", "", "FILE", "members' certificates that were revoked: lists signed by --peer-trusted-ca-file", text(&c.peer.CRL)},
 		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.peer.Auto)},
 		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.peer.OldCA)},
 
 		{"Old forms", "addr", "", "IP:PORT", "old form of --advertise-client-urls, which also listens at [::]:PORT", optional(ipPort(&c.addr))},
 		{"Old forms", "bind-addr", "", "IP:PORT", "old form of --listen-client-urls", optional(ipPort(&c.bindAddr))},
-		{"Old forms", "peer-addr", "", "IP:PORT", "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT, and begins a cluster there when no flag says which", optional(ipPort(&c.peerAddr))},
+		{"Old forms", "peer-addr", "", "IP:PORT", "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT", optional(ipPort(&c.peerAddr))},
 		{"Old forms", "peer-bind-addr", "", "IP:PORT", "old form of --listen-peer-urls", optional(ipPort(&c.peerBindAddr))},
+
+		{"Trial", "check-config", "false", "", "say what a start with all these flags and variables would do, and end: no port is opened, nobody is asked, nothing is written; status 1 when it would be refused", toggle(&c.check)},
 
 		{"Logging", "debug", "false", "", "log at level DEBUG", toggle(&c.debug)},
 		{"Logging", "log-package-levels", "", "PKG=LEVEL,...", "levels of single packages, as raft=DEBUG,http=WARNING", packageLevels(&c.levels)},
@@ -883,7 +1203,7 @@ const (
 	ofV3        = "is of the API of etcd 3, which is not here"
 )
 
-// relics is the table of all flags of etcd 0.4 to 2.3 that do nothing here (protocols sections 6 and 7).
+// relics is the table of all flags of etcd 0.4 to 2.3 that do nothing here.
 var relics = []relic{
 	{"cluster-active-size", false, unsupported}, {"cluster-remove-delay", false, unsupported}, {"cluster-sync-interval", false, unsupported},
 	{"config", false, unsupported}, {"force", false, unsupported}, {"max-result-buffer", false, unsupported}, {"max-retry-attempts", false, unsupported},
@@ -942,18 +1262,26 @@ func (c *config) parse(args []string, settings []setting) error {
 	fs := flag.NewFlagSet("etcd2", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&c.version, "version", false, "")
+	var refused error
 	for _, s := range settings {
+		set := func(value string) error {
+			err := s.set(value)
+			if err != nil {
+				refused = invalid(value, "flag -"+s.name, err)
+			}
+			return err
+		}
 		if s.arg == "" {
-			fs.BoolFunc(s.name, s.help, s.set)
+			fs.BoolFunc(s.name, s.help, set)
 		} else {
-			fs.Func(s.name, s.help, s.set)
+			fs.Func(s.name, s.help, set)
 		}
 	}
 	if err := fs.Parse(args); err != nil {
-		return err
+		return cmp.Or(refused, err)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("%q is not a flag: write --name=value", fs.Arg(0))
+		return fmt.Errorf("%q is not a flag: write --name=value", withoutPassword(fs.Arg(0)))
 	}
 	fs.Visit(func(f *flag.Flag) { c.given[f.Name] = true })
 	return nil
@@ -974,14 +1302,41 @@ func (c *config) readEnvironment(environ []string, settings []setting) error {
 		case c.given[settings[i].name]:
 			c.notes = append(c.notes, "recognized environment variable "+variable+", but unused: shadowed by corresponding flag")
 		default:
-			c.notes = append(c.notes, "recognized and used environment variable "+entry)
+			c.notes = append(c.notes, "recognized and used environment variable "+variable+"="+withoutPassword(value))
 			if err := settings[i].set(value); err != nil {
-				return fmt.Errorf("invalid value %q for %s: %w", value, variable, err)
+				return invalid(value, variable, err)
 			}
 			c.given[settings[i].name] = true
 		}
 	}
 	return nil
+}
+
+// invalid is the error of a value that set refuses; place is where it was given.
+func invalid(value, place string, err error) error {
+	return fmt.Errorf("invalid value %q for %s: %w", withoutPassword(value), place, err)
+}
+
+// withoutPassword returns the value of a flag with xxxxx for the user and the password that may be in it:
+// all before the last @, if there is a colon.
+func withoutPassword(value string) string {
+	end := strings.LastIndexByte(value, '@')
+	if end < 0 || !strings.Contains(value[:end], ":") {
+		return value
+	}
+	return "xxxxx" + value[end:]
+}
+
+// shownArgs are the arguments of this process without passwords.
+func shownArgs(args []string) (shown []string) {
+	for _, arg := range args {
+		flag, value, found := strings.Cut(arg, "=")
+		if found && strings.HasPrefix(flag, "-") {
+			arg = flag + "=" + withoutPassword(value)
+		}
+		shown = append(shown, withoutPassword(arg))
+	}
+	return shown
 }
 
 // variable is the flag's name in the environment.
@@ -1030,12 +1385,8 @@ func (c *config) deriveDefaults() {
 	}
 	if c.initialCluster == "" {
 		delete(c.given, "initial-cluster") // an empty list is none
-		urls := strings.Split(presetPeerURLs, ",")
-		if c.peerAddr != "" {
-			urls = c.advertisePeer // what begins a cluster of its own in etcd 0.4
-		}
 		var members []string
-		for _, u := range urls {
+		for _, u := range c.advertisePeer {
 			members = append(members, c.name+"="+u)
 		}
 		c.initialCluster = strings.Join(members, ",")
@@ -1056,6 +1407,8 @@ func (c *config) contradiction() error {
 		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
 	case len(c.join) > 0 && c.state == "existing":
 		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in the cluster, the other takes one that was made; give one of them")
+	case filepath.Clean(c.walDir) == filepath.Clean(c.dataDir):
+		return fmt.Errorf("--wal-dir=%s is the data directory: give the log a directory of its own, or leave the flag out", c.walDir)
 	case c.election < 5*c.heartbeat:
 		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
 			c.election.Milliseconds(), c.heartbeat.Milliseconds(), 5*c.heartbeat.Milliseconds())
@@ -1067,6 +1420,8 @@ func (c *config) contradiction() error {
 	peer, peerErr := c.peer.Check(c.listenPeer)
 	if c.isProxy() { // it listens for no peers, and its certificate is for asking them
 		peer, peerErr = nil, nil
+	} else {
+		c.peer.ClientCA = c.client.CA
 	}
 	c.warnings = append(c.warnings, slices.Concat(client, peer)...)
 	return cmp.Or(err, peerErr)
@@ -1209,7 +1564,7 @@ func origins(p *[]string) func(string) error {
 		*p = nil
 		for origin := range strings.SplitSeq(v, ",") {
 			u, err := url.Parse(origin)
-			if err != nil || origin != "" && origin != "*" && (u.Host == "" || u.Path != "") {
+			if err != nil || origin != "" && origin != "*" && (u.Host == "" || u.Scheme+"://"+u.Host != origin) {
 				return errors.New("want origins as http://HOST, separated by commas, or *")
 			}
 			if origin != "" {
@@ -1262,6 +1617,7 @@ func printHelp(w io.Writer) error {
 usage: etcd2 [--FLAG VALUE]...   run a member
        etcd2 ctl COMMAND...      be etcdctl, as a link of that name is
        etcd2 dump DIR            print the log and the snapshots of a data directory
+       etcd2 --check-config ...  say what a member with these flags would do
        etcd2 --version           print the version
        etcd2 --help              print this text
 
@@ -1306,12 +1662,12 @@ var levels = map[string]slog.Level{
 
 // logs makes the loggers of the packages. All methods may be called from any goroutine.
 type logs struct {
-	w      io.Writer
+	w      *sink
 	common slog.LevelVar         // of all packages without a level of their own
 	own    map[string]slog.Level // from --log-package-levels
 }
 
-func newLogs(w io.Writer, c *config) *logs {
+func newLogs(w *sink, c *config) *logs {
 	l := &logs{w: w, own: c.levels}
 	if c.debug {
 		l.common.Set(slog.LevelDebug)
@@ -1325,8 +1681,18 @@ func (l *logs) of(pkg string) *slog.Logger {
 	if own, given := l.own[pkg]; given {
 		level = own
 	}
+	if pkg == "auth" || pkg == "certs" {
+		level = unsilenced{level}
+	}
 	return slog.New(slog.NewTextHandler(l.w, &slog.HandlerOptions{Level: level})).With("pkg", pkg)
 }
+
+// unsilenced is the level of a package whose lines are about security: INFO at the most, so that
+// nobody who may change levels does anything unseen.
+type unsilenced struct{ slog.Leveler }
+
+// Level returns the level, or INFO if that is lower.
+func (u unsilenced) Level() slog.Level { return min(u.Leveler.Level(), slog.LevelInfo) }
 
 // setLevel changes the level of all packages that have none of their own.
 func (l *logs) setLevel(word string) error {
@@ -1336,4 +1702,62 @@ func (l *logs) setLevel(word string) error {
 	}
 	l.common.Set(level)
 	return nil
+}
+
+// A sink writes the lines of the log to w, from a goroutine of its own: a reader that is gone, or
+// that stands still, costs lines and holds up nobody. All methods may be called from any goroutine.
+type sink struct {
+	w       io.Writer
+	lines   chan []byte   // that wait; what finds no room is lost
+	written chan struct{} // answers a nil line
+	lost    atomic.Uint64 // lines that w did not take
+}
+
+// Bounds of a sink: lines that wait for the reader, and how long the end of the process does.
+const (
+	sinkLines    = 4096
+	sinkPatience = 300 * time.Millisecond
+)
+
+func newSink(w io.Writer) *sink {
+	s := &sink{w: w, lines: make(chan []byte, sinkLines), written: make(chan struct{}, 1)}
+	go s.run()
+	return s
+}
+
+// Write takes one line, and never fails.
+func (s *sink) Write(line []byte) (int, error) {
+	select {
+	case s.lines <- bytes.Clone(line):
+	default:
+		s.lost.Add(1)
+	}
+	return len(line), nil
+}
+
+// run writes lines for as long as the process lives.
+func (s *sink) run() {
+	for line := range s.lines {
+		if line == nil {
+			s.written <- struct{}{}
+			continue
+		}
+		if _, err := s.w.Write(line); err != nil {
+			s.lost.Add(1)
+		}
+	}
+}
+
+// flush returns when w has all lines from before, or does not take them in time.
+func (s *sink) flush() {
+	late := time.After(sinkPatience)
+	select {
+	case s.lines <- nil:
+	case <-late:
+		return
+	}
+	select {
+	case <-s.written:
+	case <-late:
+	}
 }

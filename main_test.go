@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,11 +18,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"etcd2/discovery"
+	"etcd2/http/certs/certstest"
 	"etcd2/raft"
 	"etcd2/wal"
 )
@@ -58,6 +61,14 @@ func TestTheDefaultClusterFollowsTheName(t *testing.T) {
 
 	if err != nil || c.initialCluster != "n1=http://localhost:2380,n1=http://localhost:7001" || c.dataDir != "n1.etcd" {
 		t.Errorf("%v: %s in %s", err, c.initialCluster, c.dataDir)
+	}
+}
+
+func TestAMemberWithoutAListBeginsAClusterWhereItIsFound(t *testing.T) {
+	c, err := configure([]string{"--initial-advertise-peer-urls", "http://10.0.0.1:7,http://10.0.0.1:8"}, nil)
+
+	if err != nil || c.initialCluster != "default=http://10.0.0.1:7,default=http://10.0.0.1:8" || c.given["initial-cluster"] {
+		t.Errorf("%v: %s", err, c.initialCluster)
 	}
 }
 
@@ -109,6 +120,8 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--name=a,b", "", "-name comma"},
 		{"--snapshot-count=0", "", "-snapshot-count from 1"},
 		{"--snapshot-count=many", "", `"many" from 1`},
+		{"--wal-dir=x.etcd/. --data-dir=x.etcd", "", "--wal-dir=x.etcd/. is data own out"},
+		{"--listen-peer-urls=http://127.0.0.1:70000", "", "-listen-peer-urls 65535 http://127.0.0.1:70000"},
 		{"--max-wals=-1", "", "-max-wals from 0"},
 		{"--heartbeat-interval=1.5", "", "-heartbeat-interval whole"},
 		{"--election-timeout=50000", "", "-election-timeout 49999"},
@@ -121,6 +134,8 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--discovery=http://h:1", "", "-discovery token"},
 		{"--discovery=discovery.etcd.io/t", "", "-discovery URL"},
 		{"--discovery=http://u:p@h:1/t", "", "-discovery nothing path"},
+		{"--join=http://a:1,http://u:p@h:1", "", "-join user xxxxx@h:1"},
+		{"--cors=http://u:p@h:1", "", "-cors http://HOST"},
 		{"--discovery-fallback=maybe", "", "-discovery-fallback exit proxy"},
 		{"--discovery-proxy=ftp://h:1", "", "-discovery-proxy http://HOST:PORT"},
 		{"--discovery-srv=http://h", "", "-discovery-srv domain"},
@@ -184,6 +199,36 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 	}
 }
 
+func TestNoTextShowsAPassword(t *testing.T) {
+	for _, value := range []string{
+		"http://user:secret@h:1", "user:secret@h:1", "http://user:sec%20ret@h:1", `http://user:sec"ret@h:1`, `user:sec\ret@h:1`, "user:secret@@h:1",
+		"http://user:sec/ret@h:1", "user: secret@h:1", "http://user:secret@h:many", "http://user:sec,ret@h:1", "http://user:sec=ret@h:1",
+	} {
+		var out, line strings.Builder
+		data := "ETCD_DATA_DIR=" + t.TempDir() + "/new"
+		for _, name := range []string{"JOIN", "CORS", "DISCOVERY", "DISCOVERY_PROXY", "INITIAL_CLUSTER", "LISTEN_CLIENT_URLS", "BOGUS"} {
+			flag := "--" + strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+			run([]string{"--check-config", flag + "=" + value}, []string{data}, &out, &line)
+			run([]string{"--check-config"}, []string{data, "ETCD_" + name + "=" + value}, &out, &line)
+		}
+		run([]string{"--check-config", "--initial-cluster=a=" + value, value}, []string{data}, &out, &line)
+		run([]string{"--check-config", "--initial-cluster=a=" + value}, []string{data}, &out, &line)
+		args := strings.Join(shownArgs([]string{"etcd2", "--discovery-proxy=" + value, "--discovery-proxy", value}), " ")
+
+		if all := out.String() + line.String() + args; strings.Contains(all, "sec") || strings.Contains(all, "ret@") {
+			t.Errorf("%s: %s", value, all)
+		}
+		if end := value[strings.LastIndex(value, "@"):]; args != "etcd2 --discovery-proxy=xxxxx"+end+" --discovery-proxy xxxxx"+end {
+			t.Errorf("%s: %s", value, args)
+		}
+	}
+	for _, value := range []string{"", "/data/etcd@1", "a=http://a:1,b=http://b:2", `C:\data`} {
+		if shown := withoutPassword(value); shown != value {
+			t.Errorf("%q is shown as %q", value, shown)
+		}
+	}
+}
+
 func TestOldAddressesAreURLsOfToday(t *testing.T) {
 	both := "http://localhost:2379 http://localhost:4001"
 	peers := "http://localhost:2380 http://localhost:7001"
@@ -242,7 +287,7 @@ func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
 	}
 }
 
-// flagsOf238 are all flags of etcd 2.3.8, those of 0.4 that it still takes among them (protocols sections 6 and 7).
+// flagsOf238 are all flags of etcd 2.3.8, those of 0.4 that it still takes among them.
 const flagsOf238 = `name data-dir wal-dir snapshot-count heartbeat-interval election-timeout listen-peer-urls listen-client-urls max-snapshots max-wals cors
 	initial-advertise-peer-urls initial-cluster initial-cluster-state initial-cluster-token advertise-client-urls discovery discovery-fallback discovery-proxy
 	discovery-srv strict-reconfig-check proxy proxy-failure-wait proxy-refresh-interval proxy-dial-timeout proxy-write-timeout proxy-read-timeout
@@ -359,13 +404,42 @@ func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
 	for _, r := range refusals {
 		line := c.refusal("join", fmt.Errorf("%w: x", r.err)).Error()
 
-		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER", "discovery-fallback": "--discovery-fallback=FALLBACK"}[r.flag]
+		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-cluster": "--initial-cluster=LIST", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER", "discovery-fallback": "--discovery-fallback=FALLBACK"}[r.flag]
 		if value == "" || r.remedy == "" || line != value+": "+r.err.Error()+": x: "+r.remedy {
 			t.Errorf("%s", line)
 		}
 	}
 	if line := c.refusal("initial-cluster", errors.New("x")).Error(); line != "--initial-cluster=LIST: x" {
 		t.Error(line)
+	}
+}
+
+// A start in a data directory of etcd, empty or not, ends with one line, and nothing in there has
+// changed: it is neither damaged nor a new member's.
+func TestADirectoryThatEtcdHasLeftIsNoNewMembers(t *testing.T) {
+	// The checksum and the metadata that a log of etcd 2 begins with.
+	head := "\x04\x00\x00\x00\x00\x00\x00\x00\x08\x04\x10\x00" +
+		"\x0e\x00\x00\x00\x00\x00\x00\x00\x08\x01\x10\xd9\xea\xc4\xbf\x0a\x1a\x04\x08\x01\x10\x02"
+	for _, log := range []string{"member/wal", "wal"} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, log, "0000000000000000-0000000000000000.wal")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(head), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		for _, given := range []string{dir, filepath.Dir(filepath.Dir(file))} {
+			var out, line strings.Builder
+
+			status := run([]string{"--data-dir", given}, nil, &out, &line)
+
+			want := "etcdctl migrate " + given + " --data-dir NEW"
+			if status != 1 || strings.Count(line.String(), "\n") != 1 || !strings.Contains(line.String(), want) {
+				t.Errorf("status %d, %q%q, want %q", status, &out, &line, want)
+			}
+		}
+		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(names) != 1 {
+			t.Errorf("%q is there, %v", names, err)
+		}
 	}
 }
 
@@ -395,7 +469,8 @@ func TestADirectoryStaysWhatItIs(t *testing.T) {
 		if err := errors.Join(made, err); err != nil {
 			t.Fatalf("%+v: %v", c, err)
 		}
-		err = config.chooseRole(slog.New(slog.DiscardHandler))
+		there, err := raft.Exists(dir, "")
+		err = cmp.Or(err, config.chooseRole(there, slog.New(slog.DiscardHandler)))
 
 		got := config.proxy
 		if err != nil {
@@ -426,10 +501,79 @@ func TestAProxyAdvertisesNothing(t *testing.T) {
 	}
 }
 
+// A trial says what a start would do, and refuses what a start would refuse, in the same words.
+func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certstest.NewAuthority(t, "CA").Issue(t, "m0").Save(t, t.TempDir(), "m0")
+	data := filepath.Join(dir, "new")
+	flags := []string{"--check-config", "--data-dir=" + data}
+	for _, c := range []struct {
+		flags  string
+		status int
+		out    string // lines that it must have, or of the error
+	}{
+		{"", 0, "role: member|clients: answered at http://localhost:2379,http://localhost:4001; told to come to http://localhost:2379,http://localhost:4001|" +
+			"data: " + data + ": no member so far|log: " + data + "/member/wal: none so far|" +
+			"cluster: begins as 7e27652122e8b2ae, with 1 members: default=http://localhost:2380,default=http://localhost:7001|verdict: nothing here"},
+		{"--proxy=on --initial-cluster=a=http://h:1", 0, "role: proxy (on)|cluster: the one that a proxy has remembered in " + data + ", or else a=http://h:1"},
+		{"--join=http://h:1", 0, "cluster: asked for at http://h:1"},
+		{"--discovery-srv=h", 0, "cluster: asked for at the DNS for h"},
+		{"--auto-tls --peer-cert-file=" + cert + " --peer-key-file=" + key, 0, "certificates: client port: one of its own, in " + data + "/fixtures/client, renewed by itself|certificates: peer port: " + cert + ", CN=m0, until "},
+		{"--initial-cluster-state=existing", 1, "etcd2: --initial-cluster=default=http://localhost:2380,default=http://localhost:7001: nobody but this member is listed: list the running members as well, or start it with --join instead"},
+		{"--name=b --initial-cluster=a=http://h:1", 1, "etcd2: --initial-cluster=a=http://h:1: the own name is not listed: \"b\": add it, or give its name as --name"},
+		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: there is no member in " + data + " to go on from: give its data as --data-dir"},
+		{"--cert-file=" + data + " --key-file=" + key, 1, "etcd2: --cert-file=" + data + ": no such file or directory: give a file that this process may read"},
+		{"--election-timeout=400", 1, "etcd2: --election-timeout=400 is less than five times --heartbeat-interval=100: give at least 500 (etcd2 --help lists the flags)"},
+	} {
+		var out, errs strings.Builder
+
+		status := run(append(strings.Fields(c.flags), flags...), nil, &out, &errs)
+
+		said := regexp.MustCompile(": +").ReplaceAllString(out.String(), ": ") + errs.String()
+		if status != c.status || status == 1 && !strings.HasSuffix(said, c.out+"\n") {
+			t.Errorf("%s: status %d: %s", c.flags, status, said)
+		}
+		for line := range strings.SplitSeq(c.out, "|") {
+			if !strings.Contains(said, line) {
+				t.Errorf("%s: %q is missing in\n%s", c.flags, line, said)
+			}
+		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("%s: it has made %s", c.flags, left[0].Name())
+		}
+	}
+}
+
+func TestAURLThatOthersCannotMeanIsToldOf(t *testing.T) {
+	for _, c := range []struct{ advertised, listened, want string }{
+		{"http://localhost:2380", "http://localhost:2380", ""},
+		{"http://db.example:443", "http://0.0.0.0:2380", ""}, // something in between may lead there
+		{"http://10.0.0.1:2380", "http://0.0.0.0:2380", ""},
+		{"http://localhost:2380", "http://0.0.0.0:12380,http://127.0.0.1:1", "--f=http://localhost:2380: this member does not listen at that port of its machine, " +
+			"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others find it, unless something leads from there to here"},
+		{"http://127.0.0.1:2379", "https://0.0.0.0:2379", "--f=http://127.0.0.1:2379: at that port this member listens with the other scheme, " +
+			"as https://0.0.0.0:2379: give the URL with the scheme that is spoken there"},
+		{"http://127.0.0.1:2379", "https://0.0.0.0:2379,http://10.0.0.1:2379", ""},
+		{"http://0.0.0.0:2379", "http://0.0.0.0:2379", "--f=http://0.0.0.0:2379: this address stands for every machine: others that are told it will look on their own; " +
+			"give the address of this one"},
+		{"http://[::]:2379", "http://0.0.0.0:2379", "--f=http://[::]:2379: this address stands for every machine: others that are told it will look on their own; " +
+			"give the address of this one"},
+	} {
+		if got := strings.Join(strays("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")), "|"); got != c.want {
+			t.Errorf("%s at %s:\n%s\nwant\n%s", c.advertised, c.listened, got, c.want)
+		}
+	}
+}
+
 func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
 	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 3} {
 		if got := status(err); got != want {
 			t.Errorf("%v: %d, want %d", err, got, want)
+		}
+	}
+	for file, text := range map[string]string{"README.md": "A member that was removed ends with status %d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
+		if text = fmt.Sprintf(text, removed); !strings.Contains(read(t, file), text) {
+			t.Errorf("%s lacks %q", file, text)
 		}
 	}
 }
@@ -470,7 +614,13 @@ func TestHelpListsEveryFlagInItsGroup(t *testing.T) {
 
 func TestTheReadmeListsEveryFlag(t *testing.T) {
 	readme := read(t, "README.md")
-	for _, s := range new(config).settings() {
+	settings := new(config).settings()
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)").FindAllStringSubmatch(readme, -1) {
+		if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == row[1] }) {
+			t.Errorf("the README's table of flags has a row for --%s, which is none", row[1])
+		}
+	}
+	for _, s := range settings {
 		name := strings.ReplaceAll(strings.TrimSpace(s.name+" "+s.arg), "|", `\|`)
 		row := "| `--" + name + "` | " + code(s.preset) + " | " + s.help + " |"
 		if !strings.Contains(readme, row) {
@@ -503,7 +653,8 @@ func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	l := newLogs(&out, c)
+	sink := newSink(&out)
+	l := newLogs(sink, c)
 	for _, pkg := range []string{"raft", "http", "main"} {
 		l.of(pkg).Debug("quiet")
 		l.of(pkg).Warn("loud")
@@ -512,6 +663,7 @@ func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.of("main").Debug("now")
+	sink.flush()
 
 	for _, want := range []string{"quiet pkg=raft", "loud pkg=raft", "loud pkg=main", "now pkg=main"} {
 		if !strings.Contains(out.String(), "msg="+want) {
@@ -520,6 +672,52 @@ func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "\n"); n != 4 {
 		t.Errorf("%d lines:\n%s", n, &out)
+	}
+}
+
+// Whoever sets the level, by the API or at the start, silences no line about security.
+func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
+	c, err := configure([]string{"--log-package-levels=certs=CRITICAL"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	sink := newSink(&out)
+	l := newLogs(sink, c)
+	if err := l.setLevel("CRITICAL"); err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range []string{"auth", "certs", "http"} {
+		l.of(pkg).Debug("detail")
+		l.of(pkg).Info("security")
+	}
+	sink.flush()
+
+	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "msg=security pkg=auth") || !strings.Contains(got, "msg=security pkg=certs") {
+		t.Errorf("the log has\n%s", got)
+	}
+}
+
+// A stalled is a reader of the log that stands still.
+type stalled chan struct{}
+
+func (s stalled) Write([]byte) (int, error) { <-s; return 0, syscall.EPIPE }
+
+func TestALogThatNobodyReadsHoldsUpNobody(t *testing.T) {
+	stands := make(stalled)
+	s := newSink(stands)
+	for range sinkLines + 10 {
+		fmt.Fprintln(s, "a line")
+	}
+	begun := time.Now()
+	s.flush()
+	took := time.Since(begun)
+	waiting := s.lost.Load()
+	close(stands)
+	s.flush()
+
+	if took > 10*sinkPatience || waiting < 9 || s.lost.Load() != sinkLines+10 {
+		t.Errorf("flushed in %v, %d lost while it stood, %d after", took, waiting, s.lost.Load())
 	}
 }
 
@@ -571,16 +769,17 @@ var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/h
 
 // drawing is the import graph of the house. main may import everything but what is for tests.
 var drawing = map[string][]string{
-	"discovery":    {"http/client", "raft"},
-	"http":         {"raft", "store", "http/auth"},
-	"http/peer":    {"raft"},
-	"http/auth":    {"store"},
+	"discovery": {"http/client", "raft"},
+	"http":      {"raft", "store", "http/auth", "http/page", "http/places"},
+	"http/peer": {"raft"},
+	"http/auth": {"store", "http/places"}, "http/places": {},
 	"http/ports":   {"http", "http/certs", "http/systemd"},
 	"http/proxy":   {"http/client", "wal/disk"},
-	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk"}, // the latter six for what is done without a server: restore, verify, dump
+	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk", "http/etcdctl/migrate"}, // all but the first two for what is done without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {}, "e2e": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {}, "e2e": {},
+	"http/etcdctl/migrate": {"store", "http/auth"},
 }
 
 func TestImportsRunDownward(t *testing.T) {
@@ -784,10 +983,10 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// essays are the README and the package comments, by file.
+// essays are the texts and the package comments, by file.
 func essays(t *testing.T) map[string]string {
 	t.Helper()
-	texts := map[string]string{"README.md": read(t, "README.md")}
+	texts := map[string]string{"README.md": read(t, "README.md"), "raft/PITFALLS.md": read(t, "raft/PITFALLS.md")}
 	for _, s := range repository(t) {
 		if !s.test && s.file.Doc != nil {
 			texts[s.path] = s.file.Doc.Text()
@@ -861,6 +1060,77 @@ func TestEverySectionThatRaftsTableCitesStandsInTheCode(t *testing.T) {
 	for _, number := range section.FindAllString(cited, -1) {
 		if !slices.Contains(code, number) {
 			t.Errorf("raft/doc.go cites %s, which stands at no line of the code", number)
+		}
+	}
+}
+
+var (
+	pitfallRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \|`)
+	pitfall    = regexp.MustCompile(`\b[A-L]\d{1,2}\b`) // in a comment: "pitfall X4", "(X4, X10)"
+	scenario   = regexp.MustCompile(`TestScripts/(\w+)`)
+	mutant     = regexp.MustCompile(`\bM\d+\b`)
+)
+
+// Every row of raft/PITFALLS.md that a comment cites is there, and a test cites each that is there.
+func TestEveryPitfallHasARowAndATest(t *testing.T) {
+	tested := map[string]bool{}
+	for _, m := range pitfallRow.FindAllStringSubmatch(read(t, "raft/PITFALLS.md"), -1) {
+		tested[m[1]] = false
+	}
+	for _, s := range repository(t) {
+		for _, group := range s.file.Comments {
+			for _, id := range pitfall.FindAllString(group.Text(), -1) {
+				guarded, exists := tested[id]
+				if !exists {
+					t.Errorf("%s cites %s, which is no row of raft/PITFALLS.md", s.fset.Position(group.Pos()), id)
+				}
+				tested[id] = guarded || s.test
+			}
+		}
+	}
+	for id, guarded := range tested {
+		if !guarded {
+			t.Errorf("no test cites %s of raft/PITFALLS.md", id)
+		}
+	}
+}
+
+func TestThePitfallsNameScenariosAndMutantsThatExist(t *testing.T) {
+	text, mutants := read(t, "raft/PITFALLS.md"), read(t, "raft/sim_mutant_test.go")
+	for _, m := range scenario.FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat("raft/testdata/" + m[1] + ".txt"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range mutant.FindAllString(text, -1) {
+		if !strings.Contains(mutants, strconv.Quote(name)) {
+			t.Errorf("raft/PITFALLS.md names %s, and there is no such mutant", name)
+		}
+	}
+}
+
+var (
+	apiSection = regexp.MustCompile(`(?m)^###? (\d+(?:\.\d+)?)\b`)
+	cited      = regexp.MustCompile(`(?i)(\d, )?\bsections? (\d[\d.]*(?:(?:, | and | to )\d[\d.]*)*)`)
+)
+
+// A section that a comment cites is one of http/API.md, unless a number stands before it: that of an RFC.
+func TestEverySectionOfTheAPIThatACommentCitesExists(t *testing.T) {
+	sections := map[string]bool{}
+	for _, m := range apiSection.FindAllStringSubmatch(read(t, "http/API.md"), -1) {
+		sections[m[1]] = true
+	}
+	for _, s := range repository(t) {
+		for _, group := range s.file.Comments {
+			text := strings.Join(strings.Fields(group.Text()), " ")
+			for _, m := range cited.FindAllStringSubmatch(text, -1) {
+				for _, word := range strings.Fields(m[2]) {
+					number := strings.Trim(word, ",.")
+					if m[1] == "" && word != "and" && word != "to" && !sections[number] {
+						t.Errorf("%s cites section %s, which http/API.md lacks", s.fset.Position(group.Pos()), number)
+					}
+				}
+			}
 		}
 	}
 }
@@ -972,7 +1242,7 @@ func TestTheReadmesTwoCommandsAreTheOnesThatRun(t *testing.T) {
 }
 
 // rooms are the names allowed at the top, besides dotfiles, a binary that was
-// built here and the data of a server that was run here.
+// built here, the data of a server that was run here, and pages of scenes.
 var rooms = []string{"main.go", "main_test.go", "go.mod", "go.sum", "README.md", "LICENSE",
 	"raft", "store", "http", "wal", "snap", "discovery", "e2e"}
 
@@ -983,7 +1253,7 @@ func TestTheTopHasNoOtherRoom(t *testing.T) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		ignored := strings.HasPrefix(name, ".") || name == "etcd2" || strings.HasSuffix(name, ".etcd") || strings.HasSuffix(name, ".test")
+		ignored := strings.HasPrefix(name, ".") || name == "etcd2" || slices.Contains([]string{".etcd", ".test", ".html"}, filepath.Ext(name))
 		if !ignored && !slices.Contains(rooms, name) {
 			t.Errorf("%s does not belong at the top", name)
 		}

@@ -139,10 +139,10 @@ func parseID(text string) (uint64, error) {
 	return id, nil
 }
 
-// normal returns the URLs as ParseURL has them, sorted. What it refuses is left out: nobody can be reached there.
+// normal returns the URLs as raft.ParseURL has them, sorted. What it refuses is left out: nobody can be reached there.
 func normal(texts []string) (urls []string) {
 	for _, text := range texts {
-		if u, err := ParseURL(text); err == nil {
+		if u, err := raft.ParseURL(text); err == nil {
 			urls = append(urls, u)
 		}
 	}

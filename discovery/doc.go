@@ -37,7 +37,7 @@
 //
 // A [Newcomer] is the member that looks for its cluster; each of its methods is a way to
 // begin. A [Plan] is what it finds: itself, the cluster, and whether that runs already. [Static]
-// makes a raft.Membership of the text, [Self] finds this member in it, [ParseURL] is the one rule
+// makes a raft.Membership of the text, [Self] finds this member in it, [raft.ParseURL] is the one rule
 // for every URL that a member listens on, advertises or is told of. A search is one member's at a discovery URL; the
 // registrations that it finds there become the text.
 //

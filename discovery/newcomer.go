@@ -20,6 +20,7 @@ import (
 var (
 	ErrNotListed    = errors.New("the own name is not listed")
 	ErrURLsDiffer   = errors.New("the advertised peer URLs differ from the listed ones")
+	ErrOneName      = errors.New("one name stands for several URLs of the list, of which this member advertises one")
 	ErrNoAddress    = errors.New("this is no address that others can reach")
 	ErrOtherCluster = errors.New("the peers form another cluster already")
 	ErrTwoClusters  = errors.New("these URLs belong to different clusters")
@@ -30,6 +31,7 @@ var (
 	ErrURLTaken     = errors.New("a peer URL belongs to another member")
 	ErrNameTaken    = errors.New("the name belongs to another member")
 	ErrRefused      = errors.New("the cluster does not take this member in")
+	ErrNoRights     = errors.New("at its client URL the cluster wants a user for that")
 	ErrNotYet       = errors.New("no running member could let this one in")
 )
 
@@ -75,13 +77,27 @@ const (
 	pause    = 500 * time.Millisecond
 )
 
-// New begins a new cluster of the listed members, or takes the place in it that nobody has taken before. (protocols section 2)
+// New begins a new cluster of the listed members, or takes the place in it that nobody has taken before.
 func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
+	p, err := n.Listed(ctx, list, token)
+	if err != nil {
+		return Plan{}, err
+	}
+	return n.begin(ctx, p)
+}
+
+// Listed returns what New begins with when nobody knows better. It asks no member, and the DNS only
+// when texts differ.
+func (n Newcomer) Listed(ctx context.Context, list, token string) (Plan, error) {
 	m, err := Static(list, token)
 	if err != nil {
 		return Plan{}, err
 	}
-	return n.found(ctx, m)
+	self, err := Self(ctx, m, n.Name, n.PeerURLs)
+	if err == nil && len(m.Members) > 1 {
+		err = reachable(m.Members)
+	}
+	return Plan{Self: self, Cluster: m}, err
 }
 
 // found begins a new cluster, or takes the place in it, wherever the membership comes from.
@@ -131,29 +147,29 @@ func (a *answer) inactive(m raft.Member) error {
 }
 
 // Existing finds the place in a running cluster that was made for this member (POST /v2/members). The list must be
-// that of all members, the own one included; names do not count but the own one. (protocols section 2)
+// that of all members, the own one included; names do not count but the own one.
 func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
-	m, err := Static(list, "")
+	p, err := n.ListedExisting(ctx, list)
 	if err != nil {
-		return Plan{}, err
-	}
-	self, err := Self(ctx, m, n.Name, n.PeerURLs)
-	if err != nil {
-		return Plan{}, err
-	}
-	if len(m.Members) == 1 {
-		return Plan{}, ErrNobodyListed
-	}
-	if err := reachable(m.Members); err != nil {
 		return Plan{}, err
 	}
 	return n.persist(ctx, func() (Plan, error) {
-		answers, err := n.consult(ctx, othersURLs(m, self.ID))
+		answers, err := n.consult(ctx, othersURLs(p.Cluster, p.Self.ID))
 		if err != nil {
 			return Plan{}, err
 		}
-		return n.fit(ctx, m, answers)
+		return n.fit(ctx, p.Cluster, answers)
 	})
+}
+
+// ListedExisting returns what Existing asks for, by the list alone, in which the ids are nobody's.
+// It asks no member.
+func (n Newcomer) ListedExisting(ctx context.Context, list string) (Plan, error) {
+	p, err := n.Listed(ctx, list, "")
+	if err == nil && len(p.Cluster.Members) == 1 {
+		err = ErrNobodyListed
+	}
+	return p, err
 }
 
 // fit takes the first answer that the list fits: one that lags may not know of this member yet. None may know it as active.
@@ -267,6 +283,8 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 			}
 		case status == http.StatusConflict || status/100 == 5: // somebody was quicker, maybe an earlier try; or there is no leader
 			err = fmt.Errorf("it refuses for now, with status %d", status)
+		case status == http.StatusUnauthorized:
+			return Plan{}, fmt.Errorf("%w: %s answers with status %d", ErrNoRights, u, status)
 		default:
 			return Plan{}, fmt.Errorf("%w: %s answers with status %d", ErrRefused, u, status)
 		}
@@ -337,6 +355,21 @@ func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, 
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// Running returns those of the other members that answer at one of their peer URLs, and know this
+// one as a member of their cluster.
+func (n Newcomer) Running(ctx context.Context, m raft.Membership, self uint64) (running []raft.Member) {
+	answers, _ := n.survey(ctx, othersURLs(m, self))
+	for _, p := range m.Members {
+		if slices.ContainsFunc(answers, func(a answer) bool {
+			_, knows := a.cluster.Find(self)
+			return p.ID != self && knows && a.cluster.ClusterID == m.ClusterID && slices.Contains(p.PeerURLs, a.url)
+		}) {
+			running = append(running, p)
+		}
+	}
+	return running
+}
 
 // othersURLs are the peer URLs of all members but one.
 func othersURLs(m raft.Membership, self uint64) (urls []string) {

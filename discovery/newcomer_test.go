@@ -217,7 +217,7 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, "it answers with status 307"},
 		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }, "it answers with status 503"},
-		{"1 GB", endless, "not an answer of an etcd: it has more than 1048576 bytes"},
+		{"1 GB", endless, "the answer is longer than this client takes: it has more than 1048576 bytes"},
 		{"a page", answering("1", "<secret>"), "not an answer of an etcd: status 200, and a body that is not its JSON"},
 		{"a cut answer", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "10") }, "unexpected EOF"},
 	} {
@@ -429,18 +429,20 @@ func TestWhoMayNotJoin(t *testing.T) {
 }
 
 func TestJoiningIsRefusedForGood(t *testing.T) {
-	c, _, _ := running(t)
-	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == "POST" {
-			http.Error(w, "secret", http.StatusUnauthorized)
-			return
-		}
-		c.ServeHTTP(w, r)
-	}))
+	for status, want := range map[int]error{http.StatusUnauthorized: ErrNoRights, http.StatusForbidden: ErrRefused} {
+		c, _, _ := running(t)
+		u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "POST" {
+				http.Error(w, "secret", status)
+				return
+			}
+			c.ServeHTTP(w, r)
+		}))
 
-	_, err := testNewcomer("x", self).Join(context.Background(), []string{u})
+		_, err := testNewcomer("x", self).Join(context.Background(), []string{u})
 
-	check(t, err, ErrRefused, "the cluster does not take this member in: "+u+" answers with status 401", nil)
+		check(t, err, want, fmt.Sprintf("%v: %s answers with status %d", want, u, status), nil)
+	}
 }
 
 func TestURLsOfTwoClustersAreNotJoined(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 // A proxy looks for a cluster without being one of its members. Only Logger, Resolver and DialTLS of the Newcomer count.
 
-// LookToken waits until a discovery URL has all members of a cluster, and registers nothing. (protocols section 3.3, steps 1, 4 and 5)
+// LookToken waits until a discovery URL has all members of a cluster, and registers nothing. (API section 21.2, steps 1, 4 and 5)
 func (n Newcomer) LookToken(ctx context.Context, token string, via *url.URL) (raft.Membership, error) {
 	s, err := n.search(token, via)
 	if err != nil {
@@ -25,7 +25,7 @@ func (n Newcomer) LookToken(ctx context.Context, token string, via *url.URL) (ra
 	return cluster(members, token)
 }
 
-// LookSRV returns the members that the DNS lists for a domain. (protocols section 4)
+// LookSRV returns the members that the DNS lists for a domain.
 func (n Newcomer) LookSRV(ctx context.Context, domain string) (m raft.Membership, err error) {
 	_, err = n.persist(ctx, func() (Plan, error) {
 		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)

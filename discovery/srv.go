@@ -15,7 +15,7 @@ import (
 	"etcd2/raft"
 )
 
-// Why the DNS gives no cluster. (protocols section 4)
+// Why the DNS gives no cluster.
 var (
 	ErrDNS        = errors.New("the DNS does not answer")
 	ErrNoRecords  = errors.New("SRV discovery failed: too many errors querying DNS SRV records")
@@ -36,7 +36,7 @@ var services = []struct{ name, scheme string }{{"etcd-server-ssl", "https"}, {"e
 //	_etcd-server._tcp.DOMAIN      SRV  …                               http://target:port
 //
 // Whatever one of them has, counts; priority and weight do not. This member is the one whose target and port stand for the address of
-// one of the peer URLs that it advertises. The DNS does not know names: the members tell each other theirs when they start. (protocols section 4)
+// one of the peer URLs that it advertises. The DNS does not know names: the members tell each other theirs when they start.
 //
 // All members compute ids from the same records. So no target is left out because one machine cannot resolve it just now.
 func (n Newcomer) SRV(ctx context.Context, domain, token string) (Plan, error) {
@@ -72,7 +72,7 @@ func (n Newcomer) records(ctx context.Context, domain string) (urls []string, er
 		}
 		for _, t := range targets {
 			host := strings.ToLower(strings.TrimSuffix(t.Target, ".")) // some resolvers play with the case
-			u, err := ParseURL(s.scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(t.Port))))
+			u, err := raft.ParseURL(s.scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(t.Port))))
 			if err != nil || t.Port == 0 || len(urls) == MaxSize {
 				return nil, fmt.Errorf("%w: target %s, port %d of %d members", ErrBadRecord, quoted(t.Target), t.Port, len(urls))
 			}

@@ -3,6 +3,7 @@ package discovery
 import (
 	"cmp"
 	"context"
+	"crypto/fips140"
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
@@ -18,10 +19,13 @@ import (
 //
 // in which a name stands as often as it has URLs. All members are voters, and
 // have no client URLs yet. The token keeps apart clusters that were made of the
-// same URLs. (protocols section 2)
+// same URLs.
 func Static(list, token string) (raft.Membership, error) {
 	urls, err := parse(list)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(list, "@"): // which may have a password before it
+		return raft.Membership{}, errUserListed
+	case err != nil:
 		return raft.Membership{}, err
 	}
 	var m raft.Membership
@@ -45,20 +49,24 @@ func Self(ctx context.Context, m raft.Membership, name string, peerURLs []string
 	}
 	self := m.Members[i]
 	if !sameURLs(ctx, self.PeerURLs, peerURLs) {
-		return raft.Member{}, fmt.Errorf("%w: %s against %s of %q", ErrURLsDiffer,
+		kind := ErrURLsDiffer
+		if len(peerURLs) == 1 && slices.Contains(self.PeerURLs, peerURLs[0]) {
+			kind = ErrOneName
+		}
+		return raft.Member{}, fmt.Errorf("%w: %s against %s of %q", kind,
 			strings.Join(peerURLs, ","), strings.Join(self.PeerURLs, ","), name)
 	}
 	return self, nil
 }
 
 // MemberID is the id of a member that a cluster begins with. peerURLs must be
-// sorted. (protocols section 1)
+// sorted. (API section 21.1)
 func MemberID(peerURLs []string, token string) uint64 {
 	return sum64([]byte(strings.Join(peerURLs, "") + token))
 }
 
 // ClusterID is the id of a cluster that begins with these members, which must
-// be sorted by id; it never changes afterwards. (protocols section 1)
+// be sorted by id; it never changes afterwards. (API section 21.1)
 func ClusterID(members []raft.Member) uint64 {
 	var ids []byte
 	for _, m := range members {
@@ -67,10 +75,14 @@ func ClusterID(members []raft.Member) uint64 {
 	return sum64(ids)
 }
 
-// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection.
-func sum64(b []byte) uint64 {
-	sum := sha1.Sum(b)
-	return binary.BigEndian.Uint64(sum[:])
+// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection. So FIPS 140 has no say in
+// it, and GODEBUG=fips140=only changes no id.
+func sum64(b []byte) (id uint64) {
+	fips140.WithoutEnforcement(func() {
+		sum := sha1.Sum(b)
+		id = binary.BigEndian.Uint64(sum[:])
+	})
+	return id
 }
 
 // parse gathers the URLs by name.
@@ -81,7 +93,7 @@ func parse(list string) (map[string][]string, error) {
 		if !found || name == "" {
 			return nil, fmt.Errorf("want name=url, found %q", part)
 		}
-		u, err := ParseURL(text)
+		u, err := raft.ParseURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("member %q: %w", name, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,7 +14,7 @@ import (
 )
 
 func TestIDsAreThoseOfEtcd(t *testing.T) {
-	// The example of protocols section 1.
+	// The example of API section 21.1.
 	m, err := Static("default=http://127.0.0.1:25011", "etcd-cluster")
 
 	if err != nil {
@@ -24,6 +26,17 @@ func TestIDsAreThoseOfEtcd(t *testing.T) {
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)
+	}
+}
+
+func TestIDsAreTheSameWhereFIPS140IsEnforced(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestIDsAreThoseOfEtcd$", "-test.v")
+	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
+
+	out, err := cmd.CombinedOutput()
+
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestIDsAreThoseOfEtcd") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -71,13 +84,13 @@ func TestStaticRefusesWhatIsNotAList(t *testing.T) {
 		"a=http://h":                  "host:port",
 		"a=http://:1":                 "host:port",
 		"a=http://h:1/":               "path",
-		"a=http://h:1?x":              "path",
+		"a=http://h:1?x":              "query",
 		"a=http://h:1,":               "want name=url",
 		"a=http://h:1,b=http://h:1":   "duplicate",
 		"a=http://h:1,a=http://h:1":   "duplicate",
 		"a=http://h:1,b":              "want name=url",
 		"a=http://\x7f:1":             "not a URL",
-		"a=http://user:secret@h:2380": "path",
+		"a=http://user:secret@h:2380": "password",
 	} {
 		_, err := Static(list, "t")
 		if err == nil || !strings.Contains(err.Error(), why) {
@@ -98,7 +111,8 @@ func TestSelfIsFoundByNameAndURLs(t *testing.T) {
 		{"a", "http://127.0.0.1:2,http://127.0.0.1:1", nil},
 		{"b", "http://127.0.0.1:3", nil},
 		{"c", "http://127.0.0.1:3", ErrNotListed},
-		{"a", "http://127.0.0.1:1", ErrURLsDiffer},
+		{"a", "http://127.0.0.1:1", ErrOneName},
+		{"a", "http://127.0.0.1:9", ErrURLsDiffer},
 		{"b", "http://127.0.0.1:4", ErrURLsDiffer},
 		{"b", "https://127.0.0.1:3", ErrURLsDiffer},
 	} {

@@ -19,7 +19,7 @@ import (
 	"etcd2/raft"
 )
 
-// Why a discovery URL gives no cluster. (protocols section 3.4)
+// Why a discovery URL gives no cluster.
 var (
 	ErrBadEndpoint   = errors.New("discovery: bad discovery endpoint")
 	ErrBadSize       = errors.New("discovery: size key is bad")
@@ -88,7 +88,7 @@ type registration struct{ id, value string }
 
 // Token finds the other founders of a cluster at a discovery URL: as many as the service was told to expect, in the order in which they
 // came. A member that comes again, with its name and peer URLs, has the place that it had. Who comes later than that gets a Plan that
-// is for a Proxy. (protocols section 3)
+// is for a Proxy. (API section 21.2)
 //
 // It waits for the others as long as they take, and for a service that does not answer only for a while. Requests go through the HTTP
 // proxy via, if there is one.
@@ -173,7 +173,7 @@ func (s *search) gather(ctx context.Context) ([]registration, error) {
 	}
 }
 
-// look reads what the service knows. (section 3.3, steps 1 and 3)
+// look reads what the service knows. (API section 21.2, steps 1 and 3)
 func (s *search) look(ctx context.Context) (r roll, err error) {
 	size, err := s.service.Get(ctx, "_config/size", client.GetOptions{})
 	if err != nil {
@@ -206,7 +206,7 @@ func (s *search) sameName(members []registration) error {
 	return nil
 }
 
-// register takes a place. Who was there before has it already. (section 3.3, step 2)
+// register takes a place. Who was there before has it already. (API section 21.2, step 2)
 func (s *search) register(ctx context.Context) error {
 	_, err := s.service.Create(ctx, s.id, s.value, client.SetOptions{})
 	if client.IsKeyExists(err) || errors.Is(err, client.ErrUnknown) && !errors.Is(err, client.ErrBadAnswer) {
@@ -215,7 +215,7 @@ func (s *search) register(ctx context.Context) error {
 	return err
 }
 
-// wait returns when somebody has registered, or there may be something to see. (section 3.3, step 4)
+// wait returns when somebody has registered, or there may be something to see. (API section 21.2, step 4)
 func (s *search) wait(ctx context.Context, index uint64) error {
 	waiting, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
@@ -243,7 +243,7 @@ func (s *search) again(ctx context.Context, err error) error {
 		return noToken(clean(alone(err).Error()))
 	case client.IsUnauthorized(err) && !errors.Is(err, client.ErrBadAnswer):
 		return fmt.Errorf("%w: %s", ErrForbidden, clean(alone(err).Error()))
-	case isRefusal && refusal.Status/100 != 5 && refusal.Status != http.StatusTooManyRequests, !isRefusal && errors.Is(err, client.ErrBadAnswer):
+	case isRefusal && refusal.Status/100 != 5 && refusal.Status != http.StatusTooManyRequests, !isRefusal && (errors.Is(err, client.ErrBadAnswer) || errors.Is(err, client.ErrTooLong)):
 		return fmt.Errorf("%w: %s", ErrBadEndpoint, clean(alone(err).Error()))
 	case time.Since(s.answered) > cmp.Or(s.patience, servicePatience):
 		return fmt.Errorf("%w: %s", ErrService, clean(alone(err).Error()))
@@ -290,7 +290,7 @@ func (s *search) tell(members []registration, size int) {
 }
 
 // cluster makes the membership of the registrations, each of which must be that of the member under whose id it stands: what one member could
-// not have computed for another, it would not believe later on either. (section 3.3, step 5)
+// not have computed for another, it would not believe later on either. (API section 21.2, step 5)
 func cluster(members []registration, token string) (raft.Membership, error) {
 	var values []string
 	names := map[string]string{}

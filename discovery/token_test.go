@@ -380,7 +380,7 @@ func TestDiscoveryGoesThroughTheProxy(t *testing.T) {
 
 	_, err = founder(0).Token(t.Context(), service+tokenPath, via)
 
-	if err != nil || len(passed) < 3 || <-passed != service+tokenPath+"/_config/size" {
+	if err != nil || len(passed) < 3 || <-passed != service+tokenPath+"/_config/size?quorum=false&recursive=false&sorted=false" {
 		t.Errorf("%v, %d requests passed", err, len(passed))
 	}
 }

@@ -2,52 +2,25 @@ package discovery
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+
+	"etcd2/raft"
 )
 
-// ParseURL checks one URL of a member: http or https, host:port, and nothing
-// else. It returns the URL in its one normal form, without a trailing slash,
-// so that URLs can be compared as text. (A path is refused as the members API
-// refuses it: spec section 17.1.)
-func ParseURL(text string) (string, error) {
-	u, err := url.Parse(strings.TrimSpace(text))
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("not a URL: %q", text)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "", fmt.Errorf("URL scheme must be http or https: %s", text)
-	case !hasHostAndPort(u):
-		return "", fmt.Errorf(`URL address does not have the form "host:port": %s`, text)
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return "", fmt.Errorf("URL must not contain a path: %s", text)
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
+// errUserListed shows nothing of the list, as raft.ErrUser of a URL.
+var errUserListed = errors.New("want name=url,…, and no user and password (@) in a URL")
 
 // ParseURLs checks a list of URLs, separated by commas; it must not be empty.
 func ParseURLs(text string) ([]string, error) {
-	var urls []string
-	for part := range strings.SplitSeq(text, ",") {
-		u, err := ParseURL(part)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(urls, u) {
-			return nil, fmt.Errorf("URL is listed twice: %s", u)
-		}
-		urls = append(urls, u)
+	if strings.Contains(text, "@") {
+		return nil, raft.ErrUser // before a comma of a password can end a URL
 	}
-	return urls, nil
-}
-
-func hasHostAndPort(u *url.URL) bool {
-	host, port, err := net.SplitHostPort(u.Host)
-	return err == nil && host != "" && port != "" && !strings.ContainsAny(u.Host, ",= ")
+	return raft.ParseURLs(strings.Split(text, ","))
 }
 
 // address is the IP address that stands in a URL, with localhost as one; the zero Addr for other names.

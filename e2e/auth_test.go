@@ -47,6 +47,7 @@ func (m *member) must(rootPassword, method, path, body string) {
 // in anything that the members write.
 // pitfall K11, pitfall K9
 func TestUsersHoldEverywhereAndAlways(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	const rootPassword, annPassword = "Rosebud-1941", "Xanadu-1941"
 	c := startCluster(t, 3, append(quick, "--snapshot-count=1")...)

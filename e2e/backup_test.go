@@ -181,6 +181,7 @@ func keysIn(tree *store.Store, dir string) (n int64) {
 
 // A restore is killed at any moment: no directory holds a part of a member that a server would start with.
 func TestAKilledRestoreLeavesNothingThatStarts(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	m := startMember(t)
 	for i := range 4 {

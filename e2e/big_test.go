@@ -17,6 +17,7 @@ import (
 var bigKeys = flag.Int("e2e.keys", 20_000, "keys of the big tree")
 
 func TestABigTreeHoldsUpNoWrite(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=500")
 	fillBig(t, m, *bigKeys, 256)

@@ -66,7 +66,7 @@ func (m *member) etcdctl(args ...string) string {
 }
 
 func (m *member) etcdctlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", m.url}, args...)...)
+	cmd := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", m.url, "--timeout", patience.String(), "--total-timeout", (2 * patience).String()}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=2")
 	return cmd
 }

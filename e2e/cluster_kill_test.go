@@ -16,6 +16,7 @@ import (
 //
 // pitfall B9, pitfall H15
 func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
 	l := c.traffic(6)
@@ -157,6 +158,7 @@ func (m *member) untilItServes() time.Duration {
 
 // pitfall C8
 func TestValuesNeverGoBackAtAMemberThatRestarts(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=50")...)
 	reader := c.followers()[0]

@@ -57,6 +57,7 @@ func (m *member) exitedAsRemoved() {
 }
 
 func TestEveryMemberIsReplacedUnderLoad(t *testing.T) {
+	takesLong(t)
 	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
 	l := c.traffic(4)
 	calmly(t, func() (wrong string) {

@@ -89,6 +89,7 @@ type topology struct {
 
 // pitfall F1
 func TestALeaderThatReachesAMajorityStays(t *testing.T) {
+	takesLong(t)
 	t.Run("three", func(t *testing.T) {
 		theLeaderStays(t, 3, []topology{
 			{"its link to one", func(n *network, l *member, m []*member) { cut(n.between(l, m[0])) }},
@@ -178,6 +179,7 @@ func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
 
 // pitfall F4
 func TestALinkDeadInOneDirectionStopsNobody(t *testing.T) {
+	takesLong(t)
 	c := startCluster(t, 3, quick...)
 	l := c.traffic(4)
 	for _, from := range c.members {

@@ -37,6 +37,7 @@ func (c *cluster) outgrow(m *member) {
 //
 // pitfall E9, pitfall E10, pitfall E11
 func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 1, append(quick, "--max-wals=1")...)
 	sender := c.members[0]
@@ -113,6 +114,7 @@ func (m *member) has(keys int) bool {
 //
 // pitfall E6, pitfall B14, pitfall E12
 func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
+	takesLong(t)
 	c := startCluster(t, 3, shortLog...)
 	slow := c.followers()[0]
 	others := without(c.members, slow)

@@ -380,6 +380,7 @@ func TestADamagedSnapshotIsPassedOverForAnOlderOne(t *testing.T) {
 // When the log reaches back far enough the snapshots are not needed; here it
 // does not.
 func TestTruncatedSnapshotsStopTheStart(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=1", "--max-wals=1")
 	first := m.walFiles()[0]

@@ -56,11 +56,11 @@
 //
 // # What is left out
 //
-// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. Campaigns are the same tests for longer, and
-// Patroni's is one that takes a minute. What members promise that are far apart or under strain is measured, and -v prints the figures:
+// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. What takes long runs with -long only;
+// campaigns are the same tests for longer. What members promise that are far apart or under strain is measured, and -v prints the figures:
 //
-//	go test ./e2e -run Nemesis -e2e.time 30m -e2e.seed 1 -timeout 0
-//	go test ./e2e -run Patroni -e2e.programs
-//	go test ./e2e -run Snapshot -e2e.keys 1000000 -timeout 0
-//	go test ./e2e -run 'Far|Strain' -v -e2e.wan -timeout 0
+//	go test ./e2e -long
+//	go test ./e2e -run Nemesis -long -e2e.time 30m -e2e.seed 1 -timeout 0
+//	go test ./e2e -run Snapshot -long -e2e.keys 1000000 -timeout 0
+//	go test ./e2e -run 'Far|Strain' -v -long -e2e.wan -timeout 0
 package e2e

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // ctl runs the binary as etcd2 ctl, and returns its exit status and all its output.
@@ -55,7 +56,7 @@ func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
 	}
 	fresh := c.newMember()
 	id := c.addURL(fresh.reached)
-	if status, out := follower.ctl("doctor"); status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and was never started",
+	if status, out := follower.ctl("doctor"); status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and no member has heard from it",
 		"note: 1 of the members have no vote yet: the leader has not heard from them") {
 		t.Errorf("before it is started: status %d:\n%s", status, out)
 	}
@@ -131,6 +132,39 @@ func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
 	t.Parallel()
 	from, to := startDebians(t), startMember(t)
 	importAll(t, from, to)
+}
+
+// Programs move from one cluster to another one while they write: what they have written last is there
+// at once.
+func TestAnImportFollowsAnEtcdOfDebian(t *testing.T) {
+	t.Parallel()
+	from, to := startDebians(t), startMember(t)
+	populate(from)
+	f := startCtl(to, "import", "--from", from.url, "--follow", "--hidden", "/app/_secret", "--hidden", "/_coreos.com")
+	write := func(round int) {
+		for i := range 100 {
+			from.put(fmt.Sprintf("/moving/d%d/k%d", i%7, i), fmt.Sprint(round))
+		}
+		from.do("DELETE", "/v2/keys/moving/d1?recursive=true", nil)
+		from.do("DELETE", fmt.Sprintf("/v2/keys/moving/d2/k%d", 2+7*round), nil)
+		from.do("POST", "/v2/keys/queue", url.Values{"value": {fmt.Sprint(round)}})
+		from.put("/app/_secret/key", fmt.Sprint(round))
+	}
+	write(0)
+	f.expect("at index ", "; source is ")
+	write(1)
+	write(2)
+	last := from.put("/moving/last", "x")
+	stopped := time.Now()
+	eventually(t, "the last change", patience, func() bool { return to.get("/v2/keys/moving/last").status == 200 })
+	t.Logf("the last change came after %v", time.Since(stopped).Round(time.Millisecond))
+	f.interrupt()
+	f.expect("Followed ", " changes")
+
+	if last.status != 201 {
+		t.Errorf("status %d", last.status)
+	}
+	compareTrees(t, from, to)
 }
 
 // A snapshot that etcd has written has the keys, also when etcd is no more.
@@ -331,6 +365,9 @@ func TestABackupGoesFromAMemberToAFileToAMember(t *testing.T) {
 	}
 
 	line("Saved a backup to "+file+", as of store index 4", "backup", "--from", m.url, file)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a backup has password hashes: %v, %v", err, info.Mode())
+	}
 	line("digest", "verify", file)
 	line("Restored 1 of 1 members", "restore", file, "--data-dir", data, "--initial-cluster", m.founded)
 	line("digest", "verify", data)

@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,7 +29,7 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster", "nobody but this member is listed", "--join"}},
 		{[]string{"--initial-cluster=a=PEER,b=NOBODY"}, []string{"--initial-cluster", `not listed: "default"`, "--name"}},
 		{[]string{"--initial-cluster=default=NOBODY,b=PEER"}, []string{"--initial-advertise-peer-urls", "PEER", "NOBODY", "same URLs"}},
-		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-advertise-peer-urls", "NOBODY", "same URLs"}},
+		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-cluster=", "one name stands for several URLs", "a name of its own"}},
 		{[]string{"--initial-cluster=default=PEER,b=PEER"}, []string{"--initial-cluster", "duplicate URL PEER"}},
 		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1:1/"}, []string{"--initial-cluster", `"b"`, "path"}},
 		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1"}, []string{"--initial-cluster", `"b"`, "host:port"}},
@@ -160,6 +163,19 @@ func TestANewPeerURLIsPublished(t *testing.T) {
 	}
 }
 
+func TestALoneMemberNeedsNoListAtWhateverPorts(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	m.founded = ""
+
+	m.start()
+
+	if list := m.get("/v2/members").body; !hasAll(list, `"peerURLs":["`+m.peer+`"]`) {
+		t.Errorf("members: %s", list)
+	}
+	m.put("/k", "v")
+}
+
 func TestARestartTakesItsIdentityFromTheData(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -199,6 +215,43 @@ func TestForceNewClusterKeepsTheData(t *testing.T) {
 		t.Errorf("cluster %s has become %v: %s", cluster, a.header["X-Etcd-Cluster-Id"], a.body)
 	}
 	m.put("/after", "v")
+}
+
+// Beside a member that runs, with the same flags: nothing is locked, opened or written.
+func TestATrialBesideARunningMember(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/k", "v")
+	cluster := m.get("/v2/keys/k").header.Get("X-Etcd-Cluster-Id")
+	before := tree(t, m.data())
+
+	out, err := exec.Command(binary, append(m.arguments(), "--check-config")...).CombinedOutput()
+
+	if err != nil || !hasAll(string(out), "answered at "+m.url, m.data()+": a member", "log of member "+m.memberID()+" of cluster "+cluster, "a member runs here", "nothing here keeps it from starting") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if after := tree(t, m.data()); after != before {
+		t.Errorf("it has changed the directory:\n%s\n%s", before, after)
+	}
+}
+
+// tree is the names, sizes and times of all files below a directory.
+func tree(t *testing.T, dir string) (text string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			text += fmt.Sprintln(path, info.Size(), info.ModTime(), info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 func TestVersionIsFourLines(t *testing.T) {

@@ -29,6 +29,18 @@ import (
 // failure takes that long.
 const patience = 20 * time.Second
 
+// long adds the tests that take many seconds of the machine: soaks, campaigns of faults, and
+// whole programs such as Patroni. Each rule that they look at has a shorter test as well.
+var long = flag.Bool("long", false, "also the tests that take long")
+
+// takesLong skips a test unless the long ones are asked for.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if !*long {
+		t.Skip("takes long; -long runs it")
+	}
+}
+
 // binary is the path of the built server, and binaryFlags come before all others.
 //
 // E2E_SERVER may name another server and its first flags, to see what that one does, as in
@@ -92,16 +104,17 @@ func build(path string) error {
 type member struct {
 	t       *testing.T
 	name    string
-	dir     string     // its parent directory: data, socket
-	url     string     // where clients are answered
-	peer    string     // where it listens for other members
-	reached string     // where those are told to reach it
-	founded string     // --initial-cluster
-	flags   []string   // further flags
-	wrap    []string   // a command that runs it, as prlimit
-	bare    bool       // nothing is on its command line but flags
-	environ []string   // further variables
-	handed  []*os.File // descriptors that it gets, from 3 on
+	dir     string              // its parent directory: data, socket
+	url     string              // where clients are answered
+	peer    string              // where it listens for other members
+	reached string              // where those are told to reach it
+	founded string              // --initial-cluster
+	flags   []string            // further flags
+	wrap    []string            // a command that runs it, as prlimit
+	bare    bool                // nothing is on its command line but flags
+	environ []string            // further variables
+	handed  []*os.File          // descriptors that it gets, from 3 on
+	user    *syscall.Credential // as whom it runs; nil: as the test
 
 	pid    atomic.Int64 // of the process that runs, or ran last
 	cmd    *exec.Cmd
@@ -163,7 +176,7 @@ func (m *member) launch() {
 	m.listenForNotices()
 	line := append(append(append([]string{}, m.wrap...), binary), m.arguments()...)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when the tests are killed
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.user, Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when the tests are killed
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
 	cmd.Env = append(cmd.Env, m.environ...)
 	cmd.ExtraFiles = m.handed
@@ -204,6 +217,9 @@ func (m *member) listenForNotices() {
 		os.Remove(path)
 	}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err == nil {
+		err = os.Chmod(path, 0o777) // for a member that runs as another user
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -170,8 +170,13 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 			t.Errorf("got %q", line)
 		}
 	}
-	if served < 100 || turnedAway < 300 {
+	if served < 90 || turnedAway < 300 { // three quarters of 128 may be one address's
 		t.Errorf("%d served, %d turned away", served, turnedAway)
+	}
+	elsewhere := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	defer elsewhere.CloseIdleConnections()
+	if w, err := elsewhere.Get(m.url + "/version"); err != nil || w.StatusCode != 200 {
+		t.Errorf("another address: %v, %v", w, err)
 	}
 	for _, conn := range conns {
 		conn.Close()
@@ -182,6 +187,34 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 	})
 	if lines := m.log.count(); lines > 50 {
 		t.Errorf("%d lines in the log", lines)
+	}
+}
+
+// A byte behind the request hides from net/http that the client has left, at a member and at a proxy.
+// pitfall J3
+func TestClientsThatSendTooMuchAndLeaveHoldNothing(t *testing.T) {
+	takesLong(t) // up to 20 s after they have left
+	t.Parallel()
+	c := startCluster(t, 1, quick...)
+	m, p := c.members[0], c.startProxy()
+	const each = 60
+	conns := append(dial(t, m, each), dial(t, p, each)...)
+	for _, conn := range conns {
+		fmt.Fprint(conn, "GET /v2/keys/never?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	eventually(t, "all watch", patience, func() bool { return m.metric("etcd_store_watchers") == 2*each })
+
+	for _, conn := range conns {
+		fmt.Fprint(conn, "G")
+		conn.Close()
+	}
+
+	eventually(t, "no watcher is left", 2*patience, func() bool { return m.metric("etcd_store_watchers") == 0 })
+	for _, s := range []*member{m, p} {
+		eventually(t, "their connections are closed", patience, func() bool { return s.metric("etcd_http_connections") < each/2 })
+		if n := s.metric("etcd_http_connections_left_total"); n != each {
+			t.Errorf("%s has found %v clients gone, want %d", s.name, n, each)
+		}
 	}
 }
 
@@ -217,6 +250,7 @@ func (m *member) metric(name string) (v float64) {
 // Half of the streams have a connection each, and half share one of HTTP/2, where the client grants a window and reads nothing of it.
 // pitfall J11, pitfall I11
 func TestStreamReadersThatDoNotReadHoldUpNobody(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	const streams = 200
 	m := startMember(t)

@@ -89,6 +89,7 @@ func (n *nemesis) rage(d time.Duration) {
 //
 // pitfall C1, pitfall G2, pitfall I1, pitfall I10
 func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
+	takesLong(t)
 	seed := *nemesisSeed
 	if seed == 0 {
 		seed = rand.Uint64()

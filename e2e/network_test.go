@@ -30,6 +30,7 @@ type network struct {
 	listeners []net.Listener
 	links     map[[2]*member]*link
 	wires     map[*wire]bool
+	filtered  map[[2]*member]bool // the first can't call the second
 }
 
 // A wire is one connection between two members.
@@ -82,8 +83,11 @@ func (n *network) join(m *member) {
 // connect carries one connection until it ends.
 func (n *network) connect(from *net.TCPConn, callee *member) {
 	caller := n.dialler(from)
-	if caller == nil {
-		from.Close() // it has hung up, or died
+	n.mu.Lock()
+	filtered := n.filtered[[2]*member{caller, callee}]
+	n.mu.Unlock()
+	if caller == nil || filtered {
+		from.Close() // it has hung up, or died, or may not call
 		return
 	}
 	conn, err := net.Dial("tcp", strings.TrimPrefix(callee.peer, "http://"))

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,16 +17,12 @@ import (
 	"time"
 )
 
-var programs = flag.Bool("e2e.programs", false, "run the programs that take their time: Patroni with PostgreSQL")
-
 // Patroni keeps in etcd who of several PostgreSQL servers is the primary. It watches, it compares and swaps, it lives by TTLs; whoever uses
 // etcd in earnest does what it does.
 //
 // All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is changed by hand, etcd2 is gone.
 func TestPatroniKeepsOnePrimary(t *testing.T) {
-	if !*programs {
-		t.Skip("takes most of a minute; -e2e.programs runs it")
-	}
+	takesLong(t)
 	c := startCluster(t, 3, quick...)
 	p := c.startPatroni(3)
 	first := p.primary()

@@ -39,6 +39,7 @@ func (m *member) writes(key string) {
 }
 
 func TestAProxyWorksAsLongAsItsClusterDoes(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	p := c.startProxy()

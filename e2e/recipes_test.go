@@ -145,6 +145,7 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 
 // Its eternal watch goes from member to member and misses nothing.
 func TestPythonsEternalWatchMissesNothing(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	list := c.pythonists(3, "watch")

@@ -159,6 +159,7 @@ is() { echo $1: $(systemctl show -P $2 etcd2); }
 until_is() { for i in $(seq 200); do [ "$(systemctl show -P $2 etcd2)" != "$3" ] || break; sleep 0.1; done; is $1 $2; }
 systemctl start etcd2 && echo started
 until_is status StatusText "leader, the only member"
+systemctl reload etcd2 && echo reloaded
 curl -s http://127.0.0.1:2379/v2/keys/k -XPUT -d value=v | grep -o '"value":"v"'
 stat -c 'data: %a' /var/lib/etcd2/.
 [ "$(stat -c %u /var/lib/etcd2/.)" != 0 ] && echo not root
@@ -232,6 +233,7 @@ func TestTheReadmesUnitRuns(t *testing.T) {
 
 	want := `started
 status: leader, the only member
+reloaded
 "value":"v"
 data: 700
 not root
@@ -352,7 +354,7 @@ func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
 	}
 }
 
-// units are the files of systemd that the README has, by path.
+// units are the files of systemd that the README has, by path. They are those of the repository.
 func units(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -361,6 +363,13 @@ func units(t *testing.T) map[string]string {
 	}
 	if len(files) != 3 {
 		t.Fatalf("%d files of systemd in the README", len(files))
+	}
+	for path, text := range files {
+		switch b, err := os.ReadFile(filepath.Join("..", "http", "systemd", filepath.Base(path))); {
+		case strings.HasSuffix(path, ".conf"): // of cloud-init, which is no part of this repository
+		case err != nil || string(b) != text:
+			t.Fatalf("the README's %s is not the file in http/systemd: %v", path, err)
+		}
 	}
 	return files
 }

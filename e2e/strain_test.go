@@ -82,6 +82,7 @@ func (m *member) readers(clients int) (stop func()) {
 //
 // pitfall L3
 func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--enable-pprof")...)
 	m := c.members[0]
@@ -143,6 +144,7 @@ func tracer(t *testing.T, inject string, more ...string) (wrap []string) {
 
 // pitfall L6
 func TestUnderStrainTheLogIsCut(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	const spare, patient = 3, 2 * time.Second
 	m := newMember(t, "--snapshot-count=200", "--max-wals=1")
@@ -212,5 +214,33 @@ func TestUnderStrainAFailedSyncEndsTheMember(t *testing.T) {
 			t.Errorf("it ended %v after a sync of its log had failed", took)
 		}
 		t.Logf("it ended after %v with %d writes acknowledged", took, len(l.acked))
+	}
+}
+
+// A restart needs no more memory than running does, however often one large key was written.
+//
+// pitfall L15
+func TestUnderStrainARestartFitsWhereTheMemberRan(t *testing.T) {
+	takesLong(t)
+	t.Parallel()
+	m := startMember(t)
+	const size = 1 << 20
+	form := body(size)
+	for range figure(120, 1500) {
+		if err := write(m, "/large", form); err != nil {
+			t.Fatal(err)
+		}
+	}
+	running := m.peakMemory()
+	m.kill()
+	m.start()
+
+	restarted := m.peakMemory()
+	t.Logf("running took %d MiB, and the restart %d", running>>20, restarted>>20)
+	if restarted > running*3/2+64<<20 {
+		t.Errorf("running took %d MiB, and the restart %d", running>>20, restarted>>20)
+	}
+	if got := m.get("/v2/keys/large"); len(got.body) < size {
+		t.Errorf("%d bytes are left: %d", len(got.body), got.status)
 	}
 }

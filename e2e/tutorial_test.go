@@ -26,7 +26,7 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
-	commands := readTutorial(t, "Tutorial")
+	commands := append(readTutorial(t, "Tutorial"), readTutorial(t, "The page")...)
 	if len(commands) < 20 {
 		t.Fatalf("only %d commands in the tutorial", len(commands))
 	}
@@ -53,17 +53,26 @@ func TestTheWalkThroughUsersDoesWhatItSays(t *testing.T) {
 	}
 }
 
-// readTutorial reads the commands of a section of the README: in its
-// console blocks, lines that begin with "$ " are commands, the others output.
-func readTutorial(t *testing.T, name string) (commands []command) {
+// readTutorial reads the commands of a section of the README. One that ends with " &" runs in the
+// background.
+func readTutorial(t *testing.T, name string) []command {
 	t.Helper()
-	section := readmeSection(t, name)
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
+	commands := consoleLines(readmeSection(t, name))
+	for i := range commands {
+		c := &commands[i]
+		c.line, c.background = strings.CutSuffix(c.line, " &")
+	}
+	return commands
+}
+
+// consoleLines reads the commands of a text: in its console blocks, lines that begin with "$ " are
+// commands, the others output.
+func consoleLines(text string) (commands []command) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
 		for line := range strings.Lines(block[1]) {
 			line = strings.TrimSuffix(line, "\n")
 			if text, isCommand := strings.CutPrefix(line, "$ "); isCommand {
-				text, background := strings.CutSuffix(text, " &")
-				commands = append(commands, command{line: text, background: background})
+				commands = append(commands, command{line: text})
 				continue
 			}
 			last := &commands[len(commands)-1]

@@ -2,12 +2,15 @@ package http
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	nethttp "net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"etcd2/http/auth"
 	"etcd2/store"
@@ -44,24 +47,25 @@ func (s *Server) serveEnable(w *response, r *nethttp.Request) {
 	case "GET":
 		sendJSON(w, nethttp.StatusOK, map[string]bool{"enabled": s.keeper.State().Enabled})
 	case "PUT":
-		s.changeAuth(w, may, (*auth.State).Enable)
+		s.changeBare(w, r, may, (*auth.State).Enable)
 	case "DELETE":
-		s.changeAuth(w, may, (*auth.State).Disable)
+		s.changeBare(w, r, may, (*auth.State).Disable)
 	}
 }
 
 // items is one of the two collections below /v2/auth.
 type items struct {
 	path   string
-	list   func(*auth.State) any
+	plural string
+	list   func(*auth.State) iter.Seq[any]
 	get    func(st *auth.State, name string) (any, error)
 	put    func(s *Server, w *response, r *nethttp.Request, name string) (plan, bool)
 	delete func(st *auth.State, name string) (auth.Change, error)
 }
 
 var (
-	users = items{usersPath, (*auth.State).Users, (*auth.State).User, (*Server).planUser, (*auth.State).DeleteUser}
-	roles = items{rolesPath, (*auth.State).Roles, (*auth.State).Role, (*Server).planRole, (*auth.State).DeleteRole}
+	users = items{usersPath, "users", (*auth.State).Users, (*auth.State).User, (*Server).planUser, (*auth.State).DeleteUser}
+	roles = items{rolesPath, "roles", (*auth.State).Roles, (*auth.State).Role, (*Server).planRole, (*auth.State).DeleteRole}
 )
 
 func (s *Server) serveUsers(w *response, r *nethttp.Request) { s.serveItems(w, r, &users) }
@@ -85,17 +89,44 @@ func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
 		methodNotAllowed(w, methods)
 		return
 	}
-	may := s.permit(r, auth.Right{Access: auth.Admin})
+	need := auth.Right{Access: auth.Admin}
+	if of == &users && name != "" && r.Method == "GET" {
+		need = auth.Right{Access: auth.Self, Path: name}
+	}
+	may := s.permit(r, need)
 	if s.allowed(w, may) {
 		s.authHeader(w)
 		s.serveItem(w, r, of, name, may)
 	}
 }
 
+// sendList answers with an object of one list, which it sends in pieces: there may be any number of users.
+func sendList(w *response, plural string, list iter.Seq[any]) {
+	w.Header()["Content-Type"] = jsonType
+	buf := getBuffer()
+	defer putBuffer(buf)
+	e := encoder{b: fmt.Appendf(*buf, `{"%s":`, plural), out: w}
+	before, end := "[", "null}\n"
+	for v := range list {
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // all values are of types that JSON has
+		}
+		e.b = append(append(e.b, before...), text...)
+		before, end = ",", "]}\n"
+		if e.spill(); e.err != nil {
+			return
+		}
+	}
+	e.b = append(e.b, end...)
+	e.send()
+	*buf = e.b
+}
+
 func (s *Server) serveItem(w *response, r *nethttp.Request, of *items, name string, may *permit) {
 	switch {
 	case name == "":
-		sendJSON(w, nethttp.StatusOK, of.list(may.verdict.State))
+		sendList(w, of.plural, of.list(may.verdict.State))
 	case r.Method == "GET":
 		v, err := of.get(may.verdict.State, name)
 		if err != nil {
@@ -104,7 +135,7 @@ func (s *Server) serveItem(w *response, r *nethttp.Request, of *items, name stri
 		}
 		sendJSON(w, nethttp.StatusOK, v)
 	case r.Method == "DELETE":
-		s.changeAuth(w, may, func(st *auth.State) (auth.Change, error) { return of.delete(st, name) })
+		s.changeBare(w, r, may, func(st *auth.State) (auth.Change, error) { return of.delete(st, name) })
 	default:
 		if p, ok := of.put(s, w, r, name); ok {
 			s.changeAuth(w, may, p)
@@ -154,9 +185,9 @@ func (s *Server) planUser(w *response, r *nethttp.Request, name string) (plan, b
 		return nil, false
 	}
 	hash := sync.OnceValues(func() (auth.Secret, error) {
-		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), auth.HashPatience)
 		defer cancel()
-		return s.keeper.Hash(ctx, up.Password)
+		return s.keeper.Hash(ctx, up.User, up.Password)
 	})
 	return func(st *auth.State) (auth.Change, error) { return st.PutUser(up, hash) }, true
 }
@@ -186,26 +217,55 @@ func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 	return err == nil
 }
 
+// changeBare is changeAuth for a request whose body means nothing.
+func (s *Server) changeBare(w *response, r *nethttp.Request, may *permit, p plan) {
+	if s.wholeBody(w, r) {
+		s.changeAuth(w, may, p)
+	}
+}
+
 // changeAuth does what the plan says, with all that was acknowledged before the request, and answers. When somebody else changes users
 // or roles at the same time, the request is judged and planned anew: no update is lost, none is done by a right that has gone (K9).
 func (s *Server) changeAuth(w *response, may *permit, p plan) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
-	defer cancel()
-	err := s.node.Read(ctx)
-	for err == nil || err == store.ErrRevision && ctx.Err() == nil {
+	if err := s.readTree(); err != nil {
+		s.authError(w, err)
+		return
+	}
+	var end time.Time // of all proposals; the first plan may hash a password, which has a time of its own
+	for {
 		if !s.allowed(w, may) {
 			return
 		}
-		var c auth.Change
-		if c, err = p(may.verdict.State); err != nil {
-			break
+		c, err := p(may.verdict.State)
+		if end.IsZero() {
+			end = time.Now().Add(s.cfg.RequestTimeout)
 		}
-		if err = s.proposeAll(ctx, c.Commands, may.verdict.State.Revision); err == nil {
+		if err == nil {
+			err = s.proposeBy(end, c.Commands, may.verdict.State.Revision)
+		}
+		switch {
+		case err == nil:
 			s.changedAuth(w, may, c)
+			return
+		case err != store.ErrRevision || time.Now().After(end):
+			s.authError(w, err)
 			return
 		}
 	}
-	s.authError(w, err)
+}
+
+// readTree waits until this member has all that was acknowledged before.
+func (s *Server) readTree() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
+	defer cancel()
+	return s.node.Read(ctx)
+}
+
+// proposeBy is proposeAll, up to a moment.
+func (s *Server) proposeBy(end time.Time, commands []store.Command, revision uint64) error {
+	ctx, cancel := context.WithDeadline(context.Background(), end)
+	defer cancel()
+	return s.proposeAll(ctx, commands, revision)
 }
 
 // proposeAll proposes commands in order, the first judged by the revision, each of the others by the one that the last has made.
@@ -230,11 +290,10 @@ func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revis
 
 // changedAuth logs and answers a change that was made.
 func (s *Server) changedAuth(w *response, may *permit, c auth.Change) {
-	by := may.verdict.User
-	s.log.Info("http: "+c.Did, "name", c.Name, "by", by, "from", s.caller(may.request).Address)
+	s.security.Info("http: "+c.Did, append([]any{"name", c.Name}, may.who()...)...)
 	if st := s.keeper.State(); may.request.URL.Path == enablePath && st.Enabled && st.GuestMayWrite() {
-		s.log.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the role guest, which allows it; "+
-			"revoke its permissions to end that", "by", by)
+		s.security.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the role guest, which allows it; "+
+			"revoke its permissions to end that", "by", may.verdict.User)
 	}
 	if c.Body == nil {
 		w.WriteHeader(c.Status)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/http/auth"
+	"etcd2/store"
 )
 
 const denied = `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}` + "\n"
@@ -152,7 +156,7 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 		{"POST", "/v2/keys/d", "value=1", admin}, {"POST", "/v2/keys", "value=1", admin}, {"PUT", "/v2/keys/e", "value=1", admin},
 		{"DELETE", "/v2/keys/e?dir=true", "", admin}, {"DELETE", "/v2/keys/d?recursive=true&prevIndex=9999", "", admin},
 
-		{"GET", "/v2/auth/enable", "", free}, {"PUT", "/v2/auth/enable", "", admin}, {"GET", "/v2/auth/users", "", admin}, {"GET", "/v2/auth/users/u", "", admin},
+		{"GET", "/v2/auth/enable", "", free}, {"PUT", "/v2/auth/enable", "", admin}, {"GET", "/v2/auth/users", "", admin}, {"GET", "/v2/auth/users/x", "", admin},
 		{"PUT", "/v2/auth/users/u", "{", admin}, {"DELETE", "/v2/auth/users/x", "", admin}, {"GET", "/v2/auth/roles", "", admin}, {"GET", "/v2/auth/roles/r", "", admin},
 		{"PUT", "/v2/auth/roles/u", "{", admin}, {"DELETE", "/v2/auth/roles/x", "", admin},
 		{"POST", "/v2/auth/users", "", free}, {"GET", "/v2/auth/users/a/b", "", free}, {"PATCH", "/v2/keys/k", "", free}, {"PUT", "/v2/keys/k?ttl=x", "", free},
@@ -160,8 +164,8 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 
 		{"GET", "/v2/members", "", free}, {"GET", "/v2/members/leader", "", free}, {"POST", "/v2/members", "{}", admin}, {"PUT", "/v2/members/1", "{}", admin},
 		{"DELETE", "/v2/members/1", "", admin}, {"DELETE", "/v2/members", "", admin}, {"PATCH", "/v2/members", "", free},
-		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "", free}, {"GET", "/v2/stats/store", "", free},
-		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT", "/config/local/log", "{", free},
+		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "", free}, {"GET", "/v2/stats/store", "", free}, {"GET", "/v2/stats/members", "", free},
+		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT", "/config/local/log", "{", admin},
 		{"GET", "/v2/backup", "", admin}, {"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "", admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
 	} {
 		for rank, user := range map[int][]string{free: {"", "none"}, keys: {"u"}, admin: {"root"}} {
@@ -184,6 +188,28 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 }
 
 // A name belongs to its user: no user gets another user's answer by it.
+func TestAUserSeesItself(t *testing.T) {
+	b := newAuthBench(t)
+	b.role("reader", "/app/*", "")
+	b.user("ann", "reader")
+	b.user("guest2", "reader")
+	b.enabled()
+	for _, c := range []struct {
+		as, method, of string
+		want           int
+	}{
+		{"ann", "GET", "/ann", 200}, {"root", "GET", "/ann", 200}, {"ann", "GET", "/root", 401}, {"ann", "GET", "/guest2", 401},
+		{"ann", "GET", "", 401}, {"", "GET", "/ann", 401}, {"ann", "DELETE", "/ann", 401}, {"none", "GET", "/none", 401},
+	} {
+		if w := b.as(c.as, c.method, "/v2/auth/users"+c.of, ""); w.Code != c.want {
+			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
+	}
+	if w := b.do("GET", "/v2/auth/users/ann", "", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:wrong"))); w.Code != 401 {
+		t.Errorf("with a wrong password: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
 	b := newAuthBench(t).enabled()
 	b.role("r", "/*", "/*")
@@ -328,6 +354,17 @@ func TestJudgingAgainEnds(t *testing.T) {
 	b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500, `{"message":"Internal Server Error"}`)
 }
 
+// On a busy machine a password takes longer than a request may, and has a time of its own.
+func TestAPasswordHasItsOwnTime(t *testing.T) {
+	b := newAuthBench(t, func(c *Config) { c.RequestTimeout = time.Nanosecond })
+	for i := range 8 {
+		w := b.as("", "PUT", fmt.Sprint("/v2/auth/users/u", i), fmt.Sprintf(`{"user":"u%d","password":"p"}`, i))
+		if w.Code != 201 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+}
+
 // The common name of a verified certificate is the user, where the configuration says so.
 func TestTheCertificateIsTheUser(t *testing.T) {
 	for _, counts := range []bool{true, false} {
@@ -427,12 +464,177 @@ func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	b.must("PUT", "/enable", "")
 	for line, times := range map[string]int{
 		`msg="http: user created" name=root by="(anybody: auth is off)"`: 1, `msg="http: auth enabled"`: 2, `ANYBODY MAY STILL WRITE KEYS`: 1,
-		`msg="http: user created" name=u by=admin`: 1, `msg="http: user deleted" name=u by=admin`: 1, `msg="http: role changed" name=guest by=root`: 1,
+		`msg="http: user created" name=u by=admin`: 1, `msg="http: user deleted" name=u by=admin proof=password from=192.0.2.1`: 1, `msg="http: role changed" name=guest by=root`: 1,
 		`msg="http: auth disabled" name="" by=root`: 1, "hunter": 0, "-pw": 0, base64.StdEncoding.EncodeToString([]byte("root:root-pw")): 0,
 	} {
 		if got := strings.Count(log.String(), line); got != times {
 			t.Errorf("%d times %s in\n%s", got, line, log.String())
 		}
+	}
+}
+
+// lines is a log whose lines can be waited for.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// The first login of a user whose hash is etcd's goes through the log, and is no change by anybody.
+func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
+	log := make(lines, 100)
+	b := newAuthBench(t, func(c *Config) { c.Security = slog.New(slog.NewTextHandler(log, nil)) }).enabled()
+	for len(log) > 0 {
+		<-log
+	}
+	secret, err := auth.ParseBcrypt("$2a$04$abcdefghijklmnopqrstuufK1DB.fuzHQA0WQHT/JlzSSbZL6GKsW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, _ := json.Marshal(auth.User{Name: "u", Roles: []string{"root"}, Secret: secret})
+	stored := store.Command{Op: store.OpSet, Space: store.Auth, Path: "/users/u", Value: string(value)}
+	if err := b.proposeAll(t.Context(), []store.Command{stored}, b.store.AuthRevision()); err != nil {
+		t.Fatal(err)
+	}
+	before := b.store.AuthRevision()
+
+	b.want(b.as("u", "GET", "/v2/auth/users/none", ""), 404, `{"message":"auth: User none does not exist."}`)
+	line := <-log
+
+	text := store.Describe(b.node.last)
+	if b.store.AuthRevision() != before+1 || text != fmt.Sprintf(`auth set "/users/u" revision=%d`, before) {
+		t.Errorf("proposed: %s", text)
+	}
+	if !strings.Contains(line, "hashed anew") || !strings.Contains(line, "user=u") || len(log) > 0 {
+		t.Errorf("%s, and %d lines more", line, len(log))
+	}
+	b.want(b.as("u", "GET", "/v2/auth/users/none", ""), 404, `{"message":"auth: User none does not exist."}`)
+}
+
+// A request that is refused for want of a right is one line, which says who by which proof, from where, and what. So is a change of the
+// members and of the log's level. They go to the log that passes at every level.
+func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
+	var log, other bytes.Buffer
+	b := newAuthBench(t, func(c *Config) {
+		c.Security, c.Logger = slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewTextHandler(&other, nil))
+	}).enabled()
+	b.user("ann", "none")
+	log.Reset()
+
+	b.do("PUT", "/v2/keys/secret", "value=1", "Authorization", password("ann"), "X-Forwarded-For", "198.51.100.7")
+	b.do("GET", "/v2/keys/"+strings.Repeat("x", 1000), "")
+	b.as("ann", "PUT", "/config/local/log", `{"Level":"CRITICAL"}`)
+	b.do("DELETE", "/v2/members/7fa0243da41856f2", "", "Authorization", "Bearer ann-pw")
+	b.as("root", "PUT", "/config/local/log", `{"Level":"CRITICAL"}`)
+	b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.9:2380"]}`, "Authorization", password("root"), "Content-Type", "application/json")
+	r := httptest.NewRequest("POST", "/v2/members", strings.NewReader(`{"peerURLs":["http://10.0.0.8:2380"]}`))
+	r.Header.Set("Content-Type", "application/json")
+	b.servePeer(httptest.NewRecorder(), r)
+	b.as("ann", "GET", "/v2/keys/one", "")
+	b.as("ann", "GET", "/v2/keys/one", "")
+
+	const refused = `level=WARN msg="http: a request was refused for want of a right" `
+	for _, line := range []string{
+		refused + `by=ann proof=password from=192.0.2.1 forwardedFor=198.51.100.7 what="PUT /v2/keys/secret" timesBefore=0 othersBefore=0`,
+		refused + `by=(guest) proof=none from=192.0.2.1 what="GET /v2/keys/` + strings.Repeat("x", 200-len("/v2/keys/")) + `"`,
+		refused + `by=ann proof=password from=192.0.2.1 what="PUT /config/local/log"`,
+		refused + `by=(unknown) proof=password from=192.0.2.1 what="DELETE /v2/members/7fa0243da41856f2"`,
+		`level=INFO msg="http: log level changed" level=CRITICAL by=root proof=password from=192.0.2.1`,
+		`urls=[http://10.0.0.9:2380] by=root proof=password from=192.0.2.1`,
+		`urls=[http://10.0.0.8:2380] by="(peer port)" proof=none from=192.0.2.1`,
+		refused + `by=ann proof=password from=192.0.2.1 what="GET /v2/keys/one"`,
+	} {
+		if strings.Count(log.String(), line) != 1 {
+			t.Errorf("not once: %s in\n%s", line, log.String())
+		}
+	}
+	if strings.Contains(log.String()+other.String(), "-pw") || strings.Contains(other.String(), "refused") {
+		t.Errorf("a secret, or a line in the wrong log:\n%s%s", log.String(), other.String())
+	}
+}
+
+// A flood of one kind is counted and not repeated, and one of many kinds has no more lines than maxRefusals.
+func TestAFloodOfRefusalsIsCounted(t *testing.T) {
+	var r refusals
+	now, logged := time.Unix(1e9, 0), 0
+	for i := range 1000 {
+		for range 3 {
+			if _, _, due := r.note(fmt.Sprint(i), now); due {
+				logged++
+			}
+		}
+	}
+	if logged != maxRefusals {
+		t.Errorf("%d lines were logged", logged)
+	}
+	now = now.Add(refusalPause)
+
+	before, others, due := r.note("0", now)
+	_, rest, _ := r.note("new", now)
+
+	if !due || before != 2 || others != 3*(1000-maxRefusals) || rest != 2*(maxRefusals-1) || len(r.lines) > 2 {
+		t.Errorf("due %v after %d of its own and %d others, and then %d; %d lines are kept", due, before, others, rest, len(r.lines))
+	}
+}
+
+// The right to write shows no value: neither in an error nor in what was there before, nor by a refresh. The client hears that a value
+// differs. With the right to read it sees them.
+func TestTheRightToWriteReadsNothing(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("w", "/other", "/k*")
+	b.role("rw", "/k*", "/k*")
+	b.user("writer", "w")
+	b.user("both", "rw")
+	for _, c := range []struct{ method, query, shown string }{
+		{"PUT", "value=new&prevValue=?", `"cause":"[? != SECRET]"`},
+		{"PUT", "value=new&prevValue=?&prevIndex=9999", `"cause":"[? != SECRET] [9999 != `},
+		{"DELETE", "prevValue=?", `"cause":"[? != SECRET]"`},
+		{"PUT", "value=new", `"prevNode":{"key":"/k","value":"SECRET",`},
+		{"PUT", "value=new&prevExist=true", `"prevNode":{"key":"/k","value":"SECRET",`},
+		{"PUT", "value=new&prevValue=SECRET", `"prevNode":{"key":"/k","value":"SECRET",`},
+		{"PUT", "refresh=true&ttl=100", `"node":{"key":"/k","value":"SECRET",`},
+		{"PUT", "refresh=true&ttl=100&prevExist=true", `"node":{"key":"/k","value":"SECRET",`},
+		{"PUT", "dir=true", `"prevNode":{"key":"/k","value":"SECRET",`},
+		{"DELETE", "", `"prevNode":{"key":"/k","value":"SECRET",`},
+		{"DELETE", "prevValue=SECRET", `"prevNode":{"key":"/k","value":"SECRET",`},
+	} {
+		b.as("root", "DELETE", "/v2/keys/k?recursive=true", "")
+		for user, sees := range map[string]bool{"writer": false, "both": true} {
+			b.as("root", "DELETE", "/v2/keys/k?dir=true", "")
+			b.as("root", "PUT", "/v2/keys/k", "value=SECRET")
+			w := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader, "id"+c.method+c.query)
+			again := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader, "id"+c.method+c.query)
+			got := strings.ReplaceAll(w.Body.String(), "prevValue=SECRET", "")
+			if strings.Contains(got, c.shown) != sees || strings.Contains(got, "SECRET") != sees || w.Code == 401 || again.Body.String() != w.Body.String() {
+				t.Errorf("%s %s as %s: %d %s, and then %s", c.method, c.query, user, w.Code, w.Body, again.Body)
+			}
+			if c.query == "value=new&prevValue=?" && !strings.Contains(got, `"cause":"[? != `) {
+				t.Errorf("that it differs is not told: %s", got)
+			}
+		}
+	}
+}
+
+// A time to live is a delete that is put off: of a directory it needs the right to all below.
+func TestATimeToLiveOfADirectoryIsARecursiveDelete(t *testing.T) {
+	b := newAuthBench(t).enabled()
+	b.role("one", "/app", "/app")
+	b.role("all", "/app*", "/app*")
+	b.user("one", "one")
+	b.user("all", "all")
+	b.as("root", "PUT", "/v2/keys/app/k", "value=1")
+	for _, query := range []string{"dir=true&prevExist=true&ttl=0", "prevExist=true&ttl=100", "prevExist=true&refresh=true&ttl=0"} {
+		if w := b.as("one", "PUT", "/v2/keys/app?"+query, ""); w.Code != 401 || decode(t, w.Body.String())["errorCode"] != 110.0 {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	b.node.tick(time.Hour)
+	if w := b.as("root", "GET", "/v2/keys/app/k", ""); w.Code != 200 {
+		t.Errorf("it is gone: %d %s", w.Code, w.Body)
+	}
+	if w := b.as("all", "PUT", "/v2/keys/app?dir=true&prevExist=true&ttl=100", ""); w.Code != 200 {
+		t.Errorf("with the right: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"fmt"
 	"io"
 	nethttp "net/http"
 	"strings"
@@ -81,7 +82,7 @@ func BenchmarkEncodeEvent(b *testing.B) {
 		"ttl":   {Action: store.ActionSet, Node: &store.Node{Path: "/b/0/k1", Value: strings.Repeat("x", 256), Created: 4, Modified: 5, Ends: &store.Ends{Due: node.now.UnixNano() + 5e9, Shown: node.now.UnixNano() + 5e9}}, Stamp: node.now.UnixNano()},
 	} {
 		b.Run(name, func(b *testing.B) {
-			e := encoder{now: ev.Stamp}
+			e := encoder{}
 			b.ReportAllocs()
 			for b.Loop() {
 				e.b = e.b[:0]
@@ -100,4 +101,23 @@ func BenchmarkListing(b *testing.B) {
 		s.node.Propose(context.Background(), c.Append(nil))
 	}
 	benchmarkRequest(b, s, "GET", "/v2/keys/q", "")
+}
+
+// BenchmarkPage lists a hundred of a directory's children, from somewhere on. It should cost the same
+// of a million as of a thousand.
+func BenchmarkPage(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			node := newFakeNode(store.Limits{})
+			s, err := New(Config{Node: node, Store: node.store})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range n {
+				c := store.Command{Op: store.OpSet, Path: fmt.Sprintf("/d/key-%08d", i), Value: strings.Repeat("v", 16)}
+				node.Propose(b.Context(), c.Append(nil))
+			}
+			benchmarkRequest(b, s, "GET", fmt.Sprintf("/v2/keys/d?limit=100&after=key-%08d", n/3), "")
+		})
+	}
 }

@@ -14,23 +14,26 @@ var errBodyTooLarge = errors.New("http: POST too large")
 // send something each timeout (J1, J4).
 type body struct {
 	bytes   io.Reader
-	from    nethttp.ResponseWriter // knows the connection
+	from    *response // knows the connection, and what the body has taken
 	timeout time.Duration
 	begun   bool
 }
 
 func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
-	inner := w.ResponseWriter
-	return &body{bytes: nethttp.MaxBytesReader(inner, r.Body, limit), from: inner, timeout: s.times.body}
+	return &body{bytes: nethttp.MaxBytesReader(w.ResponseWriter, r.Body, limit), from: w, timeout: s.times.body}
 }
 
 // Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
 func (b *body) Read(p []byte) (int, error) {
 	if b.begun {
-		nethttp.NewResponseController(b.from).SetReadDeadline(time.Now().Add(b.timeout))
+		nethttp.NewResponseController(b.from.ResponseWriter).SetReadDeadline(time.Now().Add(b.timeout))
 	}
 	b.begun = true
-	return b.bytes.Read(p)
+	n, err := b.bytes.Read(p)
+	if err == io.EOF {
+		b.from.bodyRead()
+	}
+	return n, err
 }
 
 // readBody appends the body of r to b; errNoRoom means that others have sent too much (J4). Of a body over the limit no more than the limit is read: a client that sends
@@ -47,6 +50,13 @@ func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, er
 		return b, errBodyTooLarge
 	}
 	return b, err
+}
+
+// drain reads the body of r to its end and keeps nothing. Its error says that the body is too long, or
+// not all that its head announced.
+func (s *Server) drain(w *response, r *nethttp.Request) error {
+	_, err := io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
+	return err
 }
 
 // fill reads r to its end, as long as there is room for what it holds of it.

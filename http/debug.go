@@ -3,13 +3,14 @@ package http
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	nethttp "net/http"
 	"net/http/pprof"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 
+	"etcd2/http/auth"
 	"etcd2/raft"
 )
 
@@ -40,7 +41,7 @@ func (s *Server) serveVars(w *response, r *nethttp.Request) {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	b, err := json.MarshalIndent(map[string]any{
-		"cmdline":               os.Args,
+		"cmdline":               s.cfg.Args,
 		"memstats":              &memory,
 		"file_descriptor_limit": fileLimit(),
 		"raft.status":           showRaft(s.node.Status()),
@@ -56,7 +57,8 @@ func (s *Server) serveVars(w *response, r *nethttp.Request) {
 func (s *Server) servePprof(w *response, r *nethttp.Request) {
 	switch strings.TrimPrefix(r.URL.Path, "/debug/pprof/") {
 	case "cmdline":
-		pprof.Cmdline(w, r)
+		w.Header()["Content-Type"] = textType
+		io.WriteString(w, strings.Join(s.cfg.Args, "\x00"))
 	case "profile":
 		pprof.Profile(w, r)
 	case "symbol":
@@ -71,8 +73,12 @@ func (s *Server) servePprof(w *response, r *nethttp.Request) {
 // logLevels are the names of etcd 2.
 var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACE"}
 
-// serveLogLevel changes what this member logs (section 17.8).
+// serveLogLevel changes what this member logs (section 17.8), but for the lines of Config.Security.
 func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
+	may := s.permit(r, auth.Right{Access: auth.Admin})
+	if !s.allowed(w, may) {
+		return
+	}
 	var body struct{ Level string }
 	switch _, err := s.readJSON(w, r, &body); {
 	case errors.Is(err, errNoRoom):
@@ -87,5 +93,6 @@ func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
 		messageError(w, nethttp.StatusBadRequest, "Invalid log level "+body.Level)
 		return
 	}
+	s.security.Info("http: log level changed", append([]any{"level", level}, may.who()...)...)
 	w.WriteHeader(nethttp.StatusNoContent)
 }

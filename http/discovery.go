@@ -17,10 +17,11 @@ import (
 //
 //	http://HOST/discovery/TOKEN
 //
-// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they register (protocols section 3). Whoever may
+// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they register (section 21.2). Whoever may
 // read and write those keys may use it, and make one: with auth on, that is for the rights of the guest to say.
 const (
 	discoveryPrefix = "/discovery"
+	newTokenPath    = discoveryPrefix + "/new"
 	registry        = "/_etcd/registry"
 )
 
@@ -54,14 +55,13 @@ func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 		tooBusy(w, fmt.Sprintf("there are %d tokens already: delete some at %s%s", maxTokens, keysPrefix, registry))
 		return
 	}
+	if !s.wholeBody(w, r) {
+		return
+	}
 	token := newToken()
 	put := at(r, keysPrefix+registry+"/"+token+"/_config/size")
 	put.Method, put.Body = "PUT", nethttp.NoBody
 	put.URL.RawQuery = url.Values{"value": {strconv.Itoa(size)}, "prevExist": {"false"}}.Encode()
-	if s.cors.refuses(put) { // a GET that writes is a write
-		messageError(w, nethttp.StatusForbidden, crossOrigin)
-		return
-	}
 	written := &kept{header: nethttp.Header{}}
 	s.serveKeys(&response{ResponseWriter: written, begun: w.begun, server: s}, put)
 	if written.status != nethttp.StatusCreated {
@@ -86,15 +86,12 @@ func clusterSize(query string) (int, error) {
 }
 
 // tokens is how many there are.
-func (s *Server) tokens() (n int) {
+func (s *Server) tokens() int {
 	v, err := s.store.Get(store.Canonical(registry))
 	if err != nil {
 		return 0
 	}
-	for range v.Children(v.Node) {
-		n++
-	}
-	return n
+	return v.Count(v.Node, store.Range{})
 }
 
 // newToken cannot be guessed: who knows it may take part.

@@ -74,13 +74,32 @@ func TestABadSizeMakesNoToken(t *testing.T) {
 
 // An image of a page elsewhere would be enough, since a GET makes one. pitfall J8
 func TestNoForeignPageMakesAToken(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, func(c *Config) { c.CORS = []string{"http://friend.example"} })
+	for _, c := range []struct {
+		method  string
+		header  []string
+		refused bool
+	}{
+		{"GET", []string{"Sec-Fetch-Site", "cross-site"}, true},
+		{"GET", []string{"Sec-Fetch-Site", "same-site"}, true},
+		{"GET", []string{"Origin", "http://evil.example"}, true},
+		{"GET", []string{"User-Agent", "Mozilla/5.0"}, true}, // an image, over plain HTTP
+		{"GET", []string{"Referer", "http://evil.example/"}, true},
+		{"GET", []string{"User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none"}, false}, // the address bar
+		{"GET", []string{"User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "same-origin"}, false},
+		{"GET", []string{"User-Agent", "Mozilla/5.0", "Origin", "http://friend.example"}, false},
+		{"GET", []string{"User-Agent", "Mozilla/5.0", "Origin", "http://example.com"}, false}, // the Host of the request
+		{"GET", []string{"User-Agent", "curl/8.5.0"}, false},
+		{"PUT", []string{"User-Agent", "Mozilla/5.0"}, false}, // no browser sends this unasked
+	} {
+		before := b.node.store.Index()
 
-	w := b.do("GET", "/discovery/new", "", "Sec-Fetch-Site", "cross-site")
+		w := b.do(c.method, "/discovery/new", "", c.header...)
 
-	b.want(w, 403, `{"message":"cross-origin request refused"}`)
-	if n := b.node.store.Index(); n != 0 {
-		t.Errorf("the store is at index %d", n)
+		refused := w.Code == 403 && strings.HasPrefix(w.Body.String(), `{"message":"cross-origin request refused`)
+		if written := b.node.store.Index() > before; refused != c.refused || written == c.refused {
+			t.Errorf("%+v: %d %s, written: %v", c, w.Code, w.Body, written)
+		}
 	}
 }
 

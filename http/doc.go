@@ -6,7 +6,7 @@
 // A Server turns a request into a store.Command for the node, or into a look at the tree, and
 // the result into the bytes that etcd 2 clients expect: field names and their order, omitted
 // fields, headers, error codes. The behaviour was recorded from the real servers; "section" in a
-// comment means a section of that specification of the v2 API, "J3" and the like a row of the list of pitfalls.
+// comment means a section of API.md, "J3" and the like a row of raft/PITFALLS.md.
 //
 // Inside this package the standard library's package is called nethttp.
 //
@@ -40,8 +40,11 @@
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
+//   - feed is the answer to a watch: the next event, all of them, or all of them as server-sent events.
 //   - hosts are the names this member is called by, cors the pages that may use it.
+//   - places.Places are what connections, watches and requests of HTTP/2 are counted by, so that no address takes all of them.
 //   - room is the memory for all that requests have sent, and head the part of it that a connection's unfinished request holds.
+//   - liveness ends a watch whose client has left, where net/http can't see it.
 //   - strangers are the connections of the peer port over which no member talks.
 //   - response remembers the status sent, and what the request has taken; body and conn put a deadline on each piece received or sent.
 //   - permit is what a request needs, and the last verdict of auth.Keeper on it.
@@ -74,6 +77,7 @@
 //
 // # Invariants
 //
+//   - A member out of touch with a leader says so with each answer. (TestAMemberOutOfTouchSaysSoWithEachAnswer)
 //   - X-Etcd-Index and the body come from one moment: of the view, the event, or the watch's begin.
 //   - The key is made once, by store.Canonical, from the path that routing saw.
 //   - No header holds bytes of a key as they are; a redirect stays on this host.
@@ -83,7 +87,11 @@
 //   - /health asks atomics and the file system alone: symptoms is the list of what it looks for. It answers while the member hangs.
 //   - What is read or written is judged by the users and roles of that very moment (K9): a command carries their revision, a read and each
 //     event of a stream is followed or preceded by a look whether it still is the one that was judged by.
+//   - Behind the last id of server-sent events no event is lost, and none before it is told again.
+//     (TestServerSentEventsResumeWithoutAGapOrADouble)
 //   - A handler holds no lock while it writes to a client.
+//   - Memory that only answers hold, since tree and history have it no longer, is bounded: holding counts it
+//     (TestASlowReaderHoldsABoundedPartOfThePast).
 //   - The same event prints the same bytes at every member and at every reading, and so does the
 //     same node but for its ttl (TestAKeyShowsTheSameEndAtEveryMemberAndReading)
 //

@@ -29,8 +29,10 @@ func (s *Server) keysError(w *response, e *store.Error) {
 	w.WriteHeader(status)
 	buf := getBuffer()
 	defer putBuffer(buf)
-	*buf = appendError(*buf, e)
-	w.Write(*buf)
+	out := encoder{b: *buf, out: w}
+	out.fault(e)
+	out.send()
+	*buf = out.b
 }
 
 // passing are the causes that will be gone in a moment, and have let nothing happen.

@@ -67,6 +67,8 @@ func newFakeNode(limits store.Limits) *fakeNode {
 	}
 }
 
+func (n *fakeNode) ID() uint64 { return testMember }
+
 func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,16 +87,17 @@ func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error)
 		panic("a command was changed after it had been proposed")
 	}
 	n.last, n.lastWas = cmd, bytes.Clone(cmd)
+	cmd = n.store.Mark(cmd)
 	return raft.Result{Index: n.index, Term: 2, Value: n.store.Apply(n.index, n.now, cmd)}, nil
 }
 
-// forget applies so many named commands that all earlier ones are forgotten.
+// forget applies so many named commands of nobody that all earlier ones of nobody are forgotten.
 func (n *fakeNode) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for range 311_000 {
 		n.index++
-		c := store.Command{Op: store.OpDelete, Path: "/none", RequestID: strconv.FormatUint(n.index, 36), User: "forget", RequestIndex: n.index - 1}
+		c := store.Command{Op: store.OpDelete, Path: "/none", RequestID: "." + strconv.FormatUint(n.index, 36), RequestIndex: n.index - 1}
 		n.store.Apply(n.index, n.now, c.Append(nil))
 	}
 }
@@ -227,7 +230,7 @@ type bench struct {
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	node := newFakeNode(store.Limits{})
-	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Logger: slog.New(slog.DiscardHandler)}
+	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Args: []string{"etcd2", "--name=m"}, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
 	}

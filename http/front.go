@@ -2,16 +2,20 @@ package http
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	nethttp "net/http"
+	"slices"
 	"strings"
+
+	"etcd2/http/page"
 )
 
 // A Front is what is behind the client port of a program that is no member: a proxy. All its functions may be called from any goroutine.
 type Front struct {
 	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
-	ReadOnly bool            // nothing but GET is for the handler
+	ReadOnly bool            // nothing but GET is for the handler, and no GET that writes
 	Ill      func() string   // what /health says, "" for true
 	End      func()          // ends what the handler is about, when the server is shut down
 
@@ -37,16 +41,28 @@ func (s *Server) routes() []route {
 var frontRoutes = []route{
 	{path: "/health", methods: onlyGet, serve: (*Server).serveHealth},
 	{path: metricsPath, serve: (*Server).serveFrontMetrics},
-	{path: "/debug/pprof", below: true, pprof: true, serve: (*Server).servePprof},
+	{path: "/", html: true, serve: (*Server).servePage},
+	{path: "/debug/pprof", below: true, pprof: true, admin: true, serve: (*Server).servePprof},
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
 	{below: true, serve: (*Server).serveFront},
 }
 
+// mode is what the page says that it is served by; that of no front is a member.
+func (f *Front) mode() page.Mode {
+	switch {
+	case f == nil:
+		return page.Member
+	case f.ReadOnly:
+		return page.ReadOnly
+	}
+	return page.Proxy
+}
+
 const metricsPath = "/metrics"
 
-// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (protocols section 5)
+// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (section 17.11)
 func (f *Front) forbids(w *response, r *nethttp.Request) bool {
-	if f == nil || !f.ReadOnly || r.Method == "GET" || r.URL.Path == metricsPath {
+	if f == nil || !f.ReadOnly || r.Method == "GET" && !writesByGet(r) || r.URL.Path == metricsPath {
 		return false
 	}
 	w.WriteHeader(nethttp.StatusNotImplemented)
@@ -65,12 +81,33 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 			tooBusy(w, "proxy: "+err.Error())
 			return
 		case err != nil:
-			messageError(w, nethttp.StatusInternalServerError, "proxy: failed to read request body: "+err.Error())
+			messageError(w, nethttp.StatusBadRequest, "proxy: failed to read request body: "+err.Error())
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	s.cfg.front.Handler.ServeHTTP(w, r)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer s.endWithClient(ctx, cancel, r)()
+	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
+}
+
+// announcedOnce is the answer of a member that may have --cors, too: a browser refuses what is announced
+// twice. The front's own announcement stands first.
+type announcedOnce struct{ *response }
+
+// WriteHeader sends the head.
+func (w announcedOnce) WriteHeader(status int) {
+	h := w.Header()
+	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"} {
+		if values := h[name]; len(values) > 1 {
+			h[name] = values[:1]
+		}
+	}
+	if values := h["Vary"]; len(values) > 1 {
+		h["Vary"] = slices.Compact(slices.Sorted(slices.Values(values)))
+	}
+	w.response.WriteHeader(status)
 }
 
 // serveFrontMetrics writes the metrics of the front, and those of the table that are about the port and the process.
@@ -89,7 +126,7 @@ func (s *Server) serveFrontMetrics(w *response, r *nethttp.Request) {
 
 // aboutAnyPort tells the families that have no node in them, by their names.
 func aboutAnyPort(name string) bool {
-	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_tls_", "go_", "process_"} {
+	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_places_", "etcd2_tls_", "go_", "process_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -46,11 +46,10 @@ func TestAFrontHandsOnWhatPassesItsGuards(t *testing.T) {
 		{"GET", "/version", "", "http://evil.example", 200, "GET /version  <nil>"},
 		{"OPTIONS", "/v2/keys/a", "", "http://good.example", 200, ""},
 		{"POST", "/v2/keys/a", "", "http://evil.example", 403, `{"message":"cross-origin request refused"}`},
-		{"GET", "http://evil.example/version", "", "http://evil.example", 403, `{"message":"` + foreignHost + `"}`},
+		{"GET", "http://evil.example/version", "", "http://evil.example", 403, refusedHost("evil.example")},
 		{"GET", "/v2//keys/../a", "", "", 301, "<a href=\"/v2/a\">Moved Permanently</a>.\n\n"},
 		{"PUT", "/v2/keys/a", "12345678901", "", 413, `{"message":"proxy: http: POST too large"}`},
 		{"GET", "/health", "", "", 200, `{"health": "true"}`},
-		{"PUT", "/config/local/log", `x`, "", 400, `{"message":"Invalid json body"}`},
 		{"GET", "/debug/pprof/cmdline", "", "", 200, "GET /debug/pprof/cmdline  <nil>"},
 	} {
 		r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
@@ -75,25 +74,77 @@ func TestAFrontHandsOnWhatPassesItsGuards(t *testing.T) {
 	}
 }
 
+func TestAPageIsAnnouncedOnceByFrontAndMember(t *testing.T) {
+	member := newBench(t, func(c *Config) { c.CORS = []string{"http://a.example", "http://b.example"} })
+	for _, c := range []struct{ front, allowed string }{{"http://a.example", "http://a.example"}, {"*", "*"}, {"", "http://a.example"}} {
+		s := front(t, Config{CORS: strings.Fields(c.front), Hosts: []string{"example.com"}}, Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			answer := member.do("GET", "/v2/keys", "", "Origin", r.Header.Get("Origin"))
+			for name, values := range answer.Header() {
+				w.Header()[name] = append(w.Header()[name], values...)
+			}
+			w.Header().Add("Vary", "Accept")
+			w.WriteHeader(answer.Code)
+		})})
+		r, w := httptest.NewRequest("GET", "/v2/keys", nil), httptest.NewRecorder()
+		r.Header.Set("Origin", "http://a.example")
+
+		s.ServeHTTP(w, r)
+
+		h := w.Header()
+		got := fmt.Sprint(h["Access-Control-Allow-Origin"], len(h["Access-Control-Allow-Methods"]), len(h["Access-Control-Allow-Headers"]), h["Vary"])
+		if want := fmt.Sprintf("[%s]11[AcceptOrigin]", c.allowed); strings.ReplaceAll(got, " ", "") != want {
+			t.Errorf("--cors=%s: %s, want %s", c.front, got, want)
+		}
+	}
+}
+
 func TestABodyThatBreaksOffIsNotHandedOn(t *testing.T) {
 	s := front(t, Config{}, Front{})
 	w := httptest.NewRecorder()
 
 	s.ServeHTTP(w, httptest.NewRequest("PUT", "/v2/keys/a", iotest.ErrReader(errors.New("broken"))))
 
-	if w.Code != 500 || w.Body.String() != `{"message":"proxy: failed to read request body: broken"}` {
+	if w.Code != 400 || w.Body.String() != `{"message":"proxy: failed to read request body: broken"}` {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// pitfall J10
+func TestAFrontsInsidesAreForItsOwnMachine(t *testing.T) {
+	s := front(t, Config{Pprof: true}, Front{})
+	for _, r := range [][2]string{{"GET", "/debug/pprof"}, {"GET", "/debug/pprof/cmdline"}, {"GET", "/debug/pprof/goroutine"}, {"PUT", "/config/local/log"}} {
+		for _, c := range []struct {
+			from, way string
+			refused   bool
+		}{
+			{"127.0.0.1:1", "", false}, {"[::1]:1", "", false}, {"10.0.0.1:1", "", true}, {"[2001:db8::1]:1", "", true}, {"", "", true},
+			{"127.0.0.1:1", "Via", true}, {"127.0.0.1:1", "X-Forwarded-For", true},
+		} {
+			req := httptest.NewRequest(r[0], r[1], strings.NewReader(`{"level":"DEBUG"}`))
+			req.RemoteAddr = c.from
+			if c.way != "" {
+				req.Header.Set(c.way, "10.0.0.1")
+			}
+			w := httptest.NewRecorder()
+
+			s.ServeHTTP(w, req)
+
+			refused := w.Code == 403 && w.Body.String() == `{"message":"`+errElsewhere.Error()+`"}`
+			if refused != c.refused || !refused && w.Code/100 != 2 {
+				t.Errorf("%v from %+v: %d %s", r, c, w.Code, w.Body)
+			}
+		}
 	}
 }
 
 func TestAReadOnlyFrontTakesGetsOnly(t *testing.T) {
 	s := front(t, Config{CORS: []string{"*"}}, Front{ReadOnly: true, Ill: func() string { return "" }})
 	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} {
-		for _, path := range []string{"/v2/keys/a", "/v2/config/local/proxy", "/config/local/log", "/metrics"} {
+		for _, path := range []string{"/v2/keys/a", "/v2/config/local/proxy", "/config/local/log", "/metrics", "/discovery/new?size=3", "/discovery/%6eew", "/discovery/t"} {
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 
-			if refused := method != "GET" && path != "/metrics"; refused && w.Body.Len() > 0 || (w.Code == 501) != refused {
+			if refused := (method != "GET" || strings.HasSuffix(strings.TrimSuffix(path, "?size=3"), "ew")) && path != "/metrics"; refused && w.Body.Len() > 0 || (w.Code == 501) != refused {
 				t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
 			}
 		}

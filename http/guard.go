@@ -32,12 +32,17 @@ func newCORS(origins []string) (*cors, error) {
 
 var (
 	corsAll     = []string{"*"}
+	varyOrigin  = []string{"Origin"}
 	corsMethods = []string{"POST, GET, OPTIONS, PUT, DELETE"}
 	corsHeaders = []string{"accept, content-type, authorization"}
 )
 
 // announce tells the browser that the page may read the answer; every answer says so, errors included.
+// No cache gives one origin's answer to another.
 func (c *cors) announce(w *response, r *nethttp.Request) {
+	if !c.all {
+		w.Header()["Vary"] = varyOrigin
+	}
 	if !c.trusts(r) {
 		return
 	}
@@ -61,13 +66,33 @@ func (c *cors) trusts(r *nethttp.Request) bool {
 // Origin alone only POST is refused, as it is all that such a page may send without asking first: the answer to
 // its OPTIONS stops the browser from sending a PUT or DELETE, and other programs go on as with etcd 2.
 func (c *cors) refuses(r *nethttp.Request) bool {
-	if c.all || r.Method != "POST" && r.Header.Get("Sec-Fetch-Site") == "" {
+	site := r.Header.Get("Sec-Fetch-Site")
+	switch {
+	case c.all:
 		return false
+	case writesByGet(r):
+		return c.foreign.Check(asPost(r)) != nil || site == "" && r.Header["Origin"] == nil && byBrowser(r.Header)
 	}
-	return c.foreign.Check(r) != nil
+	return (r.Method == "POST" || site != "") && c.foreign.Check(r) != nil
 }
 
-const crossOrigin = "cross-origin request refused"
+// writesByGet reports whether a request is the one GET that writes. A page needs no more than an image
+// to send it. Over plain HTTP the browser then need not say whose page that is, so a browser that says
+// nothing is refused, too.
+func writesByGet(r *nethttp.Request) bool {
+	return r.Method == "GET" && r.URL.Path == newTokenPath
+}
+
+func asPost(r *nethttp.Request) *nethttp.Request {
+	post := *r
+	post.Method = "POST"
+	return &post
+}
+
+const (
+	crossOrigin = "cross-origin request refused"
+	writingGet  = crossOrigin + ": this GET writes, so a browser that does not tell its page's site must send PUT instead"
+)
 
 // guard does what comes before routing and reports whether the request goes on.
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
@@ -78,18 +103,20 @@ func (s *Server) guard(w *response, r *nethttp.Request) bool {
 		s.cors.announce(w, r)
 	}
 	if s.hosts.refuses(r) && !s.cors.trusts(r) {
-		messageError(w, nethttp.StatusForbidden, foreignHost)
+		messageError(w, nethttp.StatusForbidden, foreignHost(r.Host))
 		return false
 	}
 	if r.Method == "OPTIONS" {
 		w.WriteHeader(nethttp.StatusOK)
 		return false
 	}
-	if s.cors.refuses(r) {
+	switch foreign := s.cors.refuses(r); {
+	case foreign && writesByGet(r):
+		messageError(w, nethttp.StatusForbidden, writingGet)
+	case foreign:
 		messageError(w, nethttp.StatusForbidden, crossOrigin)
-		return false
 	}
-	return true
+	return w.status == 0
 }
 
 // catch turns a panic of a handler into a 500 in the shape that the path's errors have, counts it and logs it

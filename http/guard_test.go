@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,7 +38,20 @@ func TestListedOriginsAreAnnouncedOnEveryAnswer(t *testing.T) {
 			if w.Code == 403 {
 				t.Errorf("%v from %q: refused", r, origin)
 			}
+			if !slices.Equal(h["Vary"], []string{"Origin"}) {
+				t.Errorf("%v from %q: Vary: %q", r, origin, h["Vary"])
+			}
 		}
+	}
+}
+
+func TestThePageVariesByOriginToo(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.CORS, c.Page = []string{"http://a.example"}, true })
+
+	w := b.do("GET", "/", "", "Accept", "text/html")
+
+	if got := w.Header()["Vary"]; w.Code != 200 || !slices.Equal(got, []string{"Origin", "Accept"}) {
+		t.Errorf("%d %q", w.Code, got)
 	}
 }
 
@@ -45,7 +59,7 @@ func TestStarAllowsEveryOrigin(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.CORS = []string{"*"} })
 	for _, origin := range []string{"", "http://c.example", "null"} {
 		w := b.do("POST", "/v2/keys/q", "value=1", "Origin", origin, "Sec-Fetch-Site", "cross-site")
-		if w.Code != 201 || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		if w.Code != 201 || w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header()["Vary"] != nil {
 			t.Errorf("%q: %d %v", origin, w.Code, w.Header())
 		}
 	}

@@ -14,20 +14,37 @@ const minFree = 64 << 20
 // serveHealth answers at once, also while the member hangs.
 func (s *Server) serveHealth(w *response, r *nethttp.Request) {
 	w.Header()["Content-Type"] = textType
-	reason := s.illness()
+	healthy, reason := true, s.fullTree()
+	if ill := s.illness(); ill != "" {
+		healthy, reason = false, ill
+		w.WriteHeader(nethttp.StatusServiceUnavailable)
+	}
 	if reason == "" {
 		w.Write([]byte(`{"health": "true"}`))
 		return
 	}
-	w.WriteHeader(nethttp.StatusServiceUnavailable)
-	b := appendString([]byte(`{"health": "false", "reason": `), reason)
+	b := appendString(fmt.Appendf(nil, `{"health": "%v", "reason": `, healthy), reason)
 	w.Write(append(b, "}\n"...))
+}
+
+// fullTree says that the tree costs more than it may; "" if it does not. It is no illness: all is
+// served but writes that make the tree grow.
+func (s *Server) fullTree() string {
+	if s.cfg.front != nil {
+		return ""
+	}
+	cost, quota := s.store.Cost()
+	if quota == 0 || cost <= quota {
+		return ""
+	}
+	return fmt.Sprintf("the tree is full, it takes %d bytes of the %d of --quota-bytes: "+
+		"while this member leads, writes that make it grow are refused", cost, quota)
 }
 
 // symptoms are what a member may suffer from, the worst first. A look at one returns "" when it is not there, and waits neither for
 // the node nor for its disk.
 var symptoms = []func(s *Server) string{
-	(*Server).failed, (*Server).leaderless, (*Server).slowFsync, (*Server).slowApply, (*Server).fullDisk,
+	(*Server).failed, (*Server).leaderless, (*Server).OutOfTouch, (*Server).slowFsync, (*Server).slowApply, (*Server).fullDisk,
 }
 
 // illness says why the member is not healthy, "" if it is.
@@ -57,6 +74,24 @@ func (s *Server) leaderless() string {
 		return "no leader is known"
 	}
 	return ""
+}
+
+// OutOfTouch says for how long this member and a leader have not heard each other; "" for less than
+// an election timeout. Such a member is not sent what is new.
+func (s *Server) OutOfTouch() string {
+	if age := s.stale(); age > 0 {
+		return fmt.Sprintf("out of touch with the leader for %v: what is read here may be old", age.Round(time.Millisecond))
+	}
+	return ""
+}
+
+// stale is for how long this member has been out of touch with a leader; 0 for less than an
+// election timeout.
+func (s *Server) stale() time.Duration {
+	if d := sinceNanos(s.node.Stats().InTouch.Load()); d > s.cfg.Election {
+		return d
+	}
+	return 0
 }
 
 // slowFsync tells a disk that hangs: a follower behind it still hears its leader.

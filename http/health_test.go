@@ -37,6 +37,8 @@ func TestWhatMakesAMemberUnhealthy(t *testing.T) {
 	}{
 		{"nothing", func(b *bench) {}, ""},
 		{"an fsync is in flight", func(b *bench) { b.node.stats.FsyncSince.Store(ago(time.Second)) }, ""},
+		{"the leader does not hear it", func(b *bench) { b.node.stats.InTouch.Store(ago(3 * time.Second)) }, `out of touch with the leader for 3[.0-9]*s: what is read here may be old`},
+		{"it was heard a moment ago", func(b *bench) { b.node.stats.InTouch.Store(ago(time.Second)) }, ""},
 		{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) }, `an fsync of the log is under way for 3[.0-9]*s`},
 		{"entries are being applied", func(b *bench) { b.node.stats.BehindSince.Store(ago(time.Second)) }, ""},
 		{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) }, `what was committed 5[.0-9]*s ago is not applied`},
@@ -63,6 +65,36 @@ func TestWhatMakesAMemberUnhealthy(t *testing.T) {
 		if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 || !want.MatchString(w.Body.String()) {
 			t.Errorf("%s: %d %s, want %v", c.name, w.Code, w.Body, want)
 		}
+	}
+}
+
+func TestAMemberOutOfTouchSaysSoWithEachAnswer(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Election = 2 * time.Second })
+	age := func(path string) int {
+		text := b.do("GET", path, "").Header().Get("X-Etcd-Stale")
+		ms, err := strconv.Atoi(text)
+		if text != "" && err != nil {
+			t.Errorf("%s: %q", path, text)
+		}
+		return ms
+	}
+	b.do("PUT", "/v2/keys/k", "value=1")
+	paths := []string{"/v2/keys/k", "/v2/keys/none", "/v2/members", "/v2/stats/self", "/version"}
+
+	b.node.stats.InTouch.Store(time.Now().UnixNano())
+	for _, path := range paths {
+		if ms := age(path); ms != 0 {
+			t.Errorf("%s: %d ms", path, ms)
+		}
+	}
+	b.node.stats.InTouch.Store(time.Now().Add(-time.Minute).UnixNano())
+	for _, path := range paths {
+		if ms := age(path); ms < 60_000 || ms > 90_000 {
+			t.Errorf("%s: %d ms", path, ms)
+		}
+	}
+	if text := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(text, "\netcd_server_has_leader 0\n") || strings.Contains(text, "\netcd2_server_stale_seconds 0\n") {
+		t.Error("the metrics say that all is well")
 	}
 }
 
@@ -99,6 +131,7 @@ func TestDebugEndpoints(t *testing.T) {
 			t.Errorf("%s with Pprof: %d", p, w.Code)
 		}
 	}
+	open.want(open.do("GET", "/debug/pprof/cmdline", ""), 200, "etcd2\x00--name=m")
 	w := closed.do("GET", "/debug/vars", "")
 	got := decode(t, w.Body.String())
 	for _, name := range []string{"cmdline", "memstats", "file_descriptor_limit", "raft.status"} {
@@ -151,7 +184,7 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 	b.node.stats.FsyncSince.Store(time.Now().Add(-time.Hour).UnixNano())
 	b.node.stats.AppendsSent.Note(time.Now(), 4, 100)
 	b.node.peers = map[uint64]raft.PeerStats{
-		0xb: {Connected: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond,
+		0xb: {Connected: true, Borrowed: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond,
 			Shortest: time.Millisecond, InFlight: 20, Window: 30, Urgent: raft.Lane{Messages: 1, MaxMessages: 2, Bytes: 3, MaxBytes: 4}, Bulky: raft.Lane{Bytes: 7}},
 		0xa: {},
 	}
@@ -198,6 +231,7 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 		`etcd_server_proposals_forwarded_total 3`,
 		`etcd_server_appends_sent_total 4`,
 		"etcd2_peer_connected{peer=\"a\"} 0\netcd2_peer_connected{peer=\"b\"} 1",
+		"etcd2_peer_borrowed{peer=\"a\"} 0\netcd2_peer_borrowed{peer=\"b\"} 1",
 		`etcd2_peer_sent_total{peer="b"} 10`,
 		`etcd2_peer_dropped_total{peer="b"} 2`,
 		`etcd2_peer_sent_bytes_total{peer="b"} 1000`,

@@ -2,24 +2,22 @@ package http
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"net"
 	nethttp "net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 )
 
-func TestAHostIsKnownByItsForm(t *testing.T) {
+func TestAHostIsAnAddressOrANameThatTheMemberWasTold(t *testing.T) {
 	h := newHosts([]string{"Db.Example.com:2379", "10.0.0.1:2379", "[::1]:2379", "host.local."})
 	for host, known := range map[string]bool{
 		"": true, "127.0.0.1": true, "127.0.0.1:2379": true, "127.0.0.1.": true, "127.1:2379": true, "192.168.1.77:80": true,
 		"[::1]": true, "[::1]:2379": true, "[fe80::1%25eth0]:2379": true, "[::ffff:1.2.3.4]:1": true, "::1": true, "::ffff:1.2.3.4": true,
-		"localhost": true, "LOCALHOST:2379": true, "localhost.": true, "etcd-0": true, "etcd_1:2379": true,
+		"localhost": true, "LOCALHOST:2379": true, "localhost.": true, "2130706433": true, "etcd-0": false, "etcd_1:2379": false,
 		"db.example.com": true, "db.example.com:4001": true, "DB.EXAMPLE.COM.": true, "db.example.com.:1": true, "host.local": true,
 		"evil.example": false, "evil.example:2379": false, "evil.example.": false, "a.db.example.com": false, "db.example.com.evil.example": false,
-		"127.0.0.1.evil.example": false, "localhost.evil.example:2379": false, "1.2.3.4x": false, "EVIL.EXAMPLE": false, "x.": true, "a..": false,
+		"127.0.0.1.evil.example": false, "localhost.evil.example:2379": false, "1.2.3.4x": false, "EVIL.EXAMPLE": false, "x.": false, "a..": false, ".": true,
 	} {
 		if got := h.knows(host); got != known {
 			t.Errorf("%q: %v", host, got)
@@ -45,28 +43,35 @@ func rawAsk(t *testing.T, url, head string) (int, string) {
 	return w.StatusCode, body.String()
 }
 
-const refusedHost = `{"message":"` + foreignHost + `"}`
+func refusedHost(name string) string {
+	return `{"message":"nobody told this member that it has the name by which this browser calls it: --host-whitelist=` + name + ` allows it"}`
+}
 
 // pitfall J8
-func TestANameThatSomebodyElseChoseIsRefusedOnLoopback(t *testing.T) {
+func TestABrowserIsRefusedANameThatSomebodyElseChose(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Hosts = []string{"db.example"} })
 	url := b.serve()
-	for head, refused := range map[string]bool{
-		"GET /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n\r\n":                                         true,
-		"OPTIONS /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n\r\n":                                     true,
-		"PUT /v2/keys/k?value=1 HTTP/1.1\r\nHost: EVIL.example.\r\nContent-Length: 0\r\n\r\n":              true,
-		"GET http://evil.example/v2/keys HTTP/1.1\r\nHost: localhost\r\n\r\n":                              true, // the URL counts (RFC 9112, 3.2.2)
-		"GET http://127.0.0.1/v2/keys HTTP/1.1\r\nHost: evil.example\r\n\r\n":                              false,
-		"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n":                                               true,
-		"GET /v2//keys HTTP/1.1\r\nHost: evil.example\r\n\r\n":                                             true,
-		"GET /v2/keys HTTP/1.0\r\n\r\n":                                                                    false,
-		"GET /v2/keys HTTP/1.1\r\nHost: db.example:1\r\nUser-Agent: Mozilla/5.0\r\n\r\n":                   false,
-		"GET /v2/keys HTTP/1.1\r\nHost: localhost:2379\r\nReferer: http://localhost/\r\n\r\n":              false,
-		"GET /v2/keys HTTP/1.1\r\nHost: [::1]:2379\r\nSec-Fetch-Site: none\r\nUser-Agent: Mozilla\r\n\r\n": false,
+	for head, refused := range map[string]string{
+		"GET /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n":                            "evil.example",
+		"OPTIONS /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n":                        "evil.example",
+		"PUT /v2/keys/k?value=1 HTTP/1.1\r\nHost: EVIL.example.\r\nContent-Length: 0\r\n": "EVIL.example",
+		"GET http://evil.example/v2/keys HTTP/1.1\r\nHost: localhost\r\n":                 "evil.example", // the URL counts (RFC 9112, 3.2.2)
+		"GET http://127.0.0.1/v2/keys HTTP/1.1\r\nHost: evil.example\r\n":                 "",
+		"GET /health HTTP/1.1\r\nHost: evil.example\r\n":                                  "evil.example",
+		"GET /v2//keys HTTP/1.1\r\nHost: evil.example\r\n":                                "evil.example",
+		"GET /v2/keys HTTP/1.1\r\nHost: router:80\r\n":                                    "router",
+		"GET /v2/keys HTTP/1.1\r\nHost: " + strings.Repeat("a.", 200) + "\r\n":            "NAME",
+		"GET /v2/keys HTTP/1.0\r\n":                                                       "",
+		"GET /v2/keys HTTP/1.1\r\nHost: db.example:1\r\n":                                 "",
+		"GET /v2/keys HTTP/1.1\r\nHost: localhost:2379\r\n":                               "",
+		"GET /v2/keys HTTP/1.1\r\nHost: [::1]:2379\r\n":                                   "",
 	} {
-		status, body := rawAsk(t, url, head)
-		if got := status == 403 && body == refusedHost; got != refused {
+		status, body := rawAsk(t, url, head+"Accept-Language: en\r\n\r\n")
+		if refused != "" && (status != 403 || body != refusedHost(refused)) || refused == "" && status == 403 {
 			t.Errorf("%q: %d %s", head, status, body)
+		}
+		if status, body := rawAsk(t, url, strings.Replace(head, "/k?value=1", "/other", 1)+"\r\n"); status == 403 {
+			t.Errorf("%q of another program: %d %s", head, status, body)
 		}
 	}
 	if b.do("GET", "/v2/keys/k", "").Code != 404 {
@@ -75,7 +80,7 @@ func TestANameThatSomebodyElseChoseIsRefusedOnLoopback(t *testing.T) {
 }
 
 // pitfall J8
-func TestANameThatSomebodyElseChoseIsRefusedInHTTP2(t *testing.T) {
+func TestABrowserIsRefusedANameThatSomebodyElseChoseInHTTP2(t *testing.T) {
 	b := newBench(t)
 	url, client := b.serve(), plainHTTP2(t)
 	for host, status := range map[string]int{"evil.example:2379": 403, "localhost:2379": 200} {
@@ -84,6 +89,7 @@ func TestANameThatSomebodyElseChoseIsRefusedInHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Host = host // :authority
+		r.Header.Set("Accept-Language", "en")
 		w, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -95,34 +101,58 @@ func TestANameThatSomebodyElseChoseIsRefusedInHTTP2(t *testing.T) {
 	}
 }
 
-// On another interface programs may use any name, and browsers may not.
+// headOf makes a header of its lines.
+func headOf(t *testing.T, lines string) nethttp.Header {
+	t.Helper()
+	r, err := nethttp.ReadRequest(bufio.NewReader(strings.NewReader("GET / HTTP/1.1\r\n" + lines + "\r\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Header
+}
+
+// Each head is one that a program sends, or the least of it that a page can leave.
 // pitfall J8
-func TestANameThatSomebodyElseChoseIsRefusedToBrowsersElsewhere(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.CORS = []string{"http://friend.example"} })
-	for _, c := range []struct {
-		name, value string
-		refused     bool
-	}{
-		{"Accept", "*/*", false},
-		{"User-Agent", "curl/8.5.0", false},
-		{"User-Agent", "Go-http-client/1.1", false},
-		{"User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/150.0", true},
-		{"Referer", "http://evil.example/page", true},
-		{"Origin", "http://evil.example", true},
-		{"Origin", "null", true},
-		{"Origin", "http://friend.example", false}, // a page of --cors may call this member by any name
-		{"Sec-Fetch-Site", "same-origin", true},
-		{"Sec-Fetch-Mode", "no-cors", true},
+func TestABrowserIsToldByItsHead(t *testing.T) {
+	for lines, want := range map[string]bool{
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0\r\n": true,
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n":            true,
+		"Accept: text/event-stream\r\n":         false, // any program may ask for them
+		"Accept-Language: de, en;q=0.5\r\n":     true,  // fetch(url, {referrerPolicy: "no-referrer", headers: {"User-Agent": "curl"}})
+		"Accept-Language: \r\n":                 true,
+		"Cookie: a=b\r\n":                       true,
+		"Origin: http://evil.example\r\n":       true,
+		"Origin: null\r\n":                      true,
+		"Referer: http://evil.example/page\r\n": true,
+		"Sec-Fetch-Site: same-origin\r\n":       true,
+		"Sec-Fetch-Mode: no-cors\r\n":           true,
+		"Sec-CH-UA: x\r\n":                      true,
+		"Sec-GPC: 1\r\n":                        true,
+		"Upgrade-Insecure-Requests: 1\r\n":      true,
+
+		"": false,
+		"User-Agent: curl/8.5.0\r\nAccept: */*\r\n":                                                         false,
+		"User-Agent: Wget/1.21.3\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: Keep-Alive\r\n": false,
+		"User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n":                                       false, // etcdctl, confd, flannel, skydns
+		"User-Agent: Patroni/4.0.4 Python/3.11.2 Linux\r\nAccept-Encoding: identity\r\n":                    false,
+		"User-Agent: python-urllib3/1.26.12\r\nAccept-Encoding: identity\r\n":                               false, // python-etcd
+		"User-Agent: python-requests/2.28.1\r\nAccept-Encoding: gzip, deflate\r\nAccept: */*\r\n":           false,
+		"User-Agent: Java/17.0.1\r\nAccept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\n":       false,
+		"User-Agent: Ruby\r\nAccept: */*\r\nAccept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\r\n":   false,
+		"User-Agent: axios/1.6.0\r\nAccept: application/json, text/plain, */*\r\n":                          false,
 	} {
-		r := httptest.NewRequest("GET", "http://evil.example/v2/keys", nil)
-		r = r.WithContext(context.WithValue(r.Context(), nethttp.LocalAddrContextKey, net.Addr(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})))
-		r.Header.Set(c.name, c.value)
-		w := httptest.NewRecorder()
+		if got := byBrowser(headOf(t, lines)); got != want {
+			t.Errorf("%q: %v", lines, got)
+		}
+	}
+}
 
-		b.ServeHTTP(w, r)
-
-		if got := w.Code == 403 && w.Body.String() == refusedHost; got != c.refused {
-			t.Errorf("%s: %s: %d %s", c.name, c.value, w.Code, w.Body)
+// pitfall J8
+func TestAPageOfCORSMayCallAMemberByAnyName(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.CORS = []string{"http://friend.example"} })
+	for origin, status := range map[string]int{"http://friend.example": 200, "http://evil.example": 403} {
+		if w := b.do("GET", "http://any.example/v2/keys", "", "Origin", origin); w.Code != status {
+			t.Errorf("%s: %d %s", origin, w.Code, w.Body)
 		}
 	}
 }

@@ -179,7 +179,7 @@ func TestReadersOfGoneClientsGo(t *testing.T) {
 		c.Close()
 	}
 
-	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.open.Load() == 0 })
+	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.Held() == 0 })
 	eventually(t, 5*time.Second, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
 	c := rawDial(t, url)
 	io.WriteString(c, "GET /version HTTP/1.0\r\n\r\n")

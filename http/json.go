@@ -2,6 +2,7 @@ package http
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ type encoder struct {
 	out io.Writer // takes b when it is full; nil: b grows
 	err error     // the error of out: the client is gone
 	now int64     // the cluster time at which ttl is counted, in nanoseconds
+
+	without  []*store.Node // whose value is not shown
+	keysOnly bool          // no value is shown
 }
 
 // field begins a field; name comes with quotes and colon.
@@ -43,8 +47,15 @@ func (e *encoder) field(name string) {
 	e.b = append(e.b, name...)
 }
 
+// number appends a field that is a number.
+func (e *encoder) number(name string, n uint64) {
+	e.field(name)
+	e.b = strconv.AppendUint(e.b, n, 10)
+}
+
 // event appends a whole event and the newline after it.
 func (e *encoder) event(ev *store.Event) {
+	e.now = ev.Stamp
 	e.b = append(e.b, `{"action":"`...)
 	e.b = append(e.b, ev.Action...)
 	e.b = append(e.b, `","node":`...)
@@ -90,7 +101,7 @@ func (e *encoder) open(n *store.Node) {
 	e.key(n)
 	if n.Dir {
 		e.field(`"dir":true`)
-	} else {
+	} else if !e.keysOnly && !slices.Contains(e.without, n) {
 		e.field(`"value":`)
 		e.text(n.Value)
 	}
@@ -135,10 +146,8 @@ func (e *encoder) send() {
 // close appends the fields that stand after the children. The root has none of them (section 3).
 func (e *encoder) close(n *store.Node) {
 	if n.Path != "/" {
-		e.field(`"modifiedIndex":`)
-		e.b = strconv.AppendUint(e.b, n.Modified, 10)
-		e.field(`"createdIndex":`)
-		e.b = strconv.AppendUint(e.b, n.Created, 10)
+		e.number(`"modifiedIndex":`, n.Modified)
+		e.number(`"createdIndex":`, n.Created)
 	}
 	e.b = append(e.b, '}')
 }
@@ -162,19 +171,26 @@ func (e *encoder) expiry(ends *store.Ends) {
 	}
 }
 
-// appendError appends the error shape of the keys API.
-func appendError(b []byte, err *store.Error) []byte {
-	b = append(b, `{"errorCode":`...)
-	b = strconv.AppendInt(b, int64(err.Code), 10)
-	b = append(b, `,"message":`...)
-	b = appendString(b, err.Message())
+// fault appends the error shape of the keys API. A cause may hold two values of 10 MiB.
+func (e *encoder) fault(err *store.Error) {
+	e.b = append(e.b, `{"errorCode":`...)
+	e.b = strconv.AppendInt(e.b, int64(err.Code), 10)
+	e.b = append(e.b, `,"message":`...)
+	e.b = appendString(e.b, err.Message())
 	if err.Cause != "" {
-		b = append(b, `,"cause":`...)
-		b = appendString(b, err.Cause)
+		e.b = append(e.b, `,"cause":`...)
+		e.text(err.Cause)
 	}
-	b = append(b, `,"index":`...)
-	b = strconv.AppendUint(b, err.Index, 10)
-	return append(b, "}\n"...)
+	e.b = append(e.b, `,"index":`...)
+	e.b = strconv.AppendUint(e.b, err.Index, 10)
+	e.b = append(e.b, "}\n"...)
+}
+
+// appendError appends an error whose cause is short.
+func appendError(b []byte, err *store.Error) []byte {
+	e := encoder{b: b}
+	e.fault(err)
+	return e.b
 }
 
 // plain are the bytes that stand for themselves in a JSON string. The brackets and the ampersand don't, as

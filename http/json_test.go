@@ -104,7 +104,7 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := encoder{now: ev.Stamp}
+		e := encoder{}
 		if e.event(ev); string(e.b) != goControls.Replace(string(want))+"\n" {
 			t.Fatalf("got  %s\nwant %s", e.b, want)
 		}

@@ -46,26 +46,32 @@ func (s *Server) serveKeys(w *response, r *nethttp.Request) {
 
 // serveKey executes a request with good parameters. An error it returns is not yet sent.
 func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Error {
-	key, asked, err := keyOf(r.URL.Path)
+	key, asked, err := keyOf(r.Method, r.URL.Path)
 	if err != nil {
 		return err
 	}
 	may := s.permit(r, auth.Right{Access: auth.Write, Path: asked, Recursive: p.recursive})
-	if r.Method == "GET" || r.Method == "HEAD" {
+	if isRead(r.Method) {
 		may.need.Access = auth.Read
 		return s.read(w, r, key, p, may)
 	}
 	return s.write(w, r, key, p, may)
 }
 
+func isRead(method string) bool { return method == "GET" || method == "HEAD" }
+
 // keyOf makes the key of a request's path, and what rights are judged by: the key with the slash that the path ends in, if it does, and
 // nothing for the root without one (section 18.3). Nothing else ever looks at the path (J7).
-func keyOf(path string) (key, asked string, err *store.Error) {
+func keyOf(method, path string) (key, asked string, err *store.Error) {
 	path = path[len(keysPrefix):]
 	if len(path) > maxKeyBytes {
 		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes", maxKeyBytes)}
 	}
-	if strings.Count(path, "/") > store.MaxDepth {
+	levels := strings.Count(path, "/")
+	if method == "POST" {
+		levels++ // of the key that it makes
+	}
+	if levels > store.MaxDepth {
 		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels", store.MaxDepth)}
 	}
 	key = store.Canonical(path)
@@ -94,14 +100,17 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, m
 	switch v := result.Value.(type) {
 	case *store.Event:
 		s.keysHeader(w, v.Index, result.Index, result.Term)
-		s.writeEvent(w, v, p.noValue)
+		s.writeEvent(w, v, p.noValue, may.secrets(cmd, v))
 		return nil
 	case *store.Error:
+		if v.Code == store.CodeUnauthorized {
+			may.refused()
+		}
 		if v.Code == store.CodeForgotten {
 			// A client that made its first try may make it again with this index.
 			w.Header()["X-Raft-Index"] = []string{strconv.FormatUint(result.Index, 10)}
 		}
-		return v
+		return may.conceal(cmd, v)
 	default:
 		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
 	}
@@ -119,6 +128,7 @@ func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool)
 			return raft.Result{}, err
 		}
 		cmd.Revision = may.verdict.State.Revision
+		cmd.Shallow = cmd.HasTTL && !may.verdict.May(auth.Right{Access: auth.Write, Path: may.need.Path, Recursive: true})
 		if cmd.RequestID != "" {
 			cmd.User = ownerOf(may.verdict.Owner)
 		}
@@ -198,10 +208,11 @@ func tooOld(result any) bool {
 	return failed && e.Code == store.CodeForgotten
 }
 
-func (s *Server) writeEvent(w *response, ev *store.Event, brief bool) {
+// writeEvent answers a write. It shows no value of the nodes in secrets.
+func (s *Server) writeEvent(w *response, ev *store.Event, brief bool, secrets []*store.Node) {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{b: *buf, out: w, now: ev.Stamp}
+	e := encoder{b: *buf, out: w, without: secrets}
 	w.WriteHeader(statusOf(ev))
 	if brief && hasValue(ev.Action) {
 		e.action(ev.Action)
@@ -303,10 +314,13 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 	if fault != nil {
 		return fault
 	}
+	if p.count && !v.Node.Dir {
+		return &store.Error{Code: store.CodeNotDirectory, Cause: key, Index: v.Index}
+	}
 	s.keysHeader(w, v.Index, raftIndex, raftTerm)
 	buf := getBuffer()
 	defer putBuffer(buf)
-	l := listing{encoder: encoder{b: *buf, out: w}, view: v, recursive: p.recursive}
+	l := listing{encoder: encoder{b: *buf, out: w, keysOnly: p.keysOnly}, view: v, params: p}
 	if v.Node.Dir || v.Node.Ends != nil {
 		l.now = s.node.Now().UnixNano()
 	}
@@ -319,22 +333,43 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 // with the tree; the view holds no lock meanwhile.
 type listing struct {
 	encoder
-	view      store.View
-	recursive bool
+	view   store.View
+	params *params
 }
 
+// answer appends the node that was asked for, with the part of its children that was asked for. Two
+// fields are not of etcd: "count" is how many there are in that part, and "more" how many of it
+// come behind those that limit lets through.
 func (l *listing) answer() {
+	n, p := l.view.Node, l.params
 	l.b = append(l.b, `{"action":"get","node":`...)
-	l.child(l.view.Node, true)
+	l.open(n)
+	switch {
+	case p.count:
+		l.number(`"count":`, uint64(l.view.Count(n, p.part())))
+	case n.Dir:
+		l.more(n)
+		l.children(n, p.part(), p.limit, p.levels())
+	}
+	l.close(n)
 	l.b = append(l.b, "}\n"...)
 	l.send()
 }
 
-// child appends one node; with its children when it is expanded. After an error it appends nothing more.
-func (l *listing) child(n *store.Node, expand bool) {
+// more appends the field more, when limit leaves something out.
+func (l *listing) more(n *store.Node) {
+	if limit := l.params.limit; limit > 0 {
+		if all := uint64(l.view.Count(n, l.params.part())); all > limit {
+			l.number(`"more":`, all-limit)
+		}
+	}
+}
+
+// child appends one node, with so many levels below it. After an error it appends nothing more.
+func (l *listing) child(n *store.Node, levels uint64) {
 	l.open(n)
-	if n.Dir && expand {
-		l.children(n)
+	if n.Dir && levels > 0 {
+		l.children(n, store.Range{}, 0, levels)
 	}
 	if l.err != nil {
 		return
@@ -343,21 +378,22 @@ func (l *listing) child(n *store.Node, expand bool) {
 	l.spill()
 }
 
-// children appends the field nodes, unless there is none to show.
-func (l *listing) children(n *store.Node) {
-	shown := false
-	for c := range l.view.Children(n) {
-		if shown {
+// children appends the field nodes, unless there is none to show: those of a part, no more than limit (0: all), with so many
+// levels of them.
+func (l *listing) children(n *store.Node, part store.Range, limit, levels uint64) {
+	shown := uint64(0)
+	for c := range l.view.Part(n, part) {
+		if shown > 0 {
 			l.b = append(l.b, ',')
 		} else {
 			l.field(`"nodes":[`)
-			shown = true
 		}
-		if l.child(c, l.recursive); l.err != nil {
-			return
+		l.child(c, levels-1)
+		if shown++; l.err != nil || shown == limit {
+			break
 		}
 	}
-	if shown {
+	if shown > 0 {
 		l.b = append(l.b, ']')
 	}
 }

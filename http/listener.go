@@ -6,15 +6,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"net"
 	nethttp "net/http"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"etcd2/http/places"
 	"etcd2/store"
 )
 
@@ -30,7 +32,7 @@ func fileLimit() uint64 {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
 		return assumedFileLimit
 	}
-	return limit.Cur
+	return uint64(limit.Cur) // FreeBSD has it signed
 }
 
 // defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are few, and most of the memory.
@@ -39,12 +41,29 @@ func defaultMaxConnections(files uint64, memory int64) int {
 	return int(min(max(n-reservedFiles, n/2), memory/4/connectionCost))
 }
 
-// connections counts the clients' connections, of all listeners together.
+// connections are the places for clients' connections, of all listeners together.
 type connections struct {
-	max      int64
-	open     atomic.Int64
+	places.Places
 	refused  atomic.Uint64
+	left     atomic.Uint64 // closed because their clients had left
 	refusing atomic.Int64
+	warned   atomic.Int64 // when the log was told last that there is no room, in Unix nanoseconds
+	log      *slog.Logger
+}
+
+// full counts a connection from address that found no room, and tells the log once a minute, with what
+// would make some.
+func (n *connections) full(address string) {
+	refused, now, last := n.refused.Add(1), time.Now(), n.warned.Load()
+	if now.UnixNano()-last < int64(time.Minute) || !n.warned.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	remedy := "raise the limit on open files (LimitNOFILE, ulimit -n), or have fewer clients"
+	if n.Max < defaultMaxConnections(fileLimit(), math.MaxInt64) {
+		remedy = "give the process more memory, or have fewer clients"
+	}
+	n.log.Warn("client connections are refused: as many are open as there may be, or as one address may have when few are left",
+		"open", n.Held(), "limit", n.Max, "address", address, "open_files_limit", fileLimit(), "refused", refused, "remedy", remedy)
 }
 
 // maxRefusing connections at a time are told why they are refused; more are just closed.
@@ -108,14 +127,7 @@ const unsent = 32 << 10
 // boundUnsent sets that for a connection. Where the system can't do it, all is as before.
 func boundUnsent(c net.Conn) {
 	const tcpNotSentLowat = 25 // TCP_NOTSENT_LOWAT of linux/tcp.h, which package syscall doesn't name
-	if outer, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = outer.NetConn()
-	}
-	socket, ok := c.(syscall.Conn)
-	if !ok || runtime.GOOS != "linux" {
-		return
-	}
-	if raw, err := socket.SyscallConn(); err == nil {
+	if raw := rawConn(c); raw != nil {
 		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsent) })
 	}
 }
@@ -135,14 +147,17 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+				l.conns.full("")
+			}
 			return nil, err
 		}
-		if l.conns.open.Add(1) <= l.conns.max {
+		origin := originAt(c.RemoteAddr().String())
+		if l.conns.Take(origin) {
 			boundUnsent(c)
-			return &conn{Conn: c, conns: l.conns, timeout: l.timeout, idle: l.idle, head: head{room: l.room, reading: true, mute: l.mute}}, nil
+			return &conn{Conn: c, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle, head: head{room: l.room, reading: true, mute: l.mute}}, nil
 		}
-		l.conns.open.Add(-1)
-		l.conns.refused.Add(1)
+		l.conns.full(origin)
 		if l.mute {
 			c.Close()
 			continue
@@ -154,11 +169,13 @@ func (l *listener) Accept() (net.Conn, error) {
 // conn is a connection within the limit. A client that doesn't read what it asked for loses it: each piece of
 // pieceSize bytes must be taken within timeout (J11).
 //
-// net/http sets seven deadlines a request, and to tell the poller of each would cost as much as the answer's JSON. So the
-// poller hears only of a deadline that is earlier than the one it knows; when that one passes, Read looks which one is wanted.
+// net/http sets seven deadlines a request, and to tell the poller of each would cost as much as the
+// answer's JSON. So the poller hears of a deadline only when a Read waits, and only of one that is earlier
+// than the one it knows; when that one passes, Read looks which one is wanted.
 type conn struct {
 	net.Conn
 	conns    *connections
+	origin   string // who has its place
 	timeout  time.Duration
 	idle     time.Duration
 	once     sync.Once
@@ -167,10 +184,11 @@ type conn struct {
 	heard    atomic.Bool  // something has come
 	head     head
 
-	mu     sync.Mutex    // protects the deadlines of Read
-	wanted time.Time     // zero: none
-	armed  time.Time     // what the poller knows; zero: none
-	first  time.Duration // for the head that the first byte will begin
+	mu      sync.Mutex    // protects the deadlines of Read
+	wanted  time.Time     // zero: none
+	armed   time.Time     // what the poller knows; zero: none
+	waiting int           // Reads that wait in the poller
+	first   time.Duration // for the head that the first byte will begin
 }
 
 const pieceSize = 64 << 10
@@ -190,27 +208,61 @@ func (c *conn) Write(b []byte) (sent int, err error) {
 	return sent, err
 }
 
-// connKey finds the conn in the context of a request that came without TLS.
+// connKey finds the conn in the context of a request.
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	if c, ok := c.(*conn); ok {
-		return context.WithValue(ctx, connKey{}, c)
+	if inner := connOf(c); inner != nil {
+		return context.WithValue(ctx, connKey{}, inner)
 	}
 	return ctx
+}
+
+// originOf returns for whom a request counts that wants a place.
+func originOf(r *nethttp.Request) string {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		return c.origin
+	}
+	return originAt(r.RemoteAddr)
+}
+
+// originAt is originOf for an address with a port.
+func originAt(address string) string {
+	host, _, _ := net.SplitHostPort(address) // "" is an address like any other
+	return places.Origin(host)
+}
+
+// connOf returns the conn that a connection of net/http is, or has beneath its TLS; nil when there is none.
+func connOf(c net.Conn) *conn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	inner, _ := c.(*conn)
+	return inner
 }
 
 // To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a read that finds nothing, a goroutine that
 // waits for the poller, and two deadlines to end that, together a twelfth of what a write costs its leader. It gives up when the read brings
 // nothing. All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are answered at once, whether
 // or not the client is there, are spared that: writes by goOnWithout, and reads of keys by isBrief.
+//
+// A later Go may read ahead in another way. Then this gains nothing, but it holds nothing up: every
+// deadline ends the Read that it is meant for, and what one request suppresses is over with it.
 
 // goOnWithout has the request go on when its client hangs up. It is called before the body is read, of a request that has one and makes no use
 // of its context.
 func goOnWithout(r *nethttp.Request) {
-	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 && r.TLS == nil {
 		c.deaf.Store(true)
 	}
+}
+
+// next begins another request, or the handling of the one that came. What the last one suppressed is over.
+func (c *conn) next(another bool) {
+	if another {
+		c.deaf.Store(false)
+	}
+	c.head.next(another)
 }
 
 // isBrief tells that these bytes are the whole head of one GET of a key that surely does not wait: net/http goes ahead before a handler
@@ -229,36 +281,70 @@ func (c *conn) Read(b []byte) (int, error) {
 	if len(b) == 1 && c.deaf.Swap(false) {
 		return 0, nil
 	}
-	for {
+	for late := false; ; late = true {
+		if err := c.await(late); err != nil {
+			return 0, err
+		}
 		n, err := c.Conn.Read(b)
-		if n > 0 && !c.heard.Load() {
-			c.hear()
-		}
-		if n > 0 && isBrief(b[:n]) {
-			c.deaf.Store(true)
-		}
-		if n > 0 && !c.head.came(n) {
-			return 0, c.overflow()
-		}
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearm() {
+		c.awaited()
+		switch {
+		case n > 0:
+			return c.take(b[:n], err)
+		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
 		}
 	}
 }
 
-// rearm tells the poller of the deadline that is wanted; false when that has passed.
-func (c *conn) rearm() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.wanted.IsZero() && !time.Now().Before(c.wanted) {
-		return false
+// take looks at what a Read has brought.
+func (c *conn) take(b []byte, err error) (int, error) {
+	if !c.heard.Load() {
+		c.hear()
 	}
-	c.armed = c.wanted
-	return c.Conn.SetReadDeadline(c.wanted) == nil
+	if isBrief(b) {
+		c.deaf.Store(true)
+	}
+	if !c.head.came(len(b)) {
+		return 0, c.overflow()
+	}
+	return len(b), err
 }
 
-// longAgo, in Unix seconds, is when the deadline is by which net/http ends its Read of a single byte.
-const longAgo = 1
+// await tells the poller of the deadline that is wanted, for a Read that begins, or begins again since
+// the poller found it late. Its error is that the deadline has passed; a Read that begins leaves it to the
+// poller to find that, which saves a look at the clock.
+func (c *conn) await(late bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if late && !c.wanted.IsZero() && !time.Now().Before(c.wanted) {
+		return &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	}
+	c.waiting++
+	if late || c.mustHear() {
+		c.arm()
+	}
+	return nil
+}
+
+// awaited is when a Read ends that began with await.
+func (c *conn) awaited() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting--
+}
+
+// mustHear reports whether the wanted deadline is earlier than the one that the poller knows. c.mu must
+// be held.
+func (c *conn) mustHear() bool {
+	return !c.wanted.IsZero() && (c.armed.IsZero() || c.wanted.Before(c.armed))
+}
+
+// arm tells the poller of the wanted deadline. c.mu must be held. A connection that takes none is closed,
+// and Read says so.
+func (c *conn) arm() {
+	c.armed = c.wanted
+	c.Conn.SetReadDeadline(c.wanted)
+}
 
 // Of a new connection net/http wants the head of a request as soon as of one whose request has begun. But many clients open
 // more connections than they need, and keep what they don't: one that is closed while a request is on its way costs them that
@@ -285,7 +371,7 @@ func (c *conn) hear() {
 	}
 }
 
-// SetReadDeadline takes effect at once, also for a Read that waits; the poller need not end one that won't.
+// SetReadDeadline takes effect at once, also for a Read that waits.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -293,12 +379,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		t = c.whileSilent(t)
 	}
 	c.wanted = t
-	endsNothing := t.Unix() <= longAgo && c.deaf.Load()
-	if t.IsZero() || !c.armed.IsZero() && !t.Before(c.armed) || endsNothing {
-		return nil
+	if c.waiting > 0 && c.mustHear() {
+		c.arm()
 	}
-	c.armed = t
-	return c.Conn.SetReadDeadline(t)
+	return nil
 }
 
 // SetDeadline sets both.
@@ -322,7 +406,7 @@ func (c *conn) NetConn() net.Conn { return c.Conn }
 // Close gives the place to another connection.
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		c.conns.open.Add(-1)
+		c.conns.Give(c.origin)
 		c.head.end()
 	})
 	return c.Conn.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
@@ -12,8 +13,11 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/http/places"
 )
 
 // connPair is a connection of the server and its client's end.
@@ -91,6 +95,61 @@ func TestADeadlineInThePastEndsAReadThatWaits(t *testing.T) {
 
 	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
+	}
+}
+
+// signalling tells when a Read of the socket begins.
+type signalling struct {
+	net.Conn
+	begins chan struct{}
+}
+
+func (c signalling) Read(b []byte) (int, error) {
+	c.begins <- struct{}{}
+	return c.Conn.Read(b)
+}
+
+// A later Go may read ahead otherwise than this one. Its reads are ended by their deadlines, and what was
+// suppressed for one request is not suppressed for the next.
+func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
+	read := func(c *conn, size int) error {
+		_, err := c.Read(make([]byte, size))
+		return err
+	}
+	for name, ahead := range map[string]func(*conn) error{
+		"two bytes":   func(c *conn) error { return read(c, 2) },
+		"a buffer":    func(c *conn) error { return read(c, 4096) },
+		"until error": func(c *conn) error { return errors.Join(read(c, 1), read(c, 1)) },
+	} {
+		for _, begun := range []bool{false, true} {
+			server, client := connPair(t)
+			socket := signalling{server.Conn, make(chan struct{}, 9)}
+			server.Conn = socket
+			server.deaf.Store(true)
+			ended := make(chan error, 1)
+			if begun {
+				go func() { ended <- ahead(server) }()
+				<-socket.begins
+			}
+			server.SetReadDeadline(time.Unix(1, 0))
+			if !begun {
+				go func() { ended <- ahead(server) }()
+			}
+			select {
+			case err := <-ended:
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s, begun %v: %v", name, begun, err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s, begun %v: the deadline is not heard", name, begun)
+			}
+			server.SetReadDeadline(time.Time{})
+			server.next(true)
+			io.WriteString(client, "G")
+			if n, err := server.Read(make([]byte, 1)); n != 1 || err != nil {
+				t.Errorf("%s, begun %v: the next request brings %d bytes, %v", name, begun, n, err)
+			}
+		}
 	}
 }
 
@@ -186,9 +245,9 @@ func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
 	}
 
 	fmt.Fprintf(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
+	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 	c.Close()
-	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
+	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
 }
 
 // However a watch is written, and whatever came over the connection before, it ends with its client.
@@ -217,9 +276,9 @@ func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
 				io.WriteString(c, piece)
 				<-time.After(5 * time.Millisecond) // so that it comes alone, mostly
 			}
-			eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Load() == 1 })
+			eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 			c.Close()
-			eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Load() == 0 })
+			eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
 		})
 	}
 }
@@ -267,4 +326,28 @@ func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
 		}
 	}
 	b.server.Close()
+}
+
+// exhausted is a listener of a process that has no descriptor left.
+type exhausted struct{ net.Listener }
+
+func (exhausted) Accept() (net.Conn, error) {
+	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+}
+
+func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
+	var log strings.Builder
+	for want, files := range map[string]int{"raise the limit on open files": int(fileLimit()), "more memory": 1} {
+		log.Reset()
+		conns := &connections{Places: places.Places{Max: files}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		l := &listener{Listener: exhausted{}, conns: conns}
+
+		for range 3 {
+			l.Accept()
+		}
+
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, want) || conns.refused.Load() != 3 {
+			t.Errorf("%d refused: %s", conns.refused.Load(), text)
+		}
+	}
 }

@@ -6,13 +6,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
+	"io"
 	nethttp "net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"etcd2/http/auth"
 	"etcd2/raft"
@@ -92,7 +91,7 @@ func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 			s.updateMember(w, r, id, may)
 		}
 	case "DELETE":
-		if id, ok := memberID(w, which); ok {
+		if id, ok := memberID(w, which); ok && s.wholeBody(w, r) {
 			s.removeMember(w, r, id, may)
 		}
 	}
@@ -156,7 +155,7 @@ func (s *Server) addMember(w *response, r *nethttp.Request, may *permit) {
 		return
 	}
 	m := raft.Member{ID: newMemberID(now), PeerURLs: urls, Learner: true}
-	if s.change(w, r, raft.Change{Kind: raft.ChangeAdd, Member: m}) {
+	if s.change(w, r, may, raft.Change{Kind: raft.ChangeAdd, Member: m}) {
 		sendJSON(w, nethttp.StatusCreated, showMember(m))
 	}
 }
@@ -179,7 +178,7 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, id uint64, may *p
 		noSuchMember(w, hexID(id))
 	case now.Taken(id, urls):
 		memberExists(w)
-	case s.change(w, r, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
+	case s.change(w, r, may, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
@@ -196,7 +195,7 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *p
 		memberRemoved(w, hexID(id))
 	case !found:
 		noSuchMember(w, hexID(id))
-	case s.change(w, r, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
+	case s.change(w, r, may, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
@@ -214,19 +213,24 @@ func (s *Server) membershipNow(w *response, r *nethttp.Request, may *permit) (ra
 	return s.node.Membership(), true
 }
 
-// notChanged answers that nobody knows what became of the request.
+// notChanged answers that nobody knows what became of the request, and why.
 func (s *Server) notChanged(w *response, member uint64, err error) {
 	s.log.Warn("http: membership not changed", "member", hexID(member), "error", err)
-	messageError(w, nethttp.StatusInternalServerError, internalError)
+	message := s.nodeError(err, time.Now()).Cause
+	if message == err.Error() {
+		message = internalError // what is wrong inside is for the log
+	}
+	messageError(w, nethttp.StatusInternalServerError, message)
 }
 
 // change proposes c and reports success. Everything else it answers: what the leader refuses will never happen, and gets a
 // 4xx; of the rest nobody knows (G2). While another change is under way, the node waits.
-func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
+func (s *Server) change(w *response, r *nethttp.Request, may *permit, c raft.Change) bool {
 	_, err := s.node.Change(r.Context(), c)
 	quorum, loses := errors.AsType[*raft.QuorumError](err)
 	switch {
 	case err == nil:
+		s.changedMember(r, may, c)
 		return true
 	case errors.Is(err, raft.ErrMemberExists):
 		memberExists(w)
@@ -243,6 +247,28 @@ func (s *Server) change(w *response, r *nethttp.Request, c raft.Change) bool {
 		s.notChanged(w, c.Member.ID, err)
 	}
 	return false
+}
+
+// changes are the words of the log.
+var changes = map[raft.ChangeKind]string{raft.ChangeAdd: "added", raft.ChangeUpdate: "updated", raft.ChangeRemove: "removed"}
+
+// changedMember logs a change that was made. Over the peer port, who can present no user, it is made by a member, or by whoever may act as one.
+func (s *Server) changedMember(r *nethttp.Request, may *permit, c raft.Change) {
+	var who []any
+	if may != nil {
+		who = may.who()
+	} else {
+		who = append([]any{"by", "(peer port)", "proof", certificate(r)}, s.from(r)...)
+	}
+	s.security.Info("http: member "+changes[c.Kind], append([]any{"member", hexID(c.Member.ID), "urls", c.Member.PeerURLs}, who...)...)
+}
+
+// certificate is whom the caller of the peer port has shown to be, for the log.
+func certificate(r *nethttp.Request) string {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return "none"
+	}
+	return "certificate " + clip(r.TLS.VerifiedChains[0][0].Subject.String())
 }
 
 // newMemberID is random, so that adding the same URLs again gives another one (D9).
@@ -309,51 +335,40 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 	return urls, true
 }
 
-// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the document is ignored.
+// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the
+// document is ignored, but read: a body that is cut short is an error.
 func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
 	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
 	if !w.take(limit) {
 		return nethttp.StatusServiceUnavailable, errNoRoom
 	}
-	err = json.NewDecoder(s.newBody(w, r, limit)).Decode(v)
+	body := s.newBody(w, r, limit)
+	if err = json.NewDecoder(body).Decode(v); err == nil {
+		_, err = io.Copy(io.Discard, body)
+	}
 	if isTooLarge(err) {
 		return nethttp.StatusRequestEntityTooLarge, err
 	}
 	return nethttp.StatusBadRequest, err
 }
 
-// checkURLs returns the URLs sorted, or what is wrong with the first bad one.
+// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it answers.
+func (s *Server) wholeBody(w *response, r *nethttp.Request) bool {
+	err := s.drain(w, r)
+	if err != nil {
+		messageError(w, nethttp.StatusBadRequest, err.Error())
+	}
+	return err == nil
+}
+
+// checkURLs returns the URLs in their normal form, sorted, or what is wrong with the first bad one.
 func checkURLs(texts []string) ([]string, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("no valid URLs given")
 	}
-	urls := []string{}
-	for _, text := range texts {
-		text = strings.TrimSpace(text)
-		if err := checkURL(text); err != nil {
-			return nil, err
-		}
-		urls = append(urls, text)
-	}
+	urls, err := raft.ParseURLs(texts)
 	slices.Sort(urls)
-	return urls, nil
-}
-
-func checkURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil {
-		return err
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("URL scheme must be http or https: %s", text)
-	}
-	if _, _, err := net.SplitHostPort(u.Host); err != nil {
-		return fmt.Errorf(`URL address does not have the form "host:port": %s`, text)
-	}
-	if u.Path != "" {
-		return fmt.Errorf("URL must not contain a path: %s", text)
-	}
-	return nil
+	return urls, err
 }
 
 // serveMachines lists the client URLs of all members.

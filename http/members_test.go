@@ -88,8 +88,16 @@ func TestBadPeerURLsAreRefused(t *testing.T) {
 		`{"peerURLs":null}`:                 `no valid URLs given`,
 		`{"peerURLs":["foo"]}`:              `URL scheme must be http or https: foo`,
 		`{"peerURLs":["http://127.0.0.1"]}`: `URL address does not have the form "host:port": http://127.0.0.1`,
-		`{"peerURLs":["http://a:1","http://b:1/"]}`: `URL must not contain a path: http://b:1/`,
-		`{"peerURLs":["unix://<x>"]}`:               `URL scheme must be http or https: unix://<x>`,
+		`{"peerURLs":["http://a:1","http://b:1/"]}`:  `URL must not contain a path: http://b:1/`,
+		`{"peerURLs":["http://a:1/"," HTTP://b:1"]}`: `URL must not contain a path: http://a:1/`,
+		`{"peerURLs":["http://a:1","HTTP://a:1"]}`:   `URL is listed twice: http://a:1`,
+		`{"peerURLs":["http://u:secret@a:1"]}`:       `the URL of a member has no user and password (@) in it`,
+		`{"peerURLs":["http://a:1?x=1"]}`:            `URL must not contain a query or a fragment: http://a:1?x=1`,
+		`{"peerURLs":["http://a:1?"]}`:               `URL must not contain a query or a fragment: http://a:1?`,
+		`{"peerURLs":["http://a:1#f"]}`:              `URL must not contain a query or a fragment: http://a:1#f`,
+		`{"peerURLs":["http://:1"]}`:                 `URL address does not have the form "host:port": http://:1`,
+		`{"peerURLs":["http://a:70000"]}`:            `the port of a URL must be at most 65535: http://a:70000`,
+		`{"peerURLs":["unix://<x>"]}`:                `URL scheme must be http or https: unix://<x>`,
 	} {
 		w := b.do("POST", "/v2/members", body, "Content-Type", urlsJSON)
 		if got := decode(t, w.Body.String())["message"]; w.Code != 400 || got != message {
@@ -165,8 +173,8 @@ func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 		{raft.ErrMembershipFull, 409, "etcdserver: the membership, with the ids of all members ever removed, no longer fits into a snapshot"},
 		{&raft.QuorumError{Arithmetic: arithmetic}, 409, "etcdserver: " + arithmetic},
 		{fmt.Errorf("x: %w", &raft.QuorumError{Arithmetic: arithmetic}), 409, "etcdserver: " + arithmetic},
-		{raft.ErrUnknown, 500, "Internal Server Error"},
-		{raft.ErrNoLeader, 500, "Internal Server Error"},
+		{raft.ErrUnknown, 500, "etcdserver: request timed out"},
+		{raft.ErrNoLeader, 500, "etcdserver: request timed out, no leader"},
 		{errors.New("disk"), 500, "Internal Server Error"},
 	} {
 		b := newBench(t)
@@ -222,7 +230,7 @@ func TestAChangeOfAMemberHasOneDeadline(t *testing.T) {
 		node := newFakeNode(store.Limits{})
 		b := newBench(t, func(c *Config) { c.Node, c.Store = busyNode{node}, node.store })
 		w := <-b.begin(t.Context(), "DELETE", "/v2/members/7fa0243da41856f2")
-		b.want(w.ResponseRecorder, 500, `{"message":"Internal Server Error"}`)
+		b.want(w.ResponseRecorder, 500, `{"message":"etcdserver: request timed out"}`)
 		if w.took != DefaultRequestTimeout {
 			t.Errorf("after %v", w.took)
 		}
@@ -233,8 +241,8 @@ func TestAChangeOfAMemberHasOneDeadline(t *testing.T) {
 func TestFailedChangeIsA500(t *testing.T) {
 	b := newBench(t)
 	b.node.err = raft.ErrUnknown
-	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"Internal Server Error"}`)
-	b.want(b.do("DELETE", "/v2/members/7fa0243da41856f2", ""), 500, `{"message":"Internal Server Error"}`)
+	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"etcdserver: request timed out"}`)
+	b.want(b.do("DELETE", "/v2/members/7fa0243da41856f2", ""), 500, `{"message":"etcdserver: request timed out"}`)
 }
 
 func TestMachinesAreAllClientURLsSorted(t *testing.T) {

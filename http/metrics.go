@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"etcd2/http/places"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -82,13 +83,29 @@ var families = []family{
 		}
 	}},
 	gauge("etcd_http_connections", "Client connections open.",
-		func(m *scrape) float64 { return float64(m.server.conns.open.Load()) }),
+		func(m *scrape) float64 { return float64(m.server.conns.Held()) }),
 	counter("etcd_http_connections_refused_total", "Client connections over the limit.",
 		func(m *scrape) float64 { return float64(m.server.conns.refused.Load()) }),
+	counter("etcd_http_connections_left_total", "Client connections closed because the client of a waiting request had left, and nothing else showed it.",
+		func(m *scrape) float64 { return float64(m.server.conns.left.Load()) }),
+	placesOf("etcd2_places_held", "gauge", "Places that clients hold, of those that all addresses share.",
+		func(s *places.Stats) float64 { return float64(s.Held) }),
+	placesOf("etcd2_places_limit", "gauge", "Bound of etcd2_places_held.",
+		func(s *places.Stats) float64 { return float64(s.Max) }),
+	placesOf("etcd2_places_addresses", "gauge", "Addresses that hold a place.",
+		func(s *places.Stats) float64 { return float64(s.Origins) }),
+	placesOf("etcd2_places_refused_total", "counter", "Places refused: none was free, or few were and the address had its share.",
+		func(s *places.Stats) float64 { return float64(s.Refused) }),
 	gauge("etcd_http_requests_in_flight", "Requests being answered, watches left out.",
 		func(m *scrape) float64 { return float64(m.server.inFlight.Load()) }),
 	gauge("etcd_http_request_bytes", "What they have sent that is in memory, beyond the smallest.",
 		func(m *scrape) float64 { return float64(m.server.room.used.Load()) }),
+	gauge("etcd2_http_answers_held_bytes", "What the tree and the history have lost, and slow readers of answers may hold.",
+		func(m *scrape) float64 { return float64(m.server.slow.held(m.server.store.Freed())) }),
+	gauge("etcd2_http_answers_max_held_bytes", "Bound of etcd2_http_answers_held_bytes.",
+		func(m *scrape) float64 { return float64(m.server.slow.max) }),
+	counter("etcd2_http_answers_ended_total", "Answers that were broken off, since their readers were slow and held that much.",
+		func(m *scrape) float64 { return float64(m.server.slow.ended.Load()) }),
 	counter("etcd_http_panics_total", "Handlers that panicked.",
 		func(m *scrape) float64 { return float64(m.server.metrics.panics.Load()) }),
 
@@ -115,6 +132,10 @@ var families = []family{
 	counter("etcd_store_watch_requests_total", "Watches begun.",
 		func(m *scrape) float64 { return float64(m.store.WatchRequests) }),
 	gauge("etcd_store_watchers", "Watches now.", func(m *scrape) float64 { return float64(m.store.Watchers) }),
+	gauge("etcd2_store_tree_bytes", "Memory that the tree takes, counted node by node.",
+		func(m *scrape) float64 { bytes, _ := m.server.store.Cost(); return float64(bytes) }),
+	gauge("etcd2_store_tree_max_bytes", "What it may take before writes that make it grow are refused.",
+		func(m *scrape) float64 { _, quota := m.server.store.Cost(); return float64(quota) }),
 	{"etcd_store_requests_remembered", "gauge",
 		"Named requests that are not executed again, by whether their answer is kept.",
 		func(m *scrape) {
@@ -129,8 +150,10 @@ var families = []family{
 			return float64(bytes)
 		}),
 
-	gauge("etcd_server_has_leader", "Whether a leader is known.",
-		func(m *scrape) float64 { return yes(m.status.Leader != raft.None) }),
+	gauge("etcd_server_has_leader", "Whether a leader is known, and in touch with this member.",
+		func(m *scrape) float64 { return yes(m.status.Leader != raft.None && m.server.stale() == 0) }),
+	gauge("etcd2_server_stale_seconds", "For how long this member is out of touch with a leader; 0 for less than an election timeout.",
+		func(m *scrape) float64 { return m.server.stale().Seconds() }),
 	gauge("etcd_server_is_leader", "Whether this member leads.",
 		func(m *scrape) float64 { return yes(m.status.Role == raft.Leader) }),
 	{"etcd_server_members", "gauge", "Members, with a vote and without one as yet.", func(m *scrape) {
@@ -198,6 +221,8 @@ var families = []family{
 		func(q *raft.Queue) int { return q.Length }),
 	queue("etcd2_queue_limit", "Bound of etcd2_queue_length.", func(q *raft.Queue) int { return q.Limit }),
 
+	peer("etcd2_peer_borrowed", "gauge", "Whether the member has dialled that connection, since it can't be called.",
+		func(s *raft.PeerStats) float64 { return yes(s.Borrowed) }),
 	peer("etcd2_peer_connected", "gauge", "Whether there is a connection to the member.",
 		func(p *raft.PeerStats) float64 { return yes(p.Connected) }),
 	peer("etcd2_peer_sent_total", "counter", "Messages sent to the member.",
@@ -269,6 +294,8 @@ var families = []family{
 		func(m *scrape) float64 { return time.Duration(m.memory.PauseTotalNs).Seconds() }),
 	{"go_info", "gauge", "The Go version.", func(m *scrape) { m.sample(`{version="`+runtime.Version()+`"}`, 1) }},
 
+	counter("process_log_lines_lost_total", "Lines of the log that its reader did not take.",
+		func(m *scrape) float64 { return float64(m.server.cfg.LogLinesLost()) }),
 	counter("process_cpu_seconds_total", "Time on the processors.", func(m *scrape) float64 { return m.proc.cpu }),
 	gauge("process_open_fds", "Descriptors open.", func(m *scrape) float64 { return m.proc.files }),
 	gauge("process_max_fds", "Descriptors allowed.", func(*scrape) float64 { return float64(fileLimit()) }),
@@ -311,6 +338,30 @@ func queue(name, help string, value func(q *raft.Queue) int) family {
 			m.sample(`{queue="`+q.Name+`",unit="`+q.Unit+`"}`, float64(value(&q)))
 		}
 	}}
+}
+
+// placesOf returns a family with a sample for each kind of place.
+func placesOf(name, kind, help string, value func(s *places.Stats) float64) family {
+	return family{name, kind, help, func(m *scrape) {
+		for _, p := range m.server.shared() {
+			m.sample(`{of="`+p.of+`"}`, value(&p.Stats))
+		}
+	}}
+}
+
+// sharedPlaces are the figures of one kind of place.
+type sharedPlaces struct {
+	of string
+	places.Stats
+}
+
+// shared returns the figures of all kinds. A proxy counts no watches, and checks no passwords.
+func (s *Server) shared() []sharedPlaces {
+	list := []sharedPlaces{{"connections", s.conns.Stats()}, {"streams", s.streams.Stats()}}
+	if s.keeper != nil {
+		list = append(list, sharedPlaces{"watches", s.watchers.Stats()}, sharedPlaces{"passwords", s.keeper.Checks()})
+	}
+	return list
 }
 
 // peer is a family with a sample for each of the other members.

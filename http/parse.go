@@ -1,9 +1,13 @@
 package http
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"mime"
+	"mime/multipart"
 	nethttp "net/http"
 	"net/url"
 	"slices"
@@ -33,6 +37,13 @@ const (
 	pStream
 	pRefresh
 	pNoValue
+	pLimit
+	pAfter
+	pPrefix
+	pKeysOnly
+	pCount
+	pDepth
+	pTimeout
 	paramCount
 )
 
@@ -40,7 +51,8 @@ const (
 var names = [paramCount]string{
 	pValue: "value", pDir: "dir", pTTL: "ttl", pPrevExist: "prevExist", pPrevValue: "prevValue", pPrevIndex: "prevIndex",
 	pRecursive: "recursive", pSorted: "sorted", pQuorum: "quorum", pWait: "wait", pWaitIndex: "waitIndex", pMinIndex: "minIndex",
-	pStream: "stream", pRefresh: "refresh", pNoValue: "noValueOnSuccess",
+	pStream: "stream", pRefresh: "refresh", pNoValue: "noValueOnSuccess", pLimit: "limit", pAfter: "after", pPrefix: "prefix",
+	pKeysOnly: "keysOnly", pCount: "count", pDepth: "depth", pTimeout: "timeout",
 }
 
 // params are the parameters of one request: as sent, then as checked.
@@ -53,6 +65,11 @@ type params struct {
 	recursive, wait, dir, quorum, stream            bool // sorted has no field: listings always are
 	noValue, refresh, prevExist, hasTTL, endlessTTL bool
 	ttl                                             time.Duration
+
+	limit, depth    uint64 // of a listing; 0: none
+	keysOnly, count bool
+	timeout         time.Duration // of a long poll
+	events          bool          // the answer to a watch is server-sent events
 }
 
 // noParams are those of a request that has none. Nobody writes to it.
@@ -83,23 +100,60 @@ var rules = []struct {
 	{pRefresh, func(p *params, s string) bool { return boolean(s, &p.refresh) }, store.CodeField, `invalid value for refresh`},
 	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.text[pValue] == "" }, store.CodeRefreshValue, `A value was provided on a refresh`},
 	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.hasTTL || p.endlessTTL }, store.CodeRefreshTTL, `No TTL value set`},
+	{pLimit, func(p *params, s string) bool { return number(s, &p.limit) && p.limit > 0 }, store.CodeField, `invalid value for "limit"`},
+	{pAfter, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField, `"after" is a name, without a slash`},
+	{pPrefix, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField, `"prefix" begins a name, without a slash`},
+	{pKeysOnly, func(p *params, s string) bool { return boolean(s, &p.keysOnly) }, store.CodeField, `invalid value for "keysOnly"`},
+	{pCount, func(p *params, s string) bool { return boolean(s, &p.count) }, store.CodeField, `invalid value for "count"`},
+	{pDepth, func(p *params, s string) bool { return number(s, &p.depth) && p.depth > 0 }, store.CodeField, `invalid value for "depth"`},
+	{pDepth, func(p *params, _ string) bool { return p.recursive }, store.CodeField, `"depth" can only be used with "recursive"`},
+	{pCount, func(p *params, _ string) bool { return !p.count || !p.lists() }, store.CodeField, `"count" can only be used with "after" and "prefix"`},
+	{pTimeout, func(p *params, s string) bool { return p.parseTimeout(s) }, store.CodeField, `invalid value for "timeout"`},
+	{pTimeout, func(p *params, _ string) bool { return p.wait && !p.streams() }, store.CodeField, `"timeout" can only be used with "wait", without "stream"`},
+	{pWait, func(p *params, _ string) bool { return !p.wait || !p.selects() }, store.CodeField, `"wait" can't be used with parameters of a listing`},
+}
+
+// lists reports whether the parameters say how to show the children of a directory.
+func (p *params) lists() bool { return p.recursive || p.limit > 0 || p.keysOnly }
+
+// selects reports whether a parameter was sent that only listings have.
+func (p *params) selects() bool { return slices.Contains(p.given[pLimit:pDepth+1], true) }
+
+// streams reports whether a watch goes on after its first event.
+func (p *params) streams() bool { return p.stream || p.events }
+
+// part is the children that a listing shows.
+func (p *params) part() store.Range {
+	return store.Range{Prefix: p.text[pPrefix], After: p.text[pAfter]}
+}
+
+// levels is how many levels below its directory a listing shows.
+func (p *params) levels() uint64 {
+	switch {
+	case !p.recursive:
+		return 1
+	case p.depth > 0:
+		return p.depth
+	}
+	return math.MaxUint64
 }
 
 // parse reads and checks the parameters of r: those in the body of a PUT or POST, then those in the
-// query. Without any it costs nothing.
+// query. Without any it costs nothing. Any other body is read to its end as well: net/http notices
+// that a client leaves only when no body is left.
 func (s *Server) parse(w *response, r *nethttp.Request) (*params, *store.Error) {
-	form, err := s.readForm(w, r)
-	if err != nil {
-		return nil, err
-	}
-	if form == "" && r.URL.RawQuery == "" {
+	withBody := r.Body != nil && r.Body != nethttp.NoBody
+	if !withBody && r.URL.RawQuery == "" {
 		return &noParams, nil
 	}
-	p := &params{method: r.Method}
-	for _, text := range [...]string{form, r.URL.RawQuery} {
-		if err := p.scan(text); err != nil {
-			return nil, &store.Error{Code: store.CodeForm, Cause: err.Error()}
+	p := &params{method: r.Method, events: wantsEvents(r)}
+	if withBody {
+		if err := s.readForm(w, r, p); err != nil {
+			return nil, err
 		}
+	}
+	if err := p.scan(r.URL.RawQuery); err != nil {
+		return nil, &store.Error{Code: store.CodeForm, Cause: err.Error()}
 	}
 	return p, p.check()
 }
@@ -164,6 +218,16 @@ func boolean(s string, b *bool) bool {
 	return err == nil
 }
 
+// parseTimeout takes seconds, 0 included, that a Duration can hold.
+func (p *params) parseTimeout(s string) bool {
+	var seconds uint64
+	if !number(s, &seconds) || seconds > math.MaxInt64/uint64(time.Second) {
+		return false
+	}
+	p.timeout = time.Duration(seconds) * time.Second
+	return true
+}
+
 // parseTTL takes seconds; empty means not given. What a Duration can't hold (292 years) never ends: the
 // node gets no expiration.
 func (p *params) parseTTL(s string) bool {
@@ -182,40 +246,87 @@ func (p *params) parseTTL(s string) bool {
 	return true
 }
 
-const formType = "application/x-www-form-urlencoded"
+// The types of a body that is a form.
+const (
+	formType      = "application/x-www-form-urlencoded"
+	multipartType = "multipart/form-data" // what curl -F sends
+)
 
-// readForm returns the form in the body of a PUT or POST, "" when there is none: other types of content and other
-// methods count as empty (section 4.1).
-func (s *Server) readForm(w *response, r *nethttp.Request) (string, *store.Error) {
-	if r.Method != "PUT" && r.Method != "POST" || r.Body == nil || r.Body == nethttp.NoBody {
-		return "", nil
+// maxParts bounds the parts of a multipart form: there are fewer parameters.
+const maxParts = 100
+
+// readForm reads the body of a request to its end, and takes the parameters in that of a PUT or POST. A
+// body that is cut short or is no form is an error, so that such a write changes nothing. That of any
+// other method counts as empty, as in etcd 2 (section 4.1).
+func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Error {
+	if !isRead(r.Method) {
+		goOnWithout(r)
 	}
-	if form, err := isForm(r.Header.Get("Content-Type")); !form {
-		return "", err
-	}
-	goOnWithout(r)
 	buf := getBuffer()
 	defer putBuffer(buf)
 	var err error
-	switch *buf, err = s.readBody(w, r, *buf); {
-	case errors.Is(err, errNoRoom):
-		return "", &store.Error{Code: store.CodeRaft, Cause: err.Error()}
-	case err != nil:
-		return "", &store.Error{Code: store.CodeForm, Cause: err.Error()}
+	if r.Method != "PUT" && r.Method != "POST" {
+		err = s.drain(w, r)
+	} else if *buf, err = s.readBody(w, r, *buf); err == nil && len(*buf) > 0 {
+		err = p.scanBody(*buf, r.Header)
 	}
-	return string(*buf), nil
+	switch {
+	case errors.Is(err, errNoRoom):
+		return &store.Error{Code: store.CodeRaft, Cause: err.Error()}
+	case err != nil:
+		return &store.Error{Code: store.CodeForm, Cause: err.Error()}
+	}
+	return nil
 }
 
-func isForm(contentType string) (bool, *store.Error) {
-	if contentType == formType || contentType == "" {
-		return contentType != "", nil
+// scanBody takes the known parameters from a body of the type that the headers say.
+func (p *params) scanBody(body []byte, h nethttp.Header) error {
+	contentType, encoding := h.Get("Content-Type"), h.Get("Content-Encoding")
+	if encoding != "" && encoding != "identity" {
+		return fmt.Errorf("a body with Content-Encoding %.100q is not read: send it as it is", encoding)
 	}
-	t, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return false, &store.Error{Code: store.CodeForm, Cause: err.Error()}
+	if contentType == formType {
+		return p.scan(string(body))
 	}
-	return t == formType, nil
+	kind, options, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil && contentType != "":
+		return err
+	case kind == formType:
+		return p.scan(string(body))
+	case kind == multipartType:
+		return p.scanParts(multipart.NewReader(bytes.NewReader(body), options["boundary"]))
+	}
+	return fmt.Errorf("a body with Content-Type %.100q is not read: send %s or %s", contentType, formType, multipartType)
 }
+
+// scanParts takes the known parameters from a multipart form. The content of a file counts as a value.
+func (p *params) scanParts(r *multipart.Reader) error {
+	for range maxParts {
+		part, err := r.NextPart()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e := part.Header.Get("Content-Transfer-Encoding"); e != "" && !slices.Contains(plainParts, e) {
+			return fmt.Errorf("a part with Content-Transfer-Encoding %.100q is not read: send it as it is", e)
+		}
+		if part.FormName() == "" {
+			return errors.New("a part without a name is not read: send Content-Disposition: form-data; name=\"value\"")
+		}
+		var value strings.Builder
+		if _, err := io.Copy(&value, part); err != nil {
+			return err
+		}
+		p.keep(part.FormName(), value.String())
+	}
+	return fmt.Errorf("the form has more than %d parts", maxParts)
+}
+
+// plainParts are the encodings of a part that leave it as it is.
+var plainParts = []string{"binary", "8bit", "7bit"}
 
 // command is the write that method and parameters ask for (sections 8 to 10).
 func (p *params) command(method, key string) store.Command {

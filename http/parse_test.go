@@ -2,8 +2,10 @@ package http
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	nethttp "net/http"
 	"net/http/httptest"
 	"net/url"
@@ -36,6 +38,13 @@ func TestParametersAreCheckedInOrder(t *testing.T) {
 		{"ttl=5s", 202, `invalid value for "ttl"`},
 		{"prevExist=x", 209, `invalid value for prevExist`},
 		{"refresh=x", 209, `invalid value for refresh`},
+		{"limit=0", 209, `invalid value for "limit"`},
+		{"after=a/b", 209, `"after" is a name, without a slash`},
+		{"prefix=%2Fa", 209, `"prefix" begins a name, without a slash`},
+		{"keysOnly=", 209, `invalid value for "keysOnly"`},
+		{"count=x", 209, `invalid value for "count"`},
+		{"depth=0", 209, `invalid value for "depth"`},
+		{"timeout=9223372037", 209, `invalid value for "timeout"`},
 	}
 	b := newBench(t)
 	for i, f := range faults {
@@ -55,11 +64,20 @@ func TestParametersAreCheckedInOrder(t *testing.T) {
 
 func TestRulesThatNeedTwoParameters(t *testing.T) {
 	b := newBench(t)
+	const uncountable = `{"errorCode":209,"message":"Invalid field","cause":"\"count\" can only be used with \"after\" and \"prefix\"","index":0}`
+	const untimed = `{"errorCode":209,"message":"Invalid field","cause":"\"timeout\" can only be used with \"wait\", without \"stream\"","index":0}`
 	for _, c := range []struct{ method, query, body string }{
 		{"PUT", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
 		{"HEAD", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
 		{"PUT", "refresh=true&value=1&ttl=5", `{"errorCode":211,"message":"Value provided on refresh","cause":"A value was provided on a refresh","index":0}`},
 		{"GET", "refresh=true", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
+		{"GET", "depth=1", `{"errorCode":209,"message":"Invalid field","cause":"\"depth\" can only be used with \"recursive\"","index":0}`},
+		{"GET", "count=true&limit=1", uncountable},
+		{"GET", "count=true&recursive=true", uncountable},
+		{"GET", "count=true&keysOnly=true", uncountable},
+		{"GET", "wait=true&prefix=", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can't be used with parameters of a listing","index":0}`},
+		{"GET", "timeout=1", untimed},
+		{"GET", "timeout=1&wait=true&stream=true", untimed},
 		{"PUT", "refresh=true&ttl=", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
 	} {
 		b.want(b.do(c.method, "/v2/keys/k?"+c.query, ""), 400, c.body+"\n")
@@ -100,22 +118,92 @@ func TestBodyGoesBeforeQueryAndFirstValueCounts(t *testing.T) {
 
 func TestOnlyFormsAreRead(t *testing.T) {
 	b := newBench(t)
+	multi := "--x\r\nContent-Disposition: form-data; name=\"ttl\"\r\n\r\n5\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=\"value\"; filename=\"f\"\r\nContent-Type: application/octet-stream\r\n\r\n1\r\n--x--\r\n"
 	for _, c := range []struct {
-		method, contentType string
-		read                bool
+		method, contentType, body string
+		read                      bool
 	}{
-		{"PUT", formType, true},
-		{"POST", "Application/X-WWW-Form-Urlencoded; charset=utf-8", true},
-		{"PUT", "", false},
-		{"PUT", "application/json", false},
-		{"PUT", "multipart/form-data; boundary=x", false},
-		{"GET", formType, false},
-		{"DELETE", formType, false},
+		{"PUT", formType, "value=1", true},
+		{"POST", "Application/X-WWW-Form-Urlencoded; charset=utf-8", "value=1", true},
+		{"PUT", "multipart/form-data; boundary=x", multi, true},
+		{"POST", "Multipart/Form-Data; boundary=\"x\"", multi, true},
+		{"PUT", "", "", false},
+		{"PUT", "application/json", "", false},
+		{"GET", formType, "value=1", false},
+		{"DELETE", formType, "value=1", false},
+		{"DELETE", "application/json", "value=1", false},
 	} {
-		p, err := parsed(t, b, c.method, "", "value=1", c.contentType)
-		if err != nil || p.given[pValue] != c.read {
-			t.Errorf("%s %q: read %v, %v", c.method, c.contentType, p.given[pValue], err)
+		p, err := parsed(t, b, c.method, "recursive=true", c.body, c.contentType)
+		if err != nil || p.given[pValue] != c.read || c.read && p.text[pValue] != "1" {
+			t.Errorf("%s %q: read %v, %v", c.method, c.contentType, p, err)
 		}
+	}
+}
+
+// A body that can't be read as a form changes nothing: the value does not become empty. The answer says what would be read.
+func TestABodyThatIsNoFormChangesNothing(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=old")
+	part := "--x\r\nContent-Disposition: form-data; name=\"value\"\r\n"
+	for _, c := range []struct{ header, value, body, cause string }{
+		{"Content-Type", "application/json", `{"value":"new"}`, formType},
+		{"Content-Type", "text/plain", "new", multipartType},
+		{"Content-Type", "application/octet-stream", "value=new", formType},
+		{"Content-Encoding", "gzip", "value=new", "send it as it is"},
+		{"Content-Type", "multipart/form-data", part + "\r\nnew\r\n--x--\r\n", "boundary"},
+		{"Content-Type", "multipart/form-data; boundary=x", part + "\r\nnew\r\n", "EOF"},
+		{"Content-Type", "multipart/form-data; boundary=x", part + "Content-Transfer-Encoding: base64\r\n\r\nbmV3\r\n--x--\r\n", "base64"},
+		{"Content-Type", "multipart/form-data; boundary=x", strings.Repeat(part+"\r\n\r\n", maxParts+1) + "--x--\r\n", "parts"},
+		{"Content-Type", "multipart/form-data; boundary=x", "--x\r\n\r\nnew\r\n--x--\r\n", "name"},
+		{"Content-Type", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: attachment; name=\"value\"\r\n\r\nnew\r\n--x--\r\n", "name"},
+	} {
+		for _, method := range []string{"PUT", "POST"} {
+			w := b.do(method, "/v2/keys/k?value=query", c.body, c.header, c.value)
+			if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != float64(store.CodeForm) || !strings.Contains(got["cause"].(string), c.cause) {
+				t.Errorf("%s %s %s: %d %s", method, c.value, c.body, w.Code, w.Body)
+			}
+		}
+	}
+	r := httptest.NewRequest("PUT", "/v2/keys/k", strings.NewReader("value=new")) // without a type
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	if w.Code != 400 {
+		t.Errorf("without a type: %d %s", w.Code, w.Body)
+	}
+	if v, _ := b.store.Get("/k"); v.Node.Value != "old" || b.store.Index() != 1 {
+		t.Errorf("the value is %q, at %d", v.Node.Value, b.store.Index())
+	}
+}
+
+// Whatever it would change: a write that breaks off changes nothing.
+func TestAWriteWithoutItsWholeBodyChangesNothing(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=old")
+	b.do("PUT", "/v2/auth/users/root", `{"user":"root","password":"pw"}`)
+	index, members := b.store.Index(), len(b.node.changes)
+	level := ""
+	b.cfg.SetLogLevel = func(l string) error { level = l; return nil }
+	url := b.serve()
+	for _, request := range []string{
+		"PUT /v2/keys/k", "PUT /v2/keys/k?value=new", "PUT /v2/keys/k?refresh=true&ttl=5", "POST /v2/keys/k", "DELETE /v2/keys/k", "DELETE /v2/keys/k?prevValue=old",
+		"PUT /v2/auth/enable", "PUT /v2/auth/users/u\n" + `{"user":"u","password":"p"}`, "DELETE /v2/auth/users/root", "PUT /v2/auth/roles/r\n" + `{"role":"r"}`,
+		"POST /v2/members\n" + `{"peerURLs":["http://10.0.0.9:2380"]}`, "DELETE /v2/members/7fa0243da41856f2", "PUT /config/local/log\n" + `{"Level":"DEBUG"}`,
+		"PUT /discovery/new", "GET /discovery/new", "PUT /discovery/t/_config/size?value=3",
+	} {
+		line, body, _ := strings.Cut(request, "\n")
+		for _, length := range []string{"Content-Length: 123\r\n\r\n" + body, "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n", max(1, len(body)), cmpOr(body, " "))} {
+			c := rawDial(t, url)
+			io.WriteString(c, line+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"+length)
+			c.(*net.TCPConn).CloseWrite()
+			answer, _ := io.ReadAll(c)
+			if !strings.HasPrefix(string(answer), "HTTP/1.1 400") {
+				t.Errorf("%s: %q", line, answer)
+			}
+		}
+	}
+	if b.store.Index() != index || len(b.node.changes) != members || level != "" {
+		t.Errorf("something was changed: index %d, members %v, level %q", b.store.Index(), b.node.changes, level)
 	}
 }
 

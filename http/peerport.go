@@ -105,7 +105,7 @@ func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 	out.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	switch {
 	case s.hosts.refuses(r):
-		messageError(out, nethttp.StatusForbidden, foreignHost)
+		messageError(out, nethttp.StatusForbidden, foreignHost(r.Host))
 	case s.cors.refuses(r):
 		messageError(out, nethttp.StatusForbidden, crossOrigin)
 	case !s.route(peerRoutes, out, r):

@@ -108,8 +108,8 @@ func TestAllThatARevokedOneHasUnderWayEndsAndNothingElse(t *testing.T) {
 	ann := &guest{t: t, s: s, shown: s.ca.Issue(t, "ann"), ended: make(chan string, 9)}
 	joe.everything()
 	client := ann.everything()
-	if n := b.conns.open.Load(); n != 8 || b.watchers.Load() != 6 {
-		t.Fatalf("%d clients' connections, %d watches", n, b.watchers.Load())
+	if n := b.conns.Held(); n != 8 || b.watchers.Held() != 6 {
+		t.Fatalf("%d clients' connections, %d watches", n, b.watchers.Held())
 	}
 
 	certstest.Write(t, s.dir, "crl.pem", s.ca.Revoke(t, joe.shown))
@@ -126,7 +126,7 @@ func TestAllThatARevokedOneHasUnderWayEndsAndNothingElse(t *testing.T) {
 		}
 	}
 
-	eventually(t, 10*time.Second, "there is nothing left of joe", func() bool { return b.conns.open.Load() == 4 && b.watchers.Load() == 3 })
+	eventually(t, 10*time.Second, "there is nothing left of joe", func() bool { return b.conns.Held() == 4 && b.watchers.Held() == 3 })
 	counted := ""
 	s.set.Ended(func(reason string, n uint64) { counted += fmt.Sprint(reason, " ", n) })
 	if counted != "revoked 6" {
@@ -134,8 +134,8 @@ func TestAllThatARevokedOneHasUnderWayEndsAndNothingElse(t *testing.T) {
 	}
 	// Ann goes on with what she has.
 	r, err := client.Get("https://" + s.client + "/version")
-	if err != nil || b.conns.open.Load() != 4 {
-		t.Errorf("%v: %d connections", err, b.conns.open.Load())
+	if err != nil || b.conns.Held() != 4 {
+		t.Errorf("%v: %d connections", err, b.conns.Held())
 	} else {
 		r.Body.Close()
 	}

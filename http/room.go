@@ -20,6 +20,7 @@ const (
 	leastRoom      = 64 << 20
 	mostRoom       = 1 << 30
 	freeHead       = 8 << 10 // bytes of a request's head that are part of the connection's cost
+	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
 	assumedMemory  = 1 << 30 // when nobody tells
 )
 
@@ -44,6 +45,10 @@ func (r *room) give(n int64) { r.used.Add(-n) }
 func defaultRoom(memory, maxRequestBytes int64) int64 {
 	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
 }
+
+// DefaultQuota is what the tree may cost when nobody says it: a quarter of the memory. The garbage
+// collector, the history, and copies for views and snapshots want their part.
+func DefaultQuota() int64 { return memoryLimit() / 4 }
 
 // memoryLimit is how many bytes of memory this process may have: by GOMEMLIMIT, by its control group, or by what there is.
 func memoryLimit() int64 {
@@ -81,14 +86,47 @@ func totalMemory(meminfo []byte) int64 {
 var errNoRoom = errors.New("too much is being sent at a time")
 
 // admit counts a request among those in flight, and reports whether there was a place. There are as many as connections, so that
-// HTTP/2 can't multiply what a client makes this process do. The heads of HTTP/1 have been counted by their connection.
+// HTTP/2 can't multiply what a client makes this process do. The heads of HTTP/1 have been counted by their connection. Of a
+// body of HTTP/2, net/http takes in what the client may send before a handler reads it: that counts until the body is read.
 func (s *Server) admit(w *response, r *nethttp.Request) bool {
 	w.server = s
 	w.inFlight = true
-	if s.inFlight.Add(1) > s.conns.max {
+	if s.inFlight.Add(1) > int64(s.conns.Max) {
 		return false
 	}
-	return r.ProtoMajor == 1 || w.take(max(headSize(r)-freeHead, 0))
+	if r.ProtoMajor == 1 {
+		return true
+	}
+	if w.origin = originOf(r); !s.streams.Take(w.origin) {
+		return false
+	}
+	w.isStream = true
+	unread := unreadSize(r)
+	if !w.take(max(headSize(r)-freeHead, 0) + unread) {
+		return false
+	}
+	w.unread = unread
+	return true
+}
+
+// unreadSize is how much of the body of r may be in memory before anybody reads it.
+func unreadSize(r *nethttp.Request) int64 {
+	switch {
+	case r.Body == nil || r.Body == nethttp.NoBody:
+		return 0
+	case r.ContentLength < 0:
+		return window
+	}
+	return min(r.ContentLength, window)
+}
+
+// bodyRead gives back what the body has taken unread.
+func (w *response) bodyRead() {
+	if w.unread > 0 {
+		w.server.room.give(w.unread)
+		w.taken -= w.unread
+		w.unread = 0
+	}
 }
 
 // headSize is about the memory that the head of a request takes.
@@ -117,10 +155,15 @@ func (w *response) landed() {
 		w.inFlight = false
 		w.server.inFlight.Add(-1)
 	}
+	if w.isStream {
+		w.isStream = false
+		w.server.streams.Give(w.origin)
+	}
 }
 
 // release gives back what the request has taken.
 func (w *response) release() {
+	w.letGo()
 	w.landed()
 	w.server.room.give(w.taken)
 }

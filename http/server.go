@@ -10,12 +10,15 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"etcd2/http/auth"
+	"etcd2/http/page"
+	"etcd2/http/places"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -29,6 +32,7 @@ type Node interface {
 	Membership() raft.Membership
 	Status() raft.Status
 	Applied() (index, term uint64)
+	ID() uint64
 	Leader() uint64
 	Now() time.Time
 	Failed() <-chan struct{}
@@ -46,17 +50,29 @@ type Config struct {
 	Version string       // of the program, for /version
 	Logger  *slog.Logger // nil: slog.Default()
 
+	// Security has the lines about who may do what, and has done what with users, roles, members and
+	// the log. It lets them pass whatever SetLogLevel says; nil: Logger.
+	Security *slog.Logger
+
 	// SetLogLevel changes what Logger lets pass: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG
 	// or TRACE. Without it PUT /config/local/log accepts a level and changes nothing.
 	SetLogLevel func(level string) error
 
+	LogLinesLost func() uint64 // lines of the log that its reader did not take; nil: none
+
 	Election       time.Duration // the election timeout, by which /health judges; 1 s
 	RequestTimeout time.Duration // longest wait for minIndex, as the node has it for the rest; 7 s
-	Dirs           []string      // whose disks /health looks at: the data directory, and that of the log
+	// Survey asks the other members for what their servers' Status says, and calls visit for each that
+	// answers before ctx is done; nil: there are no others.
+	Survey func(ctx context.Context, visit func(id uint64, status []byte, trip time.Duration))
+
+	Dirs []string // whose disks /health looks at: the data directory, and that of the log
 
 	CORS  []string // allowed origins, compared exactly; "*" allows all
-	Hosts []string // names under which clients call this member over plain HTTP, besides addresses and names without a dot; "*" allows all
+	Hosts []string // names under which browsers may call this member over plain HTTP, besides localhost and addresses; "*" allows all
 	Pprof bool     // serve /debug/pprof/
+	Args  []string // the command line that /debug/vars and /debug/pprof/cmdline show; no passwords in it
+	Page  bool     // serve browsers a page of the cluster at /
 
 	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
 
@@ -86,6 +102,14 @@ type timeouts struct {
 	body  time.Duration // for each piece of its body
 	write time.Duration // for each piece of the answer
 	idle  time.Duration // before a request, but for the first one over TLS
+	look  time.Duration // between two looks whether the client of a watch is still there
+	life  time.Duration // of a watch where the system does not tell whether it is
+	beat  time.Duration // after which server-sent events say that there was none
+}
+
+var presetTimeouts = timeouts{
+	head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute,
+	look: 20 * time.Second, life: 10 * time.Minute, beat: 15 * time.Second,
 }
 
 const (
@@ -105,16 +129,22 @@ type Server struct {
 	store     *store.Store
 	keeper    *auth.Keeper
 	log       *slog.Logger
+	security  *slog.Logger
+	refusals  refusals
 	started   time.Time
 	times     timeouts
 	clusterID []string // value of X-Etcd-Cluster-Id, shared by all answers
 	cors      *cors
 	hosts     hosts
-	watchers  atomic.Int64
-	room      room // for heads and bodies
+	watchers  places.Places
+	streams   places.Places // for requests of HTTP/2, that one connection has many of
+	room      room          // for heads and bodies
+	slow      slowAnswers
 	inFlight  atomic.Int64
 	metrics   counters
 	leader    lastLeader
+	surveys   surveys
+	page      *page.Page
 	backingUp atomic.Bool                                // one backup is being sent
 	free      func(dir string) (bytes uint64, err error) // how much of dir's disk is
 
@@ -136,21 +166,25 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg:     c,
-		node:    c.Node,
-		store:   c.Store,
-		log:     c.Logger,
-		started: time.Now(),
-		times:   timeouts{head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute},
-		cors:    cors,
-		hosts:   newHosts(c.Hosts),
-		room:    room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
-		conns:   connections{max: int64(c.MaxConnections)},
-		free:    raft.FreeBytes,
+		cfg:   c,
+		node:  c.Node,
+		store: c.Store,
+		log:   c.Logger, security: c.Security,
+		started:  time.Now(),
+		times:    presetTimeouts,
+		watchers: places.Places{Max: c.MaxWatchers},
+		streams:  places.Places{Max: c.MaxConnections},
+		cors:     cors,
+		hosts:    newHosts(c.Hosts),
+		room:     room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
+		slow:     slowAnswers{max: max(memoryLimit()/8, leastHeld), after: slowAfter},
+		conns:    connections{Places: places.Places{Max: c.MaxConnections}, log: c.Logger},
+		free:     raft.FreeBytes,
+		page:     page.New(c.front.mode()),
 	}
 	if c.front == nil {
 		s.clusterID = []string{hexID(c.Node.Membership().ClusterID)}
-		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Logger, Iterations: c.iterations})
+		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Security, Iterations: c.iterations, Propose: s.proposeAll})
 	}
 	s.ending, s.endLong = context.WithCancel(context.Background())
 	s.server = s.newHTTPServer()
@@ -160,6 +194,15 @@ func New(c Config) (*Server, error) {
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Security == nil {
+		c.Security = c.Logger
+	}
+	if c.LogLinesLost == nil {
+		c.LogLinesLost = func() uint64 { return 0 }
+	}
+	if c.Survey == nil {
+		c.Survey = func(context.Context, func(uint64, []byte, time.Duration)) {}
 	}
 	if c.SetLogLevel == nil {
 		c.SetLogLevel = func(string) error { return nil }
@@ -215,12 +258,8 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 // noteState keeps fresh true, tells the connection where it is in a request, and tells of handshakes that failed.
 func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 	noteHandshake(s.cfg.TLS, c, state)
-	inner := c
-	if t, ok := c.(*tls.Conn); ok {
-		inner = t.NetConn()
-	}
-	if inner, ok := inner.(*conn); ok {
-		inner.head.next(state == nethttp.StateNew || state == nethttp.StateIdle)
+	if inner := connOf(c); inner != nil {
+		inner.next(state == nethttp.StateNew || state == nethttp.StateIdle)
 	}
 	switch state {
 	case nethttp.StateNew:
@@ -276,12 +315,25 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	defer out.release()
 	defer s.catch(out, r)
 	s.limitBody(out, r)
+	s.warnOfAge(out)
 	if !s.admit(out, r) {
 		tooBusy(out, "too many requests")
 		return
 	}
+	out.hold()
 	if s.guard(out, r) && cleanPath(out, r) && !s.route(s.routes(), out, r) {
 		nethttp.NotFound(out, r)
+	}
+}
+
+// warnOfAge puts the milliseconds for which this member is out of touch with a leader on whatever
+// it answers.
+func (s *Server) warnOfAge(w *response) {
+	if s.cfg.front != nil {
+		return
+	}
+	if age := s.stale(); age > 0 {
+		w.Header()["X-Etcd-Stale"] = []string{strconv.FormatInt(age.Milliseconds(), 10)}
 	}
 }
 
@@ -302,8 +354,12 @@ type response struct {
 	timeout time.Duration // of a piece; 0: the connection sees to it
 
 	server   *Server
-	inFlight bool  // whether server counts it
+	inFlight bool // whether server counts it
+	isStream bool // whether origin has a place of server.streams for it
+	origin   string
 	taken    int64 // of server.room
+	unread   int64 // of it, for a body that was not read yet
+	holding  holding
 }
 
 // WriteHeader sends the head.
@@ -317,6 +373,7 @@ func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = nethttp.StatusOK
 	}
+	w.endIfHolding()
 	if w.timeout > 0 {
 		nethttp.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout))
 	}
@@ -332,7 +389,8 @@ type route struct {
 	below   bool     // everything below path belongs to it, too
 	methods []string // in the order of the Allow header; nil: any
 	pprof   bool     // only with Config.Pprof
-	admin   bool     // only for the role root
+	html    bool     // only when HTML is asked for, with Config.Page
+	admin   bool     // only for the role root; at a front, for its own machine
 	serve   func(s *Server, w *response, r *nethttp.Request)
 }
 
@@ -360,10 +418,12 @@ var routes = []route{
 	{path: "/v2/backup", methods: onlyGet, admin: true, serve: (*Server).serveBackup},
 	{path: "/v2/stats/self", methods: onlyGet, serve: (*Server).serveSelfStats},
 	{path: "/v2/stats/leader", methods: onlyGet, serve: (*Server).serveLeaderStats},
+	{path: "/v2/stats/members", methods: onlyGet, serve: (*Server).serveMembersStats},
 	{path: "/v2/stats/store", methods: onlyGet, serve: (*Server).serveStoreStats},
 	{path: "/debug/vars", methods: onlyGet, admin: true, serve: (*Server).serveVars},
 	{path: "/debug/pprof", below: true, pprof: true, admin: true, serve: (*Server).servePprof},
-	{path: discoveryPrefix + "/new", methods: getOrPut, serve: (*Server).serveNewToken},
+	{path: "/", html: true, serve: (*Server).servePage},
+	{path: newTokenPath, methods: getOrPut, serve: (*Server).serveNewToken},
 	{path: discoveryPrefix, below: true, methods: keysMethods, serve: (*Server).serveDiscovery},
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
 }
@@ -372,7 +432,7 @@ var routes = []route{
 func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 	for i := range table {
 		rt := &table[i]
-		if !rt.matches(r.URL.Path) || rt.pprof && !s.cfg.Pprof {
+		if !rt.matches(r.URL.Path) || rt.pprof && !s.cfg.Pprof || rt.html && !s.wantsPage(r) {
 			continue
 		}
 		if rt.methods != nil && !slices.Contains(rt.methods, r.Method) {
@@ -386,6 +446,13 @@ func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 	}
 	return false
 }
+
+// wantsPage reports whether a request is one for the page. To all others / is a path like another.
+func (s *Server) wantsPage(r *nethttp.Request) bool {
+	return s.cfg.Page && (r.Method == "GET" || r.Method == "HEAD") && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+func (s *Server) servePage(w *response, r *nethttp.Request) { s.page.ServeHTTP(w, r) }
 
 func (rt *route) matches(path string) bool {
 	rest, ok := strings.CutPrefix(path, rt.path)

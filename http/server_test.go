@@ -203,7 +203,7 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 			t.Fatalf("still open: %v", err)
 		}
 	}
-	eventually(t, 2*time.Second, "all closed", func() bool { return b.conns.open.Load() == 0 })
+	eventually(t, 2*time.Second, "all closed", func() bool { return b.conns.Held() == 0 })
 }
 
 // pitfall J1

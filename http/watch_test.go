@@ -93,7 +93,7 @@ func TestWatchFromClearedHistoryIsCode401(t *testing.T) {
 	if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != 401.0 || got["index"] != 30.0 || w.Header().Get("X-Etcd-Index") != "30" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if n := b.watchers.Load(); n != 0 {
+	if n := b.watchers.Held(); n != 0 {
 		t.Errorf("%d watches counted after the refusal", n)
 	}
 }
@@ -110,7 +110,27 @@ func TestWatchesOverTheLimitGet503(t *testing.T) {
 		t.Errorf("%d %v", w.StatusCode, w.Header)
 	}
 	first.Body.Close()
-	eventually(t, 2*time.Second, "one may watch again", func() bool { return b.watchers.Load() == 1 })
+	eventually(t, 2*time.Second, "one may watch again", func() bool { return b.watchers.Held() == 1 })
+}
+
+// A watch of a long key takes its part of the memory for requests, and gives it back.
+// pitfall J9, pitfall L12
+func TestAWatchOfALongKeyPaysForIt(t *testing.T) {
+	b := newBench(t)
+	b.room.max = maxKeyBytes - freeKey
+	target := "/v2/keys/" + strings.Repeat("k", maxKeyBytes-1) + "?wait=true&waitIndex=1"
+	b.do("PUT", "/v2/keys/k", "value=1")
+	if !b.room.take(1) {
+		t.Fatal("there is no room at all")
+	}
+	b.want(b.do("GET", target, ""), 503, `{"message":"too many watches"}`)
+	b.room.give(1)
+
+	b.do("PUT", strings.TrimSuffix(target, "?wait=true&waitIndex=1"), "")
+
+	if w := b.do("GET", target, ""); w.Code != 200 || b.room.used.Load() != 0 {
+		t.Errorf("%d %.100s, %d bytes taken", w.Code, w.Body, b.room.used.Load())
+	}
 }
 
 // A snapshot that is installed under a stream is followed in order when its history reaches far enough back, and ends the
@@ -235,7 +255,7 @@ func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
 	if slowest > time.Second {
 		t.Errorf("a write waited %v", slowest)
 	}
-	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.open.Load() == 0 })
+	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.Held() == 0 })
 	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
 }
 

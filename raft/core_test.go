@@ -11,7 +11,7 @@ import (
 func testConfig(id uint64) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: 10, HeartbeatTicks: 1, Rand: rand.New(rand.NewPCG(id, 1)), Wall: 1e18,
-		MaxAppendBytes: 1 << 16, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24, MaxTailBytes: 1 << 20, MaxUnappliedBytes: 1 << 22,
+		MaxAppendBytes: 1 << 16, MaxWriteBytes: 1 << 20, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24, MaxTailBytes: 1 << 20, MaxUnappliedBytes: 1 << 22,
 	}
 }
 
@@ -147,5 +147,21 @@ func TestOneMemberElectsItselfAndCommits(t *testing.T) {
 
 	if c.role != Leader || err != nil || index != 2 || len(committed) != 1 || committed[0].Index != 2 {
 		t.Fatalf("role %d, index %d, error %v, committed %v", c.role, index, err, committed)
+	}
+}
+
+// The leader marks commands, and nothing else, and leaves what it was given as it was.
+func TestTheLeaderMarksCommands(t *testing.T) {
+	c := newMember(1)
+	c.Mark = func(cmd []byte) []byte { return append([]byte("marked "), cmd...) }
+	pass(t, c, 21)
+	cmd := []byte("x")
+
+	c.propose(proposal{kind: EntryCommand, data: cmd})
+	c.proposeStamp()
+
+	committed := settle(t, c).Committed
+	if len(committed) != 2 || string(committed[0].Data) != "marked x" || len(committed[1].Data) > 0 || string(cmd) != "x" {
+		t.Fatalf("committed %v of %q", committed, cmd)
 	}
 }

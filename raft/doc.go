@@ -75,16 +75,20 @@ The driver, likewise:
 	node_inbox.go    what comes to the loop from other goroutines
 	node_waiters.go  the requests whose outcome a caller waits for
 	node_disk.go     the disk writer, and the making of a disk
+	node_home.go     the directories, which no other process may use
+	node_identity.go what ties a data directory to the log of its member
 	node_storage.go  the log and the snapshots on disk
 	node_apply.go    the applier; when a snapshot is written and the log is cut
 	node_peers.go    the transport, snapshots from and to other members, whom to talk to
 	node_feed.go     reading the log on disk for a member that lags
+	node_force.go    a new cluster of one member alone
 	node_greet.go    what a member tells the cluster of itself, and when its clients may come
 	node_clock.go    the clock that all may read, and when the loop must wake
 	node_notes.go    what the loop notes after each turn, for those who look from outside
 	node_digest.go   is their state the same?
 	node_alive.go    which goroutine is stuck, and since when, for the watchdog
 	node_describe.go a record of the log, in a line
+	node_urls.go     the one form of a member's URL
 	stats.go         counters, histograms, and the lengths of all queues
 
 What is done with disks that no node has, and for backups:
@@ -93,6 +97,7 @@ What is done with disks that no node has, and for backups:
 	node_verify.go   a directory or a backup is read, and judged by them
 	node_backup.go   a state on its way to a file, and the copy of a directory
 	node_restore.go  directories of new members, out of a backup
+	node_salvage.go  what is whole in the directory of a member that does not start
 
 The tests: testdata holds one lesson a
 file, script_test.go their language; the tables of election_test.go and its
@@ -128,7 +133,9 @@ neighbours show each rule with its edges.
 	waiter          a caller of Propose, Read or Change; it owns the bytes of its request
 	Queue           the length and the limit of one queue in a member
 	Transport       carries messages and snapshots; Inbound is the node as the transport sees it
+	Home            the directories of one process, locked; DirError is why one can't be used
 	Frozen          a member's state on its way to a backup; Restore makes disks of new members of it
+	Wreck           what Salvage found whole on a disk that no member starts from, and what is lost
 	Report          what Verify found in a backup or on a disk, by the rules that an audit follows
 
 # Life of an entry
@@ -273,10 +280,14 @@ Break it. Delete a rule, run the test, and it is red:
 	farthest: campaign within a fifth of a timeout                core.haste                 TestMembersFarApartSpreadTheirCampaigns
 	the rest after messages were dropped                          core.dropped               TestWhatIsDroppedIsSentAgainAfterARound
 	sendAgain: wait for the timeout after a break                 core.lost                  TestABrokenConnectionHasProposalsSentAgainAtOnce
+	answers: tell every member that it is heard                   core.sendHeartbeat         TestAMemberThatTheLeaderDoesNotHearIsToldSo
 	the silence of a member that does not lead                    core.handlePropose         TestWhoLeadsNoMoreRefusesNothing
 	the bound of what is passed on without an answer              core.mayForward            TestForwardingStopsWhenTooMuchIsOnItsWay
 	maxReads                                                      core.askRead               TestReadsThatWaitAreBounded
 	the limit: propose however far the state machine lags         core.isBehind              TestALeaderWhoseStateMachineLagsLetsProposalsWait
+	isMarked: force a new cluster at each start                   Node.force                 TestToForceANewClusterAgainChangesNothing
+	MayForce: ask nobody                                          Node.force                 TestAForceThatIsRefusedChangesNothing
+	NameTaken                                                     core.sensible              TestNamesAreUnique
 	overfills                                                     core.sensible              TestAMembershipTooLargeForASnapshotIsRefused
 	wallEntry: open a term without the wall clock                 core.becomeLeader          TestTheLogTellsTheLeadersWallClock
 	logWall                                                       core.propose               TestTheLogTellsTheLeadersWallClock
@@ -301,8 +312,17 @@ Break it. Delete a rule, run the test, and it is red:
 	unnoted                                                       replayer.entry             TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused
 	anew: trust the label of the first segment                    storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
 	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
+	spoiled                                                       Node.receive               TestEveryFailureOfTheDiskEndsTheMember
 	the note that a start makes up for                            storage.openLog            TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
+	the end of a write: hand on in the midst of it                replayer.handOn            TestAStartHandsOnNothingThatAWriteReplaces
+	handed: let a later record take the place of what is applied  replayer.makeRoom          TestALogThatReplacesWhatItCountsAsCommittedIsRefused
+	rebuilder: keep all of the log until it is read               replayer.handOn            TestAStartHandsOnWhatIsCommittedAsItReads
+	maxReplay                                                     muchToReplay               TestMuchLogCausesASnapshotWhateverTheCount
+	MaxWriteBytes: write all at once                              core.handToDisk            TestWhatIsWrittenAtOnceIsBounded
 	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
+	lock: leave the log's directory to everybody                  Home.occupyLog             TestEveryDirectoryHasOneProcess
+	owns: take whatever log is there                              node_identity.go           TestALogIsNotAdopted
+	made: begin anew wherever there is no log                     node_identity.go           TestAMemberThatLostItsLogIsNotStartedAnew
 
 # What is left out
 
@@ -318,6 +338,8 @@ Where the paper is departed from:
   - A heartbeat is no empty Append. It carries a round, for reads, and no more of the commit
     index than its receiver is known to have. Its answer says what the member's log is, and
     so makes up for an Append or an answer that was lost.
+  - A heartbeat tells a member when the leader has not heard it for an election timeout: its state grows old,
+    though it hears heartbeats.
   - A heartbeat tells the longest round trip to a member. When a leader's connection breaks, the
     others wait up to two of these before they campaign, so that not all do within one round trip.
   - Entries are sent in a stream, without waiting for answers, once the place is known from which

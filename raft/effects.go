@@ -56,24 +56,26 @@ func (c *core) effects(diskFree bool) Effects {
 	return out
 }
 
-// handToDisk makes one write of all that is not yet on its way.
+// handToDisk makes one write of what is not yet on its way, as much as fits. What the write counts as committed is in the
+// log that it leaves.
 func (c *core) handToDisk() {
 	l := &c.log
 	if !c.dirty && l.handed == l.last() && c.installing == nil {
 		return
 	}
 	c.seq++
-	p := &Persist{Seq: c.seq, State: State{Term: c.term, Vote: c.vote, Commit: c.commit}, Snapshot: c.installing}
+	p := &Persist{Seq: c.seq, Snapshot: c.installing}
 	c.installing = nil
 	if l.handed < l.last() {
-		p.Entries = l.slice(l.handed+1, l.last(), maxInt)
+		p.Entries = l.slice(l.handed+1, l.last(), c.MaxWriteBytes)
+		l.handed += uint64(len(p.Entries))
 	}
-	l.handed = l.last()
+	p.State = State{Term: c.term, Vote: c.vote, Commit: min(c.commit, l.handed)}
 	if c.dirty {
 		c.dirty = false
 		c.stateSeq = c.seq
 	}
-	c.writes = append(c.writes, write{seq: c.seq, last: l.last()})
+	c.writes = append(c.writes, write{seq: c.seq, last: l.handed})
 	c.out.Persist = p
 }
 

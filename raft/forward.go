@@ -232,7 +232,7 @@ type Refusal struct {
 var refusalReasons = [...]error{
 	errNotLeader, errHandingOver, errChanging, ErrOverloaded,
 	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, ErrMemberEmptied,
-	errUnheard, ErrMembershipFull,
+	errUnheard, ErrMembershipFull, ErrNameTaken,
 }
 
 var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version

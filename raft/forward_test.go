@@ -351,6 +351,7 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 		"too much":            {func(c *core) { c.MaxUncommittedBytes = 1; c.appendOwn(Entry{Kind: EntryEmpty}) }, Entry{Kind: EntryCommand, Data: []byte("x")}, ErrOverloaded},
 		"a stranger":          {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}), ErrMemberUnknown},
 		"an id that is there": {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}), ErrMemberExists},
+		"another one's name":  {func(c *core) { c.configs.now().membership.Members[0].Name = "n1" }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "n1"}}), ErrNameTaken},
 		"an emptied disk":     {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
 		"a huge member":       {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 9, Name: strings.Repeat("x", 1<<20)}}), ErrMembershipFull},
 	} {

@@ -218,6 +218,7 @@ func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 // Errors of Change. Nothing has been changed, and nothing will be.
 var (
 	ErrMemberExists  = errors.New("raft: there is a member with that id or URL")
+	ErrNameTaken     = errors.New("raft: another member has that name")
 	ErrMemberUnknown = errors.New("raft: there is no such member")
 	ErrMemberRemoved = errors.New("raft: that member has been removed for ever")
 	ErrMemberEmptied = errors.New("raft: the member's disk is a new one: what it voted and acknowledged is forgotten") // pitfall D10
@@ -273,6 +274,8 @@ func (c *core) sensible(change *Change) error {
 		return ErrMemberExists // pitfall D13
 	case change.Kind != ChangeAdd && !there:
 		return ErrMemberUnknown
+	case m.NameTaken(id, change.Member.Name):
+		return ErrNameTaken
 	case change.Kind == ChangeUpdate && member.another(change.Member.Incarnation):
 		return ErrMemberEmptied
 	case m.overfills(change):
@@ -293,6 +296,14 @@ func (m Membership) Taken(id uint64, urls []string) bool {
 	return slices.ContainsFunc(m.Members, func(p Member) bool {
 		return p.ID != id && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(p.PeerURLs, u) })
 	})
+}
+
+// NameTaken reports whether a member would take another one's name. One that has it already, in the
+// log of a version that did not look, keeps it.
+func (m Membership) NameTaken(id uint64, name string) bool {
+	self, _ := m.Find(id)
+	return name != "" && name != self.Name &&
+		slices.ContainsFunc(m.Members, func(p Member) bool { return p.ID != id && p.Name == name })
 }
 
 // mayRemove refuses to remove a voter when those that are left and are there would be no quorum. The configuration is in force as soon

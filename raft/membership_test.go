@@ -231,6 +231,31 @@ func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 	}
 }
 
+func TestNamesAreUnique(t *testing.T) {
+	c := newLeader(t, 3)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
+	for i, name := range []string{"a", "b", "a"} { // the double is of a version that did not look
+		c.configs.now().membership.Members[i].Name = name
+	}
+	for _, row := range []struct {
+		change Change
+		want   error
+	}{
+		{Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "a"}}, ErrNameTaken},
+		{Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "b"}}, nil},
+		{Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "c"}}, nil},
+		{Change{Kind: ChangeUpdate, Member: Member{ID: 2}}, nil},
+		{Change{Kind: ChangeUpdate, Member: Member{ID: 3, Name: "a"}}, nil},
+		{Change{Kind: ChangeAdd, Member: Member{ID: 9, Name: "b", Learner: true}}, ErrNameTaken},
+		{Change{Kind: ChangeAdd, Member: Member{ID: 9, Learner: true}}, nil},
+		{Change{Kind: ChangeRemove, Member: Member{ID: 9, Name: "b"}}, ErrMemberUnknown},
+	} {
+		if err := c.sensible(&row.change); err != row.want {
+			t.Errorf("%+v: %v", row.change, err)
+		}
+	}
+}
+
 // Every snapshot holds the ids of all members ever removed. Before they fill it, no member is added
 // any more; a member that is there may still be removed, and update what it tells of itself.
 func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {

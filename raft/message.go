@@ -74,7 +74,7 @@ type Message struct {
 	Commit  uint64 // Append, Heartbeat: the leader's, as far as the receiver may know it; AppendAnswer with Reject: the member's
 	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
 
-	Reject   bool // answers: no; ProposeAnswer: a later number came, and not the next one; Propose: found no room
+	Reject   bool // Heartbeat: you were not heard for an election timeout; answers: no; ProposeAnswer: a later number came, and not the next one; Propose: found no room
 	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
 
 	Entries  []Entry   // Append; Propose, without Index, Term and Stamp
@@ -101,6 +101,9 @@ func (m Message) String() string {
 		}
 	case Heartbeat:
 		fmt.Fprintf(&b, " commit=%d round=%d", m.Commit, m.Round)
+		if m.Reject {
+			b.WriteString(" unheard")
+		}
 	case HeartbeatAnswer:
 		fmt.Fprintf(&b, " round=%d", m.Round)
 	case InstallSnapshot:
@@ -117,7 +120,7 @@ func (m Message) String() string {
 	if m.Transfer {
 		b.WriteString(" transfer")
 	}
-	if m.Reject && m.Kind != AppendAnswer {
+	if m.Reject && m.Kind != AppendAnswer && m.Kind != Heartbeat {
 		b.WriteString(" reject")
 	}
 	return b.String()

@@ -79,7 +79,6 @@ type Node struct {
 	sm      StateMachine
 	stats   Stats
 	storage *storage
-	lock    io.Closer
 	epoch   time.Time // the monotonic clock counts from here
 
 	inbox   inbox
@@ -107,6 +106,8 @@ type Node struct {
 	followed  configMark          // the configuration that the transport was last told; zero: the applied one is new
 	line      Membership          // what it was told
 	gone      bool                // this member's removal is applied
+	touched   int64               // when this member was last in touch with a leader, on the monotonic clock
+	mourned   int64               // when the log was last told that it is out of touch, likewise; 0: it is in touch
 	behind    uint64              // what the applier has to reach for Stats.BehindSince to move on
 
 	looping, writing, applying worker // of the loop, the disk writer and the applier, for Stuck
@@ -133,7 +134,7 @@ type Node struct {
 	ready       chan struct{}
 	quit        chan struct{} // closed by Stop, or by fail
 	stop        sync.Once
-	born        uint64        // commit index at the start
+	born        uint64        // commit index at the start; never64 before it is known
 	looped      chan struct{} // closed when the loop has ended
 	done        chan struct{} // closed when everything has ended
 	given       chan struct{} // closed when something hangs: nobody waits for done any longer
@@ -142,19 +143,17 @@ type Node struct {
 	failed      chan struct{}
 }
 
-// Open starts the member that lives in c.Dir, or a new one when there is none. When it returns, the state machine has what
-// the newest snapshot holds; Ready says when the log is applied as well.
+// Open starts the member that lives in c.Dir, or a new one when there is none. When it returns, the state machine has
+// all that its disk knows to be committed; Ready says when it has what was served before.
 func Open(c Config, sm StateMachine) (*Node, error) {
 	c = c.withDefaults()
-	lock, err := lockDir(c.Dir)
-	if err != nil {
+	if err := c.occupy(); err != nil {
 		return nil, err
 	}
 	n, err := open(c, sm)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(c.Home.explain(err), c.Home.Close())
 	}
-	n.lock = lock
 	n.start()
 	return n, nil
 }
@@ -164,12 +163,15 @@ func open(c Config, sm StateMachine) (*Node, error) {
 	if err := c.bootstrap(o); err != nil {
 		return nil, err
 	}
-	s, r, err := openStorage(o)
+	n := newNode(c, sm)
+	s, r, err := openStorage(o, n)
 	if err != nil {
 		return nil, err
 	}
-	n := newNode(c, sm, s, r.ID)
+	c.Home.settled = true
+	n.storage, n.id = s, r.ID
 	n.logRecovery(r)
+	n.keepPrivate(o)
 	if err := n.resume(r); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -177,29 +179,27 @@ func open(c Config, sm StateMachine) (*Node, error) {
 }
 
 // newNode makes a node that knows nothing yet of what its disk holds.
-func newNode(c Config, sm StateMachine, s *storage, id uint64) *Node {
+func newNode(c Config, sm StateMachine) *Node {
 	n := &Node{
-		Config: c, id: id, sm: sm, storage: s, epoch: time.Now(),
+		Config: c, sm: sm, epoch: time.Now(), born: never64,
 		reads: map[uint64][]uint64{}, feeds: map[uint64]*feed{},
 		toDisk: make(chan *Persist, 1), fromDisk: make(chan uint64, 1), written: make(chan struct{}),
 		toApply:    make(chan job),
 		membership: make(chan struct{}, 1), ready: make(chan struct{}), quit: make(chan struct{}),
 		looped: make(chan struct{}), done: make(chan struct{}), given: make(chan struct{}), failed: make(chan struct{}),
 	}
+	n.stats.InTouch.Store(n.epoch.UnixNano())
 	n.inbox.init()
 	n.waiters.init()
 	return n
 }
 
-// resume brings the state machine and the core to where the disk leaves off.
+// resume brings the core to where the disk leaves off. The state machine has all that is committed.
 func (n *Node) resume(r *recovery) error {
-	if err := n.restore(r); err != nil {
+	now := n.applied.Load()
+	n.waiters.applied, r.Replayed.Membership = now.index, now.membership
+	if err := n.force(r); err != nil {
 		return err
-	}
-	if n.ForceAlone {
-		if err := n.forceAlone(r); err != nil {
-			return err
-		}
 	}
 	n.core = newCore(n.Config.core(n.id), r.boot)
 	n.born = n.core.commit
@@ -275,6 +275,7 @@ func (n *Node) turn() {
 	n.noteLeadership()
 	n.noteMembership()
 	n.noteProgress()
+	n.noteTouch(now)
 }
 
 // handOut gives the core's wishes to those who carry them out.
@@ -389,7 +390,7 @@ func (n *Node) Read(ctx context.Context) error {
 
 // Change makes one change of the membership and returns the membership after it. While another one is under
 // way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved,
-// ErrMembershipFull and a *QuorumError.
+// ErrNameTaken, ErrMembershipFull and a *QuorumError.
 func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
 		c.Command = n.Command(c.Kind)

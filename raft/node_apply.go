@@ -116,22 +116,27 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 // applyTo gives an entry to a state machine, which sees every one of them: the command that it holds, or that comes with a change, or none.
 // The error is that of a command of a later version (pitfall I7), or of an entry that holds no change where it should.
 func applyTo(sm StateMachine, e *Entry) (any, error) {
-	var command []byte
-	switch e.Kind {
-	case EntryCommand, EntryEmpty:
-		command = e.Data
-	case EntryChange:
-		c, err := decodeChange(e.Data)
-		if err != nil {
-			return nil, err
-		}
-		command = c.Command
+	command, err := e.command()
+	if err != nil {
+		return nil, err
 	}
 	value := sm.Apply(e.Index, time.Unix(0, e.Stamp), command)
 	if f, ok := value.(Fatal); ok && f.Fatal() {
 		return nil, f
 	}
 	return value, nil
+}
+
+// command returns what the state machine gets of an entry.
+func (e *Entry) command() ([]byte, error) {
+	switch e.Kind {
+	case EntryCommand, EntryEmpty:
+		return e.Data, nil
+	case EntryChange:
+		c, err := decodeChange(e.Data)
+		return c.Command, err
+	}
+	return nil, nil
 }
 
 // install replaces the state by a received snapshot's, whose file is whole on this member's disk.
@@ -185,7 +190,7 @@ func (n *Node) close() {
 	if err := n.storage.close(); err != nil && n.Err() == nil {
 		n.fail(err)
 	}
-	if err := n.lock.Close(); err != nil && n.Err() == nil {
+	if err := n.Home.Close(); err != nil && n.Err() == nil {
 		n.fail(err)
 	}
 }
@@ -199,9 +204,14 @@ type snapshotter struct {
 	checked atomic.Uint64 // index of the last one that was read because it did not arrive
 }
 
-// replayShare is how many bytes of log there may be for each entry of SnapshotCount, however small the state: to replay
-// them takes less than to write snapshots all the time, which would also hold up the log's fsyncs.
-const replayShare = 8 << 10
+// How many bytes of log there may be behind the newest snapshot while the state is smaller than that.
+const (
+	replayShare = 8 << 10  // for each entry of SnapshotCount: to replay them takes less than to write snapshots all the time
+	maxReplay   = 64 << 20 // whatever SnapshotCount is
+)
+
+// never64 is an index that no entry has.
+const never64 = ^uint64(0)
 
 // maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state, so that
 // the cost per write stays flat when the store grows; or when a member needs one.
@@ -210,7 +220,7 @@ func (n *Node) maybeSnapshot() {
 	if now.index == s.last && !s.wanted.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
-	if !s.wanted.Swap(false) && !n.muchToReplay(now.index) {
+	if !s.wanted.Swap(false) && !muchToReplay(n.SnapshotCount, now.index-s.last, n.storage.log.Bytes(s.last), s.size.Load()) {
 		s.writing.Store(false)
 		return
 	}
@@ -240,10 +250,15 @@ func (n *Node) endSnapshotWriter() {
 	}
 }
 
-// muchToReplay tells whether the log behind the newest snapshot is long compared with the state.
-func (n *Node) muchToReplay(index uint64) bool {
-	s := &n.snapshotter
-	return index >= s.last+n.SnapshotCount && n.storage.log.Bytes(s.last) >= max(s.size.Load(), int64(n.SnapshotCount)*replayShare)
+// muchToReplay reports whether the log behind the newest snapshot is long compared with the state: entries and bytes of log, and
+// bytes of state. Above maxReplay the factor is 1: the snapshots are then no more bytes than the log, and a start reads no
+// more of the log than of the state.
+func muchToReplay(count, entries uint64, log, state int64) bool {
+	least := uint64(maxReplay)
+	if entries >= count {
+		least = min(count, maxReplay/replayShare) * replayShare
+	}
+	return log >= max(state, int64(least))
 }
 
 // writeSnapshot writes one snapshot, and removes what it makes superfluous: older snapshots, and

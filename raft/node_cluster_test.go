@@ -726,6 +726,7 @@ func TestAMemberWhoseStateDiffersStops(t *testing.T) {
 	for id := uint64(1); id <= 3; id++ {
 		config := c.base
 		config.Dir, config.ID, config.Transport = t.TempDir(), id, c.lan.port()
+		config.Self.Name = fmt.Sprint("n", id)
 		sm := &odd{register: &register{}, wrong: "never"}
 		if id == 2 {
 			sm.wrong = "one"

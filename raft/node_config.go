@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -22,10 +23,14 @@ type Config struct {
 	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
 	ForceURLs  []string   // with ForceAlone: its peer URLs if Self has none and the log does not know it, or no more
 
+	// MayForce refuses ForceAlone, by an error, for a member and the membership that its log ends
+	// with; nil allows it. It may take its time.
+	MayForce func(m Membership, self uint64) error
+
 	Heartbeat      time.Duration // interval of heartbeats; 100 ms
 	Election       time.Duration // election timeout; 1 s
 	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
-	SnapshotCount  uint64        // least number of entries between two snapshots; 10,000
+	SnapshotCount  uint64        // least number of entries between two snapshots, unless they are 64 MiB; 10,000
 	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
 	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
 	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes
@@ -38,7 +43,13 @@ type Config struct {
 	// next proposal once the offset has changed by more than 100 ms.
 	WallCommand func(offset time.Duration) []byte
 
+	// Mark returns a command as the leader puts it into its log, wherever it was proposed; nil: as it
+	// is. It may not wait, and not change its argument.
+	Mark func(cmd []byte) []byte
+
 	Logger *slog.Logger // nil: slog.Default()
+
+	Home *Home // the directories, occupied; the node closes it in the end. nil: Open occupies them itself
 
 	fs disk.FS // of the log and the snapshots; nil: the operating system's
 }
@@ -70,8 +81,22 @@ func setDefault[T comparable](v *T, d T) {
 func (c *Config) storage() storageOptions {
 	return storageOptions{
 		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, FS: c.fs,
-		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs,
+		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs, used: c.Home != nil && c.Home.used,
 	}
+}
+
+// occupy sees to it that the directories are this process's.
+func (c *Config) occupy() (err error) {
+	if c.Home != nil {
+		return nil
+	}
+	if c.Home, err = Occupy(c.Dir); err != nil {
+		return err
+	}
+	if _, err = c.Home.OccupyLog(c.WALDir); err != nil {
+		return errors.Join(err, c.Home.Close())
+	}
+	return nil
 }
 
 // ticksPerHeartbeat is how finely the core's time is cut.
@@ -83,7 +108,8 @@ func (c *Config) core(id uint64) coreConfig {
 		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Wall: time.Now().UnixNano(),
 		WallCommand:    c.WallCommand,
-		MaxAppendBytes: 1 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20,
+		Mark:           c.Mark,
+		MaxAppendBytes: 1 << 20, MaxWriteBytes: 8 << 20, MaxInflightBytes: 32 << 20, MaxUncommittedBytes: 256 << 20,
 		MaxTailBytes: 16 << 20, MaxUnappliedBytes: 64 << 20,
 	}
 }

@@ -41,6 +41,9 @@ func describeEntry(e *Entry, command func([]byte) string) (string, error) {
 	case EntryChange:
 		c, err := decodeChange(e.Data)
 		return head + " " + c.String(), err
+	case EntryDigest:
+		member, index, sum, err := decodeDigest(e.Data)
+		return fmt.Sprintf("%s digest=%016x member=%x at=%d", head, sum, member, index), err
 	}
 	if e.Kind == EntryEmpty && len(e.Data) > 0 {
 		return head + " " + command(e.Data), nil

@@ -1,17 +1,17 @@
 package raft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
+	"slices"
 	"time"
 
 	"etcd2/wal"
+	"etcd2/wal/disk"
 )
 
 // giveDisk gives the disk writer a write. It never blocks, because the disk writer has none (see
@@ -42,16 +42,15 @@ func (n *Node) write(p *Persist) error {
 	n.stats.FsyncSince.Store(started.UnixNano())
 	err := n.storage.persist(p)
 	n.stats.FsyncSince.Store(0)
-	n.stats.Fsync.Observe(time.Since(started))
+	took := time.Since(started)
+	n.stats.Fsync.Observe(took)
+	n.stats.FsyncNanos.Store(int64(took))
 	n.stats.LastFsync.Store(time.Now().UnixNano())
 	return err
 }
 
 // bootstrap makes the disk of a new member, unless there is one.
 func (c *Config) bootstrap(o storageOptions) error {
-	if err := makePrivate(o.Dir); err != nil {
-		return err
-	}
 	there, err := storageExists(o)
 	if err != nil || there {
 		return err
@@ -59,15 +58,16 @@ func (c *Config) bootstrap(o storageOptions) error {
 	if len(c.Bootstrap.Members) == 0 && !c.Join {
 		return fmt.Errorf("raft: %s holds no member, and there is no cluster to begin one with", c.Dir)
 	}
-	if err := createStorage(o, c.Bootstrap.ClusterID, c.ID, rand.Uint64()|1, c.founding()); err != nil {
-		return err
+	c.Home.willMake(o.Dir, o.identityFile())
+	if err := orOS(o.FS).Mkdir(o.Dir); err != nil {
+		return fmt.Errorf("raft: %w", err)
 	}
-	for _, dir := range []string{o.Dir, c.Dir, filepath.Dir(filepath.Clean(c.Dir))} { // pitfall H6: the folders above, too
-		if err := orOS(o.FS).SyncDir(dir); err != nil {
-			return fmt.Errorf("raft: %w", err)
-		}
+	err = createStorage(o, c.Bootstrap.ClusterID, c.ID, rand.Uint64()|1, c.founding())
+	c.Home.settled = hasLog(o.FS, o.walDir())
+	for _, dir := range []string{o.Dir, c.Dir} { // pitfall H6: the directories above, too
+		err = cmp.Or(err, disk.SyncName(orOS(o.FS), dir))
 	}
-	return nil
+	return err
 }
 
 // founding are the entries that the log of every first member begins with, so that all agree on them without an election.
@@ -82,40 +82,29 @@ func (c *Config) founding() (es []Entry) {
 	return es
 }
 
-// makePrivate makes a directory, and those above it, that only its owner may look into (pitfall H13).
-func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("raft: %w", err)
+// keepPrivate takes the data directory from everybody else's eyes, unless it holds things that are
+// not the member's, and warns of what others may still look into (pitfall H13).
+func (n *Node) keepPrivate(o storageOptions) {
+	names, _ := disk.OS{}.ReadDir(n.Dir)
+	i := slices.IndexFunc(names, n.isForeign)
+	if i >= 0 {
+		n.Logger.Warn("there is something else in the data directory, which is left alone (ignore this if you are upgrading etcd)",
+			"dir", n.Dir, "name", names[i])
+	} else if err := (disk.OS{}).Mkdir(n.Dir); err != nil {
+		n.Logger.Warn("the mode of the data directory can't be looked at", "err", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("raft: %w", err)
+	for _, dir := range []string{n.Dir, o.Dir, o.walDir()} {
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 != 0 {
+			n.Logger.Warn("other users of this machine may look into a directory, and its mode is not changed, since this user does not own it or it holds other things",
+				"dir", dir, "mode", info.Mode(), "remedy", "chmod 700 "+dir)
+		}
 	}
-	return nil
 }
 
-// lockDir keeps every other process out of a data directory until the file is closed, which the end of the process does
-// as well (pitfall H12). The file names its holder.
-func lockDir(dir string) (io.Closer, error) {
-	if err := makePrivate(dir); err != nil {
-		return nil, err
-	}
-	name := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("raft: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 20))
-		return nil, errors.Join(fmt.Errorf("raft: %s is in use by another process (pid %s): stop that one, or give this one a directory of its own",
-			dir, strings.TrimSpace(string(holder))), f.Close())
-	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("raft: %w", err), f.Close())
-	}
-	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
-		return nil, errors.Join(fmt.Errorf("raft: %w", err), f.Close())
-	}
-	return f, nil
+// isForeign reports whether a file of that name in the data directory is none of this program's.
+func (n *Node) isForeign(name string) bool {
+	own := []string{"member", "member" + unfinishedSuffix, "proxy", "fixtures"}
+	return !ordinary(name) && !slices.Contains(own, name) && !sameFile(filepath.Join(n.Dir, name), n.Home.walDir)
 }
 
 // logRecovery tells what the opening of the disk had to overcome.
@@ -129,13 +118,12 @@ func (n *Node) logRecovery(r *recovery) {
 			"file", r.Torn.File, "offset", r.Torn.Offset, "bytes", r.Torn.Bytes, "reason", r.Torn.Reason)
 	}
 	n.Logger.Info("opened the data directory", "dir", n.Dir, "member", hex(r.ID), "snapshot", r.Snapshot.Index,
-		"entries", len(r.Entries), "term", r.State.Term)
+		"entries", r.last()-r.Snapshot.Index, "term", r.State.Term)
 }
 
 // restore gives the snapshot to the state machine.
 func (n *Node) restore(r *recovery) error {
 	n.applied.Store(&appliedState{index: r.Snapshot.Index, term: r.Snapshot.Term, stamp: r.Snapshot.Stamp, membership: r.Snapshot.Membership})
-	n.waiters.applied = r.Snapshot.Index
 	if r.Reader == nil {
 		return nil
 	}
@@ -145,24 +133,16 @@ func (n *Node) restore(r *recovery) error {
 	if err != nil {
 		err = fmt.Errorf("raft: the snapshot at %d: %w", r.Snapshot.Index, err)
 	}
-	return errors.Join(err, r.Reader.Close())
+	err = errors.Join(err, r.Reader.Close())
+	r.Reader = nil
+	return err
 }
 
-// forceAlone makes a cluster of this member alone out of what its disk holds: everything in the log counts as committed, and
-// the others are removed by entries of their own. The cluster gets a new id, so that the old one's members keep out (pitfall D14).
-func (n *Node) forceAlone(r *recovery) error {
-	last, term := r.Snapshot.Index+uint64(len(r.Entries)), r.State.Term+1
-	self := n.Self // for a member that was removed from the old cluster
-	self.ID, self.Incarnation = n.id, n.storage.incarnation
-	if len(self.PeerURLs) == 0 {
-		self.PeerURLs = n.ForceURLs
-	}
-	change := Change{Kind: ChangeForce, Member: self, ClusterID: rand.Uint64() | 1, Command: n.Command(ChangeForce)}
-	e := Entry{Index: last + 1, Term: term, Stamp: r.stamp(), Kind: EntryChange, Data: appendChange(nil, &change)}
-	r.State = State{Term: term, Vote: n.id, Commit: e.Index}
-	r.Entries = append(r.Entries, e)
-	n.Logger.Warn("a new cluster of this member alone", "cluster", hex(change.ClusterID), "member", hex(n.id))
-	return n.storage.persist(&Persist{State: r.State, Entries: []Entry{e}})
+// replay applies entries while the log is read.
+func (n *Node) replay(es []Entry) error {
+	n.apply(job{entries: es}, nil)
+	n.applying.waits()
+	return n.Err()
 }
 
 // nameCluster has the cluster's id known before the log is applied, since the transport tells it with its first word: one that
@@ -177,5 +157,5 @@ func (r *recovery) stamp() int64 {
 	if n := len(r.Entries); n > 0 {
 		return r.Entries[n-1].Stamp
 	}
-	return r.Snapshot.Stamp
+	return r.base().Stamp
 }

@@ -52,7 +52,10 @@ func newStrain(t *testing.T, members int, tweak func(*Config)) *strain {
 		t.Fatal(err)
 	}
 	s.n = n
-	t.Cleanup(func() { _ = n.Stop(cancelled) })
+	t.Cleanup(func() {
+		close(s.stop)
+		_ = n.Stop(cancelled)
+	})
 	return s
 }
 
@@ -161,22 +164,33 @@ func TestEveryFailureOfTheDiskEndsTheMember(t *testing.T) {
 			return s
 		},
 	}
+	receiver := func(t *testing.T) *strain { // it writes no snapshots of its own
+		s := newStrain(t, 3, func(c *Config) { c.SnapshotCount = 1 << 40 })
+		s.leader()
+		return s
+	}
+	try := func(scene string, begin func(*testing.T) *strain, part, call string) {
+		t.Run(fmt.Sprintf("%s%s %s", scene, strings.ReplaceAll(part, "/", " "), call), func(t *testing.T) {
+			s := begin(t)
+			s.await("input flows", func() bool { return s.calls.Load() > 20 })
+
+			s.disk.fail(call, part)
+
+			s.ends()
+			if !errors.Is(s.n.Err(), errFault) || !isClosed(s.n.done) {
+				t.Errorf("it failed with %v", s.n.Err())
+			}
+		})
+	}
 	for _, part := range []string{"/wal", "/snap"} {
 		for _, call := range []string{"create", "write", "sync", "rename", "remove", "syncdir"} {
 			for scene, begin := range scenes {
-				t.Run(fmt.Sprintf("%s%s %s", scene, strings.ReplaceAll(part, "/", " "), call), func(t *testing.T) {
-					s := begin(t)
-					s.await("input flows", func() bool { return s.calls.Load() > 20 })
-
-					s.disk.fail(call, part)
-
-					s.ends()
-					if !errors.Is(s.n.Err(), errFault) || !isClosed(s.n.done) {
-						t.Errorf("it failed with %v", s.n.Err())
-					}
-				})
+				try(scene, begin, part, call)
 			}
 		}
+	}
+	for _, call := range []string{"create", "write", "sync", "rename", "syncdir"} {
+		try("receiver", receiver, "/snap", call)
 	}
 }
 

@@ -43,7 +43,7 @@ func longLog(t testing.TB, fs disk.FS, segment int64, count uint64) *storage {
 	if err := createStorage(o, 7, 1, 1<<63, nil); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := openStorage(o)
+	s, _, err := openStorage(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

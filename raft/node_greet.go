@@ -3,6 +3,7 @@ package raft
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,6 +60,8 @@ func (n *Node) insist(ctx context.Context, c Change) {
 			n.fail(emptied(n.id, "the leader"))
 		case ErrMembershipFull:
 			n.fail(fmt.Errorf("%w: this member can't tell its name and URLs", ErrMembershipFull))
+		case ErrNameTaken:
+			n.fail(n.nameTaken(c.Member.Name))
 		case ErrMemberExists:
 			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own", strings.Join(c.Member.PeerURLs, ",")))
 		}
@@ -67,6 +70,18 @@ func (n *Node) insist(ctx context.Context, c Change) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// nameTaken is the end of a member that was started with another one's name.
+func (n *Node) nameTaken(name string) error {
+	m := n.Membership()
+	self, _ := m.Find(n.id)
+	i := slices.IndexFunc(m.Members, func(p Member) bool { return p.ID != n.id && p.Name == name })
+	if i < 0 {
+		return fmt.Errorf("%w: %q; give this one a --name of its own", ErrNameTaken, name)
+	}
+	return fmt.Errorf("%w: %q is %x at %s, and this is %x, which was %q; give this one its own --name, and see that --data-dir is its own",
+		ErrNameTaken, name, m.Members[i].ID, strings.Join(m.Members[i].PeerURLs, ","), n.id, self.Name)
 }
 
 // waitApplied waits until the entry at index is applied here.

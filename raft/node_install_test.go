@@ -118,7 +118,7 @@ func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 		persistAll(t, s, behind)
 		s.close()
 
-		_, _, err := openStorage(o)
+		_, _, err := openStorage(o, nil)
 
 		for _, words := range []string{".wal: offset ", "behind 100@2", "of term 3", "remove the member", "add it anew"} {
 			if err == nil || !strings.Contains(err.Error(), words) {
@@ -287,7 +287,7 @@ func (m *installing) found(r *recovery) string {
 
 // startOn starts the member on a disk, and checks what it finds.
 func (m *installing) startOn(d *disktest.Disk) (*storage, *recovery, error) {
-	s, r, err := openStorage(storageOptions{Dir: "m", FS: d, Bytes: 1 << 13})
+	s, r, err := openStorage(storageOptions{Dir: "m", FS: d, Bytes: 1 << 13}, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,6 +27,7 @@ func (n *Node) noteLeadership() {
 	was := n.seen
 	n.seen = now
 	n.leader.Store(c.leader)
+	n.stats.Term.Store(c.term)
 	if c.role == PreCandidate && was.role != PreCandidate {
 		n.stats.Elections.Add(1)
 	}
@@ -78,4 +79,32 @@ func (n *Node) noteProgress() {
 		n.behind = commit
 		n.stats.BehindSince.Store(time.Now().UnixNano())
 	}
+}
+
+// A member is out of touch in the log's eyes after touchPatience election timeouts, since an
+// election may take two. The log tells it again every mournEvery while it lasts.
+const (
+	touchPatience = 3
+	mournEvery    = time.Minute
+)
+
+// noteTouch tells everybody when this member was last in touch with a leader, and the log while it
+// is not.
+func (n *Node) noteTouch(now time.Time) {
+	mono := int64(now.Sub(n.epoch))
+	if n.core.inTouch() {
+		if n.mourned != 0 {
+			n.Logger.Info("in touch with the leader again", "leader", hex(n.core.leader), "after", time.Duration(mono-n.touched).Round(time.Millisecond))
+		}
+		n.touched, n.mourned = mono, 0
+		n.stats.InTouch.Store(now.UnixNano())
+		return
+	}
+	alone := time.Duration(mono - n.touched)
+	if alone < touchPatience*n.Election || n.mourned != 0 && mono-n.mourned < int64(mournEvery) {
+		return
+	}
+	n.mourned = mono
+	n.Logger.Warn("out of touch with the cluster: this member serves what it knew last, and its writes fail",
+		"for", alone.Round(time.Millisecond), "leader", hex(n.core.leader), "unheardByLeader", n.core.unheard)
 }

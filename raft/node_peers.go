@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 	"time"
 
 	"etcd2/snap"
@@ -73,6 +74,7 @@ type SnapshotFile struct {
 // PeerStats are what a Transport has measured of one other member.
 type PeerStats struct {
 	Connected bool // there is a connection to it now
+	Borrowed  bool // which it has dialled: it can't be called
 	Since     time.Time
 
 	Sent, Dropped            uint64 // messages to it
@@ -159,10 +161,18 @@ func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if _, err = io.CopyN(r, body, left); err != nil {
-		if f.Name == "" {
-			return errors.Join(err, r.Abort())
-		}
+	err = n.take(r, s, f, body)
+	n.spoiled(r.Err())
+	return err
+}
+
+// take writes what is left of the snapshot's file, and gives the file its name when it is whole.
+func (n *Node) take(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reader) error {
+	_, err := io.CopyN(r, body, f.Size-f.From)
+	switch {
+	case err != nil && f.Name == "":
+		return errors.Join(err, r.Abort())
+	case err != nil:
 		return errors.Join(err, r.Keep(f.Name))
 	}
 	index, err := r.Commit()
@@ -176,10 +186,21 @@ func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
 	return nil
 }
 
+// spoiled ends the member if the disk has failed while a snapshot was received: what the file system
+// then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The log may have
+// room, and the sender is told.
+func (n *Node) spoiled(err error) {
+	if err != nil && !errors.Is(err, syscall.ENOSPC) {
+		n.fail(fmt.Errorf("a snapshot of another member can't be written, so this member stops: %w", err))
+	}
+}
+
 // beginReceive goes on with the file that was kept, or begins a new one when f.From is 0.
 func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	if f.From == 0 {
-		return n.storage.snaps.Receive()
+		r, err := n.storage.snaps.Receive()
+		n.spoiled(err)
+		return r, err
 	}
 	if n.Kept(f.Name) == f.From {
 		if r := n.storage.snaps.Resume(f.Name); r != nil {

@@ -85,10 +85,7 @@ func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
 	defer cancel()
 	ended := make(chan struct{})
 	go func() { defer close(ended); _, _ = s.n.Propose(ctx, half) }()
-	waiting := func() (bytes int) {
-		s.n.do(func(*core) { bytes = s.n.waiters.bytes })
-		return bytes
-	}
+	waiting := s.waitingBytes
 	s.await("one waits", func() bool { return waiting() >= len(half) })
 
 	_, err := s.n.Propose(context.Background(), half)
@@ -101,6 +98,13 @@ func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
 	if bytes := waiting(); bytes >= len(half) {
 		t.Errorf("%d bytes count still", bytes)
 	}
+}
+
+// waitingBytes returns how many bytes of requests wait.
+func (s *strain) waitingBytes() int {
+	s.n.waiters.mu.Lock()
+	defer s.n.waiters.mu.Unlock()
+	return s.n.waiters.bytes
 }
 
 // A proposal that was answered as never made is never made, even if it was on its way to the core.
@@ -178,9 +182,7 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 		}
 	}
 
-	var left int
-	s.n.do(func(*core) { left = s.n.waiters.bytes })
-	if left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
+	if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
 		t.Errorf("%d bytes wait", left)
 	}
 }

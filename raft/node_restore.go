@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	iofs "io/fs"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"slices"
 
 	"etcd2/snap"
+	"etcd2/wal"
 	"etcd2/wal/disk"
 )
 
@@ -20,7 +22,7 @@ import (
 type Place struct {
 	Name   string // of the member
 	Dir    string // its data directory; Dir/member must not exist
-	WALDir string // of its log, when that is not to be inside; must not exist
+	WALDir string // of its log, when that is not to be inside; must be missing or empty
 }
 
 // RestoreOptions say what Restore makes of a backup.
@@ -50,16 +52,30 @@ func Restore(file string, o RestoreOptions) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	defer r.Close()
-	s := old
+	return found(NewFrozen(old, func(w io.Writer) error { return copyBody(w, r) }), r.Sum(), o)
+}
+
+// Found is Restore for a state that is in no file. The same state and the same list give the same cluster.
+func Found(f *Frozen, o RestoreOptions) (Snapshot, error) {
+	sum := crc32.NewIEEE()
+	if _, err := f.WriteTo(sum); err != nil {
+		return Snapshot{}, err
+	}
+	return found(f, sum.Sum32(), o)
+}
+
+// found makes the disks of a cluster that goes on from f, whose bytes have the checksum sum.
+func found(f *Frozen, sum uint32, o RestoreOptions) (Snapshot, error) {
+	s := f.Snapshot
 	s.Membership = founders(o.Cluster)
-	s.Membership.ClusterID = successor(&old, r.Sum(), o.Cluster.ClusterID)
-	s.Membership.Version = old.Membership.Version
+	s.Membership.ClusterID = successor(&f.Snapshot, sum, o.Cluster.ClusterID)
+	s.Membership.Version = f.Membership.Version
 	disks, err := o.disks(s)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	for i := range disks {
-		disks[i].body = func(w io.Writer) error { return copyBody(w, r) }
+		disks[i].body = f.write
 	}
 	return s, makeDisks(o.fs, disks)
 }
@@ -153,7 +169,8 @@ type newDisk struct {
 	entries  []Entry
 }
 
-// unfinishedSuffix is that of a member's directory, and of its log's when that is elsewhere, until both are complete.
+// unfinishedSuffix is that of a member's directory until all of it is complete. A log elsewhere is made where it is to be: it is
+// nobody's until the identity that it belongs to has its place.
 //
 //	DATA/member.unfinished    is made, synced, and then renamed:
 //	DATA/member
@@ -185,16 +202,21 @@ func there(fs disk.FS, dir string) bool {
 // makeDisks makes disks aside, all of them, and then gives each its name. After an error in the first part nothing is
 // left of them.
 func makeDisks(fs disk.FS, disks []newDisk) (err error) {
+	var homes []*Home
 	for i := range disks {
-		lock, err := disks[i].occupy(fs)
+		home, err := disks[i].occupy(fs)
+		if home != nil {
+			defer home.Close()
+		}
 		if err != nil {
 			return err
 		}
-		defer lock.Close()
+		homes = append(homes, home)
 	}
 	fs = orOS(fs)
 	for i := range disks {
 		if err = disks[i].makeAside(fs); err != nil {
+			err = homes[i].explain(err)
 			break
 		}
 	}
@@ -205,7 +227,8 @@ func makeDisks(fs disk.FS, disks []newDisk) (err error) {
 		return err
 	}
 	for i := range disks {
-		if err := disks[i].name(fs); err != nil {
+		homes[i].settled = true
+		if err := disk.Publish(fs, disks[i].aside(fs).Dir, disks[i].final().Dir); err != nil {
 			return fmt.Errorf("raft: %s: the disk is made, and does not get its name: %w", disks[i].Dir, err)
 		}
 	}
@@ -224,34 +247,38 @@ func (d *newDisk) final() storageOptions {
 func (d *newDisk) aside(fs disk.FS) storageOptions {
 	o := d.final()
 	o.FS, o.Bytes, o.Dir = fs, d.bytes, o.Dir+unfinishedSuffix
-	if o.WALDir != "" {
-		o.WALDir += unfinishedSuffix
-	}
 	return o
 }
 
-// occupy makes the data directory, if need be, keeps other processes out of it until the lock is closed, and refuses it
-// when somebody lives there.
-func (d *newDisk) occupy(fs disk.FS) (lock io.Closer, err error) {
+// occupy makes the directories, if need be, keeps other processes out of them until the home is closed, and refuses them when
+// somebody lives there.
+func (d *newDisk) occupy(fs disk.FS) (home *Home, err error) {
 	o := d.final()
-	for _, dir := range []string{d.Dir, filepath.Dir(cmp.Or(o.WALDir, o.Dir))} {
-		if err := makePath(orOS(fs), dir); err != nil {
-			return nil, fmt.Errorf("raft: %w", err)
-		}
+	if fs != nil { // only the real disk has other processes
+		home = &Home{dir: d.Dir}
+		err = cmp.Or(makePath(fs, d.Dir), makePath(fs, filepath.Dir(cmp.Or(o.WALDir, o.Dir))))
+	} else if home, err = Occupy(d.Dir); err == nil && o.WALDir != "" {
+		err = home.occupyLog(o.WALDir)
 	}
-	lock = io.NopCloser(nil)
-	if fs == nil { // only the real disk has other processes
-		if lock, err = lockDir(d.Dir); err != nil {
-			return nil, err
-		}
+	return home, cmp.Or(err, d.free(orOS(fs)))
+}
+
+// free returns an error when somebody lives in the directories. The log of a making that was interrupted is nobody.
+func (d *newDisk) free(fs disk.FS) error {
+	o, aside := d.final(), d.aside(fs)
+	o.FS = fs
+	if there(fs, o.Dir) {
+		return &DirError{d.Dir, false, fmt.Errorf("%s is there already", o.Dir), "give another directory, or remove it"}
 	}
-	for _, dir := range []string{o.Dir, o.walDir()} {
-		if there(orOS(fs), dir) {
-			err := fmt.Errorf("raft: %s is there already: give another directory, or remove it", dir)
-			return nil, errors.Join(err, lock.Close())
-		}
+	begun, err := aside.readIdentity()
+	if err != nil {
+		return err
 	}
-	return lock, nil
+	log, err := o.logIdentity()
+	if err == nil && (log == identity{} || begun.owns(log)) {
+		return o.foreign()
+	}
+	return cmp.Or(err, o.refuse("give another directory for the log, or remove it", "there is a log in %s already", o.walDir()))
 }
 
 // makePath makes a directory and those above it that are missing, durably.
@@ -285,7 +312,7 @@ func (d *newDisk) makeAside(fs disk.FS) error {
 	if err := d.saveSnapshot(&o); err != nil {
 		return err
 	}
-	s, r, err := openStorage(o)
+	s, r, err := openStorage(o, nil)
 	if err != nil {
 		return err
 	}
@@ -331,10 +358,13 @@ func (d *newDisk) append(s *storage) error {
 // removeAside removes what an unfinished making has left.
 func (d *newDisk) removeAside(fs disk.FS) error {
 	o := d.aside(fs)
-	for _, dir := range []string{o.walDir() + ".tmp", o.walDir(), o.Dir} { // a log is itself made aside
-		if err := removeAll(fs, dir); err != nil {
-			return fmt.Errorf("raft: %w", err)
-		}
+	begun, err := o.readIdentity()
+	log, logErr := o.logIdentity()
+	if o.elsewhere() && err == nil && logErr == nil && begun.owns(log) {
+		err = wal.Remove(o.walDir(), fs)
+	}
+	if err = cmp.Or(err, removeAll(fs, o.Dir)); err != nil {
+		return fmt.Errorf("raft: %w", err)
 	}
 	return nil
 }
@@ -350,15 +380,4 @@ func removeAll(fs disk.FS, path string) error {
 		return err
 	}
 	return nil
-}
-
-// name gives the disk its name. The log's comes first: a log alone is no member while the rest is unfinished.
-func (d *newDisk) name(fs disk.FS) error {
-	from, to := d.aside(fs), d.final()
-	if to.WALDir != "" {
-		if err := disk.Publish(fs, from.WALDir, to.WALDir); err != nil {
-			return err
-		}
-	}
-	return disk.Publish(fs, from.Dir, to.Dir)
 }

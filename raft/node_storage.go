@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	iofs "io/fs"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -27,8 +27,9 @@ const (
 
 // storage is a member's memory on disk: the log, and the snapshots beside it.
 //
-//	DATA/member/wal   the log (or the directory named by --wal-dir)
-//	DATA/member/snap  the snapshots
+//	DATA/member/wal       the log (or the directory named by --wal-dir)
+//	DATA/member/snap      the snapshots
+//	DATA/member/identity  whose they are
 //
 // The log goes back at least to the older of the two newest snapshots, so that the newest may be
 // damaged. persist belongs to the disk writer, saveSnapshot and release to the snapshot writer; the
@@ -56,13 +57,15 @@ type storageOptions struct {
 	Bytes  int64   // of a segment; 0 means the default
 
 	MaxSegments int // segments kept that are no longer needed
+
+	used bool // a version that kept no identity has run in the data directory
 }
 
 func (o *storageOptions) walDir() string {
-	return cmp.Or(o.WALDir, filepath.Join(o.Dir, "wal"))
+	return cmp.Or(o.WALDir, o.inside())
 }
 
-// recovery is what openStorage found.
+// recovery is what openStorage found. Of Replayed it says no membership.
 type recovery struct {
 	boot
 	ID      uint64       // of this member
@@ -83,11 +86,15 @@ func splitTag(t wal.Tag) (cluster, member uint64) {
 }
 
 // createStorage makes the disk of a new member, in an incarnation of its own, with the entries that every first member of the cluster begins
-// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The directory
-// of the snapshots comes later: it shows that there was a log.
+// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The identity
+// comes first, so that a log is never there whose data directory does not know of it.
 func createStorage(o storageOptions, cluster, member, incarnation uint64, first []Entry) error {
+	tag := makeTag(cluster, member)
+	if err := o.writeIdentity(newIdentity(tag, incarnation, "")); err != nil {
+		return err
+	}
 	return wal.Create(o.walDir(), wal.Options{
-		FS: o.FS, Tag: makeTag(cluster, member), SegmentBytes: o.Bytes,
+		FS: o.FS, Tag: tag, SegmentBytes: o.Bytes,
 		Preamble: func() []wal.Record {
 			var last State
 			if n := len(first); n > 0 {
@@ -100,32 +107,6 @@ func createStorage(o storageOptions, cluster, member, incarnation uint64, first 
 			return recs
 		},
 	})
-}
-
-// storageExists tells whether a member lives there. A directory for snapshots without a log is an error: to start with an
-// empty log would be to forget votes and entries (pitfall H11).
-func storageExists(o storageOptions) (bool, error) {
-	if err := o.unfinished(); err != nil {
-		return false, err
-	}
-	_, err := wal.Owner(o.walDir(), o.FS)
-	if err == nil || !errors.Is(err, iofs.ErrNotExist) {
-		return err == nil, err
-	}
-	switch there, err := snap.Exists(filepath.Join(o.Dir, "snap"), o.FS); {
-	case err != nil:
-		return false, err
-	case there:
-		return false, fmt.Errorf("raft: %s was a member's, but there is no log in %s: restore it, or remove the member and add it anew", o.Dir, o.walDir())
-	}
-	return false, nil
-}
-
-// Exists tells whether a member lives in the data directory dir, with its log in walDir or, when that is empty, inside. It changes
-// nothing. An error means that one did, and can't be started: no new one may take its place.
-func Exists(dir, walDir string) (bool, error) {
-	c := Config{Dir: dir, WALDir: walDir}
-	return storageExists(c.storage())
 }
 
 // openStorage reads all that survived: the newest good snapshot, called base here, and the log.
@@ -150,15 +131,18 @@ func Exists(dir, walDir string) (bool, error) {
 //	                                                did not note it: entries behind base
 //	                                                count
 //
+// What the log counts as committed is handed to a rebuilder while the log is read, so
+// that no start holds more of the log than a running member does.
+//
 // When the last note is of a snapshot behind base, that snapshot is lost: the disk is refused. A
 // note counts for its own index. When it stood for "this snapshot or an earlier one", entries that
 // were acknowledged after one start were forgotten at the next (pitfall L1).
-func openStorage(o storageOptions) (*storage, *recovery, error) {
+func openStorage(o storageOptions, to rebuilder) (*storage, *recovery, error) {
 	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
 	if err != nil {
 		return nil, nil, err
 	}
-	tag, err := wal.Owner(o.walDir(), o.FS)
+	tag, _, err := wal.Head(o.walDir(), o.FS)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,7 +152,12 @@ func openStorage(o storageOptions) (*storage, *recovery, error) {
 	if err := s.openSnapshot(r); err != nil {
 		return nil, nil, err
 	}
-	if err := s.openLog(o, tag, r); err != nil {
+	if to != nil {
+		if err := to.restore(r); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := s.openLog(o, tag, r, to); err != nil {
 		if r.Reader != nil {
 			err = errors.Join(err, r.Reader.Close())
 		}
@@ -183,24 +172,26 @@ func (s *storage) openSnapshot(r *recovery) (err error) {
 		return err
 	}
 	r.Snapshot, err = decodeSnapshot(r.Reader.Meta())
-	r.Applied = r.Snapshot.Index
 	return err
 }
 
-func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error) {
+func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to rebuilder) (err error) {
 	s.state.Store(&State{})
-	replay := replayer{base: &r.Snapshot, anew: untold}
+	replay := replayer{base: &r.Snapshot, anew: untold, to: to}
 	s.log, r.Torn, err = wal.Open(o.walDir(), wal.Options{
 		FS: o.FS, Tag: tag, SegmentBytes: o.Bytes, From: r.Snapshot.Index, Preamble: s.preamble,
 	}, replay.record)
+	if err == nil {
+		err = replay.handOn()
+	}
 	if err != nil {
 		return s.explain(err, r)
 	}
 	s.state.Store(&replay.state)
 	s.incarnation = replay.incarnation
 	r.State, r.Incarnation = replay.state, replay.incarnation
-	r.Entries = replay.after()
-	s.last = r.Snapshot.Index + uint64(len(r.Entries))
+	r.Replayed, r.Entries = replay.handed, replay.after()
+	s.last = r.last()
 	s.anew.Store(replay.anew)
 	if replay.anew == untold { // before base there may be a hole that nobody knows of
 		s.anew.Store(r.Snapshot.Index)
@@ -211,7 +202,10 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery) (err error
 		}
 	}
 	r.First = s.first()
-	return r.check()
+	if err := cmp.Or(r.check(), s.settle(&o, tag)); err != nil {
+		return errors.Join(err, s.log.Close())
+	}
+	return nil
 }
 
 // first returns the index from which on the log on disk is whole. Segments from before a received
@@ -222,18 +216,17 @@ func (s *storage) first() uint64 { return max(s.log.First(), s.anew.Load()+1) }
 func (s *storage) explain(err error, r *recovery) error {
 	if errors.Is(err, wal.ErrReleased) && len(r.Damaged) > 0 {
 		d := r.Damaged[0]
-		return fmt.Errorf("raft: the snapshot %s is damaged at offset %d (%s), and the log does not go back far enough to do without it: %w",
-			d.File, d.Offset, d.Reason, err)
+		return fmt.Errorf("raft: the snapshot %s is damaged at offset %d (%s), and the log does not go back far enough to do without it: %w; %s",
+			d.File, d.Offset, d.Reason, err, restoreOrReplace)
 	}
 	return err
 }
 
 // check is the last word before a member starts (pitfall B12).
 func (r *recovery) check() error {
-	last := r.Snapshot.Index + uint64(len(r.Entries))
-	if r.State.Commit > last {
-		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are missing; restore the member from a backup, or remove it and add it anew",
-			r.State.Commit, last, r.Snapshot.Index)
+	if r.State.Commit > r.last() {
+		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are missing; %s",
+			r.State.Commit, r.last(), r.Snapshot.Index, restoreOrReplace)
 	}
 	return nil
 }
@@ -251,13 +244,24 @@ func preamble(incarnation, anew uint64, s State) (recs []wal.Record) {
 		wal.Record{Kind: recordState, Data: appendState(nil, s)})
 }
 
+// rebuilder takes what a disk holds, in order, while it is read. A start that fails later is none: what the rebuilder
+// made of it is dropped.
+type rebuilder interface {
+	// restore makes the state that of the snapshot which r begins with, if there is one.
+	restore(r *recovery) error
+	// replay applies entries that are committed. They are the replayer's again when it returns.
+	replay(es []Entry) error
+}
+
 // replayer rebuilds the log from its records.
 type replayer struct {
 	base        *Snapshot // its Term is 0 where only the index counts (see feed)
 	state       State
 	incarnation uint64
-	entries     []Entry // from base.Index (included, when the log still has it) on
-	anew        uint64  // as in storage, or untold
+	entries     []Entry   // from base.Index (included, when the log still has it) on, or behind handed
+	anew        uint64    // as in storage, or untold
+	to          rebuilder // of what is committed; nil: entries holds all
+	handed      Snapshot  // the last entry that to has got: index, term and stamp; Index 0: none
 }
 
 // untold stands for an index that no record has told: segments of earlier versions have no
@@ -269,8 +273,10 @@ var errHole = errors.New("raft: entries are missing in the log")
 
 func (r *replayer) record(rec wal.Record) (err error) {
 	switch rec.Kind {
-	case recordState:
-		r.state, err = decodeState(rec.Data)
+	case recordState: // it begins a write, so all of the write before has been read
+		if err = r.handOn(); err == nil {
+			r.state, err = decodeState(rec.Data)
+		}
 		return err
 	case recordEntry:
 		return r.entry(rec.Data)
@@ -301,20 +307,41 @@ func (r *replayer) entry(data []byte) error {
 	return nil
 }
 
+// handOn gives the rebuilder what is committed, and forgets it. It is called between two writes: the entries of a
+// write, which come behind its State, may take the place of others that the State would count as
+// committed. Those that a write has left at or below its commit index are never replaced.
+func (r *replayer) handOn() error {
+	es := r.after()
+	if r.to == nil || len(es) == 0 || es[0].Index > r.state.Commit {
+		return nil
+	}
+	n := min(r.state.Commit+1-es[0].Index, uint64(len(es)))
+	if err := r.to.replay(es[:n]); err != nil {
+		return err
+	}
+	last := &es[n-1]
+	r.handed = Snapshot{Index: last.Index, Term: last.Term, Stamp: last.Stamp}
+	clear(es[:n]) // the array stays for a while
+	r.entries = es[n:]
+	return nil
+}
+
 // makeRoom drops the entries at index and after it, because another entry takes their place.
 func (r *replayer) makeRoom(index uint64) error {
-	next := r.base.Index + 1
+	next := max(r.base.Index, r.handed.Index) + 1
 	if n := len(r.entries); n > 0 {
 		next = r.entries[n-1].Index + 1
 	}
 	switch {
 	case index > next:
 		return fmt.Errorf("%w: entry %d follows, but %d is due", errHole, index, next)
+	case index <= r.handed.Index:
+		return fmt.Errorf("raft: entry %d comes again, though %d is committed", index, r.handed.Index)
 	case index <= r.base.Index:
 		r.entries = nil
-	case len(r.entries) == 0: // there is a gap before it: the member that wrote it had started from base
+	case len(r.entries) == 0 && r.handed.Index == 0: // there is a gap before it: the member that wrote it had started from base
 		r.anew = r.base.Index
-	default:
+	case len(r.entries) > 0:
 		r.entries = r.entries[:index-min(index, r.entries[0].Index)]
 	}
 	return nil
@@ -342,6 +369,9 @@ func (r *replayer) unnoted(e *Entry) error {
 
 func (r *replayer) snapshot(data []byte) error {
 	s, err := decodeSnapshot(data)
+	if err == nil && s.Index <= r.handed.Index {
+		err = fmt.Errorf("raft: the snapshot at %d takes the place of the log, though %d is committed", s.Index, r.handed.Index)
+	}
 	r.entries = nil
 	return r.began(s.Index, err)
 }
@@ -361,16 +391,19 @@ func (r *replayer) detached() bool {
 	return r.base.Index > 0 && r.anew != r.base.Index && !r.holdsBase()
 }
 
+// holdsBase reports whether the log has base's entry. Nothing is handed on before that is known.
 func (r *replayer) holdsBase() bool {
-	return len(r.entries) > 0 && r.entries[0].Index == r.base.Index && r.entries[0].Term == r.base.Term
+	return r.handed.Index > 0 ||
+		len(r.entries) > 0 && r.entries[0].Index == r.base.Index && r.entries[0].Term == r.base.Term
 }
 
-// after returns the entries behind the snapshot: none, when the log's entry at its index is another one (§7; pitfall E1).
+// after returns the entries behind the snapshot that are not handed on: none, when the log's entry at its index is
+// another one (§7; pitfall E1).
 func (r *replayer) after() []Entry {
 	switch {
 	case len(r.entries) > 0 && r.entries[0].Index > r.base.Index:
 		return r.entries
-	case r.holdsBase():
+	case len(r.entries) > 0 && r.holdsBase():
 		return r.entries[1:]
 	}
 	return nil
@@ -378,7 +411,7 @@ func (r *replayer) after() []Entry {
 
 // persist writes one Persist, and returns when it is on disk. After an error the storage is dead.
 func (s *storage) persist(p *Persist) error {
-	s.recs, s.buf = s.recs[:0], s.buf[:0]
+	s.recs, s.buf = s.recs[:0], slices.Grow(s.buf[:0], entriesSize(p.Entries))
 	if p.Snapshot != nil {
 		s.last = p.Snapshot.Index
 		s.record(recordSnapshot, appendSnapshot(s.buf, p.Snapshot))
@@ -468,7 +501,7 @@ func FreeBytes(dir string) (uint64, error) {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("raft: statfs %s: %w", dir, err)
 	}
-	return s.Bavail * uint64(s.Bsize), nil
+	return uint64(max(int64(s.Bavail), 0)) * uint64(s.Bsize), nil // FreeBSD counts below 0
 }
 
 // close ends the storage; all that was persisted stays.

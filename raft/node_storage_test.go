@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -24,7 +25,7 @@ func testStorage(t *testing.T, first ...Entry) storageOptions {
 
 func reopen(t *testing.T, o storageOptions) (*storage, *recovery) {
 	t.Helper()
-	s, r, err := openStorage(o)
+	s, r, err := openStorage(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +148,6 @@ func TestTheLogIsCutWhileAReceivedSnapshotIsNoted(t *testing.T) {
 		t.Errorf("whole from %d on", s.first())
 	}
 }
-
-const never64 = ^uint64(0) // nobody lags
 
 func TestAnOlderSnapshotServesWhenTheNewestIsDamaged(t *testing.T) {
 	o := testStorage(t)
@@ -276,6 +275,134 @@ func TestFarBehindInASegmentAsMuchIsFetchedAsAtItsBeginning(t *testing.T) {
 		es, _, err := s.fetch(Fetch{From: from, Last: last}, 100*entryOverhead, nil)
 		if err != nil || len(es) < 90 || es[0].Index != from {
 			t.Errorf("from %d on %d entries are fetched, %v", from, len(es), err)
+		}
+	}
+}
+
+// handedOn is a rebuilder that notes what it got, and in how many parts.
+type handedOn struct {
+	names   []string
+	longest int
+	fail    error
+}
+
+func (h *handedOn) restore(*recovery) error { return nil }
+
+func (h *handedOn) replay(es []Entry) error {
+	h.longest = max(h.longest, len(es))
+	for i := range es {
+		h.names = append(h.names, entryNames(es[i:i+1]))
+	}
+	return h.fail
+}
+
+// handOn opens a disk, and notes what is handed on meanwhile.
+func handOn(t *testing.T, o storageOptions) (*storage, *recovery, *handedOn) {
+	t.Helper()
+	to := &handedOn{}
+	s, r, err := openStorage(o, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.close() })
+	return s, r, to
+}
+
+// A start holds no more of the log than a running member: what is committed is handed on while the log is read.
+func TestAStartHandsOnWhatIsCommittedAsItReads(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	const last, open, batch = 2000, 7, 10
+	for i := uint64(1); i <= last; i += batch {
+		p := Persist{State: State{Term: 1, Commit: i - min(i, open)}, Entries: entries(1, i, i+batch-1)}
+		if err := s.persist(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.close()
+
+	s, r, to := handOn(t, o)
+
+	if to.longest > batch || len(to.names) != int(r.State.Commit) || r.Replayed.Index != r.State.Commit {
+		t.Errorf("%d entries are handed on, up to %d at a time, and the last one is %d; %d are committed", len(to.names), to.longest, r.Replayed.Index, r.State.Commit)
+	}
+	if len(r.Entries) != last-int(r.State.Commit) || r.Entries[0].Index != r.State.Commit+1 || s.last != last {
+		t.Errorf("%d entries are left, up to %d", len(r.Entries), s.last)
+	}
+	to.names = nil
+	if _, _, err := openStorage(o, &handedOn{fail: ErrStopped}); !errors.Is(err, ErrStopped) {
+		t.Errorf("the rebuilder failed, and the start did not: %v", err)
+	}
+}
+
+// A write that takes the place of entries and commits the new ones counts as a whole.
+func TestAStartHandsOnNothingThatAWriteReplaces(t *testing.T) {
+	o := testStorage(t)
+	s, _ := reopen(t, o)
+	for _, p := range []Persist{
+		{State: State{Term: 2, Commit: 1}, Entries: entries(2, 1, 4)},
+		{State: State{Term: 3, Commit: 3}, Entries: entries(3, 3, 5)},
+	} {
+		if err := s.persist(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.close()
+
+	_, r, to := handOn(t, o)
+
+	if got := strings.Join(to.names, " ") + " | " + indexTerms(r.Entries); got != "1@2 2@2 3@3 | 4@3 5@3" {
+		t.Errorf("handed on, and left: %s", got)
+	}
+}
+
+// What is committed is never replaced: a log that says so is damaged.
+func TestALogThatReplacesWhatItCountsAsCommittedIsRefused(t *testing.T) {
+	received := Snapshot{Index: 3, Term: 3, Membership: voters(3)}
+	for name, second := range map[string]Persist{
+		"an entry":   {State: State{Term: 3, Commit: 4}, Entries: entries(3, 3, 5)},
+		"a snapshot": {State: State{Term: 3, Commit: 4}, Snapshot: &received},
+	} {
+		o := testStorage(t)
+		s, _ := reopen(t, o)
+		for _, p := range []Persist{
+			{State: State{Term: 2, Commit: 4}, Entries: entries(2, 1, 4)}, {State: State{Term: 2, Commit: 4}}, second,
+		} {
+			if err := s.persist(&p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.close()
+
+		_, _, err := openStorage(o, &handedOn{})
+
+		if err == nil {
+			t.Errorf("%s takes the place of what is committed, and the member starts", name)
+		}
+	}
+}
+
+// Bytes alone cause a snapshot: a few large entries are as long to replay as many small ones.
+func TestMuchLogCausesASnapshotWhateverTheCount(t *testing.T) {
+	const MiB = 1 << 20
+	for _, c := range []struct {
+		count, entries uint64
+		log, state     int64
+		want           bool
+	}{
+		{10_000, 63, 63 * MiB, 0, false},
+		{10_000, 64, 64 * MiB, 0, true},
+		{1 << 31, 64, 64 * MiB, 0, true},
+		{10_000, 99, 99 * MiB, 100 * MiB, false},
+		{10_000, 100, 100 * MiB, 100 * MiB, true},
+		{10_000, 100_000, 63 * MiB, 0, false},
+		{100, 100, 100 * replayShare, 0, true},
+		{100, 99, 100 * replayShare, 0, false},
+		{100, 100, 100*replayShare - 1, 0, false},
+		{100, 1000, 2 * MiB, 3 * MiB, false},
+	} {
+		if got := muchToReplay(c.count, c.entries, c.log, c.state); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

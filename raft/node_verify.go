@@ -95,12 +95,23 @@ func verifyWith(o VerifyOptions, look func() (*survey, error)) (Report, error) {
 
 // inUse tells whether a process holds the lock of a data directory.
 func inUse(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, "lock"))
-	if err != nil {
-		return false
+	lock, err := shareLock(dir)
+	if lock != nil {
+		lock.Close()
 	}
-	defer f.Close() // and gives up the lock
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == syscall.EWOULDBLOCK
+	return err != nil
+}
+
+// shareLock takes the lock of a directory together with others that only read; nil: it has none.
+func shareLock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), syscall.O_NOFOLLOW, 0) // as Occupy does
+	if err != nil {
+		return nil, nil
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == syscall.EWOULDBLOCK {
+		return nil, errors.Join((&Home{dir: dir}).inUse(f), f.Close())
+	}
+	return f, nil
 }
 
 // survey is what one look at a disk has found.
@@ -111,6 +122,7 @@ type survey struct {
 	replay replayer     // the log from there on
 	audit  audit        // all of the log
 	logDir string
+	starts bool // a member starts here
 }
 
 func (s *survey) close() {
@@ -207,7 +219,8 @@ func surveyDisk(o storageOptions) (*survey, error) {
 		return s, nil
 	}
 	s.surveyLog(&o, log)
-	if passedOver > 0 && passedOver == len(s.report.Faults) {
+	s.starts = passedOver == len(s.report.Faults)
+	if s.starts && passedOver > 0 {
 		s.say("a member starts here in spite of that, from the snapshot at %d and the log behind it", s.newest.Index)
 	}
 	return s, nil
@@ -253,7 +266,7 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 		s.newest.Membership.ClusterID = cluster
 	}
 	r.Snapshot, r.Entries, r.State = s.newest, s.replay.after(), state
-	first, last := s.newest.Index+1, s.newest.Index+uint64(len(r.Entries))
+	first, last := s.newest.Index+1, r.last()
 	s.report.Last, s.report.Commit, s.report.Torn = last, max(state.Commit, s.newest.Index), log.Torn
 	s.say("%s: log of member %x of cluster %x: %d files, %d records; term %d, %d committed, last entry %d",
 		o.walDir(), r.ID, cluster, log.Segments, s.audit.records, state.Term, s.report.Commit, last)
@@ -266,6 +279,11 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 	}
 	if err := r.check(); err != nil {
 		s.blame(o.walDir(), err)
+	}
+	if noted, err := o.readIdentity(); err != nil {
+		s.blame(o.identityFile(), err)
+	} else if noted != (identity{}) && !noted.owns(newIdentity(log.Tag, s.replay.incarnation, "")) {
+		s.blame(o.identityFile(), fmt.Errorf("the log in here is to be that of member %s of cluster %s", noted.Member, noted.Cluster))
 	}
 	if log.First > first {
 		s.blame(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d", log.First, s.newest.Index))

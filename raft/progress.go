@@ -1,5 +1,7 @@
 package raft
 
+import "slices"
+
 // leadership is what a leader knows and no one else needs. It begins and ends with a term.
 type leadership struct {
 	members     []progress // of every other member of the configuration in force, by id
@@ -67,6 +69,7 @@ type progress struct {
 // inflight is one Append on its way.
 type inflight struct {
 	last  uint64 // highest index in it
+	term  uint64 // of the entry at last
 	bytes int
 	sent  int // at which tick of the leadership
 }
@@ -131,10 +134,15 @@ func (c *core) noteSent(p *progress, es []Entry) {
 	if len(es) == 0 {
 		return
 	}
-	last := es[len(es)-1].Index
-	p.next = last + 1
-	p.inflight = append(p.inflight, inflight{last: last, bytes: bytes, sent: l.ticks})
+	last := &es[len(es)-1]
+	p.next = last.Index + 1
+	p.inflight = append(p.inflight, inflight{last.Index, last.Term, bytes, l.ticks})
 	p.inflightBytes += bytes
+}
+
+// sent reports whether an entry is the last one of an Append in flight.
+func (p *progress) sent(index, term uint64) bool {
+	return slices.ContainsFunc(p.inflight, func(f inflight) bool { return f.last == index && f.term == term })
 }
 
 // paused reports whether no Append may be sent for now.

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,8 +17,10 @@ type coreConfig struct {
 	Wall           int64 // wall clock at the start in Unix nanoseconds: the very first stamp of a cluster
 
 	WallCommand func(offset time.Duration) []byte // as in Config; a pure function
+	Mark        func(cmd []byte) []byte           // as in Config; nil: as it is
 
 	MaxAppendBytes      int // entries of one Append
+	MaxWriteBytes       int // entries of one write to the disk
 	MaxInflightBytes    int // entries on their way to one member
 	MaxUncommittedBytes int // entries proposed and not yet committed
 	MaxTailBytes        int // entries kept in memory for members that lag
@@ -28,12 +31,23 @@ type coreConfig struct {
 type boot struct {
 	State    State
 	Snapshot Snapshot // Index 0 when there is none
-	Entries  []Entry  // after the snapshot, without gaps
-	Applied  uint64   // of the state machine, at least Snapshot.Index
+	Replayed Snapshot // the last entry that the state machine has applied behind Snapshot; Index 0: none
+	Entries  []Entry  // after these two, without gaps
 	First    uint64   // lowest index that the disk still has; 0 means Snapshot.Index+1
 
 	Incarnation uint64 // of the disk; 0: it was made by a version that had none
 }
+
+// base returns the state that Entries follow, which is committed and applied.
+func (b *boot) base() *Snapshot {
+	if b.Replayed.Index > b.Snapshot.Index {
+		return &b.Replayed
+	}
+	return &b.Snapshot
+}
+
+// last returns the index of the log's last entry.
+func (b *boot) last() uint64 { return b.base().Index + uint64(len(b.Entries)) }
 
 // core is one member's mind: a pure state machine. Inputs are advance, tick, step,
 // propose, proposeChange, proposeStamp, forward, read, transfer, persisted, fetched,
@@ -58,6 +72,7 @@ type core struct {
 	applied   uint64      // highest index that the state machine has applied, as appliedTo said
 	unapplied int         // bytes of the entries behind applied, up to commit
 	refusing  bool        // an Append was dropped because the state machine lags; appliedTo asks for it again
+	refusedIn uint64      // refusing: term of the leader that sent it
 	configs   configStack // the configurations in the log; the last one is in force
 	clock     clusterClock
 	snapshot  Snapshot // the newest one on this member's disk
@@ -65,6 +80,7 @@ type core struct {
 	quiet      int  // ticks since the leader was heard, or since the last campaign
 	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 	leaderLost bool // the connection to the leader was seen to break since it was last heard
+	unheard    bool // the leader says that it has not heard this member for an election timeout
 	farthest   int  // longest round trip from the leader to a member, in ticks, as it says
 
 	// Volatile on candidates.
@@ -121,12 +137,10 @@ func newCore(cfg coreConfig, b boot) *core {
 	c := &core{coreConfig: cfg, term: b.State.Term, vote: b.State.Vote, incarnation: b.Incarnation}
 	c.forwarding.stream = c.Rand.Uint64() | 1
 	c.readWall(cfg.Wall)
-	c.log.reset(&b.Snapshot)
-	if b.First != 0 {
-		c.log.first = b.First
-	}
+	c.log.reset(b.base())
+	c.log.first = cmp.Or(b.First, b.Snapshot.Index+1)
 	c.snapshot = b.Snapshot
-	c.configs.reset(&b.Snapshot)
+	c.configs.reset(b.base())
 	for _, e := range b.Entries {
 		c.log.append(e)
 		c.configs.note(&e)
@@ -134,8 +148,7 @@ func newCore(cfg coreConfig, b boot) *core {
 	c.checkIncarnation()
 	c.log.durable, c.log.handed = c.log.last(), c.log.last()
 	c.commit = max(b.State.Commit, b.Snapshot.Index)
-	c.applying = max(b.Applied, b.Snapshot.Index)
-	c.applied = c.applying
+	c.applying, c.applied = c.log.base, c.log.base
 	if c.commit > c.log.last() || c.applying > c.commit { // pitfall B12
 		panic(fmt.Sprintf("raft: applied %d ≤ committed %d ≤ last %d does not hold", c.applying, c.commit, c.log.last()))
 	}
@@ -295,6 +308,7 @@ func (c *core) hear(m *Message) {
 	c.clock.hear(m.Term, m.Stamp)
 	if m.Kind == Heartbeat {
 		c.farthest = int(min(m.Hint, uint64(c.ElectionTicks)))
+		c.unheard = m.Reject
 	}
 }
 
@@ -303,13 +317,20 @@ func (c *core) hearsLeader() bool {
 	return c.role == Leader || c.leader != None && !c.leaderLost && c.quiet < c.ElectionTicks
 }
 
+// inTouch reports whether this member leads, or has heard the leader since the last tick and is
+// heard by it. A member that is not heard is not sent what is new, so that its state grows old
+// though it hears heartbeats.
+func (c *core) inTouch() bool {
+	return c.role == Leader || c.leader != None && !c.unheard && c.quiet == 0
+}
+
 // becomeFollower enters a term, the present one or a later one, without a role in it.
 func (c *core) becomeFollower(term, leader uint64) {
 	c.clock.halt(c.term)
 	c.enterTerm(term)
 	c.role = Follower
 	c.leader = leader
-	c.leaderLost = false
+	c.leaderLost, c.unheard = false, false
 	c.votes = nil
 	c.lead = leadership{}
 	c.quiet = 0

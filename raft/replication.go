@@ -20,6 +20,9 @@ func (c *core) propose(p proposal) (uint64, error) {
 		return 0, ErrOverloaded
 	}
 	c.logWall()
+	if p.kind == EntryCommand && c.Mark != nil {
+		p.data = c.Mark(p.data)
+	}
 	return c.appendOwn(Entry{Kind: p.kind, ID: p.id, Data: p.data}), nil
 }
 
@@ -91,11 +94,12 @@ func (c *core) beat() {
 	}
 }
 
-// sendHeartbeat tells a member what is committed of what it has (pitfalls F7, B4); round 0 wants no answer.
+// sendHeartbeat tells a member what is committed of what it has (pitfalls F7, B4), and whether it
+// is heard; round 0 wants no answer.
 func (c *core) sendHeartbeat(p *progress, round uint64) {
 	commit := min(p.match, c.commit)
 	p.told = max(p.told, commit)
-	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest()})
+	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest(), Reject: !c.answers(p.id)})
 }
 
 // broadcastAppend answers every member's proposals, and sends it what it lacks, as far as its window allows.
@@ -248,13 +252,15 @@ func (c *core) handleAppend(m *Message) {
 			c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: c.commit}, c.commit)
 			return
 		}
+	case c.refusing && c.refusedIn == c.term && prev > c.log.last():
+		return // it comes behind what was dropped, and would be sent again with it at each refusal
 	case !c.log.matches(prev, m.LogTerm):
 		hint, term := c.log.findConflict(min(prev, c.log.last()), m.LogTerm)
 		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term, Commit: c.commit})
 		return
 	}
 	if prev == c.log.last() && len(es) > 0 && (c.refusing || c.isFull()) {
-		c.refusing = true // nothing is answered: the leader's window fills until appliedTo asks for more
+		c.refusing, c.refusedIn = true, c.term // nothing is answered: the leader's window fills until appliedTo asks for more
 		return
 	}
 	c.store(es)
@@ -311,8 +317,8 @@ func (c *core) handleHeartbeat(m *Message) {
 }
 
 // handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an Append that has not
-// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching); if that
-// can't be seen, a probe will tell.
+// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching). That is
+// seen in the log in memory, or by what was just sent from the disk; otherwise a probe will tell.
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
@@ -320,7 +326,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	}
 	p.quiet, p.heard, p.gone = 0, true, false
 	p.trip.end(m.Round, c.lead.ticks, c.ElectionTicks)
-	same := c.log.matches(m.Index, m.LogTerm)
+	same := c.log.matches(m.Index, m.LogTerm) || p.sent(m.Index, m.LogTerm)
 	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
 		p.endWait(m.Round, c.lead.ticks)
 	}

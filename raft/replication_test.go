@@ -371,11 +371,10 @@ func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
 	config := testConfig(1)
 	config.MaxInflightBytes, config.MaxAppendBytes, config.MaxTailBytes = 2*(entryOverhead+1), entryOverhead+1, 1
 	b := bootOf(2, 1, 1, 1, 1, 1, 1, 1, 1)
-	b.State.Commit, b.Applied = 8, 8
+	b.State.Commit, b.Replayed, b.Entries = 8, Snapshot{Index: 8, Term: 1, Membership: voters(2)}, nil
 	c := newCore(config, b)
 	elect(t, c)
 	disk := logOf(1, 1, 1, 1, 1, 1, 1, 1)
-	c.log.trim(8) // all of them left the memory
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 8, Hint: 1, LogTerm: 1})
 	c.fetched(2, disk[:2]) // the entry before, and a probe
 	settle(t, c)

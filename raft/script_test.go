@@ -11,10 +11,11 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the expected parts of testdata/*.txt")
+var update = flag.Bool("update", false, "rewrite the expected parts of testdata")
 
 // TestScripts plays the lessons of testdata. A line of a script is prose (#), a command (>), or,
-// indented, what came of the command before it; with -update that is written anew.
+// indented, what came of the command before it; with -update that is written anew. With -html raft.html all scripts, or those
+// that -run names, become scenes of a page to be watched.
 //
 // A command begins with the member that it is about, or with what happens to all:
 //
@@ -45,41 +46,49 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(files) != len(scripts) {
 		t.Fatalf("%d scripts are listed, testdata has %d (%v)", len(scripts), len(files), err)
 	}
-	for _, name := range scripts {
-		t.Run(name, func(t *testing.T) { playFile(t, filepath.Join("testdata", name+".txt")) })
+	var played []scene
+	for _, chapter := range chapters {
+		for _, name := range chapter.lessons {
+			t.Run(name, func(t *testing.T) {
+				f := play(t, script(t, name))
+				golden(t, filepath.Join("testdata", name+".txt"), f.text())
+				played = append(played, scene{chapter.title, name, f})
+			})
+		}
 	}
+	writePage(t, "Raft, scene by scene", played)
 }
 
-func playFile(t *testing.T, path string) {
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := play(t, string(want))
+// golden fails when something came out otherwise than a file has it; with -update the file is written anew.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if got != string(want) {
-		t.Errorf("%s: it went otherwise\n%s", path, firstDifference(got, string(want)))
+	want, err := os.ReadFile(path)
+	if err != nil || got != string(want) {
+		t.Errorf("%s: it went otherwise (%v)\n%s", path, err, firstDifference(got, string(want)))
 	}
 }
 
-// play returns the script with what really came of its commands.
-func play(t *testing.T, script string) string {
+// play returns a film of the script. Its text is the script with what really came of its commands.
+func play(t *testing.T, script string) *film {
 	w := newWorld(t)
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "    ") {
 			continue
 		}
-		w.out.WriteString(line)
+		fmt.Fprint(w.film, line)
 		if command, ok := strings.CutPrefix(line, "> "); ok {
 			w.run(command)
+			w.cutFilm()
 		}
 	}
-	return w.out.String()
+	w.cutFilm()
+	return w.film
 }
 
 func firstDifference(got, want string) string {
@@ -203,8 +212,8 @@ func (w *world) cluster(args []string) {
 }
 
 // selector chooses messages by kind and link.
-func (w *world) selector(args []string) func(Message) bool {
-	return func(m Message) bool {
+func (w *world) selector(args []string) func(*Message) bool {
+	return func(m *Message) bool {
 		for _, arg := range args {
 			from, to, isLink := strings.Cut(arg, "→")
 			switch {
@@ -222,7 +231,7 @@ func (w *world) double(args []string) {
 	picks := w.selector(args)
 	for _, m := range w.wire {
 		if picks(m) {
-			w.aside = append(w.aside, m)
+			w.aside = append(w.aside, w.film.doubles(m))
 		}
 	}
 }
@@ -384,63 +393,80 @@ func (w *world) finishWrite(a *actor) {
 	}
 }
 
-// scripts are the lessons, in the order in which they are best read.
-var scripts = []string{
-	// Elections.
-	"election",
-	"split_vote",
-	"vote_is_durable",                // pitfall A1, pitfall A4
-	"vote_survives_stepping_down",    // pitfall A3
-	"log_up_to_date",                 // pitfall A6
-	"prevote_changes_nothing",        // pitfall A7
-	"longer_log_at_older_term",       // pitfall A8
-	"newer_term_at_shorter_log",      // pitfall A8
-	"term_that_ran_ahead",            // pitfall A9
-	"broken_connection",              // pitfall A10
-	"promoted_and_not_heard",         // pitfall A11
-	"removed_member_disturbs_nobody", // pitfall A12
-	// Log and commit.
-	"append",
-	"figure_7",                     // pitfall B6
-	"figure_8",                     // pitfall B1, pitfall B7
-	"figure_8_e",                   // pitfall B1
-	"first_entry_of_a_term",        // pitfall B2
-	"doubled_append",               // pitfall B3
-	"commit_only_what_was_sent",    // pitfall B4
-	"durable_mark_is_taken_back",   // pitfall B5
-	"late_answers",                 // pitfall B8
-	"leader_counts_its_own_disk",   // pitfall B9
-	"lost_append",                  // pitfall B10
-	"heartbeat_carries_the_commit", // pitfall F7
-	// Reads.
-	"read_waits_for_own_term",        // pitfall C2
-	"deposed_leader_answers_no_read", // pitfall C1
-	"read_of_another_try",            // pitfall C3
-	"read_needs_a_new_round",         // pitfall C4
-	// Membership.
-	"change_waits_for_own_term",     // pitfall D1
-	"one_change_at_a_time",          // pitfall D2, pitfall D3
-	"truncated_change_is_undone",    // pitfall D4
-	"configuration_from_the_log",    // pitfall D5
-	"leader_removes_itself",         // pitfall D6
-	"leader_removes_itself_unheard", // pitfall D6
-	"added_member_learns_first",     // pitfall D7
-	"unknown_leader",                // pitfall D8
-	// Snapshots.
-	"install_snapshot",          // pitfall E1
-	"snapshot_within_the_log",   // pitfall E1, pitfall E2
-	"append_below_the_snapshot", // pitfall E3
-	"snapshot_receiver_dies",    // pitfall E11
-	"snapshot_answer_lost",      // pitfall E10
-	"fed_from_the_disk",         // pitfall B15
-	// Liveness.
-	"one_link_of_three",              // pitfall F1
-	"one_direction",                  // pitfall F4
-	"bridge",                         // pitfall F2
-	"stalled_disk",                   // pitfall F3
-	"transfer",                       // pitfall F5, pitfall F6
-	"transfer_timeout_now_lost",      // pitfall F5
-	"transfer_to_a_member_that_lags", // pitfall F5
-	"transfer_vote_lost",             // pitfall F5
-	"transfer_answer_lost",           // pitfall F5
+// chapters are the lessons, in the order in which they are best read.
+var chapters = []struct {
+	title   string
+	lessons []string
+}{
+	{"Elections", []string{
+		"election",
+		"split_vote",
+		"vote_is_durable",                // pitfall A1, pitfall A4
+		"vote_survives_stepping_down",    // pitfall A3
+		"log_up_to_date",                 // pitfall A6
+		"prevote_changes_nothing",        // pitfall A7
+		"longer_log_at_older_term",       // pitfall A8
+		"newer_term_at_shorter_log",      // pitfall A8
+		"term_that_ran_ahead",            // pitfall A9
+		"broken_connection",              // pitfall A10
+		"promoted_and_not_heard",         // pitfall A11
+		"removed_member_disturbs_nobody", // pitfall A12
+	}},
+	{"Log and commit", []string{
+		"append",
+		"figure_7",                     // pitfall B6
+		"figure_8",                     // pitfall B1, pitfall B7
+		"figure_8_e",                   // pitfall B1
+		"first_entry_of_a_term",        // pitfall B2
+		"doubled_append",               // pitfall B3
+		"commit_only_what_was_sent",    // pitfall B4
+		"durable_mark_is_taken_back",   // pitfall B5
+		"late_answers",                 // pitfall B8
+		"leader_counts_its_own_disk",   // pitfall B9
+		"lost_append",                  // pitfall B10
+		"heartbeat_carries_the_commit", // pitfall F7
+	}},
+	{"Reads", []string{
+		"read_waits_for_own_term",        // pitfall C2
+		"deposed_leader_answers_no_read", // pitfall C1
+		"read_of_another_try",            // pitfall C3
+		"read_needs_a_new_round",         // pitfall C4
+	}},
+	{"Membership", []string{
+		"change_waits_for_own_term",     // pitfall D1
+		"one_change_at_a_time",          // pitfall D2, pitfall D3
+		"truncated_change_is_undone",    // pitfall D4
+		"configuration_from_the_log",    // pitfall D5
+		"leader_removes_itself",         // pitfall D6
+		"leader_removes_itself_unheard", // pitfall D6
+		"added_member_learns_first",     // pitfall D7
+		"unknown_leader",                // pitfall D8
+	}},
+	{"Snapshots", []string{
+		"install_snapshot",          // pitfall E1
+		"snapshot_within_the_log",   // pitfall E1, pitfall E2
+		"append_below_the_snapshot", // pitfall E3
+		"snapshot_receiver_dies",    // pitfall E11
+		"snapshot_answer_lost",      // pitfall E10
+		"fed_from_the_disk",         // pitfall B15
+	}},
+	{"Liveness", []string{
+		"one_link_of_three",              // pitfall F1
+		"one_direction",                  // pitfall F4
+		"bridge",                         // pitfall F2
+		"stalled_disk",                   // pitfall F3
+		"transfer",                       // pitfall F5, pitfall F6
+		"transfer_timeout_now_lost",      // pitfall F5
+		"transfer_to_a_member_that_lags", // pitfall F5
+		"transfer_vote_lost",             // pitfall F5
+		"transfer_answer_lost",           // pitfall F5
+	}},
 }
+
+// scripts are the names of all lessons.
+var scripts = func() (names []string) {
+	for _, chapter := range chapters {
+		names = append(names, chapter.lessons...)
+	}
+	return names
+}()

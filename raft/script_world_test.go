@@ -16,11 +16,11 @@ type world struct {
 	config  coreConfig // of every member, but for its ID
 	genesis Membership // what all logs begin with
 	actors  []*actor   // by id
-	wire    []Message  // on their way, oldest first
-	aside   []Message  // held back, or doubled
+	wire    []*Message // on their way, oldest first
+	aside   []*Message // held back, or doubled
 	cut     []func(from, to uint64) bool
 	safety  safety
-	out     strings.Builder
+	film    *film
 	quietly bool // messages are not printed
 	mute    bool // nothing is printed
 }
@@ -58,13 +58,22 @@ func (newest) Uint64() uint64 { return math.MaxUint64 }
 func newWorld(t *testing.T) *world {
 	c := testConfig(0)
 	c.HeartbeatTicks = 5
-	return &world{t: t, config: c, safety: safety{map[uint64]uint64{}, map[uint64]uint64{}}}
+	return &world{t: t, config: c, safety: safety{map[uint64]uint64{}, map[uint64]uint64{}}, film: newFilm()}
 }
 
 func (w *world) printf(format string, args ...any) {
 	if !w.mute {
-		fmt.Fprintf(&w.out, "    "+format+"\n", args...)
+		fmt.Fprintf(w.film, "    "+format+"\n", args...)
 	}
+}
+
+// cutFilm ends a step of the film. What is done quietly is one step with all that follows from it.
+func (w *world) cutFilm() {
+	var views []memberView
+	for _, a := range w.actors {
+		views = append(views, viewForFilm(a.id, a.core))
+	}
+	w.film.cut(views)
 }
 
 // actor returns a member; one that is not there yet starts with an empty log.
@@ -101,11 +110,16 @@ func (w *world) do(a *actor, input func(*core)) {
 	w.show(a)
 	checkInvariants(w.t, a.core)
 	w.safety.check(w.t, a.core)
+	if !w.quietly && !w.mute {
+		w.cutFilm()
+	}
 }
 
 // carryOut does what a core wants done, and tells whether that was an input again.
 func (w *world) carryOut(a *actor, e Effects) (again bool) {
-	w.wire = append(w.wire, e.Messages...)
+	for i := range e.Messages {
+		w.wire = append(w.wire, w.film.sends(&e.Messages[i]))
+	}
 	a.core.appliedTo(a.core.applying)
 	if e.Restore != nil {
 		w.printf("n%x restores %d@%d", a.id, e.Restore.Index, e.Restore.Term)
@@ -189,9 +203,8 @@ func (w *world) show(a *actor) {
 }
 
 func viewOf(c *core) view {
-	role := [...]string{"Follower", "PreCandidate", "Candidate", "Leader"}[c.role]
 	return view{
-		state:   fmt.Sprintf("%s term=%d commit=%d", role, c.term, c.commit),
+		state:   fmt.Sprintf("%s term=%d commit=%d", roleNames[c.role], c.term, c.commit),
 		members: memberNames(c.configs.now().membership),
 		log:     slices.Clone(c.log.entries),
 	}
@@ -233,7 +246,7 @@ func (w *world) deliverAll() {
 }
 
 // deliver brings one message to its member, unless the link is cut or the member down.
-func (w *world) deliver(m Message) {
+func (w *world) deliver(m *Message) {
 	to := w.actor(m.To)
 	if to.core == nil || w.isCut(m) {
 		w.lose(m)
@@ -242,31 +255,36 @@ func (w *world) deliver(m Message) {
 	if !w.quietly {
 		w.printf("%v", m)
 	}
-	w.do(to, func(c *core) { c.step(m) })
+	w.film.arrives(m, m.To, w.quietly || w.mute)
+	w.do(to, func(c *core) { c.step(*m) })
 	w.snapshotSent(m, true)
 }
 
-func (w *world) isCut(m Message) bool {
+func (w *world) isCut(m *Message) bool {
 	return slices.ContainsFunc(w.cut, func(cuts func(from, to uint64) bool) bool { return cuts(m.From, m.To) })
 }
 
-func (w *world) lose(m Message) {
+func (w *world) lose(m *Message) {
 	if !w.quietly {
 		w.printf("%v ✗", m)
+	}
+	w.film.loses(m, w.quietly || w.mute)
+	if !w.quietly && !w.mute {
+		w.cutFilm()
 	}
 	w.snapshotSent(m, false)
 }
 
 // snapshotSent tells the sender of a snapshot what became of it.
-func (w *world) snapshotSent(m Message, arrived bool) {
+func (w *world) snapshotSent(m *Message, arrived bool) {
 	if from := w.actor(m.From); m.Kind == InstallSnapshot && from.core != nil {
 		w.do(from, func(c *core) { c.sent(m.To, arrived) })
 	}
 }
 
 // take removes from the wire and returns the messages that a selector picks.
-func (w *world) take(picks func(Message) bool) (taken []Message) {
-	w.wire = slices.DeleteFunc(w.wire, func(m Message) bool {
+func (w *world) take(picks func(*Message) bool) (taken []*Message) {
+	w.wire = slices.DeleteFunc(w.wire, func(m *Message) bool {
 		if picks(m) {
 			taken = append(taken, m)
 			return true

@@ -66,6 +66,7 @@ type simSeen struct {
 	lastTerm   uint64
 	terms      []uint64 // by index, of its log
 	configs    []simConfig
+	undid      bool // it has dropped a change of the membership, in some life
 }
 
 func newSimChecker(w *simWorld, first []Entry) simChecker {
@@ -154,9 +155,10 @@ func (k *simChecker) booting(p *simProcess, b *boot) {
 	case b.State.Term == s.spoken.Term && s.spoken.Vote != None && b.State.Vote != s.spoken.Vote:
 		k.w.violated("n%x voted for n%x in term %d and remembers n%x", p.id, s.spoken.Vote, b.State.Term, b.State.Vote)
 	}
-	*s = simSeen{term: b.State.Term, vote: b.State.Vote, spoken: s.spoken, base: b.Snapshot.Index, last: b.Snapshot.Index,
-		lastTerm: b.Snapshot.Term, terms: make([]uint64, b.Snapshot.Index+1), commit: b.Snapshot.Index}
-	s.configs = []simConfig{{b.Snapshot.Index, b.Snapshot.Membership}}
+	base := b.base()
+	*s = simSeen{term: b.State.Term, vote: b.State.Vote, spoken: s.spoken, base: base.Index, last: base.Index,
+		lastTerm: base.Term, terms: make([]uint64, base.Index+1), commit: base.Index}
+	s.configs = []simConfig{{base.Index, base.Membership}}
 }
 
 // after is called after every input, before its effects are carried out.
@@ -172,6 +174,9 @@ func (k *simChecker) after(p *simProcess, e *Effects) {
 	k.checkLog(p)
 	if c.commit != s.commit {
 		k.checkCommit(p)
+	}
+	if c.refusing { // its state machine lags
+		k.w.trouble(0)
 	}
 	k.checkBounds(p, e)
 	if k.w.trace != nil && (c.role != s.role || c.term != s.term || c.commit != s.commit) {
@@ -258,12 +263,13 @@ func (k *simChecker) truncated(p *simProcess, last uint64) {
 		k.w.violated("leader append-only: n%x dropped its entries after %d", p.id, last)
 	}
 	for i := max(last, p.core.log.base) + 1; i <= min(s.last, k.commit()); i++ {
-		if s.terms[i] == k.agreed[i].term && i >= s.base {
+		if a := &k.agreed[i]; s.terms[i] == a.term && a.committer <= p.core.term && i >= s.base {
 			k.w.violated("n%x dropped entry %d@%d, which is committed", p.id, i, s.terms[i])
 		}
 	}
 	for len(s.configs) > 1 && s.configs[len(s.configs)-1].index > last {
 		s.configs = s.configs[:len(s.configs)-1]
+		s.undid = true
 	}
 	s.terms = s.terms[:min(last+1, uint64(len(s.terms)))]
 }
@@ -280,6 +286,7 @@ func (k *simChecker) appended(p *simProcess, index uint64) {
 	s.terms = append(s.terms, e.Term)
 	if e.Kind == EntryChange {
 		change, _ := decodeChange(e.Data)
+		k.w.trouble(0) // what was agreed by some may have to wait for others
 		s.configs = append(s.configs, simConfig{index, s.configs[len(s.configs)-1].membership.Apply(change)})
 	}
 }

@@ -118,7 +118,9 @@ func (c *simCounts) add(d *simCounts) {
 }
 
 // perMillion is how often a thing has happened in a million steps.
-func (c *simCounts) perMillion(i simCount) int { return c.events[i] * 1_000_000 / max(c.steps, 1) }
+func (c *simCounts) perMillion(i simCount) int {
+	return int(int64(c.events[i]) * 1_000_000 / max(int64(c.steps), 1))
+}
 
 // tooFew names what has happened too seldom.
 func (c *simCounts) tooFew(whole bool) (names []string) {

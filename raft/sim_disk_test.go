@@ -1,6 +1,9 @@
 package raft
 
-import "syscall"
+import (
+	"slices"
+	"syscall"
+)
 
 // simDisk is what survives of a member. The error of a write ends the member's life: what it wrote may or may not be there.
 type simDisk interface {
@@ -51,7 +54,7 @@ type simMemory struct {
 func (d *simMemory) last() uint64 { return d.first + uint64(len(d.log)) - 1 }
 
 func (d *simMemory) open() (boot, any, error) {
-	b := boot{State: d.state, Snapshot: d.snapshot, First: d.first, Applied: d.snapshot.Index}
+	b := boot{State: d.state, Snapshot: d.snapshot, First: d.first}
 	if d.last() > d.snapshot.Index {
 		b.Entries = append(b.Entries, d.log[d.snapshot.Index+1-d.first:]...)
 	}
@@ -86,7 +89,10 @@ func (d *simMemory) put(q *Persist) {
 	}
 	if len(q.Entries) > 0 {
 		keep := q.Entries[0].Index - d.first
-		d.log = append(d.log[:keep:keep], q.Entries...)
+		if keep < uint64(len(d.log)) {
+			d.log = slices.Clone(d.log[:keep]) // others may still read what is dropped
+		}
+		d.log = append(d.log, q.Entries...)
 	}
 }
 

@@ -83,6 +83,7 @@ func (p *simProfile) enlarge(r *rand.Rand) {
 		p.appendBytes, p.inflightBytes, p.tailBytes = p.appendBytes/128, p.inflightBytes/128, p.tailBytes/128
 		p.uncommittedBytes, p.bulky = p.uncommittedBytes/128, p.bulky/128
 	}
+	p.loss /= 50 // a stream loses what it carries seldom, and then much of it: see reset
 	p.bulkyEvery = float64(p.bulky) / (0.3 * p.throughput())
 }
 

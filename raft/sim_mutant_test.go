@@ -151,7 +151,7 @@ var simMutants = []simMutant{
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 94, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
+	{name: "M4", from: 159, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
 		if m.Kind == HeartbeatAnswer && c.role == Leader {
 			m.Round = c.lead.round
 		}
@@ -246,7 +246,7 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "old proposals", from: 70, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+	{name: "old proposals", from: 118, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
 		if m.Kind == Propose && c.role == Leader {
 			m.Term = c.term
 		}
@@ -258,7 +258,7 @@ var simMutants = []simMutant{
 			p.catchUp = catchUp{}
 		}
 	})},
-	{name: "M26", from: 14, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats", step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
+	{name: "M26", from: 31, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats", step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
 		c.lead.ticks++
 	})},
 	{name: "M27", world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats", input: func(c *core) {

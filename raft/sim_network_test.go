@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"syscall"
+	"testing"
 )
 
 // simNetwork joins the processes: one link for each direction of each pair.
@@ -38,6 +39,9 @@ func (n *simNetwork) heal() {
 	for i := range n.links {
 		for j := range n.links[i] {
 			l := &n.links[i][j]
+			if l.cut {
+				l.free = [2]int64{}
+			}
 			l.cut, l.clogged = false, 0
 		}
 	}
@@ -54,6 +58,10 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 		w.lostMessage(m)
 		return
 	}
+	if w.isFull(l, m) {
+		w.dropMessage(m)
+		return
+	}
 	w.arrange(l, m, 0)
 	if w.on(faultDoubles) && w.chance(w.profile.doubles) {
 		w.count(countDoubled)
@@ -62,11 +70,17 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 	}
 }
 
-// lostMessage counts a message between two members that does not arrive. Where entries are large a
-// member hears of it, as a transport tells: by time alone it would take too long to find out.
+// lostMessage excuses two members for a message between them that does not arrive.
 func (w *simWorld) lostMessage(m *Message) {
-	w.count(countLost)
 	w.excuse(m.From, m.To)
+	w.dropMessage(m)
+}
+
+// dropMessage counts a message between two members that does not arrive. Where entries are large a
+// member hears of it, as a transport tells: by time alone it would take too long to find out.
+func (w *simWorld) dropMessage(m *Message) {
+	w.count(countLost)
+	w.film.loses(m, true)
 	if p := w.processes[m.From-1]; w.profile.bulky > 0 && m.Kind == Append && p.core != nil {
 		p.after(w.around(1), func() { p.input(func(c *core) { c.dropped(m.To) }) })
 	}
@@ -93,9 +107,7 @@ func (w *simWorld) transit(l *simLink, m *Message) (t int64, lane int) {
 	if w.profile.distance == 0 {
 		return w.around(w.profile.delay), 0
 	}
-	if m.Kind == Append || m.Kind == Propose {
-		lane = 1
-	}
+	lane = laneOf(m)
 	way := (w.network.distance[m.From] + w.network.distance[m.To]) / 2
 	t = int64(way * (1 + (simJitter-1)*w.rand.Float64()) * float64(simTick))
 	if w.profile.rate > 0 {
@@ -103,6 +115,22 @@ func (w *simWorld) transit(l *simLink, m *Message) (t int64, lane int) {
 		t += l.free[lane] - w.now
 	}
 	return t, lane
+}
+
+// laneOf returns 1 for messages that bring entries, and 0 for all others.
+func laneOf(m *Message) int {
+	if m.Kind == Append || m.Kind == Propose {
+		return 1
+	}
+	return 0
+}
+
+// isFull reports whether a message finds no room in its lane. A lane queues two windows, because a transport has a bound: what a
+// deposed leader has sent must not keep its followers for longer than an election takes (seed 1795933725056324518, wan). What is
+// dropped for that reason is no excuse: a leader that keeps to its window needs no more.
+func (w *simWorld) isFull(l *simLink, m *Message) bool {
+	queued := w.profile.rate * float64(l.free[laneOf(m)]-w.now) / float64(simTick)
+	return queued > float64(2*w.profile.inflightBytes)
 }
 
 func sizeOfMessage(m *Message) int {
@@ -134,7 +162,7 @@ func (w *simWorld) arrange(l *simLink, m *Message, later int64) {
 		w.excuse(m.From, m.To)
 		to = uint64(1 + w.rand.IntN(len(w.processes)))
 	}
-	copied, resets := w.encoded(m), l.resets
+	copied, resets := w.film.sends(w.encoded(m)), l.resets
 	w.at(arrival, func() { w.arrive(l, resets, to, copied) })
 }
 
@@ -168,12 +196,14 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	l := &w.network.links[p.id][m.To]
 	state := p.disk.file(m.Snapshot.Index)
 	resets := l.resets
+	w.film.sends(&m)
 	p.after(w.around(w.profile.transferDelay), func() {
 		to := w.processes[m.To-1]
 		arrived := to.core != nil && !to.paused && !l.cut && !w.silent && l.resets == resets && state != nil &&
 			!(w.on(faultLoss) && w.chance(w.profile.loss))
 		arrived = arrived && to.receiveSnapshot(&m, state)
 		if !arrived {
+			w.film.loses(&m, true)
 			w.excuse(p.id, m.To)
 		}
 		p.input(func(c *core) { c.sent(m.To, arrived) })
@@ -288,8 +318,10 @@ func (w *simWorld) clog(p *simProcess) {
 func (w *simWorld) reset(p *simProcess) {
 	q := w.anyone()
 	w.count(countResets)
-	w.network.links[p.id][q.id].resets++
-	w.network.links[q.id][p.id].resets++
+	for _, l := range []*simLink{&w.network.links[p.id][q.id], &w.network.links[q.id][p.id]} {
+		l.resets++
+		l.free = [2]int64{} // what waited to be sent is lost, too
+	}
 	w.excuse(p.id, q.id)
 	p.lost(q.id)
 	q.lost(p.id)
@@ -300,5 +332,23 @@ func (w *simWorld) troubleAll() {
 	w.trouble(0)
 	for i := range w.network.excuses {
 		w.network.excuses[i]++
+	}
+}
+
+// A link that sends less than it is given queues two windows, and what is urgent passes them by.
+func TestALinkOfTheSimulationQueuesTwoWindows(t *testing.T) {
+	w := newSimWorld(simSetup{seed: 1, world: "wan", without: faultsEnd - 1})
+	p, l, size := w.processes[0], &w.network.links[1][2], w.profile.inflightBytes/4
+	bulky := Message{Kind: Append, From: 1, To: 2, Entries: []Entry{{Data: make([]byte, size)}}}
+
+	for range 100 {
+		w.send(p, &bulky)
+	}
+	lost := w.done.events[countLost]
+	w.send(p, &Message{Kind: Heartbeat, From: 1, To: 2})
+
+	queued := int(w.profile.rate * float64(l.free[1]-w.now) / float64(simTick))
+	if least := 2 * w.profile.inflightBytes; queued < least || queued > least+2*size || lost < 90 || w.done.events[countLost] != lost {
+		t.Errorf("%d bytes are queued, with windows of %d; %d of 100 messages are lost, and then %d", queued, w.profile.inflightBytes, lost, w.done.events[countLost])
 	}
 }

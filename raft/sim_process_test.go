@@ -30,6 +30,7 @@ type simProcess struct {
 	appliedEntry Entry // the last one applied, without data
 	membership   Membership
 	snapshotting bool
+	wanted       bool       // a snapshot, however little there is to replay
 	cut          *simCut    // waits for the disk; nil: none
 	failing      error      // of the disk, which the process is about to end for
 	failedAt     int64      // when it came
@@ -75,15 +76,26 @@ func (p *simProcess) boot() {
 	p.applied, p.membership = b.Snapshot.Index, b.Snapshot.Membership
 	p.appliedEntry = Entry{Index: b.Snapshot.Index, Term: b.Snapshot.Term, Stamp: b.Snapshot.Stamp}
 	p.writing, p.todo, p.waiters, p.reads = nil, nil, nil, nil
-	p.applying, p.snapshotting, p.cut, p.failing, p.parked = false, false, nil, nil, nil
+	p.applying, p.snapshotting, p.wanted, p.cut, p.failing, p.parked = false, false, false, nil, nil, nil
 	p.sentTo, p.learning = map[uint64]*simSent{}, map[uint64]*simLearning{}
 	p.digests, p.born, p.spoiled = digests{}, b.State.Commit, 0
-	p.w.tracef("%s n%x starts term=%d commit=%d last=%d", p.w.clock(), p.id, b.State.Term, b.State.Commit, b.Snapshot.Index+uint64(len(b.Entries)))
+	p.w.tracef("%s n%x starts term=%d commit=%d last=%d", p.w.clock(), p.id, b.State.Term, b.State.Commit, b.last())
+	p.replay(&b)
 	p.w.check.booting(p, &b)
 	p.core = newCore(p.w.profile.core(p.id, p.w.rand), b)
 	p.w.check.checkLog(p)
 	p.input(func(*core) {})
 	p.after(int64(p.w.rand.Float64()*float64(simTick)), p.tick)
+}
+
+// replay applies what a start knows to be committed before there is a core, as Node.replay does.
+func (p *simProcess) replay(b *boot) {
+	for len(b.Entries) > 0 && b.Entries[0].Index <= b.State.Commit {
+		p.apply(&b.Entries[0])
+		b.Entries = b.Entries[1:]
+	}
+	e := p.appliedEntry
+	b.Replayed = Snapshot{Index: e.Index, Term: e.Term, Stamp: e.Stamp, Membership: p.membership}
 }
 
 // crash ends the process: what was not synced is lost, or half there.
@@ -166,6 +178,7 @@ func (p *simProcess) deliver(m *Message) {
 	if w.trace != nil {
 		w.tracef("%s %v", w.clock(), m)
 	}
+	w.film.arrives(m, p.id, false)
 	w.done.messages[m.Kind]++
 	if m.To != p.id || m.Kind == PreVote {
 		defer w.check.untouched(p, m)()
@@ -289,10 +302,12 @@ func (p *simProcess) fetch(f Fetch) {
 		if !p.w.on(faultBadFetch) || !p.w.chance(0.02) {
 			es = p.w.mutant.piece(p.disk.fetch(f))
 		}
-		if es == nil {
-			p.w.excuse(p.id, f.To)
-		}
 		p.input(func(c *core) { c.fetched(f.To, es) })
+		if es == nil { // as Node.fetch does: perhaps a newer snapshot helps (seed 1795917155855030224, disks, whole)
+			p.w.excuse(p.id, f.To)
+			p.wanted = true
+			p.maybeSnapshot()
+		}
 	})
 }
 
@@ -381,10 +396,14 @@ func (p *simProcess) refused(id uint64) {
 
 // maybeSnapshot freezes the state now and has it on disk later, and cuts the log behind it later still, as Node.writeSnapshot does.
 func (p *simProcess) maybeSnapshot() {
-	if p.snapshotting || p.failing != nil || p.spoiled != 0 || p.applied < p.core.snapshot.Index+uint64(p.w.profile.snapshotEvery) {
+	least := uint64(p.w.profile.snapshotEvery)
+	if p.wanted {
+		least = 1
+	}
+	if p.snapshotting || p.failing != nil || p.spoiled != 0 || p.applied < p.core.snapshot.Index+least {
 		return
 	}
-	p.snapshotting = true
+	p.snapshotting, p.wanted = true, false
 	e := p.appliedEntry
 	s := Snapshot{Index: e.Index, Term: e.Term, Stamp: e.Stamp, Membership: p.membership}
 	frozen := p.machine.freeze()

@@ -129,7 +129,7 @@ func (p *simProfile) drawRate(r *rand.Rand) float64 {
 func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: p.electionTicks, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
-		MaxAppendBytes: p.appendBytes, MaxInflightBytes: p.inflightBytes,
+		MaxAppendBytes: p.appendBytes, MaxWriteBytes: p.inflightBytes, MaxInflightBytes: p.inflightBytes,
 		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 2 * p.inflightBytes,
 	}
 }
@@ -266,16 +266,22 @@ func (w *simWorld) crash(p *simProcess) {
 
 func (w *simWorld) kill(p *simProcess, down int64) {
 	p.crash()
-	for _, q := range w.running() {
-		if w.on(faultReset) {
-			q.lost(p.id)
-		}
-	}
+	w.breakOff(p)
 	w.after(down, func() {
 		if p.core == nil && !p.retired {
 			p.boot()
 		}
 	})
+}
+
+// breakOff has the others notice that a process has ended, where connections break, or where windows are so large that it would take
+// too long to find out by time alone (seed 1795913457481871434, readers).
+func (w *simWorld) breakOff(p *simProcess) {
+	for _, q := range w.running() {
+		if w.profile.faults&faultReset != 0 || w.profile.bulky > 0 {
+			q.lost(p.id)
+		}
+	}
 }
 
 // power takes the current from all at one instant (pitfall H15).
@@ -371,7 +377,8 @@ func (w *simWorld) wipe(p *simProcess) {
 }
 
 // bearable tells whether the cluster can do without a voter's disk: the others that have theirs are a majority, and
-// no change of the membership is under way that might alter that.
+// no change of the membership is under way that might alter that. Such a change may also be on the disk of a member whose
+// log no longer has it in memory, as long as the write that cuts it off is not done (seed 1795912780753324449, wan).
 func (w *simWorld) bearable(p *simProcess) bool {
 	k, left := &w.check, 0
 	config := newConfig(0, 0, k.configs[len(k.configs)-1].membership)
@@ -381,7 +388,8 @@ func (w *simWorld) bearable(p *simProcess) bool {
 		}
 	}
 	for _, q := range w.processes {
-		if s := q.seen.configs; !q.retired && s[len(s)-1].index > k.commit() {
+		s, behind := q.seen.configs, q.seen.undid && (q.core == nil || q.writing != nil)
+		if !q.retired && (behind || s[len(s)-1].index > k.commit()) {
 			return false
 		}
 	}

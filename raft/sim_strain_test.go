@@ -44,8 +44,8 @@ func (p *simProfile) window() int { return 2*p.inflightBytes + p.appendBytes + 2
 type simSent struct {
 	term    uint64
 	indexes []uint64 // a bit for each index that was sent
-	first   int      // bytes sent for the first time
-	again   int      // and not for the first time
+	first   int64    // bytes sent for the first time
+	again   int64    // and not for the first time
 	excuses int      // of both, when the term began
 }
 
@@ -62,16 +62,16 @@ func (k *simChecker) sends(p *simProcess, m *Message) {
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		if s.note(e.Index) {
-			s.first += entrySize(e)
+			s.first += int64(entrySize(e))
 		} else {
-			s.again += entrySize(e)
+			s.again += int64(entrySize(e))
 		}
 	}
 	allowed := s.first / 5
 	if k.w.profile.faults&faultSlowApply != 0 {
 		allowed += s.first // a window is dropped when twice as much is not applied, and comes again when half of that is
 	}
-	if allowed += k.w.profile.window() * (1 + excuses - s.excuses); s.again > allowed {
+	if allowed += int64(k.w.profile.window()) * int64(1+excuses-s.excuses); s.again > allowed {
 		k.w.violated("n%x has sent n%x %d bytes, and %d bytes again, with %d faults between them", p.id, m.To, s.first, s.again, excuses-s.excuses)
 	}
 }

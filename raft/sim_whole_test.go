@@ -72,7 +72,8 @@ func (d *simFiles) open() (boot, any, error) {
 		d.startInVain()
 	}
 	d.w.mutant.beforeOpen(d)
-	s, r, err := openStorage(d.options)
+	got := &simReceiver{}
+	s, r, err := openStorage(d.options, got)
 	if err != nil && d.rotten {
 		return boot{}, nil, err
 	}
@@ -84,8 +85,28 @@ func (d *simFiles) open() (boot, any, error) {
 	if r.Torn != (wal.Repair{}) {
 		d.w.count(countTorn)
 	}
+	got.giveBack(d, r)
 	d.compare(r)
 	return r.boot, d.body(r), nil
+}
+
+// simReceiver keeps what a start hands on while it reads the log.
+type simReceiver struct{ entries []Entry }
+
+func (g *simReceiver) restore(*recovery) error { return nil }
+
+func (g *simReceiver) replay(es []Entry) error {
+	g.entries = append(g.entries, es...)
+	return nil
+}
+
+// giveBack puts what was handed on back in front of the rest: all that is known to be committed, and no more.
+func (g *simReceiver) giveBack(d *simFiles, r *recovery) {
+	handed := r.Snapshot.Index + uint64(len(g.entries))
+	if handed != r.base().Index || handed != max(r.State.Commit, r.Snapshot.Index) {
+		d.w.violated("a start of n%x has handed on %d entries behind %d, and %d is committed", d.id, len(g.entries), r.Snapshot.Index, r.State.Commit)
+	}
+	r.Entries, r.Replayed = append(g.entries, r.Entries...), Snapshot{}
 }
 
 // startInVain lets a start come to nothing.
@@ -95,7 +116,7 @@ func (d *simFiles) startInVain() {
 		cause = syscall.EIO
 	}
 	d.fs.failAfter(d.w.rand.IntN(8), cause)
-	_, r, err := openStorage(d.options)
+	_, r, err := openStorage(d.options, &simReceiver{})
 	if err == nil && r.Torn != (wal.Repair{}) {
 		d.w.count(countTorn)
 	}
@@ -127,6 +148,9 @@ func (d *simFiles) compare(r *recovery) {
 	}
 	d.half = nil
 	d.state = r.State
+	if next := r.Snapshot.Index + 1; len(r.Entries) > 0 && next < d.first { // behind an older snapshot (seed 1795951802757429144, lan, whole)
+		d.first, d.log = next, append(slices.Clone(r.Entries[:d.first-next]), d.log...)
+	}
 	if r.Snapshot.Index > d.snapshot.Index { // its file was whole, and nothing in the log knew of it
 		d.snapshot = r.Snapshot
 	}

@@ -40,6 +40,7 @@ type simSetup struct {
 	world   string    // name of a simKind; empty: the seed draws one
 	whole   bool      // real messages, log, snapshots and store; the disk is simulated below them
 	trace   io.Writer // may be nil
+	film    *film     // may be nil
 }
 
 // simWorld is one run. Everything in it belongs to one goroutine.
@@ -88,12 +89,15 @@ func simulate(setup simSetup) (r simReport) {
 		r = simReport{profile: &w.profile, done: w.done, hash: w.hash}
 		switch v := recover().(type) {
 		case nil:
+			return
 		case simViolation:
 			r.failure = string(v)
 		default:
 			r.failure = fmt.Sprint("panic: ", v)
 			w.tracef("%s", debug.Stack())
 		}
+		w.tracef("%s FAILURE %s", w.clock(), r.failure)
+		w.cutFilm()
 	}()
 	for w.done.steps < setup.steps {
 		w.next()
@@ -142,6 +146,7 @@ func (w *simWorld) next() {
 	e := w.agenda.pop()
 	w.now = e.at
 	e.do()
+	w.cutFilm()
 }
 
 func (w *simWorld) count(c simCount) { w.done.events[c]++ }
@@ -204,6 +209,7 @@ func (w *simWorld) recoverAndSettle() {
 		p.resume()
 		if p.ailing {
 			p.crash()
+			w.breakOff(p)
 			p.heal()
 		}
 		switch {

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -222,5 +223,30 @@ func TestALeaderWhoseStateMachineLagsLetsProposalsWait(t *testing.T) {
 
 	if before || !behind || c.isBehind() {
 		t.Errorf("%v, with one entry more %v, and when all are applied %v", before, behind, c.isBehind())
+	}
+}
+
+// A member that takes much at once, since it lagged, writes it in parts: to encode all of it at once would take as much
+// memory again. What a part counts as committed is on the disk with it.
+func TestWhatIsWrittenAtOnceIsBounded(t *testing.T) {
+	c := newMember(2, 1)
+	c.MaxWriteBytes = 3 * entryOverhead
+	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
+	es := logOf(1, 2, 2, 2, 2, 2, 2, 2)[1:]
+	c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: 1, LogTerm: 1, Commit: 8, Entries: es})
+
+	var parts, applied []string
+	for e := c.effects(true); e.Persist != nil; e = c.effects(true) {
+		parts = append(parts, fmt.Sprintf("%s commit=%d", entryNames(e.Persist.Entries), e.Persist.State.Commit))
+		checkInvariants(t, c)
+		c.persisted(e.Persist.Seq)
+		applied = append(applied, entryNames(c.effects(false).Committed))
+	}
+
+	if got := strings.Join(parts, ", "); got != "2@2 3@2 commit=3, 4@2 5@2 commit=5, 6@2 7@2 commit=7, 8@2 commit=8" {
+		t.Errorf("written: %s", got)
+	}
+	if got := strings.Join(applied, ", "); got != "2@2 3@2, 4@2 5@2, 6@2 7@2, 8@2" {
+		t.Errorf("applied: %s", got)
 	}
 }

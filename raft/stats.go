@@ -22,10 +22,13 @@ type Stats struct {
 	Digests         atomic.Uint64 // compared with a majority's, and equal
 	Unreadable      atomic.Uint64 // reads of old entries that failed: the disk has changed what was written
 	Committed       atomic.Uint64 // index of the last entry known to be committed
+	Term            atomic.Uint64 // the current one
+	FsyncNanos      atomic.Int64  // how long the last write and fsync of the log took
 
 	// Wall clock in Unix nanoseconds.
 	LastFsync   atomic.Int64 // when the last fsync of the log ended
 	FsyncSince  atomic.Int64 // when the one in flight began; 0: there is none
+	InTouch     atomic.Int64 // when this member last led, or heard the leader and was heard by it; at first when it started
 	BehindSince atomic.Int64 // since when at least there is a committed entry that is not applied yet, always the same one; 0: there is none
 
 	AppendsSent     Traffic // to all members

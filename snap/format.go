@@ -81,7 +81,8 @@ func trailer(sum uint32, total int64) []byte {
 
 // parseTrailer returns the size of the body that the trailer tells.
 func parseTrailer(b []byte) (total int64, ok bool) {
-	ok = string(b[16:20]) == endMagic &&
+	size := binary.LittleEndian.Uint64(b[8:])
+	ok = string(b[16:20]) == endMagic && size < 1<<63 &&
 		binary.LittleEndian.Uint32(b[20:]) == crc32.Checksum(b[:20], castagnoli)
-	return int64(binary.LittleEndian.Uint64(b[8:])), ok
+	return int64(size), ok
 }

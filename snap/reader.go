@@ -90,12 +90,12 @@ func (r *Reader) block(s spot, limit int, buf []byte) ([]byte, spot, error) {
 	if err := r.readAt(head[:], s.offset); err != nil {
 		return nil, s, err
 	}
-	length := int(binary.LittleEndian.Uint32(head[:]))
-	end := s.offset + blockHeader + int64(length)
-	if length > limit || end > r.fileSize-trailerSize {
+	length := int64(binary.LittleEndian.Uint32(head[:])) // not an int before it is judged, which may have 32 bits
+	end := s.offset + blockHeader + length
+	if length > int64(limit) || end > r.fileSize-trailerSize {
 		return nil, s, r.damage(s.offset, "the block's length is wrong")
 	}
-	if length > cap(buf) {
+	if length > int64(cap(buf)) {
 		buf = make([]byte, length)
 	}
 	data := buf[:length]

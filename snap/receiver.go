@@ -7,7 +7,20 @@ import (
 
 // Receiver takes the bytes of a whole snapshot file, as another member's
 // Reader.Raw gave them. Not for concurrent use.
-type Receiver struct{ aside *aside }
+type Receiver struct {
+	aside *aside
+	err   error // see Err
+}
+
+// Err returns the first error of the disk; nil as long as nothing else was wrong than what came.
+func (r *Receiver) Err() error { return r.err }
+
+// fail returns an error of the disk, and notes it.
+func (r *Receiver) fail(doing string, err error) error {
+	err = fmt.Errorf("snap: %s: %w", doing, err)
+	r.err = cmp.Or(r.err, err)
+	return err
+}
 
 // Receive begins a snapshot whose file comes from elsewhere. Nothing is visible before Commit.
 // Several may be received at a time. It removes the file that Keep has kept.
@@ -20,13 +33,13 @@ func (d *Dir) Receive() (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snap: receive: %w", err)
 	}
-	return &Receiver{a}, nil
+	return &Receiver{aside: a}, nil
 }
 
 // Write appends bytes of the file. Every MiB written is synced.
 func (r *Receiver) Write(p []byte) (int, error) {
 	if err := r.aside.write(p); err != nil {
-		return 0, fmt.Errorf("snap: receive: %w", err)
+		return 0, r.fail("receive", err)
 	}
 	return len(p), nil
 }
@@ -39,7 +52,7 @@ func (r *Receiver) Commit() (index uint64, err error) {
 		return 0, err
 	}
 	if err = r.aside.name(index); err != nil {
-		return 0, fmt.Errorf("snap: commit: %w", err)
+		return 0, r.fail("commit", err)
 	}
 	return index, nil
 }
@@ -47,7 +60,7 @@ func (r *Receiver) Commit() (index uint64, err error) {
 // check reads the file that was written aside from beginning to end.
 func (r *Receiver) check() (index uint64, err error) {
 	if err := r.aside.open(); err != nil {
-		return 0, fmt.Errorf("snap: commit: %w", err)
+		return 0, r.fail("commit", err)
 	}
 	in, err := OpenFile(r.aside.path, r.aside.d.fs)
 	if err != nil {
@@ -71,7 +84,7 @@ func (r *Receiver) Keep(name string) error {
 		return r.Abort()
 	}
 	if err := r.aside.d.keep(&kept{name: name, aside: r.aside}); err != nil {
-		return fmt.Errorf("snap: keep: %w", err)
+		return r.fail("keep", err)
 	}
 	return nil
 }
@@ -107,7 +120,7 @@ func (d *Dir) Resume(name string) *Receiver {
 	if d.kept == nil || d.kept.name != name {
 		return nil
 	}
-	r := &Receiver{d.kept.aside}
+	r := &Receiver{aside: d.kept.aside}
 	d.kept = nil
 	return r
 }
@@ -130,7 +143,7 @@ func (d *Dir) dropOld() error {
 // Abort removes the file. After Commit it does nothing.
 func (r *Receiver) Abort() error {
 	if err := r.aside.abort(); err != nil {
-		return fmt.Errorf("snap: abort: %w", err)
+		return r.fail("abort", err)
 	}
 	return nil
 }

@@ -43,15 +43,20 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if s.applied != 0 && index != s.applied+1 {
 		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
 	}
-	if len(cmd) > 0 && cmd[0] != version {
+	if len(cmd) > 0 && !known(cmd[0]) {
 		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
 	}
 	defer s.arrive()
+	defer s.weigh()
+	if s.chain == 0 && len(cmd) > 0 && cmd[0] == version {
+		s.chain = 1
+	}
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()
 	s.window.expire(s.now)
 	answer := s.answer(cmd)
+	s.window.trim()
 	s.seal(answer)
 	return answer
 }
@@ -99,6 +104,10 @@ func (s *Store) execute(c Command) any {
 		counters = new(Stats)
 	}
 	success, fail := operation.count(counters)
+	if s.overreaches(c) {
+		*fail++
+		return s.fail(CodeUnauthorized, "a time to live of a directory needs the right to write all that is below it")
+	}
 	e, err := operation.run(s, c)
 	if err != nil {
 		*fail++
@@ -106,6 +115,16 @@ func (s *Store) execute(c Command) any {
 	}
 	*success++
 	return e
+}
+
+// overreaches reports whether c would have a directory expire, with all that is in it then, without
+// the right to that: it would be a recursive delete, put off.
+func (s *Store) overreaches(c Command) bool {
+	if !c.Shallow || !c.HasTTL {
+		return false
+	}
+	n := s.deepest(c.Space, c.Path)
+	return c.Dir && c.Op != OpCompareAndSwap || n.Dir && len(n.Path) == len(c.Path) && c.Op != OpCreateInOrder
 }
 
 // advance takes count indices at which nothing happens.
@@ -116,7 +135,7 @@ func (s *Store) advance(count uint64) {
 	}
 }
 
-// set: spec section 8.1, and the plain refresh of section 13.
+// set: API section 8.1, and the plain refresh of section 13.
 func (s *Store) set(c Command) (*Event, *Error) {
 	old, err := s.target(c)
 	switch {
@@ -128,15 +147,15 @@ func (s *Store) set(c Command) (*Event, *Error) {
 	case old != nil && old.Dir:
 		return nil, s.fail(CodeNotFile, c.Path)
 	}
-	return s.write(ActionSet, c, old), nil
+	return s.write(ActionSet, c, old)
 }
 
-// create: spec section 8.2. A refresh that creates is an ordinary create (section 13).
+// create: API section 8.2. A refresh that creates is an ordinary create (section 13).
 func (s *Store) create(c Command) (*Event, *Error) {
 	old, err := s.target(c)
 	if err != nil {
 		if err.Code == CodeNotDirectory {
-			s.stats.SetsFail++ // counted twice (spec section 17.3)
+			s.stats.SetsFail++ // counted twice (API section 17.3)
 		}
 		return nil, err
 	}
@@ -144,10 +163,10 @@ func (s *Store) create(c Command) (*Event, *Error) {
 		return nil, s.fail(CodeKeyExists, c.Path)
 	}
 	c.Refresh = false
-	return s.write(ActionCreate, c, nil), nil
+	return s.write(ActionCreate, c, nil)
 }
 
-// createInOrder: spec section 9.
+// createInOrder: API section 9.
 func (s *Store) createInOrder(c Command) (*Event, *Error) {
 	path := join(c.Path, fmt.Sprintf("%020d", s.index+1))
 	text := path + c.Value
@@ -155,7 +174,7 @@ func (s *Store) createInOrder(c Command) (*Event, *Error) {
 	return s.create(c)
 }
 
-// update: spec section 8.3.
+// update: API section 8.3.
 func (s *Store) update(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
@@ -165,7 +184,7 @@ func (s *Store) update(c Command) (*Event, *Error) {
 	case err != nil:
 		return nil, err
 	case !old.Dir:
-		return s.write(ActionUpdate, c, old), nil
+		return s.write(ActionUpdate, c, old)
 	case c.Value != "":
 		return nil, s.fail(CodeNotFile, c.Path)
 	default:
@@ -173,7 +192,7 @@ func (s *Store) update(c Command) (*Event, *Error) {
 	}
 }
 
-// compareAndSwap: spec section 8.4.
+// compareAndSwap: API section 8.4.
 func (s *Store) compareAndSwap(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
@@ -183,10 +202,10 @@ func (s *Store) compareAndSwap(c Command) (*Event, *Error) {
 		return nil, err
 	}
 	c.Dir = false
-	return s.write(ActionCompareAndSwap, c, old), nil
+	return s.write(ActionCompareAndSwap, c, old)
 }
 
-// delete: spec section 10.
+// delete: API section 10.
 func (s *Store) delete(c Command) (*Event, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
@@ -203,7 +222,7 @@ func (s *Store) delete(c Command) (*Event, *Error) {
 	return s.remove(c.Space, ActionDelete, old), nil
 }
 
-// compareAndDelete: spec section 10.
+// compareAndDelete: API section 10.
 func (s *Store) compareAndDelete(c Command) (*Event, *Error) {
 	old, err := s.compared(c)
 	if err != nil {
@@ -264,8 +283,11 @@ func (s *Store) ends(c Command) *Ends {
 }
 
 // write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps old's value;
-// update and compareAndSwap keep its creation (spec section 6).
-func (s *Store) write(a Action, c Command, old *Node) *Event {
+// update and compareAndSwap keep its creation (API section 6).
+func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
+	if c.Frugal && c.grows(a, old) {
+		return nil, s.fail(CodeQuota, c.Path)
+	}
 	s.index++
 	n := &Node{Path: c.Path, Value: c.Value}
 	switch {
@@ -281,10 +303,10 @@ func (s *Store) write(a Action, c Command, old *Node) *Event {
 		n.Created = old.Created
 	}
 	s.put(c.Space, n, old, s.ends(c))
-	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh)
+	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh), nil
 }
 
-// extend gives a directory the time to live that c has. Only the event shows a new index (spec section 6).
+// extend gives a directory the time to live that c has. Only the event shows a new index (API section 6).
 func (s *Store) extend(c Command, old *Node) *Event {
 	s.index++
 	n := old.own(s.epoch.Load())
@@ -301,39 +323,39 @@ func (s *Store) extend(c Command, old *Node) *Event {
 
 // put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its timer.
 func (s *Store) put(space Space, n, old *Node, ends *Ends) {
-	timers := 0
 	if old != nil && old.timer != nil {
 		old.timer.remove()
-		timers--
 	}
 	n.Ends, n.timer = ends, nil
 	if ends != nil {
 		n.timer = s.clock.arm(ends.Due, n.Path)
-		timers++
 	}
-	s.above(space, n.Path, timers, n.total()-old.total()).children.put(s.epoch.Load(), n)
+	if old != nil {
+		s.gone += uint64(old.cost())
+	}
+	s.above(space, n.Path, n.total().minus(old.total())).children.put(s.epoch.Load(), n)
 }
 
-// remove takes old, and everything below it, out of the tree. It is one event (spec section 6).
+// remove takes old, and everything below it, out of the tree. It is one event (API section 6).
 func (s *Store) remove(space Space, a Action, old *Node) *Event {
 	s.index++
-	s.above(space, old.Path, -old.disarm(), -old.total()).children.remove(s.epoch.Load(), old.Path)
+	s.gone += uint64(old.total().cost)
+	old.disarm()
+	s.above(space, old.Path, weight{}.minus(old.total())).children.remove(s.epoch.Load(), old.Path)
 	n := &Node{Path: old.Path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: s.index}
 	return s.record(space, &Event{Action: a, Node: n, Prev: old.shown()}, false)
 }
 
-// disarm removes the timers of n and of everything below it, and returns how many there were.
-func (n *Node) disarm() (timers int) {
+// disarm removes the timers of n and of everything below it.
+func (n *Node) disarm() {
 	if n.timer != nil {
 		n.timer.remove()
-		timers++
 	}
-	if n.inside != nil && n.inside.timers > 0 {
+	if n.inside != nil && n.inside.below.timers > 0 {
 		for child := range n.inside.children.all {
-			timers += child.disarm()
+			child.disarm()
 		}
 	}
-	return timers
 }
 
 // record completes the event, gives it its place in the chain and in the history, and wakes its watchers. A silent one

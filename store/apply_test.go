@@ -112,7 +112,7 @@ func TestCommandsAnswerAsSpecified(t *testing.T) {
 	}
 }
 
-// Only the event of a directory's update shows the new index (spec section 6).
+// Only the event of a directory's update shows the new index (API section 6).
 func TestDirectoryKeepsItsModifiedIndex(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/d/x", "1"))
@@ -156,7 +156,7 @@ func TestKeyLivesToTheNanosecond(t *testing.T) {
 }
 
 // Nodes that are due together expire in the order of time, then path, each by its own event; what lies in a
-// directory that is due goes with it; the node of such an event has no dir flag (spec section 12).
+// directory that is due goes with it; the node of such an event has no dir flag (API section 12).
 // pitfall I4
 func TestExpiriesComeInOrder(t *testing.T) {
 	s := New(Limits{})
@@ -266,7 +266,7 @@ func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
 // pitfall I5
 func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 	whole, named := set("/k", "value").bytes(), set("/k", "value").named("id").bytes()
-	deep := set(strings.Repeat("/x", MaxDepth+1), "v").bytes()
+	deep := set(strings.Repeat("/x", formerDepth+1), "v").bytes()
 	for _, c := range []struct {
 		name string
 		cmd  []byte
@@ -360,4 +360,33 @@ func TestAdvanceTakesIndicesOnly(t *testing.T) {
 		t.Errorf("told %q, %v", told, err)
 	}
 	s.check(t)
+}
+
+// A time to live of a directory takes along whatever is in it then: it needs the right to that, whether the directory is there already or
+// not. That of a file does not.
+func TestATimeToLiveOfADirectoryNeedsTheRightToAllBelow(t *testing.T) {
+	for _, c := range []struct {
+		do   Command
+		done bool
+	}{
+		{update("/d", "").dir().ttl(0), false}, {update("/d", "").ttl(time.Hour), false}, {update("/d", "").refresh().ttl(time.Hour), false},
+		{update("/empty", "").dir().ttl(0), false}, {set("/new", "").dir().ttl(time.Hour), false}, {set("/f", "").dir().ttl(time.Hour), false},
+		{create("/new", "").dir().ttl(time.Hour), false}, {post("/q", "").dir().ttl(time.Hour), false},
+		{update("/d", "").dir(), true}, {set("/new", "").dir(), true}, {update("/f", "2").ttl(time.Hour), true}, {set("/f", "").refresh().ttl(0), true},
+		{swap("/f", "2").prev("1", 0).dir().ttl(time.Hour), true}, {post("/d", "2").ttl(time.Hour), true}, {create("/d/y", "").ttl(time.Hour), true},
+	} {
+		for _, right := range []bool{false, true} {
+			s := New(Limits{})
+			for _, before := range []Command{set("/d/x", "1"), set("/f", "1"), set("/empty", "").dir()} {
+				s.do(before)
+			}
+			tree, do := s.listing(), c.do
+			do.Shallow = !right
+			_, done := s.do(do.named("id")).(*Event)
+			if done != (c.done || right) || !done && s.listing() != tree {
+				t.Errorf("%s, with the right %v: done %v\n%s", Describe(do.bytes()), right, done, s.listing())
+			}
+			s.check(t)
+		}
+	}
 }

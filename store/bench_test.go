@@ -95,6 +95,42 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
+// BenchmarkPage reads a hundred of a million children, from somewhere on.
+func BenchmarkPage(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := filled(sets(n))
+			g := rand.New(rand.NewPCG(1, 1))
+			for b.Loop() {
+				v, err := s.Get("/bench")
+				if err != nil {
+					b.Fatal(err)
+				}
+				seen := 0
+				for range v.Part(v.Node, Range{After: fmt.Sprintf("key-%08d", g.IntN(n-100))}) {
+					if seen++; seen == 100 {
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCount counts about half of the children.
+func BenchmarkCount(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := filled(sets(n))
+			g := rand.New(rand.NewPCG(1, 1))
+			for b.Loop() {
+				v, _ := s.Get("/bench")
+				v.Count(v.Node, Range{After: fmt.Sprintf("key-%08d", g.IntN(n))})
+			}
+		})
+	}
+}
+
 // BenchmarkApplyWatchedElsewhere sets a key with 100,000 watchers on other keys and one on its own.
 func BenchmarkApplyWatchedElsewhere(b *testing.B) {
 	s := filled(sets(10_000))
@@ -112,6 +148,43 @@ func BenchmarkApplyWatchedElsewhere(b *testing.B) {
 		if _, err := w.Next(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkWatch begins and ends a watch on a path of so many levels, beside 1,000 others.
+func BenchmarkWatch(b *testing.B) {
+	for _, levels := range []int{3, MaxDepth} {
+		b.Run(fmt.Sprint(levels), func(b *testing.B) {
+			s := New(Limits{})
+			for i := range 1000 {
+				s.Watch(fmt.Sprintf("/elsewhere/%d/%d", i%30, i), true, 0)
+			}
+			path := strings.Repeat("/x", levels)
+			b.ReportAllocs()
+			for b.Loop() {
+				w, _ := s.Watch(path, false, 0)
+				w.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkApplyWatched sets a key of so many levels, with a watch at each of eight directories above it.
+func BenchmarkApplyWatched(b *testing.B) {
+	for _, levels := range []int{8, MaxDepth} {
+		b.Run(fmt.Sprint(levels), func(b *testing.B) {
+			s := New(Limits{})
+			path := strings.Repeat("/x", levels)
+			for i := range 8 {
+				s.Watch(path[:len(path)*(i+1)/8], true, 0)
+			}
+			c := set(path, "v")
+			cmd := c.bytes()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Apply(s.applied+1, time.Unix(1, 0), cmd)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 // Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and is
 // never changed again. Pages are filled by order of insertion, so that ascending names leave full pages behind; a page
 // is merged with a neighbour when both together fill half a page, and no page stays empty.
+//
+// An inner page knows how many nodes lie below it. So the place of a name in the directory is found
+// on one way down, and with two places the number of names between them.
 type children struct {
 	skip int   // length of what the paths of all siblings share: names begin there
 	root *page // nil when there are none
@@ -35,7 +38,8 @@ type page struct {
 	epoch  uint64
 	nodes  []*Node
 	heads  []uint64 // heads[i] is that of nodes[i]: the eight bytes of its name behind shared
-	shared int      // leading bytes that all names of a leaf have in common; may be too low
+	shared uint32   // leading bytes that all names of a leaf have in common; may be too low
+	below  uint32   // inner page only: nodes of all leaves below
 	kids   []*page
 	bounds []string // bounds[i] ≤ every name in kids[i] < bounds[i+1]; bounds[0] is not looked at
 }
@@ -58,7 +62,14 @@ func (c *children) get(path string) *Node {
 // all yields the children ascending by name.
 func (c *children) all(yield func(*Node) bool) {
 	if c.root != nil {
-		c.root.all(yield)
+		walk(c.root.nodes, c.root.kids, yield)
+	}
+}
+
+// from yields those whose names are not before name, ascending.
+func (c *children) from(name string, yield func(*Node) bool) {
+	if c.root != nil {
+		c.root.from(name, c.skip, yield)
 	}
 }
 
@@ -70,6 +81,14 @@ func (c *children) count() int {
 	return c.root.count()
 }
 
+// rank returns how many have names before name.
+func (c *children) rank(name string) int {
+	if c.root == nil {
+		return 0
+	}
+	return c.root.rank(name, c.skip)
+}
+
 // put stores n in place of the child with its path, if there is one.
 func (c *children) put(epoch uint64, n *Node) {
 	if c.root == nil {
@@ -77,7 +96,7 @@ func (c *children) put(epoch uint64, n *Node) {
 	}
 	c.root = c.root.own(epoch)
 	if right, bound := c.root.put(n, c.skip); right != nil {
-		c.root = &page{epoch: epoch, kids: []*page{c.root, right}, bounds: []string{"", bound}}
+		c.root = newInner(epoch, []*page{c.root, right}, []string{"", bound})
 	}
 }
 
@@ -116,10 +135,19 @@ func build(epoch uint64, skip int, nodes []*Node) children {
 func group(epoch uint64, kids []*page, bounds []string) (level []*page, above []string) {
 	for at := 0; at < len(kids); at += pageFill {
 		end := min(at+pageFill, len(kids))
-		p := &page{epoch: epoch, kids: slices.Clone(kids[at:end]), bounds: slices.Clone(bounds[at:end])}
+		p := newInner(epoch, slices.Clone(kids[at:end]), slices.Clone(bounds[at:end]))
 		level, above = append(level, p), append(above, bounds[at])
 	}
 	return level, above
+}
+
+// newInner returns an inner page.
+func newInner(epoch uint64, kids []*page, bounds []string) *page {
+	p := &page{epoch: epoch, kids: kids, bounds: bounds}
+	for _, k := range kids {
+		p.below += uint32(k.count())
+	}
+	return p
 }
 
 func (p *page) size() int { return len(p.nodes) + len(p.kids) }
@@ -129,7 +157,7 @@ func (p *page) own(epoch uint64) *page {
 	if p.epoch == epoch {
 		return p
 	}
-	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.heads), p.shared, slices.Clone(p.kids), slices.Clone(p.bounds)}
+	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.heads), p.shared, p.below, slices.Clone(p.kids), slices.Clone(p.bounds)}
 }
 
 // kid returns the place of the kid that name belongs to.
@@ -189,10 +217,10 @@ func (p *page) insert(i int, n *Node, skip int) {
 // index finds out again what the names of a leaf share, and their heads.
 func (p *page) index(skip int) {
 	first, last := p.nodes[0], p.nodes[len(p.nodes)-1]
-	p.shared = common(first.Path[skip:], last.Path[skip:])
+	p.shared = uint32(common(first.Path[skip:], last.Path[skip:]))
 	p.heads = slices.Grow(p.heads[:0], len(p.nodes))
 	for _, n := range p.nodes {
-		p.heads = append(p.heads, head(n.Path[skip+p.shared:]))
+		p.heads = append(p.heads, head(n.Path[skip+int(p.shared):]))
 	}
 }
 
@@ -205,23 +233,42 @@ func common(a, b string) int {
 	return n
 }
 
-func (p *page) all(yield func(*Node) bool) bool {
-	for _, n := range p.nodes {
+// walk yields nodes, and those below kids.
+func walk(nodes []*Node, kids []*page, yield func(*Node) bool) bool {
+	for _, n := range nodes {
 		if !yield(n) {
 			return false
 		}
 	}
-	for _, k := range p.kids {
-		if !k.all(yield) {
+	for _, k := range kids {
+		if !walk(k.nodes, k.kids, yield) {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *page) count() int {
-	n := len(p.nodes)
-	for _, k := range p.kids {
+// from yields the nodes whose names are not before name.
+func (p *page) from(name string, skip int, yield func(*Node) bool) bool {
+	if p.kids == nil {
+		i, _ := p.search(name, skip)
+		return walk(p.nodes[i:], nil, yield)
+	}
+	i := p.kid(name)
+	return p.kids[i].from(name, skip, yield) && walk(nil, p.kids[i+1:], yield)
+}
+
+func (p *page) count() int { return len(p.nodes) + int(p.below) }
+
+// rank returns how many nodes have names before name.
+func (p *page) rank(name string, skip int) int {
+	if p.kids == nil {
+		i, _ := p.search(name, skip)
+		return i
+	}
+	i := p.kid(name)
+	n := p.kids[i].rank(name, skip)
+	for _, k := range p.kids[:i] {
 		n += k.count()
 	}
 	return n
@@ -241,11 +288,14 @@ func (p *page) put(n *Node, skip int) (right *page, bound string) {
 		p.insert(i, n, skip)
 	} else {
 		i := p.kid(name)
-		p.kids[i] = p.kids[i].own(p.epoch)
-		right, bound := p.kids[i].put(n, skip)
+		kid := p.kids[i].own(p.epoch)
+		p.kids[i], p.below = kid, p.below-uint32(kid.count())
+		right, bound := kid.put(n, skip)
+		p.below += uint32(kid.count())
 		if right == nil {
 			return nil, ""
 		}
+		p.below += uint32(right.count())
 		at, p.kids, p.bounds = i+1, slices.Insert(p.kids, i+1, right), slices.Insert(p.bounds, i+1, bound)
 	}
 	if p.size() <= pageMax {
@@ -260,16 +310,17 @@ func (p *page) split(last, skip int) (right *page, bound string) {
 	if last == p.size()-1 {
 		at = last
 	}
-	right = &page{epoch: p.epoch}
 	if p.kids == nil {
+		right = &page{epoch: p.epoch}
 		right.nodes, p.nodes, p.heads = slices.Clone(p.nodes[at:]), slices.Clone(p.nodes[:at]), nil
 		right.index(skip)
 		p.index(skip)
 		return right, strings.Clone(right.nodes[0].Path[skip:])
 	}
 	bound = p.bounds[at]
-	right.kids, p.kids = slices.Clone(p.kids[at:]), slices.Clone(p.kids[:at])
-	right.bounds, p.bounds = slices.Clone(p.bounds[at:]), slices.Clone(p.bounds[:at])
+	right = newInner(p.epoch, slices.Clone(p.kids[at:]), slices.Clone(p.bounds[at:]))
+	p.kids, p.bounds = slices.Clone(p.kids[:at]), slices.Clone(p.bounds[:at])
+	p.below -= right.below
 	return right, bound
 }
 
@@ -284,6 +335,7 @@ func (p *page) remove(name string, skip int) {
 	i := p.kid(name)
 	p.kids[i] = p.kids[i].own(p.epoch)
 	p.kids[i].remove(name, skip)
+	p.below--
 	if p.kids[i].size() == 0 {
 		p.kids, p.bounds = slices.Delete(p.kids, i, i+1), slices.Delete(p.bounds, i, i+1)
 	} else if i = max(i, 1); i < len(p.kids) && p.kids[i-1].size()+p.kids[i].size() <= pageMax/2 {
@@ -300,6 +352,7 @@ func (p *page) merge(i, skip int) {
 	} else {
 		left.bounds = append(append(left.bounds, p.bounds[i]), right.bounds[1:]...)
 		left.kids = append(left.kids, right.kids...)
+		left.below += right.below
 	}
 	p.kids[i-1] = left
 	p.kids, p.bounds = slices.Delete(p.kids, i, i+1), slices.Delete(p.bounds, i, i+1)

@@ -70,9 +70,12 @@ func sameChildren(t *testing.T, c *children, want []*Node) {
 	if !slices.Equal(slices.Collect(c.all), want) || c.count() != len(want) {
 		t.Fatalf("%d children, want %d, or not the same", c.count(), len(want))
 	}
-	for _, n := range want {
+	for i, n := range want {
 		if c.get(n.Path) != n {
 			t.Fatalf("get(%q) does not find it", n.Path)
+		}
+		if got := c.rank(n.Path[c.skip:]); got != i {
+			t.Fatalf("%q is in place %d, want %d", n.Path, got, i)
 		}
 	}
 	if c.get("/d/missing") != nil || c.get("/d/zzz") != nil {
@@ -105,7 +108,7 @@ func TestAscendingNamesFillPages(t *testing.T) {
 		c.put(0, &Node{Path: fmt.Sprintf("/%020d", i)})
 	}
 
-	if leaves, most := c.root.leaves(), 10_000/pageMax+2; leaves > most {
+	if leaves, most := len(c.root.leaves()), 10_000/pageMax+2; leaves > most {
 		t.Errorf("%d leaves, want at most %d", leaves, most)
 	}
 }
@@ -124,7 +127,7 @@ func TestSparsePagesAreMerged(t *testing.T) {
 		}
 	}
 
-	if leaves, most := c.root.leaves(), names/20/(pageMax/4); leaves > most {
+	if leaves, most := len(c.root.leaves()), names/20/(pageMax/4); leaves > most {
 		t.Errorf("%d leaves for %d names, want at most %d", leaves, names/20, most)
 	}
 }
@@ -156,14 +159,13 @@ func TestMergedPageKeepsNamesBelowItsFirstBound(t *testing.T) {
 	}
 }
 
-// leaves counts the leaves of a page.
-func (p *page) leaves() int {
+// leaves returns the leaves of a page.
+func (p *page) leaves() (all []*page) {
 	if p.kids == nil {
-		return 1
+		return []*page{p}
 	}
-	n := 0
 	for _, k := range p.kids {
-		n += k.leaves()
+		all = append(all, k.leaves()...)
 	}
-	return n
+	return all
 }

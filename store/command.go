@@ -38,7 +38,7 @@ const (
 // Command is one write, as it travels in the log.
 type Command struct {
 	Op        Op
-	Path      string // canonical, see Canonical; at most MaxDepth elements
+	Path      string // canonical, see Canonical; at most formerDepth elements
 	Value     string
 	PrevValue string // "" = not compared
 	PrevIndex uint64 // 0 = not compared
@@ -68,19 +68,31 @@ type Command struct {
 	// Apply. OpAdvance and OpClock have none.
 	Revision uint64
 
+	// Shallow says that the caller has no right to what is below Path. Such a command gives no
+	// directory a time to live.
+	Shallow bool
+
+	// Frugal says that the command is refused if it makes the tree grow; see Mark.
+	Frugal bool
+
 	sum   uint32            // of path and value, by checksum; only decode sets it
-	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID
+	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID, see noCheck
 }
 
-// version is the first byte of every command. A member that does not know it stops. 1 to 3 were those
-// of builds from before the first release, whose logs are refused and never misread.
+// version is the first byte of every command. A member that does not know it stops. Builds from
+// before the first release wrote 1 to 3, which are read (see cutFormer) and never written.
 const version = 4
+
+// known reports whether a command of this version can be decoded.
+func known(v byte) bool { return v > 0 && v <= version }
 
 // The bits of an encoded command's head: which parts stand between it and the operation.
 const (
 	headAuth     = 1 << iota // no part: the command's space is Auth
 	headRevision             // the revision
 	headRequest              // request id, user and request index
+	headShallow              // no part: Shallow; not a flag, since rights may change between two tries of one command
+	headFrugal               // no part: Frugal; likewise
 	headEnd
 )
 
@@ -131,7 +143,9 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (c *Command) head() byte { return byteOf(c.Space == Auth, c.Revision != 0, c.RequestID != "") }
+func (c *Command) head() byte {
+	return byteOf(c.Space == Auth, c.Revision != 0, c.RequestID != "", c.Shallow, c.Frugal)
+}
 
 func (c *Command) flags() byte { return byteOf(c.HasTTL, c.Dir, c.Recursive, c.Refresh) }
 
@@ -150,11 +164,16 @@ var errCommand = errors.New("store: no command")
 
 // decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid command.
 func (c *Command) decode(b []byte) error {
-	b = c.cutHead(b[1:])
+	former := b[0] < version
+	if former {
+		b = c.cutFormer(b[0], b[1:])
+	} else {
+		b = c.cutHead(b[1:])
+	}
 	if len(b) < 2 || b[1] >= flagsEnd {
 		return errCommand
 	}
-	if c.RequestID != "" {
+	if c.RequestID != "" && !former {
 		c.check = sha256.Sum256(b)
 	}
 	c.Op = Op(b[0])
@@ -179,6 +198,7 @@ func (c *Command) cutHead(b []byte) []byte {
 		return nil
 	}
 	head, b := b[0], b[1:]
+	c.Shallow, c.Frugal = head&headShallow != 0, head&headFrugal != 0
 	if head&headAuth != 0 {
 		c.Space = Auth
 	}
@@ -192,6 +212,22 @@ func (c *Command) cutHead(b []byte) []byte {
 	}
 	if head != c.head() {
 		return nil
+	}
+	return b
+}
+
+// cutFormer is cutHead for the versions before: with 3 a space and a revision come first, with 2 and 3
+// the request id.
+func (c *Command) cutFormer(version byte, b []byte) []byte {
+	if version > 2 {
+		if len(b) == 0 || b[0] >= byte(spacesEnd) {
+			return nil
+		}
+		c.Space = Space(b[0])
+		c.Revision, b = cutNumber(b[1:])
+	}
+	if version > 1 {
+		c.RequestID, b = cutText(b, MaxRequestID)
 	}
 	return b
 }
@@ -238,7 +274,7 @@ func (c *Command) valid() bool {
 	if c.Space == Auth && (c.HasTTL || c.Refresh || c.RequestID != "") {
 		return false
 	}
-	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= MaxDepth
+	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= formerDepth
 }
 
 var opNames = [...]string{
@@ -246,11 +282,25 @@ var opNames = [...]string{
 	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance", OpClock: "clock",
 }
 
+// Target says what an encoded command writes, without its values: `set "/k"`, or `auth set "/users/u"`.
+// It is "" for bytes that are no command, and for one that writes no node.
+func Target(cmd []byte) string {
+	var c Command
+	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil || c.Op >= OpAdvance {
+		return ""
+	}
+	return c.target()
+}
+
+func (c *Command) target() string {
+	return fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
+}
+
 // Describe prints an encoded command in a line, for people. Of users and roles it shows no values: they hold what passwords are
 // compared with (K11).
 func Describe(cmd []byte) string {
 	var c Command
-	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil {
+	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {
 		return fmt.Sprintf("no command: %q", cmd)
 	}
 	switch c.Op {
@@ -259,7 +309,7 @@ func Describe(cmd []byte) string {
 	case OpClock:
 		return fmt.Sprintf("clock offset=%v", c.TTL)
 	}
-	text := fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
+	text := c.target()
 	if c.Space == Auth {
 		c.Value, c.PrevValue = "", ""
 	}
@@ -273,6 +323,7 @@ func Describe(cmd []byte) string {
 		{c.Dir, "dir=%v", true}, {c.Recursive, "recursive=%v", true}, {c.Refresh, "refresh=%v", true},
 		{c.RequestID != "", "requestId=%q", c.RequestID}, {c.User != "", "user=%q", c.User},
 		{c.RequestIndex != 0, "requestIndex=%d", c.RequestIndex}, {c.Revision != 0, "revision=%d", c.Revision},
+		{c.Shallow, "shallow=%v", true}, {c.Frugal, "frugal=%v", true},
 	} {
 		if part.show {
 			text += " " + fmt.Sprintf(part.name, part.arg)

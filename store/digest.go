@@ -18,7 +18,8 @@ import (
 //     goes takes one subtraction. Restore computes the sums anew from what it reads, never trusts written
 //     ones: what got lost on the way shows at once. What is remembered of requests has a sum, too.
 //   - The chain of what happened: every event and with it the tree as it was then, every error, every stamp. So a difference in
-//     something that leaves no trace, or that a later write made good, shows for good.
+//     something that leaves no trace, or that a later write made good, shows for good. It begins with the first command of
+//     version 4, and is 0 before: earlier versions made it in another way.
 //
 // Not in it: the history, which is of another length on every member, and the marks of directories when something below changed.
 //
@@ -28,8 +29,8 @@ import (
 func (s *Store) Digest() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d := mix(s.chain, s.roots[Keys].inside.sum, s.window.digest())
-	d = mix(d, s.roots[Auth].inside.sum, s.revision)
+	d := mix(s.chain, s.roots[Keys].inside.below.sum, s.window.digest())
+	d = mix(d, s.roots[Auth].inside.below.sum, s.revision)
 	return mix(d, uint64(s.offset), 0)
 }
 
@@ -39,11 +40,17 @@ func (s *Store) link(space Space, e *Event, silent bool) {
 	if silent {
 		what = ^what
 	}
-	s.chain = mix(s.chain, s.roots[space].inside.sum, what^uint64(space)<<32)
+	if s.chain == 0 {
+		return
+	}
+	s.chain = mix(s.chain, s.roots[space].inside.below.sum, what^uint64(space)<<32)
 }
 
 // seal takes the end of an entry into the chain: its place, its time, what Apply returns and what it remembers. s.mu must be held.
 func (s *Store) seal(answer any) {
+	if s.chain == 0 {
+		return
+	}
 	s.chain = mix(s.chain, s.applied, uint64(s.now))
 	s.chain = mix(s.chain, s.index, s.window.digest()+hashOf(answer))
 }
@@ -73,18 +80,6 @@ func (n *Node) hash() uint64 {
 		h = mix(h, uint64(n.Ends.Due), uint64(n.Ends.Shown))
 	}
 	return mix(h, 0, kind)
-}
-
-// total is the sum of the hashes of n, which may be nil, and of all that is below it.
-func (n *Node) total() uint64 {
-	switch {
-	case n == nil:
-		return 0
-	case n.inside == nil:
-		return n.hash()
-	default:
-		return n.hash() + n.inside.sum
-	}
 }
 
 // mix takes two numbers into the hash h: a multiplication to 128 bits folded to 64, as in wyhash (Wang Yi). The constants, fractions

@@ -25,7 +25,8 @@
 //
 //   - Command is a write as it travels in the log; Event or Error is what comes of it.
 //   - Node is a file or directory. Files never change: a write makes a new one, and tree, events and views share them.
-//   - children is what a directory holds: a B-tree by name.
+//   - children is what a directory holds: a B-tree by name, whose pages know how many nodes lie below. A Range selects some of them.
+//   - weight is what a directory knows of all that is below it: timers, hashes, what it costs.
 //   - View is a part of the tree at one moment.
 //   - clock and wheel say which node expires next.
 //   - window is the last requests that had an id, with their answers; facts are those before them,
@@ -43,7 +44,7 @@
 // operation up in a table. The operation checks what the specification wants checked, and fails
 // without a trace, or takes the next index of the store and changes the tree: above walks from the
 // root to the parent, copies what a view may see, makes what is missing, marks every directory on
-// the way as changed, and corrects its sum of what lies below. At last record gives the event its
+// the way as changed, and corrects its weight. At last record gives the event its
 // place in the chain of the digest and in the history, and wakes the watchers that it matches. They
 // read the event from the history themselves, when they find the time.
 //
@@ -62,9 +63,12 @@
 //     first try (TestWhatIsForgottenIsRefused). The window is bounded
 //     (TestTheWindowsMemoryIsBounded), the same on every member, and in the snapshot
 //     (TestTheWindowKeepsItsBounds, TestTheWindowIsInTheSnapshot). An id is its user's
-//     (TestAnIDBelongsToItsUser).
+//     (TestAnIDBelongsToItsUser), and each user has a part of the window that no other one can take
+//     (TestNobodyFlushesTheRequestsOfOthers).
+//   - A frugal command makes the tree no larger, whatever the limits here
+//     (TestMembersWithDifferentQuotasHaveTheSameTree).
 //   - A directory's sum is that of the hashes of all nodes below it, the window's that of its
-//     requests and facts.
+//     requests and facts. Its cost is the memory that they take (TestTheCostIsThatOfTheMemory).
 //   - The expiration that a node shows is computed once, from the last offset between wall clock
 //     and cluster clock in the log (TestEveryMemberShowsTheSameEnd).
 //   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
@@ -73,12 +77,14 @@
 //   - A change of users and roles takes an index and raises the revision, and is told nowhere: not in the history, not to a watch, not to a Get
 //     (TestUsersAndRolesAreNoKeys). A command that was judged by another revision does nothing
 //     (TestACommandJudgedByAnOldRevisionIsRefused).
+//   - A tree that another server has left, planted node by node, keeps all of this
+//     (TestAPlantedTreeGoesOn).
 //   - A watcher's next is at or before the first event that it is to be told and has not been.
 //
 // # What is left out
 //
 // Parsing, JSON, who has which rights, the limits on keys and values and what a request id may look like belong to http, checksums of files to snap
 // and wal, comparing digests to whoever knows other members'. Nodes expire only when Apply is called: the
-// leader asks NextDue when that has to be. Directories do not count their nodes. "§" and "spec" in comments mean the
-// specification of the v2 API, "diss." Ongaro's dissertation, letters with numbers the list of pitfalls that the tests name.
+// leader asks NextDue when that has to be. Directories do not count their nodes. "API section" in a
+// comment means a section of http/API.md, "diss." Ongaro's dissertation, letters with numbers a row of raft/PITFALLS.md.
 package store

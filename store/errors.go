@@ -26,7 +26,7 @@ var ErrRevision = errors.New("store: users or roles have changed meanwhile")
 // ErrFellBehind ends a watcher that the history has overtaken.
 var ErrFellBehind = errors.New("store: the watcher fell behind the event history")
 
-// The codes of the keys API (spec section 11).
+// The codes of the keys API (API section 11).
 const (
 	CodeKeyNotFound    = 100
 	CodeCompareFailed  = 101
@@ -45,6 +45,7 @@ const (
 	CodeRefreshTTL     = 212
 	CodeExecuted       = 213 // not of etcd: see once
 	CodeForgotten      = 214 // not of etcd: see once
+	CodeQuota          = 215 // not of etcd: see Mark
 	CodeRaft           = 300
 	CodeLeaderElection = 301
 	CodeHistoryCleared = 401
@@ -72,12 +73,13 @@ var codes = map[int]struct {
 	CodeRefreshTTL:     {"A TTL must be provided on refresh", http.StatusBadRequest},
 	CodeExecuted:       {"Request was answered before", http.StatusGone},
 	CodeForgotten:      {"Request is too old", http.StatusGone},
+	CodeQuota:          {"The tree is full", http.StatusInsufficientStorage},
 	CodeRaft:           {"Raft Internal Error", http.StatusInternalServerError},
 	CodeLeaderElection: {"During Leader Election", http.StatusInternalServerError},
 	CodeHistoryCleared: {"The event in requested index is outdated and cleared", http.StatusBadRequest},
 }
 
-// Error is an error of the keys API: code, cause and the store index at that moment (spec section 11).
+// Error is an error of the keys API: code, cause and the store index at that moment (API section 11).
 type Error struct {
 	Code  int
 	Cause string

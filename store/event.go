@@ -27,7 +27,7 @@ type Event struct {
 	Action Action
 	Index  uint64 // of the store, after the event
 	Stamp  int64  // cluster clock at the event, in nanoseconds: the ttl shown counts from here
-	Node   *Node  // for deletes and expiries: no Value, and for expiries no Dir (spec section 12)
+	Node   *Node  // for deletes and expiries: no Value, and for expiries no Dir (API section 12)
 	Prev   *Node  // nil when there was none
 }
 
@@ -36,7 +36,7 @@ func (e *Event) removes() bool {
 	return e.Action == ActionDelete || e.Action == ActionCompareAndDelete || e.Action == ActionExpire
 }
 
-// matches reports whether a watch at path is told of e. It is the one rule for past and live events (spec sections 14,
+// matches reports whether a watch at path is told of e. It is the one rule for past and live events (API sections 14,
 // 15.2 and 20):
 //
 //   - what happens at the watched key;

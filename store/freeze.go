@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"io"
 	"slices"
@@ -16,10 +17,11 @@ import (
 //	         | action+1  stamp  prev  node             action: its place in actions
 //	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
 //	node     = kind body
-//	requests = horizon  count  fact…  count  request…  both from the oldest to the newest
-//	fact     = name  entry  index                      entry: minus that of the fact before,
-//	                                                   or minus the horizon
-//	request  = name  check  entry  stamp  answer       name and check: bytes without a length
+//	requests = horizon  count  share…  count  fact…  count  request…
+//	share    = user  horizon                           ascending by user
+//	fact     = name  entry  index                      in the order in which they are dropped
+//	request  = name  check  entry  stamp  answer       from the oldest to the newest; name and check:
+//	                                                   bytes without a length
 //	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
 //	directory= changed  count  child…                  what is in it, ascending by name
 //	child    = maker | kind name body [directory]
@@ -57,6 +59,7 @@ type frozen struct {
 	offset              int64
 	chain               uint64
 	window              window // of which only order, facts and horizon are used
+	users               []userHorizon
 	roots               [spacesEnd]*Node
 	revision            uint64
 	history             *history
@@ -67,10 +70,22 @@ type frozen struct {
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.offset, s.chain, s.window, s.roots, s.revision, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.offset, s.chain, s.window, s.window.users(), s.roots, s.revision, s.history.freeze()}
 	f.window.order = slices.Clone(s.window.order)
 	s.epoch.Add(1)
 	return f.write
+}
+
+// userHorizon is a frozen share.
+type userHorizon struct{ user, horizon uint64 }
+
+// users returns the shares, ascending by user.
+func (w *window) users() (all []userHorizon) {
+	for user, h := range w.shares {
+		all = append(all, userHorizon{user, h.horizon})
+	}
+	slices.SortFunc(all, func(a, b userHorizon) int { return cmp.Compare(a.user, b.user) })
+	return all
 }
 
 // write writes the frozen state to w.
@@ -83,7 +98,7 @@ func (f *frozen) write(w io.Writer) error {
 	e.uint(f.index)
 	e.uint(f.chain)
 	e.events()
-	e.requests(&f.window)
+	e.requests(&f.window, f.users)
 	e.directory(f.roots[Keys].inside)
 	e.uint(f.revision)
 	e.directory(f.roots[Auth].inside)
@@ -137,16 +152,19 @@ func (e *encoder) event(ev *Event) {
 	e.body(ev.Node)
 }
 
-func (e *encoder) requests(w *window) {
+func (e *encoder) requests(w *window, users []userHorizon) {
 	e.uint(w.horizon)
+	e.uint(uint64(len(users)))
+	for _, u := range users {
+		e.uint(u.user)
+		e.uint(u.horizon)
+	}
 	e.uint(uint64(w.facts.count()))
-	last := w.horizon
 	for i := w.facts.first; i < w.facts.next; i++ {
 		f := w.facts.at(i)
 		e.Write(f.name[:])
-		e.uint(f.entry - last)
+		e.uint(f.entry)
 		e.uint(f.index)
-		last = f.entry
 	}
 	e.uint(uint64(len(w.order)))
 	for _, r := range w.order {

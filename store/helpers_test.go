@@ -31,6 +31,7 @@ func (c Command) named(id string) Command     { c.RequestID = id; return c }
 func (c Command) from(user string) Command    { c.User = user; return c }
 func (c Command) after(entry uint64) Command  { c.RequestIndex = entry; return c }
 func (c Command) in(s Space) Command          { c.Space = s; return c }
+func (c Command) frugal() Command             { c.Frugal = true; return c }
 func (c Command) judged(rev uint64) Command   { c.Revision = rev; return c }
 func (c Command) prev(value string, index uint64) Command {
 	c.PrevValue, c.PrevIndex = value, index

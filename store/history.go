@@ -8,10 +8,11 @@ const (
 	DefaultBytes  = 64 << 20
 )
 
-// Limits bound the event history.
+// Limits bound what a store takes of memory. Each member has its own.
 type Limits struct {
-	Events int // how many events are kept; 0 means DefaultEvents
-	Bytes  int // and how many bytes of keys and values; 0 means DefaultBytes
+	Tree   int64 // what the tree may cost before it should grow no more, see Mark; 0: no bound
+	Events int   // how many events are kept; 0 means DefaultEvents
+	Bytes  int   // and how many bytes of keys and values; 0 means DefaultBytes
 }
 
 // chunkEntries is how many entries a chunk has. Chunk i holds the indices i*chunkEntries to (i+1)*chunkEntries-1.
@@ -29,7 +30,8 @@ type history struct {
 	limits Limits
 	first  uint64 // first ≤ next
 	next   uint64
-	bytes  int // of the events held
+	bytes  int    // of the events held
+	gone   uint64 // of those dropped
 	epoch  uint64
 	chunks []*chunk // the first one is that of index first
 }
@@ -90,6 +92,7 @@ func (h *history) drop() {
 	}
 	e := &c.events[h.first%chunkEntries]
 	h.bytes -= (*e).size()
+	h.gone += uint64((*e).size())
 	*e = nil
 	if h.first++; h.first%chunkEntries == 0 {
 		h.chunks = h.chunks[1:]

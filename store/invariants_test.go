@@ -34,32 +34,92 @@ func (s *Store) invariants() error {
 	if err := s.window.wellFormed(s.now); err != nil {
 		return err
 	}
+	if count, err := s.watchers.root.wellFormed(); err != nil || count != s.watchers.count {
+		return fmt.Errorf("%d watchers, counted as %d: %w", count, s.watchers.count, err)
+	}
 	return s.history.wellFormed(s.index)
+}
+
+// wellFormed checks p and what is below, and returns how many watchers sit there.
+func (p *perch) wellFormed() (count int, err error) {
+	for _, list := range [][]*Watcher{p.plain, p.recurs} {
+		for i, w := range list {
+			if w.perch != p || w.seat != i || w.path[:stem(w.path)] != p.path {
+				return 0, fmt.Errorf("the watcher of %q in seat %d of %q has the seat %d", w.path, i, p.path, w.seat)
+			}
+		}
+		count += len(list)
+	}
+	if p.up != nil && count == 0 && len(p.kids) < 2 {
+		return 0, fmt.Errorf("nobody needs the perch %q", p.path)
+	}
+	for name, k := range p.kids {
+		if k.up != p || !below(k.path, p.path) || p.element(k.path) != name {
+			return 0, fmt.Errorf("the perch %q is called %q in %q", k.path, name, p.path)
+		}
+		n, err := k.wellFormed()
+		if err != nil {
+			return 0, err
+		}
+		count += n
+	}
+	return count, nil
+}
+
+// count returns how many perches there are from p on.
+func (p *perch) count() int {
+	n := 1
+	for _, k := range p.kids {
+		n += k.count()
+	}
+	return n
 }
 
 // wellFormed checks the window of a store at this time.
 func (w *window) wellFormed(now int64) error {
-	names, sum, entry := 0, uint64(0), w.horizon
+	names, sum, held := 0, uint64(0), map[uint64]share{}
 	for i := w.facts.first; i < w.facts.next; i++ {
 		f := w.facts.at(i)
-		if found, ok := w.facts.find(f.name); !ok || found != *f || f.entry <= entry {
-			return fmt.Errorf("fact %+v behind entry %d", f, entry)
+		if found, ok := w.facts.find(f.name); !ok || found != *f || f.entry == 0 {
+			return fmt.Errorf("fact %+v", f)
 		}
-		sum, entry = sum+f.hash(), f.entry
+		h := held[f.name.user()]
+		h.facts++
+		held[f.name.user()] = h
+		sum += f.hash()
 	}
-	bytes, last := 0, now-int64(windowTime)+1
+	bytes, last, entry := 0, now-int64(windowTime)+1, uint64(0)
 	for _, r := range w.order {
 		_, forgotten := w.facts.find(r.name)
-		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= entry {
+		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= max(entry, w.horizonOf(r.name.user())) && r.check != noCheck {
 			return fmt.Errorf("request %+v at %d behind one of %d and entry %d", r, now, last, entry)
 		}
+		h := held[r.name.user()]
+		h.answers, h.bytes = h.answers+1, h.bytes+r.size()
+		held[r.name.user()] = h
 		bytes, sum, last, entry = bytes+r.size(), sum+r.hash(), r.stamp, r.entry
 		names++
+	}
+	answers, knowing := 0, 0
+	for user, h := range held {
+		h.horizon = w.horizonOf(user)
+		if is := w.shares[user]; is == nil || *is != h {
+			return fmt.Errorf("user %x holds %+v, counted as %+v", user, h, is)
+		}
+		sum += h.hash(user)
+		answers, knowing = answers+min(1, h.answers), knowing+min(1, h.facts)
+	}
+	if len(w.shares) != len(held) || answers != w.answers || knowing != w.knowing {
+		return fmt.Errorf("%d users, %d with answers, %d with facts, counted as %d, %d and %d", len(held), answers, knowing, len(w.shares), w.answers, w.knowing)
 	}
 	if len(w.byName) != names || bytes != w.bytes || sum != w.sum {
 		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName), bytes, w.bytes, w.sum, sum)
 	}
-	if names > w.bounds.answers || bytes > w.bounds.bytes && names > 1 || w.facts.count() > w.bounds.facts {
+	newest := 0 // the last answer stays, whatever its size
+	if names > 0 {
+		newest = w.order[names-1].size()
+	}
+	if names > w.bounds.answers || bytes > w.bounds.bytes+newest || w.facts.count() > w.bounds.facts+w.bounds.answers+w.bounds.facts/movesAnEntry+1 {
 		return fmt.Errorf("%d requests of %d bytes and %d facts are too many", names, bytes, w.facts.count())
 	}
 	return nil
@@ -67,7 +127,7 @@ func (w *window) wellFormed(now int64) error {
 
 // tree checks a directory and what is below, gathers its timers in armed, and returns how many there are.
 func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
-	d, sum := dir.inside, uint64(0)
+	d, below := dir.inside, weight{}
 	if d.epoch > s.epoch.Load() || d.children.skip != stem(dir.Path)+1 {
 		return 0, fmt.Errorf("directory %q: epoch %d, names from %d", dir.Path, d.epoch, d.children.skip)
 	}
@@ -96,16 +156,16 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 			timers += below
 			changed = n.inside.changed
 		}
-		sum += n.total()
+		below = below.plus(n.total())
 		if changed > d.changed || d.changed > s.index {
 			return 0, fmt.Errorf("directory %q changed at %d, %q in it at %d, the store at %d", dir.Path, d.changed, n.Path, changed, s.index)
 		}
 	}
-	if timers != d.timers {
-		return 0, fmt.Errorf("directory %q counts %d timers, there are %d", dir.Path, d.timers, timers)
+	if timers != d.below.timers {
+		return 0, fmt.Errorf("directory %q counts %d timers, there are %d", dir.Path, d.below.timers, timers)
 	}
-	if sum != d.sum {
-		return 0, fmt.Errorf("directory %q has the sum %x, its nodes %x", dir.Path, d.sum, sum)
+	if below != d.below {
+		return 0, fmt.Errorf("directory %q weighs %+v, its nodes %+v", dir.Path, d.below, below)
 	}
 	return timers, nil
 }
@@ -121,6 +181,7 @@ func (p *page) wellFormed(skip int, low, high string) (height int, err error) {
 	if len(p.kids) != len(p.bounds) || p.nodes != nil {
 		return 0, fmt.Errorf("page of %d kids, %d bounds, %d nodes", len(p.kids), len(p.bounds), len(p.nodes))
 	}
+	below := 0
 	for i, k := range p.kids {
 		from, to := low, high
 		if i > 0 {
@@ -133,10 +194,14 @@ func (p *page) wellFormed(skip int, low, high string) (height int, err error) {
 		if err != nil {
 			return 0, err
 		}
+		below += k.count()
 		if i > 0 && h != height || k.epoch > p.epoch {
 			return 0, fmt.Errorf("kids of height %d and %d, of epoch %d in %d", height, h, k.epoch, p.epoch)
 		}
 		height = h
+	}
+	if below != int(p.below) {
+		return 0, fmt.Errorf("%d nodes below a page, counted as %d", below, p.below)
 	}
 	return height + 1, nil
 }
@@ -148,13 +213,13 @@ func (p *page) wellFormedLeaf(skip int, low, high string) error {
 		if name <= last || name < low || high != "" && name >= high {
 			return fmt.Errorf("name %q behind %q in [%q, %q)", name, last, low, high)
 		}
-		if len(name) < p.shared || name[:p.shared] != p.nodes[0].Path[skip:][:p.shared] || p.heads[i] != head(name[p.shared:]) {
+		if len(name) < int(p.shared) || name[:p.shared] != p.nodes[0].Path[skip:][:p.shared] || p.heads[i] != head(name[p.shared:]) {
 			return fmt.Errorf("name %q: shared %d, head %x", name, p.shared, p.heads[i])
 		}
 		last = name
 	}
-	if len(p.heads) != len(p.nodes) {
-		return fmt.Errorf("%d heads of %d nodes", len(p.heads), len(p.nodes))
+	if len(p.heads) != len(p.nodes) || p.below != 0 {
+		return fmt.Errorf("%d heads of %d nodes, %d below", len(p.heads), len(p.nodes), p.below)
 	}
 	return nil
 }

@@ -21,13 +21,15 @@ type model struct {
 	offset   time.Duration
 	entry    uint64
 	window   bounds
-	asked    []asked  // in order
+	asked    []asked // with their answers, in order
+	facts    []asked // without, as they are to be forgotten
+	horizons map[string]uint64
 	log      []string // the event of each index; "" = nothing is told
 	told     []*Event // the same, for watches
 }
 
 func newModel() *model {
-	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, window: windowBounds}
+	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, window: windowBounds, horizons: map[string]uint64{}}
 }
 
 // asked is a command with an id that was executed.
@@ -70,35 +72,68 @@ func (m *model) apply(now int64, c Command) string {
 
 // once executes a command with an id, unless it is known, or forgotten.
 func (m *model) once(c Command) string {
-	answers, facts := len(m.asked), 0 // what lies behind these places is remembered
-	for answers > 0 && len(m.asked)-answers < m.window.answers && m.now-m.asked[answers-1].at < 600e9 {
-		answers--
+	for len(m.asked) > 0 && m.now-m.asked[0].at >= 600e9 {
+		m.lose(0)
 	}
-	facts = max(0, answers-m.window.facts)
-	for i := len(m.asked) - 1; i >= facts; i-- {
-		switch first := m.asked[i]; {
-		case first.command.RequestID != c.RequestID || first.command.User != c.User:
-		case i >= answers && first.command.after(0) == c.after(0):
-			return first.answer
-		case i >= answers:
-			return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
-		case first.index == 0:
-			return fmt.Sprintf("213 request id %q was refused before: the answer is no longer kept at %d", c.RequestID, m.index)
-		default:
-			return fmt.Sprintf("213 request id %q was executed at index %d: the answer is no longer kept, read the key at %d", c.RequestID, first.index, m.index)
-		}
+	same := func(a asked) bool { return a.command.RequestID == c.RequestID && a.command.User == c.User }
+	if i := slices.IndexFunc(m.asked, same); i >= 0 && m.asked[i].command.after(0) == c.after(0) {
+		return m.asked[i].answer
+	} else if i >= 0 {
+		return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
 	}
-	if facts > 0 && c.RequestIndex < m.asked[facts-1].entry {
+	if i := slices.IndexFunc(m.facts, same); i >= 0 && m.facts[i].index == 0 {
+		return fmt.Sprintf("213 request id %q was refused before: the answer is no longer kept at %d", c.RequestID, m.index)
+	} else if i >= 0 {
+		return fmt.Sprintf("213 request id %q was executed at index %d: the answer is no longer kept, read the key at %d", c.RequestID, m.facts[i].index, m.index)
+	}
+	horizon, there := m.horizons[c.User]
+	if !there {
+		horizon = m.horizons["(others)"]
+	}
+	if c.RequestIndex < horizon {
 		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to %d is forgotten at %d",
-			c.RequestID, c.RequestIndex, m.asked[facts-1].entry, m.index)
+			c.RequestID, c.RequestIndex, horizon, m.index)
 	}
 	before := m.index
 	done := asked{command: c, entry: m.entry, at: m.now, answer: m.answer(c)}
 	if m.index > before {
 		done.index = m.index
 	}
+	m.horizons[c.User] = horizon
 	m.asked = append(m.asked, done)
+	if len(m.asked) > m.window.answers {
+		m.lose(slices.IndexFunc(m.asked, func(a asked) bool { return greedy(m.asked, a, m.window.answers) }))
+	}
 	return done.answer
+}
+
+// greedy reports whether the user of a has more of all than its part of the bound.
+func greedy(all []asked, a asked, bound int) bool {
+	users := map[string]int{}
+	for _, other := range all {
+		users[other.command.User]++
+	}
+	return users[a.command.User] > bound/len(users)
+}
+
+// lose makes a fact of an answer, and forgets a fact for it when there are too many.
+func (m *model) lose(i int) {
+	m.facts = append(m.facts, m.asked[i])
+	m.asked = slices.Delete(m.asked, i, i+1)
+	for len(m.facts) > m.window.facts {
+		oldest, spared := m.facts[0], !greedy(m.facts, m.facts[0], m.window.facts)
+		m.facts = m.facts[1:]
+		if spared {
+			m.facts = append(m.facts, oldest)
+			continue
+		}
+		user := oldest.command.User
+		m.horizons[user] = max(m.horizons[user], oldest.entry)
+		if theirs := func(a asked) bool { return a.command.User == user }; !slices.ContainsFunc(m.facts, theirs) && !slices.ContainsFunc(m.asked, theirs) {
+			m.horizons["(others)"] = max(m.horizons["(others)"], m.horizons[user])
+			delete(m.horizons, user)
+		}
+	}
 }
 
 // keep executes a command on users and roles.

@@ -34,8 +34,7 @@ type Ends struct {
 type directory struct {
 	epoch    uint64
 	changed  uint64 // highest index at which anything here or below changed, refreshes included
-	timers   int    // how many nodes below have a timer
-	sum      uint64 // of the hashes of all nodes below
+	below    weight
 	children children
 }
 
@@ -54,14 +53,45 @@ func (v View) All(n *Node) iter.Seq[*Node] {
 }
 
 // Children yields those that are not hidden.
-func (v View) Children(n *Node) iter.Seq[*Node] {
+func (v View) Children(n *Node) iter.Seq[*Node] { return v.Part(n, Range{}) }
+
+// Part yields the children that are in r, ascending by name. To find the first costs the logarithm
+// of how many children there are; nothing is spent on those before it, nor on hidden ones.
+func (v View) Part(n *Node, r Range) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
-		for child := range v.All(n) {
-			if !strings.HasPrefix(child.Path[n.inside.children.skip:], "_") && !yield(child) {
+		if n.inside == nil {
+			return
+		}
+		c, more := &n.inside.children, true
+		for _, i := range r.intervals() {
+			c.from(i.from, func(child *Node) bool {
+				if i.to != "" && child.Path[c.skip:] >= i.to {
+					return false
+				}
+				more = yield(child)
+				return more
+			})
+			if !more {
 				return
 			}
 		}
 	}
+}
+
+// Count returns how many children are in r. It costs the logarithm of how many there are.
+func (v View) Count(n *Node, r Range) (count int) {
+	if n.inside == nil {
+		return 0
+	}
+	c := &n.inside.children
+	for _, i := range r.intervals() {
+		end := c.count()
+		if i.to != "" {
+			end = c.rank(i.to)
+		}
+		count += max(0, end-c.rank(i.from))
+	}
+	return count
 }
 
 // newDirectory returns an empty directory of the tree, made at index. sum is the checksum of its path as a prefix of the
@@ -138,18 +168,19 @@ func (s *Store) changed(path string) uint64 {
 }
 
 // above returns the directory that holds path, ready to be written: it and all above it are owned, made when
-// missing, marked as changed at the present index, and count timers and the sum of hashes more. s.mu must be held.
-func (s *Store) above(space Space, path string, timers int, sum uint64) *directory {
+// missing, marked as changed at the present index, and weigh more by this. s.mu must be held.
+func (s *Store) above(space Space, path string, more weight) *directory {
 	root := &s.roots[space]
 	*root = (*root).own(s.epoch.Load())
 	at, made := *root, ""
 	var room [8]*Node
-	way := append(room[:0], at)
+	way, found := append(room[:0], at), 1 // found: how many of the way were there
 	for end := elementEnd(path, 0); end < len(path); end = elementEnd(path, end) {
 		n := at.inside.children.get(path[:end])
 		if n == nil {
-			if made == "" {
-				made = strings.Clone(parent(path)) // all the new directories cut their paths from it
+			if len(made) < end {
+				// The new directories cut their paths from it, and none keeps more than twice its path.
+				made = strings.Clone(path[:min(2*end, len(path))])
 			}
 			n = newDirectory(made[:end], checksum(at.sum, path[stem(at.Path):end]), s.index, s.epoch.Load())
 			at.inside.children.put(s.epoch.Load(), n)
@@ -159,13 +190,15 @@ func (s *Store) above(space Space, path string, timers int, sum uint64) *directo
 		}
 		at = n
 		way = append(way, at)
+		if made == "" {
+			found = len(way)
+		}
 	}
-	for _, n := range slices.Backward(way) {
+	for i, n := range slices.Backward(way) {
 		n.inside.changed = s.index
-		n.inside.timers += timers
-		n.inside.sum += sum
-		if n.Created == s.index {
-			sum += n.hash() // it was made just now
+		n.inside.below = n.inside.below.plus(more)
+		if i >= found {
+			more = more.plus(n.alone()) // it was made just now
 		}
 	}
 	return at.inside

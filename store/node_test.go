@@ -33,7 +33,7 @@ func TestGetFindsOrSaysWhereTheWayEnds(t *testing.T) {
 	}
 }
 
-// Listings are sorted and leave out hidden names; a hidden directory lists its own children (spec section 14).
+// Listings are sorted and leave out hidden names; a hidden directory lists its own children (API section 14).
 func TestChildrenAreSortedAndNotHidden(t *testing.T) {
 	s := New(Limits{})
 	for _, k := range []string{"/d/b", "/d/_h/x", "/d/_h/_y", "/d/a_b", "/d/B", "/d/_", "/d/a/z"} {
@@ -85,7 +85,7 @@ func TestCanonicalIsTheOneForm(t *testing.T) {
 func TestDeepTreeIsNoTrouble(t *testing.T) {
 	began := time.Now()
 	s := New(Limits{})
-	s.do(post(strings.Repeat("/x", MaxDepth), "v").ttl(time.Hour))
+	s.do(post(strings.Repeat("/x", formerDepth), "v").ttl(time.Hour))
 	v, err := s.Get("/")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestDeepTreeIsNoTrouble(t *testing.T) {
 
 	again.do(del("/x").recursive())
 
-	expect(t, "levels", levels, MaxDepth+2)
+	expect(t, "levels", levels, formerDepth+2)
 	expect(t, "what stays", again.listing(), "")
 	again.check(t)
 	if took := time.Since(began); took > time.Second {
@@ -115,7 +115,7 @@ func TestNodesAreSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Node{}); size > 80 {
 		t.Errorf("a node takes %d bytes", size)
 	}
-	if size := unsafe.Sizeof(directory{}); size > 48 {
+	if size := unsafe.Sizeof(directory{}); size > 56 {
 		t.Errorf("a directory takes %d bytes", size)
 	}
 }
@@ -183,5 +183,74 @@ func TestErrorsHaveTextAndStatus(t *testing.T) {
 		expect(t, "status", e.Status(), c.status)
 		expect(t, "message", e.Message(), c.message)
 		expect(t, "text", e.Error(), fmt.Sprintf("store: %d %s: /k (at index 7)", c.code, c.message))
+	}
+}
+
+// What a Range selects is what a look at every name selects, and Count counts it.
+func TestARangeIsWhatALookAtEveryNameFinds(t *testing.T) {
+	s := New(Limits{})
+	names := []string{"B", "_", "_a", "_a\xff", "_b", "`", "a", "a\xff", "a\xff\xfe", "a\xff\xffz", "aa", "ab", "b", "\xff", "\xff\xff"}
+	for i := range 100 {
+		names = append(names, fmt.Sprint("a", i), fmt.Sprint("_", i))
+	}
+	for _, name := range names {
+		s.do(set("/d/"+name, "1"))
+	}
+	slices.Sort(names)
+	v, _ := s.Get("/d")
+	for _, prefix := range append([]string{"", "none"}, names...) {
+		for _, after := range append([]string{"", "A", "a1\x00", "\xff\xff\xff"}, names...) {
+			var want, got []string
+			for _, name := range names {
+				hidden := name[0] == '_' && !strings.HasPrefix(prefix, "_")
+				if strings.HasPrefix(name, prefix) && name > after && !hidden {
+					want = append(want, "/d/"+name)
+				}
+			}
+
+			for n := range v.Part(v.Node, Range{prefix, after}) {
+				got = append(got, n.Path)
+			}
+
+			if !slices.Equal(got, want) || v.Count(v.Node, Range{prefix, after}) != len(want) {
+				t.Fatalf("prefix %q after %q: %q, want %q", prefix, after, got, want)
+			}
+		}
+	}
+}
+
+// A page of a directory looks at the leaves that have what it shows, and at their neighbours. All
+// other leaves are broken here, so that a look would panic.
+func TestAPageLooksOnlyAtWhatItShows(t *testing.T) {
+	const names = 100 * pageMax // of each kind
+	for after, want := range map[string]string{"": "Z0000 Z0001", "Z3198": "Z3199 z0000", "z1600": "z1601 z1602"} {
+		var nodes []*Node
+		for i := range 3 * names {
+			nodes = append(nodes, &Node{Path: fmt.Sprintf("/d/%c%04d", "Z_z"[i/names], i%names)})
+		}
+		d := &directory{children: build(1, 3, nodes)}
+		shown := func(n *Node) bool { return slices.Contains(strings.Fields(want), n.Path[3:]) }
+		leaves := d.children.root.leaves()
+		keep := make([]bool, len(leaves)+2)
+		for i, leaf := range leaves {
+			if slices.ContainsFunc(leaf.nodes, shown) {
+				keep[i], keep[i+1], keep[i+2] = true, true, true
+			}
+		}
+		for i, leaf := range leaves {
+			if !keep[i+1] {
+				clear(leaf.nodes)
+			}
+		}
+		v := View{Node: &Node{Path: "/d", Dir: true, inside: d}}
+
+		var got []string
+		for n := range v.Part(v.Node, Range{After: after}) {
+			if got = append(got, n.Path[3:]); len(got) == 2 {
+				break
+			}
+		}
+
+		expect(t, "after "+after, strings.Join(got, " "), want)
 	}
 }

@@ -5,9 +5,13 @@ import (
 	"strings"
 )
 
-// MaxDepth is the number of elements that the path of a command may have. Whoever takes keys from
-// clients refuses longer ones; a command that has one is no command (see Apply). It bounds every recursion here.
-const MaxDepth = 4096
+// MaxDepth is the number of elements that a key may have. Whoever takes keys from clients refuses
+// longer ones. Logs and states from before the first release have keys of up to formerDepth, which
+// bounds every recursion here: a command with a longer path is no command (see Apply).
+const (
+	MaxDepth    = 512
+	formerDepth = 4096
+)
 
 // Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".." elements, no
 // trailing slash. It is idempotent. Everything in this package expects canonical paths (J7).
@@ -50,7 +54,7 @@ func below(p, dir string) bool {
 	return len(p) > n+1 && p[n] == '/' && p[:n] == dir[:n]
 }
 
-// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_" (spec section 14).
+// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_" (API section 14).
 func hidden(rest string) bool {
 	return strings.Contains(rest, "/_")
 }

@@ -32,9 +32,11 @@ func (s *Store) adopt(t *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	after := s.index + 1
+	s.gone += uint64(s.cost()) + s.history.gone + uint64(s.history.bytes)
 	s.applied, s.now, s.offset, s.index, s.chain = t.applied, t.now, t.offset, t.index, t.chain
 	s.roots, s.history, s.clock, s.window = t.roots, t.history, t.clock, t.window
 	s.revise(t.revision)
+	s.weigh()
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
 	s.arrive()
 }
@@ -49,19 +51,31 @@ type decoder struct {
 	path  []byte // of the directory that is being read, but for the root's slash
 	sum   uint32 // of path
 	text  []byte // scratch: path and value of the node that is being read
+	whole string // the path of the directory read before, or of one in it
+
+	version byte // of the state, as a digit
 }
 
 func (d *decoder) state(l Limits) {
 	s := d.store
-	d.expect(stateHead)
-	s.applied, s.now, s.offset, s.index, s.chain = d.uint(), d.time(), int64(d.uint()), d.uint(), d.uint()
+	d.head()
+	s.applied, s.now = d.uint(), d.time()
+	if d.version >= '4' {
+		s.offset = int64(d.uint())
+	}
+	s.index, s.chain = d.uint(), d.uint()
+	if d.version < '4' {
+		s.chain = 0 // see Digest
+	}
 	d.history(l)
 	d.requests()
 	for space := range s.roots {
 		s.roots[space] = newDirectory("/", 0, 0, d.epoch)
 	}
 	s.roots[Keys].inside = d.directory(1)
-	d.auth()
+	if d.version >= '3' {
+		d.auth()
+	}
 	d.expect(stateTail)
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
 		d.fail("something follows the end")
@@ -152,6 +166,16 @@ func (d *decoder) expect(word string) {
 	}
 }
 
+// head reads the version. Builds from before the first release wrote 2 and 3: their states have no
+// offset, ids for names, no facts and one time in ends. Version 2 has no auth.
+func (d *decoder) head() {
+	d.expect(stateHead[:len(stateHead)-2])
+	if d.version = d.byte(); d.version < '2' || d.version > stateHead[len(stateHead)-2] {
+		d.fail("a state of version %q is not known", d.version)
+	}
+	d.expect("\n")
+}
+
 // history reads all events, however many the limits allow: the tree shares nodes with them.
 func (d *decoder) history(l Limits) {
 	s := d.store
@@ -199,37 +223,76 @@ func (d *decoder) event(index uint64) *Event {
 
 func (d *decoder) requests() {
 	w := &d.store.window
-	w.horizon = d.upTo(d.store.applied, "horizon")
-	last := w.horizon
-	for count := d.uint(); count > 0 && d.err == nil; count-- {
-		f := fact{name: d.name()}
-		f.entry = d.after(last)
-		f.index = d.upTo(d.store.index, "index of a request")
-		d.remember(f.name, func() { w.keep(f) })
-		last = f.entry
+	if d.version >= '4' {
+		w.horizon = d.upTo(d.store.applied, "horizon")
+		d.shares()
+		d.facts()
 	}
+	last := uint64(0)
 	for count := d.uint(); count > 0 && d.err == nil; count-- {
-		r := &request{name: d.name()}
-		d.full(r.check[:])
-		r.entry = d.upTo(d.store.applied, "entry")
-		r.stamp, r.answer = d.time(), d.answer()
-		if r.entry <= last || r.stamp > d.store.now || len(w.order) > 0 && r.stamp < w.order[len(w.order)-1].stamp {
-			d.fail("the request of entry %d, at %d, can't stand behind %d", r.entry, r.stamp, last)
-		}
-		d.remember(r.name, func() { w.add(r) })
-		last = r.entry
+		last = d.request(last)
 	}
 	w.expire(d.store.now)
+	for user, h := range w.shares {
+		if d.err == nil && h.answers+h.facts == 0 {
+			d.fail("the user %x has a share of the requests, and no request", user)
+		}
+	}
 }
 
-// after reads by how much the next log index is greater than last, and returns that index.
-func (d *decoder) after(last uint64) uint64 {
-	more := d.uint()
-	if more == 0 || more > d.store.applied-last {
-		d.fail("%d entries behind %d there is none with a request", more, last)
-		return last
+// shares reads the users and their horizons.
+func (d *decoder) shares() {
+	w, last := &d.store.window, uint64(0)
+	for count := d.uint(); count > 0 && d.err == nil; count-- {
+		user, horizon := d.uint(), d.upTo(d.store.applied, "horizon of a user")
+		if user <= last && w.shares != nil {
+			d.fail("the user %x can't stand behind %x", user, last)
+			return
+		}
+		last = user
+		h := &share{horizon: horizon}
+		if w.shares == nil {
+			w.shares = make(map[uint64]*share)
+		}
+		w.shares[user] = h
+		w.sum += h.hash(user)
 	}
-	return last + more
+}
+
+// facts reads the facts.
+func (d *decoder) facts() {
+	w := &d.store.window
+	for count := d.uint(); count > 0 && d.err == nil; count-- {
+		f := fact{name: d.name()}
+		f.entry = d.upTo(d.store.applied, "entry")
+		f.index = d.upTo(d.store.index, "index of a request")
+		if f.entry == 0 {
+			d.fail("a fact has no entry")
+		}
+		d.remember(f.name, func() { w.keep(f) })
+	}
+}
+
+// request reads a request and its answer. It returns the entry of the request, or last if that is not
+// known.
+func (d *decoder) request(last uint64) uint64 {
+	w, r := &d.store.window, &request{}
+	if d.version >= '4' {
+		r.name = d.name()
+		d.full(r.check[:])
+		r.entry = d.upTo(d.store.applied, "entry")
+	} else {
+		r.name = (&Command{RequestID: d.string()}).name()
+		d.uint() // a checksum that only they have
+	}
+	r.stamp, r.answer = d.time(), d.answer()
+	known := r.check != noCheck
+	if known && r.entry <= max(last, w.horizonOf(r.name.user())) || !known && r.entry != 0 || r.stamp > d.store.now ||
+		len(w.order) > 0 && r.stamp < w.order[len(w.order)-1].stamp {
+		d.fail("the request of entry %d, at %d, can't stand behind %d", r.entry, r.stamp, last)
+	}
+	d.remember(r.name, func() { w.add(r) })
+	return max(last, r.entry)
 }
 
 // remember calls add, unless the name is known already.
@@ -237,6 +300,9 @@ func (d *decoder) remember(n name, add func()) {
 	w := &d.store.window
 	if _, known := w.facts.find(n); known || w.byName[n] != nil {
 		d.fail("two requests have the name %x", n)
+	}
+	if d.version >= '4' && w.shares[n.user()] == nil {
+		d.fail("the user %x of a request has no share", n.user())
 	}
 	if d.err == nil {
 		add()
@@ -319,7 +385,10 @@ func (d *decoder) indices(kind uint64) *Node {
 	n.Modified = d.upTo(d.store.index, "modified index")
 	n.Created = d.upTo(n.Modified, "created index")
 	if due := d.time(); due != 0 {
-		n.Ends = &Ends{Due: due, Shown: int64(d.uint())}
+		n.Ends = &Ends{Due: due, Shown: due}
+		if d.version >= '4' {
+			n.Ends.Shown = int64(d.uint())
+		}
 	}
 	return n
 }
@@ -329,8 +398,8 @@ func (d *decoder) auth() {
 	s := d.store
 	s.revision = d.upTo(s.index, "revision")
 	inside := d.directory(1)
-	if d.err == nil && (inside.changed != s.revision || inside.timers > 0) {
-		d.fail("users and roles changed at %d, not at %d, with %d timers", inside.changed, s.revision, inside.timers)
+	if d.err == nil && (inside.changed != s.revision || inside.below.timers > 0) {
+		d.fail("users and roles changed at %d, not at %d, with %d timers", inside.changed, s.revision, inside.below.timers)
 	}
 	s.roots[Auth].inside = inside
 }
@@ -362,13 +431,9 @@ func (d *decoder) admit(n *Node, name, last string, inside *directory) {
 	if changed := n.lastChange(); changed > inside.changed {
 		d.fail("%q changed at %d, its directory at %d", n.Path, changed, inside.changed)
 	}
-	if n.inside != nil {
-		inside.timers += n.inside.timers
-	}
-	inside.sum += n.total()
+	inside.below = inside.below.plus(n.total())
 	if n.Ends != nil {
 		n.timer = d.store.clock.arm(n.Ends.Due, n.Path)
-		inside.timers++
 	}
 }
 
@@ -387,7 +452,7 @@ func (d *decoder) child(depth int) *Node {
 	if kind != kindDirectory {
 		return d.node(kind)
 	}
-	if depth > MaxDepth+1 {
+	if depth > formerDepth+1 {
 		d.fail("%q lies too deep", d.text)
 	}
 	up, sum := len(d.path), d.sum
@@ -395,19 +460,18 @@ func (d *decoder) child(depth int) *Node {
 	n := d.indices(kind)
 	n.sum = d.sum
 	if n.inside = d.directory(depth + 1); n.inside != nil {
-		n.Path = n.inside.pathOf(d.path)
+		n.Path = d.pathOf(d.path)
 	}
 	d.path, d.sum = d.path[:up], sum
 	return n
 }
 
-// pathOf returns path as a string, cut from that of the first directory inside if there is one: so a long chain of
-// directories has its path once, not once a level.
-func (d *directory) pathOf(path []byte) string {
-	for n := range d.children.all {
-		if n.Dir {
-			return n.Path[:len(path)]
-		}
+// pathOf returns path as a string, cut from that of the directory read before, which may lie in it: so
+// a long chain of directories has its path about twice, not once a level. None keeps more than twice
+// its path.
+func (d *decoder) pathOf(path []byte) string {
+	if len(d.whole) > 2*len(path) || !strings.HasPrefix(d.whole, string(path)) {
+		d.whole = string(path)
 	}
-	return string(path)
+	return d.whole[:len(path)]
 }

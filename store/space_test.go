@@ -112,6 +112,9 @@ func TestADescriptionOfUsersHasNoSecret(t *testing.T) {
 	expect(t, "user", Describe(c.bytes()), `auth compare-and-swap "/users/u" prevIndex=3 revision=7`)
 	c = set("/k", "v").judged(7)
 	expect(t, "key", Describe(c.bytes()), `set "/k" value="v" revision=7`)
+	expect(t, "target", Target(c.bytes()), `set "/k"`)
+	expect(t, "target of the clock", Target((&Command{Op: OpClock}).Append(nil)), "")
+	expect(t, "target of no command", Target([]byte("x"))+Target(nil), "")
 }
 
 // What can't be said of users and roles is no command.

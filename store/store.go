@@ -21,7 +21,7 @@ type Store struct {
 	revision uint64   // index of the last change in the space Auth; 0 = none yet
 	history  *history // history.next = index+1
 	window   window   // the requests with an id that are remembered
-	chain    uint64   // of the digest: all that happened
+	chain    uint64   // of the digest: all that happened since the first command of version 4; 0 before
 
 	// Derived from it, or of this member alone.
 	clock    *clock // one armed timer for every node of the tree that expires
@@ -34,13 +34,19 @@ type Store struct {
 	epoch atomic.Uint64
 	gets  struct{ success, fail atomic.Uint64 }
 
+	quota int64       // Limits.Tree
+	full  atomic.Bool // the tree costs more than that
+
+	gone  uint64        // bytes that have left the tree, and restored histories
+	freed atomic.Uint64 // see Freed
+
 	// judged is revision, for those who ask with every request.
 	judged atomic.Uint64
 }
 
 // New returns an empty store.
 func New(l Limits) *Store {
-	s := &Store{history: newHistory(l, 1), clock: newClock(), window: window{bounds: windowBounds}}
+	s := &Store{history: newHistory(l, 1), clock: newClock(), window: window{bounds: windowBounds}, quota: l.Tree}
 	for space := range s.roots {
 		s.roots[space] = newDirectory("/", 0, 0, 0)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Watcher is a cursor on the history. Next and Close belong to one goroutine.
@@ -48,6 +49,17 @@ func (s *Store) cleared(path string, since uint64) bool {
 
 // Index is the store index at which the watch began.
 func (w *Watcher) Index() uint64 { return w.began }
+
+// Seen is an index up to which the watcher has told all events that it is to tell. A watch from the
+// index after it goes on where this one is. It belongs to the goroutine of Next.
+func (w *Watcher) Seen() uint64 {
+	w.store.mu.RLock()
+	defer w.store.mu.RUnlock()
+	if w.next > 0 {
+		return w.next - 1
+	}
+	return max(w.store.index+1, w.from) - 1
+}
 
 // Next waits for the next event. It returns ErrFellBehind, or the context's error.
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
@@ -116,29 +128,33 @@ func (w *Watcher) Close() {
 	w.store.watchers.remove(w)
 }
 
-// watchers is the index of all watchers by the elements of their paths. An event visits the perches from
-// the root to its key, so that it costs nothing how many watchers sit elsewhere.
+// watchers is the index of all watchers by their paths: a tree that has a perch where watchers sit
+// and where two ways part, and none on the way between. So a watch makes two perches at most, however
+// deep its path, and an event reads its key once on the way from the root to it: it costs nothing how
+// many watchers sit elsewhere.
+//
+//	watched        perches
+//	/a/b/c/d       "" ── /a/b ┬─ /a/b/c/d
+//	/a/b/x                    └─ /a/b/x
 type watchers struct {
 	root  perch
 	count int
 }
 
-// perch is where the watchers of one path sit. It exists while it or one below it is in use.
+// perch is where the watchers of one path sit. It has some, or two kids, unless it is the root.
 type perch struct {
 	up     *perch
-	name   string
-	kids   map[string]*perch
+	path   string            // "" for the root
+	kids   map[string]*perch // by the element of their paths behind path
 	plain  []*Watcher
 	recurs []*Watcher
 }
 
 // add seats w, which no perch holds yet.
 func (x *watchers) add(w *Watcher) {
-	p := &x.root
-	for end := 0; end < stem(w.path); {
-		start := end + 1
-		end = elementEnd(w.path, end)
-		p = p.kid(w.path[start:end])
+	p, path := &x.root, w.path[:stem(w.path)]
+	for len(p.path) < len(path) {
+		p = p.toward(path)
 	}
 	list := p.list(w)
 	w.perch, w.seat = p, len(*list)
@@ -146,17 +162,45 @@ func (x *watchers) add(w *Watcher) {
 	x.count++
 }
 
-// kid returns the perch called name below p, which it makes when there is none.
-func (p *perch) kid(name string) *perch {
+// toward returns the perch below p on the way to path, as far as path leads. It makes one where there
+// is none.
+func (p *perch) toward(path string) *perch {
+	name := p.element(path)
 	k := p.kids[name]
 	if k == nil {
-		if p.kids == nil {
-			p.kids = make(map[string]*perch)
-		}
-		k = &perch{up: p, name: name}
-		p.kids[name] = k
+		return p.adopt(&perch{path: path})
 	}
+	n := len(p.path) + shared(k.path[len(p.path):], path[len(p.path):])
+	if n == len(k.path) {
+		return k
+	}
+	parting := &perch{path: strings.Clone(path[:n])} // no part of a long path, which it would keep
+	parting.adopt(k)
+	return p.adopt(parting)
+}
+
+// adopt makes k a kid of p, and returns it.
+func (p *perch) adopt(k *perch) *perch {
+	if p.kids == nil {
+		p.kids = make(map[string]*perch)
+	}
+	k.up = p
+	p.kids[p.element(k.path)] = k
 	return k
+}
+
+// element returns the element behind p of a path below p.
+func (p *perch) element(path string) string {
+	return path[len(p.path)+1 : elementEnd(path, len(p.path))]
+}
+
+// shared is the length of the longest path at which or below which both a and b lie.
+func shared(a, b string) int {
+	n := common(a, b)
+	if (n == len(a) || a[n] == '/') && (n == len(b) || b[n] == '/') {
+		return n
+	}
+	return strings.LastIndexByte(a[:n], '/')
 }
 
 // list is the one that w sits in at its perch.
@@ -167,7 +211,7 @@ func (p *perch) list(w *Watcher) *[]*Watcher {
 	return &p.plain
 }
 
-// remove takes w away, and the perches that are empty then.
+// remove takes w away, and the perches that nobody needs then.
 func (x *watchers) remove(w *Watcher) {
 	p := w.perch
 	if p == nil {
@@ -181,30 +225,55 @@ func (x *watchers) remove(w *Watcher) {
 	*list = (*list)[:last]
 	w.perch = nil
 	x.count--
-	for p.up != nil && len(p.plain)+len(p.recurs)+len(p.kids) == 0 {
-		delete(p.up.kids, p.name)
-		p = p.up
+	if up := p.up; p.idle() {
+		up.idle()
 	}
+}
+
+// idle takes p away if it has no watcher and one kid at most, which takes its place, and reports
+// whether it did.
+func (p *perch) idle() bool {
+	if p.up == nil || len(p.plain)+len(p.recurs) > 0 || len(p.kids) > 1 {
+		return false
+	}
+	delete(p.up.kids, p.up.element(p.path))
+	for _, k := range p.kids {
+		p.up.adopt(k)
+	}
+	return true
 }
 
 // wake notifies the watchers that e matches: recursive ones above its key, all at its key, and when a directory went,
 // all below.
 func (x *watchers) wake(e *Event) {
 	p, key := &x.root, e.Node.Path
-	for end := 0; end < len(key); {
+	for len(p.path) < len(key) {
 		notify(p.recurs, e)
-		start := end + 1
-		end = elementEnd(key, end)
-		if p = p.kids[key[start:end]]; p == nil {
+		k := p.kids[p.element(key)]
+		if k == nil {
+			return
+		}
+		switch way, rest := k.path[len(p.path):], key[len(p.path):]; {
+		case way == rest || below(rest, way):
+			p = k
+		case below(way, rest):
+			k.gone(e)
+			return
+		default:
 			return
 		}
 	}
 	notify(p.recurs, e)
 	notify(p.plain, e)
+	for _, k := range p.kids {
+		k.gone(e)
+	}
+}
+
+// gone notifies the watchers at p and below, if e took away a directory above p.
+func (p *perch) gone(e *Event) {
 	if e.removes() && e.Prev.Dir {
-		for _, k := range p.kids {
-			k.each(func(w *Watcher) { w.notify(e.Index) })
-		}
+		p.each(func(w *Watcher) { w.notify(e.Index) })
 	}
 }
 

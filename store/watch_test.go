@@ -95,7 +95,37 @@ func TestWatchHearsWhatSection15Says(t *testing.T) {
 	}
 }
 
-// A watch of the future is told nothing before its index, whatever matches (spec section 15.3).
+// A watch from behind what another one has seen goes on where that one was: neither misses or doubles an event.
+func TestAWatchGoesOnBehindWhatWasSeen(t *testing.T) {
+	s := New(Limits{})
+	s.do(set("/a", "1"))
+	future, _ := s.Watch("/a", false, 4)
+	expect(t, "seen of the future", future.Seen(), uint64(3))
+	w, _ := s.Watch("/a", false, 0)
+	var told []string
+	for i := range 20 {
+		s.do(set([]string{"/a", "/b"}[i%2], "x"))
+		if i%3 == 0 {
+			if e, _, _ := w.look(); e != nil {
+				told = append(told, sketch(e))
+			}
+		}
+		next, err := s.Watch("/a", false, w.Seen()+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		w = next
+	}
+	rest, _ := w.drain()
+	past, _ := s.Watch("/a", false, 2)
+	all, _ := past.drain()
+
+	expect(t, "told", fmt.Sprint(append(told, rest...)), fmt.Sprint(all))
+	expect(t, "seen in the end", w.Seen(), s.Index())
+}
+
+// A watch of the future is told nothing before its index, whatever matches (API section 15.3).
 func TestWatchOfTheFutureSkipsWhatComesBefore(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/a", "1"))
@@ -195,6 +225,16 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 					readers = append(readers, &reader{w: w, since: since})
 				}
 			}
+			if i%100 == 0 {
+				s.check(t)
+			}
+			if i%20 == 0 && len(readers) > 0 { // one ends, and another takes its place
+				r := readers[g.IntN(len(readers))]
+				r.w.Close()
+				if w, err := s.Watch(g.path(), g.IntN(2) == 0, s.index+1); err == nil {
+					*r = reader{w: w, since: s.index + 1}
+				}
+			}
 			for range min(20, len(readers)) {
 				r := readers[g.IntN(len(readers))]
 				if told, err := r.w.drain(); err == nil {
@@ -222,7 +262,8 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 		if late == len(readers) {
 			t.Errorf("seed %d: all of %d watchers fell behind", seed, late)
 		}
-		if s.watchers.count != 0 || len(s.watchers.root.kids) != 0 || len(s.watchers.root.plain)+len(s.watchers.root.recurs) != 0 {
+		s.check(t)
+		if s.watchers.count != 0 || len(s.watchers.root.kids) != 0 {
 			t.Errorf("seed %d: the index still holds %d watchers, %v", seed, s.watchers.count, s.watchers.root)
 		}
 	}
@@ -302,6 +343,35 @@ func TestRestoreWakesWatchers(t *testing.T) {
 	}
 
 	expect(t, "told", <-got, "set /k=1 1/1<nil>")
+}
+
+// However deep their paths, watches cost what is promised for them: 16 KiB, which have more to pay.
+// pitfall J9, pitfall L12
+func TestAWatchCostsItsPathNotItsLevels(t *testing.T) {
+	const count, promised = 300, 4 << 10
+	s := New(Limits{})
+	before := heapInUse()
+	var all []*Watcher
+	for i := range count {
+		w, err := s.Watch(strings.Repeat(fmt.Sprintf("/%d", i%50), i%MaxDepth)+fmt.Sprintf("/x%d", i), i%2 == 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, w)
+	}
+	s.check(t)
+
+	if each := int64(heapInUse()-before) / count; each > promised {
+		t.Errorf("%d bytes each", each)
+	}
+	if perches := s.watchers.root.count(); perches > 2*count {
+		t.Errorf("%d perches for %d watches", perches, count)
+	}
+	for _, w := range all {
+		w.Close()
+	}
+	s.check(t)
+	expect(t, "perches that stay", s.watchers.root.count(), 1)
 }
 
 func TestNextEndsWithItsContext(t *testing.T) {

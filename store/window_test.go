@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime"
@@ -61,6 +62,8 @@ func TestARetryMovesTheClock(t *testing.T) {
 }
 
 // An id is one command's: with another one, it is an error, and the first answer stays.
+//
+// pitfall L13
 func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
 	first := swap("/k", "2").prev("1", 1).ttl(time.Hour).named("id\xff")
 	for _, other := range []Command{
@@ -82,6 +85,8 @@ func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
 }
 
 // An id is a user's: another one's command under it is executed, and gets an answer of its own.
+//
+// pitfall L13
 func TestAnIDBelongsToItsUser(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/secret", "1").named("id").from("alice"))
@@ -220,6 +225,141 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 	}
 }
 
+// Each user has a part of the window that no other one can take: neither its answers, by many requests or by big ones, nor the facts
+// behind them, nor the horizon. A restored member knows the same.
+// pitfall G3, pitfall G5
+func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
+	big := strings.Repeat("v", 1<<20)
+	mine := func(i int) Command { return post("/q", "mine").named(fmt.Sprint(i)).from("alice").after(1) }
+	for _, c := range []struct {
+		name   string
+		bounds bounds
+		floods int
+		value  string
+		mine   int    // requests of alice, the oldest first
+		want   string // the codes of her retries; 200 is the first answer
+	}{
+		{"by count", bounds{10, 1 << 20, 10}, 100, "", 5, "200 200 200 200 200"},
+		{"by count, beyond her part", bounds{10, 1 << 20, 10}, 100, "", 12, "214 214 213 213 213 213 213 200 200 200 200 200"},
+		{"by two big writes", bounds{10, 1 << 20, 10}, 2, big, 2, "200 200"},
+		{"by many big writes", bounds{10, 1 << 20, 10}, 50, big, 5, "200 200 200 200 200"},
+		{"by other people", bounds{40, 1 << 20, 40}, 400, "everybody", 10, "200 200 200 200 200 200 200 200 200 200"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := New(Limits{Events: 1})
+			s.window.bounds = c.bounds
+			s.do(set("/k", ""))
+			for i := range c.mine {
+				s.do(mine(i))
+			}
+			for i := range c.floods {
+				flood := set("/k", c.value).named(fmt.Sprint(i)).from("bob").after(s.applied)
+				if c.value == "everybody" {
+					flood = flood.from(fmt.Sprint("user", i%3))
+				}
+				s.do(flood)
+				s.check(t)
+			}
+			index := s.Index()
+
+			for _, s := range []*Store{restored(t, Limits{Events: 1}, s.frozenBytes(t)), s} {
+				s.window.bounds = c.bounds
+				var codes []string
+				for i := range c.mine {
+					code := 200
+					if e, failed := s.do(mine(i)).(*Error); failed {
+						code = e.Code
+					}
+					codes = append(codes, fmt.Sprint(code))
+				}
+				expect(t, "codes", strings.Join(codes, " "), c.want)
+				expect(t, "index", s.Index(), index)
+				s.check(t)
+			}
+			if bob := set("/k", c.value).named(fmt.Sprint(c.floods - 1)).from("bob"); c.value != "everybody" {
+				_, again := s.do(bob.after(1)).(*Event)
+				expect(t, "the last of the flood is remembered", again, true)
+			}
+		})
+	}
+}
+
+// However many facts and answers of others stand before those that are to be forgotten, no entry of the
+// log takes long; the bounds hold again when all have had their turn.
+// pitfall G5
+func TestNoEntryMovesManyFacts(t *testing.T) {
+	s, command := New(Limits{Events: 1}), 0
+	s.window.bounds = bounds{answers: 100, bytes: 1 << 20, facts: 20_000}
+	ask := func(user string) (moved uint64) {
+		command++
+		before := s.window.facts.next
+		s.do(del("/none").named(fmt.Sprint(command)).from(user).after(s.applied))
+		return s.window.facts.next - before
+	}
+	for _, user := range []string{"alice", "bob"} {
+		for range s.window.bounds.facts/2 + s.window.bounds.answers/2 {
+			ask(user)
+		}
+	}
+	most, worst := uint64(0), 0
+	for i := range 1000 {
+		most = max(most, ask([]string{"bob", "alice"}[i/100%2]))
+		_, _, facts := s.Remembered()
+		worst = max(worst, facts)
+	}
+	for range 2 * s.window.bounds.facts / movesAnEntry {
+		s.tick(s.now)
+	}
+
+	if most > movesAnEntry+2 {
+		t.Errorf("an entry moved %d facts", most)
+	}
+	if slack := worst - s.window.bounds.facts; slack <= 0 || slack > 1000 {
+		t.Errorf("%d facts beyond the bound", slack)
+	}
+	_, _, facts := s.Remembered()
+	expect(t, "facts in the end", facts, s.window.bounds.facts)
+	s.check(t)
+}
+
+// To forget many answers that stand behind others looks at each of them once, and keeps the order.
+// pitfall G5
+func TestManyAnswersAreForgottenInOnePass(t *testing.T) {
+	w := window{bounds: windowBounds}
+	add := func(user string, id, size int) {
+		c := Command{RequestID: fmt.Sprint(id), User: user}
+		w.add(&request{name: c.name(), entry: uint64(id + 1), check: sha256.Sum256(nil), answer: &Error{Cause: strings.Repeat("x", size)}})
+	}
+	for id := range 10_000 {
+		add([]string{"alice", "bob"}[id/5000], id, 1400)
+	}
+
+	add("bob", 10_000, 10<<20)
+
+	expect(t, "answers", len(w.order), 5001)
+	looks := 0
+	w.shed(func() bool { return len(w.order) > 0 }, func(*share) bool { looks++; return looks > 2000 })
+	expect(t, "looks", looks, 5000)
+	expect(t, "answers after them", len(w.order), 2001)
+	if err := w.wellFormed(0); err != nil {
+		t.Error(err)
+	}
+}
+
+// A user that nothing is known of any more has the horizon that its requests fell behind.
+func TestAForgottenUserIsNotTrustedAnew(t *testing.T) {
+	s := New(Limits{})
+	s.window.bounds = bounds{answers: 1, bytes: 1 << 20, facts: 1}
+	for i := range 6 {
+		s.do(set("/k", "").named("id").from(fmt.Sprint("user", i)).after(uint64(i)))
+	}
+
+	got := s.do(set("/k", "").named("id").from("user0").after(0))
+
+	expect(t, "again", got.(*Error).Code, CodeForgotten)
+	s.check(t)
+}
+
 // The window's memory is bounded, whatever is requested. A store that never saw a request id spends
 // nothing on it.
 func TestTheWindowsMemoryIsBounded(t *testing.T) {
@@ -239,7 +379,8 @@ func TestTheWindowsMemoryIsBounded(t *testing.T) {
 	}
 	kept, bytes, facts := s.Remembered()
 	expect(t, "remembered", fmt.Sprint(kept, bytes, facts), fmt.Sprint(windowBounds.answers, s.window.bytes, windowBounds.facts))
-	expect(t, "horizon", s.window.horizon, uint64(5001))
+	none := (&Command{}).name()
+	expect(t, "horizon", s.window.horizonOf(none.user()), uint64(5001))
 	s.check(t)
 }
 

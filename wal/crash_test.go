@@ -142,7 +142,7 @@ func (p *process) preamble() []Record {
 
 // start creates the log if there is none, opens it, and compares it with the model.
 func (p *process) start() error {
-	if _, err := p.d.ReadDir("wal"); errors.Is(err, os.ErrNotExist) {
+	if _, err := namedSegments(p.d, "wal"); errors.Is(err, os.ErrNotExist) {
 		if p.m.created {
 			return errors.New("the log is gone")
 		}

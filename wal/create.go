@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"etcd2/wal/disk"
 )
 
-// Create makes a new log in dir, which must not exist: everything is written
-// aside, synced, and one last rename makes it a log (H10). What an unfinished
-// Create has left aside is overwritten. The first segment has the label 0 and
-// holds the preamble.
+// Create makes a new log in dir. It makes the directory if it is missing; in one that holds a
+// segment the error is os.ErrExist. The first segment is written aside and synced, and one last
+// rename makes a log of it (H10). What an unfinished Create has left aside is overwritten. The
+// first segment has the label 0 and holds the preamble.
 func Create(dir string, o Options) error {
 	o = o.withDefaults()
 	if err := create(filepath.Clean(dir), o); err != nil {
@@ -23,21 +24,18 @@ func Create(dir string, o Options) error {
 }
 
 func create(dir string, o Options) error {
-	_, err := o.FS.ReadDir(dir)
-	if err == nil {
+	names, err := o.FS.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := cmp.Or(o.FS.Mkdir(dir), disk.SyncName(o.FS, dir)); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case slices.ContainsFunc(names, isSegment):
 		return fmt.Errorf("%s: %w", dir, os.ErrExist)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	aside := dir + asideSuffix
-	if err := o.FS.Mkdir(aside); err != nil {
-		return err
-	}
-	if err := createFirst(aside, o); err != nil {
-		return err
-	}
-	return disk.Publish(o.FS, aside, dir)
+	return createFirst(dir, o)
 }
 
 func createFirst(dir string, o Options) error {
@@ -53,7 +51,10 @@ func createFirst(dir string, o Options) error {
 	if err == nil {
 		err = publish(o.FS, dir, f, h, b)
 	}
-	return cmp.Or(err, f.Close())
+	if err = cmp.Or(err, f.Close()); err != nil {
+		o.FS.Remove(filepath.Join(dir, asideName(h.number))) // what is left is of no use
+	}
+	return err
 }
 
 // publish writes b at the beginning of a file that is full of zeros, and gives

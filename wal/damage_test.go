@@ -160,6 +160,39 @@ func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
 	wantDamage(t, err, segmentFile(l.last()), l.at.offset+frameHeader)
 }
 
+// spoilings are ways to spoil a log's i-th segment as a whole. foreign is another log with as many.
+func spoilings(segments []segment, i int, foreign *disktest.Disk) map[string]func(d *disktest.Disk) {
+	s := segments[i]
+	name := segmentFile(s)
+	return map[string]func(d *disktest.Disk){
+		"removed":  func(d *disktest.Disk) { d.Remove(name) },
+		"cut":      func(d *disktest.Disk) { d.SetContent(name, d.Content(name)[:900]) },
+		"cut to 0": func(d *disktest.Disk) { d.SetContent(name, nil) },
+		"longer":   func(d *disktest.Disk) { d.SetContent(name, append(d.Content(name), 0)) },
+		"foreign":  func(d *disktest.Disk) { d.SetContent(name, slices.Clone(foreign.Content(name))) },
+		"swapped with the next": func(d *disktest.Disk) {
+			next := segmentFile(segments[(i+1)%len(segments)])
+			a, b := d.Content(name), d.Content(next)
+			d.SetContent(name, b)
+			d.SetContent(next, a)
+		},
+		"copied behind the last": func(d *disktest.Disk) {
+			copyAs(d, name, header{number: uint64(len(segments) + 1), label: s.label})
+		},
+		"doubled with another label": func(d *disktest.Disk) {
+			copyAs(d, name, header{number: s.number, label: s.label + 1})
+		},
+		"made anew with another label": func(d *disktest.Disk) {
+			copyAs(d, name, header{number: s.number, label: s.label + 1})
+			h := s.header
+			h.label++
+			b, _ := h.append(nil)
+			copy(d.Content(segmentFile(segment{header: h})), b)
+		},
+		"with another name": func(d *disktest.Disk) { d.Rename(name, "wal/x.wal") },
+	}
+}
+
 // pitfall H5
 func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 	d := disktest.New()
@@ -187,36 +220,7 @@ func TestASegmentMissingDoubledSwappedOrForeignIsRefused(t *testing.T) {
 	}
 
 	for i, s := range segments {
-		name := segmentFile(s)
-		for what, spoil := range map[string]func(d *disktest.Disk){
-			"removed":  func(d *disktest.Disk) { d.Remove(name) },
-			"cut":      func(d *disktest.Disk) { d.SetContent(name, d.Content(name)[:900]) },
-			"cut to 0": func(d *disktest.Disk) { d.SetContent(name, nil) },
-			"longer":   func(d *disktest.Disk) { d.SetContent(name, append(d.Content(name), 0)) },
-			"foreign": func(d *disktest.Disk) {
-				d.SetContent(name, slices.Clone(foreign.Content(name)))
-			},
-			"swapped with the next": func(d *disktest.Disk) {
-				next := segmentFile(segments[(i+1)%len(segments)])
-				a, b := d.Content(name), d.Content(next)
-				d.SetContent(name, b)
-				d.SetContent(next, a)
-			},
-			"copied behind the last": func(d *disktest.Disk) {
-				copyAs(d, name, header{number: uint64(len(segments) + 1), label: s.label})
-			},
-			"doubled with another label": func(d *disktest.Disk) {
-				copyAs(d, name, header{number: s.number, label: s.label + 1})
-			},
-			"made anew with another label": func(d *disktest.Disk) {
-				copyAs(d, name, header{number: s.number, label: s.label + 1})
-				h := s.header
-				h.label++
-				b, _ := h.append(nil)
-				copy(d.Content(segmentFile(segment{header: h})), b)
-			},
-			"with another name": func(d *disktest.Disk) { d.Rename(name, "wal/x.wal") },
-		} {
+		for what, spoil := range spoilings(segments, i, foreign) {
 			spoiled := d.Kill()
 			spoil(spoiled)
 			err := open(spoiled)

@@ -33,9 +33,10 @@ frame.go, a segment's header in segment.go.
 	Reader    a place in it, to read on from
 	Record    a kind and its data
 	Options   what Create and Open need to know: whose log, how large a segment
-	Tag       whose log; every segment carries it
+	Tag       whose log; every segment carries it, and Head reads it
 	Repair    the torn tail that Open cut off
 	Damage    the error of a byte that is not what was written
+	Salvaged  what can be read of a damaged log, or a place where something is missing
 
 The file system is a disk.FS, so that tests can crash it and make it fail.
 Inside, header is the beginning of a segment, frame that of a batch; place is
@@ -78,6 +79,7 @@ the last batch, and so after a clean stop each batch has one that follows it.
   - What Open has replayed is durable when it returns, whatever the page cache had
     made of it: it writes the last frame again, and syncs the file and the names.
   - Segments are removed oldest first, and each removal is durable before the next.
+  - Salvage changes nothing, and calls sound only what was written (TestSalvageGoesOnBehindEveryFlippedBit).
   - The first error of a write, a sync, a rename ends the log: every later call
     returns it, and nothing is tried again.
   - Behind the last batch of a segment there is always room for a mark and a seal.
@@ -85,7 +87,8 @@ the last batch, and so after a clean stop each batch has one that follows it.
 
 # What is left out
 
-There is no locking of the directory; who opens a log has to be its only process.
+There is no locking of the directory: a log must have one process, and its caller sees to that.
+Files in the directory that are not the log's are left alone.
 There is no compression and no encryption. Closed segments that Open's From leaves behind
 are checked for their place in the sequence when the log is opened, their contents only when
 they are read. The last batch before an unclean stop can't be told from a torn

@@ -1,7 +1,10 @@
 package wal
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +23,7 @@ type Found struct {
 // segment on, and changes nothing. Another process may be writing to it: then Scan sees the
 // log as it was at some moment; a torn tail may be a batch that is being written, and damage
 // counts only when a second Scan finds it at the same place. The error is os.ErrNotExist
-// when there is no such directory, and ErrReleased when the other process has let go of a
+// when there is no log, and ErrReleased when the other process has let go of a
 // segment that was still to be read. fs nil means the operating system's.
 func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) (f Found, err error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
@@ -66,13 +69,33 @@ func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record
 	return err
 }
 
-// Owner returns the tag of the log in dir, for one who is to open it and does
-// not know the tag by heart. When there is no such directory, the error is
-// os.ErrNotExist. fs nil means the operating system's.
-func Owner(dir string, fs disk.FS) (Tag, error) {
-	segments, err := listSegments(Options{FS: fs}.withDefaults().FS, filepath.Clean(dir))
+// Head returns the tag of the log in dir and the first records of its last segment, which begin
+// with the preamble. It changes nothing. When there is no log, the error is os.ErrNotExist. fs nil
+// means the operating system's.
+func Head(dir string, fs disk.FS) (tag Tag, recs []Record, err error) {
+	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
+	segments, err := listSegments(fs, dir)
 	if err != nil {
-		return Tag{}, err
+		return tag, nil, err
 	}
-	return segments[0].tag, nil
+	last := segments[len(segments)-1]
+	err = withSegment(fs, dir, last, last.first(), last.size, func(c *cursor) (err error) {
+		recs, err = c.batch()
+		return err
+	})
+	return last.tag, recs, err
+}
+
+// Remove removes all that belongs to the log in dir, and leaves the directory and what else is in
+// it. A crash on the way leaves a log that Open refuses, or none.
+func Remove(dir string, fs disk.FS) error {
+	names, err := fs.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	slices.Sort(names)
+	for _, name := range slices.DeleteFunc(names, func(name string) bool { return !Owns(name) }) {
+		err = cmp.Or(err, fs.Remove(filepath.Join(dir, name)))
+	}
+	return err
 }

@@ -36,6 +36,15 @@ func openMutant(t *testing.T, data []byte) {
 		bytesRead += len(r.Data)
 		return nil
 	}
+	Salvage("wal", d, func(s Salvaged) {
+		if s.Damage == nil {
+			bytesRead += len(s.Data)
+		}
+	})
+	if bytesRead > len(data) {
+		t.Fatalf("%d bytes of records are salvaged of a file of %d", bytesRead, len(data))
+	}
+	bytesRead = 0
 	l, _, err := Open("wal", o, count)
 	if err != nil {
 		return

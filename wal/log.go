@@ -100,7 +100,7 @@ func (l *Log) append(label uint64, recs []Record) error {
 
 // write appends one frame to the last segment, with one write and one sync.
 func (l *Log) write(salt uint32, recs []Record) error {
-	b, after := appendFrame(l.buf[:0], l.at, salt, recs)
+	b, after := appendFrame(l.room(recordsSize(recs)), l.at, salt, recs)
 	l.keep(b)
 	if _, err := l.file.WriteAt(b, l.at.offset); err != nil {
 		return fmt.Errorf("offset %d: %w", l.at.offset, err)
@@ -113,6 +113,11 @@ func (l *Log) write(salt uint32, recs []Record) error {
 	defer l.mu.Unlock()
 	l.segments[len(l.segments)-1].end = after.offset
 	return nil
+}
+
+// room returns an empty buffer for a header and a frame of payload bytes.
+func (l *Log) room(payload int64) []byte {
+	return slices.Grow(l.buf[:0], int(headerSize+frameSize(payload)))
 }
 
 // keep holds on to the buffer for the next frame, unless a batch was so large
@@ -137,7 +142,7 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 	if payload > maxPayload {
 		return fmt.Errorf("a batch of %d bytes is too large", payload)
 	}
-	b, salt := h.append(l.buf[:0])
+	b, salt := h.append(l.room(payload))
 	b, after := appendFrame(b, h.first(), salt, preamble, recs)
 	l.keep(b)
 	file, err := l.blank(h)

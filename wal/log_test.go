@@ -368,11 +368,13 @@ func TestALogIsCreatedOnceAndNeverTakenForGranted(t *testing.T) {
 	if err := d.Mkdir("wal"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := replayed(d, 0); err == nil || !strings.Contains(err.Error(), "wal: no segment is there") {
+	if _, _, err := replayed(d, 0); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "wal: no segment is there") {
 		t.Errorf("opening an empty directory: %v", err)
 	}
-	if err := Create("wal", Options{FS: d}); !errors.Is(err, os.ErrExist) {
-		t.Errorf("creating over a directory: %v", err)
+	for _, want := range []error{nil, os.ErrExist} {
+		if err := Create("wal", Options{FS: d}); !errors.Is(err, want) {
+			t.Errorf("creating in a directory: %v, want %v", err, want)
+		}
 	}
 }
 
@@ -461,15 +463,16 @@ func TestDumpShowsEveryRecordWithItsPlace(t *testing.T) {
 
 func TestTheOwnerOfALogCanBeAsked(t *testing.T) {
 	d := disktest.New()
-	if _, err := Owner("wal", d); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := Head("wal", d); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	closeLog(t, testLog(t, d, Options{Tag: Tag{4, 2}}))
+	preamble := func() []Record { return []Record{{7, []byte("whose")}} }
+	closeLog(t, testLog(t, d, Options{Tag: Tag{4, 2}, Preamble: preamble}))
 
-	tag, err := Owner("wal", d)
+	tag, recs, err := Head("wal", d)
 
-	if err != nil || tag != (Tag{4, 2}) {
-		t.Fatal(tag, err)
+	if err != nil || tag != (Tag{4, 2}) || len(recs) == 0 || recs[0].Kind != 7 {
+		t.Fatal(tag, recs, err)
 	}
 }
 

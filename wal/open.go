@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
-	"strings"
+
+	"etcd2/wal/disk"
 )
 
 // Open replays the log in dir from o.From, in order, and returns it ready for
@@ -42,7 +43,7 @@ func (l *Log) tidy() error {
 		return err
 	}
 	for _, name := range names {
-		if !strings.HasSuffix(name, asideSuffix) {
+		if !isAside(name) {
 			continue
 		}
 		if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
@@ -107,5 +108,5 @@ func (l *Log) syncNames() error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	return l.fs.SyncDir(filepath.Dir(l.dir))
+	return disk.SyncName(l.fs, l.dir)
 }

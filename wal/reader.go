@@ -71,22 +71,40 @@ func (c *cursor) next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload := make([]byte, f.length)
-	if _, err := io.ReadFull(c.in, payload); err != nil {
-		return nil, c.failure(err)
+	payload, sound, err := c.payload(f)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := c.in.Discard(int(align(f.length) - f.length)); err != nil {
-		return nil, c.failure(err)
+	if !sound {
+		return nil, &flaw{badSum, f.after().offset}
 	}
-	if crc32.Update(c.at.sum, castagnoli, payload) != f.sum {
-		return nil, &flaw{"the payload fails its checksum", f.after().offset}
-	}
-	c.last, c.at, c.empty = c.at.offset, f.after(), f.length == 0
+	c.pass(f)
 	return payload, nil
 }
 
+const badSum = "the payload fails its checksum"
+
+// payload reads the payload of f, behind its header, and tells whether it has the right checksum.
+func (c *cursor) payload(f frame) (payload []byte, sound bool, err error) {
+	payload = make([]byte, f.length)
+	_, err = io.ReadFull(c.in, payload)
+	if err == nil {
+		_, err = c.in.Discard(int(align(f.length) - f.length))
+	}
+	if err != nil {
+		return nil, false, c.failure(err)
+	}
+	return payload, crc32.Update(c.at.sum, castagnoli, payload) == f.sum, nil
+}
+
+// pass moves the cursor behind f.
+func (c *cursor) pass(f frame) {
+	c.last, c.at, c.empty = c.at.offset, f.after(), f.length == 0
+}
+
 // frame reads the header of the next frame. A length that it lets pass is
-// not more than what is left of the segment (H4).
+// not more than what is left of the segment (H4). A sound header of another batch
+// than the one that is due is returned with the flaw.
 func (c *cursor) frame() (frame, error) {
 	left := c.limit - c.at.offset
 	if left < frameHeader {
@@ -101,8 +119,8 @@ func (c *cursor) frame() (frame, error) {
 	case !ok:
 		return frame{}, &flaw{"no frame begins here", c.at.offset + 8}
 	case f.batch != c.at.batch:
-		return frame{}, &flaw{fmt.Sprintf("batch %d stands where %d is due", f.batch, c.at.batch), 0}
-	case frameSize(f.length) > left:
+		return f, &flaw{fmt.Sprintf("batch %d stands where %d is due", f.batch, c.at.batch), 0}
+	case f.length > maxPayload || frameSize(f.length) > left:
 		return frame{}, &flaw{"the frame is longer than what is left of the segment", 0}
 	}
 	_, err = c.in.Discard(frameHeader)

@@ -61,6 +61,17 @@ func (h header) name() string {
 // asideName is the name of the file that is to become segment number.
 func asideName(number uint64) string { return fmt.Sprintf("%016x%s", number, asideSuffix) }
 
+func isSegment(name string) bool { return strings.HasSuffix(name, segmentSuffix) }
+
+// isAside reports whether a file of that name is what asideName names.
+func isAside(name string) bool {
+	number, err := strconv.ParseUint(strings.TrimSuffix(name, asideSuffix), 16, 64)
+	return err == nil && name == asideName(number)
+}
+
+// Owns reports whether a file of that name, in the directory of a log, belongs to the log.
+func Owns(name string) bool { return isSegment(name) || isAside(name) }
+
 // first is the place of the segment's first frame.
 func (h header) first() place { return place{headerSize, h.batch, h.sum} }
 
@@ -132,7 +143,7 @@ func namedSegments(fs disk.FS, dir string) ([]header, error) {
 	}
 	var named []header
 	for _, name := range names {
-		if !strings.HasSuffix(name, segmentSuffix) {
+		if !isSegment(name) {
 			continue
 		}
 		h, ok := parseName(name)
@@ -142,7 +153,7 @@ func namedSegments(fs disk.FS, dir string) ([]header, error) {
 		named = append(named, h)
 	}
 	if len(named) == 0 {
-		return nil, fmt.Errorf("wal: open: %s: no segment is there: the log is missing", dir)
+		return nil, fmt.Errorf("wal: open: %s: no segment is there: %w", dir, os.ErrNotExist)
 	}
 	slices.SortFunc(named, func(a, b header) int { return cmp.Compare(a.number, b.number) })
 	return named, nil
@@ -181,13 +192,28 @@ func openSegment(fs disk.FS, dir string, h header) (f disk.File, path string, er
 	return f, path, err
 }
 
+// isForeign reports whether b is no header that a disk has damaged: next to nothing of the magic is
+// there, and something else is.
+func isForeign(b []byte) bool {
+	same := 0
+	for i := range len(magic) {
+		if b[i] == magic[i] {
+			same++
+		}
+	}
+	return same < len(magic)/2 && !slices.Equal(b[:len(magic)], make([]byte, len(magic)))
+}
+
 func readHeader(f disk.File, path string, named header) (segment, error) {
 	var b [headerSize]byte
 	if n, err := f.ReadAt(b[:], 0); n < headerSize && err != io.EOF {
 		return segment{}, fmt.Errorf("wal: open: %w", err)
 	}
 	h, salt, reason := parseHeader(b[:])
-	if reason != "" {
+	switch {
+	case reason != "" && isForeign(b[:]):
+		return segment{}, fmt.Errorf("%w: %s", ErrForeign, path)
+	case reason != "":
 		return segment{}, &Damage{path, 0, reason}
 	}
 	if h.number != named.number || h.label != named.label {

@@ -5,6 +5,9 @@ import (
 	"crypto/hmac"
 	"sync"
 	"time"
+
+	"etcd2/http/places"
+	"etcd2/store"
 )
 
 // maxKnown is how many verified credentials are remembered.
@@ -73,7 +76,7 @@ func (k *Keeper) check(ctx context.Context, st *State, header, address string) (
 		return nil, ErrDenied
 	}
 	u := st.users[name]
-	t, err := k.try(credential, u, guesser{name, password, origin(address)})
+	t, err := k.try(credential, u, guesser{name, password, places.Origin(address), st.bcryptCost})
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +92,16 @@ func (k *Keeper) check(ctx context.Context, st *State, header, address string) (
 }
 
 // guesser is somebody who says who he is.
-type guesser struct{ name, password, origin string }
+type guesser struct {
+	name, password, origin string
+	bcryptCost             int // of the state that judges him
+}
 
 // try begins to compare a password with that of u, nil for somebody unknown, or joins who does. The work goes on
 // when those who asked for it have gone, so that it is not done again for the next one.
 func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	secret := &k.nobody
-	if u != nil {
+	if u != nil && len(u.Secret.Key) > 0 { // without a key nobody can log in as u before a password is set
 		secret = &u.Secret
 	}
 	q := question{credential, string(secret.Key)}
@@ -108,13 +114,14 @@ func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	if d := k.guesses.wait(one, all); d > 0 {
 		return nil, &Later{d, "too many wrong passwords"}
 	}
-	if !k.queue.enter(g.origin) {
+	if !k.queue.Take(g.origin) {
 		return nil, busy
 	}
 	t := &try{done: make(chan struct{})}
 	k.tries[q] = t
 	go func() {
-		t.right = k.compare(secret, g) && u != nil
+		right, fresh := k.compare(secret, g)
+		t.right = right && u != nil
 		if t.right {
 			k.known.add(credential, u)
 			k.guesses.right(one)
@@ -124,21 +131,71 @@ func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 			k.noteWrong(u, g.origin)
 		}
 		k.mu.Lock()
-		defer k.mu.Unlock()
 		delete(k.tries, q)
 		close(t.done)
+		k.mu.Unlock()
+		if fresh != nil {
+			k.renew(u, fresh, credential)
+		}
 	}()
 	return t, nil
 }
 
 // compare does the work that a password costs, when it is its turn. The place in the queue is the caller's before, nobody's after.
-func (k *Keeper) compare(secret *Secret, g guesser) bool {
+// For a right password that bcrypt has hashed it also returns the Secret to store instead.
+func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) {
 	k.queue.turn <- struct{}{}
 	defer func() {
 		<-k.queue.turn
-		k.queue.leave(g.origin)
+		k.queue.Give(g.origin)
 	}()
-	return secret.is(g.password)
+	switch right = secret.is(g.password); {
+	case !right && g.bcryptCost > 0:
+		k.other(secret, g.bcryptCost).is(g.password)
+	case right && secret.BcryptCost > 0 && len(g.password) < bcryptBytes && k.propose != nil:
+		// A longer password is right with any end: a mistyped one would become the only right one.
+		if s, err := newSecret(g.password, k.iterations); err == nil {
+			fresh = &s
+		}
+	}
+	return right, fresh
+}
+
+// other returns a Secret of nobody, of the other kind. While there are hashes of bcrypt, a wrong
+// password costs both kinds, so that the time does not tell which a user has, or whether there is one.
+func (k *Keeper) other(secret *Secret, bcryptCost int) *Secret {
+	if secret.BcryptCost > 0 {
+		return &k.nobody
+	}
+	return &Secret{BcryptCost: bcryptCost, Salt: k.nobody.Salt, Key: k.nobody.Key}
+}
+
+// renewTime is the longest that a renewal waits for agreement.
+const renewTime = 10 * time.Second
+
+// renew stores fresh in place of the hash with which u has just logged in, through the log. It does
+// nothing when the hash is another one meanwhile. What else changes meanwhile is kept: a change of
+// users or roles makes the revision another, and the next round begins with that. When the cluster
+// does not agree, the next check of the password, after a restart or at another member, tries again.
+func (k *Keeper) renew(u *User, fresh *Secret, credential sum) {
+	ctx, cancel := context.WithTimeout(context.Background(), renewTime)
+	defer cancel()
+	old, err := u.Secret.Key, error(store.ErrRevision)
+	for err == store.ErrRevision {
+		st := k.State()
+		now := st.users[u.Name]
+		if now == nil || !hmac.Equal(now.Secret.Key, old) {
+			return
+		}
+		u = &User{Name: now.Name, Roles: now.Roles, Secret: *fresh}
+		err = k.propose(ctx, []store.Command{set(usersDir, u.Name, u)}, st.Revision)
+	}
+	if err != nil {
+		k.log.Warn("auth: a password stays hashed as etcd had it, until a later login", "user", u.Name, "error", err)
+		return
+	}
+	k.known.add(credential, u)
+	k.log.Info("auth: a password that etcd had hashed with bcrypt was hashed anew", "user", u.Name)
 }
 
 // noteWrong logs a wrong password, at most one a second. The name of somebody unknown is left out: it may be a password that was

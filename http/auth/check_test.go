@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,8 +96,8 @@ func TestEqualPasswordsAreComparedTogether(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if w.queue.length != 1 {
-			t.Errorf("%d wait for the core", w.queue.length)
+		if w.queue.Held() != 1 {
+			t.Errorf("%d wait for the core", w.queue.Held())
 		}
 		release()
 		all.Wait()
@@ -120,18 +121,18 @@ func TestOneCoreHashes(t *testing.T) {
 			})
 		}
 		all.Go(func() {
-			w.Hash(context.Background(), "new")
+			w.Hash(context.Background(), "u", "new")
 			done.Add(1)
 		})
 		synctest.Wait()
-		if done.Load() != 0 || w.queue.length != 11 {
-			t.Errorf("%d are done while another one hashes, %d wait", done.Load(), w.queue.length)
+		if done.Load() != 0 || w.queue.Held() != 11 {
+			t.Errorf("%d are done while another one hashes, %d wait", done.Load(), w.queue.Held())
 		}
 		release()
 		all.Wait()
 	})
-	if w.queue.length != 0 || len(w.queue.from) != 0 || len(w.tries) != 0 {
-		t.Errorf("%+v, %v stay behind", w.queue, w.tries)
+	if w.queue.Held() != 0 || len(w.tries) != 0 {
+		t.Errorf("%+v, %v stay behind", w.queue.Stats(), w.tries)
 	}
 }
 
@@ -152,7 +153,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 			all.Go(func() {
 				c := as(fmt.Sprint("user", i))
 				c.Address = fmt.Sprint("address", i%20)
-				if i < 20 {
+				if i < 40 {
 					c.Address = "one"
 				}
 				_, err := w.Judge(context.Background(), c, anyKey)
@@ -164,8 +165,8 @@ func TestTheQueueIsBounded(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if w.queue.length != maxQueue || w.queue.from["one"] > maxPerAddress || told["one"] < 20-maxPerAddress {
-			t.Errorf("%+v, told %v", w.queue, told)
+		if w.queue.Held() != maxQueue || told["one"] < 40-maxQueue*3/4 {
+			t.Errorf("%+v, told %v", w.queue.Stats(), told)
 		}
 		if _, err := w.Judge(context.Background(), as("root"), anyKey); err != nil {
 			t.Errorf("who is known: %v", err)
@@ -186,7 +187,7 @@ func TestWhoWaitsMayGo(t *testing.T) {
 		if _, err := w.Judge(ctx, as("root"), anyKey); err != busy {
 			t.Errorf("%v", err)
 		}
-		if _, err := w.Hash(ctx, "p"); err != context.DeadlineExceeded {
+		if _, err := w.Hash(ctx, "u", "p"); err != stillHashing {
 			t.Errorf("%v", err)
 		}
 		release()
@@ -198,18 +199,31 @@ func TestWhoWaitsMayGo(t *testing.T) {
 	})
 }
 
-// An unknown user costs as much as a wrong password: the same hash.
+// An unknown user costs as much as a wrong password: the same hash, or both kinds while there are both.
 // pitfall K8
 func TestAnUnknownUserCostsAsMuch(t *testing.T) {
 	w := newWorld(t)
 	w.iterations, w.nobody.Iterations = 5_000, 5_000
 	w.enabled()
-	least := [2]time.Duration{time.Hour, time.Hour} // of a wrong password, of an unknown user
+	costsAlike(t, w, "root", "nobody")
+	none := func() (Secret, error) { return Secret{}, nil } // of a hash that can't be checked
+	w.do(w.State().PutUser(UserUpdate{User: "none", Password: "?"}, none))
+	costsAlike(t, w, "none", "nobody")
+	w.iterations, w.nobody.Iterations = 100, 100
+	w.bcryptUser("old", "U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW")
+	costsAlike(t, w, "root", "nobody")
+	costsAlike(t, w, "old", "nobody")
+}
+
+// costsAlike checks that a wrong password of each of two users takes the same time.
+func costsAlike(t *testing.T, w *world, names ...string) {
+	t.Helper()
+	least := [2]time.Duration{time.Hour, time.Hour}
 	ratio := 0.0
 	for i := 0; i < 15 || i < 300 && (ratio > 1.5 || ratio < 1/1.5); i++ { // more when others use the machine
-		for kind, name := range []string{"root", "nobody"} {
+		for kind, name := range names {
 			c := by(header(name, fmt.Sprint("wrong", i)))
-			c.Address = fmt.Sprint(i, kind)
+			c.Address = fmt.Sprint(names, i, kind)
 			began := time.Now()
 			if err := w.judge(c, anyKey); err != ErrDenied {
 				t.Fatal(err)
@@ -219,7 +233,7 @@ func TestAnUnknownUserCostsAsMuch(t *testing.T) {
 		ratio = float64(least[0]) / float64(least[1])
 	}
 	if ratio > 1.5 || ratio < 1/1.5 {
-		t.Errorf("a wrong password takes %v, an unknown user %v", least[0], least[1])
+		t.Errorf("a wrong password of %s takes %v, of %s %v", names[0], least[0], names[1], least[1])
 	}
 }
 
@@ -277,7 +291,7 @@ func TestGuessersOfNamesWait(t *testing.T) {
 	for w.judge(by(header(fmt.Sprint("user", tries), "123456")), anyKey) == ErrDenied {
 		tries++
 	}
-	if tries != freeAtAll+1 {
+	if tries != freeAtAll+1+graceBurst {
 		t.Errorf("%d tries", tries)
 	}
 	for i := range maxGuesses + 10 {
@@ -289,13 +303,52 @@ func TestGuessersOfNamesWait(t *testing.T) {
 	}
 }
 
-func TestAnAddressCountsWithItsNetwork(t *testing.T) {
-	for address, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64", "": "", "@": "@",
-	} {
-		if got := origin(address); got != want {
-			t.Errorf("%q counts as %q, want %q", address, got, want)
+// Many users share an address: who of them guesses does not delay the others.
+// pitfall K12
+func TestARightPasswordIsNotDelayedByTheGuessesOfOthers(t *testing.T) {
+	w := newWorld(t).enabled()
+	w.user("joe")
+	now := time.Unix(1000, 0)
+	w.guesses.now = func() time.Time { return now }
+	for i := range freeAtAll + 2 {
+		w.judge(by(header(fmt.Sprint("user", i), "123456")), anyKey)
+	}
+	mistyped := func(i int) error { return w.judge(by(header("joe", fmt.Sprint("wrong", i))), anyKey) }
+	for i := range graceGuesses - 1 {
+		if err := mistyped(i); err != ErrDenied {
+			t.Fatalf("mistyped: %v", err)
 		}
+	}
+
+	if _, isLater := w.judge(as("joe"), anyKey).(*Later); isLater {
+		t.Error("a right password must wait for what others have tried")
+	}
+
+	for i := range graceGuesses {
+		mistyped(100 + i)
+	}
+	if _, isLater := mistyped(200).(*Later); !isLater {
+		t.Error("one user may be guessed on and on while the address must wait")
+	}
+}
+
+// By many names one address guesses at the rate of its grace, and no faster, for as long as it likes.
+// pitfall K12
+func TestGuessesByManyNamesHaveARate(t *testing.T) {
+	w := newWorld(t).enabled()
+	now := time.Unix(1000, 0)
+	w.guesses.now = func() time.Time { return now }
+	tried := 0
+	const seconds, aSecond = 300, 4
+	for i := range seconds * aSecond {
+		if w.judge(by(header(fmt.Sprint("user", i), "123456")), anyKey) == ErrDenied {
+			tried++
+		}
+		now = now.Add(time.Second / aSecond)
+	}
+	const most = freeAtAll + 1 + graceBurst + seconds
+	if tried > most+seconds/int(longestDelay/time.Second) || tried < seconds {
+		t.Errorf("%d guesses in %d seconds, want %d at most", tried, seconds, most)
 	}
 }
 
@@ -331,7 +384,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 	secret := func() (Secret, error) { return newSecret("hunter2", w.iterations) }
 	c := w.do(st.PutUser(UserUpdate{User: "u", Password: "hunter2"}, secret))
-	for _, v := range []any{st.Users(), user, c.Body} {
+	for _, v := range []any{slices.Collect(st.Users()), user, c.Body} {
 		shown, _ := json.Marshal(v)
 		for _, word := range []string{"-pw", "hunter2", "secret", "salt", "key", "iterations"} {
 			if strings.Contains(string(shown), word) {

@@ -17,7 +17,7 @@
 //	  │    │    │             │
 //	guest  CN  password     patterns
 //	             │
-//	      known ─┴─ guesses ── queue ── PBKDF2
+//	      known ─┴─ guesses ── queue ── PBKDF2, bcrypt ──► renew
 //
 // # Types
 //
@@ -30,12 +30,17 @@
 //
 // # Life of a password
 //
-// PUT sends it once. Hash makes a Secret of it, with a salt of its own, and only that goes into the log. A request brings it again in the header
+// PUT sends it once. Hash makes a Secret of it, with a salt of its own, and only that goes into the log. A client that has gone before it
+// was made finds it at its next try, for a minute. A request brings it again in the header
 // Authorization. check looks a keyed hash of the header up among those that were right before: the key is made up at every start
 // and never leaves the process, so that memory holds no password for longer than a request. One that is not known is compared in the one
 // queue for the one core that hashes, and joins an equal one that waits there already. Right, it is known until the
 // user's Secret is another. Wrong, or of nobody, it has cost the same work, gets the same answer, and makes the next
 // try wait.
+//
+// A user who came from etcd 2 has a hash of bcrypt, of which ParseBcrypt makes a Secret. It is compared
+// like the others, in the same queue. When it was right the first time, renew has it replaced by one of
+// Hash's kind, by a command in the log.
 //
 // # Invariants
 //
@@ -44,10 +49,12 @@
 //   - What a recursive right covers, it covers for every key below (TestNoRightReachesFurtherThanItsKeys).
 //   - No credential is taken for guest (TestNoHeaderMakesAGuest).
 //   - No password is in a log, an error, a State or the memory of known; no Secret in what the API shows (TestNoSecretIsShown).
+//   - To hash a password anew undoes no change of users and roles (TestHashingAnewLosesNoChange).
+//   - A hash that nobody waits for any more is not made in vain (TestAHashIsFoundAtTheNextTry).
 //   - One core at most hashes, and a bounded number waits for it (TestOneCoreHashes, TestTheQueueIsBounded).
 //
 // # What is left out
 //
 // HTTP: paths, methods, headers of the answer. TLS, which says whose certificate it is. Tokens. "Section" in a comment
-// means a section of the specification of the v2 API, "K9" a row of the list of pitfalls.
+// means a section of http/API.md, "K9" a row of raft/PITFALLS.md.
 package auth

@@ -1,14 +1,21 @@
 package auth
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 )
 
 // What a wrong password costs the next try of the same user from the same address: nothing at first, since people mistype, then a time that
 // doubles. Tries from one address at whatever users count together, with more patience.
+//
+// Many users may share an address, and who of them guesses must not delay the others. So a user who
+// mistyped at most graceGuesses times there is tried at once even when the address must wait. An address
+// has graceBurst such tries, and one more each graceEvery: by many names it guesses no faster.
 const (
+	graceGuesses = 3
+	graceBurst   = 10
+	graceEvery   = time.Second
+
 	freeGuesses  = 10
 	freeAtAll    = 50 // from one address
 	firstDelay   = time.Second
@@ -29,18 +36,42 @@ type guess struct {
 	failed int
 	last   time.Time
 	until  time.Time // no try before it
+	spent  time.Time // of an address: when all its tries by grace are there again; zero: now
 }
 
-// wait returns how long none of the names may try.
-func (g *guesses) wait(names ...sum) (d time.Duration) {
+// wait returns how long one, a user at an address, must wait before a try; all is the address. A wait of
+// 0 may use up a try by grace.
+func (g *guesses) wait(one, all sum) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, name := range names {
-		if e := g.table[name]; e != nil {
-			d = max(d, e.until.Sub(g.now()))
-		}
+	now := g.now()
+	user, address := g.at(one, now), g.at(all, now)
+	own, shared := user.until.Sub(now), address.until.Sub(now)
+	if own > 0 || shared <= 0 || user.failed >= graceGuesses {
+		return max(own, shared, 0)
 	}
-	return d
+	return min(shared, address.grace(now))
+}
+
+// at returns the entry of name, an empty one when it has none, or a forgotten one. g.mu must be held.
+func (g *guesses) at(name sum, now time.Time) *guess {
+	e := g.table[name]
+	if e == nil || now.Sub(e.last) >= forgetGuess {
+		return &guess{}
+	}
+	return e
+}
+
+// grace takes a try by grace, or returns how long there is none.
+func (e *guess) grace(now time.Time) time.Duration {
+	if e.spent.Before(now) {
+		e.spent = now
+	}
+	if later := e.spent.Sub(now) - (graceBurst-1)*graceEvery; later > 0 {
+		return later
+	}
+	e.spent = e.spent.Add(graceEvery)
+	return 0
 }
 
 // failed counts a wrong password under a name that has so many free.
@@ -48,11 +79,8 @@ func (g *guesses) failed(name sum, free int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	e := g.table[name]
-	if e == nil || now.Sub(e.last) >= forgetGuess {
-		e = &guess{}
-		g.table[name] = e
-	}
+	e := g.at(name, now)
+	g.table[name] = e
 	e.failed++
 	e.last = now
 	if over := e.failed - free; over > 0 {
@@ -80,17 +108,4 @@ func (g *guesses) right(name sum) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.table, name)
-}
-
-// origin is whom an address counts for: who has one address of version 6 has the 2^64 beside it.
-func origin(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	if a = a.Unmap().WithZone(""); a.Is4() {
-		return a.String()
-	}
-	network, _ := a.Prefix(64) // 64 bits are there
-	return network.String()
 }

@@ -49,6 +49,13 @@ func (w *world) user(name string, roles ...string) {
 	w.do(w.State().PutUser(UserUpdate{User: name, Password: name + "-pw", Roles: roles}, hash))
 }
 
+// bcryptUser makes a user whose password etcd 2 has hashed.
+func (w *world) bcryptUser(name, password, hash string) {
+	w.t.Helper()
+	secret := func() (Secret, error) { return ParseBcrypt(hash) }
+	w.do(w.State().PutUser(UserUpdate{User: name, Password: password}, secret))
+}
+
 // role makes a role; patterns are separated by blanks.
 func (w *world) role(name, read, write string) {
 	w.t.Helper()

@@ -41,24 +41,69 @@ type Caller struct {
 	Address       string   // without the port
 }
 
+// proof says for the log how the caller shows who he is.
+func (c *Caller) proof() string {
+	switch {
+	case len(c.Authorization) > 0 && c.Authorization[0] != "":
+		return "password"
+	case c.Certified:
+		return "certificate " + c.CommonName
+	}
+	return "none"
+}
+
+// failure is proof for a caller who could not show who he is.
+func (c *Caller) failure() string {
+	if len(c.Authorization) == 1 {
+		if _, _, ok := basic(c.Authorization[0]); ok {
+			return WrongPassword
+		}
+	}
+	return c.proof()
+}
+
 // Verdict says by which state a request was allowed, and to whom.
 type Verdict struct {
-	State *State
+	State *State // nil: the request was refused
 	User  string // for the log
+	Proof string // for the log: how the caller has shown who he is
 	Owner string // the user's name, to which the request's id belongs; "" when there is no user
+
+	rights *rights
+}
+
+// May reports whether the caller has another right, by the same state.
+func (v Verdict) May(need Right) bool {
+	if need.Access == Self && v.Owner != "" && v.Owner == need.Path {
+		return true
+	}
+	return v.rights.may(need)
 }
 
 // Who is somebody without a name, for the log.
 const (
 	whoGuest   = "(guest)"
 	whoAnybody = "(anybody: auth is off)"
+	whoUnknown = "(unknown)"
 )
+
+// WrongPassword is the proof of a caller whose password is not that of the user named. A Keeper logs
+// these itself.
+const WrongPassword = "wrong password"
+
+// everything are the rights of everybody while rights do not count.
+var everything = rights{root: true}
 
 // Config says what a Keeper needs.
 type Config struct {
 	Store      *store.Store
 	Logger     *slog.Logger // nil: slog.Default()
 	Iterations int          // of new passwords; 0: DefaultIterations
+
+	// Propose has the commands agreed on and executed, the first judged by the revision, each of the others
+	// by the one that the last has made. Its error is store.ErrRevision when the revision is another. nil:
+	// hashes of bcrypt stay as they are.
+	Propose func(ctx context.Context, commands []store.Command, revision uint64) error
 }
 
 // sum is a keyed hash: of credentials, of names. Who sees one learns nothing.
@@ -69,8 +114,9 @@ type Keeper struct {
 	store      *store.Store
 	log        *slog.Logger
 	iterations int
-	state      atomic.Pointer[State] // of the revision last asked for
-	reading    sync.Mutex            // held by who reads a state from the store
+	propose    func(context.Context, []store.Command, uint64) error // see Config
+	state      atomic.Pointer[State]                                // of the revision last asked for
+	reading    sync.Mutex                                           // held by who reads a state from the store
 
 	macs    sync.Pool // hash.Hash, with a key that this process made up
 	known   known
@@ -79,8 +125,9 @@ type Keeper struct {
 	nobody  Secret // in place of an unknown user's
 	wrong   rate   // of lines about wrong passwords
 
-	mu    sync.Mutex // protects tries
-	tries map[question]*try
+	mu     sync.Mutex // protects what follows
+	tries  map[question]*try
+	hashes map[sum]*hashing // by user and password
 }
 
 // New returns a keeper of the users and roles in c.Store.
@@ -94,14 +141,15 @@ func New(c Config) *Keeper {
 	key := make([]byte, sha256.Size)
 	rand.Read(key)
 	return &Keeper{
-		store: c.Store, log: c.Logger, iterations: c.Iterations,
+		store: c.Store, log: c.Logger, iterations: c.Iterations, propose: c.Propose,
 		macs:    sync.Pool{New: func() any { return hmac.New(sha256.New, key) }},
 		known:   known{users: map[sum]knownUser{}},
 		queue:   newQueue(),
 		guesses: guesses{now: time.Now, table: map[sum]*guess{}},
-		nobody:  Secret{c.Iterations, make([]byte, saltBytes), make([]byte, keyBytes)},
+		nobody:  Secret{Iterations: c.Iterations, Salt: make([]byte, saltBytes), Key: make([]byte, keyBytes)},
 		wrong:   rate{every: time.Second, now: time.Now},
 		tries:   map[question]*try{},
+		hashes:  map[sum]*hashing{},
 	}
 }
 
@@ -124,23 +172,25 @@ func (k *Keeper) State() *State {
 func (k *Keeper) Holds(v Verdict) bool { return k.store.AuthRevision() == v.State.Revision }
 
 // Judge decides whether the caller has the right. It may wait for a password to be checked, no longer than ctx. Errors are ErrDenied
-// or a *Later.
+// or a *Later; the verdict then says for the log who the caller is.
 func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, error) {
 	st := k.State()
-	if !st.Enabled {
-		return Verdict{State: st, User: whoAnybody}, nil
+	v := Verdict{User: whoAnybody, Proof: c.proof(), rights: &everything}
+	if st.Enabled {
+		u, err := k.identify(ctx, st, c)
+		switch {
+		case err != nil:
+			return Verdict{User: whoUnknown, Proof: c.failure()}, err
+		case u != nil:
+			v.User, v.Owner, v.rights = u.Name, u.Name, &u.rights
+		default:
+			v.User, v.rights = whoGuest, &st.guest
+		}
 	}
-	u, err := k.identify(ctx, st, c)
-	if err != nil {
-		return Verdict{}, err
+	if !v.May(need) {
+		return v, ErrDenied
 	}
-	has, v := &st.guest, Verdict{State: st, User: whoGuest}
-	if u != nil {
-		has, v.User, v.Owner = &u.rights, u.Name, u.Name
-	}
-	if !has.may(need) {
-		return Verdict{}, ErrDenied
-	}
+	v.State = st
 	return v, nil
 }
 

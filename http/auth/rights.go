@@ -10,6 +10,7 @@ const (
 	Read  Access = iota // of keys: GET and HEAD, watches too
 	Write               // of keys: everything else
 	Admin               // to change users, roles, the switch and the members, and to look inside the process
+	Self                // to see a user: Path is the name
 )
 
 // Right is what a request needs.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -67,6 +68,8 @@ type State struct {
 	users map[string]*User
 	roles map[string]*Role // without root
 	guest rights
+
+	bcryptCost int // the highest of a user's hash; 0: there is none of bcrypt
 }
 
 // newState reads the state from a view of store.Auth.
@@ -87,6 +90,7 @@ func newState(v store.View, revision uint64) *State {
 			u.Roles = withRoot(u.Roles)
 		}
 		u.rights = st.rightsOf(u.Roles...)
+		st.bcryptCost = max(st.bcryptCost, u.Secret.BcryptCost)
 	}
 	st.guest = st.rightsOf(guestName)
 	return st
@@ -152,13 +156,14 @@ func (st *State) show(u *User) (shown shownUser, missing string) {
 }
 
 // Users is what GET /v2/auth/users shows: all users by name, null when there is none.
-func (st *State) Users() any {
-	var list []shownUser
-	for _, name := range slices.Sorted(maps.Keys(st.users)) {
-		shown, _ := st.show(st.users[name])
-		list = append(list, shown)
+func (st *State) Users() iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, name := range slices.Sorted(maps.Keys(st.users)) {
+			if shown, _ := st.show(st.users[name]); !yield(shown) {
+				return
+			}
+		}
 	}
-	return map[string]any{"users": list}
 }
 
 // User is what GET shows of one user. Its error is a *Refusal.
@@ -175,14 +180,16 @@ func (st *State) User(name string) (any, error) {
 }
 
 // Roles is what GET /v2/auth/roles shows: all roles by name, root among them.
-func (st *State) Roles() any {
+func (st *State) Roles() iter.Seq[any] {
 	names := slices.Sorted(maps.Keys(st.roles))
 	at, _ := slices.BinarySearch(names, rootName)
-	list := []*Role{}
-	for _, name := range slices.Insert(names, at, rootName) {
-		list = append(list, st.role(name))
+	return func(yield func(any) bool) {
+		for _, name := range slices.Insert(names, at, rootName) {
+			if !yield(st.role(name)) {
+				return
+			}
+		}
 	}
-	return map[string]any{"roles": list}
 }
 
 // Role is what GET shows of one role. Its error is a *Refusal.

@@ -421,11 +421,11 @@ func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
 // What a change of the lists costs with many connections, none of which ends.
 func BenchmarkManyConnectionsAreJudged(b *testing.B) {
 	ca := certstest.NewAuthority(b, "CA")
-	t, err := readTrust("ca", "crl", [][]byte{ca.PEM(), ca.Revoke(b, ca.Issue(b, "joe"))})
+	t, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.PEM(), ca.Revoke(b, ca.Issue(b, "joe"))})
 	if err != nil {
 		b.Fatal(err)
 	}
-	renewed, err := readTrust("ca", "crl", [][]byte{ca.Renew(b).PEM(), ca.Revoke(b)})
+	renewed, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.Renew(b).PEM(), ca.Revoke(b)})
 	if err != nil {
 		b.Fatal(err)
 	}

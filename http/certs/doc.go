@@ -5,7 +5,7 @@
 // A member has two ports, one for clients and one for members, and each may have a certificate with its key, a file of authorities
 // that it trusts, and a list of what those have revoked. People replace these files while the member runs; a [Set] notices,
 // and goes by the new ones from the next handshake on, and ends the connections of who would not be accepted any more, and no others. When a handshake fails, a Set says why in
-// words that name what was wanted and what was there. "K3" and the like is a row of the list of pitfalls.
+// words that name what was wanted and what was there. "K3" and the like is a row of raft/PITFALLS.md.
 //
 // # Picture
 //
@@ -62,6 +62,7 @@
 //   - A connection that is closed is forgotten. (`TestWhoIsGoneIsNotKept`)
 //   - TLS 1.2 at the least. (`TestNothingOlderThanTLS12IsSpoken`)
 //   - A name is one of subjectAltName, and no handshake asks the DNS (K4). The common name is a user's, for who wants to know.
+//   - Where names are wanted, nobody of another name is talked to. (`TestOnlyMembersOfTheRightNamesAreTalkedTo`)
 //   - Whoever floods a port with handshakes that fail gets a bounded number of lines. (`TestARefusalThatRepeatsDoesNotFillTheLog`)
 //   - Keys that are made here are files of mode 0600 in directories of mode 0700.
 //

@@ -20,12 +20,29 @@ type Files struct {
 	CRL        string // revocation lists, each signed by one of CA
 	ClientAuth bool   // who connects must show a certificate of CA; otherwise one may, and then it must be right
 
+	// Names are common names of which the certificate at the other end must have one, in both directions; nil: any
+	// will do. They need CA and ClientAuth.
+	Names []string
+
 	Mutual bool // the same is shown to and by the others, which have the same authorities, as members do among themselves
 
 	// SelfMade is a directory in which Load makes certificate and key, instead of Cert and Key, for the names and addresses in Hosts,
 	// and makes them anew before they expire. Then Client verifies nobody: the certificates of others are self-made as well.
 	SelfMade string
 	Hosts    []string
+
+	flag string // that names Cert on the command line; "": none
+}
+
+// remedy is what to do about this member's own certificate, which others refuse for a reason.
+func (f *Files) remedy(reason string) string {
+	switch {
+	case reason == "usage" && f.Mutual:
+		return "have it issued anew with the usages serverAuth and clientAuth: members call each other in both directions"
+	case reason == "usage":
+		return "have it issued anew with the usage serverAuth"
+	}
+	return "have it issued by an authority that the others trust"
 }
 
 // Part is one of Files.
@@ -64,7 +81,8 @@ type trust struct {
 	path  string
 	all   []*x509.Certificate
 	pool  *x509.CertPool
-	crl   string // path
+	names []string // Files.Names
+	crl   string   // path
 	lists []list
 }
 
@@ -92,12 +110,13 @@ func encrypted(key []byte) bool {
 }
 
 // readTrust reads authorities and, if there are as many contents, revocation lists.
-func readTrust(caPath, crlPath string, contents [][]byte) (*trust, error) {
+func readTrust(f *Files, contents [][]byte) (*trust, error) {
+	caPath, crlPath := f.CA, f.CRL
 	all, err := certificates(contents[0])
 	if err != nil {
 		return nil, &FileError{CA, caPath, err, "give a file with the certificates of the authorities in PEM"}
 	}
-	t := &trust{path: caPath, all: all, pool: x509.NewCertPool(), crl: crlPath}
+	t := &trust{path: caPath, all: all, pool: x509.NewCertPool(), names: f.Names, crl: crlPath}
 	for _, c := range all {
 		t.pool.AddCert(c)
 	}

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,10 @@ type Flags struct {
 	Port  string // ClientPort or PeerPort
 	Files        // of --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or of those with peer- before them
 	Auto  bool   // --auto-tls, --peer-auto-tls
+	Names string // --peer-cert-allowed-cn: common names, separated by commas
 	OldCA string // --ca-file, --peer-ca-file: CA with ClientAuth, in the form of etcd 2.0
+
+	ClientCA string // at the peer port: the authorities of the client port, see warnOfClients
 }
 
 // prefix is what the names of the flags begin with.
@@ -48,12 +52,18 @@ func (f *Flags) Check(urls []string) (warnings []string, err error) {
 		f.CA, f.ClientAuth = f.OldCA, true
 		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", p, p, p))
 	}
+	if f.Names != "" {
+		f.Files.Names = strings.Split(f.Names, ",")
+	}
 	secure, plain := BySecurity(urls)
 	if err := f.contradiction(secure); err != nil {
 		return nil, err
 	}
 	if f.Auto && f.Port == PeerPort {
 		warnings = append(warnings, "--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
+	}
+	if f.Port == PeerPort && f.CA != "" && !f.ClientAuth && secure != "" {
+		warnings = append(warnings, fmt.Sprintf("--peer-trusted-ca-file=%s without --peer-client-cert-auth: whoever reaches the peer port and shows no certificate is taken for a member; give both", f.CA))
 	}
 	switch {
 	case secure == "" && f.Scheme() == "https":
@@ -82,6 +92,10 @@ func (f *Flags) contradiction(secure string) error {
 			p, p, f.CA, p, p)
 	case f.ClientAuth && f.CA == "":
 		return fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates are accepted", p, p)
+	case f.Names != "" && !f.ClientAuth:
+		return fmt.Errorf("--peer-cert-allowed-cn=%s needs --peer-client-cert-auth: give both, since whoever shows no certificate has no name", f.Names)
+	case slices.Contains(f.Files.Names, ""):
+		return fmt.Errorf("--peer-cert-allowed-cn=%s has an empty name in it: give names with one comma between two", f.Names)
 	case f.CRL != "" && f.CA == "":
 		return fmt.Errorf("--%s-crl-file=%s needs --%strusted-ca-file: give the authorities that have signed the lists", f.Port, f.CRL, p)
 	case secure != "" && f.Cert == "" && !f.Auto:
@@ -102,7 +116,7 @@ func (f *Flags) Scheme() string {
 // flag that named it.
 func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, error) {
 	files := f.Files
-	files.Mutual = f.Port == PeerPort
+	files.Mutual, files.flag = f.Port == PeerPort, "--"+f.flag(Cert)
 	if f.Auto {
 		files.SelfMade, files.Hosts = ownDir, hosts(urls)
 	}
@@ -114,7 +128,33 @@ func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, erro
 	case err != nil:
 		return nil, fmt.Errorf("--%sauto-tls: %w: see that %s can be written", f.prefix(), err, ownDir)
 	}
+	f.warnOfClients(set)
+	if id := set.current.Load().identity; id != nil && nameless(id.Leaf) {
+		if secure, _ := BySecurity(urls); secure != "" {
+			set.log.Error("whoever connects will refuse this certificate: it is for no name or address; a common name is none",
+				"file", id.path, "subject", subject(id.Leaf), "remedy", "issue one with the host of "+secure+" in subjectAltName")
+		}
+	}
 	return set, nil
+}
+
+// warnOfClients warns when both ports trust one authority: then a client's certificate makes its owner
+// a member, unless members have names of their own.
+func (f *Flags) warnOfClients(s *Set) {
+	content, err := os.ReadFile(f.ClientCA)
+	st := s.current.Load()
+	if err != nil || st.trust == nil || st.trust.names != nil {
+		return // the client port tells what is wrong with its file
+	}
+	clients, _ := certificates(content)
+	for _, ca := range clients {
+		if _, err := ca.Verify(x509.VerifyOptions{Roots: st.trust.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+			s.log.Warn("one authority is trusted for clients and for members: whoever has a client's certificate of it is taken for a member",
+				"authority", subject(ca), "clients", f.ClientCA, "members", f.CA,
+				"remedy", "give members an authority of their own, or name their certificates in --peer-cert-allowed-cn")
+			return
+		}
+	}
 }
 
 // flag is the one that names a file.

@@ -57,3 +57,75 @@ func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
 		}
 	}
 }
+
+// A common name is no name: every client of today refuses such a certificate.
+func TestACertificateForNobodyIsTold(t *testing.T) {
+	dir, ca := t.TempDir(), certstest.NewAuthority(t, "CA")
+	for name, hosts := range map[string][]string{"nameless": nil, "named": {"127.0.0.1"}} {
+		f := Flags{Port: ClientPort}
+		f.Cert, f.Key = ca.Issue(t, name, certstest.For(hosts...)).Save(t, dir, name)
+		for u, wanted := range map[string]bool{"https://127.0.0.1:1": name == "nameless", "http://127.0.0.1:1": false} {
+			var log strings.Builder
+
+			_, err := f.Load(dir, []string{u}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})))
+
+			told := strings.Contains(log.String(), "for no name or address") && strings.Contains(log.String(), f.Cert) &&
+				strings.Contains(log.String(), "issue one with the host of https://127.0.0.1:1 in subjectAltName")
+			if err != nil || told != wanted {
+				t.Errorf("%s at %s: %v: %s", name, u, err, &log)
+			}
+		}
+	}
+}
+
+// One authority at both ports makes every client a member: the log says so at the start, unless members have names of their own.
+func TestOneAuthorityForClientsAndMembersIsWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	ca, other := certstest.NewAuthority(t, "CA"), certstest.NewAuthority(t, "Other CA")
+	cert, key := ca.Issue(t, "m0").Save(t, dir, "m0")
+	file := certstest.Write(t, dir, "ca.pem", ca.PEM())
+	apart := certstest.Write(t, dir, "other.pem", other.PEM())
+	both := certstest.Write(t, dir, "both.pem", append(other.PEM(), ca.PEM()...))
+	for _, c := range []struct {
+		clients, names string
+		warned         bool
+	}{{file, "", true}, {both, "", true}, {apart, "", false}, {"", "", false}, {file, "m0,m1", false}} {
+		var log strings.Builder
+		f := Flags{Port: PeerPort, Files: Files{Cert: cert, Key: key, CA: file, ClientAuth: true}, Names: c.names, ClientCA: c.clients}
+		_, err := f.Check([]string{"https://127.0.0.1:1"})
+		_, loadErr := f.Load(dir, []string{"https://127.0.0.1:1"}, slog.New(slog.NewTextHandler(&log, nil)))
+
+		warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "authority=\"CN=CA") && strings.Contains(log.String(), "--peer-cert-allowed-cn")
+		if err != nil || loadErr != nil || warned != c.warned {
+			t.Errorf("clients of %q, names %q: %v, %v, log %s", c.clients, c.names, err, loadErr, &log)
+		}
+	}
+}
+
+// Flags that let in whoever shows no certificate are warned of, or refused where names are wanted.
+func TestAPeerPortThatIsOpenToWhoShowsNothingIsWarnedOf(t *testing.T) {
+	open := Files{Cert: "c", Key: "k", CA: "ca"}
+	shut := open
+	shut.ClientAuth = true
+	for _, c := range []struct {
+		files         Files
+		url, names    string
+		warned, wrong string
+	}{
+		{open, "https://10.0.0.1:2380", "", "--peer-client-cert-auth: whoever reaches the peer port and shows no certificate", ""},
+		{shut, "https://10.0.0.1:2380", "", "", ""},
+		{open, "https://10.0.0.1:2380", "m0", "", "--peer-cert-allowed-cn=m0 needs --peer-client-cert-auth"},
+		{shut, "https://10.0.0.1:2380", "m0,m1", "", ""},
+		{shut, "https://10.0.0.1:2380", "m0,,m1", "", "an empty name"},
+	} {
+		f := Flags{Port: PeerPort, Files: c.files, Names: c.names}
+		warnings, err := f.Check([]string{c.url})
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if got := strings.Join(warnings, "\n"); !strings.Contains(got, c.warned) || c.warned == "" && got != "" || !strings.Contains(text, c.wrong) || c.wrong == "" && text != "" {
+			t.Errorf("%+v: warned %q, refused %q", c, got, text)
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (s *Set) makeOwn(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
-	if err := cmp.Or(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
+	if err := cmp.Or(os.MkdirAll(dir, 0o700), disk.OS{}.Mkdir(dir)); err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
 	// A crash between the two leaves a pair that does not fit, and so is made anew.

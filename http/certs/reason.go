@@ -40,6 +40,7 @@ func (st *state) explain(err error, server bool) reason {
 	var (
 		unverified *tls.CertificateVerificationError
 		revoked    *revokedError
+		named      *nameError
 		record     tls.RecordHeaderError
 	)
 	switch {
@@ -48,6 +49,8 @@ func (st *state) explain(err error, server bool) reason {
 	case errors.As(err, &revoked):
 		return reason{"revoked", fmt.Sprintf("its certificate %s, serial number %s, was revoked on %s, says %s",
 			subject(revoked.cert), serial(revoked.cert.SerialNumber), date(revoked.at), revoked.path)}
+	case errors.As(err, &named):
+		return reason{"common-name", named.Error()}
 	case errors.As(err, &record):
 		return explainRecord(record, server)
 	case alert(err) != "":
@@ -204,6 +207,8 @@ func names(c *x509.Certificate) string {
 	}
 	return some(list)
 }
+
+func nameless(c *x509.Certificate) bool { return len(c.DNSNames)+len(c.IPAddresses)+len(c.URIs) == 0 }
 
 func usages(c *x509.Certificate) string {
 	words := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageAny: "any", x509.ExtKeyUsageServerAuth: "serverAuth",

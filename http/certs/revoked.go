@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -88,9 +89,35 @@ func (e *revokedError) Error() string {
 	return fmt.Sprintf("certs: certificate %s was revoked", serial(e.cert.SerialNumber))
 }
 
-// check refuses when no way to an authority is without a revoked certificate. A list past its time counts as before: it may
+// nameError is why a handshake ends whose certificates are right, but for another name than those
+// that are let in.
+type nameError struct {
+	cert  *x509.Certificate
+	names []string
+}
+
+// Error is the sentence.
+func (e *nameError) Error() string {
+	return fmt.Sprintf("its certificate %s, serial number %s, has the common name %q, and members' have one of %q",
+		subject(e.cert), serial(e.cert.SerialNumber), clip(e.cert.Subject.CommonName), e.names)
+}
+
+// checkName refuses a certificate whose common name is none of those wanted.
+func (t *trust) checkName(c *x509.Certificate) error {
+	if t.names == nil || slices.Contains(t.names, c.Subject.CommonName) {
+		return nil
+	}
+	return &nameError{c, t.names}
+}
+
+// check refuses a name that is not wanted, and refuses when no way to an authority is without a revoked certificate. A list past its time counts as before: it may
 // lack somebody, but whom it names stays revoked.
 func (t *trust) check(chains [][]*x509.Certificate) (err error) {
+	if len(chains) > 0 {
+		if err := t.checkName(chains[0][0]); err != nil {
+			return err
+		}
+	}
 	for _, chain := range chains {
 		if err = t.checkChain(chain); err == nil {
 			return nil

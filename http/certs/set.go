@@ -63,7 +63,7 @@ func Load(f Files, logger *slog.Logger) (*Set, error) {
 		if f.CRL != "" {
 			s.trust.parts, s.trust.paths = append(s.trust.parts, CRL), append(s.trust.paths, f.CRL)
 		}
-		s.trust.read = func(contents [][]byte, _ time.Time) (*trust, error) { return readTrust(f.CA, f.CRL, contents) }
+		s.trust.read = func(contents [][]byte, _ time.Time) (*trust, error) { return readTrust(&f, contents) }
 	}
 	now := time.Now()
 	_, err := s.identity.look(now)
@@ -111,6 +111,26 @@ func (s *Set) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// Reread reads all files now, and logs what comes of it, also when nothing has changed or a fault
+// is an old one.
+func (s *Set) Reread() {
+	s.mu.Lock()
+	s.identity.settled, s.trust.settled = false, false
+	clear(s.told)
+	s.mu.Unlock()
+	before := s.current.Load()
+	s.look(time.Now())
+	certPath, _ := s.paths()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case certPath == "" && s.files.CA == "":
+		s.log.Info("no flag names a certificate to read again")
+	case len(s.told) == 0 && s.current.Load() == before:
+		s.log.Info("the certificates are as before", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
 	}
 }
 
@@ -193,12 +213,21 @@ func (s *Set) advise() {
 	if st.identity == nil || s.files.SelfMade != "" {
 		return
 	}
+	if s.files.Mutual && st.trust != nil {
+		if err := st.trust.checkName(st.identity.Leaf); err != nil {
+			s.log.Error("others will refuse this member's certificate, if they want the same names",
+				"file", st.identity.path, "why", err, "remedy", "have it issued for one of the names, or add its name at every member")
+		}
+	}
 	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
 	usages := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	if s.files.Mutual {
+		usages = append(usages, x509.ExtKeyUsageClientAuth)
+	}
 	if s.files.Mutual && st.trust != nil {
-		options.Roots, usages = st.trust.pool, append(usages, x509.ExtKeyUsageClientAuth)
+		options.Roots = st.trust.pool
 	} else {
-		options.Roots.AddCert(st.identity.Leaf) // whom clients trust is not known here
+		options.Roots.AddCert(st.identity.Leaf) // whom the others trust is not known here
 	}
 	for _, der := range st.identity.Certificate.Certificate[1:] {
 		if c, err := x509.ParseCertificate(der); err == nil { // it was parsed before
@@ -210,7 +239,8 @@ func (s *Set) advise() {
 		if _, err := st.identity.Leaf.Verify(options); err != nil {
 			why := st.explainCertificate(st.identity.Leaf, err, u == x509.ExtKeyUsageClientAuth)
 			if why.word != "expired" && why.word != "not-yet-valid" { // those have lines of their own
-				s.log.Error("others will refuse this member's certificate", "file", st.identity.path, "reason", why.word, "why", why.text)
+				s.log.Error("others will refuse this member's certificate",
+					"flag", s.files.flag, "file", st.identity.path, "reason", why.word, "why", why.text, "remedy", s.files.remedy(why.word))
 			}
 		}
 	}

@@ -367,6 +367,37 @@ func TestAWrongMemberIsNotTalkedTo(t *testing.T) {
 	}
 }
 
+// Where names are wanted, a certificate of another name is none of a member's, whoever calls, and the log says whose it was.
+func TestOnlyMembersOfTheRightNamesAreTalkedTo(t *testing.T) {
+	w := newWorld(t)
+	w.Names, w.Mutual = []string{"m0", "m1"}, true
+	s := w.load()
+	if line := w.log.take(); line != "" {
+		t.Errorf("at the start: %s", line)
+	}
+	for name, right := range map[string]bool{"m1": true, "joe": false, "": false, "m": false, "m0,m1": false} {
+		p := w.ca.Issue(t, name)
+		_, called, _ := shake(t, s, w.client(p))
+		line := w.log.take()
+		conn, calling := s.DialTLS(t.Context(), "tcp", serve(t, &tls.Config{Certificates: []tls.Certificate{p.TLS(t)}}))
+		if calling == nil {
+			conn.Close()
+		}
+
+		if (called == nil) != right || (calling == nil) != right {
+			t.Errorf("%q calls: %v; is called: %v", name, called, calling)
+		}
+		if words := []string{"reason=common-name", serial(p.Leaf.SerialNumber), "m0", "m1", "from=127.0.0.1"}; !right && (!hasAll(line, words...) || !hasAll(calling.Error(), "m0")) {
+			t.Errorf("%q is logged as %s, and at the other end %v", name, line, calling)
+		}
+	}
+	w.Names = []string{"m1"}
+	w.load()
+	if line := w.log.take(); !hasAll(line, "others will refuse", "CN=m0", "m1", "remedy") {
+		t.Errorf("a member whose own name is not in the list is told %s", line)
+	}
+}
+
 func TestOneWhoIsRefusedAsAMemberLearnsWhatItHasShown(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	s := w.load()
@@ -464,6 +495,33 @@ func TestFilesThatHaveSettledAreNotReadAgain(t *testing.T) {
 	}
 
 	s.look(time.Now().Add(2 * time.Hour))
+}
+
+func TestRereadingSaysWhatCameOfIt(t *testing.T) {
+	w := newWorld(t)
+	s := w.load()
+	w.log.take()
+
+	s.Reread()
+	same := w.log.take()
+	good, err := os.ReadFile(w.Cert)
+	if err := errors.Join(err, os.WriteFile(w.Cert, []byte("nothing"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.Reread()
+	w.log.take()
+	s.Reread()
+	bad := w.log.take()
+	if err := os.WriteFile(w.Cert, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Cert, w.Key = w.ca.Issue(t, "m1").Save(t, w.dir, "m0")
+	s.Reread()
+	changed := w.log.take()
+
+	if !strings.Contains(same, "the certificates are as before") || !strings.Contains(bad, "can't be used") || !strings.Contains(changed, "read changed certificates") {
+		t.Errorf("unchanged: %s\nspoilt, for the second time: %s\nchanged: %s", same, bad, changed)
+	}
 }
 
 func TestAHandshakeLooksAtTheFilesOnceASecond(t *testing.T) {
@@ -663,12 +721,12 @@ func TestACertificateThatTheOtherMembersWillRefuseIsTold(t *testing.T) {
 	}{
 		"right":                  {w.ca.Issue(t, "m0"), true, nil},
 		"wrong CA":               {other.Issue(t, "m0"), true, []string{"issued by CN=Wrong CA"}},
-		"server only":            {w.ca.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), true, []string{"lacks the usage clientAuth"}},
+		"server only":            {w.ca.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), true, []string{"lacks the usage clientAuth", "flag=--peer-cert-file", "serverAuth and clientAuth"}},
 		"server only to clients": {other.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), false, nil},
 		"client only to clients": {other.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageClientAuth)), false, []string{"lacks the usage serverAuth"}},
 	} {
 		c.pair.Save(t, w.dir, "m0")
-		w.Mutual = c.mutual
+		w.Mutual, w.flag = c.mutual, "--peer-cert-file"
 		w.load()
 		line := w.log.take()
 		if (line == "") != (c.words == nil) || !hasAll(line, c.words...) || c.words != nil && !hasAll(line, "others will refuse", w.Cert) {
@@ -782,10 +840,10 @@ func FuzzReadFiles(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if trust, err := readTrust("ca", "crl", [][]byte{ca.PEM(), b}); err == nil && len(trust.lists) == 0 {
+		if trust, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.PEM(), b}); err == nil && len(trust.lists) == 0 {
 			t.Error("a list without lists")
 		}
-		if trust, err := readTrust("ca", "", [][]byte{b}); err == nil && len(trust.all) == 0 {
+		if trust, err := readTrust(&Files{CA: "ca"}, [][]byte{b}); err == nil && len(trust.all) == 0 {
 			t.Error("nobody is trusted")
 		}
 		if id, err := readIdentity("cert", "key", [][]byte{b, b}); err == nil && id.Leaf == nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +26,7 @@ func (c *Client) Ask(ctx context.Context, method, endpoint, path string) (*Reply
 		return nil, err
 	}
 	a, err := c.ask(ctx, endpoint, &request{method: method, path: path})
-	if a == nil {
+	if a == nil || errors.As(err, new(notSent)) {
 		return nil, err
 	}
 	return &Reply{Status: a.status, Header: a.header, Body: a.body, TLS: a.tls}, nil

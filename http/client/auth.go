@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"time"
 )
 
 // Auth is the part of the API about users, roles and rights. It is found in a Client. All but Enabled needs the rights of root once
@@ -33,6 +34,11 @@ type Access struct {
 }
 
 const authPath = "/v2/auth/"
+
+// HashPatience is the longest silence of an endpoint at a change of users and roles, when that is
+// more than Timeout of Config: a server hashes the new password and that of root, and on a slow or
+// busy machine each takes seconds.
+const HashPatience = 10 * time.Second
 
 // Enabled tells whether auth is on.
 func (a Auth) Enabled(ctx context.Context) (bool, error) {
@@ -183,7 +189,7 @@ func always() bool { return true }
 
 // send sends a request whose answer says no more than that it is done. Its body may hold a password.
 func (a Auth) send(ctx context.Context, method, path string, v any) error {
-	r := &request{method: method, path: authPath + path, secret: true}
+	r := &request{method: method, path: authPath + path, secret: true, patience: HashPatience}
 	if v != nil {
 		body, err := json.Marshal(v)
 		if err != nil {

@@ -26,7 +26,9 @@ type Config struct {
 	// all sit on the first member. Either way the one that answered last is asked first.
 	InOrder bool
 
-	Username, Password string // for basic authentication; no name: none is sent
+	// Username and Password are for basic authentication; without a name none is sent. They go only
+	// where MayCarry lets them.
+	Username, Password string
 
 	TLS *tls.Config // for https endpoints; nil: the machine's certificate authorities
 
@@ -37,10 +39,10 @@ type Config struct {
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// Timeout is the longest silence of one endpoint: before the head of its answer, and before each piece of the
-	// body. How long a request may take in all, over all endpoints, the context says.
+	// body. Changes of users and roles have HashPatience, if that is longer. How long a request may take in all, over all endpoints, the context says.
 	Timeout time.Duration
 
-	MaxAnswerBytes int64 // of one answer, or of one event of a watch
+	MaxAnswerBytes int64 // of one answer, of one event of a watch, or of one node of a listing
 
 	// KeysPath is the path of the root of the keys. Another one than the default makes a part of the tree the whole
 	// world of this client; a discovery service wants one of its own.
@@ -188,7 +190,7 @@ func (c *Client) avoid(endpoint string) {
 
 // Sync asks the cluster for its members, whose client URLs become the endpoints. Those of the configuration stay behind
 // them, as a last resort: what members advertise is not always what this machine can reach. A client that was given https is not led
-// to plain http.
+// to plain http (see MayCarry).
 func (c *Client) Sync(ctx context.Context) error {
 	members, err := c.Members.List(ctx)
 	if err != nil {
@@ -197,7 +199,7 @@ func (c *Client) Sync(ctx context.Context) error {
 	var found []string
 	for _, m := range members {
 		for _, text := range m.ClientURLs {
-			if u, err := parseEndpoint(text); err == nil && !slices.Contains(found, u) && !c.weakens(u) {
+			if u, err := parseEndpoint(text); err == nil && !slices.Contains(found, u) && MayCarry(c.given, u) {
 				found = append(found, u)
 			}
 		}
@@ -213,10 +215,4 @@ func (c *Client) Sync(ctx context.Context) error {
 	}
 	c.endpoints = found
 	return nil
-}
-
-// weakens tells that an endpoint is less protected than those given.
-func (c *Client) weakens(endpoint string) bool {
-	secure := func(u string) bool { return strings.HasPrefix(u, "https:") }
-	return slices.ContainsFunc(c.given, secure) && !secure(endpoint)
 }

@@ -120,7 +120,7 @@ func TestAKeyIsOneKey(t *testing.T) {
 
 		_, err := c.Get(t.Context(), key, GetOptions{})
 
-		if err != nil || asked.Path != want || asked.RawQuery != "" {
+		if err != nil || asked.Path != want || asked.RawQuery != "quorum=false&recursive=false&sorted=false" {
 			t.Errorf("%q: %v, asked for %v", key, err, asked)
 		}
 	}
@@ -143,7 +143,10 @@ func TestEveryOptionIsSent(t *testing.T) {
 	minute := 59*time.Second + time.Millisecond
 	is := Condition{Value: "old & new", Index: 5}
 	for want, call := range map[string]func(c *Client, ctx context.Context) (*Response, error){
-		"GET ": func(c *Client, ctx context.Context) (*Response, error) { return c.Get(ctx, "/k", GetOptions{}) },
+		"GET quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response, error) { return c.Get(ctx, "/k", GetOptions{}) },
+		"GET after=b%2Bc&count=true&depth=2&keysOnly=true&limit=5&prefix=b&quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response, error) {
+			return c.Get(ctx, "/k", GetOptions{Limit: 5, After: "b+c", Prefix: "b", KeysOnly: true, Count: true, Depth: 2})
+		},
 		"GET minIndex=3&quorum=true&recursive=true&sorted=true": func(c *Client, ctx context.Context) (*Response, error) {
 			return c.Get(ctx, "/k", GetOptions{Recursive: true, Sorted: true, Quorum: true, MinIndex: 3})
 		},
@@ -290,6 +293,7 @@ var wrongs = []struct {
 	{"is silent", silent, true, "no answer within 600ms"},
 	{"timed out", refusing(500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), true, "300: Raft Internal Error (etcdserver: request timed out) [0]"},
 	{"a gateway", refusing(502, "<html>secret</html>"), true, "status 502 (Bad Gateway)"},
+	{"speaks TLS", refusing(400, plainOnTLS), false, "https is spoken there, and it was asked by http"},
 	{"redirects", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/v2/keys/other", http.StatusTemporaryRedirect)
 	}, true, "status 307"}, // pitfall K6
@@ -530,6 +534,52 @@ func TestSyncDoesNotWeaken(t *testing.T) {
 	}
 }
 
+func TestAPasswordGoesWhereItMay(t *testing.T) {
+	both := []string{"https://a:1", "http://b:1"}
+	for _, c := range []struct {
+		given  []string
+		target string
+		want   bool
+	}{
+		{[]string{"https://a:1"}, "https://x:1", true},
+		{[]string{"https://a:1"}, "http://x:1", false},
+		{[]string{"https://a:1"}, "http://a:1", false},
+		{[]string{"HTTPS://a:1"}, "http://x:1", false},
+		{both, "http://b:1", true},
+		{both, "http://x:1", false},
+		{[]string{"http://a:1"}, "http://x:1", true},
+		{[]string{"http://a:1"}, "https://x:1", true},
+	} {
+		if got := MayCarry(c.given, c.target); got != c.want {
+			t.Errorf("given %v, to %s: %v", c.given, c.target, got)
+		}
+	}
+}
+
+// Whoever asks a member as such may come to any URL that it advertises.
+func TestAPasswordStaysInTLS(t *testing.T) {
+	var got []string
+	record := func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Header.Get("Authorization"))
+		io.WriteString(w, "{}")
+	}
+	plain := serve(t, record)
+	s := httptest.NewTLSServer(http.HandlerFunc(record))
+	defer s.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	c := newClient(t, Config{TLS: &tls.Config{RootCAs: roots}, Username: "root", Password: "s3cret"}, s.URL)
+
+	for _, u := range []string{plain, s.URL} {
+		c.Ask(t.Context(), "GET", u, "/version")
+		c.Health(t.Context(), u)
+	}
+
+	if len(got) != 4 || got[0]+got[1] != "" || got[2] == "" || got[3] == "" {
+		t.Errorf("http got %q, https %q", got[:2], got[2:])
+	}
+}
+
 func TestAStrangersCertificateIsNotTrusted(t *testing.T) {
 	var asked atomic.Int64
 	s := httptest.NewUnstartedServer(counting(&asked, well))
@@ -577,6 +627,22 @@ func TestThePasswordGoesToTheServerOnly(t *testing.T) {
 	}
 }
 
+// etcdctl 2.3.8 sends the three switches of a read also when they are off, and prints them without
+// quotes.
+func TestTheCurlLineOfAReadIsThatOfEtcd2(t *testing.T) {
+	var told strings.Builder
+	c := newClient(t, Config{Debug: func(curl string) { fmt.Fprintln(&told, curl) }}, serve(t, well))
+
+	c.Get(t.Context(), "/k", GetOptions{})
+	c.Get(t.Context(), "/a&b", GetOptions{Quorum: true})
+
+	want := "curl -X GET URL/v2/keys/k?quorum=false&recursive=false&sorted=false\n" +
+		"curl -X GET 'URL/v2/keys/a&b?quorum=true&recursive=false&sorted=false'\n"
+	if got := strings.ReplaceAll(told.String(), c.Endpoints()[0], "URL"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 func TestABadConfigurationIsRefused(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		"":                   "want http://HOST:PORT",
@@ -620,5 +686,24 @@ func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
 	want := []string{"/discovery/token", "/discovery/token/_config/size", "/discovery/token", "/discovery/token/_config/size", "/", "/_config/size"}
 	if !slices.Equal(asked, want) {
 		t.Errorf("%q", asked)
+	}
+}
+
+// A server that hashes a password is waited for, and no other.
+func TestAChangeOfUsersIsWaitedFor(t *testing.T) {
+	c := newClient(t, Config{Timeout: 50 * time.Millisecond}, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	}))
+
+	errUser := c.Auth.AddUser(t.Context(), "u", "pw")
+	errSwitch := c.Auth.Enable(t.Context())
+	_, errSet := c.Set(t.Context(), "/k", "v", SetOptions{})
+	_, errUsers := c.Auth.Users(t.Context())
+
+	if errUser != nil || errSwitch != nil || errSet == nil || errUsers == nil {
+		t.Errorf("%v, %v, %v, %v", errUser, errSwitch, errSet, errUsers)
 	}
 }

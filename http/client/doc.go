@@ -29,6 +29,7 @@
 //
 //   - [Config] is whom to ask and how; [Client] asks. Members and Auth are its parts for those two APIs.
 //   - [Response] and [Node] are what the keys API answers; the options of each call are a struct whose zero value asks for nothing.
+//   - [Listing] is a node and what is below it, as they come: only a single node of it is bounded.
 //   - [Watcher] is a place in the history, not a connection.
 //   - [Error] is what a member said against it, [ClusterError] what became of each endpoint when none gave a result.
 //
@@ -60,6 +61,7 @@
 //   - A watch loses, doubles and swaps no event that the history still has. (`TestNoEventIsLostDoubledOrOutOfOrder`)
 //   - Nothing is sent to a host that is neither an endpoint, nor a client URL that a member told.
 //     (`TestAReadGoesToTheNextEndpoint`, `TestSyncDoesNotWeaken`)
+//   - The password of an https cluster does not go to an http URL that a member told. (`TestAPasswordStaysInTLS`)
 //   - Whoever is asked gets a bounded piece of memory, and of time between two signs of life; only a watch may wait.
 //     (`TestAReadGoesToTheNextEndpoint`, `TestAnEndlessEventIsNotAnEvent`)
 //   - No error and no curl command has a password in it. (`TestThePasswordGoesToTheServerOnly`)

@@ -16,6 +16,10 @@ var (
 	// ErrBadAnswer is wrapped when somebody answers who does not speak as an etcd.
 	ErrBadAnswer = errors.New("not an answer of an etcd")
 
+	// ErrTooLong is wrapped when an answer, or a node of a listing, has more bytes than
+	// MaxAnswerBytes of Config.
+	ErrTooLong = errors.New("the answer is longer than this client takes")
+
 	// ErrNoCondition is what a comparison with nothing gives: the API has none with the empty value, nor with index 0.
 	ErrNoCondition = errors.New("client: there is nothing to compare with")
 
@@ -61,6 +65,7 @@ const (
 	CodeUnauthorized   = 110
 	CodeExecuted       = 213 // not of etcd: this RequestID was answered before, and the answer is forgotten
 	CodeForgotten      = 214 // not of etcd: not executed now; whether it was before is forgotten
+	CodeQuota          = 215 // not of etcd: the tree may not grow, see --quota-bytes
 	CodeRaft           = 300
 	CodeHistoryCleared = 401
 )
@@ -106,6 +111,10 @@ func (e *Error) FirstIndex() uint64 {
 	}
 	first, _ := strconv.ParseUint(found[1], 10, 64) // 0 when it is too large
 	return first
+}
+
+func tooLong(limit int64) error {
+	return fmt.Errorf("%w: it has more than %d bytes", ErrTooLong, limit)
 }
 
 // A Failure is why one endpoint gave no answer.
@@ -154,6 +163,12 @@ func (e *ClusterError) orAnswer() error {
 	}
 	return e
 }
+
+// errSpeaksTLS is what an answer of net/http means that has plainOnTLS for a body. No handler has
+// seen the request.
+var errSpeaksTLS = errors.New("https is spoken there, and it was asked by http")
+
+const plainOnTLS = "Client sent an HTTP request to an HTTPS server.\n"
 
 // notSent wraps the error of a request that nobody can have got.
 type notSent struct{ error }

@@ -32,6 +32,9 @@ type Node struct {
 	ModifiedIndex uint64     `json:"modifiedIndex"`
 	Expiration    *time.Time `json:"expiration,omitempty"` // by the clock of the cluster
 	TTL           int64      `json:"ttl,omitempty"`        // seconds left, rounded up; 0: there is no end
+
+	More  uint64 `json:"more,omitempty"`  // children that the Limit of the request left out
+	Count uint64 `json:"count,omitempty"` // children, when the request asked for their Count
 }
 
 // GetOptions are those of a Get.
@@ -40,6 +43,14 @@ type GetOptions struct {
 	Sorted    bool   // by key; members of this program always do
 	Quorum    bool   // see every write that was acknowledged before
 	MinIndex  uint64 // see at least this X-Etcd-Index; members of etcd ignore it
+
+	// Which children of the directory are shown, and how. Members of etcd ignore all of it, and show all.
+	Limit    uint64 // no more than these; 0: all
+	After    string // only those behind this name
+	Prefix   string // only those whose names begin so; hidden ones when it begins with an underscore
+	KeysOnly bool   // without values
+	Count    bool   // none, but how many there are: with After and Prefix only
+	Depth    uint64 // with Recursive, so many levels; 0: all
 }
 
 // Exist says what must be at a key before it is written.
@@ -100,14 +111,10 @@ func NewRequestID() string { return rand.Text() }
 // when no answer has told one.
 func (c *Client) LogIndex() uint64 { return c.seen.Load() }
 
-// Get reads a file, or a directory with its children.
+// Get reads a file, or a directory with its children. What may have more than MaxAnswerBytes is for
+// List.
 func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, error) {
-	query := url.Values{}
-	flag(query, "recursive", o.Recursive)
-	flag(query, "sorted", o.Sorted)
-	flag(query, "quorum", o.Quorum)
-	number(query, "minIndex", o.MinIndex)
-	return c.key(ctx, &request{method: "GET", query: query}, key)
+	return c.key(ctx, &request{method: "GET", query: o.query()}, key)
 }
 
 // Set writes a node, whatever is there, unless the options say otherwise.

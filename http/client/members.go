@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // A Member is one of the cluster.
@@ -59,8 +60,13 @@ func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Membe
 	if err != nil {
 		return v, err
 	}
-	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v, func() bool { return v.ID != "" })
+	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v, func() bool { return isID(v.ID) })
 	return v, err
+}
+
+// isID reports whether text can be the id of a member, which goes into commands and file names.
+func isID(text string) bool {
+	return text != "" && strings.Trim(text, "0123456789abcdefABCDEF") == ""
 }
 
 // Update gives a member other peer URLs.

@@ -20,14 +20,16 @@ import (
 type request struct {
 	method, path string // the path is not escaped
 	query        url.Values
-	form         url.Values // its body,
-	json         []byte     // or that
-	name         string     // X-Etcd-Request-Id: whoever executes it twice changes the tree once
-	index        uint64     // X-Etcd-Request-Index: the newest X-Raft-Index that was known before the first try
-	open         bool       // the body of a success is left to the caller, who may read it for as long as it likes
-	secret       bool       // the body is not for Debug
+	form         url.Values    // its body,
+	json         []byte        // or that
+	name         string        // X-Etcd-Request-Id: whoever executes it twice changes the tree once
+	index        uint64        // X-Etcd-Request-Index: the newest X-Raft-Index that was known before the first try
+	open         bool          // the body of a success is left to the caller
+	endless      bool          // with open: it may be silent for as long as it likes
+	secret       bool          // the body is not for Debug
+	patience     time.Duration // instead of Config.Timeout when it is longer: the server has long work to do
 
-	read func(*answer) error // takes what it wants from a success, unless that is nonsense
+	read func(*answer) error // takes what it wants from a success, unless that is nonsense; nil: nothing
 }
 
 // again tells whether the request may be executed twice: it reads, or has a name.
@@ -93,7 +95,8 @@ func isFailure(err error) bool {
 	case !errors.As(err, &e):
 		return true
 	}
-	return e.foreign || e.Status/100 == 5 || e.Status == http.StatusTooManyRequests
+	full := e.Status == http.StatusInsufficientStorage // at every member alike
+	return e.foreign || e.Status/100 == 5 && !full || e.Status == http.StatusTooManyRequests
 }
 
 // refused tells the answers of an endpoint that has not begun to execute the request.
@@ -105,20 +108,19 @@ func refused(err error) bool {
 // ask sends the request to one endpoint, and takes its answer.
 func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(parent)
-	patience := time.AfterFunc(c.cfg.Timeout, func() { cancel(silence(c.cfg.Timeout)) })
+	timeout := max(c.cfg.Timeout, r.patience)
+	patience := time.AfterFunc(timeout, func() { cancel(silence(timeout)) })
 	resp, err := c.send(ctx, endpoint, r)
 	if err != nil {
 		patience.Stop()
 		cancel(nil)
 		return nil, err
 	}
-	body := &body{resp.Body, ctx, cancel, patience, c.cfg.Timeout}
+	body := &body{resp.Body, ctx, cancel, patience, timeout}
 	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
 	c.see(headerNumber(a.header, "X-Raft-Index"))
 	if r.open && a.status == http.StatusOK {
-		body.unhurried()
-		a.stream = body
-		return a, nil
+		return r.leave(a, body)
 	}
 	defer body.Close()
 	a.body, err = io.ReadAll(io.LimitReader(body, c.cfg.MaxAnswerBytes+1))
@@ -126,13 +128,29 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 	case err != nil:
 		return nil, err
 	case int64(len(a.body)) > c.cfg.MaxAnswerBytes:
-		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrBadAnswer, c.cfg.MaxAnswerBytes)
+		return nil, tooLong(c.cfg.MaxAnswerBytes)
 	}
 	err = a.fault()
 	if err == nil && r.read != nil {
 		err = r.read(a)
 	}
 	return a, err
+}
+
+// leave returns the answer with its body open.
+func (r *request) leave(a *answer, body *body) (*answer, error) {
+	a.stream = body
+	if r.endless {
+		body.unhurried()
+	}
+	if r.read == nil {
+		return a, nil
+	}
+	if err := r.read(a); err != nil {
+		body.Close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // see notes the log index that an answer tells, if it is the newest.
@@ -183,7 +201,7 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 		req.Header["X-Etcd-Request-Id"] = []string{r.name}
 		req.Header["X-Etcd-Request-Index"] = []string{strconv.FormatUint(r.index, 10)}
 	}
-	if c.cfg.Username != "" {
+	if c.cfg.Username != "" && MayCarry(c.given, endpoint) {
 		req.SetBasicAuth(c.cfg.Username, c.cfg.Password)
 	}
 	if c.cfg.Debug != nil {
@@ -192,14 +210,20 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 	return req, nil
 }
 
-// curl is the request as a command, with quotes where a shell would take something apart. A form is written as etcdctl does, between double
-// quotes: it is escaped, and has nothing left that a shell knows.
+// curl is the request as a command, with quotes where a shell would take something apart. Only the
+// & in the query of a read has none, since etcdctl 2.3.8 prints it so; half of a write would be
+// another write. A form is written as etcdctl does, between double quotes: it is escaped, and has
+// nothing left that a shell knows.
 func (r *request) curl(target, text string) string {
 	words := []string{"curl", "-X", r.method}
 	if r.json != nil {
 		words = append(words, "-H", "'Content-Type: application/json'")
 	}
-	if strings.ContainsAny(target, "&;'()*!$`") {
+	exposed, _, _ := strings.Cut(target, "?")
+	if r.method != "GET" {
+		exposed = target
+	}
+	if strings.ContainsAny(exposed, "&;'()*!$`") {
 		target = quoted(target)
 	}
 	words = append(words, target)
@@ -231,12 +255,13 @@ func (b *body) unhurried() {
 	b.patience.Stop()
 }
 
-// Read reads the next piece.
+// Read reads the next piece. How long the caller takes between two pieces does not count.
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
 	if b.timeout > 0 {
 		b.patience.Reset(b.timeout)
 	}
+	n, err := b.ReadCloser.Read(p)
+	b.patience.Stop()
 	if err != nil && err != io.EOF {
 		err = cause(b.ctx, err)
 	}
@@ -271,8 +296,11 @@ func (s silence) Timeout() bool { return true }
 // fault is the error that an answer stands for, nil for a success. Nothing of a body that is not the API's own gets into
 // it (pitfall K6).
 func (a *answer) fault() error {
-	if a.status/100 == 2 {
+	switch {
+	case a.status/100 == 2:
 		return nil
+	case a.status == http.StatusBadRequest && string(a.body) == plainOnTLS:
+		return notSent{errSpeaksTLS}
 	}
 	e := &Error{Status: a.status}
 	if json.Unmarshal(a.body, e) != nil || e.Message == "" {

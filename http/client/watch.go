@@ -111,7 +111,7 @@ func (w *Watcher) listen(ctx context.Context) error {
 	// A stream outlives this call of Next: it may not end with its context, but for as long as Next waits.
 	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	a, err := w.client.do(open, &request{method: "GET", path: path, query: query, open: true})
+	a, err := w.client.do(open, &request{method: "GET", path: path, query: query, open: true, endless: true})
 	stop()
 	if err != nil {
 		cancel()
@@ -150,6 +150,9 @@ func (w *Watcher) take(ctx context.Context) (*Response, error) {
 		w.bound.N = w.client.cfg.MaxAnswerBytes
 		resp := *w.head
 		if err := w.events.Decode(&resp); err != nil {
+			if w.bound.N <= 0 {
+				err = tooLong(w.client.cfg.MaxAnswerBytes)
+			}
 			return nil, err
 		}
 		if resp.Node == nil {

@@ -111,13 +111,22 @@ func addUser(s *session, a client.Auth, name string) (err error) {
 			return err
 		}
 	}
-	return s.done(a.AddUser(s.ctx, name, password), "User %s created\n", name)
+	err = s.patiently(func(ctx context.Context) error { return a.AddUser(ctx, name, password) })
+	return s.done(err, "User %s created\n", name)
+}
+
+// patiently calls f with the time that a server may need to hash a password, besides --total-timeout.
+// The time that somebody has taken to type one does not count.
+func (s *session) patiently(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), client.HashPatience+s.global.duration("total-timeout"))
+	defer cancel()
+	return f(ctx)
 }
 
 // done prints what was done, if it was.
 func (s *session) done(err error, format string, args ...any) error {
 	if err == nil {
-		fmt.Fprintf(s.stdout, format, args...)
+		s.tell(s.stdout, format, args...)
 	}
 	return err
 }
@@ -127,9 +136,9 @@ func getUser(s *session, a client.Auth, name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.stdout, "User: %s\nRoles: ", u.Name)
+	s.tell(s.stdout, "User: %s\nRoles: ", u.Name)
 	for _, r := range u.Roles {
-		fmt.Fprint(s.stdout, " "+r) // two blanks after the colon, as 2.3.8
+		s.tell(s.stdout, " %s", r) // two blanks after the colon, as 2.3.8
 	}
 	fmt.Fprintln(s.stdout)
 	return nil
@@ -148,7 +157,8 @@ func changePassword(s *session, a client.Auth, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.done(a.SetPassword(s.ctx, name, password), "Password updated\n")
+	err = s.patiently(func(ctx context.Context) error { return a.SetPassword(ctx, name, password) })
+	return s.done(err, "Password updated\n")
 }
 
 func changeRoles(change func(client.Auth, context.Context, string, []string) error) func(*session, client.Auth, string) error {
@@ -176,7 +186,7 @@ func getRole(s *session, a client.Auth, name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.stdout, "Role: %s\n", r.Name)
+	s.tell(s.stdout, "Role: %s\n", r.Name)
 	s.showPatterns("KV Read:", r.Permissions.KV.Read)
 	s.showPatterns("KV Write:", r.Permissions.KV.Write)
 	return nil
@@ -185,7 +195,7 @@ func getRole(s *session, a client.Auth, name string) error {
 func (s *session) showPatterns(title string, patterns []string) {
 	fmt.Fprintln(s.stdout, title)
 	for _, p := range patterns {
-		fmt.Fprintf(s.stdout, "\t%s\n", p)
+		s.tell(s.stdout, "\t%s\n", p)
 	}
 }
 
@@ -239,7 +249,7 @@ func listNames[T any](list func(client.Auth, context.Context) ([]T, error), name
 		return s.auth(func(a client.Auth) error {
 			all, err := list(a, s.ctx)
 			for _, one := range all {
-				fmt.Fprintln(s.stdout, name(one))
+				s.tell(s.stdout, "%s\n", name(one))
 			}
 			return err
 		})
@@ -251,6 +261,9 @@ func switchAuth(turn func(client.Auth, context.Context) error, state string) fun
 		if len(args) > 0 {
 			return errNoArguments
 		}
-		return s.auth(func(a client.Auth) error { return s.done(turn(a, s.ctx), "Authentication %s\n", state) })
+		return s.auth(func(a client.Auth) error {
+			err := s.patiently(func(ctx context.Context) error { return turn(a, ctx) })
+			return s.done(err, "Authentication %s\n", state)
+		})
 	}
 }

@@ -3,11 +3,15 @@ package etcdctl
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"etcd2/discovery"
 	"etcd2/http/client"
+	"etcd2/http/etcdctl/migrate"
 	"etcd2/raft"
 	"etcd2/store"
 	"etcd2/wal/disk"
@@ -34,13 +38,9 @@ var backupCommand = &command{
 var restoreCommand = &command{
 	name: "restore", args: "FILE", help: "make data directories of a new cluster out of a backup", run: runRestore,
 	more: "Each machine may restore its own member from the same file with the same list. Then start the members as usual.",
-	options: []option{
-		{name: "data-dir", arg: "DIR", check: text, help: "where the member NAME is to live; or NAME=DIR,... for several"},
+	options: append([]option{
 		{name: "wal-dir", arg: "DIR", check: text, help: "where its log goes, when that shall be elsewhere; or NAME=DIR,..."},
-		{name: "name", arg: "NAME", check: text, preset: "default", help: "the member"},
-		{name: "initial-cluster", arg: "NAME=URL,...", check: text, help: "all members of the new cluster; default: NAME at the default peer URLs"},
-		{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster", help: "keeps clusters apart that are restored from one file"},
-	},
+	}, foundingOptions...),
 	examples: []example{
 		{"restore monday.backup --data-dir default.etcd", "a cluster of one"},
 		{"restore monday.backup --data-dir a.etcd --name a --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one of two"},
@@ -63,11 +63,14 @@ func runBackup(s *session, args []string) error {
 	case dir == "" || to == "":
 		return wrong("--from URL FILE required, or --data-dir DIR and --backup-dir DIR")
 	}
+	if err := migrate.Left(dir, s.opts.text("wal-dir")); err != nil {
+		return err
+	}
 	snapshot, err := raft.Backup(dir, s.opts.text("wal-dir"), to, s.opts.text("backup-wal-dir"))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.stdout, "Copied %s to %s, as of raft index %d\n", dir, to, snapshot.Index)
+	s.tell(s.stdout, "Copied %s to %s, as of raft index %d\n", dir, to, snapshot.Index)
 	return nil
 }
 
@@ -84,7 +87,8 @@ func (s *session) download(path string) (err error) {
 	}
 	ctx, cancel := s.untilInterrupt()
 	defer cancel()
-	f, err := os.OpenFile(path+".part", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A file of its own, for its user alone: the directory may be one that others write into.
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func (s *session) download(path string) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return bare(err)
+		return bare(wayOut(err, s.opts.on("stale")))
 	}
 	if err := sound(raft.Verify(f.Name(), raft.VerifyOptions{State: emptyTree})); err != nil {
 		return err
@@ -102,8 +106,18 @@ func (s *session) download(path string) (err error) {
 	if err := disk.Publish(disk.OS{}, f.Name(), path); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.stdout, "Saved a backup to %s, as of store index %d\n", path, index)
+	s.tell(s.stdout, "Saved a backup to %s, as of store index %d\n", path, index)
 	return nil
+}
+
+// wayOut adds to the error of a backup what is left without a quorum.
+func wayOut(err error, stale bool) error {
+	var refusal *client.Error
+	if !stale && errors.As(err, &refusal) && refusal.Code == client.CodeRaft {
+		text := described(err) + "\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one member knows"
+		return &failure{statusWrong, text}
+	}
+	return err
 }
 
 func emptyTree() raft.StateMachine { return store.New(store.Limits{}) }
@@ -120,25 +134,63 @@ func runRestore(s *session, args []string) error {
 	if len(args) != 1 || s.opts.text("data-dir") == "" {
 		return wrong("a backup and where its members are to live required: restore FILE --data-dir DIR")
 	}
+	o, err := s.founding(s.opts.text("wal-dir"))
+	if err != nil {
+		return err
+	}
+	snapshot, err := raft.Restore(args[0], o)
+	if err != nil {
+		return err
+	}
+	s.founded("Restored", o, snapshot)
+	return nil
+}
+
+// foundingOptions are those of a command that makes data directories of a new cluster.
+var foundingOptions = []option{
+	{name: "data-dir", arg: "DIR", check: text, help: "where the member NAME is to live; or NAME=DIR,... for several"},
+	{name: "name", arg: "NAME", check: text, preset: "default", help: "the member"},
+	{name: "initial-cluster", arg: "NAME=URL,...", check: text, help: "all members of the new cluster; default: NAME at the default peer URLs"},
+	{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster", help: "keeps clusters apart that begin with one state"},
+}
+
+// founding is what the foundingOptions ask for. walDirs is where logs are to be, in the form of
+// --data-dir; "": inside.
+func (s *session) founding(walDirs string) (o raft.RestoreOptions, err error) {
 	name, list := s.opts.text("name"), s.opts.text("initial-cluster")
 	if list == "" {
 		list = fmt.Sprintf("%s=http://localhost:2380,%[1]s=http://localhost:7001", name)
 	}
-	cluster, err := discovery.Static(list, s.opts.text("initial-cluster-token"))
-	if err != nil {
-		return err
+	if o.Cluster, err = discovery.Static(list, s.opts.text("initial-cluster-token")); err != nil {
+		return o, err
 	}
-	var places []raft.Place
-	logs := byName(s.opts.text("wal-dir"), name)
-	for name, dir := range byName(s.opts.text("data-dir"), name) {
-		places = append(places, raft.Place{Name: name, Dir: dir, WALDir: logs[name]})
+	dirs, logs := byName(s.opts.text("data-dir"), name), byName(walDirs, name)
+	if err := listed(o.Cluster, dirs, s.opts.text("initial-cluster")); err != nil {
+		return o, err
 	}
-	snapshot, err := raft.Restore(args[0], raft.RestoreOptions{Cluster: cluster, Places: places})
-	if err != nil {
-		return err
+	for name, dir := range dirs {
+		o.Places = append(o.Places, raft.Place{Name: name, Dir: dir, WALDir: logs[name]})
 	}
-	fmt.Fprintf(s.stdout, "Restored %d of %d members of cluster %x, as of raft index %d\n",
-		len(places), len(snapshot.Membership.Members), snapshot.Membership.ClusterID, snapshot.Index)
+	return o, nil
+}
+
+// founded tells what was made.
+func (s *session) founded(did string, o raft.RestoreOptions, made raft.Snapshot) {
+	s.tell(s.stdout, "%s %d of %d members of cluster %x, as of raft index %d\n",
+		did, len(o.Places), len(made.Membership.Members), made.Membership.ClusterID, made.Index)
+}
+
+// listed returns an error when a directory is for a member that the list lacks.
+func listed(cluster raft.Membership, dirs map[string]string, list string) error {
+	for _, name := range slices.Sorted(maps.Keys(dirs)) {
+		if slices.ContainsFunc(cluster.Members, func(m raft.Member) bool { return m.Name == name }) {
+			continue
+		}
+		if list == "" {
+			return wrong(fmt.Sprintf("the URLs of all members required, since --data-dir names %s: --initial-cluster %[1]s=URL,...", name))
+		}
+		return wrong(fmt.Sprintf("--initial-cluster=%s lacks %s, which --data-dir names: list it, with its URL", list, name))
+	}
 	return nil
 }
 
@@ -158,6 +210,9 @@ func byName(text, name string) map[string]string {
 func runVerify(s *session, args []string) error {
 	if len(args) != 1 {
 		return wrong("a backup or a data directory required: verify PATH")
+	}
+	if err := migrate.Left(args[0], s.opts.text("wal-dir")); err != nil {
+		return err
 	}
 	r, err := raft.Verify(args[0], raft.VerifyOptions{WALDir: s.opts.text("wal-dir"), State: emptyTree})
 	if err != nil {

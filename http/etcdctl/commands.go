@@ -7,7 +7,8 @@ func init() {
 	root = &command{
 		name: "etcdctl",
 		help: "a command line client for etcd",
-		more: "The same program is started by the name etcdctl, and as etcd2 ctl.",
+		more: "The same program is started by the name etcdctl, and as etcd2 ctl. An option that is not given is taken from the environment, as ETCDCTL_USERNAME,\n" +
+			"when it says whom to ask, as whom, or with which files.",
 		options: []option{
 			{name: "endpoints", arg: "LIST", check: text, help: "members to ask, separated by commas; default: http://127.0.0.1:2379,http://127.0.0.1:4001"},
 			{name: "endpoint", arg: "LIST", check: text, help: "an old name of --endpoints"},
@@ -20,13 +21,15 @@ func init() {
 			{name: "key-file", arg: "FILE", check: text, help: "its key"},
 			{name: "ca-file", arg: "FILE", check: text, help: "authorities that the server's certificate may come from"},
 			{name: "username", alias: "u", arg: "NAME[:PASSWORD]", check: text, help: "user; the password is asked for if it is not given"},
+			{name: "password-file", arg: "FILE", check: text, help: "file with the password of --username"},
 			{name: "timeout", arg: "TIME", check: duration, preset: "1s", help: "longest silence of one endpoint"},
-			{name: "total-timeout", arg: "TIME", check: duration, preset: "5s", help: "longest time of a command, except those that wait or copy"},
+			{name: "total-timeout", arg: "TIME", check: duration, preset: "5s", help: "longest time of a command, except those that wait or copy; 10 s more when the server hashes a password"},
 			{name: "version", alias: "v", help: "print the version"},
 		},
 		examples: []example{
 			{"--endpoints http://10.0.0.1:2379,http://10.0.0.2:2379 get /message", "ask one of two members"},
 			{"-o extended get /message", "with the indices"},
+			{"-u root --password-file root.password user list", "with a password that no list of processes shows"},
 			{"--ca-file ca.pem --cert-file me.pem --key-file me-key.pem ls", "over TLS, with a certificate"},
 		},
 	}
@@ -36,4 +39,4 @@ func init() {
 }
 
 // addedCommands are those that 2.3.8 does not have, or not so.
-var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand, benchCommand, completionCommand, helpCommand}
+var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand, migrateCommand, salvageCommand, benchCommand, completionCommand, helpCommand}

@@ -22,7 +22,7 @@
 // A [command] is a row of the table in commands.go, or a family of rows; parsing, --help and shell completion are all made of it. An
 // [option] is one flag. [values] are what was given. A [session] is one run of the program: its streams, its options, and the client that is
 // made when a command asks for it. A [failure] is an error that knows its exit status. A [finding] is what doctor found. A [source]
-// is what import copies from: a cluster, or an [oldSnapshot], where the formats of etcd 0.4 and 2 are drawn.
+// is what import copies from: a cluster, or an [oldSnapshot], where the format of etcd 0.4 is drawn.
 //
 // # Life of a command
 //
@@ -41,11 +41,16 @@
 //   - The outputs are those of the specification. (`TestOutputsAreThoseOfEtcdctl`)
 //   - An endpoint that was given is asked, even if members advertise another. (`TestASyncedAddressThatIsDeadFallsBack`)
 //   - When nobody answers, each endpoint is named with its reason. (`TestEveryEndpointIsNamedWithItsReason`)
+//   - Nothing that a member says moves the cursor of a terminal, or begins a line. (`TestNothingFromAServerControlsATerminal`)
 //   - Every command has help with an example that parses. (`TestEveryExampleParses`)
 //   - An import that is broken off is gone on with, and in the end no key is missing. (`TestAnImportGoesOnWhereItWas`)
+//   - What etcd has left becomes members of a new cluster, or nothing is made.
+//     (`TestMigrateMakesMembersOfWhatEtcdHasLeft`, `TestMigrateMakesNothingOfWhatItRefuses`)
+//   - A source that is followed and its copy are the same in the end. (`TestAFollowedSourceThatForgetsIsComparedWith`,
+//     `TestChangesOfOneKeyKeepTheirOrder`)
 //   - Of a snapshot that is damaged nothing is imported. (`TestADamagedSnapshotIsRefusedInOneLine`)
 //
 // # What is left out
 //
-// Users and roles in a snapshot of etcd 2: import brings keys. /v2/peers of 0.4 in place of the list of members.
+// Users and roles of etcd 2 in import, which brings keys; migrate brings them, too. /v2/peers of 0.4 in place of the list of members.
 package etcdctl

@@ -29,8 +29,9 @@ type checkup struct {
 	urls     []reach
 	at       string // the URL where it was asked the rest; "": nowhere
 
-	starting bool   // it says so, and nothing else
-	illness  string // of /health; "": it is well
+	starting bool       // it says so, and nothing else
+	tree     [2]float64 // bytes that it takes, and may take; 0: not known
+	illness  string     // of /health; "": it is well
 	version  string
 	cluster  string // id
 	self     string // its own id
@@ -44,6 +45,7 @@ type checkup struct {
 	fsync    time.Duration   // on the average
 	learners int             // members without a vote
 	waiting  []client.Member // those of them that run, as far as it knows
+	oneWay   []string        // ids of members that it can't call, but that call it
 	apart    []string        // ids of members to whom it has no connection
 	rotten   int             // reads of its log that failed
 }
@@ -66,34 +68,47 @@ func runDoctor(s *session, args []string) error {
 	if err != nil {
 		return s.tellFindings(unanswered(err))
 	}
-	all := checkups(ctx, c, list)
+	all := checkups(ctx, c, list, atEndpoints(ctx, c))
 	for _, m := range all {
-		fmt.Fprintln(s.stdout, m)
+		s.tell(s.stdout, "%s\n", m)
 	}
 	return s.tellFindings(diagnose(all, time.Now()))
 }
 
+// atEndpoints returns the endpoints that were given, by the id of the member that answers there: a
+// tunnel leads to a member whose own URLs may not work here.
+func atEndpoints(ctx context.Context, c *client.Client) map[string]string {
+	found := map[string]string{}
+	for _, endpoint := range c.Endpoints() {
+		if reply, err := c.Ask(ctx, "GET", endpoint, "/v2/stats/self"); err == nil {
+			var k checkup
+			k.readSelf(reply)
+			found[k.self] = endpoint
+		}
+	}
+	return found
+}
+
 // checkups asks all members at a time.
-func checkups(ctx context.Context, c *client.Client, list []client.Member) []*checkup {
+func checkups(ctx context.Context, c *client.Client, list []client.Member, given map[string]string) []*checkup {
 	all := make([]*checkup, len(list))
 	var group sync.WaitGroup
 	for i, m := range list {
-		group.Go(func() { all[i] = examine(ctx, c, m) })
+		group.Go(func() { all[i] = examine(ctx, c, m, given[m.ID]) })
 	}
 	group.Wait()
 	return all
 }
 
-// examine asks one member.
-func examine(ctx context.Context, c *client.Client, m client.Member) *checkup {
+// examine asks one member at its URLs, and then at the endpoint that was given for it, if one was.
+// URLs to which the password may go come first: elsewhere the member tells less.
+func examine(ctx context.Context, c *client.Client, m client.Member, given string) *checkup {
 	k := &checkup{id: m.ID, name: m.Name}
-	for _, u := range m.ClientURLs {
-		reply, err := c.Ask(ctx, "GET", u, "/version")
-		k.urls = append(k.urls, reach{u, err})
-		if err == nil && k.at == "" {
-			k.at = u
-			k.readVersion(reply)
-		}
+	for _, u := range trustedFirst(c.Endpoints(), m.ClientURLs) {
+		k.urls = append(k.urls, reach{u, k.knock(ctx, c, u)})
+	}
+	if k.at == "" && given != "" {
+		k.knock(ctx, c, given)
 	}
 	if k.at == "" || k.starting {
 		return k
@@ -104,6 +119,24 @@ func examine(ctx context.Context, c *client.Client, m client.Member) *checkup {
 		}
 	}
 	return k
+}
+
+// trustedFirst returns the URLs with those first to which a password may go.
+func trustedFirst(given, urls []string) []string {
+	trusted := func(u string) bool { return client.MayCarry(given, u) }
+	first := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return !trusted(u) })
+	return append(first, slices.DeleteFunc(slices.Clone(urls), trusted)...)
+}
+
+// knock asks for the version at a URL. The first one that answers is where the member is asked the
+// rest.
+func (k *checkup) knock(ctx context.Context, c *client.Client, u string) error {
+	reply, err := c.Ask(ctx, "GET", u, "/version")
+	if err == nil && k.at == "" {
+		k.at = u
+		k.readVersion(reply)
+	}
+	return err
 }
 
 // questions are what a member is asked that answers.
@@ -202,9 +235,17 @@ func (k *checkup) readMetrics(r *client.Reply) {
 			count = value
 		case "etcd_wal_unreadable_total":
 			k.rotten = int(value)
+		case "etcd2_store_tree_bytes":
+			k.tree[0] = value
+		case "etcd2_store_tree_max_bytes":
+			k.tree[1] = value
 		case "etcd_server_members":
 			if found[2] == "no" {
 				k.learners = int(value)
+			}
+		case "etcd2_peer_borrowed":
+			if value == 1 {
+				k.oneWay = append(k.oneWay, found[2])
 			}
 		case "etcd2_peer_connected":
 			if value == 0 {
@@ -220,7 +261,7 @@ func (k *checkup) readMetrics(r *client.Reply) {
 // String is the member in one line.
 func (k *checkup) String() string {
 	switch {
-	case len(k.urls) == 0:
+	case len(k.urls) == 0 && k.at == "":
 		return k.title() + ": has published no client URLs"
 	case k.at == "":
 		return k.title() + ": does not answer"
@@ -261,13 +302,13 @@ func (s *session) tellFindings(found []finding) error {
 			word = "WRONG"
 			wrong++
 		}
-		fmt.Fprintf(s.stdout, "\n%s: %s\n  meaning: %s\n  what to do: %s\n", word, f.what, f.means, f.todo)
+		s.tell(s.stdout, "\n%s: %s\n  meaning: %s\n  what to do: %s\n", word, f.what, f.means, f.todo)
 	}
 	if wrong > 0 {
-		fmt.Fprintf(s.stdout, "\nnot all is well: %d wrong, %d to note\n", wrong, len(found)-wrong)
+		s.tell(s.stdout, "\nnot all is well: %d wrong, %d to note\n", wrong, len(found)-wrong)
 		return &failure{statusUnwell, ""}
 	}
-	fmt.Fprintf(s.stdout, "\nall is well: nothing wrong, %d to note\n", len(found))
+	s.tell(s.stdout, "\nall is well: nothing wrong, %d to note\n", len(found))
 	return nil
 }
 

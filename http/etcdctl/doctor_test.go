@@ -1,14 +1,18 @@
 package etcdctl
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"etcd2/http/certs/certstest"
 	"etcd2/http/client"
 )
 
@@ -56,8 +60,21 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"nothing", func(all []*checkup) []*checkup { return all }, "", false},
 		{"one is down", func(all []*checkup) []*checkup { down(all[2], "connection refused"); return all },
 			"member a2 (n2)|https://10.0.0.3:2379: connection refused|start the member", false},
-		{"two are down", func(all []*checkup) []*checkup { down(all[1], "x"); down(all[2], "x"); return all },
-			"1 of 3 members answer, and 2 are needed|--force-new-cluster", false},
+		{"two have one name", func(all []*checkup) []*checkup { all[2].name = "n0"; return all },
+			`a0 and a2 are both named "n0"|with a --name of its own`, false},
+		{"one can't be called", func(all []*checkup) []*checkup { all[0].oneWay = []string{"a2"}; return all },
+			"member a0 (n0) can't call member a2 (n2) at its peer URLs|the peer URLs of member a2 (n2) are right", true},
+		{"its tree is full", func(all []*checkup) []*checkup { all[1].tree = [2]float64{101, 100}; return all },
+			"the tree takes 101 of the 100 bytes of --quota-bytes at member a1 (n1)|delete keys", false},
+		{"its tree is nearly full", func(all []*checkup) []*checkup { all[1].tree = [2]float64{81, 100}; return all },
+			"the tree takes 81 of the 100 bytes of --quota-bytes at member a1 (n1)|delete keys", true},
+		{"its tree has room", func(all []*checkup) []*checkup { all[1].tree = [2]float64{79, 100}; return all }, "", false},
+		{"two are down", func(all []*checkup) []*checkup {
+			down(all[1], "x")
+			down(all[2], "x")
+			all[0].leads, all[0].leader = false, ""
+			return all
+		}, "1 of 3 members answer, and 2 are needed|--force-new-cluster", false},
 		{"a dead URL besides one that works", func(all []*checkup) []*checkup {
 			all[1].urls = append(all[1].urls, reach{"http://other:1", errors.New("lookup other: no such host")})
 			return all
@@ -91,7 +108,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"one that was never started", func(all []*checkup) []*checkup {
 			all[0].learners = 1
 			return append(all, &checkup{id: "a3"})
-		}, "member a3 has a place in the cluster, and was never started|member remove a3", false},
+		}, "member a3 has a place in the cluster, and no member has heard from it|it was never started, or it runs and reaches no other member|member remove a3", false},
 		{"one that is starting", func(all []*checkup) []*checkup {
 			k := all[2]
 			*k = checkup{id: k.id, name: k.name, urls: k.urls, at: k.at, starting: true}
@@ -189,6 +206,62 @@ func TestDoctorAsksEveryMember(t *testing.T) {
 	}
 }
 
+// A member that has published no URL is no sign of a second machine.
+func TestDoctorTakesAClusterOnOneMachineForOne(t *testing.T) {
+	all := []*checkup{{id: "a0", urls: []reach{{"http://127.0.0.1:2379", nil}}}, {id: "a1"}}
+
+	if found := loopback(all, today); len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Whoever comes through a tunnel reaches one member, at a URL that nobody advertises. What it has
+// observed is no reason to force a cluster of one.
+func TestDoctorThroughATunnelAdvisesNoForce(t *testing.T) {
+	all := three()
+	down(all[1], "connection refused")
+	down(all[2], "connection refused")
+	for _, f := range diagnose(all, today) {
+		if strings.Contains(f.todo, "force") {
+			t.Errorf("%s: %s", f.what, f.todo)
+		}
+	}
+	url := fakeMember(t, true)
+	tunnel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/members" {
+			fmt.Fprint(w, `{"members":[{"id":"a0","name":"n0","peerURLs":[],"clientURLs":["http://127.0.0.1:1"]},`+
+				`{"id":"a1","name":"n1","peerURLs":[],"clientURLs":["http://127.0.0.1:1"]},{"id":"a2","name":"n2","peerURLs":[],"clientURLs":["http://127.0.0.1:1"]}]}`)
+			return
+		}
+		http.Redirect(w, r, url+r.URL.Path, http.StatusFound)
+	}))
+	defer tunnel.Close()
+	_, out, _ := ctl(nil, "--endpoints", tunnel.URL, "doctor")
+	if strings.Contains(out, "member a0 (n0) at") {
+		t.Error("a redirect was followed") // pitfall K6
+	}
+	target := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		host := url
+		if r.In.URL.Path == "/v2/members" {
+			host = tunnel.URL
+		}
+		r.Out.URL.Scheme, r.Out.URL.Host = "http", strings.TrimPrefix(host, "http://")
+	}})
+	defer target.Close()
+
+	_, out, _ = ctl(nil, "--endpoints", target.URL, "doctor")
+
+	for _, want := range []string{"member a0 (n0) at " + target.URL + ": version 2.4.0, leads", "note: 1 of 3 members answer here, and a leader is known, for which 2 are needed",
+		"the member runs, but clients are told an address that does not work, at least from here"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "force-new-cluster") {
+		t.Error(out)
+	}
+}
+
 func TestDoctorEndsWithStatus5WhenNotAllIsWell(t *testing.T) {
 	status, out, _ := ctl(nil, "--endpoints", fakeMember(t, false), "doctor")
 	if status != statusUnwell || !strings.Contains(out, "WRONG: member a0 (n0) says that it is not well: the disk of /data is nearly full") {
@@ -216,5 +289,42 @@ func TestDoctorKnowsAMemberThatIsStarting(t *testing.T) {
 
 	if !strings.Contains(out, "member a0 (n0) at "+starting.URL+": is starting\n") || strings.Contains(out, "not well") || strings.Contains(out, "no leader is known") {
 		t.Error(out)
+	}
+}
+
+// A member of an https cluster that advertises http gets no password, and is asked where it may go.
+func TestAPasswordOfAnHTTPSClusterStaysInTLS(t *testing.T) {
+	dir, ca := t.TempDir(), certstest.NewAuthority(t, "CA")
+	authorities := certstest.Write(t, dir, "ca.pem", ca.PEM())
+	var leaked, told atomic.Int64
+	var plain, secure *httptest.Server
+	member := func(w http.ResponseWriter, r *http.Request) {
+		counter := map[bool]*atomic.Int64{true: &told, false: &leaked}[r.TLS != nil]
+		if r.Header.Get("Authorization") != "" {
+			counter.Add(1)
+		}
+		w.Header().Set("X-Etcd-Cluster-Id", "c")
+		fmt.Fprintf(w, `{"members":[{"id":"a","name":"n","peerURLs":[],"clientURLs":[%q,%q]}],"etcdserver":"2.4.0","health":"true",`+
+			`"id":"a","state":"StateLeader","action":"get","node":{"key":"/k","value":"v"}}`, plain.URL, secure.URL)
+	}
+	plain = httptest.NewServer(http.HandlerFunc(member))
+	defer plain.Close()
+	secure = httptest.NewUnstartedServer(http.HandlerFunc(member))
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "server", certstest.For("127.0.0.1")).TLS(t)}}
+	secure.StartTLS()
+	defer secure.Close()
+
+	for _, command := range []string{"doctor", "cluster-health", "member list", "get /k"} {
+		told.Store(0)
+		line := "-u root:pw --ca-file " + authorities + " --endpoints " + secure.URL + " " + command
+		status, out, errs := ctl(nil, strings.Fields(line)...)
+
+		if leaked.Load() > 0 || told.Load() == 0 || status == statusUnreachable {
+			t.Errorf("%s: %d requests by http had the password, %d by https; status %d: %s%s",
+				command, leaked.Load(), told.Load(), status, out, errs)
+		}
+		if command == "doctor" && !strings.Contains(out, "member a (n) at "+secure.URL) {
+			t.Errorf("it asked elsewhere: %s", out)
+		}
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"etcd2/http/etcdctl/migrate"
 	"etcd2/raft"
 	"etcd2/snap"
 	"etcd2/store"
@@ -25,6 +27,9 @@ func Dump(args []string, w io.Writer) error {
 	logDir := filepath.Join(member, "wal")
 	if len(args) == 2 {
 		logDir = args[1]
+	}
+	if err := migrate.Left(args[0], strings.Join(args[1:], "")); err != nil {
+		return err
 	}
 	out := bufio.NewWriter(w)
 	err := cmp.Or(dumpSnapshots(filepath.Join(member, "snap"), out), dumpLog(logDir, out))

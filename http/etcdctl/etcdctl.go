@@ -59,11 +59,12 @@ func refused(err error) error {
 	return &failure{statusRefused, "Error:  " + described(err)}
 }
 
-// described is the error's text. When no endpoint answered it has a line for each.
+// described is the error's text in one line, whatever a member says in it. When no endpoint answered,
+// it has a line for each.
 func described(err error) string {
 	var all *client.ClusterError
 	if !errors.As(err, &all) {
-		return err.Error()
+		return oneLine(err.Error())
 	}
 	var b strings.Builder
 	b.WriteString("client: etcd cluster is unavailable or misconfigured")
@@ -71,7 +72,7 @@ func described(err error) string {
 		b.WriteString("; " + client.ErrUnknown.Error())
 	}
 	for i, f := range all.Failures {
-		fmt.Fprintf(&b, "\nerror #%d: %s", i, reason(f))
+		fmt.Fprintf(&b, "\nerror #%d: %s", i, oneLine(reason(f)))
 	}
 	return b.String() + "\n"
 }
@@ -94,6 +95,8 @@ type session struct {
 	stdout  io.Writer
 	stderr  io.Writer
 
+	terminal func(stream any) bool // isTerminal, but in tests
+
 	global values // the options before the command
 	opts   values // its own
 	user   *user  // --username, with its password; nil: not known yet
@@ -106,9 +109,14 @@ type session struct {
 func Run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := &session{
 		ctx: context.Background(), environ: environ,
-		stdin: bufio.NewReader(stdin), in: stdin, stdout: stdout, stderr: stderr,
+		stdin: bufio.NewReader(stdin), in: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal,
 		lookupSRV: net.DefaultResolver.LookupSRV,
 	}
+	return s.main(args)
+}
+
+// main runs a command, and returns the exit status.
+func (s *session) main(args []string) int {
 	err := s.run(args)
 	if err == nil {
 		return 0
@@ -116,7 +124,9 @@ func Run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	f := &failure{statusWrong, err.Error()}
 	errors.As(err, &f)
 	if f.text != "" {
-		fmt.Fprintln(stderr, f.text)
+		for line := range strings.SplitSeq(f.text, "\n") {
+			s.tell(s.stderr, "%s\n", line)
+		}
 	}
 	return f.status
 }
@@ -167,7 +177,7 @@ func (s *session) noCommand(c *command, path, rest []string) error {
 
 // misused shows how the command is used: with status 0, as 2.3.8.
 func (s *session) misused(c *command, path []string, err error) error {
-	fmt.Fprintf(s.stdout, "Incorrect Usage.\n\n")
+	s.tell(s.stdout, "Incorrect Usage.\n\n")
 	s.help(c, path)
 	return &failure{0, err.Error()}
 }
@@ -231,18 +241,18 @@ func (s *session) config(endpoints []string) (client.Config, error) {
 		Proxy:     http.ProxyFromEnvironment,
 	}
 	if s.global.on("debug") {
-		cfg.Debug = func(curl string) { fmt.Fprintln(s.stderr, "cURL Command:", curl) }
+		cfg.Debug = func(curl string) { s.tell(s.stderr, "cURL Command: %s\n", curl) }
 	}
 	var err error
 	cfg.TLS, err = s.tls()
 	return cfg, err
 }
 
-// userConfig is config for the user that was given, whose password is asked for once.
+// userConfig is config for the user that was given, whose password is read or asked for once.
 func (s *session) userConfig(endpoints []string) (client.Config, error) {
 	cfg, err := s.config(endpoints)
 	if err == nil && s.user == nil {
-		s.user, err = s.credentials(s.global.text("username"), "Password: ")
+		s.user, err = s.credentials(s.given("username"), s.given("password-file"), "Password: ")
 	}
 	if err == nil {
 		cfg.Username, cfg.Password = s.user.name, s.user.password
@@ -253,14 +263,39 @@ func (s *session) userConfig(endpoints []string) (client.Config, error) {
 // A user is somebody to ask as; the zero user is nobody.
 type user struct{ name, password string }
 
-// credentials are those of NAME[:PASSWORD], with what was answered to the prompt when there is a name alone.
-func (s *session) credentials(text, prompt string) (*user, error) {
+// credentials are those of NAME[:PASSWORD]. A name alone has its password in the file, if one was
+// given, or else is asked for it.
+func (s *session) credentials(text, file, prompt string) (*user, error) {
 	name, password, whole := strings.Cut(text, ":")
-	if whole || name == "" {
+	switch {
+	case name == "" && file != "":
+		return nil, &failure{statusWrong, fmt.Sprintf("the password in %s is nobody's: give the name of its user, too", file)}
+	case whole || name == "":
 		return &user{name, password}, nil
+	case file != "":
+		password, err := passwordIn(file)
+		return &user{name, password}, err
 	}
 	password, err := s.ask(prompt)
 	return &user{name, password}, err
+}
+
+const mostPassword = 4 << 10 // bytes of a file
+
+// passwordIn is what is in a file, but for the end of its line.
+func passwordIn(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, mostPassword))
+	text, _ := strings.CutSuffix(string(b), "\n")
+	text, _ = strings.CutSuffix(text, "\r")
+	if err == nil && (text == "" || len(b) == mostPassword) {
+		err = fmt.Errorf("%s holds no password of 1 to %d bytes", file, mostPassword-1)
+	}
+	return text, err
 }
 
 // tls is made of the files that were given, nil when there are none.
@@ -268,6 +303,13 @@ func (s *session) tls() (*tls.Config, error) {
 	cert, key, ca := s.given("cert-file"), s.given("key-file"), s.given("ca-file")
 	if cert == "" && key == "" && ca == "" {
 		return nil, nil
+	}
+	if (cert == "") != (key == "") {
+		given, missing := "cert-file", "key-file"
+		if cert == "" {
+			given, missing = missing, given
+		}
+		return nil, &failure{statusWrong, fmt.Sprintf("--%s=%s needs --%s: give both", given, cert+key, missing)}
 	}
 	set, err := certs.Load(certs.Files{Cert: cert, Key: key, CA: ca}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -312,7 +354,7 @@ func (s *session) cluster() (*client.Client, error) {
 // ask asks the user for a line that the terminal does not show.
 func (s *session) ask(prompt string) (string, error) {
 	fmt.Fprint(s.stdout, prompt)
-	if terminal(s.in) {
+	if isTerminal(s.in) {
 		s.stty("-echo")
 		defer s.stty("echo")
 	}
@@ -329,16 +371,6 @@ func (s *session) stty(mode string) {
 	cmd := exec.Command("stty", mode)
 	cmd.Stdin = s.in
 	cmd.Run()
-}
-
-// terminal tells whether a stream is one.
-func terminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	if !ok || f.Name() == os.DevNull {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // seconds is a number of seconds as a duration, 0 for none and for less.

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -134,8 +136,10 @@ func TestTheTableCompletesWords(t *testing.T) {
 		"member re":                 "remove replace",
 		"set /k --swap-with-v":      "--swap-with-value",
 		"set s":                     "",
-		"ls --":                     "--sort --recursive --p --quorum --help",
+		"ls --":                     "--sort --recursive --p --quorum --limit --after --prefix --count --help",
 		"--endp":                    "--endpoints --endpoint",
+		"--pass":                    "--password-file",
+		"import --from-":            "--from-username --from-password-file",
 		"bogus x":                   "",
 	} {
 		_, out, _ := ctl(nil, "completion", "words", "--", strings.ReplaceAll(line, " ", "\n"))
@@ -321,5 +325,81 @@ func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
 	}
 	if status, _, errs := ctl([]string{"ETCDCTL_CA_FILE=" + authorities}, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs, "certificate") {
 		t.Errorf("without a certificate: status %d: %s", status, errs)
+	}
+}
+
+// A password on the command line is in the list of processes, so there are other ways, each of which
+// has its place.
+func TestAPasswordComesFromWhereItIsGiven(t *testing.T) {
+	tree := newFakeTree(t)
+	file := filepath.Join(t.TempDir(), "password")
+	env := func(list ...string) []string { return list }
+	for _, c := range []struct {
+		environ       []string
+		options       string
+		content, want string
+	}{
+		{nil, "-u root:pw", "", "root:pw"},
+		{nil, "-u root:a:b", "", "root:a:b"},
+		{nil, "-u root", "", "root:typed"},
+		{nil, "-u root --password-file FILE", "filed\n", "root:filed"},
+		{nil, "-u root --password-file FILE", " filed \r\n", "root: filed "},
+		{nil, "-u root --password-file FILE", "filed\n\n", "root:filed\n"},
+		{nil, "-u root --password-file FILE", "filed", "root:filed"},
+		{nil, "-u root:pw --password-file FILE", "filed", "root:pw"},
+		{env("ETCDCTL_USERNAME=me:pw"), "", "", "me:pw"},
+		{env("ETCDCTL_USERNAME=me"), "", "", "me:typed"},
+		{env("ETCDCTL_USERNAME=me:pw"), "-u root:other", "", "root:other"},
+		{env("ETCDCTL_USERNAME=me", "ETCDCTL_PASSWORD_FILE="+file), "", "filed\n", "me:filed"},
+		{env("ETCDCTL_PASSWORD_FILE=/none"), "-u root --password-file FILE", "filed\n", "root:filed"},
+		{nil, "--password-file FILE", "filed", "is nobody's"},
+		{nil, "-u root --password-file /none", "", "no such file"},
+		{nil, "-u root --password-file FILE", "\n", "holds no password"},
+		{nil, "-u root --password-file FILE", strings.Repeat("x", 4<<10), "holds no password"},
+	} {
+		if err := os.WriteFile(file, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tree.caller = ""
+		var out, errs strings.Builder
+		line := strings.Fields(strings.ReplaceAll(c.options, "FILE", file) + " --endpoints " + tree.url + " set /k v")
+
+		status := Run(line, c.environ, strings.NewReader("typed\n"), &out, &errs)
+
+		if tree.caller != c.want && (status == 0 || tree.caller != "" || !strings.Contains(errs.String(), c.want)) {
+			t.Errorf("%v %s: %q was sent: %s", c.environ, c.options, tree.caller, &errs)
+		}
+	}
+}
+
+// One hash may take longer than --timeout, which is a second, and than --total-timeout.
+func TestCommandsWaitForTheHashOfAPassword(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/new"):
+			w.WriteHeader(404)
+		case r.Method == "GET":
+			fmt.Fprint(w, `{"user":"u"}`)
+		case r.Method == "PUT":
+			select {
+			case <-time.After(1200 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	for line, want := range map[string]string{
+		"user add new:pw": "User new created\n",
+		"user passwd u":   "New password: \nPassword updated\n",
+		"auth enable":     "Authentication Enabled\n",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"--no-sync", "--total-timeout", "1s", "--endpoints", s.URL}, strings.Fields(line)...)
+
+			if status, out, errs := ctl(nil, args...); status != 0 || out != want {
+				t.Errorf("status %d: %q %s", status, out, errs)
+			}
+		})
 	}
 }

@@ -32,9 +32,9 @@ func runClusterHealth(s *session, args []string) error {
 	}
 	for {
 		if err := s.checkHealth(ctx, c); err != nil && err.Error() != "" {
-			fmt.Fprintln(s.stderr, err)
+			s.tell(s.stderr, "%s\n", err)
 		}
-		fmt.Fprintf(s.stdout, "\nnext check after 10 second...\n\n")
+		s.tell(s.stdout, "\nnext check after 10 second...\n\n")
 		if pause(ctx, healthInterval) {
 			return errInterrupted
 		}
@@ -68,19 +68,19 @@ func (s *session) memberHealth(ctx context.Context, c *client.Client, m client.M
 		healthy, err := c.Health(ctx, u)
 		switch {
 		case err != nil:
-			fmt.Fprintf(s.stdout, "failed to check the health of member %s on %s: %v\n", m.ID, u, err)
+			s.tell(s.stdout, "failed to check the health of member %s on %s: %v\n", m.ID, u, err)
 			continue
 		case healthy:
-			fmt.Fprintf(s.stdout, "member %s is healthy: got healthy result from %s\n", m.ID, u)
+			s.tell(s.stdout, "member %s is healthy: got healthy result from %s\n", m.ID, u)
 		default:
-			fmt.Fprintf(s.stdout, "member %s is unhealthy: got unhealthy result from %s\n", m.ID, u)
+			s.tell(s.stdout, "member %s is unhealthy: got unhealthy result from %s\n", m.ID, u)
 		}
 		return healthy
 	}
 	if len(m.ClientURLs) == 0 {
-		fmt.Fprintf(s.stdout, "member %s is unreachable: no available published client urls\n", m.ID)
+		s.tell(s.stdout, "member %s is unreachable: no available published client urls\n", m.ID)
 	} else {
-		fmt.Fprintf(s.stdout, "member %s is unreachable: %v are all unreachable\n", m.ID, m.ClientURLs)
+		s.tell(s.stdout, "member %s is unreachable: %v are all unreachable\n", m.ID, m.ClientURLs)
 	}
 	return false
 }

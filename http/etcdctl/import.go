@@ -1,10 +1,13 @@
 package etcdctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,6 +24,10 @@ var importCommand = &command{
 	more: "With --from, any etcd that speaks the v2 API will do. Directories, values and times to live are copied, and names of keys that were made in order;\n" +
 		"indices are not. What is there already and equal is left alone, so an import that was broken off is simply started again, and a second one\n" +
 		"brings what has changed meanwhile. Nothing is deleted.\n" +
+		"With --follow it goes on with what changes there: keys that are set, deleted or expire. It says when it has caught up, and an interrupt ends it\n" +
+		"with status 0 when all that has come is written. If the source has forgotten changes before they were read, it compares, and deletes what it had\n" +
+		"seen there. A time to live that is only refreshed there makes no change: here the key lives until the last set ends it. Hidden keys are followed\n" +
+		"if they are named.\n" +
 		"No API lists hidden keys: /_etcd and /_coreos.com are looked for, others must be named.\n" +
 		"With --snap, the keys come from a file: a snapshot of etcd 0.4 (snapshot/*.ss in its data directory) or of etcd 2 (member/snap/*.snap), or what\n" +
 		"etcdctl 2.3.8 takes, the dump of a store in JSON. A snapshot has what was there when it was made, and not what came later. Keys whose time to\n" +
@@ -28,13 +35,16 @@ var importCommand = &command{
 	options: []option{
 		{name: "from", arg: "URL,...", check: text, help: "members of the cluster to copy from"},
 		{name: "from-username", arg: "NAME[:PASSWORD]", check: text, help: "user there"},
+		{name: "from-password-file", arg: "FILE", check: text, help: "file with the password of that user"},
 		{name: "key", arg: "KEY", check: text, preset: "/", help: "copy what is below this key"},
 		{name: "hidden", arg: "KEY", check: text, help: "copy this hidden key, too; may be given often"},
+		{name: "follow", help: "go on with what changes there, until it is interrupted"},
 		{name: "c", arg: "N", check: number, preset: "10", help: "writes at a time"},
 		{name: "snap", arg: "FILE", check: text, help: "copy from a snapshot of etcd 0.4 or 2"},
 	},
 	examples: []example{
 		{"--endpoints http://10.0.0.1:2379 import --from http://old:2379", "all keys of an old cluster into a new one"},
+		{"import --from http://old:2379 --follow", "move programs from one cluster to another one while they run"},
 		{"import --from http://old:2379 --key /app --hidden /app/_locks", "a part, with a hidden key"},
 		{"import --snap default.etcd/snapshot/4_120034.ss", "what etcd 0.4 left behind"},
 		{"import --snap default.etcd/member/snap/0000000000000002-0000000000027153.snap --hidden /app/_locks", "what etcd 2 left behind"},
@@ -49,8 +59,15 @@ const importPatience = 30 * time.Second
 
 // A source is what is copied from: a cluster, by its client, or a file.
 type source interface {
-	// Get returns a node with the children that are not hidden, or an error for which [client.IsKeyNotFound] is true.
-	Get(ctx context.Context, key string, o client.GetOptions) (*client.Response, error)
+	// list returns a node, and behind it the children that are not hidden in the order of their
+	// names, or an error for which [client.IsKeyNotFound] is true.
+	list(ctx context.Context, key string) (listing, error)
+}
+
+// A listing is a [client.Listing], or what a file has instead.
+type listing interface {
+	Next() (*client.Node, error) // io.EOF after the last one
+	Close() error
 }
 
 func runImport(s *session, args []string) error {
@@ -58,6 +75,8 @@ func runImport(s *session, args []string) error {
 	switch {
 	case from != "" && file != "":
 		return wrong("one of them required, not both: --from URL or --snap FILE")
+	case from == "" && s.opts.on("follow"):
+		return wrong("a cluster to follow required: --from URL")
 	case from == "" && file == "":
 		return wrong("what to copy from required: --from URL or --snap FILE")
 	case s.opts.number("c") < 1:
@@ -72,7 +91,11 @@ func runImport(s *session, args []string) error {
 	i.progress = s.progress(func() string {
 		return fmt.Sprintf("%d keys seen, %d written", i.seen.Load(), i.written.Load())
 	})
-	err := i.run(s.opts.text("key"), s.opts.all("hidden"))
+	copyAll := i.run
+	if s.opts.on("follow") {
+		copyAll = func(key string, hidden []string) error { return i.follow(s, key, hidden) }
+	}
+	err := copyAll(s.opts.text("key"), s.opts.all("hidden"))
 	i.progress.end()
 	return s.imported(i, err)
 }
@@ -81,15 +104,22 @@ func runImport(s *session, args []string) error {
 func (s *session) imported(i *importer, err error) error {
 	counts := fmt.Sprintf("%d keys, %d written", i.seen.Load(), i.written.Load())
 	if err != nil {
-		return &failure{statusWrong, fmt.Sprintf("broken off after %s: %s\nstart it again: it goes on where it was", counts, described(err))}
+		advice := "when that is mended, start it again: it goes on where it was"
+		if errors.Is(err, client.ErrTooLong) {
+			advice = "one key has a value of that size, and starting again meets it again: copy what is beside it with --key"
+		}
+		return &failure{statusWrong, fmt.Sprintf("broken off after %s: %s\n%s", counts, described(err), advice)}
 	}
-	fmt.Fprintf(s.stdout, "Imported %s, %d were there already\n", counts, i.seen.Load()-i.written.Load())
+	s.tell(s.stdout, "Imported %s, %d were there already\n", counts, i.seen.Load()-i.written.Load())
+	if i.known != nil {
+		s.tell(s.stdout, "Followed %d changes\n", i.replayed.Load())
+	}
 	old, fromFile := i.from.(*oldSnapshot)
 	if fromFile {
-		fmt.Fprintf(s.stdout, "finished importing %d keys\n", i.seen.Load())
+		s.tell(s.stdout, "finished importing %d keys\n", i.seen.Load())
 	}
-	if i.inOrder > i.index {
-		fmt.Fprintf(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it is greater, new ones will sort before the old\n", i.inOrder, i.index)
+	if i.inOrder > i.to.index {
+		s.tell(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it is greater, new ones will sort before the old\n", i.inOrder, i.to.index)
 	}
 	if fromFile {
 		s.leftOut(old)
@@ -111,11 +141,11 @@ func (s *session) leftOut(o *oldSnapshot) {
 		{o.past, "past their time to live", ""},
 	} {
 		if keys := slices.Compact(slices.Sorted(slices.Values(left.keys))); len(keys) > 0 {
-			fmt.Fprintf(s.stderr, "note: left out, since they are %s: %s%s\n", left.why, some(keys), left.todo)
+			s.tell(s.stderr, "note: left out, since they are %s: %s%s\n", left.why, some(keys), left.todo)
 		}
 	}
 	if o.users > 0 {
-		fmt.Fprintf(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n", o.users)
+		s.tell(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n", o.users)
 	}
 }
 
@@ -129,33 +159,55 @@ func some(keys []string) string {
 }
 
 // source is a client of the other cluster. It asks only the endpoints that were given: their advertised addresses may be of another network.
-func (s *session) source() (*client.Client, error) {
+func (s *session) source() (*cluster, error) {
 	cfg, err := s.config(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
 		return nil, err
 	}
-	there, err := s.credentials(s.opts.text("from-username"), "Password there: ")
+	there, err := s.credentials(s.opts.text("from-username"), s.opts.text("from-password-file"), "Password there: ")
 	if err != nil {
 		return nil, err
 	}
 	cfg.Username, cfg.Password = there.name, there.password
 	cfg.Timeout = max(cfg.Timeout, importPatience)
-	return client.New(cfg)
+	c, err := client.New(cfg)
+	return &cluster{Client: c}, err
+}
+
+// A cluster is one that keys are copied from or to. It belongs to the walker.
+type cluster struct {
+	*client.Client
+	index uint64 // as last heard
+}
+
+func (c *cluster) list(ctx context.Context, key string) (listing, error) {
+	l, err := c.List(ctx, key, client.GetOptions{Quorum: true, Sorted: true})
+	var refusal *client.Error
+	switch {
+	case err == nil:
+		c.index = max(c.index, l.Index)
+		return l, nil
+	case client.IsKeyNotFound(err) && errors.As(err, &refusal):
+		c.index = max(c.index, refusal.Index)
+	}
+	return nil, err
 }
 
 // An importer copies a tree. One goroutine walks through it, directory by directory; up to cap(room) write files.
 type importer struct {
 	ctx      context.Context
 	from     source
-	to       *client.Client
+	to       *cluster
 	places   []string      // hidden keys that are looked for
 	room     chan struct{} // a place for each write under way
 	writers  sync.WaitGroup
 	progress *progress
 
 	seen, written atomic.Int64
-	index         uint64 // of the target, as last heard by the walker
-	inOrder       uint64 // the greatest name that was made in order
+	replayed      atomic.Int64        // changes that were followed
+	known         map[uint64]struct{} // hashes of the keys that the source had; nil: it is not followed
+	repairs       bool                // there is a gap in what was followed
+	inOrder       uint64              // the greatest name that was made in order
 
 	mu  sync.Mutex // protects err
 	err error      // the first of a writer
@@ -169,14 +221,16 @@ func (i *importer) open(s *session, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	if i.to, err = s.cluster(); err != nil {
+	to, err := s.cluster()
+	if err != nil {
 		return err
 	}
+	i.to = &cluster{Client: to}
 	if file == "" {
 		i.from, err = s.source()
 		return bare(err)
 	}
-	fmt.Fprintf(s.stdout, "starting to import snapshot %s with %d clients\n", file, cap(i.room))
+	s.tell(s.stdout, "starting to import snapshot %s with %d clients\n", file, cap(i.room))
 	return nil
 }
 
@@ -214,89 +268,175 @@ func (i *importer) run(key string, hidden []string) error {
 	return err
 }
 
-// copy copies a key and what is below it. It must be there, or may be missing.
-func (i *importer) copy(key string, must bool) error {
-	source, deadline, err := i.read(i.from, key)
-	if err != nil || source == nil {
-		if err == nil && must {
-			err = fmt.Errorf("there is no key %s", key)
-		}
-		return err
-	}
-	target, _, err := i.read(i.to, key)
-	if err != nil {
-		return err
-	}
-	return i.node(source, target, deadline)
+// mostDirs is how many directories that one directory holds are remembered at a time.
+const mostDirs = 10_000
+
+// A tour is the way through one directory. What is in it is not kept: the two listings go side by
+// side.
+type tour struct {
+	key  string
+	done string   // the last child that was seen to
+	dirs []string // of those before it, in need of a walk of their own
 }
 
-// read returns a node, nil when it is missing, and when its answer came.
-func (i *importer) read(c source, key string) (*client.Node, time.Time, error) {
-	resp, err := c.Get(i.ctx, key, client.GetOptions{Quorum: true, Sorted: true})
-	now := time.Now()
-	var refusal *client.Error
+// copy copies a key and what is below it. It must be there, or may be missing. A listing that
+// breaks after some of its nodes, as when writing them takes longer than the source waits, is asked
+// for again.
+func (i *importer) copy(key string, must bool) error {
+	w := &tour{key: key}
+	for {
+		begun := w.done
+		again, err := i.walk(w, must)
+		if err != nil && (w.done == begun || i.failed() != nil) {
+			return err
+		}
+		for _, dir := range w.dirs {
+			if err := i.copy(dir, false); err != nil {
+				return err
+			}
+		}
+		w.dirs = nil
+		if err == nil && !again {
+			return nil
+		}
+	}
+}
+
+// walk goes on behind what is done. again says that it ended before the directory did.
+func (i *importer) walk(w *tour, must bool) (again bool, err error) {
+	source, err := i.openAt(i.from, w.key)
+	if err != nil || source.node == nil {
+		if err == nil && must {
+			err = fmt.Errorf("there is no key %s", w.key)
+		}
+		return false, err
+	}
+	defer source.Close()
+	if got := source.node.Key; strings.TrimSuffix(got, "/") != canonical(w.key) {
+		return false, fmt.Errorf("%s: the source answers with another key, %q", w.key, got)
+	}
+	read := time.Now()
+	target, err := i.openAt(i.to, w.key)
+	if err != nil {
+		return false, err
+	}
+	defer target.Close()
+	if w.done == "" {
+		if err := i.node(source.node, target.node, read); err != nil || !source.node.Dir {
+			return false, err
+		}
+	}
+	return i.children(w, source, target, read)
+}
+
+// canonical returns a key as members name it; "" is the root.
+func canonical(key string) string { return strings.TrimSuffix(path.Clean("/"+key), "/") }
+
+// isChild reports whether a key is of something right in a directory. Whatever else a source names
+// in its place is not what the user wants to be written.
+func isChild(key, dir string) bool {
+	name, found := strings.CutPrefix(key, dir+"/")
+	return found && name != "" && name != "." && name != ".." && !strings.Contains(name, "/")
+}
+
+// children brings the files of a directory, and notes its directories.
+func (i *importer) children(w *tour, source, target *cursor, read time.Time) (again bool, err error) {
+	target.step()
+	for last := ""; source.step(); last = source.node.Key {
+		n := source.node
+		switch {
+		case !isChild(n.Key, canonical(w.key)):
+			return false, fmt.Errorf("%s: the source lists a key that is not in it, %q", w.key, n.Key)
+		case n.Key <= last:
+			return false, fmt.Errorf("%s: the listing is in no order: %s comes after %s", w.key, n.Key, last)
+		}
+		here, err := i.skip(target, n.Key)
+		switch {
+		case err != nil:
+			return false, err
+		case n.Key <= w.done:
+			continue
+		case n.Dir && len(w.dirs) == mostDirs:
+			return true, nil
+		case n.Dir:
+			w.dirs = append(w.dirs, n.Key)
+		default:
+			if err := i.node(n, here, read); err != nil {
+				return false, err
+			}
+		}
+		w.done = n.Key
+	}
+	for _, c := range []*cursor{source, target} {
+		if c.err != nil {
+			return false, fmt.Errorf("%s: %w", w.key, c.err)
+		}
+	}
+	_, err = i.skip(target, "")
+	return false, err
+}
+
+// A cursor is at one node of a listing.
+type cursor struct {
+	listing
+	node *client.Node // nil behind the last one, and when the key is missing
+	err  error        // what ended it before its end
+}
+
+// openAt returns a cursor at the key itself.
+func (i *importer) openAt(from source, key string) (*cursor, error) {
+	l, err := from.list(i.ctx, key)
 	switch {
 	case client.IsKeyNotFound(err):
-		errors.As(err, &refusal)
-		i.noteIndex(c, refusal.Index)
-		return nil, now, nil
+		return &cursor{listing: &nodes{}}, nil
 	case err != nil:
-		return nil, now, fmt.Errorf("%s: %w", key, err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	i.noteIndex(c, resp.Index)
-	return resp.Node, now, nil
+	c := &cursor{listing: l}
+	if !c.step() {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", key, cmp.Or(c.err, client.ErrBadAnswer))
+	}
+	return c, nil
 }
 
-func (i *importer) noteIndex(c source, index uint64) {
-	if c == i.to {
-		i.index = max(i.index, index)
+// step goes to the next node, and reports whether there is one.
+func (c *cursor) step() bool {
+	if c.err != nil {
+		return false
 	}
+	n, err := c.Next()
+	if c.node = n; err != nil && err != io.EOF {
+		c.err = err
+	}
+	return err == nil
 }
 
 var madeInOrder = regexp.MustCompile(`/(\d{20})$`)
 
-// node brings one node, as it was read at a moment, and what is below it. target is what is in its place, nil for nothing.
+// node brings one node, as it was read at a moment, without what is below it. target is what is in
+// its place, nil for nothing.
 func (i *importer) node(source, target *client.Node, read time.Time) error {
 	if err := i.failed(); err != nil {
 		return err
 	}
+	if target != nil && target.Dir && !source.Dir {
+		if err := i.deleteGone(target); err != nil {
+			return err
+		}
+	}
 	if source.Key != "" {
 		i.seen.Add(1)
+		i.note(source.Key, true)
 	}
 	if found := madeInOrder.FindStringSubmatch(source.Key); found != nil {
 		n, _ := strconv.ParseUint(found[1], 10, 64) // 0 when it is too great to be one
 		i.inOrder = max(i.inOrder, n)
 	}
-	if !source.Dir {
-		i.file(source, target, read)
-		return nil
+	if source.Dir {
+		return i.dir(source, target, read)
 	}
-	if err := i.dir(source, target, read); err != nil {
-		return err
-	}
-	return i.children(source, target)
-}
-
-// children brings what is in a directory, of which only that is known which is listed: it is read again for its own children.
-func (i *importer) children(source, target *client.Node) error {
-	there := map[string]*client.Node{}
-	if target != nil {
-		for _, n := range target.Nodes {
-			there[n.Key] = n
-		}
-	}
-	read := time.Now()
-	for _, n := range source.Nodes {
-		if n.Dir {
-			if err := i.copy(n.Key, false); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := i.node(n, there[n.Key], read); err != nil {
-			return err
-		}
-	}
+	i.file(source, target, read)
 	return nil
 }
 

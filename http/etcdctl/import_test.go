@@ -1,14 +1,19 @@
 package etcdctl
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"etcd2/http/client"
@@ -21,7 +26,11 @@ type fakeTree struct {
 	writes int                    // so far
 	caller string                 // who has asked last, as NAME:PASSWORD
 	most   int                    // writes that it takes; 0: any number
+	breaks int                    // children after which the next listing breaks off; 0: none does
 	url    string
+
+	denied  string // the source's user may not read this key
+	cleared func() // is called at the next watch, which finds the history cleared; nil: watches wait
 }
 
 func newFakeTree(t *testing.T) *fakeTree {
@@ -34,6 +43,10 @@ func newFakeTree(t *testing.T) *fakeTree {
 }
 
 func (f *fakeTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == "GET" && r.FormValue("wait") == "true" {
+		f.watch(w, r)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	name, password, _ := r.BasicAuth()
@@ -42,14 +55,37 @@ func (f *fakeTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/v2/members":
 		fmt.Fprintf(w, `{"members":[{"id":"1","name":"a","peerURLs":[],"clientURLs":[%q]}]}`, f.url)
+	case r.Method == "GET" && f.denied != "" && r.URL.Path == "/v2/keys"+f.denied:
+		w.WriteHeader(401)
+		fmt.Fprint(w, `{"errorCode":110,"message":"denied","cause":"","index":1}`)
 	case r.Method == "GET":
 		f.get(w, key)
 	case f.most > 0 && f.writes >= f.most:
 		w.WriteHeader(403)
 		fmt.Fprintf(w, `{"errorCode":110,"message":"enough","cause":"","index":1}`)
+	case r.Method == "DELETE":
+		maps.DeleteFunc(f.nodes, func(k string, _ client.Node) bool { return k == key || strings.HasPrefix(k, key+"/") })
+		fmt.Fprintf(w, `{"action":"delete","node":{"key":%q,"dir":true}}`, key)
 	default:
 		f.put(w, r, key)
 	}
+}
+
+// watch refuses once, and then waits.
+func (f *fakeTree) watch(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	cleared := f.cleared
+	f.cleared = nil
+	f.mu.Unlock()
+	if cleared == nil {
+		w.Header().Set("X-Etcd-Index", "7")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return
+	}
+	cleared()
+	w.WriteHeader(400)
+	fmt.Fprint(w, `{"errorCode":401,"message":"The event in requested index is outdated and cleared","cause":"","index":9}`)
 }
 
 func (f *fakeTree) get(w http.ResponseWriter, key string) {
@@ -59,13 +95,34 @@ func (f *fakeTree) get(w http.ResponseWriter, key string) {
 		fmt.Fprintf(w, `{"errorCode":100,"message":"Key not found","cause":%q,"index":7}`, key)
 		return
 	}
-	for k, child := range f.nodes {
+	for _, k := range slices.Sorted(maps.Keys(f.nodes)) {
+		child := f.nodes[k]
 		if k != "" && path.Dir("/"+k[1:]) == "/"+strings.TrimPrefix(key, "/") && !strings.HasPrefix(path.Base(k), "_") {
 			n.Nodes = append(n.Nodes, &child)
 		}
 	}
 	w.Header().Set("X-Etcd-Index", "7")
-	json.NewEncoder(w).Encode(client.Response{Action: "get", Node: &n})
+	answer := fmt.Appendf(nil, `{"action":"get","node":%s}`, inOrder(&n))
+	if f.breaks > 0 && len(n.Nodes) > f.breaks {
+		cut := bytes.Index(answer, fmt.Appendf(nil, `{"key":%q`, n.Nodes[f.breaks].Key))
+		f.breaks += 10 // or nobody would ever get on
+		w.Write(answer[:cut])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	w.Write(answer)
+}
+
+// inOrder is a node with its fields in the order of etcd.
+func inOrder(n *client.Node) []byte {
+	b := fmt.Appendf(nil, `{"key":%q,"value":%q,"dir":%v,"ttl":%d`, n.Key, n.Value, n.Dir, n.TTL)
+	for i, child := range n.Nodes {
+		b = append(append(b, []string{`,"nodes":[`, ","}[min(i, 1)]...), inOrder(child)...)
+	}
+	if len(n.Nodes) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, `,"modifiedIndex":1,"createdIndex":1}`...)
 }
 
 func (f *fakeTree) put(w http.ResponseWriter, r *http.Request, key string) {
@@ -148,6 +205,29 @@ func TestAnImportGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// A source that breaks off its listings is asked for the rest, again and again.
+func TestAnImportOutlivesListingsThatBreak(t *testing.T) {
+	from, to := fullTree(t), newFakeTree(t)
+	from.breaks = 3
+
+	status, out, errs := ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--hidden", "/app/_hidden")
+
+	if status != 0 || !maps.Equal(to.tree(), from.tree()) || out != "Imported 111 keys, 111 written, 0 were there already\n" {
+		t.Errorf("status %d, %d nodes: %s%s", status, len(to.nodes), out, errs)
+	}
+}
+
+// The bound is that of a node, and starting again does not help against it.
+func TestAnImportCallsABoundABound(t *testing.T) {
+	i := &importer{}
+
+	err := new(session).imported(i, fmt.Errorf("/k: %w: it has more than 7 bytes", client.ErrTooLong))
+
+	if text := err.Error(); !strings.Contains(text, "more than 7 bytes\none key has a value of that size") || strings.Contains(text, "goes on where it was") {
+		t.Error(text)
+	}
+}
+
 func TestAnImportSaysWhatItCannotDo(t *testing.T) {
 	from, to := fullTree(t), newFakeTree(t)
 	for line, want := range map[string]string{
@@ -169,6 +249,45 @@ func TestAnImportSaysWhatItCannotDo(t *testing.T) {
 	}
 }
 
+// What a source names outside of what was asked for is not written, wherever it names it.
+func TestAnImportTakesOnlyWhatItAskedFor(t *testing.T) {
+	child := func(key string) string {
+		return `{"key":"/app","dir":true,"nodes":[{"key":"` + key + `","value":"evil"}]}`
+	}
+	for answer, named := range map[string]string{
+		child("/production/db/password"):       "/production/db/password",
+		child("/application"):                  "/application",
+		child("/app/sub/k"):                    "/app/sub/k",
+		child("/app/../k"):                     "/app/../k",
+		child("/app/"):                         "/app/",
+		child("/app"):                          "/app",
+		`{"key":"/production","value":"evil"}`: "/production",
+	} {
+		to := newFakeTree(t)
+		from := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"action":"get","node":%s}`, answer)
+		}))
+
+		status, out, errs := ctl(nil, "--endpoints", to.url, "import", "--from", from.URL, "--key", "/app")
+
+		delete(to.nodes, "/app") // which was asked for
+		if status != statusWrong || len(to.nodes) != 1 || !strings.Contains(errs, fmt.Sprintf("%q", named)) {
+			t.Errorf("%s: status %d, %d nodes: %s%s", answer, status, len(to.nodes)-1, out, errs)
+		}
+		from.Close()
+	}
+}
+
+func TestAKeyIsWrittenInOneForm(t *testing.T) {
+	from, to := fullTree(t), newFakeTree(t)
+
+	for _, key := range []string{"app/", "//app", "/"} {
+		if status, _, errs := ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--key", key); status != 0 {
+			t.Errorf("%s: status %d: %s", key, status, errs)
+		}
+	}
+}
+
 // Each of the two clusters gets the password of its own user, which is asked for once.
 func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
 	from, to := newFakeTree(t), newFakeTree(t)
@@ -180,5 +299,105 @@ func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
 
 	if status != 0 || to.caller != "root:here" || from.caller != "reader:there" || strings.Count(out.String(), "Password") != 2 {
 		t.Errorf("status %d, %q and %q were sent: %s%s", status, to.caller, from.caller, &out, &errs)
+	}
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("filed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--from-username", "reader", "--from-password-file", file)
+	if from.caller != "reader:filed" || to.caller != ":" {
+		t.Errorf("with a file, %q and %q were sent", to.caller, from.caller)
+	}
+}
+
+// A caller is a stream that calls a function at each text with these words.
+type caller struct {
+	strings.Builder
+	words string
+	call  func()
+}
+
+func (c *caller) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), c.words) {
+		c.call()
+	}
+	return c.Builder.Write(b)
+}
+
+// Changes that the source has forgotten are found by a comparison. Only what the source had is deleted.
+func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
+	from, to := fullTree(t), newFakeTree(t)
+	to.add(client.Node{Key: "/mine", Value: "stays"}, client.Node{Key: "/app/zz", Value: "stays"})
+	copied := make(chan struct{})
+	from.cleared = func() {
+		<-copied
+		from.mu.Lock()
+		defer from.mu.Unlock()
+		maps.DeleteFunc(from.nodes, func(k string, _ client.Node) bool { return k == "/app/k7" || strings.HasPrefix(k, "/q") })
+		from.add(client.Node{Key: "/app/k8", Value: "changed"}, client.Node{Key: "/new", Value: "x"})
+		delete(from.nodes, "/app/empty")
+		from.add(client.Node{Key: "/app/empty", Value: "a file now"})
+	}
+	to.mu.Lock()
+	to.nodes["/app"] = client.Node{Key: "/app", Dir: true}
+	to.mu.Unlock()
+	times := 0
+	errs := &caller{words: "at index 7; source is 7", call: func() {
+		if times++; times == 1 {
+			close(copied)
+			return
+		}
+		syscall.Kill(os.Getpid(), syscall.SIGINT)
+	}}
+	var out strings.Builder
+
+	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--hidden", "/app/_hidden"}, nil, strings.NewReader(""), &out, errs)
+
+	want := from.tree()
+	want["/mine"], want["/app/zz"] = `false "stays"`, `false "stays"`
+	if status != 0 || !maps.Equal(to.tree(), want) || times != 2 {
+		t.Errorf("status %d, caught up %d times, %d of %d nodes: %s%s", status, times, len(to.nodes), len(want), &out, errs)
+		for k, v := range want {
+			if to.tree()[k] != v {
+				t.Errorf("%s: %s, want %s", k, to.tree()[k], v)
+			}
+		}
+	}
+}
+
+// The copy is ahead of the first events: in the end both are the same, in whatever order they are written.
+func TestChangesOfOneKeyKeepTheirOrder(t *testing.T) {
+	to := newFakeTree(t)
+	c, err := client.New(client.Config{Endpoints: []string{to.url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &importer{ctx: t.Context(), to: &cluster{Client: c}, room: make(chan struct{}, 10)}
+	event := func(action, key, value string, dir bool) *client.Response {
+		return &client.Response{Action: action, Node: &client.Node{Key: key, Value: value, Dir: dir}}
+	}
+
+	err = i.replayAll([]*client.Response{
+		event("set", "/a", "1", false), event("set", "/a", "2", false), event("delete", "/a", "", false),
+		event("create", "/a", "", true), event("set", "/a/b", "3", false), event("set", "/c", "4", false),
+		event("delete", "/a", "", true), event("set", "/a", "5", false), event("expire", "/c", "", false),
+	})
+
+	if want := map[string]string{"": `true ""`, "/a": `false "5"`}; err != nil || !maps.Equal(to.tree(), want) {
+		t.Errorf("%v: %v", err, to.tree())
+	}
+}
+
+// The user of the source may have rights to no more than what is copied.
+func TestAPartOfASourceIsFollowed(t *testing.T) {
+	from, to := fullTree(t), newFakeTree(t)
+	from.denied = "/"
+	errs := &caller{words: "at index 7; source is 7", call: func() { syscall.Kill(os.Getpid(), syscall.SIGINT) }}
+	var out strings.Builder
+
+	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--key", "/app"}, nil, strings.NewReader(""), &out, errs)
+
+	if status != 0 || len(to.nodes) != 104 {
+		t.Errorf("status %d, %d nodes: %s%s", status, len(to.nodes), &out, errs)
 	}
 }

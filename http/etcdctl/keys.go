@@ -2,10 +2,12 @@ package etcdctl
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"etcd2/http/client"
 )
@@ -54,8 +56,15 @@ var keyCommands = []*command{
 		options: []option{
 			sortOption, {name: "recursive", alias: "r", help: "with all that is below"},
 			{name: "p", help: "with a slash after directories"}, quorumOption,
+			{name: "limit", arg: "N", check: index, preset: "0", help: "no more than N children of the directory; 0 is all"},
+			{name: "after", arg: "NAME", check: text, help: "only children behind this one"},
+			{name: "prefix", arg: "NAME", check: text, help: "only children whose names begin so; _ shows hidden ones"},
+			{name: "count", help: "only how many there are, with --after and --prefix or without"},
 		},
-		examples: []example{{"ls", ""}, {"ls --recursive -p /app", "all of it, directories with a slash"}},
+		examples: []example{
+			{"ls", ""}, {"ls --recursive -p /app", "all of it, directories with a slash"},
+			{"ls --limit 100 --after job-0100 /queue", "the next hundred"}, {"ls --count --prefix job- /queue", ""},
+		},
 	},
 	{
 		name: "set", args: "KEY [VALUE]", help: "set a key, whatever is there", more: valueMore, run: runSet,
@@ -215,7 +224,7 @@ func runGet(s *session, args []string) error {
 	case err != nil:
 		return err
 	case resp.Node.Dir:
-		return &failure{statusWrong, resp.Node.Key + ": is a directory"}
+		return &failure{statusWrong, oneLine(resp.Node.Key) + ": is a directory"}
 	}
 	return s.show(resp)
 }
@@ -225,31 +234,68 @@ func runLs(s *session, args []string) error {
 	if len(args) > 0 {
 		key = args[0]
 	}
-	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
-		return c.Get(ctx, key, client.GetOptions{
-			Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum"), Recursive: s.opts.on("recursive"),
-		})
-	})
+	c, err := s.cluster()
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriter(s.stdout)
-	if !resp.Node.Dir {
-		fmt.Fprintln(w, resp.Node.Key)
+	defer c.Close()
+	// --total-timeout is for the beginning: how long a listing takes depends on how long it is.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(s.ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+	l, err := c.List(ctx, key, client.GetOptions{
+		Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum"), Recursive: s.opts.on("recursive"), KeysOnly: !s.opts.on("count"),
+		Limit: s.opts.index("limit"), After: nameOf(s.opts.text("after")), Prefix: s.opts.text("prefix"), Count: s.opts.on("count"),
+	})
+	stop()
+	if err != nil {
+		return refused(err)
 	}
-	s.list(w, resp.Node.Nodes)
-	return w.Flush()
+	defer l.Close()
+	w := bufio.NewWriter(s.stdout)
+	left, err := s.list(w, l)
+	err = cmp.Or(refused(err), w.Flush())
+	if err == nil && left > 0 { // it is no part of the list
+		s.tell(s.stderr, "%d more: see --after\n", left)
+	}
+	return err
 }
 
-// list prints the keys of nodes, and of what is in them: there is nothing when it was not asked for.
-func (s *session) list(w io.Writer, nodes []*client.Node) {
-	for _, n := range nodes {
+// nameOf is the last element of a key as ls prints it, or the name itself.
+func nameOf(key string) string {
+	key = strings.TrimSuffix(key, "/")
+	return key[strings.LastIndexByte(key, '/')+1:]
+}
+
+// list prints the keys of a listing as they come, but for the directory that was asked for; or only how many there are. left is how
+// many children were left out by --limit.
+func (s *session) list(w io.Writer, l *client.Listing) (left uint64, err error) {
+	show := s.shower(s.stdout)
+	count := uint64(0)
+	for first := true; ; first = false {
+		n, err := l.Next()
+		switch {
+		case err == io.EOF && s.opts.on("count"):
+			_, err = fmt.Fprintln(w, count)
+			return 0, err
+		case err == io.EOF:
+			return left, nil
+		case err != nil:
+			return 0, fmt.Errorf("the listing is broken off: %w", err)
+		case first && n.Dir:
+			left, count = n.More, n.Count
+			continue
+		case s.opts.on("count"): // a member of etcd has listed them
+			count++
+			continue
+		}
 		slash := ""
 		if n.Dir && s.opts.on("p") {
 			slash = "/"
 		}
-		fmt.Fprintln(w, n.Key+slash)
-		s.list(w, n.Nodes)
+		if _, err := fmt.Fprintln(w, show(n.Key)+slash); err != nil {
+			return 0, err
+		}
 	}
 }
 
@@ -265,7 +311,7 @@ func (s *session) show(resp *client.Response) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(s.stdout, "%s\n", b)
+		s.tell(s.stdout, "%s\n", b)
 	default: // of which 2.3.8 thinks so late, and does not call it a failure
 		fmt.Fprintln(s.stderr, "Unsupported output format:", format)
 	}
@@ -274,21 +320,21 @@ func (s *session) show(resp *client.Response) error {
 
 func (s *session) showSimple(resp *client.Response) {
 	if resp.Action == "delete" {
-		fmt.Fprintln(s.stdout, "PrevNode.Value:", previous(resp).Value)
+		s.tell(s.stdout, "PrevNode.Value: %s\n", previous(resp).Value)
 		return
 	}
-	fmt.Fprintln(s.stdout, resp.Node.Value)
+	s.tell(s.stdout, "%s\n", resp.Node.Value)
 }
 
 func (s *session) showExtended(resp *client.Response) {
 	n := resp.Node
-	fmt.Fprintf(s.stdout, "Key: %s\nCreated-Index: %d\nModified-Index: %d\n", n.Key, n.CreatedIndex, n.ModifiedIndex)
+	s.tell(s.stdout, "Key: %s\nCreated-Index: %d\nModified-Index: %d\n", n.Key, n.CreatedIndex, n.ModifiedIndex)
 	if resp.PrevNode != nil {
-		fmt.Fprintln(s.stdout, "PrevNode.Value:", resp.PrevNode.Value)
+		s.tell(s.stdout, "PrevNode.Value: %s\n", resp.PrevNode.Value)
 	}
-	fmt.Fprintf(s.stdout, "TTL: %d\nIndex: %d\n", n.TTL, resp.Index)
+	s.tell(s.stdout, "TTL: %d\nIndex: %d\n", n.TTL, resp.Index)
 	if resp.Action != "delete" {
-		fmt.Fprintf(s.stdout, "\n%s\n", n.Value)
+		s.tell(s.stdout, "\n%s\n", n.Value)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"etcd2/http/client"
@@ -54,10 +55,10 @@ func runMemberList(s *session, args []string) error {
 	lag := lagOf(s.ctx, c, leader, list)
 	for _, m := range list {
 		if m.Name == "" {
-			fmt.Fprintf(s.stdout, "%s[unstarted]: peerURLs=%s%s\n", m.ID, strings.Join(m.PeerURLs, ","), lag[m.ID])
+			s.tell(s.stdout, "%s[unstarted]: peerURLs=%s%s\n", m.ID, strings.Join(m.PeerURLs, ","), lag[m.ID])
 			continue
 		}
-		fmt.Fprintf(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v%s\n",
+		s.tell(s.stdout, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%v%s\n",
 			m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","),
 			err == nil && m.ID == leader.ID, lag[m.ID])
 	}
@@ -110,7 +111,7 @@ func runMemberAdd(s *session, args []string) error {
 	if err != nil {
 		return bare(err)
 	}
-	fmt.Fprintf(s.stdout, "Added member named %s with ID %s to cluster\n", args[0], m.ID)
+	s.tell(s.stdout, "Added member named %s with ID %s to cluster\n", args[0], m.ID)
 	list, err := c.Members.List(s.ctx)
 	if err != nil {
 		return bare(err)
@@ -130,7 +131,14 @@ func (s *session) showStart(name, id string, list []client.Member) {
 			cluster = append(cluster, m.Name+"="+u)
 		}
 	}
-	fmt.Fprintf(s.stdout, "\nETCD_NAME=%q\nETCD_INITIAL_CLUSTER=%q\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n", name, strings.Join(cluster, ","))
+	s.tell(s.stdout, "\nETCD_NAME=%s\nETCD_INITIAL_CLUSTER=%s\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n",
+		shellQuoted(name), shellQuoted(strings.Join(cluster, ",")))
+}
+
+// shellQuoted returns text between double quotes, in which a shell finds nothing to expand. It is
+// one line: control characters are written as in Go, and a shell leaves them so.
+func shellQuoted(text string) string {
+	return strings.NewReplacer("$", `\$`, "`", "\\`").Replace(strconv.Quote(text))
 }
 
 func runMemberRemove(s *session, args []string) error {
@@ -148,7 +156,7 @@ func runMemberRemove(s *session, args []string) error {
 	if err := c.Members.Remove(s.ctx, m.ID); err != nil {
 		return bare(err)
 	}
-	fmt.Fprintf(s.stdout, "Removed member %s from cluster\n", m.ID)
+	s.tell(s.stdout, "Removed member %s from cluster\n", m.ID)
 	return nil
 }
 
@@ -178,6 +186,6 @@ func runMemberUpdate(s *session, args []string) error {
 	if err := c.Members.Update(s.ctx, id, slices.Compact(strings.Split(args[1], ","))); err != nil {
 		return bare(err)
 	}
-	fmt.Fprintf(s.stdout, "Updated member with ID %s in cluster\n", id)
+	s.tell(s.stdout, "Updated member with ID %s in cluster\n", id)
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"etcd2/http/client"
+	"etcd2/store"
 )
 
 // Nodes of a dump, as text.
@@ -81,6 +82,9 @@ func sealed(data []byte) []byte {
 	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
 	return append(binary.AppendUvarint([]byte{1 << 3}, uint64(sum)), bytesField(2, data)...)
 }
+
+// The types of fields, the lowest 3 bits of a tag.
+const typeFixed64, typeBytes, typeFixed32 = 1, 2, 5
 
 func bytesField(number byte, content []byte) []byte {
 	return append(binary.AppendUvarint([]byte{number<<3 | typeBytes}, uint64(len(content))), content...)
@@ -188,13 +192,20 @@ func TestADumpIsOfTheEtcdThatItLooksLike(t *testing.T) {
 
 		o, err := decodeOldSnapshot(dump)
 
-		if err != nil || (o.own == "") != c.of2 || c.of2 && len(o.root.Children) != 0 || !c.of2 && len(o.root.Children) != len(c.children) {
+		count := func(o *oldSnapshot) (n int) {
+			v, _ := o.find("/", time.Now())
+			for range v.All(v.Node) {
+				n++
+			}
+			return n
+		}
+		if err != nil || (o.own == "") != c.of2 || c.of2 && count(o) != 0 || !c.of2 && count(o) != len(c.children) {
 			t.Errorf("%q: %v, %+v", c.children, err, o)
 		}
 		if _, err := decodeOldSnapshot(ofSnappb(dump)); (err == nil) != c.of2 {
 			t.Errorf("%q in a .snap: %v", c.children, err)
 		}
-		if o, err := decodeOldSnapshot(ofGoRaft(dump)); err != nil || len(o.root.Children) != len(c.children) {
+		if o, err := decodeOldSnapshot(ofGoRaft(dump)); err != nil || count(o) != len(c.children) {
 			t.Errorf("%q in a .ss: %v", c.children, err)
 		}
 	}
@@ -209,20 +220,22 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 		"it begins neither with":        {[]byte("hello"), []byte("0123"), []byte("0123456X\n{}"), []byte("0123456789"), []byte("[]"), []byte("\x00")},
 		"its first line says that":      {[]byte("00000000\n{}"), ss[:9], ss[:len(ss)-1], append(slices.Clone(ss), '\n')},
 		"is not the JSON of a snapshot": {checksummed("{"), checksummed(`{"state":"***"}`), checksummed(`{"state":7}`)},
-		"the store in it is not the JSON of one: unexpected end": {
-			checksummed("{}"), ofGoRaft([]byte(`{"Root":`)), sealed(nil), ofSnappb(nil), store2()[:200]},
-		"the store in it is not the JSON of one: invalid character": {ofGoRaft([]byte("x")), append(store04(), 'x')},
-		"the store in it is not the JSON of one: parsing time":      {dumpOf(`{"ExpireTime":"monday","Children":{}}`)},
-		"exceeded max depth": {
-			dumpOf(strings.Repeat(`{"Children":{"a":`, 10_000) + "null" + strings.Repeat("}}", 10_000))},
-		"the store in it has no directory Root": {[]byte("{}"), []byte(`{"Root":null}`), dumpOf(dumpedFile("x")), ofSnappb([]byte("{}"))},
-		"what is no key": {
-			dumpOf(dumpedDir(`"a":null`)), dumpOf(dumpedDir(`"":` + dumpedFile(""))), dumpOf(dumpedDir(`"a/b":` + dumpedFile(""))),
+		"the store in it is not the JSON of one: at byte": {
+			checksummed("{}"), ofGoRaft([]byte(`{"Root":`)), ofSnappb(nil), store2()[:200], ofGoRaft([]byte("x")), append(store04(), 'x'),
+			[]byte(`{"Root":null}`), dumpOf(dumpedDir(`"a":null`))},
+		"parsing time":                          {dumpOf(`{"ExpireTime":"monday","Children":{}}`)},
+		"comes after the children":              {dumpOf(`{"Children":{},"Value":"x"}`)},
+		"the store in it has no directory Root": {[]byte("{}"), dumpOf(dumpedFile("x")), ofSnappb([]byte("{}"))},
+		"is no key": {
+			dumpOf(strings.Repeat(`{"Children":{"a":`, 10_000) + "null" + strings.Repeat("}}", 10_000)),
+			dumpOf(dumpedDir(`"":` + dumpedFile(""))), dumpOf(dumpedDir(`"a/b":` + dumpedFile(""))),
 			dumpOf(dumpedDir(`"a":` + dumpedDir(`"..":`+dumpedFile("")))), dumpOf(dumpedDir(`".":` + dumpedFile("")))},
-		"its checksum says":       {{1 << 3, 5}, {1 << 3, 5, 2<<3 | typeBytes, 0}, {1 << 3, 5, 2 << 3, 5}},
-		"does not end within its": {{1 << 3}, {1 << 3, 0x80}, snap[:20], snap[:len(snap)-1], huge, {1 << 3, 0, 3<<3 | 3}, {1 << 3, 0, 3<<3 | typeFixed64, 1}},
-		"there is no field at":    {{1 << 3, 0, 0x80}, {1 << 3, 0, 0}, sealed([]byte{0xff}), append(slices.Clone(snap), 0)},
-		"none of etcd 2":          {ofSnappb(store04())},
+		"is there already":            {dumpOf(dumpedDir(`"a":`+dumpedFile("1"), `"a":`+dumpedFile("2")))},
+		"its checksum says":           {{1 << 3, 5, 2<<3 | typeBytes, 1, 0}},
+		"there are no data in it":     {{1 << 3, 5}, {1 << 3, 5, 2<<3 | typeBytes, 0}, {1 << 3, 5, 2 << 3, 5}, sealed(nil)},
+		"bytes are no message":        {{1 << 3}, {1 << 3, 0x80}, snap[:20], snap[:len(snap)-1], huge, {1 << 3, 0, 3<<3 | 3}, {1 << 3, 0, 3<<3 | typeFixed64, 1}, {1 << 3, 0, 0x80}, {1 << 3, 0, 0}, append(slices.Clone(snap), 0)},
+		"are not those of a snapshot": {sealed([]byte{0xff})},
+		"none of etcd 2":              {ofSnappb(store04())},
 	} {
 		for _, file := range files {
 			to := newFakeTree(t)
@@ -260,25 +273,30 @@ func TestNoDamageGoesUnseen(t *testing.T) {
 func TestALifeOfAnyLengthIsWithinWhatATTLCanBe(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
-		expires time.Time
-		over    bool
-		ttl     int64
+		left time.Duration // 0: for ever
+		over bool
+		ttl  int64
 	}{
-		{time.Time{}, false, 0},
-		{now, true, 0},
-		{now.Add(-time.Hour), true, 0},
-		{now.Add(time.Nanosecond), false, 1},
-		{now.Add(time.Second), false, 1},
-		{now.Add(time.Second + 1), false, 2},
-		{now.AddDate(5000, 0, 0), false, 9223372036},
+		{0, false, 0},
+		{-1, true, 0},
+		{-time.Hour, true, 0},
+		{time.Nanosecond, false, 1},
+		{time.Second, false, 1},
+		{time.Second + 1, false, 2},
+		{200 * 365 * 24 * time.Hour, false, 200 * 365 * 24 * 3600},
 	} {
-		n := oldNode{ExpireTime: c.expires}
+		n := &store.Node{Path: "/k"}
+		if c.left != 0 {
+			n.Ends = &store.Ends{Shown: now.UnixNano() + int64(c.left)}
+		}
 
-		if over := n.isOver(now); over != c.over || !over && n.as("/k", now).TTL != c.ttl {
-			t.Errorf("%v: over: %v, %d seconds", c.expires, over, n.as("/k", now).TTL)
+		over, shown := isOver(n, now), new(oldSnapshot).shown(n, now)
+
+		if over != c.over || !over && shown.TTL != c.ttl {
+			t.Errorf("%v: over: %v, %d seconds", c.left, over, shown.TTL)
 		}
 		if d := seconds(c.ttl); d < 0 {
-			t.Errorf("%v: %v", c.expires, d)
+			t.Errorf("%v: %v", c.left, d)
 		}
 	}
 }
@@ -305,12 +323,13 @@ func FuzzAnOldSnapshotIsReadOrRefused(f *testing.F) {
 
 // walk gets a key and all that is listed below it.
 func walk(t *testing.T, o *oldSnapshot, key string) {
-	resp, err := o.Get(t.Context(), key, client.GetOptions{})
+	l, err := o.list(t.Context(), key)
 	if err != nil {
 		t.Fatalf("%q: %v", key, err)
 	}
-	for _, n := range resp.Node.Nodes {
-		if n.TTL < 0 || !n.Dir && len(n.Nodes) > 0 {
+	l.Next() // the node itself
+	for n, err := l.Next(); err == nil; n, err = l.Next() {
+		if n.TTL < 0 {
 			t.Fatalf("%+v", n)
 		}
 		if n.TTL == 0 { // the others may be over at any moment

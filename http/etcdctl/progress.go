@@ -16,7 +16,7 @@ type progress struct {
 
 // progress shows what text returns, until it is ended.
 func (s *session) progress(text func() string) *progress {
-	if !terminal(s.stderr) {
+	if !isTerminal(s.stderr) {
 		return &progress{}
 	}
 	p := &progress{make(chan struct{}), make(chan struct{})}

@@ -54,7 +54,7 @@ func runMemberReplace(s *session, args []string) error {
 	if err := c.Members.Remove(ctx, old.ID); err != nil {
 		return bare(err)
 	}
-	fmt.Fprintf(s.stdout, "Removed member %s from cluster\n", old.ID)
+	s.tell(s.stdout, "Removed member %s from cluster\n", old.ID)
 	return nil
 }
 
@@ -69,14 +69,14 @@ func (s *session) addInPlace(ctx context.Context, c *client.Client, list []clien
 	if err != nil {
 		return m, err
 	}
-	fmt.Fprintf(s.stdout, "Added member named %s with ID %s to cluster\n", name, m.ID)
+	s.tell(s.stdout, "Added member named %s with ID %s to cluster\n", name, m.ID)
 	s.showStart(name, m.ID, append(list, m))
 	return m, nil
 }
 
 // awaitVote waits until a member has been started, answers, and nobody is without a vote.
 func (s *session) awaitVote(ctx context.Context, c *client.Client, id string) error {
-	fmt.Fprintf(s.stdout, "\nWaiting until member %s is started and has caught up\n", id)
+	s.tell(s.stdout, "\nWaiting until member %s is started and has caught up\n", id)
 	for !hasVote(ctx, c, id) {
 		if pause(ctx, replaceInterval) {
 			return &failure{statusWrong, "The old member is still there; the same command goes on with its replacement"}

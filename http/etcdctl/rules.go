@@ -17,13 +17,14 @@ const (
 	slowFsync    = 50 * time.Millisecond
 	skewedClock  = 5 * time.Second
 	soonExpires  = 30 * 24 * time.Hour
+	nearlyFull   = 0.8                // of what the tree may take
 	hardlyBefore = 7 * 24 * time.Hour // a certificate's end
 )
 
 // rules are all that doctor knows, the worst first. Each is a function of the checkups alone.
 var rules = []func(all []*checkup, now time.Time) []finding{
-	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, ill, parted, lagging, termsApart,
-	rottenLogs, slowDisks, certificates, neverStarted, starting, withoutVote, severalVersions, loopback, clocks, evenNumber,
+	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, doubleNames, ill, fullTrees, parted, lagging, termsApart,
+	rottenLogs, slowDisks, oneWay, certificates, neverStarted, starting, withoutVote, severalVersions, loopback, clocks, evenNumber,
 }
 
 // unanswered is what is found when nobody tells who the members are.
@@ -48,6 +49,7 @@ func unanswered(err error) (found []finding) {
 var remedies = []struct{ word, todo string }{
 	{"connection refused", "nothing listens there: start the member, or see in its log why it has ended; look whether the port is the one of --listen-client-urls"},
 	{"no such host", "the name is unknown here: correct the DNS, or what the member advertises (--advertise-client-urls)"},
+	{"https is spoken there", "use an endpoint with https; a member that advertises http there needs another --advertise-client-urls"},
 	{"server gave HTTP response", "the member speaks plain HTTP there: use an endpoint with http, or give the member --cert-file and --key-file"},
 	{"malformed HTTP response", "it is no HTTP that is spoken there, TLS perhaps: use an endpoint with https"},
 	{"expired", "a certificate has expired: renew it; a member reads its files again by itself"},
@@ -105,12 +107,23 @@ func fewerThanQuorum(all []*checkup, _ time.Time) []finding {
 	if there >= quorum {
 		return nil
 	}
+	if slices.ContainsFunc(all, (*checkup).knowsLeader) {
+		return []finding{{
+			note:  true,
+			what:  fmt.Sprintf("%d of %d members answer here, and a leader is known, for which %d are needed", there, len(all), quorum),
+			means: "the cluster has its quorum; it is from this machine that the others are not reached",
+			todo:  "run doctor where the advertised client URLs work; behind a tunnel they may not",
+		}}
+	}
 	return []finding{{
 		what:  fmt.Sprintf("%d of %d members answer, and %d are needed", there, len(all), quorum),
 		means: "nothing can be written while fewer than a quorum run (if they run and only do not answer here, it is the network)",
 		todo:  "start the others again, with their data. When they are lost for good, start one that is left once with --force-new-cluster",
 	}}
 }
+
+// knowsLeader reports whether the member answers and says who leads.
+func (k *checkup) knowsLeader() bool { return k.at != "" && (k.leads || k.leader != "") }
 
 func noLeader(all []*checkup, _ time.Time) []finding {
 	var without []*checkup
@@ -199,8 +212,26 @@ func wrongMember(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
+// doubleNames finds members that are called the same: logs, lists and discovery tell them apart by
+// name only.
+func doubleNames(all []*checkup, _ time.Time) (found []finding) {
+	for i, k := range all {
+		for _, other := range all[:i] {
+			if k.name != "" && k.name == other.name {
+				found = append(found, finding{
+					what:  fmt.Sprintf("%s and %s are both named %q", other.id, k.id, k.name),
+					means: "lists of members and moved addresses go by names, so that one may be taken for the other",
+					todo:  "start one of them again with a --name of its own",
+				})
+			}
+		}
+	}
+	return found
+}
+
 // cures are what helps a member that says why it is not well, by a word of its reason.
 var cures = []struct{ word, todo string }{
+	{"out of touch", "see that its peer URLs are open to the leader, or the leader's to it: one direction is enough; its log says what fails"},
 	{"leader", "see that more than half of the members run and reach each other at their peer URLs"},
 	{"fsync", "look at the disk: at its errors (dmesg), and at what else writes to it; give the log a disk of its own (--wal-dir)"},
 	{"nearly full", "make room before the member stops: snapshots are kept by --max-snapshots, files of the log by --max-wals"},
@@ -226,6 +257,23 @@ func ill(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
+// fullTrees finds members whose tree takes more memory than it may, or nearly so.
+func fullTrees(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		cost, quota := k.tree[0], k.tree[1]
+		if quota == 0 || cost < nearlyFull*quota {
+			continue
+		}
+		found = append(found, finding{
+			note:  cost <= quota,
+			what:  fmt.Sprintf("the tree takes %.0f of the %.0f bytes of --quota-bytes at %s", cost, quota, k.title()),
+			means: "beyond that, while this member leads, writes that make the tree grow get code 215; deletes and smaller values are done",
+			todo:  "delete keys, see who writes so many, or start all members with more memory and a higher --quota-bytes",
+		})
+	}
+	return found
+}
+
 // parted finds members that clients reach and that do not reach each other.
 func parted(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
@@ -235,6 +283,23 @@ func parted(all []*checkup, _ time.Time) (found []finding) {
 					what:  fmt.Sprintf("%s has no connection to %s, which runs", k.title(), other.title()),
 					means: "between the two nothing is replicated, and neither can elect the other",
 					todo:  "see that the peer URLs of " + other.title() + " are right (member list), and open to the others",
+				})
+			}
+		}
+	}
+	return found
+}
+
+// oneWay finds members that can't call others, which they talk to all the same.
+func oneWay(all []*checkup, _ time.Time) (found []finding) {
+	for _, k := range answering(all) {
+		for _, other := range answering(all) {
+			if slices.Contains(k.oneWay, other.id) {
+				found = append(found, finding{
+					note:  true,
+					what:  fmt.Sprintf("%s can't call %s at its peer URLs, and talks to it over connections that %s makes", k.title(), other.title(), other.title()),
+					means: "all works, as long as the other direction does",
+					todo:  "see that the peer URLs of " + other.title() + " are right (member list), open to the others, and that the certificates of both are for client and server; the log of " + k.title() + " says what fails",
 				})
 			}
 		}
@@ -325,9 +390,11 @@ func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range all {
 		if len(k.urls) == 0 && !heard(all, k.id) {
 			found = append(found, finding{
-				what:  k.title() + " has a place in the cluster, and was never started",
-				means: "members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before it has caught up",
-				todo:  "start it with --initial-cluster-state existing, or give up its place: etcdctl member remove " + k.id,
+				what: k.title() + " has a place in the cluster, and no member has heard from it",
+				means: "it was never started, or it runs and reaches no other member. " +
+					"Members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before it has caught up",
+				todo: "start it with --initial-cluster-state existing; if it runs, see in its log whom it does not reach, and that its peer URLs are right (member list); " +
+					"or give up its place: etcdctl member remove " + k.id,
 			})
 		}
 	}
@@ -416,12 +483,14 @@ func severalVersions(all []*checkup, _ time.Time) []finding {
 // loopback finds addresses that mean another machine on each machine.
 func loopback(all []*checkup, _ time.Time) []finding {
 	var local []*checkup
+	advertise := 0 // anything
 	for _, k := range all {
+		advertise += min(1, len(k.urls))
 		if slices.ContainsFunc(k.urls, func(u reach) bool { return isLoopback(u.url) }) {
 			local = append(local, k)
 		}
 	}
-	if len(local) == 0 || len(local) == len(all) {
+	if len(local) == 0 || len(local) == advertise {
 		return nil // a cluster on one machine is fine
 	}
 	return []finding{{

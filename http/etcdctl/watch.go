@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"etcd2/http/client"
@@ -34,7 +36,9 @@ var watchCommands = []*command{
 	{
 		name: "exec-watch", args: "KEY [--] COMMAND [ARGUMENT...]", help: "run a command at every change of a key", foreign: 2, run: runExecWatch,
 		more: "The command finds the change in ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_MODIFIED_INDEX and ETCD_WATCH_VALUE.\n" +
-			"Several may run at a time: the next change does not wait for the last command.",
+			"One runs at a time, in the order of the changes; those that come meanwhile wait, and none is left out. A command that fails does not end\n" +
+			"the watch; one that can't be started does. What the environment can't hold, a NUL or more than the system allows (128 KiB on Linux), is\n" +
+			"named in ETCD_WATCH_OMITTED, as in ETCD_WATCH_OMITTED=ETCD_WATCH_VALUE, and the value then comes on standard input.",
 		options: []option{afterIndexOption, recursiveOption},
 		examples: []example{
 			{"exec-watch --recursive /app -- sh -c 'env | grep ETCD_WATCH'", ""},
@@ -51,10 +55,11 @@ func (s *session) untilInterrupt() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.WithoutCancel(s.ctx), os.Interrupt)
 }
 
-// events calls f with every event, until f has enough, a member refuses, or the user interrupts.
-func (s *session) events(key string, o client.WatchOptions, f func(*client.Response) (enough bool, err error)) error {
-	ctx, cancel := s.untilInterrupt()
-	defer cancel()
+// events calls f with every event, until f has enough, a member refuses, or ctx ends, which means
+// that the user interrupts.
+func (s *session) events(
+	ctx context.Context, key string, o client.WatchOptions, f func(*client.Response) (enough bool, err error),
+) error {
 	c, err := s.cluster()
 	if err != nil {
 		return err
@@ -86,12 +91,14 @@ func runWatch(s *session, args []string) error {
 	if !s.opts.on("forever") {
 		o.Patience = s.global.duration("total-timeout")
 	}
-	return s.events(key, o, func(resp *client.Response) (bool, error) {
+	ctx, cancel := s.untilInterrupt()
+	defer cancel()
+	return s.events(ctx, key, o, func(resp *client.Response) (bool, error) {
 		if resp.Node.Dir {
 			return false, nil
 		}
 		if s.opts.on("recursive") {
-			fmt.Fprintf(s.stdout, "[%s] %s\n", resp.Action, resp.Node.Key)
+			s.tell(s.stdout, "[%s] %s\n", resp.Action, resp.Node.Key)
 		}
 		return !s.opts.on("forever"), s.show(resp)
 	})
@@ -105,29 +112,96 @@ func runExecWatch(s *session, args []string) error {
 	if command[0] == "--" {
 		command = command[1:]
 	}
-	return s.events(key, client.WatchOptions{}, func(resp *client.Response) (bool, error) {
-		if resp.Node.Dir {
-			fmt.Fprintf(s.stderr, "Ignored dir %s change", resp.Node.Key)
+	ctx, cancel := s.untilInterrupt()
+	defer cancel()
+	queue := make(chan *client.Response, mostAhead)
+	var watched error // is set before queue is closed
+	go func() {
+		defer close(queue)
+		watched = s.events(ctx, key, client.WatchOptions{}, func(resp *client.Response) (bool, error) {
+			select {
+			case queue <- resp:
+			case <-ctx.Done():
+			}
 			return false, nil
+		})
+	}()
+	for resp := range queue {
+		if err := s.execute(ctx, command, resp); err != nil {
+			return err
 		}
-		return false, s.start(command, resp)
-	})
+	}
+	return watched
 }
 
-// start runs a command for an event, and does not wait for it.
-func (s *session) start(command []string, resp *client.Response) error {
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
-	cmd.Env = append(slices.Clone(s.environ),
-		"ETCD_WATCH_ACTION="+resp.Action,
-		"ETCD_WATCH_KEY="+resp.Node.Key,
-		"ETCD_WATCH_MODIFIED_INDEX="+strconv.FormatUint(resp.Node.ModifiedIndex, 10),
-		"ETCD_WATCH_VALUE="+resp.Node.Value)
-	if err := cmd.Start(); err != nil {
+// mostAhead is how many events exec-watch reads while a command runs. Those behind them wait in the
+// history of the members.
+const mostAhead = 64
+
+// execute runs a command for an event to its end, whose status does not matter, as with 2.3.8. When
+// the user interrupts, it does not wait for the end.
+func (s *session) execute(ctx context.Context, command []string, resp *client.Response) error {
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case resp.Node.Dir:
+		s.tell(s.stderr, "Ignored dir %s change", resp.Node.Key)
+		return nil
+	}
+	cmd, err := s.start(command, resp, false)
+	if errors.Is(err, syscall.E2BIG) {
+		cmd, err = s.start(command, resp, true)
+	}
+	if err != nil {
 		return bare(err)
 	}
-	go cmd.Wait() // its status is nobody's business, but somebody must take it
-	return nil
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return errInterrupted
+	}
+}
+
+// start starts a command with an event in its environment. The value is left out if it is too large,
+// and whatever has a NUL in it, which an environment can't hold: the command then reads the value.
+func (s *session) start(command []string, resp *client.Response, large bool) (*exec.Cmd, error) {
+	n := resp.Node
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
+	cmd.WaitDelay = time.Second // for the pipes that its own children hold
+	cmd.Env = slices.Clone(s.environ)
+	var omitted []string
+	for _, v := range []struct{ name, value string }{
+		{"ETCD_WATCH_ACTION", resp.Action},
+		{"ETCD_WATCH_KEY", n.Key},
+		{"ETCD_WATCH_MODIFIED_INDEX", strconv.FormatUint(n.ModifiedIndex, 10)},
+		{"ETCD_WATCH_VALUE", n.Value},
+	} {
+		isValue := v.name == "ETCD_WATCH_VALUE"
+		if !strings.Contains(v.value, "\x00") && !(large && isValue) {
+			cmd.Env = append(cmd.Env, v.name+"="+v.value)
+			continue
+		}
+		omitted = append(omitted, v.name)
+		if isValue {
+			cmd.Stdin = strings.NewReader(n.Value)
+		}
+	}
+	if len(omitted) > 0 {
+		cmd.Env = append(cmd.Env, "ETCD_WATCH_OMITTED="+strings.Join(omitted, " "))
+	}
+	err := cmd.Start()
+	if err == nil && len(omitted) > 0 {
+		fmt.Fprintf(s.stderr, "%q at index %d: the environment can't hold %s (the value has %d bytes)\n",
+			n.Key, n.ModifiedIndex, strings.Join(omitted, " and "), len(n.Value))
+	}
+	return cmd, err
 }
 
 // pause waits, and tells whether the user has interrupted.

@@ -24,18 +24,14 @@ type call struct {
 // dial calls a member at a URL, as the identity me, and waits for the answer hoped for. A redirection is an answer like
 // another, and never followed (K6). The connection is closed when the peer's context is done.
 func (p *peer) dial(rawURL, method, path string, more http.Header, hoped int) (*call, identity, error) {
-	u, err := parseURL(rawURL)
-	if err != nil {
-		return nil, identity{}, err
-	}
-	conn, err := p.t.connect(p.ctx, u)
+	conn, host, err := p.reach(rawURL)
 	if err != nil {
 		return nil, identity{}, err
 	}
 	c := &call{Conn: conn, stop: context.AfterFunc(p.ctx, func() { conn.SetDeadline(longAgo) })}
 	c.limit = io.LimitedReader{R: conn}
 	c.in = bufio.NewReader(&c.limit)
-	other, err := c.shake(p, u, method, path, more, hoped)
+	other, err := c.shake(p, host, method, path, more, hoped)
 	if err != nil {
 		c.Close()
 		return nil, identity{}, err
@@ -49,23 +45,47 @@ func (c *call) Close() error {
 	return c.Conn.Close()
 }
 
+// reach makes or borrows a connection. While there is one to borrow, making one may take no longer
+// than nearDial.
+func (p *peer) reach(rawURL string) (conn net.Conn, host string, err error) {
+	if rawURL == loan {
+		conn, err = p.borrow()
+		return conn, p.t.self.name, err
+	}
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, p.t.times.dial)
+	defer cancel()
+	p.set(func() {
+		p.hurry = func() { time.AfterFunc(nearDial, cancel) }
+		if p.in != nil && p.in.lends {
+			p.hurry()
+		}
+	})
+	conn, err = p.t.connect(ctx, u)
+	if ctx.Err() == context.Canceled {
+		p.set(func() { p.hung = true })
+	}
+	return conn, u.Host, err
+}
+
 // connect makes the connection, with TLS when the scheme says so.
 func (t *Transport) connect(ctx context.Context, u *url.URL) (net.Conn, error) {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.times.dial)
-	defer cancel()
 	address := net.JoinHostPort(u.Hostname(), port)
 	if u.Scheme == "http" {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
+		return t.dialTCP(ctx, "tcp", address)
 	}
 	return t.cfg.DialTLS(ctx, "tcp", address)
 }
 
 // shake sends the head of the request and reads that of the answer.
-func (c *call) shake(p *peer, u *url.URL, method, path string, more http.Header, hoped int) (identity, error) {
+func (c *call) shake(p *peer, host, method, path string, more http.Header, hoped int) (identity, error) {
 	me := p.t.self
 	me.to = p.id
 	head := more.Clone()
@@ -74,7 +94,7 @@ func (c *call) shake(p *peer, u *url.URL, method, path string, more http.Header,
 		return identity{}, errClosed
 	}
 	w := bufio.NewWriter(c.Conn)
-	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, u.Host)
+	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
 	head.Write(w)
 	io.WriteString(w, "\r\n")
 	asked := time.Now()
@@ -108,10 +128,12 @@ func (c *call) answer(method string) (*http.Response, error) {
 	return r, err
 }
 
+// upgrade are the headers of a request that wants the connection as a stream.
+var upgrade = http.Header{"Connection": {"Upgrade"}, "Upgrade": {protocolName}}
+
 // dialStream opens the connection over which messages go to the member.
 func (p *peer) dialStream(rawURL string) (*sender, error) {
-	more := http.Header{"Connection": {"Upgrade"}, "Upgrade": {protocolName}}
-	c, other, err := p.dial(rawURL, http.MethodGet, streamPath, more, http.StatusSwitchingProtocols)
+	c, other, err := p.dial(rawURL, http.MethodGet, streamPath, upgrade, http.StatusSwitchingProtocols)
 	if err != nil {
 		return nil, err
 	}

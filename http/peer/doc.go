@@ -10,12 +10,14 @@ It may lose messages, and says when that may have happened. It promises three
 things beyond that: a member that died is noticed at once, small messages do not
 wait behind large ones, and nobody who has no business here is heard.
 
-"A12" and the like are rows of the list of pitfalls.
+"A12" and the like are rows of raft/PITFALLS.md.
 
 # Picture
 
 Each pair of members has two connections, one a direction: who has something to
-say dials. Once the handshake is done, both ends read and write at the same time.
+say dials. One that can't dial borrows a connection that the other one has dialled
+for it (loan.go): from then on it is the caller, as if it had dialled. Once the
+handshake is done, both ends read and write at the same time.
 
 	n1                                                                     n2
 	─────────────────────────────────┐             ┌─────────────────────────
@@ -34,6 +36,9 @@ say dials. Once the handshake is done, both ends read and write at the same time
 	reader of counts             1 a dialled stream      reading what comes back  step
 	receiver (net/http's own)    1 an accepted stream    reading, stepping        write
 	teller of counts             1 an accepted stream    writing                  wait for the node
+	lender                       1 a lent connection     dialling; then it is     step
+	                                                     net/http's own
+	seeker                       1                       Config.Look              dial
 	snapshot                     0 or 1 a member         one connection           buffer the file
 
 The files, in the order in which to read them:
@@ -42,6 +47,9 @@ The files, in the order in which to read them:
 	handshake.go  who may talk to whom, and what is said to the others
 	dial.go       the calling end of a handshake
 	handler.go    the called end
+	news.go       where members are that have moved
+	survey.go     how the other members are, by their own words
+	loan.go       calling over a connection that the other end has dialled
 	peer.go       one other member: its URLs, its connection, its lanes
 	queue.go      a lane
 	frame.go      the bytes of a stream
@@ -99,7 +107,9 @@ a connection and lives on says bye first. A connection that just falls silent is
 after Config.Silence, and nobody is called lost. Inbound.Dropped tells of these ends, and of a
 message with entries that found no room. In any case the peer dials
 again, at first after 10 ms, then less and less often up to once a second, and at
-once when the other member calls or its URLs change. What is queued is dropped, unless DialTLS has
+once when the other member calls or its URLs change. When none of the member's URLs
+works, or one does not answer for a second, and the member has a stream to this one,
+the peer asks on that stream for a connection (frameCall). What is queued is dropped, unless DialTLS has
 ended the connection, as it does when an authority is taken out: then it goes with the next one.
 
 A snapshot goes over a connection of its own, one at a time to each member. Its file has a name,
@@ -121,6 +131,12 @@ Each with the test that turns red without it:
 	no redirection is followed, no answer read beyond its limit (K6)       TestAnAnswerThatIsNoMembersIsAnError
 	a handshake and an orphaned connection end by themselves (J1)          TestAHandshakeThatIsNotFinishedIsEnded
 	no more memory is taken than twice what has come (K5)                  TestPiecesThatDoNotFitAreRefused
+	one direction of dialling is enough, for snapshots too                 TestOneDirectionOfCallingIsEnough
+	what has dialled is believed no more than what is called (K3)          TestAConnectionIsBorrowedOnlyFromAMemberThatHasShownItsCertificate
+	a call that hangs is given up for a loan                               TestACallThatHangsIsGivenUpWhenThereIsAnotherWay
+	a connection that nobody wants is refused (J2)                         TestAConnectionThatNobodyWantsIsRefused
+	members that have moved find each other through a third one            TestTwoOfThreeThatMovedAtOnceFindEachOther
+	when nobody answers, the list or the discovery is asked                TestMembersThatAllMovedAreLookedUpByName
 	each lane keeps its order                                              TestLanesKeepTheirOrder
 	a heartbeat waits for no more than the window (B14)                    TestHeartbeatsPassTheBulk
 	Send never waits: what finds no room is dropped and counted            TestAFullQueueDropsAndCounts

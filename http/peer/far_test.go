@@ -20,11 +20,11 @@ func far(t *testing.T, rate int, trip time.Duration, change ...func(*Config)) (a
 // slowness is how many times longer everything takes with the race detector.
 var slowness time.Duration = 1
 
-// bestOf returns the least of up to three measurements, and stops at one that is good: other
+// bestOf returns the least of up to six measurements, and stops at one that is good: other
 // processes share the processors with this test.
 func bestOf[T int | time.Duration](good T, measure func() T) T {
 	best := measure()
-	for i := 0; i < 2 && best > good; i++ {
+	for i := 0; i < 5 && best > good; i++ {
 		best = min(best, measure())
 	}
 	return best
@@ -51,28 +51,36 @@ func TestALargeEntryIsThereInTwoRoundTrips(t *testing.T) {
 	}
 }
 
-// pitfall L7: like a leader, the test hands over no more than 8 MiB at a time.
+// pitfall L7: a far stream takes about as long as a near one. On a busy machine both are slow.
 func TestAStreamIsNotHeldUpByItsDelay(t *testing.T) {
-	const trip, size, count = 100 * time.Millisecond, 64 << 10, 1200
-	limit := (trip + time.Second*count*size/60_000_000) * slowness
-	took := bestOf(limit, func() time.Duration {
-		a, b := far(t, 0, trip)
-		begun := time.Now()
-		for i := range uint64(count) {
-			if i >= (8<<20)/size {
-				b.get(t)
-			}
-			a.Send([]raft.Message{appendOf(a, b, i, size)})
-		}
-		for range (8 << 20) / size {
+	const trip = 100 * time.Millisecond
+	limit := time.Duration(0)
+	took := bestOf(0, func() time.Duration {
+		near := passAll(t, 0)
+		limit = max(limit, 2*near+10*trip)
+		return passAll(t, trip) - limit
+	})
+	if took > 0 {
+		t.Errorf("%v longer than %v: the window is too small", took, limit)
+	}
+}
+
+// passAll returns how long 79 MB take. Like a leader, it hands over no more than 8 MiB at a time.
+func passAll(t *testing.T, trip time.Duration) time.Duration {
+	const size, count = 64 << 10, 1200
+	a, b := far(t, 0, trip)
+	begun := time.Now()
+	for i := range uint64(count) {
+		if i >= (8<<20)/size {
 			b.get(t)
 		}
-		t.Logf("%.0f MB/s at a round trip of %v", count*size/1e6/time.Since(begun).Seconds(), trip)
-		return time.Since(begun)
-	})
-	if took > limit {
-		t.Error("the window is too small")
+		a.Send([]raft.Message{appendOf(a, b, i, size)})
 	}
+	for range (8 << 20) / size {
+		b.get(t)
+	}
+	t.Logf("%.0f MB/s at a round trip of %v", count*size/1e6/time.Since(begun).Seconds(), trip)
+	return time.Since(begun)
 }
 
 // pitfall B14: an urgent message waits for no more than half a heartbeat behind bulky ones, though
@@ -80,15 +88,20 @@ func TestAStreamIsNotHeldUpByItsDelay(t *testing.T) {
 func TestHeartbeatsPassTheBulkOfASlowFarLink(t *testing.T) {
 	const rate, trip, interval, lasting = 900_000, 300 * time.Millisecond, 300 * time.Millisecond, 5 * time.Second
 	t.Parallel() // it mostly waits
-	a, b := far(t, rate, trip, func(c *Config) { c.Heartbeat = interval })
-	worst, bulky := pump(t, a, b, interval, lasting)
-
-	t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB, with a window of %d bytes", worst, float64(bulky)/1e6, a.Peers()[b.id].Window)
-	if worst > (trip/2+interval/2+400*time.Millisecond)*slowness {
-		t.Error("heartbeats wait for the bulk")
-	}
-	if float64(bulky) < 0.7*rate*lasting.Seconds()/float64(slowness) {
-		t.Error("the link is not full")
+	limit := (trip/2 + interval/2 + 400*time.Millisecond) * slowness
+	took := bestOf(limit, func() time.Duration {
+		a, b := far(t, rate, trip, func(c *Config) { c.Heartbeat = interval })
+		worst, bulky := pump(t, a, b, interval, lasting)
+		t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB, with a window of %d bytes",
+			worst, float64(bulky)/1e6, a.Peers()[b.id].Window)
+		if float64(bulky) < 0.7*rate*lasting.Seconds()/float64(slowness) {
+			t.Log("the link is not full")
+			worst += limit
+		}
+		return worst
+	})
+	if took > limit {
+		t.Error("heartbeats wait for the bulk, or the link is not full")
 	}
 }
 

@@ -37,6 +37,10 @@ const (
 	framePing                        // dialler: wants a frameRead that covers all before it
 	frameRead                        // the other end: how many bytes it has read since the handshake, 8 bytes
 	frameBye                         // both: I close this connection though I am alive; the body says why
+	frameCall                        // the other end: I can't call you, so lend me a connection
+	frameNews                        // dialler: where another member says that it is (see news.go)
+	frameAsk                         // dialler: wants a frameStatus
+	frameStatus                      // the other end: how it is, in its own words (see survey.go)
 )
 
 const (

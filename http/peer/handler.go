@@ -20,6 +20,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == streamPath && r.Method == http.MethodGet:
 		t.admit(w, r, (*Transport).acceptStream)
+	case r.URL.Path == loanPath && r.Method == http.MethodGet:
+		t.admit(w, r, (*Transport).acceptLoan)
 	case r.URL.Path == snapshotPath && r.Method == http.MethodPost:
 		t.admit(w, r, (*Transport).acceptSnapshot)
 	default:
@@ -33,7 +35,7 @@ func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Tra
 	me := t.self
 	me.put(w.Header())
 	why := me.judge(caller, t.in.Membership().Removed, t.in.Incarnation(caller.id))
-	if why == nil && r.URL.Path == streamPath && (r.Header.Get("Upgrade") != protocolName || r.ProtoMajor != 1) {
+	if why == nil && r.URL.Path != snapshotPath && (r.Header.Get("Upgrade") != protocolName || r.ProtoMajor != 1) {
 		why = otherProtocol
 	}
 	if why != nil {
@@ -72,7 +74,7 @@ func (t *Transport) greet(caller identity) *peer {
 		p.set(func() { p.guest = true })
 	}
 	p.calls++
-	p.called(caller.urls)
+	t.called(p, caller.urls)
 	return p
 }
 
@@ -85,20 +87,29 @@ func (t *Transport) release(p *peer) {
 	}
 }
 
-// acceptStream takes the connection over from net/http.
-func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request) {
+// takeOver takes the connection over from net/http; nil when that has failed.
+func (t *Transport) takeOver(p *peer, w http.ResponseWriter, r *http.Request) net.Conn {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
-		return
+		return nil
 	}
 	conn.SetDeadline(time.Now().Add(t.times.handshake))
 	if err := welcome(conn, buffered.Reader, w.Header()); err != nil {
 		t.log.Debug("a handshake broke off", "member", hex(p.id), "address", r.RemoteAddr, "err", err)
 		conn.Close()
+		return nil
+	}
+	return conn
+}
+
+// acceptStream takes messages until the connection ends.
+func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request) {
+	conn := t.takeOver(p, w, r)
+	if conn == nil {
 		return
 	}
-	in := &receiver{p: p, wake: make(chan struct{}, 1), assembly: assembly{max: t.cfg.MaxMessageBytes}}
+	in := &receiver{p: p, lends: p.lends(r), wake: make(chan struct{}, 1), assembly: assembly{max: t.cfg.MaxMessageBytes}}
 	in.conn, in.tick, in.other = conn, t.tick(), parseIdentity(r.Header)
 	t.log.Debug("a member has connected", "member", hex(p.id), "address", r.RemoteAddr)
 	cause := p.hear(in)

@@ -17,6 +17,7 @@ import (
 const (
 	streamPath   = "/raft/stream"
 	snapshotPath = "/raft/snapshot"
+	loanPath     = "/raft/loan"
 
 	protocolName    = "etcd2-raft/1" // the Upgrade header's
 	protocolVersion = "1"
@@ -66,12 +67,18 @@ func parseIdentity(h http.Header) identity {
 		id: hex("Etcd2-From"), to: hex("Etcd2-To"), cluster: hex("Etcd2-Cluster"), incarnation: hex("Etcd2-Incarnation"),
 		protocol: clip(h.Get("Etcd2-Protocol")), name: clip(h.Get("Etcd2-Name")), version: clip(h.Get("Etcd2-Version")),
 	}
-	for u := range strings.SplitSeq(h.Get("Etcd2-Peer-Urls"), ",") {
-		if _, err := parseURL(u); err == nil && len(u) <= maxText && len(i.urls) < maxURLs {
-			i.urls = append(i.urls, u)
+	i.urls = parseURLs(h.Get("Etcd2-Peer-Urls"))
+	return i
+}
+
+// parseURLs returns the URLs of a list that can be called.
+func parseURLs(list string) (urls []string) {
+	for u := range strings.SplitSeq(list, ",") {
+		if _, err := parseURL(u); err == nil && len(u) <= maxText && len(urls) < maxURLs {
+			urls = append(urls, u)
 		}
 	}
-	return i
+	return urls
 }
 
 // parseURL refuses what can't be a peer URL (K6).

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"log"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -63,3 +65,7 @@ func (n *notices) forget(line string) {
 	defer n.mu.Unlock()
 	delete(n.seen, line)
 }
+
+// quietLog has what net/http has to say of a connection at level DEBUG: the ends of the connection
+// say what matters.
+func quietLog(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }

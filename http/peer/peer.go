@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -24,23 +25,33 @@ type peer struct {
 	wake   chan struct{} // there may be something to send
 
 	received atomic.Uint64 // bytes
+	loans    atomic.Int32  // connections that are lent to the member
+	wanted   atomic.Int32  // borrowers that wait for one of the member's
+	offered  atomic.Int32  // connections of the member that wait for a borrower
+	lent     chan net.Conn // connections that the member lends, to the one who asked
 	calls    int           // open connections that the member has dialled; Transport.mu protects it
 
-	mu         sync.Mutex    // protects all below
-	installing []func(error) // called with the result of the snapshot that is being sent; nil: none is
-	receiving  *incoming     // the newest snapshot from the member
-	guest      bool          // it called, and no membership names it yet
-	urls       []string      // from the membership, or from Config.Seeds
-	hints      []string      // that the member named when it called
-	good       string        // the URL that worked last
-	leaving    bool          // it is no longer a member
-	out        *sender       // nil: not connected
-	in         *receiver     // the newest connection from it
+	mu         sync.Mutex          // protects all below
+	installing []func(error)       // called with the result of the snapshot that is being sent; nil: none is
+	receiving  *incoming           // the newest snapshot from the member
+	guest      bool                // it called, and no membership names it yet
+	urls       []string            // from the membership, or from Config.Seeds
+	name       string              // likewise; empty until it is known
+	hints      []string            // that the member named when it called
+	rumours    []string            // where it is by what others say, or Config.Look
+	news       map[uint64][]string // where other members say that they are, not yet told to this one
+	good       string              // the URL that worked last
+	leaving    bool                // it is no longer a member
+	out        *sender             // nil: not connected
+	in         *receiver           // the newest connection from it
+	hung       bool                // a URL was given up for a loan, which is tried first the next time
+	hurry      func()              // lets the dialling in hand end soon: there is another way
 	urgent     queue
 	bulky      queue
 	refused    bool // bulky had no room, and has not been half empty since
 	stats      raft.PeerStats
 	trips      trips
+	question   *question // nil: no answer is awaited
 }
 
 // Times between two attempts to connect.
@@ -51,7 +62,7 @@ const (
 
 func (t *Transport) newPeer(id uint64) *peer {
 	p := &peer{
-		t: t, id: id, kick: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		t: t, id: id, lent: make(chan net.Conn), kick: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		urgent: queue{maxCount: t.cfg.QueueUrgent, maxBytes: t.cfg.QueueBytes},
 		bulky:  queue{maxCount: t.cfg.QueueBulky, maxBytes: t.cfg.QueueBytes},
 	}
@@ -99,32 +110,56 @@ func (p *peer) connect() *sender {
 	for _, u := range p.candidates() {
 		s, err := p.dialStream(u)
 		if err == nil {
+			p.noteWay(u, failures)
 			return s
 		}
 		p.t.log.Debug("cannot connect", "member", hex(p.id), "url", u, "err", err)
 		if !p.t.noteRefusal(p, u, err) {
 			failures = append(failures, u+": "+err.Error())
 		}
+		if u != loan && slices.Index(p.candidates(), loan) == 0 {
+			break // the other URLs may hang as well
+		}
 	}
 	if p.ctx.Err() != nil || len(failures) == 0 {
 		return nil
 	}
-	if kept, due := p.t.notices.due("reach " + hex(p.id)); due {
-		p.t.log.Warn("cannot reach a member", "member", hex(p.id), "err", strings.Join(failures, "; "), "timesBefore", kept)
-	}
+	p.noteUnreached("cannot reach a member", failures)
 	return nil
+}
+
+// noteWay logs when the only way to the member is a connection that it lends.
+func (p *peer) noteWay(u string, failures []string) {
+	p.t.notices.forget("cannot reach a member" + hex(p.id))
+	if u != loan {
+		p.t.notices.forget(oneWayOnly + hex(p.id))
+	} else {
+		p.noteUnreached(oneWayOnly, failures)
+	}
+}
+
+// oneWayOnly is the log line of a member from which connections are borrowed.
+const oneWayOnly = "cannot reach a member at its peer URLs; what is for it goes over connections that it makes"
+
+func (p *peer) noteUnreached(message string, failures []string) {
+	if kept, due := p.t.notices.due(message + hex(p.id)); due {
+		p.t.log.Warn(message, "member", hex(p.id), "err", cmp.Or(strings.Join(failures, "; "), "they do not answer"), "timesBefore", kept)
+	}
 }
 
 // talk opens the lanes for a connection, and sends until it ends.
 func (p *peer) talk(s *sender) error {
+	news := p.t.allNews(p)
 	stop := s.start(p.ctx, 4<<10)
 	defer stop()
 	p.set(func() {
-		p.out, p.good = s, s.url
+		if p.out, p.hung = s, false; s.url != loan {
+			p.good = s.url
+		}
+		p.news = news
 		p.endForgetful()
-		p.stats.Connected, p.stats.Since = true, time.Now()
+		p.stats.Connected, p.stats.Borrowed, p.stats.Since = true, s.url == loan, time.Now()
 	})
-	p.t.notices.forget("reach " + hex(p.id))
 	p.t.log.Info("connected to a member", "member", hex(p.id), "name", s.other.name, "url", s.url, "version", s.other.version)
 	return s.run()
 }
@@ -132,7 +167,7 @@ func (p *peer) talk(s *sender) error {
 // finish drops the messages that the connection did not take, unless the next connection is to take
 // them, and tells the node that those it took may be lost.
 func (p *peer) finish(cause error) {
-	p.set(func() { p.stats.Connected, p.stats.Since = false, time.Now() })
+	p.set(func() { p.stats.Connected, p.stats.Borrowed, p.stats.Since = false, false, time.Now() })
 	if !errors.Is(cause, net.ErrClosed) { // else DialTLS has ended it, for a certificate: what is queued goes with the next connection, if there is one
 		p.drop()
 	}
@@ -165,33 +200,51 @@ func (p *peer) set(change func()) {
 	change()
 }
 
-// candidates are the URLs to try: the one that worked last, then the others.
-func (p *peer) candidates() []string {
+// addresses are the URLs of the member, as the membership has them, as it says itself, and as
+// others say.
+func (p *peer) addresses() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := slices.Clone(p.urls)
-	for _, u := range p.hints {
+	for _, u := range slices.Concat(p.hints, p.rumours) {
 		if !slices.Contains(list, u) {
 			list = append(list, u)
 		}
 	}
+	return list
+}
+
+// candidates are the ways to try: the URL that worked last, then the others, then a connection that
+// the member lends.
+func (p *peer) candidates() []string {
+	list := p.addresses()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if i := slices.Index(list, p.good); i > 0 {
 		list = slices.Insert(slices.Delete(list, i, i+1), 0, p.good)
+	}
+	switch lends := p.in != nil && p.in.lends; {
+	case lends && p.hung:
+		return slices.Insert(list, 0, loan)
+	case lends:
+		return append(list, loan)
 	}
 	return list
 }
 
-// follow takes the URLs that the membership gives the member. They are newer than what it said of itself.
-func (p *peer) follow(urls []string) {
+// follow takes what the membership says of the member. Its URLs are newer than what it said of
+// itself.
+func (p *peer) follow(m raft.Member) {
+	urls := m.PeerURLs
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.guest = false
+	p.guest, p.name = false, m.Name
 	p.endForgetful()
 	if slices.Equal(urls, p.urls) {
 		return
 	}
-	p.urls, p.hints = slices.Clone(urls), nil
-	if p.out != nil && !slices.Contains(urls, p.out.url) {
+	p.urls, p.hints, p.rumours = slices.Clone(urls), nil, nil
+	if p.out != nil && p.out.url != loan && !slices.Contains(urls, p.out.url) {
 		p.out.end(errMoved)
 	}
 	nudge(p.kick)
@@ -207,12 +260,6 @@ func (p *peer) endForgetful() {
 	if p.in != nil && p.in.other.forgot(known) {
 		p.in.end(errEmptied)
 	}
-}
-
-// called takes note that the member has called, and where it says that it can be called back (D8).
-func (p *peer) called(urls []string) {
-	p.set(func() { p.hints = urls })
-	nudge(p.kick)
 }
 
 // leave lets what is queued go out, since the last message may be the one that tells the member of its removal, and
@@ -279,7 +326,11 @@ func (p *peer) hear(r *receiver) error {
 		}
 		p.in = r
 		p.endForgetful()
+		if r.lends && p.hurry != nil {
+			p.hurry()
+		}
 	})
+	nudge(p.kick)
 	cause := r.run()
 	p.set(func() {
 		if p.in == r {

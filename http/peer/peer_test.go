@@ -562,7 +562,7 @@ func TestADeadProcessIsSeenAtOnce(t *testing.T) {
 	k := newLink(t, b, 0)
 	b.Transport.cfg.URLs = []string{k.url()} // no other way leads there
 	b.start()
-	a.start(at(b.id, k.url()))
+	a.start(at(b.id, k.url(), "https://127.0.0.1:1")) // so over plain http b lends it no connection
 	connected(t, a)
 	a.Send([]raft.Message{heartbeat(a, b, 1)})
 	b.get(t)

@@ -21,8 +21,12 @@ type receiver struct {
 	p        *peer
 	other    identity
 	assembly assembly
-	wake     chan struct{} // a count is due
-	busy     atomic.Bool   // the node has a message in hand
+	lends    bool          // connections may be borrowed from the other end
+	wake     chan struct{} // a count or a status is due, or a connection is wanted
+	wantLoan atomic.Bool
+	asked    atomic.Bool            // a status is being made
+	status   atomic.Pointer[[]byte] // that is to be sent
+	busy     atomic.Bool            // the node has a message in hand
 	quiet    time.Duration
 }
 
@@ -62,6 +66,13 @@ func (r *receiver) take(f frame) error {
 	case framePing:
 		nudge(r.wake)
 		return nil
+	case frameAsk:
+		if !r.asked.Swap(true) {
+			go r.answer()
+		}
+		return nil
+	case frameNews:
+		return r.p.t.hearNews(f.body)
 	case frameBye:
 		return saidBye(clip(string(f.body)))
 	}
@@ -83,6 +94,15 @@ func (r *receiver) step(b []byte, bulky bool) error {
 	r.p.t.in.Step(m)
 	r.busy.Store(false)
 	return nil
+}
+
+// answer makes a status, and has tell send it. It waits for a disk that hangs, which must not hold
+// up the counts.
+func (r *receiver) answer() {
+	b := r.p.t.status()
+	r.asked.Store(false)
+	r.status.Store(&b)
+	nudge(r.wake)
 }
 
 // arrived counts bytes as they come, not as messages get whole: that is what tells a slow link from a dead one (E10).
@@ -124,6 +144,12 @@ func (r *receiver) tell() (whole bool) {
 		told = r.read.Load()
 		body = binary.LittleEndian.AppendUint64(body[:0], told)
 		out = appendFrame(out[:0], frameRead, 0, body)
+		if r.wantLoan.Swap(false) {
+			out = appendFrame(out, frameCall, 0, nil)
+		}
+		if b := r.status.Swap(nil); b != nil {
+			out = appendFrame(out, frameStatus, 0, *b)
+		}
 		if _, err := r.conn.Write(out); err != nil {
 			r.end(err)
 			return false

@@ -38,10 +38,11 @@ type sender struct {
 	left    []byte // the part of scratch that is in no frame yet
 	marked  int    // 1 if that message has entries
 
-	flight   flight
-	wantPing atomic.Bool
-	idle     int // ticks in which nothing was heard, and nothing was due
-	waiting  int // ticks in which nothing was heard though something was due
+	flight     flight
+	wantPing   atomic.Bool
+	wantStatus atomic.Bool
+	idle       int // ticks in which nothing was heard, and nothing was due
+	waiting    int // ticks in which nothing was heard though something was due
 }
 
 // flight is what was written and, as far as is known, not yet read at the other end. How much that is has to be asked for, by a ping at the
@@ -128,6 +129,10 @@ func (s *sender) depart() {
 func (s *sender) gather(now time.Time) (ended int, bulky bool) {
 	s.out, s.count = s.out[:0], 0
 	urgent, room := s.flight.room(now)
+	s.out = s.p.appendNews(s.out)
+	if s.wantStatus.Swap(false) {
+		s.out = appendFrame(s.out, frameAsk, 0, nil)
+	}
 	for len(s.out) < min(writeSize, urgent) && s.nextUrgent() {
 	}
 	for len(s.out) < min(writeSize, room) && (len(s.left) > 0 || s.nextBulky()) {
@@ -175,6 +180,12 @@ func (s *sender) readCounts() error {
 			return err
 		case f.kind == frameBye:
 			return saidBye(clip(string(f.body)))
+		case f.kind == frameCall:
+			s.p.lend(s.url)
+			continue
+		case f.kind == frameStatus:
+			s.p.heard(f.body)
+			continue
 		case f.kind != frameRead || len(f.body) != 8:
 			return errPieces
 		}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,6 +213,26 @@ func TestASnapshotThatBrokeGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// breakOff cuts a link while the first snapshot is received over it, when a MiB has come.
+func (m *member) breakOff(k *link) {
+	var cut atomic.Bool
+	take := m.receive
+	m.receive = func(msg raft.Message, body io.Reader, size int64) error {
+		if !cut.Swap(true) {
+			body = io.MultiReader(io.LimitReader(body, 1<<20), calling(k.cut), body)
+		}
+		return take(msg, body, size)
+	}
+}
+
+// calling is a reader of nothing that calls a function.
+type calling func()
+
+func (f calling) Read([]byte) (int, error) {
+	f()
+	return 0, io.EOF
+}
+
 func TestAnotherSnapshotBeginsAnew(t *testing.T) {
 	for name, change := range map[string]func(b *member, content []byte) []byte{
 		"a newer one":                 func(b *member, content []byte) []byte { return noise(len(content) + 1) },
@@ -221,8 +242,8 @@ func TestAnotherSnapshotBeginsAnew(t *testing.T) {
 	} {
 		a, b, k := overLink(t, 0)
 		arrived := b.takeAll()
-		content := noise(4 << 20)
-		k.cutAfter(1 << 20)
+		b.breakOff(k)
+		content := noise(16 << 20) // more than all the buffers on the way hold
 		if installFile(a, b, content) == nil {
 			t.Fatal("it is not cut")
 		}
@@ -301,17 +322,17 @@ func TestASlowSnapshotPassesAsLongAsItGetsOn(t *testing.T) { // pitfall E10
 func TestAPieceMayWaitForTheKernelsBufferAsLongAsBytesArrive(t *testing.T) { // pitfalls E10, L7
 	t.Parallel() // it mostly waits
 	a, b := newMember(t, 0xa), newMember(t, 0xb)
-	k := newLink(t, b, 4_000_000)
+	k := newLink(t, b, 3_000_000)
 	b.Transport.cfg.URLs = []string{k.url()}
 	for _, m := range []*member{a, b} {
-		m.Transport.times.piece = 200 * time.Millisecond
+		m.Transport.times.piece = 500 * time.Millisecond
 	}
 	arrived := b.takeAll()
 	b.start()
 	a.start(at(b.id, k.url()))
 	connected(t, a)
 
-	if err := install(t, a, b, bytes.NewReader(noise(12_000_000)), 12_000_000); err != nil {
+	if err := install(t, a, b, bytes.NewReader(noise(9_000_000)), 9_000_000); err != nil {
 		t.Error(err)
 	}
 

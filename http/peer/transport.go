@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -21,9 +22,21 @@ type Config struct {
 	Seeds   map[uint64][]string // URLs of members, by id, for a member whose log does not name any yet
 	Logger  *slog.Logger        // nil: slog.Default()
 
+	// Status returns how this member is, for members that ask: at most MaxStatus bytes.
+	// It may be called from any goroutine, and may wait for a disk; nil: it says nothing.
+	Status func() []byte
+
+	// Look returns where members may be, by name. It is called when no member answers at the URLs
+	// that are known, and may take its time; nil: nobody knows.
+	Look func(ctx context.Context) []raft.Member
+
 	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by the system's authorities. One that it ends itself, since
 	// that is no longer accepted, gives net.ErrClosed to who reads it.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// AnyPeer says that DialTLS takes whoever answers for the member, as self-made certificates
+	// make it.
+	AnyPeer bool
 
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
 	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
@@ -55,6 +68,9 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.Status == nil {
+		c.Status = func() []byte { return nil }
+	}
 	if c.DialTLS == nil {
 		c.DialTLS = new(tls.Dialer).DialContext
 	}
@@ -83,6 +99,7 @@ type timeouts struct {
 	piece     time.Duration // for each piece of a snapshot, in both directions (E10)
 	orphan    time.Duration // without a ping, before the accepted end gives a connection up
 	farewell  time.Duration // for what is queued to a member that was removed
+	lonely    time.Duration // without any connection, at two looks of which Config.Look is called for the first time
 }
 
 // maxGuests is how many members may call that no membership names yet.
@@ -97,6 +114,8 @@ type Transport struct {
 	notices notices
 	pace    pace
 	expel   sync.Once
+	lender  *http.Server // of connections that this member has dialled
+	dialTCP func(ctx context.Context, network, address string) (net.Conn, error)
 
 	ctx     context.Context // done when Close begins
 	cancel  context.CancelFunc
@@ -115,8 +134,9 @@ func New(c Config) *Transport {
 	c = c.withDefaults()
 	t := &Transport{
 		cfg: c, log: c.Logger, pace: pace{rate: c.SnapshotRate}, peers: map[uint64]*peer{},
-		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute, farewell: time.Second},
+		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute, farewell: time.Second, lonely: time.Second},
 	}
+	t.lender, t.dialTCP = t.newLender(), new(net.Dialer).DialContext
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -129,6 +149,9 @@ func (t *Transport) Start(in raft.Inbound) {
 	t.self = identity{id: in.ID(), cluster: in.Membership().ClusterID, incarnation: in.Incarnation(in.ID()),
 		protocol: protocolVersion, name: t.cfg.Name, version: t.cfg.Version, urls: t.cfg.URLs}
 	t.open = t.ctx.Err() == nil
+	if t.open && t.cfg.Look != nil {
+		t.running.Go(t.seek)
+	}
 }
 
 // Follow begins to call the members that are new in m, and to leave those that are in it no more. While m has none, the seeds count. A
@@ -146,24 +169,24 @@ func (t *Transport) Follow(m raft.Membership) {
 			t.leave(p)
 		}
 	}
-	for id, urls := range wanted {
+	for id, member := range wanted {
 		if t.peers[id] == nil {
 			t.newPeer(id)
 		}
-		t.peers[id].follow(urls)
+		t.peers[id].follow(member)
 	}
 }
 
-// wanted are the URLs of the members to follow.
-func (t *Transport) wanted(m raft.Membership) map[uint64][]string {
-	wanted := map[uint64][]string{}
+// wanted are the members to follow.
+func (t *Transport) wanted(m raft.Membership) map[uint64]raft.Member {
+	wanted := map[uint64]raft.Member{}
 	for _, member := range m.Members {
-		wanted[member.ID] = member.PeerURLs
+		wanted[member.ID] = member
 	}
 	if len(m.Members) == 0 {
 		for id, urls := range t.cfg.Seeds {
 			if _, isGone := slices.BinarySearch(m.Removed, id); !isGone {
-				wanted[id] = urls
+				wanted[id] = raft.Member{ID: id, PeerURLs: urls}
 			}
 		}
 	}
@@ -208,6 +231,7 @@ func (t *Transport) Close() {
 	t.open = false
 	t.mu.Unlock()
 	t.cancel()
+	t.lender.Close()
 	t.running.Wait()
 }
 

@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"etcd2/http/certs"
 	"etcd2/http/systemd"
@@ -39,8 +41,9 @@ func Open(c Config, handed *systemd.Handover) (*Ports, error) {
 }
 
 func (c *Config) open(p *Ports, handed *systemd.Handover) (err error) {
-	client := opener{"listen-client-urls", systemd.Client, c.ClientChosen, c.Logger, handed}
-	peer := opener{"listen-peer-urls", systemd.Peer, c.PeerChosen, c.Logger, handed}
+	var taken []listed
+	client := opener{"listen-client-urls", systemd.Client, c.ClientChosen, c.Logger, handed, &taken}
+	peer := opener{"listen-peer-urls", systemd.Peer, c.PeerChosen, c.Logger, handed, &taken}
 	if p.clients, p.ClientURLs, err = client.open(c.Client); err != nil {
 		return err
 	}
@@ -61,7 +64,11 @@ type opener struct {
 	chosen bool
 	log    *slog.Logger
 	handed *systemd.Handover
+	taken  *[]listed // by this process, of whatever flag
 }
+
+// A listed is a URL that a flag lists.
+type listed struct{ flag, url string }
 
 // open opens the sockets of a list of URLs, and returns which URLs they are; with an error, what is open by then. Of the preset ones only the
 // first must open: the second is the port of etcd 0.4, which another program may have. What systemd has opened under the port's name
@@ -80,7 +87,10 @@ func (o *opener) open(urls []string) (sockets []socket, open []string, err error
 		case !o.chosen && i > 0:
 			o.log.Warn("a default port is taken, going on without it", "url", u, "err", err)
 		default:
-			return sockets, nil, fmt.Errorf("--%s=%s: %w: free the address or give another", o.flag, u, err)
+			return sockets, nil, fmt.Errorf("--%s=%s: %w: %s", o.flag, u, err, o.remedy(u, err))
+		}
+		if wanted && err == nil {
+			*o.taken = append(*o.taken, listed{o.flag, u})
 		}
 	}
 	for _, l := range o.handed.Rest(o.port) {
@@ -101,12 +111,48 @@ func (o *opener) openOne(u string, mixed bool) (s socket, wanted bool, err error
 	case !covered && o.handed.Named(o.port) && !o.chosen:
 		return s, false, nil
 	case !covered:
-		l, err = net.Listen("tcp", address)
+		var config net.ListenConfig
+		config.SetMultipathTCP(false) // the state of a connection of several paths is not that of its socket
+		l, err = config.Listen(context.Background(), "tcp", address)
 	case l == nil && mixed:
 		err = errMixed
 	}
 	return socket{l, certs.Secure(u), covered}, true, err
 }
+
+// remedies are what helps against an address at which nobody can listen, by the reason.
+var remedies = []struct {
+	err  error
+	todo string
+}{
+	{syscall.EADDRINUSE, "another process listens there: end it, or give another address"},
+	{syscall.EADDRNOTAVAIL, "this machine has no such address: give one that it has, or 0.0.0.0 for all of them"},
+	{syscall.EACCES, "this user may not listen there: give a port from 1024 on, or let systemd open it"},
+	{syscall.EAFNOSUPPORT, "this machine has no addresses of that kind: give one of the other kind (IPv4, IPv6)"},
+	{syscall.EMFILE, "raise the limit on open files (LimitNOFILE, ulimit -n)"},
+	{errMixed, "give http and https URLs sockets of their own"},
+}
+
+// remedy says what helps against err.
+func (o *opener) remedy(u string, err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return "the name has no address here: correct it, or the DNS, or give an address"
+	}
+	for _, other := range *o.taken {
+		if errors.Is(err, syscall.EADDRINUSE) && port(other.url) == port(u) {
+			return fmt.Sprintf("this process has that port for --%s=%s already: list it once", other.flag, other.url)
+		}
+	}
+	for _, r := range remedies {
+		if errors.Is(err, r.err) {
+			return r.todo
+		}
+	}
+	return "give another address"
+}
+
+func port(u string) string { return u[strings.LastIndexByte(u, ':')+1:] }
 
 var errMixed = errors.New("systemd has opened one socket for http and https")
 

@@ -1,11 +1,14 @@
 package ports
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"etcd2/http"
@@ -43,6 +46,27 @@ func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
 		if len(p.clients) != c.open || len(p.ClientURLs) != c.open {
 			t.Errorf("%v, preset %v: %d listeners; %v are open", c.list, c.preset, len(p.clients), p.ClientURLs)
 		}
+	}
+}
+
+// Whether a client is still there is asked by the state of a TCP socket.
+func TestPortsTakeNoConnectionsOfSeveralPaths(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SO_PROTOCOL is Linux's")
+	}
+	p, err := Open(Config{Client: []string{"http://127.0.0.1:0"}, ClientChosen: true}, &systemd.Handover{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	raw, err := p.clients[0].Listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var protocol int
+	raw.Control(func(fd uintptr) { protocol, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, 38) }) // SO_PROTOCOL
+	if err != nil || protocol != syscall.IPPROTO_TCP {
+		t.Errorf("protocol %d, %v", protocol, err)
 	}
 }
 
@@ -100,19 +124,21 @@ func expect(t *testing.T, address, path string, status int, words string) {
 	}
 }
 
+func mustListen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
 func TestAPortThatCannotBeOpenedOpensNone(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	taken, free := mustListen(t), mustListen(t)
 	free.Close()
 
-	_, err = Open(Config{Client: []string{"http://" + free.Addr().String()}, Peer: []string{"http://" + taken.Addr().String()}}, &systemd.Handover{})
+	_, err := Open(Config{Client: []string{"http://" + free.Addr().String()}, Peer: []string{"http://" + taken.Addr().String()}}, &systemd.Handover{})
 
 	if err == nil || !strings.HasPrefix(err.Error(), "--listen-peer-urls=http://"+taken.Addr().String()+": ") {
 		t.Errorf("%v", err)
@@ -122,4 +148,44 @@ func TestAPortThatCannotBeOpenedOpensNone(t *testing.T) {
 		t.Fatalf("the client port was left open: %v", err)
 	}
 	again.Close()
+}
+
+// The advice follows from the errno, and from what else this process listens at.
+func TestTheAdviceFollowsFromWhyAPortCannotBeOpened(t *testing.T) {
+	taken, free := mustListen(t), mustListen(t)
+	free.Close()
+	busy, own := "http://"+taken.Addr().String(), "http://"+free.Addr().String()
+	everywhere := "http://0.0.0.0:" + port(own)
+	for _, c := range []struct {
+		client, peer []string
+		want         string
+	}{
+		{[]string{busy}, nil, "--listen-client-urls=" + busy + ": listen tcp " + taken.Addr().String() +
+			": bind: address already in use: another process listens there: end it, or give another address"},
+		{[]string{"http://192.0.2.1:1"}, nil, "--listen-client-urls=http://192.0.2.1:1: listen tcp 192.0.2.1:1: bind: cannot assign requested address: " +
+			"this machine has no such address: give one that it has, or 0.0.0.0 for all of them"},
+		{[]string{own, everywhere}, nil, "--listen-client-urls=" + everywhere + ": listen tcp 0.0.0.0:" + port(own) +
+			": bind: address already in use: this process has that port for --listen-client-urls=" + own + " already: list it once"},
+		{[]string{own}, []string{own}, "--listen-peer-urls=" + own + ": listen tcp " + free.Addr().String() +
+			": bind: address already in use: this process has that port for --listen-client-urls=" + own + " already: list it once"},
+		{[]string{"http://nowhere.invalid:1"}, nil, "--listen-client-urls=http://nowhere.invalid:1: … the name has no address here: correct it, or the DNS, or give an address"},
+	} {
+		_, err := Open(Config{Client: c.client, ClientChosen: true, Peer: c.peer, PeerChosen: true}, &systemd.Handover{})
+
+		begin, end, _ := strings.Cut(c.want, "… ")
+		if text := fmt.Sprint(err); text != c.want && (end == "" || !strings.HasPrefix(text, begin) || !strings.HasSuffix(text, end)) {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+	}
+	o := opener{taken: new([]listed)}
+	for err, want := range map[error]string{
+		syscall.EACCES:       "this user may not listen there: give a port from 1024 on, or let systemd open it",
+		syscall.EAFNOSUPPORT: "this machine has no addresses of that kind: give one of the other kind (IPv4, IPv6)",
+		syscall.EMFILE:       "raise the limit on open files (LimitNOFILE, ulimit -n)",
+		syscall.EIO:          "give another address",
+	} {
+		if got := o.remedy("http://h:1", err); got != want {
+			t.Errorf("%v: %s", err, got)
+		}
+	}
 }

@@ -5,7 +5,7 @@
 //
 // Proxy mode of etcd 2: programs talk to a proxy on their own machine, which knows where the cluster is. The work of passing on
 // is net/http/httputil's; here is who is asked, what may be asked twice, and what several clients can share. "J14" and the like is a row
-// of the list of pitfalls, "section 5" that of the specification of what surrounds the API.
+// of raft/PITFALLS.md.
 //
 // # Picture
 //
@@ -51,6 +51,7 @@
 //   - The last endpoints are never forgotten: neither an empty list nor silence changes them, and when all have failed, all are tried.
 //     (`TestTheLastEndpointIsNeverDropped`)
 //   - Nothing is sent to the proxy itself, but to find out that it is the proxy itself. (`TestAProxyNeverForwardsToItself`)
+//   - A password does not go to an http client URL when the proxy was given https URLs. (`TestAPasswordIsNotForwardedOutOfTLS`)
 //   - A write is executed at most once, unless it has a name. (`TestOnlyWhatMayBeExecutedTwiceIsSentTwice`)
 //   - No client sees an older tree than one that the proxy showed before, as long as the member that has it answers. (`TestNobodySeesAnOlderTree`)
 //   - Nobody gets an event from before it came, or misses one that it should get, by sharing. (`TestOnlyWhatIsTheSameForAllIsShared`)

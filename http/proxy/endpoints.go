@@ -66,11 +66,15 @@ func (e *endpoints) set(texts []string, own []string) (changed bool) {
 
 // order returns whom to try, one after the other: those that answer, beginning with the next one if the load is to be spread, and then, as a
 // last resort, those that have failed, the one first that was left alone for longest. usable is how many of them are of the first kind.
-func (e *endpoints) order(spread bool) (order []*endpoint, usable int) {
+// Endpoints for which fit is false are left out.
+func (e *endpoints) order(spread bool, fit func(*endpoint) bool) (order []*endpoint, usable int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var resting []*endpoint
 	for _, one := range e.list {
+		if !fit(one) {
+			continue
+		}
 		if e.usable(one) {
 			order = append(order, one)
 		} else {
@@ -84,6 +88,8 @@ func (e *endpoints) order(spread bool) (order []*endpoint, usable int) {
 	slices.SortStableFunc(resting, func(a, b *endpoint) int { return a.failed.Compare(b.failed) })
 	return append(order, resting...), len(order)
 }
+
+func anyone(*endpoint) bool { return true }
 
 // usable tells whether one is thought to answer. e.mu must be held.
 func (e *endpoints) usable(one *endpoint) bool { return time.Since(one.failed) >= e.wait }
@@ -108,7 +114,7 @@ func (e *endpoints) answer(one *endpoint) (news bool) {
 
 // urls are those that are thought to answer.
 func (e *endpoints) urls() []string {
-	order, usable := e.order(false)
+	order, usable := e.order(false, anyone)
 	texts := []string{}
 	for _, one := range order[:usable] {
 		texts = append(texts, one.url.String())
@@ -118,7 +124,7 @@ func (e *endpoints) urls() []string {
 
 // count returns how many there are, and how many of them are thought to answer.
 func (e *endpoints) count() (all, usable int) {
-	order, usable := e.order(false)
+	order, usable := e.order(false, anyone)
 	return len(order), usable
 }
 

@@ -44,7 +44,7 @@ func Remembered(dir string) ([]string, error) {
 	return slices.DeleteFunc(r.PeerURLs, func(u string) bool { return parse(u) == nil }), nil
 }
 
-// remember writes the file, whole or not at all. (protocols section 5)
+// remember writes the file, whole or not at all.
 func remember(dir string, peerURLs []string) error {
 	dir = filepath.Join(dir, "proxy")
 	path := filepath.Join(dir, "cluster")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"etcd2/http/client"
 )
 
 // A failure is an answer of the proxy's own, instead of a member's.
@@ -22,6 +24,7 @@ func (f *failure) Error() string { return "proxy: " + f.text }
 
 var (
 	errNobody = &failure{http.StatusServiceUnavailable, "zero endpoints currently available"}
+	errPlain  = &failure{http.StatusServiceUnavailable, "a password goes to https only, since this proxy was given https URLs of members: have them advertise https client URLs"}
 	errLoop   = &failure{http.StatusLoopDetected, "this request has come from this proxy already: a client URL that a member advertises leads to a proxy"}
 )
 
@@ -35,7 +38,10 @@ type forwarder struct{ *Proxy }
 // RoundTrip tries one endpoint after the other until one answers. A write goes on to another only as long as it was surely not executed, or
 // when it has a name. An answer of 503 is a refusal before a member begins: another one may do better.
 func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
-	order, usable := f.endpoints.order(isKeys(r))
+	order, usable := f.endpoints.order(isKeys(r), f.fit(r))
+	if len(order) == 0 && f.Ill() == "" {
+		return nil, errPlain
+	}
 	newest, from := f.endpoints.newest()
 	var refusal *http.Response
 	r, dated := f.date(r)
@@ -77,6 +83,20 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, &failure{http.StatusBadGateway, fmt.Sprintf("unable to get response from %d endpoint(s)", tried)}
 }
 
+// fit returns whether an endpoint may be sent the request: one that carries a password goes only
+// where client.MayCarry lets it.
+func (f forwarder) fit(r *http.Request) func(*endpoint) bool {
+	if !isSecret(r) {
+		return anyone
+	}
+	return func(e *endpoint) bool { return client.MayCarry(f.given, e.url.String()) }
+}
+
+// isSecret reports whether there is a password in the header or, for a user, in the body.
+func isSecret(r *http.Request) bool {
+	return len(r.Header["Authorization"]) > 0 || strings.HasPrefix(r.URL.Path, "/v2/auth/users/")
+}
+
 // again tells whether a request may be executed twice: it reads, or has a name that members remember.
 func again(r *http.Request) bool { return reads(r) || isNamed(r) }
 
@@ -110,7 +130,7 @@ func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent 
 			return nil, false, err
 		}
 	}
-	slow := time.AfterFunc(f.patience, func() { f.failed(e, errors.New("no answer for long")) })
+	slow := time.AfterFunc(f.patience+timeout(r), func() { f.failed(e, errors.New("no answer for long")) })
 	resp, err = f.transport.RoundTrip(out)
 	slow.Stop()
 	if err == nil {
@@ -137,19 +157,20 @@ func (f forwarder) failed(e *endpoint, err error) {
 
 // current has a client see no older tree than has been shown to anybody when its request came. Every member answers reads from its own tree,
 // and some are behind: then the one who showed the newest index is asked instead. Nor may a member that has not heard yet of a user, or of
-// a password, refuse; changes of these are all made at the first endpoint.
+// a password, refuse; changes of these are all made at the first endpoint. A watch in the past shows no tree; nor does a poll with a
+// timeout when its answer comes, which may be an event that nobody tells again.
 func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, newest uint64, from *endpoint) *http.Response {
-	if !isKeys(r) || waitIndex(r) > 0 {
+	if !isKeys(r) || waitIndex(r) > 0 || r.URL.Query().Has("timeout") {
 		return resp
 	}
 	index := indexOf(resp)
 	if behind := reads(r) && index > 0 && index < newest; !behind {
 		from = nil
 	}
-	if order, usable := f.endpoints.order(false); resp.StatusCode == http.StatusUnauthorized && usable > 0 {
+	if order, usable := f.endpoints.order(false, f.fit(r)); resp.StatusCode == http.StatusUnauthorized && usable > 0 {
 		from = order[0]
 	}
-	if from != nil && from != e {
+	if from != nil && from != e && f.fit(r)(from) {
 		if better, _, err := f.try(r, from); err == nil && !refuses(better) {
 			discard(resp)
 			e, resp, index = from, better, indexOf(better)
@@ -178,6 +199,12 @@ func waitIndex(r *http.Request) uint64 {
 	}
 	index, _ := strconv.ParseUint(query.Get("waitIndex"), 10, 64)
 	return index
+}
+
+// timeout is how long a member may wait before it sends the head of its answer to a long poll.
+func timeout(r *http.Request) time.Duration {
+	seconds, _ := strconv.ParseUint(r.URL.Query().Get("timeout"), 10, 32) // 0: there is none; or the most there can be
+	return time.Duration(seconds) * time.Second
 }
 
 // fail answers for a request that no member has answered.

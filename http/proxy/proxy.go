@@ -51,6 +51,7 @@ type Proxy struct {
 	transport *http.Transport
 	polls     *polls
 	reverse   *httputil.ReverseProxy
+	given     []string      // peer URLs: the seeds or, without any, those that were remembered
 	peerURLs  []string      // follow's own
 	patience  time.Duration // the constant, less in tests
 
@@ -74,9 +75,13 @@ func New(c Config) (*Proxy, error) {
 		cfg: c, log: c.Logger, name: "etcd2-proxy-" + rand.Text(),
 		endpoints: &endpoints{wait: c.FailureWait},
 		transport: newTransport(c),
+		given:     c.Seeds,
 		peerURLs:  peerURLs,
 		patience:  patience,
 		asked:     make(chan struct{}),
+	}
+	if len(p.given) == 0 {
+		p.given = peerURLs
 	}
 	p.polls = &polls{next: forwarder{p}, open: map[string]*poll{}}
 	p.reverse = &httputil.ReverseProxy{

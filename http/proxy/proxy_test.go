@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -353,6 +355,50 @@ func TestOthersArePreferredToAMemberThatHangs(t *testing.T) {
 	}
 }
 
+// A member that waits for as long as its client told it to does not hang, and what it then answers is
+// the answer: no other member is asked, though that has shown a newer tree.
+func TestAPollWithATimeoutIsNoMemberThatHangs(t *testing.T) {
+	free, began := make(chan struct{}), make(chan int, 2)
+	members := fakes(t, 2, func(i int, w http.ResponseWriter, r *http.Request) {
+		if agent := r.Header.Get("User-Agent"); agent == "7" {
+			w.Header().Set("X-Etcd-Index", agent)
+			return
+		}
+		began <- i
+		<-free
+		w.Header().Set("X-Etcd-Index", "5")
+		w.WriteHeader(http.StatusNoContent)
+	})
+	p, s := start(t, members)
+	p.patience = time.Millisecond
+	answers := make(chan reply)
+	asked := func() int64 { return members[0].asked.Load() + members[1].asked.Load() }
+	ask(t, "GET", s.URL+"/v2/keys/a", "", "User-Agent", "7")
+	go func() { answers <- ask(t, "GET", s.URL+"/v2/keys/a?wait=true&timeout=1000", "") }()
+	eventually(t, "one waits", func() bool { return asked() == 2 })
+
+	go func() { answers <- ask(t, "PUT", s.URL+"/v2/keys/a", "value=1") }()
+	waits, hangs := members[0].URL, members[1].URL
+	if got := <-began; got == 1 {
+		waits, hangs = hangs, waits
+	}
+	<-began
+	eventually(t, "the other one hangs", func() bool { return !slices.Contains(p.endpoints.urls(), hangs) })
+	if !slices.Contains(p.endpoints.urls(), waits) {
+		t.Errorf("%q and not %s", p.endpoints.urls(), waits)
+	}
+	close(free)
+
+	for range 2 {
+		if a := <-answers; a.status != 204 || a.header.Get("X-Etcd-Index") != "5" {
+			t.Errorf("%+v", a)
+		}
+	}
+	if asked() != 3 {
+		t.Errorf("%d requests", asked())
+	}
+}
+
 func listen(t *testing.T, address string) (l net.Listener) {
 	t.Helper()
 	eventually(t, "the address is free", func() (free bool) {
@@ -527,6 +573,50 @@ func TestAUserThatAMemberHasNotHeardOfIsNotRefused(t *testing.T) {
 	}
 }
 
+// Members that are asked by https who they are may advertise http all the same.
+func TestAPasswordIsNotForwardedOutOfTLS(t *testing.T) {
+	var leaked, served atomic.Int64
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Authorization"]) > 0 || r.URL.Path == "/v2/auth/users/u" {
+			leaked.Add(1)
+		}
+		served.Add(1)
+		w.WriteHeader(401) // which has a request sent on, too
+	}))
+	defer plain.Close()
+	advertised := []string{plain.URL}
+	var secure *httptest.Server
+	secure = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Via") != "" {
+			w.Header().Set("X-Etcd-Index", "5")
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]any{"members": []any{map[string]any{
+			"id": "1", "peerURLs": []string{secure.URL}, "clientURLs": advertised}}})
+	}))
+	defer secure.Close()
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return (&tls.Dialer{Config: secure.Client().Transport.(*http.Transport).TLSClientConfig}).DialContext(ctx, network, address)
+	}
+	given := func(c *Config) { c.Seeds, c.DialTLS, c.PeerDialTLS = []string{secure.URL}, dial, dial }
+
+	_, s := start(t, nil, given)
+	a := ask(t, "GET", s.URL+"/v2/keys/a", "", "Authorization", "Basic cm9vdDpwdw==")
+	b := ask(t, "PUT", s.URL+"/v2/auth/users/u", `{"user":"u","password":"pw"}`)
+	ask(t, "GET", s.URL+"/v2/keys/a", "")
+	advertised = append(advertised, secure.URL)
+	_, s = start(t, nil, given)
+	for range 4 {
+		if a := ask(t, "GET", s.URL+"/v2/keys/a", "", "Authorization", "Basic cm9vdDpwdw=="); a.status != 200 {
+			t.Errorf("%+v", a)
+		}
+	}
+
+	if a.status != 503 || b.status != 503 || !strings.Contains(a.body, "https only") || leaked.Load() > 0 || served.Load() == 0 {
+		t.Errorf("%+v, %+v, %d of %d requests had a password", a, b, leaked.Load(), served.Load())
+	}
+}
+
 // A wait is a watch that a client has begun.
 type wait struct {
 	body   *bufio.Reader
@@ -676,7 +766,7 @@ func TestOnlyWhatIsTheSameForAllIsShared(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/v2/keys/a?wait=true", "/v2/keys/a?wait=true&waitIndex=0", "/v2/keys/a?wait=true&waitIndex=x",
-		"/v2/keys/a?wait=true&waitIndex=7&stream=true", "/v2/keys/a?waitIndex=7", "/v2/stats/self?wait=true&waitIndex=7",
+		"/v2/keys/a?wait=true&waitIndex=7&stream=true", "/v2/keys/a?waitIndex=7", "/v2/keys/a?wait=true&waitIndex=7&timeout=9", "/v2/stats/self?wait=true&waitIndex=7",
 	} {
 		if got := shared(httptest.NewRequest("GET", path, nil)); got != "" {
 			t.Errorf("%s is shared", path)
@@ -684,6 +774,10 @@ func TestOnlyWhatIsTheSameForAllIsShared(t *testing.T) {
 	}
 	if shared(httptest.NewRequest("GET", poll, strings.NewReader("stream=true"))) != "" || shared(httptest.NewRequest("PUT", poll, nil)) != "" {
 		t.Error("what has a body, or writes, is shared")
+	}
+	r := httptest.NewRequest("GET", poll, nil)
+	if r.Header.Set("Accept", "text/event-stream"); shared(r) != "" {
+		t.Error("server-sent events are shared")
 	}
 }
 

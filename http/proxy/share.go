@@ -16,7 +16,7 @@ const maxEvent = 256 << 20
 //
 // Shared is what has the same answer whoever asks and whenever: the first event at an index or after it. A watch from now on is not, since "now"
 // is another moment for each client: one that joined could be told of an event from before it came. Nor is a stream, which would have begun
-// without who comes later. All who share one are the same user, or all nobody.
+// without who comes later. Nor is a poll with a timeout, which begins with each client. All who share one are the same user, or all nobody.
 type polls struct {
 	next http.RoundTripper
 
@@ -63,7 +63,8 @@ func (p *polls) RoundTrip(r *http.Request) (*http.Response, error) {
 func shared(r *http.Request) string {
 	query := r.URL.Query()
 	stream := query.Get("stream")
-	if r.Method != "GET" || !isKeys(r) || waitIndex(r) == 0 || stream != "" && stream != "false" || r.ContentLength != 0 {
+	events := strings.Contains(r.Header.Get("Accept"), "text/event-stream") // which are a stream
+	if events || r.Method != "GET" || !isKeys(r) || waitIndex(r) == 0 || stream != "" && stream != "false" || query.Has("timeout") || r.ContentLength != 0 {
 		return ""
 	}
 	return strings.Join(append([]string{r.URL.EscapedPath(), r.URL.RawQuery}, r.Header["Authorization"]...), "\n")

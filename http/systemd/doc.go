@@ -16,6 +16,8 @@
 //
 //	LISTEN_FDS, LISTEN_FDNAMES ──► Handover ──► a listener for each URL that one of the sockets covers
 //
+//	etcd2.service, etcd2.socket                   the units, as the README has them and the test under systemd runs them
+//
 // # Types
 //
 // A [Service] tells systemd how it goes, which it finds out by asking for a [Condition]. A [Handover] is the sockets that were
@@ -40,5 +42,5 @@
 //
 // # What is left out
 //
-// Reloading, keeping descriptors over a restart (FDSTORE), and sockets that are no TCP.
+// RELOADING=1 (the unit has systemd send SIGHUP, which only reads certificates again), keeping descriptors over a restart (FDSTORE), and sockets that are no TCP.
 package systemd

@@ -28,7 +28,7 @@ or one that counts, delays or fails.
 
 A file that is to be there as a whole or not at all is made by Create under a name that nobody
 looks for, written, and synced by Sync. Rename gives it its name, and SyncDir makes
-the name durable: [Publish] is the two, and [WriteFile] all of it. Whoever finds the name after a crash finds all of the file. What is written later,
+the name durable: [Publish] is the two, and [WriteFile] all of it. [SyncName] does it for a directory. Whoever finds the name after a crash finds all of the file. What is written later,
 by OpenRW and WriteAt, is durable when Sync has returned, and until then may be
 there, in part there, or not.
 
@@ -37,7 +37,7 @@ there, in part there, or not.
   - Nothing is durable before Sync (of contents and length) or SyncDir (of names) has returned nil.
   - A Sync that failed says nothing about any later one: what was not written may be forgotten by then.
   - Files that were opened for writing have the mode 0600 and directories 0700, whatever they had before:
-    what a member stores is for its own eyes.
+    what a member stores is for its own eyes. What this user does not own keeps its mode.
   - There is no position in a file: every read and write says its offset.
 
 # What is left out

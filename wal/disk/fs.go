@@ -8,10 +8,10 @@ import "io"
 type FS interface {
 	Open(name string) (File, error)        // for reading
 	Create(name string) (File, error)      // for writing, truncated, mode 0600
-	OpenRW(name string) (File, error)      // an existing file, for reading and writing; mode 0600 from now on
+	OpenRW(name string) (File, error)      // an existing file, for reading and writing; mode 0600 from now on, if it is this user's
 	Rename(from, to string) error          // of a file or a directory
 	Remove(name string) error              // of a file
-	Mkdir(name string) error               // mode 0700, also when it is there already
+	Mkdir(name string) error               // mode 0700, also when it is there already and this user's
 	ReadDir(name string) ([]string, error) // the names in it, in any order
 	SyncDir(name string) error             // makes the names in it durable
 }

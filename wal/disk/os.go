@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"os"
-	"path/filepath"
 )
 
 // OS is the operating system's file system.
@@ -26,17 +25,29 @@ func (OS) Create(name string) (File, error) {
 // OpenRW opens a file that is there for reading and writing.
 func (OS) OpenRW(name string) (File, error) { return openPrivate(name, os.O_RDWR) }
 
-// openPrivate opens a file for writing and takes it from everybody else's eyes,
-// whatever its mode was before.
+// openPrivate opens a file for writing and makes it private.
 func openPrivate(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Chmod(0o600); err != nil {
+	if err := makePrivate(f, 0o600); err != nil {
 		return nil, cmp.Or(err, f.Close())
 	}
 	return osFile{f}, nil
+}
+
+// makePrivate takes a file or a directory from everybody else's eyes, if they can see it. Only its
+// owner may do so, and whoever may write to it need not be that: then the mode stays as it is.
+func makePrivate(f *os.File, mode os.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	if err := f.Chmod(mode); !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // Rename gives a file or a directory another name; a file that has it already is gone.
@@ -45,12 +56,16 @@ func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 // Remove removes a file.
 func (OS) Remove(name string) error { return os.Remove(name) }
 
-// Mkdir makes a directory, or takes the one that is there from everybody else's eyes.
+// Mkdir makes a directory, or makes the one that is there private.
 func (OS) Mkdir(name string) error {
 	if err := os.Mkdir(name, 0o700); !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return os.Chmod(filepath.Clean(name), 0o700)
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(makePrivate(d, 0o700), d.Close())
 }
 
 // ReadDir returns the names in a directory.

@@ -2,6 +2,8 @@ package disk
 
 import (
 	"cmp"
+	"errors"
+	"os"
 	"path/filepath"
 )
 
@@ -12,6 +14,15 @@ func Publish(fs FS, from, to string) error {
 		return err
 	}
 	return fs.SyncDir(filepath.Dir(to))
+}
+
+// SyncName makes the name of a directory durable. Where the directory above it may not be read, it
+// was somebody else that made the name, and there is nothing to do.
+func SyncName(fs FS, dir string) error {
+	if err := fs.SyncDir(filepath.Dir(filepath.Clean(dir))); !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // WriteFile gives a small file a content, in place of the one that it has: a crash leaves the one or the other, whole. One caller

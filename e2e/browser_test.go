@@ -1,0 +1,308 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// shots is where screenshots of the page go, for somebody to look at.
+var shots = flag.String("shots", "", "a directory for screenshots of the page")
+
+// browser is a headless Chromium with one tab. It is driven over two pipes, in JSON messages that
+// end with a zero byte (--remote-debugging-pipe).
+type browser struct {
+	t       *testing.T
+	to      *os.File
+	session string // of the tab
+	ended   chan struct{}
+
+	mu    sync.Mutex // protects all below
+	next  int
+	calls map[int]chan reply
+	said  []string // errors of the page's script, and what it logs
+}
+
+// reply is the answer to a call, or an event.
+type reply struct {
+	ID     int
+	Method string
+	Params json.RawMessage
+	Result json.RawMessage
+	Error  *struct{ Message string }
+}
+
+// startBrowser opens a tab at an address. Without Chromium it skips the test.
+func startBrowser(t *testing.T, address string) *browser {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("no chromium here: install it")
+	}
+	forIt, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, byIt, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := os.MkdirTemp("", "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+		"--disable-background-networking", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
+	cmd.ExtraFiles = []*os.File{forIt, byIt} // 3 and 4 there
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	forIt.Close()
+	byIt.Close()
+	b := &browser{t: t, to: to, calls: map[int]chan reply{}, ended: make(chan struct{})}
+	go b.listen(from)
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+		<-b.ended
+		to.Close()
+		from.Close()
+		os.RemoveAll(profile)
+	})
+	b.open(address)
+	return b
+}
+
+// listen hands out what the browser says, until it ends.
+func (b *browser) listen(from *os.File) {
+	defer close(b.ended)
+	in := bufio.NewReaderSize(from, 1<<20)
+	for {
+		message, err := in.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var r reply
+		if json.Unmarshal(bytes.TrimSuffix(message, []byte{0}), &r) != nil {
+			continue
+		}
+		b.mu.Lock()
+		if call := b.calls[r.ID]; call != nil {
+			delete(b.calls, r.ID)
+			call <- r
+		} else if r.Method == "Runtime.exceptionThrown" || r.Method == "Log.entryAdded" {
+			b.said = append(b.said, string(r.Params))
+		}
+		b.mu.Unlock()
+	}
+}
+
+// call runs one command of the protocol, and puts its result into out if that is not nil.
+func (b *browser) call(method string, params map[string]any, out any) {
+	b.t.Helper()
+	answer := make(chan reply, 1)
+	b.mu.Lock()
+	b.next++
+	b.calls[b.next] = answer
+	message := map[string]any{"id": b.next, "method": method, "params": params}
+	if b.session != "" {
+		message["sessionId"] = b.session
+	}
+	text, err := json.Marshal(message)
+	if err == nil {
+		_, err = b.to.Write(append(text, 0))
+	}
+	b.mu.Unlock()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	select {
+	case r := <-answer:
+		if r.Error != nil {
+			b.t.Fatalf("%s: %s", method, r.Error.Message)
+		}
+		if out != nil && json.Unmarshal(r.Result, out) != nil {
+			b.t.Fatalf("%s: %s", method, r.Result)
+		}
+	case <-b.ended:
+		b.t.Fatalf("%s: the browser has ended", method)
+	case <-time.After(4 * patience):
+		b.t.Fatalf("%s: no answer", method)
+	}
+}
+
+// open makes the tab, and loads the address.
+func (b *browser) open(address string) {
+	b.t.Helper()
+	var target struct{ TargetID string }
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct{ SessionID string }
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	b.session = attached.SessionID
+	for _, domain := range []string{"Runtime", "Log", "Page"} {
+		b.call(domain+".enable", nil, nil)
+	}
+	b.size(1280, 860)
+	b.call("Page.navigate", map[string]any{"url": address}, nil)
+	b.await("document.readyState === 'complete' && location.href !== 'about:blank'")
+}
+
+// reload loads the page anew.
+func (b *browser) reload() {
+	b.t.Helper()
+	b.eval("window.isOld = true")
+	b.call("Page.reload", nil, nil)
+	b.await("!window.isOld && document.readyState === 'complete'")
+}
+
+func (b *browser) size(width, height int) {
+	b.t.Helper()
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{
+		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
+}
+
+// eval returns what an expression is, as JSON has it.
+func (b *browser) eval(expression string) string {
+	b.t.Helper()
+	var r struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct{ Exception struct{ Description string } }
+	}
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &r)
+	if r.ExceptionDetails != nil {
+		b.t.Fatalf("%s: %s\n%s", expression, r.ExceptionDetails.Exception.Description, b.text())
+	}
+	return string(r.Result.Value)
+}
+
+// await waits until a condition holds in the page.
+func (b *browser) await(condition string) {
+	b.t.Helper()
+	b.awaitWithin(3*patience, condition)
+}
+
+func (b *browser) awaitWithin(d time.Duration, condition string) {
+	b.t.Helper()
+	var r struct {
+		Result struct{ Value json.RawMessage }
+	}
+	b.call("Runtime.evaluate", map[string]any{"awaitPromise": true, "returnByValue": true, "expression": fmt.Sprintf(
+		`new Promise(done => { const end = performance.now() + %d;
+			const look = () => { let is = false; try { is = %s } catch {} if (is || performance.now() > end) done(!!is); else setTimeout(look, 15); }; look() })`,
+		d.Milliseconds(), condition)}, &r)
+	if string(r.Result.Value) != "true" {
+		b.shoot("failed")
+		b.t.Fatalf("not within %v: %s\n%s", d, condition, b.text())
+	}
+}
+
+// awaitText waits for a text that the page shows.
+func (b *browser) awaitText(text string) {
+	b.t.Helper()
+	b.await("document.body.innerText.includes(" + quoted(text) + ")")
+}
+
+// text is what somebody sees who reads the page, and what went wrong in it.
+func (b *browser) text() string {
+	b.t.Helper()
+	var r struct{ Result struct{ Value string } }
+	b.call("Runtime.evaluate", map[string]any{"expression": "document.body.innerText", "returnByValue": true}, &r)
+	return r.Result.Value + "\n" + strings.Join(b.errors(), "\n")
+}
+
+// errors are those of the page's script.
+func (b *browser) errors() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []string
+	for _, s := range b.said {
+		network := strings.Contains(s, `"source":"network"`) // an answer that is an error, which the page expects
+		if !network && !strings.Contains(s, `"level":"info"`) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+func quoted(s string) string {
+	text, _ := json.Marshal(s)
+	return string(text)
+}
+
+// click presses the mouse on the element that an expression names.
+func (b *browser) click(element string) {
+	b.t.Helper()
+	b.await("(" + element + ").getClientRects().length > 0")
+	var at struct{ X, Y float64 }
+	text := b.eval("(() => { const e = " + element + "; e.scrollIntoView({block: 'nearest'}); const r = e.getClientRects()[0];" +
+		" return {X: r.left + Math.min(r.width / 2, 100), Y: r.top + r.height / 2} })()")
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, what := range []string{"mousePressed", "mouseReleased"} {
+		b.call("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
+	}
+}
+
+// button is the expression for a button that says something.
+func button(says string) string {
+	return "[...document.querySelectorAll('button')].find(b => b.textContent === " + quoted(says) + " && b.getClientRects().length)"
+}
+
+// fill replaces what is in an input that an expression names, as somebody who types does.
+func (b *browser) fill(input, text string) {
+	b.t.Helper()
+	b.eval("(() => { const e = " + input + "; e.focus(); e.select() })()")
+	if text == "" {
+		b.key("Delete")
+		return
+	}
+	b.call("Input.insertText", map[string]any{"text": text}, nil)
+}
+
+// key presses a key that has a name.
+func (b *browser) key(name string) {
+	b.t.Helper()
+	codes := map[string]int{"Enter": 13, "Escape": 27, "Delete": 46, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9}
+	press := map[string]any{"type": "keyDown", "key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
+	if name == "Enter" {
+		press["text"] = "\r"
+	}
+	b.call("Input.dispatchKeyEvent", press, nil)
+	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": name, "code": name, "windowsVirtualKeyCode": codes[name]}, nil)
+}
+
+// scheme sets what the page is asked to look like: light or dark.
+func (b *browser) scheme(name string) {
+	b.t.Helper()
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}}}, nil)
+}
+
+// shoot takes a screenshot, if they are asked for.
+func (b *browser) shoot(name string) {
+	b.t.Helper()
+	if *shots == "" {
+		return
+	}
+	var r struct{ Data string }
+	b.call("Page.captureScreenshot", map[string]any{"format": "png"}, &r)
+	picture, err := base64.StdEncoding.DecodeString(r.Data)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(*shots, strings.ReplaceAll(b.t.Name(), "/", "_")+"-"+name+".png"), picture, 0o644)
+	}
+	if err != nil {
+		b.t.Error(err)
+	}
+}

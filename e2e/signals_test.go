@@ -1,0 +1,45 @@
+package e2e
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// A pipe whose reader goes away is what a log is written to under many supervisors, and a hangup is
+// what a shell sends when it ends.
+func TestAMemberOutlivesTheReaderOfItsLogAndAHangup(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.handed = append(m.handed, w)
+	m.wrap = []string{"sh", "-c", `exec "$@" 2>&3 3>&-`, "sh"}
+	m.start()
+	r.Close()
+	w.Close()
+
+	m.signal(syscall.SIGHUP) // of which the log is told
+	m.signal(syscall.SIGHUP)
+	eventually(t, "lines of the log that are lost", patience, func() bool { return m.metric("process_log_lines_lost_total") > 0 })
+	m.put("/k", "v")
+
+	if status := m.stop(); status != 0 {
+		t.Errorf("it ended with status %d", status)
+	}
+}
+
+func TestAHangupReadsTheCertificatesAgain(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	since := m.log.count()
+
+	m.signal(syscall.SIGHUP)
+
+	m.expectLog(since, "level=INFO", "reading the certificates again", "signal=hangup")
+	m.expectLog(since, "no flag names a certificate to read again", "port=client")
+	m.expectLog(since, "no flag names a certificate to read again", "port=peer")
+	m.put("/k", "v")
+}

@@ -1,0 +1,32 @@
+package migrate
+
+// A position is a place in the log of raft.
+type position struct{ index, term uint64 }
+
+// An entry is one of the log of raft. Its data is read when it is applied.
+type entry struct {
+	position
+	change bool   // of the members
+	data   []byte // a part of the file
+}
+
+// decodeEntry reads a record's data. It is none when it has what no etcd writes.
+func decodeEntry(b []byte) (e entry, isOne bool) {
+	var kind uint64
+	whole, others := message(b, &kind, &e.term, &e.index, &e.data)
+	e.change = kind == 1
+	return e, whole && !others && kind <= 1 && e.index > 0 && e.term > 0
+}
+
+// A hardState is what a member remembered of elections.
+type hardState struct{ term, vote, commit uint64 }
+
+func decodeState(b []byte) (s hardState, isOne bool) {
+	whole, others := message(b, &s.term, &s.vote, &s.commit)
+	return s, whole && !others
+}
+
+// follows reports whether a member that was in state s can come to state t.
+func (s hardState) follows(t hardState) bool {
+	return t.term >= s.term && t.commit >= s.commit && (t.term > s.term || s.vote == 0 || t.vote == s.vote)
+}

@@ -1,0 +1,42 @@
+package ports
+
+import (
+	"net"
+	"net/url"
+	"slices"
+)
+
+// Misses returns those of the URLs that lead to none of the listening ones: the scheme or the port
+// is another one, or the address is. A name in place of an address may stand for any of this
+// machine.
+func Misses(urls, listening []string) (missed []string) {
+	for _, u := range urls {
+		if !slices.ContainsFunc(listening, func(l string) bool { return leads(u, l) }) {
+			missed = append(missed, u)
+		}
+	}
+	return missed
+}
+
+// leads reports whether a URL may lead to a listener.
+func leads(called, listening string) bool {
+	c, err := url.Parse(called)
+	l, listeningErr := url.Parse(listening)
+	if err != nil || listeningErr != nil || c.Scheme != l.Scheme || portOf(c) != portOf(l) {
+		return false
+	}
+	at, on := net.ParseIP(c.Hostname()), net.ParseIP(l.Hostname())
+	return at == nil || on == nil || on.IsUnspecified() || on.Equal(at)
+}
+
+// portOf returns the port of a URL, or its scheme where it has none.
+func portOf(u *url.URL) string {
+	switch port := u.Port(); port {
+	case "":
+		return u.Scheme
+	case map[string]string{"http": "80", "https": "443"}[u.Scheme]:
+		return u.Scheme
+	default:
+		return port
+	}
+}

@@ -1,0 +1,327 @@
+package raft
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"etcd2/wal"
+	"etcd2/wal/disk"
+)
+
+// Home is the directories of one process, which no other process may use before Close (pitfalls H12,
+// L14). Each of them holds a file that is locked and names the process:
+//
+//	DATA/lock   WAL/lock   process PID
+//
+// A version that kept no identity of a member wrote the number alone, and never locked WAL. Its form
+// of DATA/lock is kept, since it tells that a member may have lived there (see storageOptions.lived).
+//
+// What Occupy and OccupyLog have made or written is undone by Close, unless a member lives there. A
+// Home belongs to one goroutine at a time.
+type Home struct {
+	dir     string
+	walDir  string // "": no log's directory is occupied
+	locks   []lock
+	made    []string // files and directories, in the order in which they were made
+	used    bool     // a version that kept no identity has run here
+	settled bool     // a member lives here: nothing is undone
+}
+
+// lock is a file that is locked, and what was in it before.
+type lock struct {
+	*os.File
+	was string
+}
+
+// Occupy makes the data directory dir, if need be, and keeps every other process out of it.
+func Occupy(dir string) (*Home, error) {
+	h := &Home{dir: filepath.Clean(dir)}
+	if err := h.occupy(h.dir); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+// OccupyLog does the same for the directory of the log; walDir empty means the one inside the data
+// directory. It reports whether a member lives in the two. An error says that one did and can't be
+// started, or that the log is another member's: no new member may take its place.
+func (h *Home) OccupyLog(walDir string) (member bool, err error) {
+	c := Config{Dir: h.dir, WALDir: walDir, Home: h}
+	o := c.storage()
+	if err = h.occupyLog(o.walDir()); err == nil {
+		member, err = storageExists(o)
+	}
+	if err == nil && !member {
+		err = h.room()
+	}
+	return member, h.explain(err)
+}
+
+// What a new member needs at least, in bytes: the first file of the log, and the beginnings of
+// everything else.
+const (
+	roomForLog  = wal.DefaultSegmentBytes
+	roomForRest = 64 << 10
+)
+
+// room returns an error when a new member would fail for want of room after the cluster has heard of
+// it.
+func (h *Home) room() error {
+	return cmp.Or(hasRoom(h.dir, false, roomForRest), hasRoom(h.walDir, true, roomForLog))
+}
+
+func hasRoom(dir string, log bool, need uint64) error {
+	free, err := FreeBytes(dir)
+	if err != nil || free >= need {
+		return err
+	}
+	return &DirError{dir, log, fmt.Errorf("%d bytes are free in %s, and a new member needs %d there", free, dir, need), remedies[0].remedy}
+}
+
+func (h *Home) occupyLog(walDir string) error {
+	h.walDir = filepath.Clean(walDir)
+	if sameFile(h.walDir, h.dir) {
+		return &DirError{h.walDir, true, errors.New("this is the data directory itself"), "give the log a directory of its own, or leave it inside"}
+	}
+	return h.occupy(h.walDir)
+}
+
+// Lived reports whether a member lives in the data directory, or did, wherever its log is.
+func (h *Home) Lived() (bool, error) {
+	c := Config{Dir: h.dir, Home: h}
+	o := c.storage()
+	if err := o.unfinished(); err != nil {
+		return false, err
+	}
+	noted, err := o.readIdentity()
+	if err != nil || noted.made() || hasLog(o.FS, o.walDir()) {
+		return err == nil, err
+	}
+	return o.lived(noted)
+}
+
+// Exists is OccupyLog for a caller that only looks: it locks nothing and makes nothing.
+func Exists(dir, walDir string) (bool, error) {
+	h := &Home{dir: filepath.Clean(dir)}
+	if f, err := os.Open(filepath.Join(h.dir, "lock")); err == nil {
+		h.used = isOld(content(f))
+		f.Close()
+	}
+	c := Config{Dir: h.dir, WALDir: walDir, Home: h}
+	return storageExists(c.storage())
+}
+
+// Close lets other processes in. It may be called more than once.
+func (h *Home) Close() error {
+	if !h.settled {
+		h.undo()
+	}
+	var err error
+	for _, l := range h.locks {
+		err = errors.Join(err, l.Close())
+	}
+	h.made, h.locks = nil, nil
+	return err
+}
+
+func (h *Home) undo() {
+	for _, l := range h.locks {
+		l.write(l.was)
+	}
+	for _, path := range slices.Backward(h.made) {
+		os.Remove(path) // a directory that somebody else has put something in stays
+	}
+}
+
+// occupy makes a directory, if need be, and locks it. Its error is a DirError.
+func (h *Home) occupy(dir string) error {
+	err := h.makeDir(dir)
+	if err == nil {
+		err = h.lock(filepath.Join(dir, "lock"))
+	}
+	var known *DirError
+	if err = h.explain(err); err != nil && !errors.As(err, &known) {
+		err = &DirError{dir, dir != h.dir, err, "give another directory"}
+	}
+	return err
+}
+
+// makeDir makes a directory, and those above it that are missing.
+func (h *Home) makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	if err := h.makeDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	h.willMake(dir)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
+		return err
+	}
+	return disk.SyncName(disk.OS{}, dir) // pitfall H6: the directories above, too
+}
+
+// willMake notes which of the paths are not there.
+func (h *Home) willMake(paths ...string) {
+	for _, path := range paths {
+		if _, err := os.Lstat(path); errors.Is(err, iofs.ErrNotExist) && !slices.Contains(h.made, path) {
+			h.made = append(h.made, path)
+		}
+	}
+}
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	two, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(one, two)
+}
+
+// lockTries and lockPause are how long a lock is waited for: Verify looks at it by holding it for a
+// moment, and that must not keep a member from its start.
+const (
+	lockTries = 3
+	lockPause = 20 * time.Millisecond
+)
+
+// lock opens and locks a file. The end of the process unlocks it as well.
+func (h *Home) lock(name string) error {
+	for try := 1; ; {
+		made := len(h.made)
+		h.willMake(name)
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) // what a link leads to is not ours to write
+		if err != nil {
+			return err
+		}
+		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		case err == syscall.EWOULDBLOCK && try == lockTries:
+			h.made = h.made[:made]
+			return errors.Join(h.inUse(f), f.Close())
+		case err == syscall.EWOULDBLOCK:
+			try++
+			time.Sleep(lockPause)
+		case err != nil:
+			return errors.Join(&os.PathError{Op: "flock", Path: name, Err: err}, f.Close())
+		case isNamed(f):
+			h.sign(lock{f, content(f)})
+			return nil
+		}
+		f.Close() // it is held, or its last holder has removed it
+		h.made = h.made[:made]
+	}
+}
+
+// isNamed reports whether the name of an open file is still that of this file.
+func isNamed(f *os.File) bool {
+	here, err := f.Stat()
+	named, err2 := os.Lstat(f.Name())
+	return err == nil && err2 == nil && os.SameFile(here, named)
+}
+
+// inUse is the error of a directory whose lock f another process holds.
+func (h *Home) inUse(f *os.File) error {
+	dir, pid := filepath.Dir(f.Name()), "unknown"
+	if words := strings.Fields(content(f)); len(words) > 0 {
+		pid = words[len(words)-1]
+	}
+	return &DirError{
+		dir, dir != h.dir, fmt.Errorf("%s is in use by another process (pid %s)", dir, pid),
+		"stop that one, or give this one a directory of its own",
+	}
+}
+
+// content returns what a file that is locked says; "" when it can't be read.
+func content(f *os.File) string {
+	b, _ := io.ReadAll(io.NewSectionReader(f, 0, 64))
+	return string(b)
+}
+
+// isOld reports whether a lock file was written by a version that kept no identity.
+func isOld(text string) bool { return len(strings.Fields(text)) == 1 }
+
+// sign says who holds the lock.
+func (h *Home) sign(l lock) {
+	text := fmt.Sprintln("process", os.Getpid())
+	if isOld(l.was) {
+		h.used = true
+		text = fmt.Sprintln(os.Getpid())
+	}
+	h.locks = append(h.locks, l)
+	l.write(text)
+}
+
+// write ignores errors: the lock counts whatever is in the file, and a full disk must not keep a
+// member from its directory.
+func (l lock) write(text string) {
+	if _, err := l.WriteAt([]byte(text), 0); err == nil {
+		l.Truncate(int64(len(text)))
+	}
+}
+
+// DirError is the error of a directory that a process can't use, and the remedy.
+type DirError struct {
+	Dir    string
+	Log    bool // it is the log's
+	Err    error
+	Remedy string
+}
+
+// Error names the directory, the reason and the remedy, in one line.
+func (e *DirError) Error() string { return fmt.Sprintf("raft: %s: %v: %s", e.Dir, e.Err, e.Remedy) }
+
+// Unwrap returns the reason.
+func (e *DirError) Unwrap() error { return e.Err }
+
+// remedies are what to do about an error of the operating system.
+var remedies = []struct {
+	err    error
+	remedy string
+}{
+	{syscall.ENOSPC, "make room there, or give a directory on another disk"},
+	{syscall.EDQUOT, "make room there, or give a directory on another disk"},
+	{syscall.EROFS, "mount it for writing, or give another directory"},
+	{syscall.ENOTDIR, "give a directory: a file is in the way"},
+	{syscall.ELOOP, "a symbolic link is in the place of a file: delete it, or give another directory"},
+	{iofs.ErrPermission, "let the user of this process write there (chown -R), or give another directory"},
+}
+
+// explain adds the directory and the remedy to an error of the operating system.
+func (h *Home) explain(err error) error {
+	var known *DirError
+	path := pathOf(err)
+	if path == "" || errors.As(err, &known) {
+		return err
+	}
+	e := &DirError{Dir: h.dir, Err: err}
+	if h.walDir != "" && (path == h.walDir || strings.HasPrefix(path, h.walDir+string(filepath.Separator))) {
+		e.Dir, e.Log = h.walDir, true
+	}
+	for _, r := range remedies {
+		if errors.Is(err, r.err) {
+			e.Remedy = r.remedy
+			return e
+		}
+	}
+	return err
+}
+
+// pathOf returns the file that an error of the operating system names; "": none.
+func pathOf(err error) string {
+	var one *os.PathError
+	var two *os.LinkError
+	switch {
+	case errors.As(err, &one):
+		return one.Path
+	case errors.As(err, &two):
+		return two.New
+	}
+	return ""
+}

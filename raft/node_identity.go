@@ -1,0 +1,232 @@
+package raft
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"etcd2/snap"
+	"etcd2/wal"
+	"etcd2/wal/disk"
+)
+
+// An identity ties a data directory to the log of its member: the file DATA/member/identity holds
+// it in JSON, and the log has it in its tag and its recordIncarnation. It is written twice, before
+// and after the log is made. So a directory without a log is that of a member whose log is missing,
+// or that of a first start that was interrupted, and it is known which.
+type identity struct {
+	Cluster     string // that founded the log, in hexadecimal digits, as the next two
+	Member      string
+	Incarnation string
+	Log         string // where the log was last, "wal" inside DATA/member; "": it may not have been made
+}
+
+func newIdentity(tag wal.Tag, incarnation uint64, log string) identity {
+	cluster, member := splitTag(tag)
+	return identity{hex(cluster), hex(member), hex(incarnation), log}
+}
+
+// made reports whether the log was made.
+func (i identity) made() bool { return i.Log != "" }
+
+// owns reports whether log is the identity of the same member's log.
+func (i identity) owns(log identity) bool {
+	i.Log = log.Log
+	return i == log
+}
+
+func (o *storageOptions) identityFile() string { return filepath.Join(o.Dir, "identity") }
+
+// elsewhere reports whether the log is not inside the data directory. A symbolic link in there leads
+// out of it.
+func (o *storageOptions) elsewhere() bool {
+	info, err := os.Lstat(o.inside())
+	return err == nil && info.Mode()&iofs.ModeSymlink != 0 || filepath.Clean(o.walDir()) != o.inside()
+}
+
+func (o *storageOptions) inside() string { return filepath.Join(o.Dir, "wal") }
+
+// place is where the log is, as identity.Log says it: a data directory may be moved with a log
+// that is inside.
+func (o *storageOptions) place() string {
+	if !o.elsewhere() {
+		return "wal"
+	}
+	abs, err := filepath.Abs(o.walDir())
+	if err != nil {
+		return filepath.Clean(o.walDir())
+	}
+	return abs
+}
+
+// readIdentity returns what the data directory says; the zero value when it says nothing.
+func (o *storageOptions) readIdentity() (i identity, err error) {
+	f, err := orOS(o.FS).Open(o.identityFile())
+	if errors.Is(err, iofs.ErrNotExist) {
+		return i, nil
+	}
+	if err != nil {
+		return i, fmt.Errorf("raft: %w", err)
+	}
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<16))
+	if err = cmp.Or(err, f.Close()); err != nil {
+		return i, fmt.Errorf("raft: %w", err)
+	}
+	if err = json.Unmarshal(b, &i); err != nil || i.Member == "" {
+		return i, fmt.Errorf("raft: %s, which says whose log this is, is damaged: if the member in here is to go on, %s", o.identityFile(), restoreOrReplace)
+	}
+	return i, nil
+}
+
+func (o *storageOptions) writeIdentity(i identity) error {
+	b, err := json.Marshal(i)
+	if err == nil {
+		err = disk.WriteFile(orOS(o.FS), o.identityFile(), append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	return nil
+}
+
+// settle has the data directory say where the log of this member is. It comes after the log was
+// opened, and before anything in it is acknowledged.
+func (s *storage) settle(o *storageOptions, tag wal.Tag) error {
+	noted, err := o.readIdentity()
+	i := newIdentity(tag, s.incarnation, o.place())
+	if err != nil || noted == i {
+		return err
+	}
+	return o.writeIdentity(i)
+}
+
+// logIdentity returns what the log says; the zero value when there is none.
+func (o *storageOptions) logIdentity() (i identity, err error) {
+	tag, recs, err := wal.Head(o.walDir(), o.FS)
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
+		return i, nil
+	case errors.Is(err, wal.ErrForeign):
+		return i, o.refuse("give another directory, and take what etcd has left over with etcdctl migrate; if a member of this program lived here, "+restoreOrReplace,
+			"%w", err)
+	}
+	var incarnation uint64
+	for _, rec := range recs {
+		if rec.Kind == recordIncarnation && err == nil {
+			incarnation, err = decodeFixed(rec.Data)
+		}
+	}
+	return newIdentity(tag, incarnation, o.place()), err
+}
+
+// hasLog reports whether there is a log in dir, whole or not.
+func hasLog(fs disk.FS, dir string) bool {
+	names, _ := orOS(fs).ReadDir(dir)
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, ".wal") })
+}
+
+// lived reports whether there is evidence in the data directory that its log was made: an identity
+// that says so, a snapshot, or the empty directory of the snapshots where a version has run that
+// kept no identity and made that directory after the log. Empty directories alone are none.
+func (o *storageOptions) lived(noted identity) (bool, error) {
+	dir := filepath.Join(o.Dir, "snap")
+	there, err := snap.Exists(dir, o.FS)
+	if err != nil || noted.made() || !there {
+		return noted.made(), err
+	}
+	indexes, err := snap.Look(dir, o.FS).Indexes()
+	return len(indexes) > 0 || o.used && noted == identity{}, err
+}
+
+// storageExists reports whether a member lives there. It changes nothing. An error says that one
+// lived there and its log is missing (pitfall H11), or that the log is another member's (L14): a
+// member that began anew, or with it, would have forgotten votes and entries.
+func storageExists(o storageOptions) (bool, error) {
+	noted, log, err := o.identities()
+	if err != nil {
+		return false, err
+	}
+	lived, err := o.lived(noted)
+	switch none := (identity{}); {
+	case err != nil:
+		return false, err
+	case o.hasTwoPlaces():
+		return false, o.refuse("start it without --wal-dir, or move the files of its log and start it again",
+			"the log of the member in %s is in %s", filepath.Dir(o.Dir), o.inside())
+	case log == none && lived:
+		return false, o.missing(noted)
+	case log == none:
+		return false, o.foreign()
+	case noted.owns(log), noted == none && (lived || !o.elsewhere()):
+		return true, nil
+	}
+	return false, o.refuse("give each member a directory of its own for its log, or give the data directory of that member",
+		"the log in %s is that of member %s of cluster %s, which does not live in %s", o.walDir(), log.Member, log.Cluster, filepath.Dir(o.Dir))
+}
+
+// identities returns what the data directory says, and what the log says. A note from before the log
+// was made counts only if it is of this log.
+func (o *storageOptions) identities() (noted, log identity, err error) {
+	if err = o.unfinished(); err == nil {
+		noted, err = o.readIdentity()
+	}
+	if err == nil {
+		log, err = o.logIdentity()
+	}
+	if !noted.made() && !noted.owns(log) {
+		noted = identity{}
+	}
+	return noted, log, err
+}
+
+// hasTwoPlaces reports whether there is a log in the data directory, and another place is given.
+func (o *storageOptions) hasTwoPlaces() bool {
+	return filepath.Clean(o.walDir()) != o.inside() && !sameFile(o.walDir(), o.inside()) && hasLog(o.FS, o.inside())
+}
+
+// refuse is the error of a log's directory that can't be this member's.
+func (o *storageOptions) refuse(remedy, format string, args ...any) error {
+	return &DirError{o.walDir(), o.elsewhere(), fmt.Errorf(format, args...), remedy}
+}
+
+// restoreOrReplace is the remedy for a member whose disk is not what it was.
+const restoreOrReplace = "restore it from a backup, or remove it and add it anew with an empty data directory; " + lastResort
+
+// lastResort is the remedy when there is no other.
+const lastResort = "with neither a backup nor another member, etcdctl salvage makes a new cluster of what is whole"
+
+// missing is the error of a member without a log.
+func (o *storageOptions) missing(noted identity) error {
+	remedy := restoreOrReplace
+	if noted.made() && noted.Log != o.place() {
+		remedy = fmt.Sprintf("give the directory where it was last (%s) as --wal-dir, or none if it is inside the data directory; otherwise %s", noted.Log, remedy)
+	}
+	return o.refuse("mount what is to be there; otherwise "+remedy, "%s was a member's, but there is no log in %s", o.Dir, o.walDir())
+}
+
+// foreign refuses a directory for a new log that holds what is not a log's.
+func (o *storageOptions) foreign() error {
+	names, err := orOS(o.FS).ReadDir(o.walDir())
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range names {
+		if !wal.Owns(name) && !ordinary(name) {
+			return o.refuse("give an empty directory, of the log's own", "there is something else in %s: %s", o.walDir(), name)
+		}
+	}
+	return err
+}
+
+// ordinary reports whether a file of that name may be in any directory: a lock, or what file
+// systems have.
+func ordinary(name string) bool {
+	return name == "lock" || name == "lost+found" || strings.HasPrefix(name, ".")
+}

@@ -1,0 +1,43 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Continue returns an empty store that goes on from what another server made: its index is the one
+// given, and its history begins behind that. Plant brings the nodes.
+func Continue(l Limits, index uint64) *Store {
+	s := New(l)
+	s.index, s.history = index, newHistory(l, index+1)
+	return s
+}
+
+// Plant puts a node of another server in its place: n has its path, value, indices and end, and is
+// not kept. Directories come before what is in them. It is no event. An error says why the tree
+// can't have the node, and leaves it as it was.
+//
+// A directory does not tell what changed in it before: it counts as changed at the present index.
+func (s *Store) Plant(space Space, n Node) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := Command{Op: OpSet, Path: n.Path, Space: space, HasTTL: n.Ends != nil}
+	if !c.valid() || n.Path == "/" || n.Dir && n.Value != "" || n.Created > n.Modified || n.Modified > s.index {
+		return fmt.Errorf("store: plant: %.200q, created at %d and modified at %d of %d, is no node",
+			n.Path, n.Created, n.Modified, s.index)
+	}
+	if dir := parent(n.Path); s.deepest(space, n.Path).Path != dir || !s.deepest(space, dir).Dir {
+		return fmt.Errorf("store: plant: %.200q is there already, or its directory is not", n.Path)
+	}
+	planted := newDirectory(strings.Clone(n.Path), checksum(0, n.Path), s.index, s.epoch.Load())
+	if !n.Dir {
+		text := n.Path + n.Value
+		planted = &Node{Path: text[:len(n.Path)], Value: text[len(n.Path):], sum: checksum(0, text)}
+	}
+	planted.Created, planted.Modified = n.Created, n.Modified
+	s.put(space, planted, nil, n.Ends)
+	if space == Auth {
+		s.revise(s.index)
+	}
+	return nil
+}
