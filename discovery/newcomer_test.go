@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/raft"
 )
 

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // crowd is how many connections ask nothing; a tenth as many drip, and as many read slowly.
@@ -154,7 +156,7 @@ const (
 // Those who ask nothing, those who never finish asking, and those who don't read what they asked for cost the others no time.
 // pitfall J1, pitfall J2, pitfall J11
 func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < uint64(2**crowd) {
 		t.Skipf("%d descriptors are too few for %d connections", limit.Cur, *crowd)

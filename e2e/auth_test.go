@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"etcd2/e2e/pace"
 )
 
 // as sends a request with a password; user "" sends none.
@@ -47,7 +49,7 @@ func (m *member) must(rootPassword, method, path, body string) {
 // in anything that the members write.
 // pitfall K11, pitfall K9
 func TestUsersHoldEverywhereAndAlways(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	const rootPassword, annPassword = "Rosebud-1941", "Xanadu-1941"
 	c := startCluster(t, 3, append(quick, "--snapshot-count=1")...)

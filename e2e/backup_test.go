@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"etcd2/discovery"
+	"etcd2/e2e/pace"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -181,7 +182,7 @@ func keysIn(tree *store.Store, dir string) (n int64) {
 
 // A restore is killed at any moment: no directory holds a part of a member that a server would start with.
 func TestAKilledRestoreLeavesNothingThatStarts(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	m := startMember(t)
 	for i := range 4 {

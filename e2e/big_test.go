@@ -11,13 +11,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // bigKeys is how many keys a big tree has; the campaign takes a million.
 var bigKeys = flag.Int("e2e.keys", 20_000, "keys of the big tree")
 
 func TestABigTreeHoldsUpNoWrite(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=500")
 	fillBig(t, m, *bigKeys, 256)

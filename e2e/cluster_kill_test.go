@@ -10,13 +10,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // Ten times somebody dies while clients write: a follower, the leader, all at once.
 //
 // pitfall B9, pitfall H15
 func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
 	l := c.traffic(6)
@@ -158,7 +160,7 @@ func (m *member) untilItServes() time.Duration {
 
 // pitfall C8
 func TestValuesNeverGoBackAtAMemberThatRestarts(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=50")...)
 	reader := c.followers()[0]

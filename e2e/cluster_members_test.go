@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
@@ -57,7 +59,7 @@ func (m *member) exitedAsRemoved() {
 }
 
 func TestEveryMemberIsReplacedUnderLoad(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	c := startCluster(t, 3, append(quick, "--snapshot-count=100")...)
 	l := c.traffic(4)
 	calmly(t, func() (wrong string) {

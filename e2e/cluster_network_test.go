@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // pitfall C1
@@ -89,7 +91,7 @@ type topology struct {
 
 // pitfall F1
 func TestALeaderThatReachesAMajorityStays(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Run("three", func(t *testing.T) {
 		theLeaderStays(t, 3, []topology{
 			{"its link to one", func(n *network, l *member, m []*member) { cut(n.between(l, m[0])) }},
@@ -179,7 +181,7 @@ func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
 
 // pitfall F4
 func TestALinkDeadInOneDirectionStopsNobody(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	c := startCluster(t, 3, quick...)
 	l := c.traffic(4)
 	for _, from := range c.members {

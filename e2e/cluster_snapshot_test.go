@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // shortLog are the flags of members that keep as little log as they can.
@@ -37,7 +39,7 @@ func (c *cluster) outgrow(m *member) {
 //
 // pitfall E9, pitfall E10, pitfall E11
 func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 1, append(quick, "--max-wals=1")...)
 	sender := c.members[0]
@@ -114,7 +116,7 @@ func (m *member) has(keys int) bool {
 //
 // pitfall E6, pitfall B14, pitfall E12
 func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	c := startCluster(t, 3, shortLog...)
 	slow := c.followers()[0]
 	others := without(c.members, slow)

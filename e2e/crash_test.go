@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // A load writes keys that were never there before, and remembers what it sent
@@ -380,7 +382,7 @@ func TestADamagedSnapshotIsPassedOverForAnOlderOne(t *testing.T) {
 // When the log reaches back far enough the snapshots are not needed; here it
 // does not.
 func TestTruncatedSnapshotsStopTheStart(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=1", "--max-wals=1")
 	first := m.walFiles()[0]

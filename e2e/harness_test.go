@@ -29,18 +29,6 @@ import (
 // failure takes that long.
 const patience = 20 * time.Second
 
-// long adds the tests that take many seconds of the machine: soaks, campaigns of faults, and
-// whole programs such as Patroni. Each rule that they look at has a shorter test as well.
-var long = flag.Bool("long", false, "also the tests that take long")
-
-// takesLong skips a test unless the long ones are asked for.
-func takesLong(t *testing.T) {
-	t.Helper()
-	if !*long {
-		t.Skip("takes long; -long runs it")
-	}
-}
-
 // binary is the path of the built server, and binaryFlags come before all others.
 //
 // E2E_SERVER may name another server and its first flags, to see what that one does, as in

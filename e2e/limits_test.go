@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // dial opens n connections to the member.
@@ -193,7 +195,7 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 // A byte behind the request hides from net/http that the client has left, at a member and at a proxy.
 // pitfall J3
 func TestClientsThatSendTooMuchAndLeaveHoldNothing(t *testing.T) {
-	takesLong(t) // up to 20 s after they have left
+	pace.NeedsLong(t) // up to 20 s after they have left
 	t.Parallel()
 	c := startCluster(t, 1, quick...)
 	m, p := c.members[0], c.startProxy()
@@ -250,7 +252,7 @@ func (m *member) metric(name string) (v float64) {
 // Half of the streams have a connection each, and half share one of HTTP/2, where the client grants a window and reads nothing of it.
 // pitfall J11, pitfall I11
 func TestStreamReadersThatDoNotReadHoldUpNobody(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	const streams = 200
 	m := startMember(t)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // startEtcd starts Debian's etcd with its API v2.
@@ -133,7 +135,7 @@ func TestADirectoryOfEtcdIsNotStartedIn(t *testing.T) {
 
 // How long 100,000 keys take on their way from etcd 3.4 to an answer of ours.
 func TestAHundredThousandKeysMove(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	const keys, clients = 100_000, 128
 	old := startEtcd(t)
 	var writers sync.WaitGroup

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 var (
@@ -89,7 +91,7 @@ func (n *nemesis) rage(d time.Duration) {
 //
 // pitfall C1, pitfall G2, pitfall I1, pitfall I10
 func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	seed := *nemesisSeed
 	if seed == 0 {
 		seed = rand.Uint64()

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // views are the screens and colours in which a person should have looked at the page.
@@ -211,7 +213,7 @@ func TestTheTreeGoesByKeyboard(t *testing.T) {
 func TestALargeDirectoryStaysSmoothInThePage(t *testing.T) {
 	t.Parallel()
 	children := 20_000
-	if *long {
+	if pace.Long() {
 		children = 100_000
 	}
 	m := startMember(t)

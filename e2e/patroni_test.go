@@ -15,6 +15,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // Patroni keeps in etcd who of several PostgreSQL servers is the primary. It watches, it compares and swaps, it lives by TTLs; whoever uses
@@ -22,7 +24,7 @@ import (
 //
 // All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is changed by hand, etcd2 is gone.
 func TestPatroniKeepsOnePrimary(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	c := startCluster(t, 3, quick...)
 	p := c.startPatroni(3)
 	first := p.primary()

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"etcd2/e2e/pace"
 	"etcd2/http/certs/certstest"
 )
 
@@ -39,7 +40,7 @@ func (m *member) writes(key string) {
 }
 
 func TestAProxyWorksAsLongAsItsClusterDoes(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	p := c.startProxy()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"etcd2/e2e/pace"
 )
 
 // A pythonist is a process that runs testdata/python_recipes.py.
@@ -145,7 +147,7 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 
 // Its eternal watch goes from member to member and misses nothing.
 func TestPythonsEternalWatchMissesNothing(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	list := c.pythonists(3, "watch")

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // What members promise under load that does not pause.
@@ -82,7 +84,7 @@ func (m *member) readers(clients int) (stop func()) {
 //
 // pitfall L3
 func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--enable-pprof")...)
 	m := c.members[0]
@@ -144,7 +146,7 @@ func tracer(t *testing.T, inject string, more ...string) (wrap []string) {
 
 // pitfall L6
 func TestUnderStrainTheLogIsCut(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	const spare, patient = 3, 2 * time.Second
 	m := newMember(t, "--snapshot-count=200", "--max-wals=1")
@@ -221,7 +223,7 @@ func TestUnderStrainAFailedSyncEndsTheMember(t *testing.T) {
 //
 // pitfall L15
 func TestUnderStrainARestartFitsWhereTheMemberRan(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	m := startMember(t)
 	const size = 1 << 20

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"etcd2/e2e/pace"
 	"etcd2/http/certs/certstest"
 	etcd "etcd2/http/client"
 )
@@ -278,7 +279,7 @@ func (r *rotating) everywhere(what string, client, peer *certstest.Authority, tr
 
 // pitfall K2
 func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	s := newSecured(t, 3)
 	s.start()
@@ -386,7 +387,7 @@ func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 // TestTheReadmesTLSLines runs the lines of the README's section "TLS" in one directory: openssl makes certificates, three members start, and
 // clients talk to them.
 func TestTheReadmesTLSLines(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	t.Parallel()
 	if out, err := exec.Command("openssl", "version").Output(); err != nil || !strings.HasPrefix(string(out), "OpenSSL 3") {
 		t.Skip("openssl 3 is not installed")

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // What members promise that are far apart, on links that delay and have no bound else. An ordinary run has smaller figures:
@@ -137,7 +139,7 @@ func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
 
 // pitfall L7
 func TestMembersFarApart(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	rtt := figure(100*time.Millisecond, 200*time.Millisecond)
 	c := newCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=", rtt.Milliseconds()*15))
 	c.apart(rtt) // before there are connections: no link becomes longer by itself
@@ -246,7 +248,7 @@ func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
 
 // What it lacks is longer than the whole state: that is sent instead.
 func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
-	takesLong(t)
+	pace.NeedsLong(t)
 	catchesUp(t, figure(48, 400)<<20, figure(4, 160)<<20>>12, figure(6*time.Second, 5*time.Second), "--event-history=1000", // as etcd has it: the history is a part of the state
 		figure("--snapshot-count=500", "--snapshot-count=10000"))
 }

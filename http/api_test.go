@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/store"
 )
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/wal/disk/disktest"
 )
 

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/wal/disk"
 )
 

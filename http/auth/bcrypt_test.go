@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/store"
 )
 

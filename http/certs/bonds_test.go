@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/http/certs/certstest"
 )
 

@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // serve returns the URL of a server.

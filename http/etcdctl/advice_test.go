@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/http/client"
 )
 

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // maxSize is what a page may weigh, in bytes.

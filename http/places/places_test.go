@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // takeAll takes places for origin until one is refused, and returns how many it got.

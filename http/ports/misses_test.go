@@ -3,6 +3,8 @@ package ports
 import (
 	"slices"
 	"testing"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 func TestAURLMissesWhereNobodyListens(t *testing.T) {

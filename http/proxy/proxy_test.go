@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // A fake is a member: it answers /v2/members, and everything else by its handler.

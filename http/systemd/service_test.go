@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // environment is a getenv of NAME=VALUE texts.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // The histories are written a call a word: what was called, what came back, from when to when.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 func TestAFileIsReadAsItWasWritten(t *testing.T) {

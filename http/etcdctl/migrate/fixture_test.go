@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/store"
 )
 

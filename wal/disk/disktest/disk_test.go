@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	_ "etcd2/e2e/pace" // -long
 )
 
 // half is a disk on which the file a holds "old", and its name, for good; that "new" stands there
