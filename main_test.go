@@ -1,16 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,87 +22,9 @@ import (
 	"etcd2/discovery"
 	_ "etcd2/e2e/pace" // -long
 	"etcd2/http/certs/certstest"
+	"etcd2/http/flags"
 	"etcd2/raft"
-	"etcd2/wal"
 )
-
-// Flags and environment.
-
-func TestDefaultsAreThoseOfEtcd(t *testing.T) {
-	c, err := configure(nil, nil)
-
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]any{
-		"name": "default", "data-dir": "default.etcd", "snapshot-count": 10_000, "max-snapshots": 5, "max-wals": 5,
-		"heartbeat": 100 * time.Millisecond, "election": time.Second, "max-request-bytes": 10 << 20, "history": 100_000,
-		"clients": presetClientURLs, "peers": presetPeerURLs,
-		"cluster": "default=http://localhost:2380,default=http://localhost:7001",
-	}
-	got := map[string]any{
-		"name": c.name, "data-dir": c.dataDir, "snapshot-count": c.snapshotCount, "max-snapshots": c.maxSnapshots, "max-wals": c.maxWALs,
-		"heartbeat": c.heartbeat, "election": c.election, "max-request-bytes": c.maxRequestBytes, "history": c.eventHistory,
-		"clients": strings.Join(c.listenClient, ","), "peers": strings.Join(c.listenPeer, ","),
-		"cluster": c.initialCluster,
-	}
-	for key := range want {
-		if got[key] != want[key] {
-			t.Errorf("%s: got %v, want %v", key, got[key], want[key])
-		}
-	}
-}
-
-func TestTheDefaultClusterFollowsTheName(t *testing.T) {
-	c, err := configure([]string{"--name", "n1"}, nil)
-
-	if err != nil || c.initialCluster != "n1=http://localhost:2380,n1=http://localhost:7001" || c.dataDir != "n1.etcd" {
-		t.Errorf("%v: %s in %s", err, c.initialCluster, c.dataDir)
-	}
-}
-
-func TestAMemberWithoutAListBeginsAClusterWhereItIsFound(t *testing.T) {
-	c, err := configure([]string{"--initial-advertise-peer-urls", "http://10.0.0.1:7,http://10.0.0.1:8"}, nil)
-
-	if err != nil || c.initialCluster != "default=http://10.0.0.1:7,default=http://10.0.0.1:8" || c.given["initial-cluster"] {
-		t.Errorf("%v: %s", err, c.initialCluster)
-	}
-}
-
-func TestAnEmptyListContradictsNothing(t *testing.T) {
-	c, err := configure([]string{"--initial-cluster=", "--join=http://a:1,http://b:1", "--initial-cluster-state=new"}, nil)
-
-	if err != nil || len(c.join) != 2 {
-		t.Errorf("%v: %q", err, c.join)
-	}
-}
-
-func TestDiscoveryIsChosenByItsFlags(t *testing.T) {
-	c, err := configure([]string{"--discovery=https://discovery.etcd.io/t/", "--discovery-proxy=10.0.0.1:3128", "--discovery-srv="}, []string{"ETCD_DISCOVERY_FALLBACK=exit"})
-
-	if err != nil || c.discovery != "https://discovery.etcd.io/t/" || c.discoveryProxy.String() != "http://10.0.0.1:3128" || c.fallback != "exit" {
-		t.Errorf("%v: %+v", err, c)
-	}
-}
-
-func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
-	environ := []string{"ETCD_NAME=env", "ETCD_SNAPSHOT_COUNT=7", "ETCD_MAX_WALS=", "ETCD_DEBUG=true", "OTHER=x", "ETCD_BOGUS=1"}
-	c, err := configure([]string{"-name=line"}, environ)
-
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.name != "line" || c.snapshotCount != 7 || c.maxWALs != 5 || !c.debug {
-		t.Errorf("name %q, snapshot-count %d, max-wals %d, debug %v", c.name, c.snapshotCount, c.maxWALs, c.debug)
-	}
-	want := []string{
-		"recognized environment variable ETCD_NAME, but unused: shadowed by corresponding flag",
-		"recognized and used environment variable ETCD_SNAPSHOT_COUNT=7", "recognized and used environment variable ETCD_DEBUG=true",
-	}
-	if !slices.Equal(c.notes, want) || !slices.Equal(c.warnings, []string{"unrecognized environment variable ETCD_BOGUS"}) {
-		t.Errorf("notes %q, warnings %q", c.notes, c.warnings)
-	}
-}
 
 func TestABadConfigurationIsOneLine(t *testing.T) {
 	for _, c := range []struct {
@@ -214,7 +132,7 @@ func TestNoTextShowsAPassword(t *testing.T) {
 		}
 		run([]string{"--check-config", "--initial-cluster=a=" + value, value}, []string{data}, &out, &line)
 		run([]string{"--check-config", "--initial-cluster=a=" + value}, []string{data}, &out, &line)
-		args := strings.Join(shownArgs([]string{"etcd2", "--discovery-proxy=" + value, "--discovery-proxy", value}), " ")
+		args := strings.Join(flags.Shown([]string{"etcd2", "--discovery-proxy=" + value, "--discovery-proxy", value}), " ")
 
 		if all := out.String() + line.String() + args; strings.Contains(all, "sec") || strings.Contains(all, "ret@") {
 			t.Errorf("%s: %s", value, all)
@@ -224,194 +142,9 @@ func TestNoTextShowsAPassword(t *testing.T) {
 		}
 	}
 	for _, value := range []string{"", "/data/etcd@1", "a=http://a:1,b=http://b:2", `C:\data`} {
-		if shown := withoutPassword(value); shown != value {
+		if shown := discovery.WithoutPassword(value); shown != value {
 			t.Errorf("%q is shown as %q", value, shown)
 		}
-	}
-}
-
-func TestOldAddressesAreURLsOfToday(t *testing.T) {
-	both := "http://localhost:2379 http://localhost:4001"
-	peers := "http://localhost:2380 http://localhost:7001"
-	own := "default=http://localhost:2380,default=http://localhost:7001"
-	for _, c := range []struct {
-		args, environ                                string
-		advertise, listen, advertisePeer, listenPeer string
-		cluster                                      string
-	}{
-		{"--addr 10.0.0.1:4001", "", "http://10.0.0.1:4001", "http://[::]:4001", peers, peers, own},
-		{"--addr=10.0.0.1:4001 --bind-addr=0.0.0.0:4242", "", "http://10.0.0.1:4001", "http://0.0.0.0:4242", peers, peers, own},
-		{"-bind-addr 10.0.0.1:4001", "", both, "http://10.0.0.1:4001", peers, peers, own},
-		{"--peer-addr=[fd00::1]:7001", "", both, both, "http://[fd00::1]:7001", "http://[::]:7001", "default=http://[fd00::1]:7001"},
-		{"--peer-addr=10.0.0.1:7001 --peer-bind-addr=10.0.0.2:7001 --name a", "", both, both, "http://10.0.0.1:7001", "http://10.0.0.2:7001", "a=http://10.0.0.1:7001"},
-		{"--peer-addr=10.0.0.1:7001 --initial-cluster=b=http://h:1", "", both, both, "http://10.0.0.1:7001", "http://[::]:7001", "b=http://h:1"},
-		{"--peer-bind-addr=10.0.0.2:7001", "", both, both, peers, "http://10.0.0.2:7001", own},
-		{"--auto-tls --peer-cert-file=x --peer-key-file=y", "ETCD_ADDR=10.0.0.1:1 ETCD_PEER_ADDR=10.0.0.1:2 ETCD_BIND_ADDR=", "https://10.0.0.1:1", "https://[::]:1", "https://10.0.0.1:2", "https://[::]:2", "default=https://10.0.0.1:2"},
-		{"--addr= --peer-addr=", "", both, both, peers, peers, own},
-	} {
-		config, err := configure(strings.Fields(c.args), strings.Fields(c.environ))
-		if err != nil {
-			t.Errorf("%s %s: %v", c.args, c.environ, err)
-			continue
-		}
-
-		for _, list := range []struct {
-			name, want string
-			got        []string
-		}{
-			{"advertised to clients", c.advertise, config.advertiseClient}, {"listening for clients", c.listen, config.listenClient},
-			{"advertised to members", c.advertisePeer, config.advertisePeer}, {"listening for members", c.listenPeer, config.listenPeer},
-			{"the cluster", c.cluster, []string{config.initialCluster}},
-		} {
-			if got := strings.Join(list.got, " "); got != list.want {
-				t.Errorf("%s %s: %s: %s, want %s", c.args, c.environ, list.name, got, list.want)
-			}
-		}
-	}
-}
-
-func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
-	c, err := configure([]string{"-snapshot", "--max-result-buffer=1024", "-v", "-vv", "--experimental-gRPC-addr", "127.0.0.1:2378", "--strict-reconfig-check=false"},
-		[]string{"ETCD_CLUSTER_ACTIVE_SIZE=9", "ETCD_EXPERIMENTAL_GRPC_ADDR=x", "ETCD_CONFIG="})
-
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := strings.Join(c.warnings, "\n")
-	for _, name := range []string{"snapshot", "max-result-buffer", "v", "vv", "cluster-active-size"} {
-		if want := `flag "-` + name + `" is no longer supported - ignoring.`; strings.Count(all, want) != 1 {
-			t.Errorf("no %s in\n%s", want, all)
-		}
-	}
-	if !strings.Contains(all, `flag "-experimental-gRPC-addr" is of the API of etcd 3`) || !strings.Contains(all, "--strict-reconfig-check=false is ignored") || len(c.warnings) != 7 {
-		t.Errorf("%d warnings:\n%s", len(c.warnings), all)
-	}
-}
-
-// flagsOf238 are all flags of etcd 2.3.8, those of 0.4 that it still takes among them.
-const flagsOf238 = `name data-dir wal-dir snapshot-count heartbeat-interval election-timeout listen-peer-urls listen-client-urls max-snapshots max-wals cors
-	initial-advertise-peer-urls initial-cluster initial-cluster-state initial-cluster-token advertise-client-urls discovery discovery-fallback discovery-proxy
-	discovery-srv strict-reconfig-check proxy proxy-failure-wait proxy-refresh-interval proxy-dial-timeout proxy-write-timeout proxy-read-timeout
-	cert-file key-file client-cert-auth trusted-ca-file ca-file peer-cert-file peer-key-file peer-client-cert-auth peer-trusted-ca-file peer-ca-file
-	debug log-package-levels force-new-cluster version enable-pprof experimental-v3demo experimental-gRPC-addr experimental-auto-compaction-retention h help
-	addr bind-addr peer-addr peer-bind-addr peers peers-file cluster-active-size cluster-remove-delay cluster-sync-interval config force max-result-buffer
-	max-retry-attempts peer-heartbeat-interval peer-election-timeout retry-interval snapshot v vv`
-
-// switchesOf238 are those that take no value.
-const switchesOf238 = `strict-reconfig-check client-cert-auth peer-client-cert-auth debug force-new-cluster version enable-pprof experimental-v3demo h help
-	cluster-active-size cluster-remove-delay cluster-sync-interval config force max-result-buffer max-retry-attempts peer-heartbeat-interval
-	peer-election-timeout retry-interval snapshot v vv`
-
-func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
-	c := new(config)
-	for name := range strings.FieldsSeq(flagsOf238) {
-		args := []string{"--" + name}
-		isSwitch := slices.Contains(strings.Fields(switchesOf238), name)
-		if !isSwitch {
-			args = append(args, "no-such-value")
-		}
-
-		_, err := configure(append(args, "extra"), nil)
-
-		ends := errors.Is(err, flag.ErrHelp) || name == "version" && err == nil
-		if text := fmt.Sprint(err); !ends && (strings.Contains(text, "not defined") || strings.Contains(text, "needs an argument") || strings.Contains(text, `"no-such-value" is not a flag`)) {
-			t.Errorf("--%s: %v", name, err)
-		}
-		if ends && name != "h" && name != "help" && name != "version" {
-			t.Errorf("--%s: %v", name, err)
-		}
-	}
-	for _, r := range slices.Concat(c.relics(), c.settings()) {
-		known := slices.Contains(strings.Fields(flagsOf238), r.name)
-		if isSwitch := slices.Contains(strings.Fields(switchesOf238), r.name); known && isSwitch != (r.arg == "") {
-			t.Errorf("--%s takes a value: %v", r.name, r.arg != "")
-		}
-	}
-}
-
-func TestTheOldFlagOfAuthoritiesMeansClientAuth(t *testing.T) {
-	c, err := configure([]string{"--ca-file=a", "--peer-ca-file=b"}, nil)
-
-	if err != nil || c.client.CA != "a" || !c.client.ClientAuth || c.peer.CA != "b" || !c.peer.ClientAuth {
-		t.Errorf("%v: %+v %+v", err, c.client, c.peer)
-	}
-	if all := strings.Join(c.warnings, "; "); !strings.Contains(all, "--peer-ca-file is the old form of --peer-trusted-ca-file") {
-		t.Errorf("the warnings: %s", all)
-	}
-}
-
-func TestACertificateThatNobodySeesIsWarnedOf(t *testing.T) {
-	for args, want := range map[string]string{
-		"--cert-file=x --key-file=y": "--cert-file",
-		"--peer-auto-tls":            "--peer-auto-tls",
-		"--client-cert-auth --trusted-ca-file=z --cert-file=x --key-file=y --listen-client-urls=https://a:1,http://b:1 --advertise-client-urls=https://a:1": "http://b:1",
-		"--auto-tls --listen-client-urls=https://a:1 --advertise-client-urls=https://a:1":                                                                   "",
-	} {
-		c, err := configure(strings.Fields(args), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if all := strings.Join(c.warnings, "; "); !strings.Contains(all, want) || (all == "") != (want == "") {
-			t.Errorf("%s: %q", args, all)
-		}
-	}
-}
-
-func TestTheStatusSaysWhoLeads(t *testing.T) {
-	alone := raft.Membership{Members: []raft.Member{{ID: 1, Name: "a"}}}
-	three := raft.Membership{Members: []raft.Member{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 255}}}
-	for _, c := range []struct {
-		leader  uint64
-		cluster raft.Membership
-		want    string
-	}{
-		{1, alone, "leader, the only member"}, {raft.None, alone, "no leader, the only member"},
-		{1, three, "leader, one of 3 members"}, {2, three, "follower of b, one of 3 members"}, {255, three, "follower of ff, one of 3 members"},
-		{256, three, "follower of 100, one of 3 members"},
-	} {
-		if got := role(1, c.leader, c.cluster); got != c.want {
-			t.Errorf("%q, want %q", got, c.want)
-		}
-	}
-}
-
-// A restart without the flag leaves the cluster with the peer URLs that it knows.
-func TestPeerURLsAreToldOnlyWhenGiven(t *testing.T) {
-	for _, c := range []struct {
-		args, environ []string
-		want          string
-	}{
-		{nil, nil, "[]"},
-		{[]string{"--listen-peer-urls=http://a:1"}, nil, "[]"},
-		{[]string{"--initial-advertise-peer-urls=http://b:1,http://a:1"}, nil, "[http://a:1 http://b:1]"},
-		{nil, []string{"ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1"}, "[http://a:1]"},
-	} {
-		config, err := configure(c.args, c.environ)
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		withData := config.self(discovery.Plan{})
-
-		if fmt.Sprint(withData.PeerURLs) != c.want || len(withData.ClientURLs) == 0 {
-			t.Errorf("%v %v: %+v", c.args, c.environ, withData)
-		}
-	}
-}
-
-// Whatever keeps a member from its cluster, the line has the flag to blame, its value, and a remedy.
-func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
-	c := &config{name: "NAME", initialCluster: "LIST", join: []string{"JOIN"}, advertisePeer: []string{"PEER"}, fallback: "FALLBACK"}
-	for _, r := range refusals {
-		line := c.refusal("join", fmt.Errorf("%w: x", r.err)).Error()
-
-		value := map[string]string{"": "--join=JOIN", "name": "--name=NAME", "initial-cluster": "--initial-cluster=LIST", "initial-advertise-peer-urls": "--initial-advertise-peer-urls=PEER", "discovery-fallback": "--discovery-fallback=FALLBACK"}[r.flag]
-		if value == "" || r.remedy == "" || line != value+": "+r.err.Error()+": x: "+r.remedy {
-			t.Errorf("%s", line)
-		}
-	}
-	if line := c.refusal("initial-cluster", errors.New("x")).Error(); line != "--initial-cluster=LIST: x" {
-		t.Error(line)
 	}
 }
 
@@ -444,70 +177,12 @@ func TestADirectoryThatEtcdHasLeftIsNoNewMembers(t *testing.T) {
 	}
 }
 
-func TestADirectoryStaysWhatItIs(t *testing.T) {
-	for _, c := range []struct {
-		member, proxy bool
-		flags, want   string // want is off, on, readonly or the words of an error
-	}{
-		{false, false, "", "off"},
-		{false, false, "--proxy=readonly", "readonly"},
-		{true, false, "--proxy=on", "off"},
-		{false, true, "", "on"},
-		{false, true, "--listen-client-urls=http://127.0.0.1:1", "on"},
-		{false, true, "--proxy=readonly", "readonly"},
-		{false, true, "--force-new-cluster", "--force-new-cluster proxy"},
-		{true, true, "--proxy=on", "invalid datadir. Both member and proxy directories exist"},
-	} {
-		dir := t.TempDir()
-		var made error
-		if c.proxy {
-			made = os.Mkdir(filepath.Join(dir, "proxy"), 0o700)
-		}
-		if c.member {
-			made = errors.Join(made, os.Mkdir(filepath.Join(dir, "member"), 0o700), wal.Create(filepath.Join(dir, "member", "wal"), wal.Options{SegmentBytes: 1 << 16}))
-		}
-		config, err := configure(append(strings.Fields(c.flags), "--data-dir="+dir), nil)
-		if err := errors.Join(made, err); err != nil {
-			t.Fatalf("%+v: %v", c, err)
-		}
-		there, err := raft.Exists(dir, "")
-		err = cmp.Or(err, config.chooseRole(there, slog.New(slog.DiscardHandler)))
-
-		got := config.proxy
-		if err != nil {
-			got = err.Error()
-		}
-		if !hasWords(got, c.want) {
-			t.Errorf("%+v: %s", c, got)
-		}
-	}
-}
-
-func hasWords(text, words string) bool {
-	for word := range strings.FieldsSeq(words) {
-		if !strings.Contains(text, word) {
-			return false
-		}
-	}
-	return true
-}
-
-func TestAProxyAdvertisesNothing(t *testing.T) {
-	for _, flags := range []string{"--proxy=on", "--discovery=http://h:1/t"} {
-		c, err := configure([]string{flags, "--listen-client-urls=http://127.0.0.1:1", "--proxy-read-timeout=7"}, nil)
-		if err != nil || c.proxyTimes.read != 7*time.Millisecond || c.proxyTimes.failureWait != 5*time.Second ||
-			c.proxyTimes.refresh != 30*time.Second || c.proxyTimes.dial != time.Second || c.proxyTimes.write != 5*time.Second {
-			t.Errorf("%s: %v: %+v", flags, err, c.proxyTimes)
-		}
-	}
-}
-
 // A trial says what a start would do, and refuses what a start would refuse, in the same words.
 func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := certstest.NewAuthority(t, "CA").Issue(t, "m0").Save(t, t.TempDir(), "m0")
 	data := filepath.Join(dir, "new")
-	flags := []string{"--check-config", "--data-dir=" + data}
+	always := []string{"--check-config", "--data-dir=" + data}
 	for _, c := range []struct {
 		flags  string
 		status int
@@ -528,7 +203,7 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 	} {
 		var out, errs strings.Builder
 
-		status := run(append(strings.Fields(c.flags), flags...), nil, &out, &errs)
+		status := run(append(strings.Fields(c.flags), always...), nil, &out, &errs)
 
 		said := regexp.MustCompile(": +").ReplaceAllString(out.String(), ": ") + errs.String()
 		if status != c.status || status == 1 && !strings.HasSuffix(said, c.out+"\n") {
@@ -541,27 +216,6 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(dir); len(left) > 0 {
 			t.Errorf("%s: it has made %s", c.flags, left[0].Name())
-		}
-	}
-}
-
-func TestAURLThatOthersCannotMeanIsToldOf(t *testing.T) {
-	for _, c := range []struct{ advertised, listened, want string }{
-		{"http://localhost:2380", "http://localhost:2380", ""},
-		{"http://db.example:443", "http://0.0.0.0:2380", ""}, // something in between may lead there
-		{"http://10.0.0.1:2380", "http://0.0.0.0:2380", ""},
-		{"http://localhost:2380", "http://0.0.0.0:12380,http://127.0.0.1:1", "--f=http://localhost:2380: this member does not listen at that port of its machine, " +
-			"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others find it, unless something leads from there to here"},
-		{"http://127.0.0.1:2379", "https://0.0.0.0:2379", "--f=http://127.0.0.1:2379: at that port this member listens with the other scheme, " +
-			"as https://0.0.0.0:2379: give the URL with the scheme that is spoken there"},
-		{"http://127.0.0.1:2379", "https://0.0.0.0:2379,http://10.0.0.1:2379", ""},
-		{"http://0.0.0.0:2379", "http://0.0.0.0:2379", "--f=http://0.0.0.0:2379: this address stands for every machine: others that are told it will look on their own; " +
-			"give the address of this one"},
-		{"http://[::]:2379", "http://0.0.0.0:2379", "--f=http://[::]:2379: this address stands for every machine: others that are told it will look on their own; " +
-			"give the address of this one"},
-	} {
-		if got := strings.Join(strays("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")), "|"); got != c.want {
-			t.Errorf("%s at %s:\n%s\nwant\n%s", c.advertised, c.listened, got, c.want)
 		}
 	}
 }
@@ -594,50 +248,6 @@ func TestAFailureCutsThePatienceWithRequestsInFlight(t *testing.T) {
 	})
 }
 
-func TestHelpListsEveryFlagInItsGroup(t *testing.T) {
-	var out strings.Builder
-	status := run([]string{"-h"}, nil, &out, &out)
-
-	if status != 0 {
-		t.Errorf("status %d", status)
-	}
-	for _, s := range new(config).settings() {
-		_, group, found := strings.Cut(out.String(), "\n"+s.group+"\n")
-		group, _, _ = strings.Cut(group, "\n\n")
-		if !found || !strings.Contains(group, "  --"+s.name+" "+s.arg+"\n") {
-			t.Errorf("--%s is not listed under %s", s.name, s.group)
-		}
-	}
-	if _, err := configure([]string{"--help"}, nil); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("--help gives %v", err)
-	}
-}
-
-func TestTheReadmeListsEveryFlag(t *testing.T) {
-	readme := read(t, "README.md")
-	settings := new(config).settings()
-	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)").FindAllStringSubmatch(readme, -1) {
-		if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == row[1] }) {
-			t.Errorf("the README's table of flags has a row for --%s, which is none", row[1])
-		}
-	}
-	for _, s := range settings {
-		name := strings.ReplaceAll(strings.TrimSpace(s.name+" "+s.arg), "|", `\|`)
-		row := "| `--" + name + "` | " + code(s.preset) + " | " + s.help + " |"
-		if !strings.Contains(readme, row) {
-			t.Errorf("the README's table of flags lacks the row\n%s", row)
-		}
-	}
-}
-
-// code is a text as code in Markdown.
-func code(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "`" + s + "`"
-}
-
 func TestVersionIsFourLines(t *testing.T) {
 	var out strings.Builder
 	status := run([]string{"--version"}, []string{"ETCD_NAME=,"}, &out, &out)
@@ -645,80 +255,6 @@ func TestVersionIsFourLines(t *testing.T) {
 	lines := strings.Split(out.String(), "\n")
 	if status != 0 || len(lines) != 5 || lines[0] != "etcd Version: "+version {
 		t.Errorf("status %d: %q", status, lines)
-	}
-}
-
-func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
-	c, err := configure([]string{"--log-package-levels=raft=DEBUG,http=ERROR"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	sink := newSink(&out)
-	l := newLogs(sink, c)
-	for _, pkg := range []string{"raft", "http", "main"} {
-		l.of(pkg).Debug("quiet")
-		l.of(pkg).Warn("loud")
-	}
-	if err := l.setLevel("debug"); err != nil {
-		t.Fatal(err)
-	}
-	l.of("main").Debug("now")
-	sink.flush()
-
-	for _, want := range []string{"quiet pkg=raft", "loud pkg=raft", "loud pkg=main", "now pkg=main"} {
-		if !strings.Contains(out.String(), "msg="+want) {
-			t.Errorf("%q is missing in\n%s", want, &out)
-		}
-	}
-	if n := strings.Count(out.String(), "\n"); n != 4 {
-		t.Errorf("%d lines:\n%s", n, &out)
-	}
-}
-
-// Whoever sets the level, by the API or at the start, silences no line about security.
-func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
-	c, err := configure([]string{"--log-package-levels=certs=CRITICAL"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	sink := newSink(&out)
-	l := newLogs(sink, c)
-	if err := l.setLevel("CRITICAL"); err != nil {
-		t.Fatal(err)
-	}
-	for _, pkg := range []string{"auth", "certs", "http"} {
-		l.of(pkg).Debug("detail")
-		l.of(pkg).Info("security")
-	}
-	sink.flush()
-
-	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "msg=security pkg=auth") || !strings.Contains(got, "msg=security pkg=certs") {
-		t.Errorf("the log has\n%s", got)
-	}
-}
-
-// A stalled is a reader of the log that stands still.
-type stalled chan struct{}
-
-func (s stalled) Write([]byte) (int, error) { <-s; return 0, syscall.EPIPE }
-
-func TestALogThatNobodyReadsHoldsUpNobody(t *testing.T) {
-	stands := make(stalled)
-	s := newSink(stands)
-	for range sinkLines + 10 {
-		fmt.Fprintln(s, "a line")
-	}
-	begun := time.Now()
-	s.flush()
-	took := time.Since(begun)
-	waiting := s.lost.Load()
-	close(stands)
-	s.flush()
-
-	if took > 10*sinkPatience || waiting < 9 || s.lost.Load() != sinkLines+10 {
-		t.Errorf("flushed in %v, %d lost while it stood, %d after", took, waiting, s.lost.Load())
 	}
 }
 
@@ -774,12 +310,13 @@ var drawing = map[string][]string{
 	"http":      {"raft", "store", "http/auth", "http/page", "http/places"},
 	"http/peer": {"raft"},
 	"http/auth": {"store", "http/places"}, "http/places": {},
-	"http/ports":   {"http", "http/certs", "http/systemd"},
-	"http/proxy":   {"http/client", "wal/disk"},
+	"http/ports": {"http", "http/certs", "http/systemd"},
+	"http/proxy": {"http/client", "wal/disk"},
+	"http/flags": {"discovery", "http/certs", "http/logs", "http/proxy", "raft"}, "http/logs": {},
 	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk", "http/etcdctl/migrate"}, // all but the first two for what is done without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {}, "e2e": {}, "e2e/pace": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {"raft"}, "e2e": {}, "e2e/pace": {},
 	"http/etcdctl/migrate": {"store", "http/auth"},
 }
 

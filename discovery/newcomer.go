@@ -15,8 +15,8 @@ import (
 	"etcd2/raft"
 )
 
-// Why a newcomer is not let in. Each text goes on with the particulars; what to do about it, and in which flag, is for
-// the caller to say.
+// Why a newcomer is not let in. Each text goes on with the particulars; what to do about it, and in
+// which flag, is in the table of remedies.
 var (
 	ErrNotListed    = errors.New("the own name is not listed")
 	ErrURLsDiffer   = errors.New("the advertised peer URLs differ from the listed ones")
@@ -402,4 +402,27 @@ func (n Newcomer) warn(p Plan) {
 
 func allLocal(urls []string) bool {
 	return !slices.ContainsFunc(urls, func(u string) bool { return !address(u).IsLoopback() })
+}
+
+// MayForce refuses to make a second cluster of a member, self, of m while the others of the first
+// run and are a quorum.
+func (n Newcomer) MayForce(m raft.Membership, self uint64) error {
+	var names []string
+	for _, other := range n.Running(context.Background(), m, self) {
+		if !other.Learner {
+			names = append(names, fmt.Sprintf("%q at %s", other.Name, strings.Join(other.PeerURLs, ",")))
+		}
+	}
+	voters := 0
+	for _, member := range m.Members {
+		if !member.Learner {
+			voters++
+		}
+	}
+	if len(names) == 0 || len(names) < voters/2+1 {
+		return nil
+	}
+	return fmt.Errorf("--force-new-cluster: %s answer, and are a quorum of the %d members without this one, "+
+		"which would make a second cluster: start it without the flag, and it takes part in the first",
+		strings.Join(names, " and "), voters)
 }

@@ -71,3 +71,13 @@ func resolve(ctx context.Context, text string) string {
 	first := slices.MinFunc(ips, netip.Addr.Compare).Unmap()
 	return u.Scheme + "://" + net.JoinHostPort(first.String(), u.Port())
 }
+
+// WithoutPassword returns the value of a flag with xxxxx for the user and the password that may be
+// in it: all before the last @, if there is a colon.
+func WithoutPassword(value string) string {
+	end := strings.LastIndexByte(value, '@')
+	if end < 0 || !strings.Contains(value[:end], ":") {
+		return value
+	}
+	return "xxxxx" + value[end:]
+}

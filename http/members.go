@@ -15,6 +15,7 @@ import (
 
 	"etcd2/http/auth"
 	"etcd2/raft"
+	"etcd2/store"
 )
 
 const (
@@ -387,4 +388,28 @@ func sendJSON(w *response, status int, v any) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v)
+}
+
+// indices is how many indices of the store a change of the membership takes, as in etcd 2 (API
+// section 6). So the first write of a new cluster of N gets 2N+2: N founders, N names, one version.
+var indices = map[raft.ChangeKind]uint64{
+	raft.ChangeAdd: 1, raft.ChangeUpdate: 1, raft.ChangeRemove: 2, raft.ChangeVersion: 1,
+}
+
+// ChangeCommand returns the command that goes into the tree with a change of the membership; nil is
+// none.
+func ChangeCommand(k raft.ChangeKind) []byte {
+	count, takes := indices[k]
+	if !takes {
+		return nil
+	}
+	command := store.Command{Op: store.OpAdvance, Count: count}
+	return command.Append(nil)
+}
+
+// WallCommand returns the command that tells the tree the leader's wall clock minus the cluster
+// clock.
+func WallCommand(offset time.Duration) []byte {
+	command := store.Command{Op: store.OpClock, TTL: offset}
+	return command.Append(nil)
 }

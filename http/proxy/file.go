@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,4 +63,27 @@ func remember(dir string, peerURLs []string) error {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	return nil
+}
+
+// Role returns what a process is by what its data directory has, whatever its flags say. wanted, and
+// what is returned, is off, on or readonly; member reports whether a member has left something there,
+// and forced whether one is to go on from it alone.
+func Role(dir, wanted string, member, forced bool, log *slog.Logger) (string, error) {
+	was, err := Exists(dir)
+	switch {
+	case err != nil:
+		return wanted, err
+	case member && was:
+		return wanted, fmt.Errorf("invalid datadir. Both member and proxy directories exist: %s: "+
+			"delete the one that is not wanted", dir)
+	case member && wanted != "off":
+		log.Warn("--proxy is ignored: there is a member in the data directory; for a proxy give it another one", "data", dir)
+		return "off", nil
+	case was && forced:
+		return wanted, fmt.Errorf("--force-new-cluster: there is a proxy in %s: give the data of a member as --data-dir", dir)
+	case was && wanted == "off":
+		log.Warn("this is a proxy, since there is one in the data directory; for a member give it another one", "data", dir)
+		return "on", nil
+	}
+	return wanted, nil
 }

@@ -1,0 +1,320 @@
+package flags
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"etcd2/discovery"
+	"etcd2/http/certs"
+	"etcd2/http/proxy"
+	"etcd2/raft"
+)
+
+// A Config is everything that can be chosen, after all checks.
+type Config struct {
+	Name, DataDir, WALDir         string
+	SnapshotCount                 int
+	MaxSnapshots, MaxWALs         int // files kept; 0 means all
+	Heartbeat, Election           time.Duration
+	ListenClient, AdvertiseClient []string
+	ListenPeer, AdvertisePeer     []string
+	ForceNew                      bool // --force-new-cluster
+
+	// Where its cluster is.
+	Join                         []string
+	InitialCluster, State, Token string
+	Discovery, DiscoverySRV      string
+	Fallback                     string   // what a member does that its discovery URL has no place for
+	DiscoveryProxy               *url.URL // nil: none
+
+	Proxy      string // off, on or readonly
+	ProxyTimes struct{ FailureWait, Refresh, Dial, Write, Read time.Duration }
+
+	Client, Peer    certs.Flags
+	CORS, Hosts     []string
+	MaxRequestBytes int
+	EventHistory    int
+	QuotaBytes      int // 0: by the memory
+	Pprof, Page     bool
+
+	Debug       bool
+	Levels      map[string]slog.Level // of single packages
+	ShowVersion bool
+	CheckConfig bool // say what would be done, and do nothing
+
+	Notes    []string // what the log should tell about the environment
+	Warnings []string // what it should tell about the flags
+
+	addr, bindAddr         string // of etcd 0.4, IP:PORT
+	peerAddr, peerBindAddr string
+	strict                 bool
+	given                  map[string]bool // flags that somebody set, by name
+}
+
+// Given reports whether somebody set a flag, on the command line or in the environment.
+func (c *Config) Given(flag string) bool { return c.given[flag] }
+
+// Parse makes the configuration of defaults, environment and command line, each beaten by the next.
+// args are without the name of the program. The error is one line that names the flag, the value
+// and the remedy, or flag.ErrHelp.
+func Parse(args, environ []string) (*Config, error) {
+	c := &Config{
+		given:  map[string]bool{},
+		Client: certs.Flags{Port: certs.ClientPort},
+		Peer:   certs.Flags{Port: certs.PeerPort},
+	}
+	settings := c.settings()
+	for _, s := range settings {
+		if err := s.set(s.preset); err != nil {
+			panic(fmt.Sprintf("flags: the default of --%s is refused: %v", s.name, err))
+		}
+	}
+	settings = append(settings, c.relics()...)
+	if err := c.parse(args, settings); err != nil || c.ShowVersion {
+		return c, err
+	}
+	if err := c.readEnvironment(environ, settings); err != nil {
+		return c, err
+	}
+	if err := c.takeOldForms(); err != nil {
+		return c, err
+	}
+	c.deriveDefaults()
+	return c, c.contradiction()
+}
+
+// parse applies the command line.
+func (c *Config) parse(args []string, settings []setting) error {
+	fs := flag.NewFlagSet("etcd2", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.BoolVar(&c.ShowVersion, "version", false, "")
+	var refused error
+	for _, s := range settings {
+		set := func(value string) error {
+			err := s.set(value)
+			if err != nil {
+				refused = invalid(value, "flag -"+s.name, err)
+			}
+			return err
+		}
+		if s.arg == "" {
+			fs.BoolFunc(s.name, s.help, set)
+		} else {
+			fs.Func(s.name, s.help, set)
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		return cmp.Or(refused, err)
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag: write --name=value", discovery.WithoutPassword(fs.Arg(0)))
+	}
+	fs.Visit(func(f *flag.Flag) { c.given[f.Name] = true })
+	return nil
+}
+
+// readEnvironment applies the variables of flags that the command line does
+// not set. An empty variable counts as unset.
+func (c *Config) readEnvironment(environ []string, settings []setting) error {
+	for _, entry := range environ {
+		variable, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(variable, "ETCD_") || value == "" {
+			continue
+		}
+		i := slices.IndexFunc(settings, func(s setting) bool { return s.variable() == variable })
+		switch {
+		case i < 0:
+			c.Warnings = append(c.Warnings, "unrecognized environment variable "+variable) // its value may be somebody's secret
+		case c.given[settings[i].name]:
+			c.Notes = append(c.Notes, "recognized environment variable "+variable+", but unused: shadowed by corresponding flag")
+		default:
+			c.Notes = append(c.Notes, "recognized and used environment variable "+variable+"="+discovery.WithoutPassword(value))
+			if err := settings[i].set(value); err != nil {
+				return invalid(value, variable, err)
+			}
+			c.given[settings[i].name] = true
+		}
+	}
+	return nil
+}
+
+// invalid is the error of a value that set refuses; place is where it was given.
+func invalid(value, place string, err error) error {
+	return fmt.Errorf("invalid value %q for %s: %w", discovery.WithoutPassword(value), place, err)
+}
+
+// Shown are the arguments of a process without passwords.
+func Shown(args []string) (shown []string) {
+	for _, arg := range args {
+		flag, value, found := strings.Cut(arg, "=")
+		if found && strings.HasPrefix(flag, "-") {
+			arg = flag + "=" + discovery.WithoutPassword(value)
+		}
+		shown = append(shown, discovery.WithoutPassword(arg))
+	}
+	return shown
+}
+
+// deriveDefaults fills in the defaults that follow from other flags.
+func (c *Config) deriveDefaults() {
+	if c.DataDir == "" {
+		c.DataDir = c.Name + ".etcd"
+	}
+	if c.WALDir == "" {
+		c.WALDir = filepath.Join(c.DataDir, "member", "wal")
+	}
+	if c.InitialCluster == "" {
+		delete(c.given, "initial-cluster") // an empty list is none
+		var members []string
+		for _, u := range c.AdvertisePeer {
+			members = append(members, c.Name+"="+u)
+		}
+		c.InitialCluster = strings.Join(members, ",")
+	}
+}
+
+// contradiction returns what is wrong between flags that are right one by one.
+func (c *Config) contradiction() error {
+	found := c.Discovery != "" || c.DiscoverySRV != ""
+	switch {
+	case c.Discovery != "" && c.DiscoverySRV != "", found && c.given["initial-cluster"]:
+		return errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"`)
+	case found && (len(c.Join) > 0 || c.State == "existing"):
+		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and --initial-cluster-state=existing enter a running one; give one of them")
+	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.bindAddr == "" && !c.mayBeProxy():
+		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
+	case len(c.Join) > 0 && c.given["initial-cluster"]:
+		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
+	case len(c.Join) > 0 && c.State == "existing":
+		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in the cluster, the other takes one that was made; give one of them")
+	case filepath.Clean(c.WALDir) == filepath.Clean(c.DataDir):
+		return fmt.Errorf("--wal-dir=%s is the data directory: give the log a directory of its own, or leave the flag out", c.WALDir)
+	case c.Election < 5*c.Heartbeat:
+		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
+			c.Election.Milliseconds(), c.Heartbeat.Milliseconds(), 5*c.Heartbeat.Milliseconds())
+	}
+	if !c.strict {
+		c.Warnings = append(c.Warnings, "--strict-reconfig-check=false is ignored: a change that would lose the quorum is always refused")
+	}
+	client, err := c.Client.Check(c.ListenClient)
+	peer, peerErr := c.Peer.Check(c.ListenPeer)
+	if c.IsProxy() { // it listens for no peers, and its certificate is for asking them
+		peer, peerErr = nil, nil
+	} else {
+		c.Peer.ClientCA = c.Client.CA
+	}
+	c.Warnings = append(c.Warnings, slices.Concat(client, peer)...)
+	return cmp.Or(err, peerErr)
+}
+
+// mayBeProxy tells that nobody need know where this process is.
+func (c *Config) mayBeProxy() bool {
+	if there, err := proxy.Exists(c.DataDir); err == nil && there {
+		return true
+	}
+	return c.IsProxy() || c.Discovery != "" && c.Fallback == "proxy"
+}
+
+// IsProxy reports whether this process is no member.
+func (c *Config) IsProxy() bool { return c.Proxy != "off" }
+
+// ChooseRole makes this process what its data directory is one of, whatever the flags say. member
+// reports whether a member has left something there.
+func (c *Config) ChooseRole(member bool, log *slog.Logger) (err error) {
+	c.Proxy, err = proxy.Role(c.DataDir, c.Proxy, member, c.ForceNew, log)
+	if c.IsProxy() {
+		c.ListenPeer = nil
+	}
+	return err
+}
+
+// Settled reports whether a member goes on from its data, whatever is said of its cluster.
+func (c *Config) Settled(there bool, log *slog.Logger) (bool, error) {
+	switch {
+	case !there && c.ForceNew:
+		return false, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.DataDir)
+	case there && len(c.Join) > 0:
+		log.Info("--join is ignored: there is a member in the data directory", "data", c.DataDir)
+	case there && (c.Discovery != "" || c.DiscoverySRV != ""):
+		log.Info("discovery is ignored since a cluster has already been initialized", "data", c.DataDir)
+	}
+	return there, nil
+}
+
+// Self is what the member tells the others of itself at every start, but for its version. With data,
+// its peer URLs are in it only when somebody gave them: the default must not take the place of those
+// that the cluster knows.
+func (c *Config) Self(plan discovery.Plan) raft.Member {
+	clientURLs := slices.Sorted(slices.Values(c.AdvertiseClient))
+	m := raft.Member{Name: c.Name, PeerURLs: plan.Self.PeerURLs, ClientURLs: clientURLs}
+	if c.given["initial-advertise-peer-urls"] {
+		m.PeerURLs = slices.Sorted(slices.Values(c.AdvertisePeer))
+	}
+	return m
+}
+
+// Strays says what others will not find this member at, of what it tells them.
+func (c *Config) Strays(clients, peers []string, self raft.Member) []string {
+	return slices.Concat(
+		Strays("advertise-client-urls", self.ClientURLs, clients),
+		Strays("initial-advertise-peer-urls", self.PeerURLs, peers))
+}
+
+// Sources are where the cluster is, as far as the flags say it.
+func (c *Config) Sources() discovery.Sources {
+	return discovery.Sources{
+		Join: c.Join, Token: c.Discovery, Proxy: c.DiscoveryProxy, Domain: c.DiscoverySRV,
+		List: c.InitialCluster, Listed: c.given["initial-cluster"], Existing: c.State == "existing", Cluster: c.Token,
+	}
+}
+
+// Disks are the directories that may be on disks of their own.
+func (c *Config) Disks() []string {
+	if c.WALDir == "" {
+		return []string{c.DataDir}
+	}
+	return []string{c.DataDir, c.WALDir}
+}
+
+// OwnHosts are the names that this member was told it has: those in its URLs, and those of
+// --host-whitelist.
+func (c *Config) OwnHosts() []string {
+	names := slices.Clone(c.Hosts)
+	for _, u := range slices.Concat(c.ListenClient, c.AdvertiseClient, c.ListenPeer, c.AdvertisePeer) {
+		_, name, _ := strings.Cut(u, "://")
+		names = append(names, name)
+	}
+	return names
+}
+
+// OwnURLs are those at which this process itself answers clients.
+func (c *Config) OwnURLs() []string {
+	if c.given["advertise-client-urls"] {
+		return slices.Concat(c.ListenClient, c.AdvertiseClient)
+	}
+	return c.ListenClient
+}
+
+// RequestTimeout is how long a request may wait for agreement (API section 16).
+func (c *Config) RequestTimeout() time.Duration { return 5*time.Second + 2*c.Election }
+
+// Blame says which flag names the directory that an error is about.
+func (c *Config) Blame(err error) error {
+	var e *raft.DirError
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Log && c.given["wal-dir"]:
+		return fmt.Errorf("--wal-dir=%s: %w: %s", c.WALDir, e.Err, e.Remedy)
+	}
+	return fmt.Errorf("--data-dir=%s: %w: %s", c.DataDir, e.Err, e.Remedy)
+}
