@@ -241,19 +241,31 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// click presses the mouse on the element that an expression names.
+// click clicks on the element that an expression names.
 func (b *browser) click(element string) {
+	b.t.Helper()
+	b.press(element)()
+}
+
+// press presses the mouse on the element that an expression names, once that stands still, and returns what releases it there.
+func (b *browser) press(element string) (release func()) {
 	b.t.Helper()
 	b.await("(" + element + ").getClientRects().length > 0")
 	var at struct{ X, Y float64 }
-	text := b.eval("(() => { const e = " + element + "; e.scrollIntoView({block: 'nearest'}); const r = e.getClientRects()[0];" +
-		" return {X: r.left + Math.min(r.width / 2, 100), Y: r.top + r.height / 2} })()")
+	text := b.eval(`new Promise(done => { let was; const look = () => {
+		const e = ` + element + `, r = e && e.getClientRects()[0], at = r && {X: r.left + Math.min(r.width / 2, 100), Y: r.top + r.height / 2};
+		if (at && was && at.X === was.X && at.Y === was.Y) { done(at); return }
+		if (e) e.scrollIntoView({block: 'nearest'});
+		was = at; requestAnimationFrame(look) }; look() })`)
 	if err := json.Unmarshal([]byte(text), &at); err != nil {
 		b.t.Fatal(err)
 	}
-	for _, what := range []string{"mousePressed", "mouseReleased"} {
+	mouse := func(what string) {
+		b.t.Helper()
 		b.call("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
 	}
+	mouse("mousePressed")
+	return func() { b.t.Helper(); mouse("mouseReleased") }
 }
 
 // button is the expression for a button that says something.

@@ -178,6 +178,71 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.noErrors()
 }
 
+// A draw between press and release must not take the click away. Others write all the time.
+func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
+	t.Parallel()
+	m := startMember(t)
+	m.put("/m", "1")
+	b := startBrowser(t, m.url+"/#keys")
+	b.awaitText("New in /")
+	drawn := func() { b.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))") }
+
+	// A row of the tree, while another comes above it: it is the same element afterwards, too.
+	b.eval("window.row = " + rowOf("/m"))
+	release := b.press(rowOf("/m"))
+	m.put("/a", "1")
+	b.await("tree.find('/a')")
+	drawn()
+	release()
+	b.await("document.querySelector('#value').textContent === '1'")
+	b.await("!!" + rowOf("/a"))
+	b.await("row.isConnected && row.title === '/m' && row.id === 'row2' && row.previousSibling === " + rowOf("/a"))
+
+	// A button of the key in detail, while its value changes.
+	release = b.press(button("Edit"))
+	m.put("/m", "2")
+	b.await("document.querySelector('#value').textContent === '2'")
+	release()
+	b.await("document.querySelector('#detail textarea').value === '2'")
+	b.click(button("Cancel"))
+
+	// What is typed for a new key, while its directory gets another time to live.
+	m.do("PUT", "/v2/keys/dir", url.Values{"dir": {"true"}})
+	b.choose("/dir")
+	b.fill("document.querySelector('#detail input')", "typed")
+	m.do("PUT", "/v2/keys/dir", url.Values{"dir": {"true"}, "prevExist": {"true"}, "ttl": {"600"}})
+	b.awaitText("expires in")
+	if got := b.eval("document.querySelector('#detail input').value"); got != `"typed"` {
+		t.Errorf("%s is left of what was typed", got)
+	}
+
+	// A line of the events, while more come.
+	b.eval("location.hash = '#events'")
+	b.click(button("Start"))
+	b.awaitText("Following")
+	m.put("/m", "3")
+	b.await("document.querySelectorAll('#log a').length === 1")
+	release = b.press("document.querySelector('#log a')")
+	m.put("/other", "1")
+	b.await("events.index >= " + fmt.Sprint(m.put("/other", "2").index(t)))
+	drawn()
+	release()
+	b.await("document.querySelector('#detail h2').textContent === '/m'")
+
+	// The address on a member's card, while its numbers change.
+	b.eval("location.hash = '#cluster'")
+	b.await("!!document.querySelector('.member a')")
+	b.eval("document.querySelector('.member a').addEventListener('click', e => { e.preventDefault(); window.linked = true })")
+	applied := "document.querySelector('.member dd:nth-of-type(3)').textContent"
+	b.eval("window.applied = " + applied)
+	release = b.press("document.querySelector('.member a')")
+	m.put("/m", "4")
+	b.await(applied + " !== applied")
+	release()
+	b.await("window.linked")
+	b.noErrors()
+}
+
 func TestTheTreeGoesByKeyboard(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)

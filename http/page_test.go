@@ -13,6 +13,8 @@ func TestOnlyWhoAcceptsHTMLGetsThePage(t *testing.T) {
 		{true, "HEAD", "/", browser, 200},
 		{true, "GET", "/", "*/*", 404},
 		{true, "GET", "/", "", 404},
+		{true, "GET", "/", "application/json, text/html;q=0.1", 200},
+		{true, "GET", "/", "text/html; q=0.0, */*", 404},
 		{true, "GET", "/v2", browser, 404},
 		{true, "PUT", "/", browser, 404},
 		{false, "GET", "/", browser, 404},

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"mime"
 	"net"
 	nethttp "net/http"
 	"net/url"
@@ -449,7 +450,15 @@ func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 
 // wantsPage reports whether a request is one for the page. To all others / is a path like another.
 func (s *Server) wantsPage(r *nethttp.Request) bool {
-	return s.cfg.Page && (r.Method == "GET" || r.Method == "HEAD") && strings.Contains(r.Header.Get("Accept"), "text/html")
+	return s.cfg.Page && (r.Method == "GET" || r.Method == "HEAD") &&
+		slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), acceptsHTML)
+}
+
+// acceptsHTML reports whether one element of an Accept header is HTML; q=0 would refuse it.
+func acceptsHTML(element string) bool {
+	kind, params, _ := mime.ParseMediaType(element)
+	q, weighted := params["q"]
+	return kind == "text/html" && (!weighted || strings.Trim(q, "0.") != "")
 }
 
 func (s *Server) servePage(w *response, r *nethttp.Request) { s.page.ServeHTTP(w, r) }
