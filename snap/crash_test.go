@@ -4,26 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
-	_ "etcd2/e2e/pace" // -long
+	"etcd2/e2e/pace"
 	"etcd2/wal/disk/disktest"
 )
 
-var crashStates = flag.Int("snap.states", 5000, "crash states that TestEveryCrashStateHasAWholeSnapshot tries")
-
-// stride is 1, and more in a short run, which tries so much less.
-func stride() int {
-	if testing.Short() {
-		return 9
-	}
-	return 1
-}
+// stride is 1 under -long, and more otherwise: a test tries so much less.
+func stride() int { return pace.Pick(15, 7, 1) }
 
 // model is what a directory may hold after a crash: as its newest a snapshot that is not older
 // than the last one that was committed, nor newer than the last one that was begun.
@@ -213,7 +205,7 @@ func tryStates(d *disktest.Disk, m model, rng *rand.Rand, n int) (tried int, err
 // pitfall E4, pitfall E9, pitfall H6
 func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
 	states := 0
-	for seed := uint64(1); states < *crashStates/stride(); seed++ {
+	for seed := uint64(1); states < 5000/stride(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		d, m := disktest.New(), model{}
 		d.After = func(d *disktest.Disk, call, name string) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"etcd2/e2e/pace"
 	"etcd2/wal/disk/disktest"
 )
 
@@ -581,8 +581,6 @@ func TestNobodyElseMayReadASnapshot(t *testing.T) {
 	}
 }
 
-var fuzzTime = flag.Duration("snap.fuzz", 2*time.Second, "how long TestMutatedFilesAreHarmless mutates")
-
 // readMutant reads a file: it gives not a byte more than it says, and never a panic.
 func readMutant(t *testing.T, data []byte) {
 	d := disktest.New()
@@ -619,7 +617,7 @@ func FuzzFile(f *testing.F) {
 func TestMutatedFilesAreHarmless(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	seeds := seeds()[3:]
-	deadline, n := time.After(*fuzzTime), 0
+	deadline, n := time.After(pace.FuzzTime()), 0
 	for ; ; n++ {
 		select {
 		case <-deadline:

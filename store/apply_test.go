@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	_ "etcd2/e2e/pace" // -long
 )
 
 // The rules of sections 6 to 11 and 13, a command each. Every case begins with the same tree at index 9.

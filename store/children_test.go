@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"etcd2/e2e/pace"
 )
 
 // A B-tree holds what a sorted slice holds, whatever is put and removed, and its frozen copies hold what it held.
@@ -13,7 +15,7 @@ import (
 func TestChildrenAreASortedSlice(t *testing.T) {
 	const steps = 30_000
 	byPath := func(a, b *Node) int { return strings.Compare(a.Path, b.Path) }
-	for seed := range uint64(4) {
+	for seed := range pace.Pick[uint64](1, 1, 4) {
 		g := rand.New(rand.NewPCG(seed, 1))
 		c, epoch, want := children{skip: 3}, uint64(0), []*Node{}
 		type shot struct {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // varied returns a store with something of every kind in it.
@@ -120,13 +122,16 @@ func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 
 // Whatever bit is wrong, Restore gives an error or a state that keeps every invariant.
 func TestRestoreOfFlippedBitsKeepsTheInvariants(t *testing.T) {
-	state := varied().frozenBytes(t)
-	for i := range state {
-		for bit := range 8 {
-			broken := bytes.Clone(state)
-			broken[i] ^= 1 << bit
-			tryRestore(t, broken)
-		}
+	restoreFlipped(t, varied().frozenBytes(t))
+}
+
+// restoreFlipped tries to restore a state with each bit wrong, or a part of them without -long.
+func restoreFlipped(t *testing.T, state []byte) {
+	t.Helper()
+	for bit := 0; bit < 8*len(state); bit += pace.Pick(31, 11, 1) { // odd: it comes to every bit of a byte
+		broken := bytes.Clone(state)
+		broken[bit/8] ^= 1 << (bit % 8)
+		tryRestore(t, broken)
 	}
 }
 

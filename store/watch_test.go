@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // hears is the rule of sections 14, 15.2 and 20 on elements, as plainly as can be.
@@ -209,7 +211,7 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 		told  []string
 		gone  bool
 	}
-	for seed := range uint64(4) {
+	for seed := range pace.Pick[uint64](1, 1, 4) {
 		s, m, g := New(Limits{Events: 400}), newModel(), newGenerator(seed)
 		var readers []*reader
 		for i := range 5000 {
@@ -361,7 +363,7 @@ func TestAWatchCostsItsPathNotItsLevels(t *testing.T) {
 	}
 	s.check(t)
 
-	if each := int64(heapInUse()-before) / count; each > promised {
+	if each := (heapInUse() - before) / count; each > promised {
 		t.Errorf("%d bytes each", each)
 	}
 	if perches := s.watchers.root.count(); perches > 2*count {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // Like all that a directory knows of what is below it, the cost is the same after a restore: see check.
@@ -29,7 +31,7 @@ func TestTheCostIsTheSameAfterARestore(t *testing.T) {
 
 // The cost is what the tree takes of memory, and no less, whatever its shape.
 func TestTheCostIsThatOfTheMemory(t *testing.T) {
-	const count = 20_000
+	count := pace.Pick(5_000, 10_000, 20_000)
 	for name, c := range map[string]func(i int) Command{
 		"large values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i), strings.Repeat("v", 1000)) },
 		"small values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i*7919%count), "v") },
@@ -56,7 +58,7 @@ func TestTheCostIsThatOfTheMemory(t *testing.T) {
 			for i := range count {
 				s.do(c(i))
 			}
-			used := int64(heapInUse() - before)
+			used := heapInUse() - before
 			if share := float64(used) / float64(s.cost()); share < 0.4 || share > 1.2 {
 				t.Errorf("%d bytes of memory, counted as %d: %.2f", used, s.cost(), share)
 			}

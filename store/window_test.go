@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -365,14 +364,14 @@ func TestAForgottenUserIsNotTrustedAnew(t *testing.T) {
 func TestTheWindowsMemoryIsBounded(t *testing.T) {
 	s := New(Limits{Events: 1})
 	s.do(set("/k", "v"))
-	before := heapBytes()
+	before := heapInUse()
 
 	for i := range windowBounds.facts + windowBounds.answers + 5000 {
 		s.do(del("/none").named(fmt.Sprint(i)).after(s.applied))
 	}
 
 	const answers = 10_000 * (eventOverhead + 64) // errors are small
-	grown := heapBytes() - before
+	grown := heapInUse() - before
 	t.Logf("%d facts and %d answers take %d bytes", s.window.facts.count(), len(s.window.order), grown)
 	if grown > 16<<20+answers {
 		t.Errorf("they take %d bytes", grown)
@@ -382,14 +381,6 @@ func TestTheWindowsMemoryIsBounded(t *testing.T) {
 	none := (&Command{}).name()
 	expect(t, "horizon", s.window.horizonOf(none.user()), uint64(5001))
 	s.check(t)
-}
-
-// heapBytes is how many bytes are in use.
-func heapBytes() int {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
 }
 
 // A member that begins with a snapshot knows what was asked before, also what the history no longer has.

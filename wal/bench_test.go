@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	_ "etcd2/e2e/pace" // -long
 	"etcd2/wal/disk"
 )
 

@@ -34,7 +34,7 @@ func (p *process) beside(n int) (appended, released error) {
 // pitfall H1
 func TestEveryCrashStateOpensWhileReleaseRunsBesideAppend(t *testing.T) {
 	states, calls := 0, 0
-	for seed := uint64(1); states < *crashStates/(40*stride()); seed++ {
+	for seed := uint64(1); states < crashStates/(40*stride()); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		d, m := disktest.New(), &model{}
 		p := &process{d: d, m: m}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,18 +11,15 @@ import (
 	"sync"
 	"testing"
 
+	"etcd2/e2e/pace"
 	"etcd2/wal/disk/disktest"
 )
 
-var crashStates = flag.Int("wal.states", 20000, "crash states that TestEveryCrashStateOpens tries")
+const crashStates = 20_000 // that TestEveryCrashStateOpens tries
 
-// stride is 1, and more in a short run, which tries so much less.
-func stride() int {
-	if testing.Short() {
-		return 9 // odd, so that it comes to every bit of a byte
-	}
-	return 1
-}
+// stride is 1 under -long, and more otherwise: a test tries so much less. It is odd, so that a step
+// of so many bits comes to every bit of a byte.
+func stride() int { return pace.Pick(15, 7, 1) }
 
 // model is what a log may hold after a crash: at least the batches that were
 // acknowledged, at most those that were begun.
@@ -283,7 +279,7 @@ func afterCrash(d *disktest.Disk, m *model, life, crashes int, rng *rand.Rand) e
 // pitfall H1, pitfall H6, pitfall H7, pitfall H10
 func TestEveryCrashStateOpens(t *testing.T) {
 	states := 0
-	for seed := uint64(1); states < *crashStates/stride(); seed++ {
+	for seed := uint64(1); states < crashStates/stride(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		m := &model{}
 		d := disktest.New()

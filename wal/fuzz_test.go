@@ -3,17 +3,15 @@ package wal
 import (
 	"bytes"
 	"encoding/binary"
-	"flag"
 	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
+	"etcd2/e2e/pace"
 	"etcd2/wal/disk/disktest"
 )
-
-var fuzzTime = flag.Duration("wal.fuzz", 2*time.Second, "how long TestMutatedSegmentsAreHarmless mutates")
 
 // mutant is a log whose last segment is data.
 func mutant(data []byte) *disktest.Disk {
@@ -155,7 +153,7 @@ func FuzzRecord(f *testing.F) {
 func TestMutatedSegmentsAreHarmless(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	seeds := seeds(t)
-	deadline, n := time.After(*fuzzTime), 0
+	deadline, n := time.After(pace.FuzzTime()), 0
 	for ; ; n++ {
 		select {
 		case <-deadline:

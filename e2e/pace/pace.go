@@ -6,6 +6,7 @@ package pace
 import (
 	"flag"
 	"testing"
+	"time"
 )
 
 var long = flag.Bool("long", false, "also the tests that take long")
@@ -13,6 +14,20 @@ var long = flag.Bool("long", false, "also the tests that take long")
 // Long reports whether -long was given: loops may be longer then, states larger, bounds of time
 // checked that a busy machine could miss. Call it once the flags are parsed.
 func Long() bool { return *long }
+
+// Pick returns how much of something a test does: a little under -short, all of it under -long.
+func Pick[T any](short, usual, all T) T {
+	switch {
+	case *long:
+		return all
+	case testing.Short():
+		return short
+	}
+	return usual
+}
+
+// FuzzTime is for how long an ordinary test mutates the seeds of a fuzz target.
+func FuzzTime() time.Duration { return Pick(100*time.Millisecond, 500*time.Millisecond, 5*time.Second) }
 
 // NeedsLong skips a test unless -long was given.
 func NeedsLong(t testing.TB) {
