@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"etcd2/e2e/pace"
 )
 
 // Like all that a directory knows of what is below it, the cost is the same after a restore: see check.
@@ -31,7 +29,7 @@ func TestTheCostIsTheSameAfterARestore(t *testing.T) {
 
 // The cost is what the tree takes of memory, and no less, whatever its shape.
 func TestTheCostIsThatOfTheMemory(t *testing.T) {
-	count := pace.Pick(5_000, 10_000, 20_000)
+	const count = 20_000
 	for name, c := range map[string]func(i int) Command{
 		"large values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i), strings.Repeat("v", 1000)) },
 		"small values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i*7919%count), "v") },
