@@ -226,7 +226,7 @@ func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
 			t.Errorf("%v: %d, want %d", err, got, want)
 		}
 	}
-	for file, text := range map[string]string{"README.md": "A member that was removed ends with status %d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
+	for file, text := range map[string]string{"http/systemd/README.md": "A member that was removed ends with status %d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
 		if text = fmt.Sprintf(text, removed); !strings.Contains(read(t, file), text) {
 			t.Errorf("%s lacks %q", file, text)
 		}
@@ -521,10 +521,65 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
+// documents are the texts in Markdown, by file.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "testdata" {
+			return fs.SkipDir
+		}
+		if err == nil && filepath.Ext(path) == ".md" {
+			texts[filepath.ToSlash(path)] = read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+)
+
+// Every link from one text to another, or to a section, leads somewhere.
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	texts := documents(t)
+	for path, text := range texts {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			file, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			to := path
+			if file != "" {
+				to = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", path, err)
+			} else if anchor != "" && !slices.Contains(anchors(texts[to]), anchor) {
+				t.Errorf("%s: there is no section %s", path, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the names of a text's sections in links.
+func anchors(text string) (names []string) {
+	for _, m := range heading.FindAllStringSubmatch(text, -1) {
+		names = append(names, strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return names
+}
+
 // essays are the texts and the package comments, by file.
 func essays(t *testing.T) map[string]string {
 	t.Helper()
-	texts := map[string]string{"README.md": read(t, "README.md"), "raft/PITFALLS.md": read(t, "raft/PITFALLS.md")}
+	texts := documents(t)
 	for _, s := range repository(t) {
 		if !s.test && s.file.Doc != nil {
 			texts[s.path] = s.file.Doc.Text()
@@ -675,7 +730,8 @@ func TestEverySectionOfTheAPIThatACommentCitesExists(t *testing.T) {
 
 var quoted = regexp.MustCompile("`([a-z]+)\\.([A-Za-z]\\w*(?:\\.\\w+)?)`|`([a-z]+(?:/\\w+)*\\.go)`")
 
-func TestTheTourNamesWhatExists(t *testing.T) {
+// Names in code that a text has, as `wal.Open`, are those of the code.
+func TestTextsNameWhatExists(t *testing.T) {
 	known, packages := map[string]bool{}, map[string]bool{}
 	for _, s := range repository(t) {
 		known[s.path], packages[s.pkg] = true, true
@@ -683,14 +739,13 @@ func TestTheTourNamesWhatExists(t *testing.T) {
 			known[s.pkg+"."+name] = true
 		}
 	}
-	_, tour, found := strings.Cut(read(t, "README.md"), "\n## A tour of the code\n")
-	tour, _, _ = strings.Cut(tour, "\n## ")
-	if stops := strings.Count(tour, "\n### "); !found || stops != 8 {
-		t.Errorf("the README's tour has %d stops, want 8", stops)
-	}
-	for _, m := range quoted.FindAllStringSubmatch(tour, -1) {
-		if m[3] != "" && !known[m[3]] || packages[m[1]] && !known[m[1]+"."+m[2]] {
-			t.Errorf("the README's tour names %s, which does not exist", m[0])
+	texts := documents(t)
+	delete(texts, "http/API.md") // whose names are those of JSON
+	for path, text := range texts {
+		for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+			if m[3] != "" && !known[m[3]] || packages[m[1]] && !known[m[1]+"."+m[2]] {
+				t.Errorf("%s names %s, which does not exist", path, m[0])
+			}
 		}
 	}
 }

@@ -506,16 +506,28 @@ func readLine(t *testing.T, r *bufio.Reader) string {
 	return line
 }
 
-// readmeSection is a part of the README, with its lines that are continued joined.
+// readmeSection is a section of the README of some room, with its lines that are continued joined.
 func readmeSection(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
+	var section string
+	found := false
+	for _, pattern := range []string{"../README.md", "../*/README.md", "../*/*/README.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, text, has := strings.Cut(string(b), "\n## "+name+"\n"); has {
+				section, found = text, true
+			}
+		}
 	}
-	_, section, found := strings.Cut(string(b), "\n## "+name+"\n")
 	if !found {
-		t.Fatalf("the README has no section %q", name)
+		t.Fatalf("no README has a section %q", name)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	return strings.ReplaceAll(section, "\\\n", "")

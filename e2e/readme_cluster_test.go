@@ -14,8 +14,8 @@ import (
 const bare = " --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379" +
 	" --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380"
 
-// TestTheReadmesClusterLines runs the lines of the README's section "A cluster", a process each, on ports that are
-// free; each block makes a cluster of three, in which what one member takes the others have.
+// TestTheReadmesClusterLines runs the lines of the sections "A cluster" and "Three members", a process each, on ports
+// that are free; each block makes a cluster of three, in which what one member takes the others have.
 func TestTheReadmesClusterLines(t *testing.T) {
 	t.Parallel()
 	blocks := clusterLines(t)
@@ -66,7 +66,7 @@ func TestTheReadmesClusterLines(t *testing.T) {
 // clusterLines are the commands of the section's console blocks, each on one line and without the program's name.
 func clusterLines(t *testing.T) (blocks [][]string) {
 	t.Helper()
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "A cluster"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "A cluster")+readmeSection(t, "Three members"), -1) {
 		var lines []string
 		for line := range strings.Lines(block[1]) {
 			flags, found := strings.CutPrefix(line, "$ ./etcd2")

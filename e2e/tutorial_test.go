@@ -37,6 +37,22 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	}
 }
 
+// TestTheFrontPageDoesWhatItSays does the same with the lines that the front page begins with.
+func TestTheFrontPageDoesWhatItSays(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	commands := readTutorial(t, "Twelve lines")
+	if len(commands) != 12 {
+		t.Fatalf("%d commands", len(commands))
+	}
+	shell := &shell{t: t, m: startMember(t), dir: t.TempDir()}
+	for _, c := range commands {
+		shell.run(c)
+	}
+}
+
 // TestTheWalkThroughUsersDoesWhatItSays does the same with the section on users and roles.
 func TestTheWalkThroughUsersDoesWhatItSays(t *testing.T) {
 	t.Parallel()

@@ -190,7 +190,7 @@ func TestThePageOfScenesTakesNoTextForHTML(t *testing.T) {
 // The README shows an election as it goes, and each stop of its tour links to scenes that there are.
 func TestTheTourShowsItsScenes(t *testing.T) {
 	golden(t, "testdata/film/election.svg", draw(play(t, script(t, "election"))).standalone(760))
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,13 +198,13 @@ func TestTheTourShowsItsScenes(t *testing.T) {
 	tour, _, _ = strings.Cut(tour, "\n## ")
 	stops := strings.Split(tour, "\n### ")
 
-	for _, want := range []string{"](raft/testdata/film/election.svg)", "`go test ./raft -run Scripts -html raft.html`"} {
+	for _, want := range []string{"](testdata/film/election.svg)", "`go test ./raft -run Scripts -html raft.html`"} {
 		if !strings.Contains(stops[0], want) {
 			t.Errorf("the tour lacks %s before its first stop", want)
 		}
 	}
 	for _, stop := range stops[1:] {
-		links := regexp.MustCompile("\\[`(\\w+)`\\]\\(raft/testdata/(\\w+)\\.txt\\)").FindAllStringSubmatch(stop, -1)
+		links := regexp.MustCompile("\\[`(\\w+)`\\]\\(testdata/(\\w+)\\.txt\\)").FindAllStringSubmatch(stop, -1)
 		for _, link := range links {
 			if link[1] != link[2] || !slices.Contains(scripts, link[1]) {
 				t.Errorf("there is no scene %s", link[0])

@@ -344,7 +344,7 @@ func TestHelpListsEveryFlagInItsGroup(t *testing.T) {
 }
 
 func TestTheReadmeListsEveryFlag(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
+	b, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
