@@ -93,6 +93,33 @@ func BenchmarkEncodeEvent(b *testing.B) {
 	}
 }
 
+// flushCounter is a client that leaves when it has been sent something.
+type flushCounter struct {
+	sink
+	leave func()
+	n     int
+}
+
+func (w *flushCounter) Flush() { w.n++; w.leave() }
+
+// BenchmarkStream tells a stream a hundred events that are there, and how often something was sent for them.
+func BenchmarkStream(b *testing.B) {
+	s := newBench(b)
+	for range 100 {
+		s.do("PUT", "/v2/keys/k", "value=1")
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(b.Context())
+		r, _ := nethttp.NewRequestWithContext(ctx, "GET", "/v2/keys/k?wait=true&stream=true&waitIndex=1", nil)
+		w := &flushCounter{sink: sink{nethttp.Header{}}, leave: cancel}
+		s.ServeHTTP(w, r)
+		n += w.n
+	}
+	b.ReportMetric(float64(n)/float64(b.N), "flushes/op")
+}
+
 // BenchmarkListing lists a directory of 100,000 keys.
 func BenchmarkListing(b *testing.B) {
 	s := newBench(b)

@@ -11,7 +11,7 @@ import (
 	"etcd2/store"
 )
 
-// watch answers with the next event at key, or with all of them from now on (stream). The head is sent at once,
+// watch answers with the next event at key, or with all of them from now on (stream). The head is sent before the watch waits,
 // with the index at which the watch began, but that of a poll with a timeout: it depends on whether an event comes.
 // The body ends early when the server stops, and when the client reads so slowly that the history overtakes it: it must ask again, and may be
 // told that it missed something. It ends, too, before the first event that the client has no right to any more.
@@ -79,21 +79,39 @@ func (f *feed) poll(ctx context.Context) *store.Error {
 	return nil
 }
 
-// run sends what the watcher sees, each event in a piece of its own (large ones in several), until the context is done, the
-// client is gone, takes a piece too slowly or has lost its right, or, if this is no stream, one is sent. cleared is why
-// server-sent events don't begin where they were to.
+// run sends what the watcher sees until (1) the context is done, (2) the client is gone or takes a piece too slowly,
+// (3) it has lost its right, or (4) one event is sent, if this is no stream. The events that are there go out together,
+// with the head if they are there at the beginning: a write costs ten times what an event does. cleared is why server-sent
+// events don't begin where they were to.
 func (f *feed) run(ctx context.Context, cleared *store.Error) {
 	beat := time.Duration(math.MaxInt64)
 	if f.params.events {
 		beat = f.server.times.beat
 	}
-	for err := f.begin(cleared); err == nil; err = f.out.Flush() {
-		f.out.SetWriteDeadline(time.Time{}) // HTTP/2 would end the stream by it though nothing waits
-		ev, err := f.next(ctx, beat)
-		if err != nil || f.may.check() != nil || f.tell(ev) != nil || !f.params.streams() {
+	for err := f.begin(cleared); err == nil; {
+		if err = f.step(ctx, beat); !f.params.streams() {
 			return
 		}
 	}
+}
+
+// step sends the next event. Before it waits for one, it sends what is held back.
+func (f *feed) step(ctx context.Context, beat time.Duration) error {
+	ev, err := f.watcher.Ready()
+	if ev == nil && err == nil {
+		if err = f.out.Flush(); err != nil {
+			return err
+		}
+		f.out.SetWriteDeadline(time.Time{}) // HTTP/2 would end the stream by it though nothing waits
+		ev, err = f.next(ctx, beat)
+	}
+	if err == nil {
+		err = f.may.check()
+	}
+	if err != nil {
+		return err
+	}
+	return f.tell(ev)
 }
 
 // next waits for the next event. It is nil when none came for so long.
@@ -111,43 +129,38 @@ func (f *feed) next(ctx context.Context, patience time.Duration) (*store.Event, 
 	return ev, err
 }
 
-// begin sends the head, and what server-sent events begin with.
+// begin writes the head, and what server-sent events begin with.
 func (f *feed) begin(cleared *store.Error) error {
 	h := f.w.Header()
 	if f.params.events {
 		h["Content-Type"], h["Cache-Control"] = []string{eventStream}, []string{"no-store"}
 	}
 	f.w.WriteHeader(nethttp.StatusOK)
-	if f.params.events {
-		if err := f.send(func(e *encoder) { e.openEvents(f.watcher.Seen(), cleared) }); err != nil {
-			return err
-		}
+	if !f.params.events {
+		return nil
 	}
-	return f.out.Flush()
+	var e encoder
+	e.openEvents(f.watcher.Seen(), cleared)
+	_, err := f.w.Write(e.b)
+	return err
 }
 
-// tell sends an event; nil means that none came for a while.
+// tell writes an event; nil means that none came for a while. It holds a buffer no longer than that takes: most watches
+// wait most of the time.
 func (f *feed) tell(ev *store.Event) error {
 	f.w.hold()
 	defer f.w.letGo()
-	return f.send(func(e *encoder) {
-		switch {
-		case !f.params.events:
-			e.event(ev)
-		case ev == nil:
-			e.beat(f.watcher.Seen())
-		default:
-			e.sentEvent(ev)
-		}
-	})
-}
-
-// send holds a buffer no longer than one event takes: most watches wait most of the time.
-func (f *feed) send(add func(*encoder)) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	e := encoder{b: *buf, out: f.w}
-	add(&e)
+	switch {
+	case !f.params.events:
+		e.event(ev)
+	case ev == nil:
+		e.beat(f.watcher.Seen())
+	default:
+		e.sentEvent(ev)
+	}
 	e.send()
 	*buf = e.b
 	return e.err

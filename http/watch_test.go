@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	nethttp "net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -78,6 +79,55 @@ func TestStreamGoesFromThePastOnWithoutGap(t *testing.T) {
 		if err := events.Decode(&ev); err != nil || ev.Node.ModifiedIndex != want {
 			t.Fatalf("event %d: %+v, %v", want, ev, err)
 		}
+	}
+}
+
+// flushed is a ResponseWriter that shows each part of an answer that was sent at once.
+type flushed struct {
+	sink
+	held strings.Builder
+	show func(part string)
+}
+
+func (w *flushed) Write(b []byte) (int, error) { return w.held.Write(b) }
+func (w *flushed) Flush()                      { w.show(w.held.String()); w.held.Reset() }
+
+// A write to a socket costs ten times what its event does.
+func TestTheEventsOfAStreamThatAreThereAreSentTogether(t *testing.T) {
+	b := newBench(t)
+	for range 50 {
+		b.do("PUT", "/v2/keys/k", "value=1")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	parts := make(chan string, 10)
+	r := httptest.NewRequestWithContext(ctx, "GET", "/v2/keys/k?wait=true&stream=true&waitIndex=1", nil)
+	ended := make(chan struct{})
+	go func() {
+		b.ServeHTTP(&flushed{sink: sink{nethttp.Header{}}, show: func(part string) { parts <- part }}, r)
+		close(ended)
+	}()
+
+	if part := <-parts; strings.Count(part, "\n") != 50 {
+		t.Errorf("%d events are sent together of 50 that are there", strings.Count(part, "\n"))
+	}
+	b.do("PUT", "/v2/keys/k", "value=2")
+	if part := <-parts; strings.Count(part, "\n") != 1 {
+		t.Errorf("%q is sent, want the event that came", part)
+	}
+	cancel()
+	<-ended
+}
+
+// A poll from the past has nothing to wait for: its head goes with its event.
+func TestTheHeadOfAWatchGoesWithAnEventThatIsThere(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=1")
+	w := &flushed{sink: sink{nethttp.Header{}}, show: func(part string) { t.Errorf("%q is sent alone", part) }}
+
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/v2/keys/k?wait=true&waitIndex=1", nil))
+
+	if !strings.HasPrefix(w.held.String(), `{"action":"set"`) {
+		t.Errorf("%q", w.held.String())
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Watcher is a cursor on the history. Next and Close belong to one goroutine.
+// Watcher is a cursor on the history. Next, Ready and Close belong to one goroutine.
 type Watcher struct {
 	store     *Store
 	path      string
@@ -64,17 +64,23 @@ func (w *Watcher) Seen() uint64 {
 // Next waits for the next event. It returns ErrFellBehind, or the context's error.
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	for {
-		e, more, err := w.look()
-		if e != nil || err != nil {
+		if e, err := w.Ready(); e != nil || err != nil {
 			return e, err
-		}
-		if more {
-			continue
 		}
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// Ready is Next that does not wait: the event is nil when none has come yet.
+func (w *Watcher) Ready() (*Event, error) {
+	for {
+		e, more, err := w.look()
+		if e != nil || err != nil || !more {
+			return e, err
 		}
 	}
 }
