@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -138,11 +139,9 @@ func (p *peer) dialStream(rawURL string) (*sender, error) {
 		return nil, err
 	}
 	c.stop() // the stream has a watch of its own
-	if c.in.Buffered() > 0 {
-		c.Close()
-		return nil, errors.New("more than an answer came")
-	}
 	s := &sender{stream: stream{conn: c.Conn, tick: p.t.tick()}, p: p, url: rawURL, other: other}
+	early, _ := c.in.Peek(c.in.Buffered())
+	s.early = bytes.Clone(early)
 	s.flight.window = newWindow(&p.t.cfg, time.Now(), c.trip)
 	return s, nil
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/raft"
@@ -99,57 +100,63 @@ func TestWhatIsLeftOverIsMeasuredAtTheTick(t *testing.T) {
 // Only counts come back: at most one for each measurePause, each pingStep, and each tick of the
 // receiver.
 func TestABusyStreamCostsFewCounts(t *testing.T) {
-	a, b := pair(t)
-	const n, size = 2000, 100
-	begun := time.Now()
-	for i := range uint64(n) {
-		a.Send([]raft.Message{appendOf(a, b, i, size)})
-		b.get(t)
-	}
-	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.Trips == n })
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t)
+		const n, size = 2000, 100
+		begun := time.Now()
+		for i := range uint64(n) {
+			a.Send([]raft.Message{appendOf(a, b, i, size)})
+			b.get(t)
+		}
+		a.awaitPeer(t, func(s raft.PeerStats) bool { return s.Trips == n })
 
-	lasted := time.Since(begun)
-	s := a.Peers()[b.id]
-	var counts int
-	p := a.Transport.peers[b.id]
-	p.set(func() { counts = int(p.out.read.Load()) / (frameHeader + 8) })
-	most := 2 + int(lasted/measurePause+lasted/a.tick()) + int(s.SentBytes/pingStep)
-	t.Logf("%d counts for %d messages, %d bytes, %v", counts, n, s.SentBytes, lasted)
-	if counts > most || counts == 0 {
-		t.Errorf("%d counts came back, and no more than %d are due", counts, most)
-	}
+		lasted := time.Since(begun)
+		s := a.Peers()[b.id]
+		var counts int
+		p := a.Transport.peers[b.id]
+		p.set(func() { counts = int(p.out.read.Load()) / (frameHeader + 8) })
+		most := 2 + int(lasted/measurePause+lasted/a.tick()) + int(s.SentBytes/pingStep)
+		t.Logf("%d counts for %d messages, %d bytes, %v", counts, n, s.SentBytes, lasted)
+		if counts > most || counts == 0 {
+			t.Errorf("%d counts came back, and no more than %d are due", counts, most)
+		}
+	})
 }
 
 func TestASmallWindowMoves(t *testing.T) {
-	a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window, c.MaxWindow = 1000, 1000 }), newMember(t, 0xb, patient)
-	b.start()
-	a.start(at(b.id, b.url()))
-	connected(t, a)
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window, c.MaxWindow = 1000, 1000 }), newMember(t, 0xb, patient)
+		b.start()
+		a.start(at(b.id, b.url()))
+		connected(t, a)
 
-	const n = 100
-	for i := range uint64(n) {
-		a.Send([]raft.Message{appendOf(a, b, i, 500)})
-	}
-
-	for i := range uint64(n) {
-		if m := b.get(t); m.Index != i {
-			t.Fatalf("%v after %d", m, i)
+		const n = 100
+		for i := range uint64(n) {
+			a.Send([]raft.Message{appendOf(a, b, i, 500)})
 		}
-	}
+
+		for i := range uint64(n) {
+			if m := b.get(t); m.Index != i {
+				t.Fatalf("%v after %d", m, i)
+			}
+		}
+	})
 }
 
 func TestLeavingAsksWhetherAllIsRead(t *testing.T) {
-	a, b := newMember(t, 0xa, patient), newMember(t, 0xb, patient)
-	a.Transport.times.farewell = time.Hour
-	b.start()
-	a.start(at(b.id, b.url()))
-	connected(t, a)
-	for i := range uint64(3) { // in writes of their own: the first asks, the others do not
-		a.Send([]raft.Message{appendOf(a, b, i, 100)})
-		b.get(t)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newMember(t, 0xa, patient), newMember(t, 0xb, patient)
+		a.Transport.times.farewell = time.Hour
+		b.start()
+		a.start(at(b.id, b.url()))
+		connected(t, a)
+		for i := range uint64(3) { // in writes of their own: the first asks, the others do not
+			a.Send([]raft.Message{appendOf(a, b, i, 100)})
+			b.get(t)
+		}
 
-	a.become([]raft.Member{at(0xc, "http://127.0.0.1:1")}, []uint64{b.id})
+		a.become([]raft.Member{at(0xc, "http://127.0.0.1:1")}, []uint64{b.id})
 
-	b.await(t, 1, "closed there: "+errLeft.Error())
+		b.await(t, 1, "closed there: "+errLeft.Error())
+	})
 }

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,8 +18,9 @@ import (
 // whichever finds that it is over calls end, and the other one notices.
 type stream struct {
 	conn  net.Conn
-	in    *bufio.Reader // its source is the stream itself
+	in    *bufio.Reader // of early, then of the stream itself
 	tick  time.Duration
+	early []byte        // frames that came together with the head of the answer
 	armed time.Time     // the read deadline; the reader's own
 	read  atomic.Uint64 // bytes since the handshake
 
@@ -55,9 +57,9 @@ const byeTimeout = 100 * time.Millisecond
 
 var longAgo = time.Unix(1, 0)
 
-// start makes the stream ready for its goroutines. rest is what the handshake has read too far.
+// start makes the stream ready for its goroutines.
 func (s *stream) start(ctx context.Context, size int) (stop func() bool) {
-	s.in = bufio.NewReaderSize(s, size)
+	s.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(s.early), s), size)
 	s.ended = make(chan struct{})
 	s.conn.SetDeadline(time.Time{})
 	return context.AfterFunc(ctx, func() { s.end(errClosed) })

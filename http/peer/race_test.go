@@ -1,5 +1,0 @@
-//go:build race
-
-package peer
-
-func init() { slowness = 6 }
