@@ -120,6 +120,24 @@ func BenchmarkStream(b *testing.B) {
 	b.ReportMetric(float64(n)/float64(b.N), "flushes/op")
 }
 
+// BenchmarkText encodes values in which no byte is to be escaped, every hundredth, and every fourth.
+func BenchmarkText(b *testing.B) {
+	for name, s := range map[string]string{
+		"plain": strings.Repeat("x", 400),
+		"prose": strings.Repeat(strings.Repeat("x", 99)+"\n", 4),
+		"json":  strings.Repeat(`{"ab":"1.2","cde":3}`, 20),
+	} {
+		b.Run(name, func(b *testing.B) {
+			var buf []byte
+			b.SetBytes(int64(len(s)))
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = appendText(buf[:0], s)
+			}
+		})
+	}
+}
+
 // BenchmarkListing lists a directory of 100,000 keys.
 func BenchmarkListing(b *testing.B) {
 	s := newBench(b)

@@ -26,7 +26,9 @@ func checkString(t *testing.T, s string) {
 
 func TestStringsAreEscapedLikeEncodingJSON(t *testing.T) {
 	for c := range 256 {
-		checkString(t, string([]byte{'a', byte(c), 'b'}))
+		for before := range 9 { // wherever in a step of eight bytes
+			checkString(t, strings.Repeat("a", before)+string([]byte{byte(c)})+strings.Repeat("b", 16))
+		}
 	}
 	for _, s := range []string{"", "<script>&", "\u2028\u2029", "\xff\xfe", "ä\xc3", "日本", "\U0001f600", "\ufffd", `\b\\f`} {
 		checkString(t, s)
