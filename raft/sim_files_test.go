@@ -214,6 +214,15 @@ func (f *simFile) WriteAt(b []byte, offset int64) (int, error) {
 	return written, err
 }
 
+// Allocate is a write of zeros at the end of the file.
+func (f *simFile) Allocate(size int64) error {
+	now, err := f.Size()
+	if err == nil && size > now {
+		_, err = f.WriteAt(make([]byte, size-now), now)
+	}
+	return err
+}
+
 func (n *simNode) write(b []byte, offset int) {
 	end := offset + len(b)
 	if end > len(n.data) {

@@ -12,17 +12,28 @@ func BenchmarkAppend(b *testing.B) {
 	for _, synced := range []bool{true, false} {
 		for _, n := range []int{1, 64, 256} {
 			b.Run(fmt.Sprintf("records=%d/sync=%t", n, synced), func(b *testing.B) {
-				benchmarkAppend(b, n, synced)
+				o := Options{}
+				if !synced {
+					o.FS = unsynced{}
+				}
+				benchmarkAppend(b, o, n, 300)
 			})
 		}
 	}
 }
 
-func benchmarkAppend(b *testing.B, n int, synced bool) {
-	o := Options{}
-	if !synced {
-		o.FS = unsynced{}
+// What the disk is given for each byte of a batch: 1 for large batches, 2 for small ones.
+func BenchmarkWritten(b *testing.B) {
+	for _, size := range []int{300, 20_000, 800_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			c := &counted{FS: unsynced{}}
+			benchmarkAppend(b, Options{FS: c}, 1, size)
+			b.ReportMetric(float64(c.written()-DefaultSegmentBytes)/float64(b.N*size), "B/B")
+		})
 	}
+}
+
+func benchmarkAppend(b *testing.B, o Options, n, size int) {
 	dir := filepath.Join(b.TempDir(), "wal")
 	if err := Create(dir, o); err != nil {
 		b.Fatal(err)
@@ -33,9 +44,9 @@ func benchmarkAppend(b *testing.B, n int, synced bool) {
 	}
 	recs := make([]Record, n)
 	for i := range recs {
-		recs[i] = Record{1, make([]byte, 300)}
+		recs[i] = Record{1, make([]byte, size)}
 	}
-	b.SetBytes(int64(n * 300))
+	b.SetBytes(int64(n * size))
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := l.Append(1, recs); err != nil {

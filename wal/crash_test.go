@@ -124,8 +124,10 @@ type process struct {
 	torn Repair
 }
 
+// options let some lives write zeros ahead of all batches, some of none, and some of small ones.
 func (p *process) options() Options {
-	return Options{FS: p.d, Tag: Tag{1, 2, 3}, SegmentBytes: 1500, From: testLabel(p.m.from), Preamble: p.preamble}
+	return Options{FS: p.d, Tag: Tag{1, 2, 3}, SegmentBytes: 1500, From: testLabel(p.m.from), Preamble: p.preamble,
+		largeBatch: []int64{1 << 20, 1, 300}[p.life%3]}
 }
 
 func (p *process) preamble() []Record {
@@ -187,7 +189,7 @@ func (p *process) append(n int) error {
 		}
 		p.m.update(func() { p.m.acknowledged = i + 1 })
 		if p.log.spare != nil {
-			p.log.spare.take()
+			<-p.log.spare.done
 		}
 	}
 	return nil

@@ -27,13 +27,16 @@ func create(dir string, o Options) error {
 	names, err := o.FS.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		if err := cmp.Or(o.FS.Mkdir(dir), disk.SyncName(o.FS, dir)); err != nil {
+		if err := o.FS.Mkdir(dir); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	case slices.ContainsFunc(names, isSegment):
 		return fmt.Errorf("%s: %w", dir, os.ErrExist)
+	}
+	if err := disk.SyncName(o.FS, dir); err != nil { // maybe an earlier process has made it
+		return err
 	}
 	return createFirst(dir, o)
 }
@@ -47,7 +50,9 @@ func createFirst(dir string, o Options) error {
 	if err != nil {
 		return err
 	}
-	err = fill(f, 0, h.size)
+	if err = f.Allocate(h.size); err == nil {
+		err = fill(f, 0, h.size)
+	}
 	if err == nil {
 		err = publish(o.FS, dir, f, h, b)
 	}
@@ -57,7 +62,7 @@ func createFirst(dir string, o Options) error {
 	return err
 }
 
-// publish writes b at the beginning of a file that is full of zeros, and gives
+// publish writes b at the beginning of a file that is nothing but zeros, and gives
 // the file its name when all of it is durable (H6).
 func publish(fs disk.FS, dir string, f disk.File, h header, b []byte) error {
 	if _, err := f.WriteAt(b, 0); err != nil {

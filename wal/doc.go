@@ -14,15 +14,15 @@ else; or it says in one line which byte of which file is not what was written.
 	DIR/0000000000000001-0000000000000000.wal     a segment: number, label
 	DIR/0000000000000002-00000000000004d2.wal
 	DIR/0000000000000003-00000000000009a1.wal     the last one: batches go here
-	DIR/0000000000000004.tmp                      the spare: zeros, not yet a segment
+	DIR/0000000000000004.tmp                      the spare: not yet a segment
 
 	┌────────┬──────────┬───────┬───────┬───────┬──────┬───────────────────────┐
 	│ header │ preamble │ batch │ batch │ batch │ mark │ zeros                 │
 	│        │ + batch  │       │       │       │      │                       │
 	└────────┴──────────┴───────┴───────┴───────┴──────┴───────────────────────┘
-	 synced before the   one frame, one write,   of a     written when the file
-	 file has its name   one fdatasync each      clean    was made, so that an
-	                                             stop     append allocates nothing
+	 synced before the   one frame, one write,   of a     written ahead of small
+	 file has its name   one fdatasync each      clean    batches, and otherwise
+	                                             stop     room that reads as zeros
 
 The bytes are drawn where they are defined: a record in record.go, a frame in
 frame.go, a segment's header in segment.go.
@@ -47,16 +47,18 @@ frame by frame; spare is the next segment's file while it is made ready.
 
 Append encodes the records into one buffer, behind a frame header that carries
 the batch's number, its own offset, and a sum that goes on from the frame
-before. One WriteAt puts it over zeros that are long on disk, one fdatasync makes
-it durable without a commit of the file system's journal, and then readers may
-see it.
+before. One WriteAt puts it where zeros are, one fdatasync makes it durable, and then
+readers may see it. When the zeros were written ahead, and are not just room that
+the file system has set aside, the fdatasync needs no commit of its journal.
 
-When the segment is half full, a goroutine begins to write the next one full of
-zeros, piece by piece. The batch that does not fit any more becomes the first of
+When the segment is half full, a goroutine makes the file of the next one, with its whole
+length. If the batches were small so far, it writes it full of zeros, piece by piece, until it is
+done or the file is needed. The batch that does not fit any more becomes the first of
 the next segment: header, preamble and batch are written into the spare in one
 write, synced, and only then is the file renamed to its name and the directory
-synced. The old segment gets a seal, which says that another follows, and is
-never written to again.
+synced. A crash before that leaves a spare in any state, which Open removes; a crash after it, a
+segment whose bytes behind the last batch read as zeros, whether or not they were written.
+The old segment gets a seal, which says that another follows, and is never written to again.
 
 After a crash, Open walks over the frames up to the first place where none is.
 In the last segment that may be zeros; or a batch whose write was cut short, which is
@@ -94,7 +96,7 @@ are checked for their place in the sequence when the log is opened, their conten
 they are read. The last batch before an unclean stop can't be told from a torn
 one when the disk damages just that one; what a disk does to earlier ones is found. A SyncDir
 that failed is trusted when a later process repeats it with success, since a
-file system whose journal fails allows no more changes. Segments are not reused,
-because new zeros are cheap when they are written ahead.
+file system whose journal fails allows no more changes. Segments are not reused: what an
+old one holds would have to be told from a torn batch.
 */
 package wal

@@ -20,10 +20,15 @@ type Options struct {
 	SegmentBytes int64           // size of a segment in bytes; 0 means DefaultSegmentBytes
 	Preamble     func() []Record // the first records of every new segment, written with its header; may be nil
 	From         uint64          // Open replays from the last segment whose label is ≤ From
+
+	largeBatch int64 // bytes of a batch for which no zeros are written ahead; 0 means defaultLargeBatch
 }
 
 // DefaultSegmentBytes is the size of a segment when Options doesn't say it.
 const DefaultSegmentBytes = 32 << 20
+
+// defaultLargeBatch is where writing twice as much begins to take as long as recording what was written.
+const defaultLargeBatch = 64 << 10
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
@@ -31,6 +36,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes
+	}
+	if o.largeBatch == 0 {
+		o.largeBatch = defaultLargeBatch
 	}
 	if o.Preamble == nil {
 		o.Preamble = func() []Record { return nil }
@@ -93,9 +101,14 @@ func (l *Log) append(label uint64, recs []Record) error {
 		return err
 	}
 	if l.spare == nil && l.at.offset > last.size/2 {
-		l.spare = prepare(l.fs, l.dir, last.number+1, l.options.sizeFor(0))
+		l.spare = prepare(l.fs, l.dir, last.number+1, l.options.sizeFor(0), l.mean(last) < l.options.largeBatch)
 	}
 	return nil
+}
+
+// mean returns the bytes of an average batch of the last segment.
+func (l *Log) mean(last segment) int64 {
+	return (l.at.offset - headerSize) / int64(l.at.batch-last.batch)
 }
 
 // write appends one frame to the last segment, with one write and one sync.
@@ -160,16 +173,16 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 	return err
 }
 
-// blank returns the file that is to become segment h, full of zeros.
+// blank returns the file that is to become segment h, nothing but zeros.
 func (l *Log) blank(h header) (disk.File, error) {
 	if l.spare == nil {
-		l.spare = prepare(l.fs, l.dir, h.number, h.size)
+		l.spare = prepare(l.fs, l.dir, h.number, h.size, false)
 	}
 	s := l.spare
 	l.spare = nil
 	f, size, err := s.take()
-	if err == nil {
-		err = fill(f, size, h.size)
+	if err == nil && size < h.size {
+		err = f.Allocate(h.size)
 	}
 	if err != nil {
 		return nil, cmp.Or(err, s.discard(l.fs))

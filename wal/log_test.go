@@ -15,7 +15,7 @@ import (
 )
 
 // testLog is a log on a disk in memory, opened.
-func testLog(t *testing.T, d *disktest.Disk, o Options) *Log {
+func testLog(t *testing.T, d disk.FS, o Options) *Log {
 	t.Helper()
 	o.FS = d
 	if o.SegmentBytes == 0 {
@@ -40,7 +40,7 @@ func appendText(t *testing.T, l *Log, label uint64, text string) {
 		t.Fatal(err)
 	}
 	if l.spare != nil {
-		l.spare.take()
+		<-l.spare.done
 	}
 }
 

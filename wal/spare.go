@@ -8,59 +8,77 @@ import (
 	"etcd2/wal/disk"
 )
 
-// spare is the file of the next segment while it is made ready: written full
-// of zeros in the background, so that a rotation finds it ready and Append
-// never waits for the file system to allocate. (An fdatasync over zeros that
-// were written costs two thirds of one that has to record an allocation.)
+// spare is the file of the next segment while it is made ready in the background. It has its whole
+// length, so that Append does not wait for the file system to look for room.
+//
+// Where small batches are to come, it is written full of zeros as well: an fdatasync over bytes that
+// were written before takes a third to two thirds of one that has to record that they now are. For
+// large batches the disk would write twice as much, and little would be gained. How far the zeros
+// reach matters to the speed only: what was never written reads as zeros, too.
+//
 // Its fields belong to the goroutine until done is closed.
 type spare struct {
 	path string
 	file disk.File
-	size int64 // bytes of zeros in it
+	size int64 // of the file in bytes
 	err  error
 	done chan struct{}
 	stop atomic.Bool
 }
 
-const fillPiece = 256 << 10 // bytes written at once, and synced at once, of a new segment
+const (
+	// A page of zeros is written at a time. Larger writes leave larger pages in the page cache of
+	// Linux, which counts all of such a page as written when a small batch changes a part of it.
+	fillPiece = 4 << 10
+
+	fillSync = 256 << 10 // synced at once: one sync of all of it would hold up the log's own
+)
 
 var zeros [fillPiece]byte
 
-// prepare begins to make a spare of size bytes.
-func prepare(fs disk.FS, dir string, number uint64, size int64) *spare {
+// prepare begins to make a spare of size bytes, of zeros that are written when fill says so.
+func prepare(fs disk.FS, dir string, number uint64, size int64, fill bool) *spare {
 	s := &spare{path: filepath.Join(dir, asideName(number)), done: make(chan struct{})}
-	go s.run(fs, size)
+	go s.run(fs, size, fill)
 	return s
 }
 
-// run writes and syncs piece after piece: one sync of all of it would hold up
-// the log's own.
-func (s *spare) run(fs disk.FS, size int64) {
+func (s *spare) run(fs disk.FS, size int64, fill bool) {
 	defer close(s.done)
 	if s.file, s.err = fs.Create(s.path); s.err != nil {
 		return
 	}
-	for s.size < size && !s.stop.Load() {
-		end := min(s.size+fillPiece, size)
-		if s.err = fill(s.file, s.size, end); s.err != nil {
-			return
-		}
-		if s.err = s.file.Sync(); s.err != nil {
-			return
-		}
-		s.size = end
+	if s.err = s.file.Allocate(size); s.err != nil {
+		return
+	}
+	s.size = size
+	if s.err = s.file.Sync(); s.err == nil && fill {
+		s.err = s.fill()
 	}
 }
 
-// take waits until the spare is ready and returns its file.
+// fill writes zeros until it has to stop.
+func (s *spare) fill() error {
+	for offset := int64(0); offset < s.size && !s.stop.Load(); offset += fillSync {
+		if err := fill(s.file, offset, min(offset+fillSync, s.size)); err != nil {
+			return err
+		}
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take returns the file and its size, as soon as the zeros that are just being written are.
 func (s *spare) take() (disk.File, int64, error) {
+	s.stop.Store(true)
 	<-s.done
 	return s.file, s.size, s.err
 }
 
 // discard ends the goroutine and removes the file.
 func (s *spare) discard(fs disk.FS) error {
-	s.stop.Store(true)
 	f, _, err := s.take()
 	if f == nil {
 		return err

@@ -21,7 +21,7 @@ or one that counts, delays or fails.
 # Types
 
 	FS    Open, Create, OpenRW, Rename, Remove, Mkdir, ReadDir, SyncDir
-	File  ReadAt, WriteAt, Sync, Size, Close
+	File  ReadAt, WriteAt, Allocate, Sync, Size, Close
 	OS    the FS of the operating system
 
 # Life of a file
@@ -43,6 +43,7 @@ there, in part there, or not.
 # What is left out
 
 There is no truncating, no locking, no mapping, and no way around the page cache: nobody here needs them.
-Where the system has no fdatasync, Sync is an fsync, which is as safe and slower.
+Where the system has no fdatasync, Sync is an fsync, which is as safe and slower. Where it has no fallocate, [File]'s
+Allocate makes the file longer and sets no room aside: then a WriteAt or a Sync may find the disk full.
 */
 package disk

@@ -22,6 +22,7 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	Sync() error          // fdatasync: contents and length
-	Size() (int64, error) // in bytes
+	Allocate(size int64) error // makes the file longer, up to size bytes: zeros, with room for what takes their place
+	Sync() error               // fdatasync: contents and length
+	Size() (int64, error)      // in bytes
 }

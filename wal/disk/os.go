@@ -90,6 +90,8 @@ func (OS) SyncDir(name string) error {
 // osFile is an open file of the operating system.
 type osFile struct{ *os.File }
 
+func (f osFile) Allocate(size int64) error { return allocate(f.File, size) }
+
 func (f osFile) Sync() error { return datasync(f.File) }
 
 func (f osFile) Size() (int64, error) {

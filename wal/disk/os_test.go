@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,25 @@ func write(open func(string) (File, error), name, text string, offset int64) err
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
+func TestRoomThatIsSetAsideReadsAsZeros(t *testing.T) {
+	f, err := OS{}.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("ab"), 0); err != nil {
+		t.Fatal(err)
+	}
+
+	err = errors.Join(f.Allocate(10_000), f.Sync())
+
+	b, want := make([]byte, 10_001), append([]byte("ab"), make([]byte, 9_998)...)
+	n, end := f.ReadAt(b, 0)
+	if err != nil || end != io.EOF || !slices.Equal(b[:n], want) {
+		t.Errorf("%v, %d bytes, %v", err, n, end)
+	}
+}
+
 // pitfall H13
 func TestWhatIsOpenedForWritingIsPrivate(t *testing.T) {
 	dir, fs := filepath.Join(t.TempDir(), "d"), OS{}
@@ -93,6 +113,9 @@ func TestErrorsOfTheOperatingSystemAreTold(t *testing.T) {
 	f.Close()
 	if err := f.Sync(); err == nil {
 		t.Error("a closed file was synced")
+	}
+	if err := f.Allocate(1); err == nil {
+		t.Error("a closed file was made longer")
 	}
 	if _, err := f.Size(); !errors.Is(err, os.ErrClosed) {
 		t.Error(err)

@@ -242,12 +242,21 @@ func (h *handle) WriteAt(p []byte, offset int64) (n int, err error) {
 		if fault != nil {
 			n /= 2
 		}
-		w := write{int(offset), slices.Clone(p[:n])}
-		h.node.data = w.apply(h.node.data)
-		h.node.written = append(h.node.written, w)
+		h.node.write(int(offset), slices.Clone(p[:n]))
 		return fault
 	})
 	return n, err
+}
+
+// Allocate is a write of zeros at the end of the file: a crash may leave some of it, or none. One
+// that fails has changed nothing.
+func (h *handle) Allocate(size int64) error {
+	return h.d.change("allocate", h.name, func(fault error) error {
+		if more := int(size) - len(h.node.data); fault == nil && more > 0 {
+			h.node.write(len(h.node.data), make([]byte, more))
+		}
+		return fault
+	})
 }
 
 func (h *handle) Sync() error {

@@ -12,6 +12,13 @@ type inode struct {
 	written []write
 }
 
+// write makes a change that is not yet on disk. data then belongs to the inode.
+func (n *inode) write(offset int, data []byte) {
+	w := write{offset, data}
+	n.data = w.apply(n.data)
+	n.written = append(n.written, w)
+}
+
 // rename is the change of one name; node is nil when the name went away.
 type rename struct {
 	name string
