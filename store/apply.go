@@ -170,7 +170,7 @@ func (s *Store) create(c Command) (*Event, *Error) {
 func (s *Store) createInOrder(c Command) (*Event, *Error) {
 	path := join(c.Path, fmt.Sprintf("%020d", s.index+1))
 	text := path + c.Value
-	c.Path, c.Value, c.sum = text[:len(path)], text[len(path):], checksum(0, text)
+	c.Path, c.Value = text[:len(path)], text[len(path):]
 	return s.create(c)
 }
 
@@ -292,11 +292,9 @@ func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
 	n := &Node{Path: c.Path, Value: c.Value}
 	switch {
 	case c.Dir && a != ActionUpdate:
-		n = newDirectory(strings.Clone(c.Path), checksum(0, c.Path), s.index, s.epoch.Load())
+		n = newDirectory(strings.Clone(c.Path), s.index, s.epoch.Load())
 	case c.Refresh:
-		n.Path, n.Value, n.sum = old.Path, old.Value, old.sum
-	default:
-		n.sum = c.sum
+		n.Path, n.Value = old.Path, old.Value
 	}
 	n.Created, n.Modified = s.index, s.index
 	if a == ActionUpdate || a == ActionCompareAndSwap {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strings"
 	"time"
 )
@@ -75,7 +74,6 @@ type Command struct {
 	// Frugal says that the command is refused if it makes the tree grow; see Mark.
 	Frugal bool
 
-	sum   uint32            // of path and value, by checksum; only decode sets it
 	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID, see noCheck
 }
 
@@ -259,7 +257,6 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 	}
 	text := string(b[:path+value])
 	c.Path, c.Value, c.PrevValue = text[:path], text[path:], string(b[path+value:])
-	c.sum = crc32.Checksum(b[:path+value], castagnoli)
 	if !c.valid() {
 		return errCommand
 	}

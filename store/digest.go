@@ -23,7 +23,7 @@ import (
 //
 // Not in it: the history, which is of another length on every member, and the marks of directories when something below changed.
 //
-// Texts are hashed by CRC-32C, since processors have it and a node has room for its four bytes: two texts of one length that differ
+// Texts are hashed by CRC-32C, since processors have it: two texts of one length that differ
 // within four bytes never have the same, others once in 2^32. That guards against faults, not against somebody who looks for
 // two texts of one checksum: he has no way to give them to two members as one.
 func (s *Store) Digest() uint64 {
@@ -75,7 +75,7 @@ func (n *Node) hash() uint64 {
 	if n.Dir {
 		kind = ^kind
 	}
-	h := mix(uint64(n.sum)<<32, n.Created, n.Modified)
+	h := mix(uint64(checksum(checksum(0, n.Path), n.Value))<<32, n.Created, n.Modified)
 	if n.Ends != nil {
 		h = mix(h, uint64(n.Ends.Due), uint64(n.Ends.Shown))
 	}

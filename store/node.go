@@ -13,7 +13,6 @@ type Node struct {
 	Path     string // absolute; "/" for the root
 	Value    string // files only; cut from the same allocation as Path
 	Dir      bool
-	sum      uint32 // of path and value, by checksum; 0 in nodes that no tree has had
 	Created  uint64
 	Modified uint64
 	Ends     *Ends // nil = never
@@ -94,11 +93,10 @@ func (v View) Count(n *Node, r Range) (count int) {
 	return count
 }
 
-// newDirectory returns an empty directory of the tree, made at index. sum is the checksum of its path as a prefix of the
-// paths below it.
-func newDirectory(path string, sum uint32, index, epoch uint64) *Node {
+// newDirectory returns an empty directory of the tree, made at index.
+func newDirectory(path string, index, epoch uint64) *Node {
 	inside := &directory{epoch: epoch, changed: index, children: children{skip: stem(path) + 1}}
-	return &Node{Path: path, Dir: true, sum: sum, Created: index, Modified: index, inside: inside}
+	return &Node{Path: path, Dir: true, Created: index, Modified: index, inside: inside}
 }
 
 // own returns n, a directory, if it belongs to the epoch, else a copy that does.
@@ -182,7 +180,7 @@ func (s *Store) above(space Space, path string, more weight) *directory {
 				// The new directories cut their paths from it, and none keeps more than twice its path.
 				made = strings.Clone(path[:min(2*end, len(path))])
 			}
-			n = newDirectory(made[:end], checksum(at.sum, path[stem(at.Path):end]), s.index, s.epoch.Load())
+			n = newDirectory(made[:end], s.index, s.epoch.Load())
 			at.inside.children.put(s.epoch.Load(), n)
 		} else if mine := n.own(s.epoch.Load()); mine != n {
 			n = mine

@@ -29,10 +29,10 @@ func (s *Store) Plant(space Space, n Node) error {
 	if dir := parent(n.Path); s.deepest(space, n.Path).Path != dir || !s.deepest(space, dir).Dir {
 		return fmt.Errorf("store: plant: %.200q is there already, or its directory is not", n.Path)
 	}
-	planted := newDirectory(strings.Clone(n.Path), checksum(0, n.Path), s.index, s.epoch.Load())
+	planted := newDirectory(strings.Clone(n.Path), s.index, s.epoch.Load())
 	if !n.Dir {
 		text := n.Path + n.Value
-		planted = &Node{Path: text[:len(n.Path)], Value: text[len(n.Path):], sum: checksum(0, text)}
+		planted = &Node{Path: text[:len(n.Path)], Value: text[len(n.Path):]}
 	}
 	planted.Created, planted.Modified = n.Created, n.Modified
 	s.put(space, planted, nil, n.Ends)

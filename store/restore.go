@@ -3,7 +3,6 @@ package store
 import (
 	"bufio"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"strings"
 )
@@ -49,7 +48,6 @@ type decoder struct {
 	epoch uint64
 	store *Store
 	path  []byte // of the directory that is being read, but for the root's slash
-	sum   uint32 // of path
 	text  []byte // scratch: path and value of the node that is being read
 	whole string // the path of the directory read before, or of one in it
 
@@ -70,7 +68,7 @@ func (d *decoder) state(l Limits) {
 	d.history(l)
 	d.requests()
 	for space := range s.roots {
-		s.roots[space] = newDirectory("/", 0, 0, d.epoch)
+		s.roots[space] = newDirectory("/", 0, d.epoch)
 	}
 	s.roots[Keys].inside = d.directory(1)
 	if d.version >= '3' {
@@ -372,7 +370,7 @@ func (d *decoder) node(kind uint64) *Node {
 		d.more()
 	}
 	text := string(d.text)
-	n.Path, n.Value, n.sum = text[:end], text[end:], checksum(0, text)
+	n.Path, n.Value = text[:end], text[end:]
 	return n
 }
 
@@ -455,14 +453,13 @@ func (d *decoder) child(depth int) *Node {
 	if depth > formerDepth+1 {
 		d.fail("%q lies too deep", d.text)
 	}
-	up, sum := len(d.path), d.sum
-	d.path, d.sum = append(d.path[:0], d.text...), crc32.Update(sum, castagnoli, d.text[up:])
+	up := len(d.path)
+	d.path = append(d.path[:0], d.text...)
 	n := d.indices(kind)
-	n.sum = d.sum
 	if n.inside = d.directory(depth + 1); n.inside != nil {
 		n.Path = d.pathOf(d.path)
 	}
-	d.path, d.sum = d.path[:up], sum
+	d.path = d.path[:up]
 	return n
 }
 

@@ -48,7 +48,7 @@ type Store struct {
 func New(l Limits) *Store {
 	s := &Store{history: newHistory(l, 1), clock: newClock(), window: window{bounds: windowBounds}, quota: l.Tree}
 	for space := range s.roots {
-		s.roots[space] = newDirectory("/", 0, 0, 0)
+		s.roots[space] = newDirectory("/", 0, 0)
 	}
 	return s
 }
