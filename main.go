@@ -631,10 +631,11 @@ const seedPatience = 3 * time.Second
 // Memory.
 
 // The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
-// own rule, 100 percent, has it run all the time over a small tree, and doubles the memory of a large one.
+// own rule, 100 percent, has it run all the time over a small tree, and doubles the memory of a large one. Over a tree of
+// 1,000,000 keys it runs once in about 25,000 writes, for an eighth of a second of one processor.
 const (
-	spareHeap  = 12 << 20
-	spareShare = 60
+	spareHeap  = 24 << 20
+	spareShare = 20
 )
 
 // paceGC sets that, and again after every run of the collector, for the heap that it found. The
