@@ -145,7 +145,7 @@ func latencies(t *testing.T, m *member, d time.Duration) (median, p99, slowest t
 
 // What an attack may do to the good ones: to be within a factor of what it is in peace, or under a bound. What the attack does it
 // does all the time, while a machine that is busy with something else has slow moments: one of so many rounds must be good, by
-// what peace is then, at a member that nobody attacks. But in none may everything stand still.
+// what peace is then, at a member that nobody attacks. In that one no request may stand still, either.
 const (
 	worseMedian, boundMedian = 3, 5 * time.Millisecond
 	worseP99, boundP99       = 5, 50 * time.Millisecond
@@ -195,11 +195,8 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 				t.Logf("%-32s median %8v, p99 %8v", "in peace", calm, calmP99)
 			}
 			median, p99, slowest := latencies(t, m, d)
-			if slowest > standstill {
-				t.Errorf("%s: a request took %v", w.name, slowest)
-			}
-			good = median < max(boundMedian, worseMedian*calm) && p99 < max(boundP99, worseP99*calmP99)
-			t.Logf("%-32s median %8v, p99 %8v; %d MB", fmt.Sprintf("and %d × %s", a.open.Load(), w.name), median, p99, m.peakMemory()>>20)
+			good = median < max(boundMedian, worseMedian*calm) && p99 < max(boundP99, worseP99*calmP99) && slowest < standstill
+			t.Logf("%-32s median %8v, p99 %8v, slowest %8v; %d MB", fmt.Sprintf("and %d × %s", a.open.Load(), w.name), median, p99, slowest, m.peakMemory()>>20)
 		}
 
 		if !good {

@@ -138,7 +138,7 @@ func (b *browser) call(method string, params map[string]any, out any) {
 		}
 	case <-b.ended:
 		b.t.Fatalf("%s: the browser has ended", method)
-	case <-time.After(4 * patience):
+	case <-time.After(2 * patience):
 		b.t.Fatalf("%s: no answer", method)
 	}
 }
@@ -190,7 +190,7 @@ func (b *browser) eval(expression string) string {
 // await waits until a condition holds in the page.
 func (b *browser) await(condition string) {
 	b.t.Helper()
-	b.awaitWithin(3*patience, condition)
+	b.awaitWithin(patience, condition)
 }
 
 func (b *browser) awaitWithin(d time.Duration, condition string) {

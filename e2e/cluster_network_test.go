@@ -13,11 +13,12 @@ import (
 
 // pitfall C1
 func TestALeaderAloneNeitherAcknowledgesNorReads(t *testing.T) {
+	bounded := measured(t)
 	c := startCluster(t, 3, quick...)
-	calmly(t, func() string { return cutOffTheLeader(c) })
+	calmly(t, func() string { return cutOffTheLeader(c, bounded) })
 }
 
-func cutOffTheLeader(c *cluster) (wrong string) {
+func cutOffTheLeader(c *cluster, bounded bool) (wrong string) {
 	t := c.t
 	c.members[0].put("/k", "before")
 	old := c.leader()
@@ -49,7 +50,7 @@ func cutOffTheLeader(c *cluster) (wrong string) {
 	if now := c.term(); now != term || c.leader() != leader {
 		wrong = fmt.Sprintf("it came back, and term %d became %d", term, now)
 	}
-	if down > 2*election+election/2 || elected > 4*election {
+	if bounded && (down > 2*election+election/2 || elected > 4*election) {
 		wrong += fmt.Sprintf(" down after %v and replaced after %v: that is too late", down, elected)
 	}
 	return wrong
@@ -138,13 +139,14 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 
 			topology.cut(c.network, leader, without(c.members, leader))
 			<-time.After(2 * election)
+			l.flows(20)
 
 			gap, now := l.longestGap(), c.term()
 			s, err := leader.standing()
 			c.network.heal()
 			t.Logf("%s: no write for %v at most", topology.name, gap)
-			if now != term || err != nil || s.State != "StateLeader" || gap > election {
-				wrong = fmt.Sprintf("%s: term %d became %d; the leader is %s, %v; no write for %v", topology.name, term, now, s.State, err, gap)
+			if now != term || err != nil || s.State != "StateLeader" {
+				wrong = fmt.Sprintf("%s: term %d became %d; the leader is %s, %v", topology.name, term, now, s.State, err)
 			}
 			return wrong
 		})
@@ -158,6 +160,7 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 //
 // pitfall F2
 func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
+	bounded := measured(t)
 	c := startCluster(t, 5, quick...)
 	old := c.leader()
 	m := without(c.members, old)
@@ -170,7 +173,7 @@ func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
 		leader.serves()
 		c.network.heal()
 		t.Logf("%s is replaced by %s after %v", old.name, leader.name, took)
-		if took > 3*election {
+		if bounded && took > 3*election {
 			wrong = fmt.Sprintf("another one led after %v", took)
 		}
 		old = c.leader()
@@ -202,14 +205,15 @@ func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
 
 	c.network.link(from, to).cut()
 	<-time.After(2 * election)
+	l.flows(20)
 
 	gap := l.longestGap()
 	c.network.heal()
 	now := c.term()
 	l.aim(c.members)
 	c.t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name, gap, term, now)
-	if now > term+1 || gap > election {
-		wrong = fmt.Sprintf("%s → %s: term %d became %d; no write for %v", from.name, to.name, term, now, gap)
+	if now > term+1 {
+		wrong = fmt.Sprintf("%s → %s: term %d became %d", from.name, to.name, term, now)
 	}
 	return wrong
 }
@@ -218,6 +222,7 @@ func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
 //
 // pitfall A10
 func TestBrokenConnectionsChangeTheTermOnceAtMost(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	l := c.traffic(2)
 	for range 3 {

@@ -15,12 +15,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // The timing of clusters whose tests do not look at the default one.
 const (
-	heartbeat = 30 * time.Millisecond
-	election  = 300 * time.Millisecond
+	heartbeat = 50 * time.Millisecond
+	election  = 500 * time.Millisecond
 )
 
 // quick are the flags for it.
@@ -320,6 +322,7 @@ func (m *member) serves() {
 // write that fails is tried once more at another member.
 type traffic struct {
 	c      *cluster
+	wait   time.Duration // for an answer
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -334,15 +337,22 @@ type traffic struct {
 	failed  []string // twice
 }
 
-// traffic starts so many clients.
-func (c *cluster) traffic(clients int) *traffic {
+// traffic starts so many clients. They leave some of the machine to the tests beside, but with -long.
+func (c *cluster) traffic(clients int) *traffic { return c.trafficThatWaits(shortly, clients) }
+
+func (c *cluster) trafficThatWaits(wait time.Duration, clients int) *traffic {
+	every := 10 * time.Millisecond
+	if pace.Long() {
+		every = time.Nanosecond
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &traffic{c: c, cancel: cancel, targets: c.running(), sent: map[string]string{}, acked: map[string]uint64{}, last: time.Now()}
+	l := &traffic{c: c, wait: wait, cancel: cancel, targets: c.running(), sent: map[string]string{}, acked: map[string]uint64{}, last: time.Now()}
 	c.t.Cleanup(l.stop)
 	for i := range clients {
 		l.done.Go(func() {
-			for n := i; ctx.Err() == nil; n++ {
+			for n, tick := i, time.Tick(every); ctx.Err() == nil; n++ {
 				l.write(n)
+				<-tick
 			}
 		})
 	}
@@ -374,12 +384,12 @@ func (l *traffic) write(n int) {
 	key, value := fmt.Sprintf("/load/%06d", l.next), fmt.Sprint(l.next)
 	l.sent[key] = value
 	l.mu.Unlock()
-	index, err := putAt(l.target(n), key, value)
+	index, err := putWithin(l.wait, l.target(n), key, value)
 	again := err != nil
 	if again {
 		first := err
 		index = 0
-		if _, err = putAt(l.target(n+1), key, value); err != nil {
+		if _, err = putWithin(l.wait, l.target(n+1), key, value); err != nil {
 			err = fmt.Errorf("%s: %w; %w", key, first, err)
 		}
 	}
@@ -398,8 +408,12 @@ func (l *traffic) write(n int) {
 }
 
 // putAt writes a key that was not there, and returns its index.
-func putAt(m *member, key, value string) (uint64, error) {
-	a, err := m.attempt("PUT", "/v2/keys"+key, url.Values{"value": {value}})
+func putAt(m *member, key, value string) (uint64, error) { return putWithin(shortly, m, key, value) }
+
+func putWithin(wait time.Duration, m *member, key, value string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	a, err := ask(ctx, "PUT", m.url+"/v2/keys"+key, url.Values{"value": {value}})
 	if err != nil {
 		return 0, fmt.Errorf("at %s: %w", m.name, err)
 	}
@@ -470,15 +484,15 @@ func (l *traffic) check() {
 }
 
 // calmly repeats a round that says what was wrong in it, or nothing. Other programs share this machine, and any of them may hold a member up for
-// an election timeout: one round of three must be right.
+// an election timeout: one round of six must be right.
 func calmly(t *testing.T, round func() (wrong string)) {
 	t.Helper()
 	wrong := ""
-	for range 3 {
+	for range 6 {
 		if wrong = round(); wrong == "" {
 			return
 		}
 		t.Log(wrong)
 	}
-	t.Error("three times out of three: ", wrong)
+	t.Error("six times out of six: ", wrong)
 }

@@ -23,11 +23,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
-// patience is how long a test waits for an event that must come. Only a
-// failure takes that long.
-const patience = 20 * time.Second
+// patience is how long a test waits for an event that must come. Only a failure takes that long, so it
+// is enough for a busy machine.
+const patience = time.Minute
+
+// measured reports whether a test may look at the clock: with -long only, and then it runs alone.
+// Otherwise it runs beside the others, and looks at events.
+func measured(t *testing.T) bool {
+	if !pace.Long() {
+		t.Parallel()
+	}
+	return pace.Long()
+}
 
 // binary is the path of the built server, and binaryFlags come before all others.
 //

@@ -11,6 +11,7 @@ import (
 // Many more requests than have their answers remembered are made at full speed, and all of them again right afterwards.
 // pitfall L8
 func TestNoNamedRequestIsDoneTwice(t *testing.T) {
+	t.Parallel()
 	const requests, clients = 12_000, 64
 	m := startMember(t)
 	post := func(i int) int {

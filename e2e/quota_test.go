@@ -14,7 +14,7 @@ import (
 // pitfall J9, pitfall I8
 func TestMembersWithDifferentQuotasHaveOneTree(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3)
+	c := newCluster(t, 3, quick...)
 	quotas := map[*member]int{}
 	for i, m := range c.members {
 		quotas[m] = 100_000 * (i + 1)

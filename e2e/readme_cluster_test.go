@@ -95,9 +95,9 @@ func runLine(t *testing.T, dir, flags string) {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		late := time.AfterFunc(5*shortly, func() {
+		late := time.AfterFunc(patience, func() {
 			cmd.Process.Kill()
-			t.Errorf("it does not stop within %v:%s", 5*shortly, flags)
+			t.Errorf("it does not stop within %v:%s", patience, flags)
 		})
 		cmd.Wait() // its status says no more than the log
 		late.Stop()

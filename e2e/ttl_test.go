@@ -20,6 +20,7 @@ const lateness = 50 * time.Millisecond
 
 // pitfall I1
 func TestKeysExpireNeverEarlyAndHardlyLateUnderLoad(t *testing.T) {
+	bounded := measured(t)
 	m := startMember(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -32,7 +33,7 @@ func TestKeysExpireNeverEarlyAndHardlyLateUnderLoad(t *testing.T) {
 		if late[0] < 0 {
 			t.Fatalf("a key expired %v early", -late[0])
 		}
-		if late[len(late)-1] > max(lateness, 2*slowest) {
+		if bounded && late[len(late)-1] > max(lateness, 2*slowest) {
 			wrong = fmt.Sprintf("keys expired up to %v late (median %v), and no write took more than %v", late[len(late)-1], late[len(late)/2], slowest)
 		}
 		return wrong
@@ -94,6 +95,7 @@ func stream(t *testing.T, ctx context.Context, target string) <-chan event {
 }
 
 func TestKeysExpireAlthoughNobodyWrites(t *testing.T) {
+	bounded := measured(t)
 	m := startMember(t)
 	calmly(t, func() (wrong string) {
 		late := expiries(t, m, 1)[0]
@@ -104,7 +106,7 @@ func TestKeysExpireAlthoughNobodyWrites(t *testing.T) {
 		if a := m.get("/v2/keys/ttl/k0"); a.status != 404 {
 			t.Errorf("after its expiry: %d %s", a.status, a.body)
 		}
-		if late > 2*lateness {
+		if bounded && late > 2*lateness {
 			wrong = fmt.Sprintf("the key expired %v late", late)
 		}
 		return wrong
@@ -144,6 +146,7 @@ func (m *member) bytesWritten() (n int64) {
 // Every member shows the same end of a key, at every reading, also after a restart and under another leader.
 // pitfall L9
 func TestEveryMemberShowsTheSameExpiration(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=5")...)
 	for i := range 10 {
 		c.members[i%3].put(fmt.Sprintf("/k%d", i), "", "ttl", "1000")

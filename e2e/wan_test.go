@@ -241,7 +241,9 @@ func (m *member) applied() (index uint64) {
 	return index
 }
 
+// That a log is not sent in a round trip for each message is tested beside the messages, in raft and http/peer.
 func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
+	pace.NeedsLong(t)
 	bytes := figure(30, 300) << 20
 	catchesUp(t, bytes, bytes>>12, figure(6*time.Second, 5*time.Second), "--snapshot-count=10000000")
 }
@@ -253,16 +255,20 @@ func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
 		figure("--snapshot-count=500", "--snapshot-count=10000"))
 }
 
-// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away, and wants it to have all within a bound.
+// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away, and wants it to have all within a bound,
+// or three times what it took this machine to write them.
 func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
 	t.Helper()
 	c := startCluster(t, 3, flags...)
 	behind := c.followers()[0]
 	behind.kill()
+	began := time.Now()
 	c.leader().fill4K(bytes, keys)
+	bound = max(bound, 3*time.Since(began))
 	c.apart(100*time.Millisecond, behind)
 	want := c.leader().applied()
-	before, began := c.network.received(behind), time.Now()
+	before := c.network.received(behind)
+	began = time.Now()
 	behind.launch()
 	eventually(t, "it has caught up", 10*bound, func() bool { return behind.applied() >= want })
 	took, sent := time.Since(began), c.network.received(behind)-before
@@ -281,6 +287,7 @@ func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...stri
 // pitfall D8
 func TestAFarMemberJoinsUnderLoad(t *testing.T) {
 	const bound = 3 * time.Second
+	bounded := measured(t)
 	c := startCluster(t, 3, quick...)
 	stop := c.leader().paced(5 * time.Millisecond) // 200 writes a second
 	defer stop()
@@ -299,7 +306,7 @@ func TestAFarMemberJoinsUnderLoad(t *testing.T) {
 		})
 		took := time.Since(began)
 		t.Logf("it answers after %v", took)
-		if took > bound {
+		if bounded && took > bound {
 			wrong = fmt.Sprint("it answered after ", took)
 		}
 		return wrong
