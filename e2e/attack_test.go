@@ -270,7 +270,7 @@ func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 				all = append(all, conn)
 			}
 		}
-		for begin := time.Now(); time.Since(begin) < 5*election; {
+		for begin, tick := time.Now(), time.Tick(heartbeat); time.Since(begin) < 3*election; <-tick {
 			for _, m := range c.members {
 				if now := write(m); now != term {
 					wrong = fmt.Sprintf("an election: the term is %d, it was %d", now, term)

@@ -20,74 +20,102 @@ import (
 // shots is where screenshots of the page go, for somebody to look at.
 var shots = flag.String("shots", "", "a directory for screenshots of the page")
 
-// browser is a headless Chromium with one tab. It is driven over two pipes, in JSON messages that
+// chromium is a headless Chromium, which all tests share. It is driven over two pipes, in JSON messages that
 // end with a zero byte (--remote-debugging-pipe).
-type browser struct {
-	t       *testing.T
+type chromium struct {
+	cmd     *exec.Cmd
+	profile string
 	to      *os.File
-	session string // of the tab
 	ended   chan struct{}
 
 	mu    sync.Mutex // protects all below
 	next  int
 	calls map[int]chan reply
-	said  []string // errors of the page's script, and what it logs
+	said  map[string][]string // errors of a page's script, and what it logs, by session
+}
+
+// browser is one tab, in a window and with a profile of its own.
+type browser struct {
+	*chromium
+	t       *testing.T
+	session string // "": the whole Chromium
 }
 
 // reply is the answer to a call, or an event.
 type reply struct {
-	ID     int
-	Method string
-	Params json.RawMessage
-	Result json.RawMessage
-	Error  *struct{ Message string }
+	ID        int
+	SessionID string
+	Method    string
+	Params    json.RawMessage
+	Result    json.RawMessage
+	Error     *struct{ Message string }
+}
+
+// shared is started when a test first needs it.
+var shared struct {
+	once     sync.Once
+	chromium *chromium
+	err      error
+}
+
+func startChromium() (*chromium, error) {
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, err
+	}
+	forIt, to, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer forIt.Close()
+	from, byIt, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer byIt.Close()
+	profile, err := os.MkdirTemp("", "browser")
+	if err != nil {
+		return nil, err
+	}
+	c := &chromium{profile: profile, to: to, calls: map[int]chan reply{}, said: map[string][]string{}, ended: make(chan struct{})}
+	c.cmd = exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+		"--disable-background-networking", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
+	c.cmd.ExtraFiles = []*os.File{forIt, byIt}              // 3 and 4 there
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no Pdeathsig: it outlives the thread that starts it. It ends with its pipes.
+	go c.listen(from)
+	return c, c.cmd.Start()
+}
+
+// stop ends it; nil was not started.
+func (c *chromium) stop() {
+	if c == nil || c.cmd.Process == nil {
+		return
+	}
+	syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	c.cmd.Wait()
+	<-c.ended
+	os.RemoveAll(c.profile)
 }
 
 // startBrowser opens a tab at an address. Without Chromium it skips the test.
 func startBrowser(t *testing.T, address string) *browser {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil {
+	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("no chromium here: install it")
 	}
-	forIt, to, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
+	shared.once.Do(func() { shared.chromium, shared.err = startChromium() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
-	from, byIt, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	profile, err := os.MkdirTemp("", "browser")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-		"--disable-background-networking", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
-	cmd.ExtraFiles = []*os.File{forIt, byIt} // 3 and 4 there
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	forIt.Close()
-	byIt.Close()
-	b := &browser{t: t, to: to, calls: map[int]chan reply{}, ended: make(chan struct{})}
-	go b.listen(from)
-	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		cmd.Wait()
-		<-b.ended
-		to.Close()
-		from.Close()
-		os.RemoveAll(profile)
-	})
+	b := &browser{chromium: shared.chromium, t: t}
 	b.open(address)
 	return b
 }
 
 // listen hands out what the browser says, until it ends.
-func (b *browser) listen(from *os.File) {
-	defer close(b.ended)
+func (c *chromium) listen(from *os.File) {
+	defer close(c.ended)
+	defer from.Close()
 	in := bufio.NewReaderSize(from, 1<<20)
 	for {
 		message, err := in.ReadBytes(0)
@@ -98,14 +126,14 @@ func (b *browser) listen(from *os.File) {
 		if json.Unmarshal(bytes.TrimSuffix(message, []byte{0}), &r) != nil {
 			continue
 		}
-		b.mu.Lock()
-		if call := b.calls[r.ID]; call != nil {
-			delete(b.calls, r.ID)
+		c.mu.Lock()
+		if call := c.calls[r.ID]; call != nil {
+			delete(c.calls, r.ID)
 			call <- r
 		} else if r.Method == "Runtime.exceptionThrown" || r.Method == "Log.entryAdded" {
-			b.said = append(b.said, string(r.Params))
+			c.said[r.SessionID] = append(c.said[r.SessionID], string(r.Params))
 		}
-		b.mu.Unlock()
+		c.mu.Unlock()
 	}
 }
 
@@ -146,14 +174,21 @@ func (b *browser) call(method string, params map[string]any, out any) {
 // open makes the tab, and loads the address.
 func (b *browser) open(address string) {
 	b.t.Helper()
+	var profile struct{ BrowserContextID string }
+	b.call("Target.createBrowserContext", nil, &profile)
+	whole := *b
+	b.t.Cleanup(func() {
+		whole.call("Target.disposeBrowserContext", map[string]any{"browserContextId": profile.BrowserContextID}, nil)
+	})
 	var target struct{ TargetID string }
-	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	b.call("Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": profile.BrowserContextID, "newWindow": true}, &target)
 	var attached struct{ SessionID string }
 	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	b.session = attached.SessionID
 	for _, domain := range []string{"Runtime", "Log", "Page"} {
 		b.call(domain+".enable", nil, nil)
 	}
+	b.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // as if no other window had it
 	b.size(1280, 860)
 	b.call("Page.navigate", map[string]any{"url": address}, nil)
 	b.await("document.readyState === 'complete' && location.href !== 'about:blank'")
@@ -227,7 +262,7 @@ func (b *browser) errors() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var found []string
-	for _, s := range b.said {
+	for _, s := range b.said[b.session] {
 		network := strings.Contains(s, `"source":"network"`) // an answer that is an error, which the page expects
 		if !network && !strings.Contains(s, `"level":"info"`) {
 			found = append(found, s)

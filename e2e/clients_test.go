@@ -126,6 +126,7 @@ func TestPythonEtcdWorks(t *testing.T) {
 
 func skipWithoutPythonEtcd(t *testing.T) {
 	t.Helper()
+	startsProcesses(t)
 	if exec.Command(python, "-c", "import etcd").Run() != nil {
 		t.Skip("the etcd client is not installed (package python3-etcd)")
 	}

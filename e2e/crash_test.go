@@ -134,7 +134,11 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=10")
 	l := newLoad(m)
-	for range 20 {
+	rounds := 10
+	if pace.Long() {
+		rounds = 40
+	}
+	for range rounds {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { l.run(ctx, 8); close(done) }()
@@ -158,9 +162,9 @@ func TestAReaderNeverSeesTheTreeGoBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { readOnwards(ctx, m); close(done) }()
-	for n := 1; n <= 500; n++ {
+	for n := 1; n <= 250; n++ {
 		m.put("/n", fmt.Sprint(n))
-		if n%100 == 0 {
+		if n%50 == 0 {
 			m.kill()
 			m.start()
 		}

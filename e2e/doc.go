@@ -51,8 +51,8 @@
 //
 //   - Every wait is for an event, with a deadline that only a failure reaches.
 //   - A test owns its member, directory and ports: all may run at once.
-//   - The clock of a test that measures time is read in the same process that
-//     sends the request; such tests run alone.
+//   - The clock is read with -long only, in the process that sends the request;
+//     such a test runs alone then.
 //
 // # What is left out
 //

@@ -307,6 +307,7 @@ func TestABenchmarkLeavesNothingBehind(t *testing.T) {
 
 // A shell that has the script completes a word by asking the binary.
 func TestShellsCompleteWords(t *testing.T) {
+	startsProcesses(t)
 	t.Parallel()
 	bin := ours(t, "etcdctl")
 	for shell, script := range map[string]string{

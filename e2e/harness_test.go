@@ -52,10 +52,6 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if testing.Short() {
-		fmt.Println("e2e: left out by -short")
-		return
-	}
 	dir, err := os.MkdirTemp("", "e2e")
 	if other := strings.Fields(os.Getenv("E2E_SERVER")); len(other) > 0 {
 		binary, binaryFlags = other[0], other[1:]
@@ -70,6 +66,7 @@ func TestMain(m *testing.M) {
 	// Most of these tests wait for a clock or a disk, not for a core.
 	flag.Set("test.parallel", "8")
 	status := m.Run()
+	shared.chromium.stop()
 	os.RemoveAll(dir)
 	os.Exit(status)
 }
@@ -122,9 +119,21 @@ type member struct {
 	ended  chan struct{} // closed when the process has ended; cmd.ProcessState then says how
 }
 
+// alsoShort are the tests that start processes although -short was given.
+var alsoShort = []string{"TestEtcdctlWorks", "TestSIGTERMFinishesWhatIsInFlight", "TestATornTailIsCutAndTold"}
+
+// startsProcesses skips a test, or a part of one, if -short was given.
+func startsProcesses(t *testing.T) {
+	t.Helper()
+	if name, _, _ := strings.Cut(t.Name(), "/"); !slices.Contains(alsoShort, name) {
+		pace.LeftOutByShort(t)
+	}
+}
+
 // newMember prepares a member with a directory and ports of its own.
 func newMember(t *testing.T, flags ...string) *member {
 	t.Helper()
+	startsProcesses(t)
 	dir, err := os.MkdirTemp("", "e2e") // short: the path of a socket may not exceed 107 bytes
 	if err := cmp.Or(err, lookAtSources()); err != nil {
 		t.Fatal(err)

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// Many more requests than have their answers remembered are made at full speed, and all of them again right afterwards.
+// More requests than have their answers remembered are made at full speed, and all of them again right afterwards.
 // pitfall L8
 func TestNoNamedRequestIsDoneTwice(t *testing.T) {
 	t.Parallel()
-	const requests, clients = 12_000, 64
+	const requests, clients = 10_500, 64
 	m := startMember(t)
 	post := func(i int) int {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", m.url+"/v2/keys/q", strings.NewReader("value=v"))

@@ -277,7 +277,7 @@ func TestTheTreeGoesByKeyboard(t *testing.T) {
 
 func TestALargeDirectoryStaysSmoothInThePage(t *testing.T) {
 	t.Parallel()
-	children := 20_000
+	children := 4_000
 	if pace.Long() {
 		children = 100_000
 	}

@@ -178,6 +178,7 @@ echo end
 // The README's unit, under a systemd that is process 1 of namespaces of its own: it tells when it is ready, a member that stands still is
 // ended and started again, and its data stays.
 func TestTheReadmesUnitRuns(t *testing.T) {
+	startsProcesses(t)
 	t.Parallel()
 	for _, program := range []string{"/lib/systemd/systemd", "unshare", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {

@@ -88,7 +88,7 @@ func (s *source) dispatch(id, data string) {
 // Who reads events over connections that break, at members and a proxy of which the leader is killed, gets each once.
 func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	t.Parallel()
-	const keys = 300
+	const keys = 120
 	c := startCluster(t, 3, quick...)
 	p := c.startProxy()
 	name := func(i int) string { return fmt.Sprintf("/s/%04d", i) }

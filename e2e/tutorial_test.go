@@ -147,12 +147,12 @@ func (s *shell) execute(line string) string {
 
 var ttlField = regexp.MustCompile(`"ttl":\d+`)
 
-// orSomewhatLess is a pattern for what is left of a time to live when a command has taken its time, up to five seconds.
+// orSomewhatLess is a pattern for what is left of a time to live when a command has taken its time, up to a minute.
 func orSomewhatLess(field string) string {
 	name, number, _ := strings.Cut(field, ":")
 	n, _ := strconv.Atoi(number)
 	pattern := number
-	for less := n - 1; less > 0 && less >= n-5; less-- {
+	for less := n - 1; less > 0 && less >= n-60; less-- {
 		pattern += fmt.Sprint("|", less)
 	}
 	return name + ":(" + pattern + ")"
