@@ -232,16 +232,13 @@ func TestAPausedLeaderIsReplacedAndHarmsNobodyAfterwards(t *testing.T) {
 }
 
 // pitfall A14
-func TestAFollowerThatIsPausedManyTimesUnseatsNobody(t *testing.T) {
-	times := 5
-	if measured(t) {
-		times = 10
-	}
+func TestAFollowerThatIsPausedTenTimesUnseatsNobody(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	c.members[0].put("/k", "v")
 	calmly(t, func() (wrong string) {
 		m, leader, term := c.followers()[0], c.leader(), c.term()
-		for i := range times {
+		for i := range 10 {
 			m.pause()
 			<-time.After(election * time.Duration(3+i%3) / 4) // less than an election timeout, and more
 			m.resume()
