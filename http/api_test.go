@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	_ "etcd2/e2e/pace" // -long
 	"etcd2/store"
 )
 

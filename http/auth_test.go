@@ -19,8 +19,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"etcd2/e2e/pace"
 	"etcd2/http/auth"
 	"etcd2/store"
 )
@@ -337,21 +339,24 @@ func TestNoGrantIsLost(t *testing.T) {
 // A request that finds users and roles in motion for longer than it may take ends.
 // pitfall G1
 func TestJudgingAgainEnds(t *testing.T) {
-	b := newAuthBench(t, func(c *Config) { c.RequestTimeout = 50 * time.Millisecond }).enabled()
-	var again func()
-	changes := 0
-	again = func() {
-		changes++
-		b.node.onPropose = nil
-		b.must("PUT", fmt.Sprint("/roles/r", changes), fmt.Sprintf(`{"role":"r%d"}`, changes))
+	synctest.Test(t, func(t *testing.T) {
+		b := newAuthBench(t, func(c *Config) { c.RequestTimeout = 50 * time.Millisecond }).enabled()
+		var again func()
+		changes := 0
+		again = func() {
+			changes++
+			time.Sleep(20 * time.Millisecond)
+			b.node.onPropose = nil
+			b.must("PUT", fmt.Sprint("/roles/r", changes), fmt.Sprintf(`{"role":"r%d"}`, changes))
+			b.node.onPropose = again
+		}
 		b.node.onPropose = again
-	}
-	b.node.onPropose = again
-	w := b.as("root", "PUT", "/v2/keys/k", "value=1")
-	if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || changes < 2 {
-		t.Errorf("%d %s after %d changes", w.Code, w.Body, changes)
-	}
-	b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500, `{"message":"Internal Server Error"}`)
+		w := b.as("root", "PUT", "/v2/keys/k", "value=1")
+		if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || changes < 2 {
+			t.Errorf("%d %s after %d changes", w.Code, w.Body, changes)
+		}
+		b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500, `{"message":"Internal Server Error"}`)
+	})
 }
 
 // On a busy machine a password takes longer than a request may, and has a time of its own.
@@ -648,7 +653,8 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 	pieces := []string{"/", "//", ".", "..", "/../", "%2e", "%2E%2e", "%2F", "%2f..%2f", "%00", "*", "secret", "Secret", "public", "k", "%5c", ";", "?", "#", "%", "%252e%252e%252f", "\u00e9"}
 	g := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 7))
 	answers := map[int]int{}
-	for range 20_000 {
+	n := often(5_000)
+	for range n {
 		target := "/v2/keys/public"
 		for range 1 + g.IntN(6) {
 			target += pieces[g.IntN(len(pieces))]
@@ -676,8 +682,29 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 	if k, err := b.store.Get("/secret/k"); err != nil || k.Node.Value != "secret" {
 		t.Errorf("the secret is gone: %v", err)
 	}
-	if answers[200] < 20 || answers[201] < 100 || answers[401] < 500 {
+	if answers[200] < n/2500 || answers[201] < n/250 || answers[401] < n/50 {
 		t.Errorf("answers %v: that says little", answers)
+	}
+}
+
+// A password that is known costs a request little: not to be hashed again.
+// pitfall K7
+func TestAKnownPasswordCostsLittle(t *testing.T) {
+	off, on := newAuthBench(t), newAuthBench(t).enabled()
+	for _, method := range []string{"GET", "PUT"} {
+		allocations := func(b *bench, header string) float64 {
+			w := &discard{header: nethttp.Header{}}
+			return testing.AllocsPerRun(100, func() {
+				r := httptest.NewRequest(method, "/v2/keys/k?value=1", nil)
+				r.Header.Set("Authorization", header)
+				b.ServeHTTP(w, r)
+			})
+		}
+		without, with := allocations(off, ""), allocations(on, password("root"))
+		t.Logf("%s: %v allocations, %v with a password", method, without, with)
+		if with > without+10 {
+			t.Errorf("%s: %v allocations, %v with a password", method, without, with)
+		}
 	}
 }
 
@@ -685,6 +712,7 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 // with and without take turns, the best of each count, and there are more of them while others use the machine.
 // pitfall K7
 func TestAPasswordCostsLessThanAFifth(t *testing.T) {
+	pace.NeedsLong(t)
 	off, on := newAuthBench(t), newAuthBench(t).enabled()
 	for _, method := range []string{"GET", "PUT"} {
 		without, with := newRounds(off, method, ""), newRounds(on, method, password("root"))
@@ -761,23 +789,19 @@ func TestAFloodOfWrongPasswordsDelaysNobodyElse(t *testing.T) {
 			}
 		})
 	}
-	var slowest []time.Duration
+	slow := 0
 	for range 200 {
 		began := time.Now()
 		if w := b.as("root", "GET", "/v2/keys/", ""); w.Code != 200 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		slowest = append(slowest, time.Since(began))
+		if time.Since(began) > 300*time.Millisecond {
+			slow++
+		}
 	}
 	cancel()
 	flood.Wait()
-	over := 0
-	for _, d := range slowest {
-		if d > 300*time.Millisecond {
-			over++
-		}
-	}
-	if over > 2 {
-		t.Errorf("%d of 200 requests took longer than 300 ms", over)
+	if slow > 2 && pace.Long() {
+		t.Errorf("%d of 200 requests took longer than 300 ms", slow)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	nethttp "net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"etcd2/e2e/pace"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -279,7 +281,7 @@ func (b *bench) serve() string {
 	done := make(chan error, 1)
 	go func() { done <- b.Serve(ln) }()
 	b.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		b.Shutdown(ctx)
 		b.server.Close()
@@ -290,15 +292,33 @@ func (b *bench) serve() string {
 	return "http://" + ln.Addr().String()
 }
 
-// eventually waits until ok, at most d.
-func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
+// often is how often a random case is tried: n times, and ten times as often with -long.
+func often(n int) int {
+	if pace.Long() {
+		return 10 * n
+	}
+	return n
+}
+
+// costOf returns how many bytes a call allocates.
+func costOf(call func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	call()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// patience is how long what must come is waited for.
+const patience = time.Minute
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(d)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", d, what)
+	for begun := time.Now(); !ok(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > patience {
+			t.Fatalf("not within %v: %s", patience, what)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -37,7 +37,7 @@ func (h heard) wait(t *testing.T) error {
 	select {
 	case err := <-h.err:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing is heard")
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/raft"
@@ -28,74 +29,78 @@ func TestHealthIsInstantAndSaysWhy(t *testing.T) {
 }
 
 func TestWhatMakesAMemberUnhealthy(t *testing.T) {
-	ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
-	const gibi = 1 << 30
-	for _, c := range []struct {
-		name   string
-		make   func(b *bench)
-		reason string // a pattern; "" for healthy
-	}{
-		{"nothing", func(b *bench) {}, ""},
-		{"an fsync is in flight", func(b *bench) { b.node.stats.FsyncSince.Store(ago(time.Second)) }, ""},
-		{"the leader does not hear it", func(b *bench) { b.node.stats.InTouch.Store(ago(3 * time.Second)) }, `out of touch with the leader for 3[.0-9]*s: what is read here may be old`},
-		{"it was heard a moment ago", func(b *bench) { b.node.stats.InTouch.Store(ago(time.Second)) }, ""},
-		{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) }, `an fsync of the log is under way for 3[.0-9]*s`},
-		{"entries are being applied", func(b *bench) { b.node.stats.BehindSince.Store(ago(time.Second)) }, ""},
-		{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) }, `what was committed 5[.0-9]*s ago is not applied`},
-		{"there is room", func(b *bench) { b.free = func(string) (uint64, error) { return gibi, nil } }, ""},
-		{"just enough room", func(b *bench) { b.free = func(string) (uint64, error) { return minFree, nil } }, ""},
-		{"the log's disk is full", func(b *bench) {
-			b.free = func(dir string) (uint64, error) { return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil }
-		}, `the disk of /log is nearly full: 3 MiB are free, 64 are wanted`},
-		{"there is no disk", func(b *bench) { b.free = raft.FreeBytes }, `the disk can't be looked at: raft: statfs /data: no such file or directory`},
-		{"the worst comes first", func(b *bench) {
-			b.node.leader = raft.None
-			b.node.stats.FsyncSince.Store(ago(time.Hour))
-			b.free = func(string) (uint64, error) { return 0, nil }
-		}, `no leader is known`},
-	} {
-		b := newBench(t, func(c *Config) { c.Election, c.Dirs = 2*time.Second, []string{"/data", "/log"} })
-		b.free = func(string) (uint64, error) { return gibi, nil }
-		c.make(b)
-		w := b.do("GET", "/health", "")
-		if c.reason == "" {
-			b.want(w, 200, `{"health": "true"}`)
-			continue
+	synctest.Test(t, func(t *testing.T) {
+		ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
+		const gibi = 1 << 30
+		for _, c := range []struct {
+			name   string
+			make   func(b *bench)
+			reason string // a pattern; "" for healthy
+		}{
+			{"nothing", func(b *bench) {}, ""},
+			{"an fsync is in flight", func(b *bench) { b.node.stats.FsyncSince.Store(ago(time.Second)) }, ""},
+			{"the leader does not hear it", func(b *bench) { b.node.stats.InTouch.Store(ago(3 * time.Second)) }, `out of touch with the leader for 3[.0-9]*s: what is read here may be old`},
+			{"it was heard a moment ago", func(b *bench) { b.node.stats.InTouch.Store(ago(time.Second)) }, ""},
+			{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) }, `an fsync of the log is under way for 3[.0-9]*s`},
+			{"entries are being applied", func(b *bench) { b.node.stats.BehindSince.Store(ago(time.Second)) }, ""},
+			{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) }, `what was committed 5[.0-9]*s ago is not applied`},
+			{"there is room", func(b *bench) { b.free = func(string) (uint64, error) { return gibi, nil } }, ""},
+			{"just enough room", func(b *bench) { b.free = func(string) (uint64, error) { return minFree, nil } }, ""},
+			{"the log's disk is full", func(b *bench) {
+				b.free = func(dir string) (uint64, error) { return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil }
+			}, `the disk of /log is nearly full: 3 MiB are free, 64 are wanted`},
+			{"there is no disk", func(b *bench) { b.free = raft.FreeBytes }, `the disk can't be looked at: raft: statfs /data: no such file or directory`},
+			{"the worst comes first", func(b *bench) {
+				b.node.leader = raft.None
+				b.node.stats.FsyncSince.Store(ago(time.Hour))
+				b.free = func(string) (uint64, error) { return 0, nil }
+			}, `no leader is known`},
+		} {
+			b := newBench(t, func(c *Config) { c.Election, c.Dirs = 2*time.Second, []string{"/data", "/log"} })
+			b.free = func(string) (uint64, error) { return gibi, nil }
+			c.make(b)
+			w := b.do("GET", "/health", "")
+			if c.reason == "" {
+				b.want(w, 200, `{"health": "true"}`)
+				continue
+			}
+			if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 || !want.MatchString(w.Body.String()) {
+				t.Errorf("%s: %d %s, want %v", c.name, w.Code, w.Body, want)
+			}
 		}
-		if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 || !want.MatchString(w.Body.String()) {
-			t.Errorf("%s: %d %s, want %v", c.name, w.Code, w.Body, want)
-		}
-	}
+	})
 }
 
 func TestAMemberOutOfTouchSaysSoWithEachAnswer(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.Election = 2 * time.Second })
-	age := func(path string) int {
-		text := b.do("GET", path, "").Header().Get("X-Etcd-Stale")
-		ms, err := strconv.Atoi(text)
-		if text != "" && err != nil {
-			t.Errorf("%s: %q", path, text)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *Config) { c.Election = 2 * time.Second })
+		age := func(path string) int {
+			text := b.do("GET", path, "").Header().Get("X-Etcd-Stale")
+			ms, err := strconv.Atoi(text)
+			if text != "" && err != nil {
+				t.Errorf("%s: %q", path, text)
+			}
+			return ms
 		}
-		return ms
-	}
-	b.do("PUT", "/v2/keys/k", "value=1")
-	paths := []string{"/v2/keys/k", "/v2/keys/none", "/v2/members", "/v2/stats/self", "/version"}
+		b.do("PUT", "/v2/keys/k", "value=1")
+		paths := []string{"/v2/keys/k", "/v2/keys/none", "/v2/members", "/v2/stats/self", "/version"}
 
-	b.node.stats.InTouch.Store(time.Now().UnixNano())
-	for _, path := range paths {
-		if ms := age(path); ms != 0 {
-			t.Errorf("%s: %d ms", path, ms)
+		b.node.stats.InTouch.Store(time.Now().UnixNano())
+		for _, path := range paths {
+			if ms := age(path); ms != 0 {
+				t.Errorf("%s: %d ms", path, ms)
+			}
 		}
-	}
-	b.node.stats.InTouch.Store(time.Now().Add(-time.Minute).UnixNano())
-	for _, path := range paths {
-		if ms := age(path); ms < 60_000 || ms > 90_000 {
-			t.Errorf("%s: %d ms", path, ms)
+		b.node.stats.InTouch.Store(time.Now().Add(-time.Minute).UnixNano())
+		for _, path := range paths {
+			if ms := age(path); ms < 60_000 || ms > 90_000 {
+				t.Errorf("%s: %d ms", path, ms)
+			}
 		}
-	}
-	if text := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(text, "\netcd_server_has_leader 0\n") || strings.Contains(text, "\netcd2_server_stale_seconds 0\n") {
-		t.Error("the metrics say that all is well")
-	}
+		if text := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(text, "\netcd_server_has_leader 0\n") || strings.Contains(text, "\netcd2_server_stale_seconds 0\n") {
+			t.Error("the metrics say that all is well")
+		}
+	})
 }
 
 // hungNode is a member whose loop does not turn: what asks it waits for ever.

@@ -173,14 +173,14 @@ func TestReadersOfGoneClientsGo(t *testing.T) {
 		fmt.Fprintf(c, "GET /v2/keys/k?minIndex=%d HTTP/1.1\r\nHost: x\r\n\r\n", i+1)
 		conns = append(conns, c)
 	}
-	eventually(t, 5*time.Second, "all have asked", func() bool { return b.metrics.received[methodIndex("GET")].Load() == 100 })
+	eventually(t, "all have asked", func() bool { return b.metrics.received[methodIndex("GET")].Load() == 100 })
 
 	for _, c := range conns {
 		c.Close()
 	}
 
-	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.Held() == 0 })
-	eventually(t, 5*time.Second, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
+	eventually(t, "their connections are closed", func() bool { return b.conns.Held() == 0 })
+	eventually(t, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
 	c := rawDial(t, url)
 	io.WriteString(c, "GET /version HTTP/1.0\r\n\r\n")
 	if text, err := io.ReadAll(c); err != nil || !strings.Contains(string(text), "200 OK") {

@@ -140,7 +140,7 @@ func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 				if !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("%s, begun %v: %v", name, begun, err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("%s, begun %v: the deadline is not heard", name, begun)
 			}
 			server.SetReadDeadline(time.Time{})
@@ -245,9 +245,9 @@ func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
 	}
 
 	fmt.Fprintf(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Held() == 1 })
+	eventually(t, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 	c.Close()
-	eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
+	eventually(t, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
 }
 
 // However a watch is written, and whatever came over the connection before, it ends with its client.
@@ -276,9 +276,9 @@ func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
 				io.WriteString(c, piece)
 				<-time.After(5 * time.Millisecond) // so that it comes alone, mostly
 			}
-			eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Held() == 1 })
+			eventually(t, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 			c.Close()
-			eventually(t, 10*time.Second, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
+			eventually(t, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
 		})
 	}
 }

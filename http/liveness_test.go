@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -90,14 +91,14 @@ func TestAWatchEndsWithItsClientWhateverWasSentBehindIt(t *testing.T) {
 			t.Run(kind+", "+gone.name, func(t *testing.T) {
 				c := w.dial()
 				go io.WriteString(c, gone.sent)
-				eventually(t, 10*time.Second, "the watch begins", func() bool { return w.held() == 1 })
+				eventually(t, "the watch begins", func() bool { return w.held() == 1 })
 				io.WriteString(c, "G")
 				inner := c
 				if secure, isTLS := c.(*tls.Conn); isTLS {
 					inner = secure.NetConn()
 				}
 				gone.leave(inner.(*net.TCPConn))
-				eventually(t, 10*time.Second, "nothing is left of it", func() bool {
+				eventually(t, "nothing is left of it", func() bool {
 					return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.room.used.Load() == 0
 				})
 			})
@@ -111,6 +112,7 @@ func TestAWatchEndsWithItsClientWhateverWasSentBehindIt(t *testing.T) {
 // pitfall J3, pitfall L10
 func TestARequestWhoseBodyIsCutShortIs400AndHoldsNothing(t *testing.T) {
 	for kind, w := range liveWatches(t) {
+		var all sync.WaitGroup
 		for name, sent := range map[string]string{
 			"watch":        withHead("Content-Length: 1"),
 			"asked for":    withHead("Expect: 100-continue\r\nContent-Length: 1"),
@@ -125,29 +127,38 @@ func TestARequestWhoseBodyIsCutShortIs400AndHoldsNothing(t *testing.T) {
 					continue // TLS has a half close of its own
 				}
 				c := w.dial()
-				io.WriteString(c, sent)
-				if leave != nil {
-					leave(c.(*net.TCPConn))
-				}
-				in := bufio.NewReader(c)
-				answer, err := nethttp.ReadResponse(in, nil)
-				if err == nil && answer.StatusCode == nethttp.StatusContinue {
-					answer, err = nethttp.ReadResponse(in, nil)
-				}
-				if err != nil {
-					t.Fatalf("%s, %s, %s: %v", kind, name, way, err)
-				}
-				body, _ := io.ReadAll(answer.Body)
-				api := strings.Contains(string(body), `"errorCode":210`) || kind == "proxy" && strings.Contains(string(body), `"message":`)
-				if tooLarge := kind == "proxy" && answer.StatusCode == 413; !tooLarge && answer.StatusCode != 400 || !api {
-					t.Errorf("%s, %s, %s: %d %s", kind, name, way, answer.StatusCode, body)
-				}
-				c.Close()
+				all.Go(func() {
+					io.WriteString(c, sent)
+					if leave != nil {
+						leave(c.(*net.TCPConn))
+					}
+					checkRefusal(t, c, kind, name+", "+way)
+				})
 			}
 		}
-		eventually(t, 10*time.Second, kind+": nothing is left", func() bool {
+		all.Wait()
+		eventually(t, kind+": nothing is left", func() bool {
 			return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.room.used.Load() == 0
 		})
+	}
+}
+
+// checkRefusal checks that the answer on c is 400, in the form of the API, and closes c.
+func checkRefusal(t *testing.T, c net.Conn, kind, name string) {
+	defer c.Close()
+	in := bufio.NewReader(c)
+	answer, err := nethttp.ReadResponse(in, nil)
+	if err == nil && answer.StatusCode == nethttp.StatusContinue {
+		answer, err = nethttp.ReadResponse(in, nil)
+	}
+	if err != nil {
+		t.Errorf("%s, %s: %v", kind, name, err)
+		return
+	}
+	body, _ := io.ReadAll(answer.Body)
+	api := strings.Contains(string(body), `"errorCode":210`) || kind == "proxy" && strings.Contains(string(body), `"message":`)
+	if tooLarge := kind == "proxy" && answer.StatusCode == 413; !tooLarge && answer.StatusCode != 400 || !api {
+		t.Errorf("%s, %s: %d %s", kind, name, answer.StatusCode, body)
 	}
 }
 
@@ -156,7 +167,7 @@ func TestAWatchWhoseClientIsThereGoesOn(t *testing.T) {
 	b.times.look = time.Millisecond
 	c := rawDial(t, b.serve())
 	io.WriteString(c, withHead("X: y")+strings.Replace(withHead("X: y"), "?wait=true", "", 1))
-	eventually(t, 10*time.Second, "the watch begins", func() bool { return b.watchers.Held() == 1 })
+	eventually(t, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 	<-time.After(50 * b.times.look)
 
 	b.do("PUT", "/v2/keys/k", "value=1")
@@ -197,5 +208,5 @@ func TestAWatchOnASocketThatTellsNothingEndsSomeDay(t *testing.T) {
 	if body, err := io.ReadAll(w.Body); err != nil || len(body) > 0 || w.Header.Get("X-Etcd-Index") != "0" {
 		t.Errorf("%q, %v, %v; want an answer that ends, and tells where to go on", body, err, w.Header)
 	}
-	eventually(t, 10*time.Second, "the watch is not counted", func() bool { return b.watchers.Held() == 0 })
+	eventually(t, "the watch is not counted", func() bool { return b.watchers.Held() == 0 })
 }

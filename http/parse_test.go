@@ -282,7 +282,7 @@ func FuzzNumber(f *testing.F) {
 // pitfall J13
 func TestRandomNumbersNeverWrap(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
+	for range often(50_000) {
 		s := make([]byte, random.IntN(23))
 		for i := range s {
 			s[i] = "0123456789999999-+_x. "[random.IntN(22)]
@@ -315,7 +315,7 @@ func FuzzForm(f *testing.F) {
 func TestRandomFormsAreScannedLikeNetURL(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	parts := []string{"value", "dir", "ttl", "=", "=", "&", "&", "%", "%4", "%41", "+", ";", "v", "\x00", "\xff", "%zz", "1", "true"}
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+	for range often(50_000) {
 		var form strings.Builder
 		for range random.IntN(10) {
 			form.WriteString(parts[random.IntN(len(parts))])

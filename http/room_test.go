@@ -118,7 +118,7 @@ func TestRequestsInFlightOverTheLimitGet503(t *testing.T) {
 	}
 	close(node.goOn)
 	all.Wait()
-	eventually(t, 2*time.Second, "no request is counted any more", func() bool { return b.inFlight.Load() == 0 })
+	eventually(t, "no request is counted any more", func() bool { return b.inFlight.Load() == 0 })
 }
 
 // Watches have a limit of their own: those that wait hold up no others.
@@ -135,7 +135,7 @@ func TestWatchesAreNotInFlight(t *testing.T) {
 			t.Fatalf("%d", w.StatusCode)
 		}
 	}
-	eventually(t, 2*time.Second, "none is in flight", func() bool { return b.inFlight.Load() == 0 })
+	eventually(t, "none is in flight", func() bool { return b.inFlight.Load() == 0 })
 }
 
 // pitfall J1
@@ -149,7 +149,7 @@ func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
 		c := rawDial(t, url)
 		io.WriteString(c, half)
 		held = append(held, c)
-		eventually(t, 2*time.Second, "the head is counted", func() bool { return b.room.used.Load() > (i+1)*(50_000-freeHead-1000) })
+		eventually(t, "the head is counted", func() bool { return b.room.used.Load() > (i+1)*(50_000-freeHead-1000) })
 	}
 
 	status, body := rawAsk(t, url, half)
@@ -171,7 +171,7 @@ func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
 	}
 	held[1].Close()
 	held[2].Close()
-	eventually(t, 2*time.Second, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
 }
 
 // pitfall J9
@@ -201,7 +201,7 @@ func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 		w.Body.Close()
 	}
 	client.CloseIdleConnections()
-	eventually(t, 2*time.Second, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
 }
 
 // What net/http takes in of a body before a handler reads it counts, as far as the client may send it.
@@ -236,7 +236,7 @@ func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, 10*time.Second, "all three are counted", func() bool { return b.room.used.Load() >= 3*window })
+	eventually(t, "all three are counted", func() bool { return b.room.used.Load() >= 3*window })
 
 	never, _ := io.Pipe()
 	if status := put(never); status != 503 {
@@ -249,7 +249,7 @@ func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 		in.Close()
 	}
 	slow.Wait()
-	eventually(t, 10*time.Second, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
 }
 
 // A watch may wait for days: its body is read, and counts no more.
@@ -304,7 +304,7 @@ func TestResetStreamsKeepNobodyBusy(t *testing.T) {
 		t.Errorf("%d goroutines", most)
 	}
 	c.Close()
-	eventually(t, 2*time.Second, "nothing is left", func() bool {
+	eventually(t, "nothing is left", func() bool {
 		return b.inFlight.Load() == 0 && b.watchers.Held() == 0 && b.room.used.Load() == 0
 	})
 }
@@ -377,7 +377,7 @@ func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
 			t.Errorf("still open: %v", err)
 		}
 	}
-	eventually(t, 2*time.Second, "no connection is left", func() bool { return b.conns.Held() == 0 })
+	eventually(t, "no connection is left", func() bool { return b.conns.Held() == 0 })
 	b.server.Close()
 	<-served
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -152,7 +153,7 @@ func TestRandomPathsAreAnsweredOrRedirectedOnce(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	parts := []string{"/", "/", "/", ".", "..", "v2", "keys", "/v2/keys", "/v2/keys/", "members", "a", "_b", "\r\n", "\x00", "\xff", "%", "?", ";", "é", "stats/self"}
 	methods := []string{"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"}
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	for range often(5_000) {
 		var p strings.Builder
 		for range 1 + random.IntN(8) {
 			p.WriteString(parts[random.IntN(len(parts))])
@@ -169,7 +170,7 @@ func rawDial(t *testing.T, url string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -203,88 +204,94 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 			t.Fatalf("still open: %v", err)
 		}
 	}
-	eventually(t, 2*time.Second, "all closed", func() bool { return b.conns.Held() == 0 })
+	eventually(t, "all closed", func() bool { return b.conns.Held() == 0 })
 }
 
 // pitfall J1
 func TestAConnectionThatHasSaidNothingIsIdleAndNoSlowHead(t *testing.T) {
-	const head = 50 * time.Millisecond
-	b := newBench(t)
-	b.server.ReadHeaderTimeout = head
-	url := b.serve()
-	silent := []net.Conn{rawDial(t, url), rawDial(t, url)}
-	<-time.After(4 * head) // the silence itself
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		head := b.server.ReadHeaderTimeout
+		dial := b.serveInMemory(t)
+		silent := []net.Conn{dial(), dial()}
+		time.Sleep(4 * head)
 
-	io.WriteString(silent[0], "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
-	if w, err := nethttp.ReadResponse(bufio.NewReader(silent[0]), nil); err != nil || w.StatusCode != 200 {
-		t.Errorf("a request after a while: %v, %v", w, err)
-	}
-	io.WriteString(silent[1], "GET /version HTTP/1.1\r\n")
-	if _, err := io.Copy(io.Discard, silent[1]); err != nil {
-		t.Errorf("a head that began after a while and does not end: %v", err)
-	}
-
-	b = newBench(t)
-	b.times.idle, b.server.ReadHeaderTimeout = head, head/2
-	if _, err := io.Copy(io.Discard, rawDial(t, b.serve())); err != nil {
-		t.Errorf("a connection that says nothing for ever: %v", err)
-	}
+		io.WriteString(silent[0], "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+		if w, err := nethttp.ReadResponse(bufio.NewReader(silent[0]), nil); err != nil || w.StatusCode != 200 {
+			t.Errorf("a request after a while: %v, %v", w, err)
+		}
+		endsAfter := func(c net.Conn, limit time.Duration) {
+			t.Helper()
+			begun := time.Now()
+			if _, err := io.Copy(io.Discard, c); err != nil || time.Since(begun) != limit {
+				t.Errorf("%v after %v, want the end after %v", err, time.Since(begun), limit)
+			}
+		}
+		io.WriteString(silent[1], "GET /version HTTP/1.1\r\n") // a head that does not end
+		endsAfter(silent[1], head)
+		endsAfter(dial(), b.times.idle) // it says nothing for ever
+	})
 }
 
 // pitfall J1
 func TestBodyThatComesSlowlyButSteadilyIsRead(t *testing.T) {
-	b := newBench(t)
-	b.times.body = 600 * time.Millisecond
-	c := rawDial(t, b.serve())
-	fmt.Fprintf(c, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 10\r\n\r\n", formType)
-	for _, piece := range []string{"va", "lu", "e=", "ab", "cd"} {
-		io.WriteString(c, piece)
-		<-time.After(150 * time.Millisecond) // less than the timeout; all of them are more
-	}
-	if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 201 {
-		t.Errorf("%v, %v", w, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		c := b.serveInMemory(t)()
+		fmt.Fprintf(c, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 10\r\n\r\n", formType)
+		for _, piece := range []string{"va", "lu", "e=", "ab", "cd"} {
+			io.WriteString(c, piece)
+			time.Sleep(b.times.body * 9 / 10)
+		}
+		if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 201 {
+			t.Errorf("%v, %v", w, err)
+		}
+	})
 }
 
 // pitfall J1
 func TestLongPollsOutliveTheTimeouts(t *testing.T) {
-	for name, client := range map[string]*nethttp.Client{"HTTP/1": nethttp.DefaultClient, "HTTP/2": plainHTTP2(t)} {
+	for name, protocols := range map[string]*nethttp.Protocols{"HTTP/1": nil, "HTTP/2": onlyHTTP2()} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			const timeout = 100 * time.Millisecond // in which a busy machine sends a head
-			b.times.body, b.times.write = timeout, timeout
-			b.server.ReadHeaderTimeout, b.server.IdleTimeout = timeout, timeout
-			url := b.serve()
-			r, err := nethttp.NewRequest("GET", url+"/v2/keys/k?wait=true&stream=true", strings.NewReader("ignored"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w, err := client.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.Body.Close()
-			events := json.NewDecoder(w.Body)
-			for range 2 {
-				<-time.After(3 * timeout)
-				b.do("PUT", "/v2/keys/k", "value=1")
-
-				var ev watched
-				if err := events.Decode(&ev); err != nil || ev.Action != "set" {
-					t.Fatalf("%+v, %v", ev, err)
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.times.life = 24 * time.Hour // of a watch whose client can't be looked for
+				client := clientOver(t, b.serveInMemory(t), protocols)
+				r, err := nethttp.NewRequest("GET", "http://x/v2/keys/k?wait=true&stream=true", strings.NewReader("ignored"))
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
+				w, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer w.Body.Close()
+				events := json.NewDecoder(w.Body)
+				for range 2 {
+					time.Sleep(3 * max(b.times.body, b.times.write, b.server.ReadHeaderTimeout, b.server.IdleTimeout))
+					b.do("PUT", "/v2/keys/k", "value=1")
+
+					var ev watched
+					if err := events.Decode(&ev); err != nil || ev.Action != "set" {
+						t.Fatalf("%+v, %v", ev, err)
+					}
+				}
+			})
 		})
 	}
 }
 
 // plainHTTP2 is a client that speaks HTTP/2 without TLS.
 func plainHTTP2(t *testing.T) *nethttp.Client {
-	protocols := new(nethttp.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: protocols}}
+	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: onlyHTTP2()}}
 	t.Cleanup(client.CloseIdleConnections)
 	return client
+}
+
+func onlyHTTP2() *nethttp.Protocols {
+	protocols := new(nethttp.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return protocols
 }
 
 // pitfall J2
@@ -319,7 +326,7 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 	}
 	over.Close()
 	kept[0].Close()
-	eventually(t, 2*time.Second, "a place is free again", func() bool {
+	eventually(t, "a place is free again", func() bool {
 		w, err := nethttp.Get(url + "/version")
 		if err != nil {
 			return false
@@ -433,7 +440,7 @@ func TestShutdownDoesNotWaitForConnectionsThatAskNothing(t *testing.T) {
 	if _, err := nethttp.Get("http://" + ln.Addr().String() + "/version"); err != nil { // so the one before is accepted, too
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 
 	if err := b.Shutdown(ctx); err != nil {
@@ -454,7 +461,7 @@ func TestShutdownEndsWatchesAndFinishesRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Body.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 
 	err = b.Shutdown(ctx)

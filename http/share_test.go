@@ -26,7 +26,7 @@ func dialerFrom(t *testing.T, source string) func(url string) net.Conn {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		return c
 	}
 }
@@ -124,5 +124,5 @@ func TestOneAddressDoesNotTakeAllRequests(t *testing.T) {
 	w.Body.Close()
 	close(node.goOn)
 	all.Wait()
-	eventually(t, 10*time.Second, "no place is held", func() bool { return b.streams.Held() == 0 && b.inFlight.Load() == 0 })
+	eventually(t, "no place is held", func() bool { return b.streams.Held() == 0 && b.inFlight.Load() == 0 })
 }

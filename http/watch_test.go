@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/store"
@@ -160,7 +161,7 @@ func TestWatchesOverTheLimitGet503(t *testing.T) {
 		t.Errorf("%d %v", w.StatusCode, w.Header)
 	}
 	first.Body.Close()
-	eventually(t, 2*time.Second, "one may watch again", func() bool { return b.watchers.Held() == 1 })
+	eventually(t, "one may watch again", func() bool { return b.watchers.Held() == 1 })
 }
 
 // A watch of a long key takes its part of the memory for requests, and gives it back.
@@ -269,60 +270,68 @@ func TestWatchersOfGoneClientsGo(t *testing.T) {
 		io.WriteString(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n"+body)
 		polls = append(polls, c)
 	}
-	eventually(t, 5*time.Second, "all watch", func() bool { return b.node.store.Stats().Watchers == 300 })
+	eventually(t, "all watch", func() bool { return b.node.store.Stats().Watchers == 300 })
 
 	for _, c := range polls {
 		c.Close()
 	}
 
-	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
-	eventually(t, 2*time.Second, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
+	eventually(t, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
+	eventually(t, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= before+2 })
 }
 
 // pitfall J11
 func TestReaderThatDoesNotReadLosesItsConnection(t *testing.T) {
-	b := newBench(t)
-	b.times.write = 200 * time.Millisecond
-	url := b.serve()
-	const readers = 10
-	for range readers {
-		c := rawDial(t, url)
-		io.WriteString(c, "GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n")
-		if line, err := bufio.NewReaderSize(c, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
-			t.Fatalf("%q, %v", line, err)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		dial := b.serveInMemory(t)
+		const readers = 10
+		for range readers {
+			c := dial()
+			io.WriteString(c, "GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n")
+			if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+				t.Fatalf("%q, %v", line, err)
+			}
 		}
-	}
-	eventually(t, 2*time.Second, "all watch", func() bool { return b.node.store.Stats().Watchers == readers })
-	value := "value=" + strings.Repeat("x", 400_000)
-	slowest := time.Duration(0)
+		synctest.Wait()
+		if n := b.node.store.Stats().Watchers; n != readers {
+			t.Fatalf("%d watch", n)
+		}
+		begun := time.Now()
 
-	for range 40 { // more than the sockets take
-		begin := time.Now()
-		b.do("PUT", "/v2/keys/k", value)
-		slowest = max(slowest, time.Since(begin))
-	}
+		for range 10 {
+			b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 400_000))
+		}
 
-	if slowest > time.Second {
-		t.Errorf("a write waited %v", slowest)
-	}
-	eventually(t, 5*time.Second, "their connections are closed", func() bool { return b.conns.Held() == 0 })
-	eventually(t, 2*time.Second, "no watcher is left", func() bool { return b.node.store.Stats().Watchers == 0 })
+		if waited := time.Since(begun); waited > 0 {
+			t.Errorf("the writes waited %v", waited)
+		}
+		time.Sleep(b.times.write)
+		synctest.Wait()
+		if conns, watchers := b.conns.Held(), b.node.store.Stats().Watchers; conns > 0 || watchers > 0 {
+			t.Errorf("%d connections and %d watchers are left", conns, watchers)
+		}
+	})
 }
 
 // pitfall J11
 func TestStuckStreamOfHTTP2IsEnded(t *testing.T) {
-	b := newBench(t)
-	b.times.write = 200 * time.Millisecond
-	url := b.serve()
-	w, err := plainHTTP2(t).Get(url + "/v2/keys/k?wait=true&stream=true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Body.Close()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		w, err := clientOver(t, b.serveInMemory(t), onlyHTTP2()).Get("http://x/v2/keys/k?wait=true&stream=true")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Body.Close()
 
-	for range 40 { // more than the stream's window
-		b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 400_000))
-	}
+		for range 40 { // more than the stream's window
+			b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 400_000))
+		}
 
-	eventually(t, 5*time.Second, "its watcher is gone", func() bool { return b.node.store.Stats().Watchers == 0 })
+		time.Sleep(2 * b.times.write)
+		synctest.Wait()
+		if n := b.node.store.Stats().Watchers; n > 0 {
+			t.Errorf("%d watchers are left", n)
+		}
+	})
 }
