@@ -1,7 +1,6 @@
 package raft
 
 import "testing"
-import _ "etcd2/e2e/pace" // -long
 
 // BenchmarkPropose is the way of one entry through a cluster of one: propose, effects, the disk's answer, commit.
 func BenchmarkPropose(b *testing.B) {

@@ -47,35 +47,39 @@ const shortly = 30 * time.Millisecond
 
 // pitfall F3: a disk that hangs is told at once, not when it fails.
 func TestAMemberWhoseFsyncHangsIsStuck(t *testing.T) {
-	c := nodeConfig(t.TempDir())
-	fs := &hangingFS{}
-	c.fs = fs
-	n := openNode(t, c, &register{})
-	release := fs.hang(t)
-	written := make(chan error, 1)
+	inBubble(t, func(t *testing.T) {
+		c := nodeConfig(t.TempDir())
+		fs := &hangingFS{}
+		c.fs = fs
+		n := openNode(t, c, &register{})
+		release := fs.hang(t)
+		written := make(chan error, 1)
 
-	go func() {
-		_, err := n.Propose(context.Background(), []byte("x"))
-		written <- err
-	}()
+		go func() {
+			_, err := n.Propose(context.Background(), []byte("x"))
+			written <- err
+		}()
 
-	stuckFor(t, n, "a write to the log", shortly)
-	release()
-	if err := <-written; err != nil {
-		t.Error(err)
-	}
-	getsOnAgain(t, n)
+		stuckFor(t, n, "a write to the log", shortly)
+		release()
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		getsOnAgain(t, n)
+	})
 }
 
 func TestAMemberWhoseLoopHangsIsStuck(t *testing.T) {
-	n := openNode(t, nodeConfig(t.TempDir()), &register{})
-	gate := make(chan struct{})
+	inBubble(t, func(t *testing.T) {
+		n := openNode(t, nodeConfig(t.TempDir()), &register{})
+		gate := make(chan struct{})
 
-	go n.do(func(*core) { <-gate })
+		go n.do(func(*core) { <-gate })
 
-	stuckFor(t, n, "a turn of the loop", shortly)
-	close(gate)
-	getsOnAgain(t, n)
+		stuckFor(t, n, "a turn of the loop", shortly)
+		close(gate)
+		getsOnAgain(t, n)
+	})
 }
 
 // gated is a register that applies, and restores, as slowly as a test wants.
@@ -92,62 +96,68 @@ func (g *gated) Apply(index uint64, now time.Time, cmd []byte) any {
 }
 
 func TestAMemberWhoseApplierHangsIsStuck(t *testing.T) {
-	sm := &gated{gate: make(chan struct{})}
-	n := openNode(t, nodeConfig(t.TempDir()), sm)
-	applied := make(chan error, 1)
+	inBubble(t, func(t *testing.T) {
+		sm := &gated{gate: make(chan struct{})}
+		n := openNode(t, nodeConfig(t.TempDir()), sm)
+		applied := make(chan error, 1)
 
-	go func() {
-		_, err := n.Propose(context.Background(), []byte("hang"))
-		applied <- err
-	}()
+		go func() {
+			_, err := n.Propose(context.Background(), []byte("hang"))
+			applied <- err
+		}()
 
-	stuckFor(t, n, "applying what is agreed", shortly)
-	close(sm.gate)
-	if err := <-applied; err != nil {
-		t.Error(err)
-	}
-	getsOnAgain(t, n)
+		stuckFor(t, n, "applying what is agreed", shortly)
+		close(sm.gate)
+		if err := <-applied; err != nil {
+			t.Error(err)
+		}
+		getsOnAgain(t, n)
+	})
 }
 
 // An idle member, and one that hears nobody, only wait: to start either anew would help nobody.
 func TestAMemberThatWaitsIsNotStuck(t *testing.T) {
-	idle := openNode(t, nodeConfig(t.TempDir()), &register{})
-	c := nodeConfig(t.TempDir())
-	c.Bootstrap, c.Heartbeat, c.Election = voters(3), 2*time.Millisecond, 10*time.Millisecond
-	alone := openNode(t, c, &register{})
-	for _, n := range []*Node{idle, alone} {
-		for range 20 {
-			n.do(func(*core) {})
-			getsOnAgain(t, n)
+	inBubble(t, func(t *testing.T) {
+		idle := openNode(t, nodeConfig(t.TempDir()), &register{})
+		c := nodeConfig(t.TempDir())
+		c.Bootstrap, c.Heartbeat, c.Election = voters(3), 2*time.Millisecond, 10*time.Millisecond
+		alone := openNode(t, c, &register{})
+		for _, n := range []*Node{idle, alone} {
+			for range 20 {
+				n.do(func(*core) {})
+				getsOnAgain(t, n)
+			}
 		}
-	}
-	if alone.Leader() != None {
-		t.Errorf("%x leads", alone.Leader())
-	}
+		if alone.Leader() != None {
+			t.Errorf("%x leads", alone.Leader())
+		}
+	})
 }
 
 // A member that replays much is not stuck: each part of it counts. Time is a number here.
 func TestWhoGetsOnIsNotStuckHoweverLongItTakes(t *testing.T) {
-	n := &Node{epoch: time.Now().Add(-time.Hour)}
-	n.applying.works(n.mono() - int64(time.Minute)) // for so long already
-	if _, since := n.Stuck(); since < time.Minute {
-		t.Errorf("%v", since)
-	}
+	inBubble(t, func(t *testing.T) {
+		n := &Node{epoch: time.Now().Add(-time.Hour)}
+		n.applying.works(n.mono() - int64(time.Minute)) // for so long already
+		if _, since := n.Stuck(); since < time.Minute {
+			t.Errorf("%v", since)
+		}
 
-	for range 2 {
-		if _, err := io.ReadAll(getsOn{strings.NewReader("a snapshot"), n}); err != nil {
-			t.Fatal(err)
+		for range 2 {
+			if _, err := io.ReadAll(getsOn{strings.NewReader("a snapshot"), n}); err != nil {
+				t.Fatal(err)
+			}
+			if _, since := n.Stuck(); since > 10*time.Second {
+				t.Errorf("%v after a read", since)
+			}
+			n.applying.works(n.mono() - int64(time.Minute))
 		}
+		n.sm = &register{}
+		n.applied.Store(&appliedState{})
+		n.digests = digests{}
+		n.apply(job{entries: make([]Entry, entriesAPiece)}, nil)
 		if _, since := n.Stuck(); since > 10*time.Second {
-			t.Errorf("%v after a read", since)
+			t.Errorf("%v after a piece", since)
 		}
-		n.applying.works(n.mono() - int64(time.Minute))
-	}
-	n.sm = &register{}
-	n.applied.Store(&appliedState{})
-	n.digests = digests{}
-	n.apply(job{entries: make([]Entry, entriesAPiece)}, nil)
-	if _, since := n.Stuck(); since > 10*time.Second {
-		t.Errorf("%v after a piece", since)
-	}
+	})
 }

@@ -10,29 +10,31 @@ import (
 
 // pitfall I1
 func TestAWriteIsNotStampedWithATimeFromBeforeItWasMade(t *testing.T) {
-	sm := &register{}
-	n := openNode(t, nodeConfig(t.TempDir()), sm)
-	written := make(chan error, 1)
-	var made time.Time
+	inBubble(t, func(t *testing.T) {
+		sm := &register{}
+		n := openNode(t, nodeConfig(t.TempDir()), sm)
+		written := make(chan error, 1)
+		var made time.Time
 
-	n.do(func(*core) {
-		<-time.After(20 * time.Millisecond) // the turn takes its time
-		made = n.Now()
-		go func() {
-			_, err := n.Propose(context.Background(), []byte("write"))
-			written <- err
-		}()
-		for !n.inbox.holds() {
-			<-time.After(time.Millisecond)
+		n.do(func(*core) {
+			<-time.After(20 * time.Millisecond) // the turn takes its time
+			made = n.Now()
+			go func() {
+				_, err := n.Propose(context.Background(), []byte("write"))
+				written <- err
+			}()
+			for !n.inbox.holds() {
+				<-time.After(time.Millisecond)
+			}
+		})
+
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+		if stamp := time.Unix(0, sm.stamps[len(sm.stamps)-1]); stamp.Before(made) {
+			t.Errorf("the stamp is %v older than the write", made.Sub(stamp))
 		}
 	})
-
-	if err := <-written; err != nil {
-		t.Fatal(err)
-	}
-	if stamp := time.Unix(0, sm.stamps[len(sm.stamps)-1]); stamp.Before(made) {
-		t.Errorf("the stamp is %v older than the write", made.Sub(stamp))
-	}
 }
 
 func TestThePaceWakesTheLoopWhenItWasPlannedAndLosesNoTick(t *testing.T) {

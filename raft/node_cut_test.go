@@ -31,21 +31,23 @@ func (s *strain) neverIdle() {
 
 // pitfall L6
 func TestTheLogIsCutThoughTheDiskIsNeverIdle(t *testing.T) {
-	s := newStrain(t, 1, nil)
-	<-s.n.Ready()
-	s.neverIdle()
+	inBubble(t, func(t *testing.T) {
+		s := newStrain(t, 1, nil)
+		<-s.n.Ready()
+		s.neverIdle()
 
-	s.await("five snapshots", func() bool { return s.n.stats.Snapshots.Load() >= 5 })
+		s.await("five snapshots", func() bool { return s.n.stats.Snapshots.Load() >= 5 })
 
-	log := s.n.storage.log
-	s.await("the log goes back three segments beyond the snapshots", func() bool {
-		there, err := s.n.storage.snaps.Sound()
-		return err == nil && len(there) >= 2 && log.Bytes(0)-log.Bytes(there[len(there)-2]) <= 3*s.n.SegmentBytes
-	})
-	s.await("the core names a file that is there", func() (is bool) {
-		there, err := s.n.storage.snaps.Indexes()
-		s.n.do(func(c *core) { is = err == nil && slices.Contains(there, c.snapshot.Index) && c.log.first > 1 })
-		return is
+		log := s.n.storage.log
+		s.await("the log goes back three segments beyond the snapshots", func() bool {
+			there, err := s.n.storage.snaps.Sound()
+			return err == nil && len(there) >= 2 && log.Bytes(0)-log.Bytes(there[len(there)-2]) <= 3*s.n.SegmentBytes
+		})
+		s.await("the core names a file that is there", func() (is bool) {
+			there, err := s.n.storage.snaps.Indexes()
+			s.n.do(func(c *core) { is = err == nil && slices.Contains(there, c.snapshot.Index) && c.log.first > 1 })
+			return is
+		})
 	})
 }
 
@@ -54,48 +56,52 @@ func TestTheLogIsCutThoughTheDiskIsNeverIdle(t *testing.T) {
 //
 // pitfall L6
 func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {
-	c := newCluster(t, 3, func(c *Config) { c.SnapshotCount, c.MaxSnapshots = 20, 2 })
-	leader, lags := c.nodes[c.leader()], c.follower()
-	kept, release := false, func() {}
-	for i := 0; !kept; i++ { // a busy machine takes so long that the log is not kept for the member
-		release()
-		release = c.disks[lags].hang(t)
-		for target := leader.stats.Snapshots.Load() + 4; leader.stats.Snapshots.Load() < target; i++ {
-			c.propose(leader.id, fmt.Sprintf("%d %s", i, make([]byte, 8<<10)))
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, func(c *Config) { c.SnapshotCount, c.MaxSnapshots = 20, 2 })
+		leader, lags := c.nodes[c.leader()], c.follower()
+		kept, release := false, func() {}
+		for i := 0; !kept; i++ { // a busy machine takes so long that the log is not kept for the member
+			release()
+			release = c.disks[lags].hang(t)
+			for target := leader.stats.Snapshots.Load() + 4; leader.stats.Snapshots.Load() < target; i++ {
+				c.propose(leader.id, fmt.Sprintf("%d %s", i, make([]byte, 8<<10)))
+			}
+			c.await("the last one is written", func() bool { return !leader.snapshotter.writing.Load() })
+			leader.do(func(*core) { kept = leader.uncut > 0 })
 		}
-		c.await("the last one is written", func() bool { return !leader.snapshotter.writing.Load() })
-		leader.do(func(*core) { kept = leader.uncut > 0 })
-	}
-	before := leader.storage.log.First()
+		before := leader.storage.log.First()
 
-	release()
+		release()
 
-	c.await("the log is cut", func() bool { return leader.storage.log.First() > before })
+		c.await("the log is cut", func() bool { return leader.storage.log.First() > before })
+	})
 }
 
 // A snapshot that is wanted while another one is being written is written after it, though nobody
 // writes anything: a member that lags waits for it.
 func TestASnapshotThatIsWantedMeanwhileIsWritten(t *testing.T) {
-	n := openNode(t, nodeConfig(t.TempDir()), &register{})
-	if _, err := n.Propose(context.Background(), []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	n.do(func(*core) {
-		n.snapshotter.writing.Store(true) // by another one
-		n.snapshotter.wanted.Store(true)
-		n.backlog = append(n.backlog, job{})
-	})
-	looked := make(chan struct{})
-	n.do(func(*core) { n.backlog = append(n.backlog, job{look: func() { close(looked) }}) })
-	<-looked
-
-	n.endSnapshotWriter()
-
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for n.stats.Snapshots.Load() == 0 {
-		if err := n.Read(ctx); err != nil {
-			t.Fatal("no snapshot is written: ", err)
+	inBubble(t, func(t *testing.T) {
+		n := openNode(t, nodeConfig(t.TempDir()), &register{})
+		if _, err := n.Propose(context.Background(), []byte("x")); err != nil {
+			t.Fatal(err)
 		}
-	}
+		n.do(func(*core) {
+			n.snapshotter.writing.Store(true) // by another one
+			n.snapshotter.wanted.Store(true)
+			n.backlog = append(n.backlog, job{})
+		})
+		looked := make(chan struct{})
+		n.do(func(*core) { n.backlog = append(n.backlog, job{look: func() { close(looked) }}) })
+		<-looked
+
+		n.endSnapshotWriter()
+
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		for n.stats.Snapshots.Load() == 0 {
+			if err := n.Read(ctx); err != nil {
+				t.Fatal("no snapshot is written: ", err)
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,10 +36,11 @@ type strain struct {
 	stop  chan struct{}
 	input sync.WaitGroup
 	calls atomic.Int64
+	flows chan struct{} // is closed at the twentieth call
 }
 
 func newStrain(t *testing.T, members int, tweak func(*Config)) *strain {
-	s := &strain{t: t, disk: &hangingFS{}, stop: make(chan struct{})}
+	s := &strain{t: t, disk: &hangingFS{}, stop: make(chan struct{}), flows: make(chan struct{})}
 	c := nodeConfig(t.TempDir())
 	c.Bootstrap, c.fs, c.SnapshotCount, c.MaxSnapshots = voters(members), s.disk, 20, 2
 	if members > 1 {
@@ -78,7 +80,7 @@ func (s *strain) ask(call func()) {
 	s.input.Go(func() {
 		for !isClosed(s.stop) && !isClosed(s.n.Failed()) {
 			call()
-			s.calls.Add(1)
+			s.called()
 		}
 	})
 }
@@ -96,9 +98,15 @@ func (s *strain) leader() {
 				last += 100
 				s.snapshot(last)
 			}
-			s.calls.Add(1)
+			s.called()
 		}
 	})
+}
+
+func (s *strain) called() {
+	if s.calls.Add(1) == 20 {
+		close(s.flows)
+	}
 }
 
 // snapshot brings a snapshot from the leader. Its error is ignored: the member's end tells what
@@ -171,15 +179,17 @@ func TestEveryFailureOfTheDiskEndsTheMember(t *testing.T) {
 	}
 	try := func(scene string, begin func(*testing.T) *strain, part, call string) {
 		t.Run(fmt.Sprintf("%s%s %s", scene, strings.ReplaceAll(part, "/", " "), call), func(t *testing.T) {
-			s := begin(t)
-			s.await("input flows", func() bool { return s.calls.Load() > 20 })
+			inBubble(t, func(t *testing.T) {
+				s := begin(t)
+				<-s.flows
 
-			s.disk.fail(call, part)
+				s.disk.fail(call, part)
 
-			s.ends()
-			if !errors.Is(s.n.Err(), errFault) || !isClosed(s.n.done) {
-				t.Errorf("it failed with %v", s.n.Err())
-			}
+				s.ends()
+				if !errors.Is(s.n.Err(), errFault) || !isClosed(s.n.done) {
+					t.Errorf("it failed with %v", s.n.Err())
+				}
+			})
 		})
 	}
 	for _, part := range []string{"/wal", "/snap"} {
@@ -231,19 +241,23 @@ func TestAFailedWriteIsNotTakenForOneThatHasEnded(t *testing.T) {
 //
 // pitfall L2
 func TestAMemberWhoseDiskHangsEndsWhenItFails(t *testing.T) {
-	s := newStrain(t, 3, nil)
-	s.leader()
-	s.clients(2, 2)
-	s.await("input flows", func() bool { return s.calls.Load() > 20 })
-	s.disk.hang(t)
-	s.await("the disk hangs", func() bool { return s.n.writing.since.Load() != 0 })
+	inBubble(t, func(t *testing.T) {
+		s := newStrain(t, 3, nil)
+		s.leader()
+		s.clients(2, 2)
+		<-s.flows
+		s.disk.hang(t)
+		for s.n.writing.since.Load() == 0 { // the leader never waits, so the clock stands still
+			runtime.Gosched()
+		}
 
-	s.n.Expelled(2)
+		s.n.Expelled(2)
 
-	s.ends()
-	if err := s.n.Err(); !errors.Is(err, ErrRemoved) {
-		t.Error(err)
-	}
+		s.ends()
+		if err := s.n.Err(); !errors.Is(err, ErrRemoved) {
+			t.Error(err)
+		}
+	})
 }
 
 // Nothing fails, but the disk hangs: the context of Stop bounds how long Stop waits.

@@ -88,26 +88,28 @@ func snapshotNow(n *Node) {
 
 // The whole log is on the leader's disk, and the state is small: a new member gets the state.
 func TestAMemberThatLacksMuchLogGetsAShorterSnapshot(t *testing.T) {
-	lan := newLAN()
-	c := nodeConfig(t.TempDir())
-	c.SegmentBytes, c.SnapshotCount, c.Transport = 4<<20, 1<<20, lan.port()
-	c.Heartbeat, c.Election = 20*time.Millisecond, 200*time.Millisecond
-	leader := openNode(t, c, &brief{})
-	fillLog(t, leader)
-	snapshotNow(leader)
-	leader.do(func(core *core) { core.log.trim(min(core.applying, core.log.durable) - 1) }) // as after a long time
-	add := Change{Kind: ChangeAdd, Member: Member{ID: 2, PeerURLs: []string{"http://n2"}, Learner: true}}
-	if _, err := leader.Change(context.Background(), add); err != nil {
-		t.Fatal(err)
-	}
+	inBubble(t, func(t *testing.T) {
+		lan := newLAN()
+		c := nodeConfig(t.TempDir())
+		c.SegmentBytes, c.SnapshotCount, c.Transport = 4<<20, 1<<20, lan.port()
+		c.Heartbeat, c.Election = 20*time.Millisecond, 200*time.Millisecond
+		leader := openNode(t, c, &brief{})
+		fillLog(t, leader)
+		snapshotNow(leader)
+		leader.do(func(core *core) { core.log.trim(min(core.applying, core.log.durable) - 1) }) // as after a long time
+		add := Change{Kind: ChangeAdd, Member: Member{ID: 2, PeerURLs: []string{"http://n2"}, Learner: true}}
+		if _, err := leader.Change(context.Background(), add); err != nil {
+			t.Fatal(err)
+		}
 
-	c.Dir, c.ID, c.Join, c.Transport = t.TempDir(), 2, true, lan.port()
-	c.Self.Name = "n2"
-	learner := openNode(t, c, &brief{})
+		c.Dir, c.ID, c.Join, c.Transport = t.TempDir(), 2, true, lan.port()
+		c.Self.Name = "n2"
+		learner := openNode(t, c, &brief{})
 
-	if first := leader.Status().First; first != 1 || learner.stats.Received.Load() == 0 {
-		t.Errorf("%d snapshots came, and the leader's log begins at %d", learner.stats.Received.Load(), first)
-	}
+		if first := leader.Status().First; first != 1 || learner.stats.Received.Load() == 0 {
+			t.Errorf("%d snapshots came, and the leader's log begins at %d", learner.stats.Received.Load(), first)
+		}
+	})
 }
 
 // receiverOf returns a node that can only receive snapshots, and the file of a snapshot at index 9.

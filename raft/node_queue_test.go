@@ -21,29 +21,31 @@ func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
 		"its deadline is over": func() (context.Context, context.CancelFunc) { return context.Background(), func() {} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStrain(t, 3, func(c *Config) { c.Heartbeat, c.RequestTimeout = 8*time.Millisecond, 20*time.Millisecond })
-			var held [50]weak.Pointer[byte]
-			var asked sync.WaitGroup
-			for i := range held {
-				asked.Go(func() {
-					ctx, cancel := abandon()
-					defer cancel()
-					cmd := make([]byte, 64<<10)
-					held[i] = weak.Make(&cmd[0])
-					if _, err := s.n.Propose(ctx, cmd); err == nil {
-						t.Error("agreed without a leader")
-					}
-					_ = s.n.Read(ctx)
-				})
-			}
-			asked.Wait()
+			inBubble(t, func(t *testing.T) {
+				s := newStrain(t, 3, func(c *Config) { c.Heartbeat, c.RequestTimeout = 8*time.Millisecond, 20*time.Millisecond })
+				var held [50]weak.Pointer[byte]
+				var asked sync.WaitGroup
+				for i := range held {
+					asked.Go(func() {
+						ctx, cancel := abandon()
+						defer cancel()
+						cmd := make([]byte, 64<<10)
+						held[i] = weak.Make(&cmd[0])
+						if _, err := s.n.Propose(ctx, cmd); err == nil {
+							t.Error("agreed without a leader")
+						}
+						_ = s.n.Read(ctx)
+					})
+				}
+				asked.Wait()
 
-			s.await("nothing is left", func() bool {
-				runtime.GC()
-				return !slices.ContainsFunc(held[:], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
-			})
-			s.await("no queue holds any of them", func() bool {
-				return !slices.ContainsFunc(s.n.Status().Queues, func(q Queue) bool { return q.Name != "waiters" && q.Length > 0 })
+				s.await("nothing is left", func() bool {
+					runtime.GC()
+					return !slices.ContainsFunc(held[:], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
+				})
+				s.await("no queue holds any of them", func() bool {
+					return !slices.ContainsFunc(s.n.Status().Queues, func(q Queue) bool { return q.Name != "waiters" && q.Length > 0 })
+				})
 			})
 		})
 	}
@@ -79,25 +81,27 @@ func TestAWaiterThatIsAnsweredHoldsNoRequest(t *testing.T) {
 
 // One request takes more than half of maxWaitersBytes, and a second one of the same size comes.
 func TestMoreThanMayWaitIsRefusedAtOnce(t *testing.T) {
-	s := newStrain(t, 3, nil)
-	half := make([]byte, maxWaitersBytes/2+1)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	ended := make(chan struct{})
-	go func() { defer close(ended); _, _ = s.n.Propose(ctx, half) }()
-	waiting := s.waitingBytes
-	s.await("one waits", func() bool { return waiting() >= len(half) })
+	inBubble(t, func(t *testing.T) {
+		s := newStrain(t, 3, nil)
+		half := make([]byte, maxWaitersBytes/2+1)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _, _ = s.n.Propose(ctx, half) }()
+		waiting := s.waitingBytes
+		s.await("one waits", func() bool { return waiting() >= len(half) })
 
-	_, err := s.n.Propose(context.Background(), half)
+		_, err := s.n.Propose(context.Background(), half)
 
-	if !errors.Is(err, ErrOverloaded) {
-		t.Errorf("the second one: %v", err)
-	}
-	cancel()
-	<-ended
-	if bytes := waiting(); bytes >= len(half) {
-		t.Errorf("%d bytes count still", bytes)
-	}
+		if !errors.Is(err, ErrOverloaded) {
+			t.Errorf("the second one: %v", err)
+		}
+		cancel()
+		<-ended
+		if bytes := waiting(); bytes >= len(half) {
+			t.Errorf("%d bytes count still", bytes)
+		}
+	})
 }
 
 // waitingBytes returns how many bytes of requests wait.
@@ -162,29 +166,31 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 
 // pitfall L3: an election is waited for; hours without a majority are not, by megabytes.
 func TestWithoutALeaderFewBytesWait(t *testing.T) {
-	s := newStrain(t, 3, func(c *Config) {
-		c.Heartbeat, c.Election, c.RequestTimeout = 8*time.Millisecond, 40*time.Millisecond, time.Hour
-	})
-	const size, count = 128 << 10, 24
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	turnedAway := make(chan error, count)
-	for range count {
-		go func() {
-			_, err := s.n.Propose(ctx, make([]byte, size))
-			turnedAway <- err
-		}()
-	}
-
-	for range count - maxForlornBytes/size {
-		if err := <-turnedAway; !errors.Is(err, ErrNoLeader) {
-			t.Fatal(err)
+	inBubble(t, func(t *testing.T) {
+		s := newStrain(t, 3, func(c *Config) {
+			c.Heartbeat, c.Election, c.RequestTimeout = 8*time.Millisecond, 40*time.Millisecond, time.Hour
+		})
+		const size, count = 128 << 10, 24
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		turnedAway := make(chan error, count)
+		for range count {
+			go func() {
+				_, err := s.n.Propose(ctx, make([]byte, size))
+				turnedAway <- err
+			}()
 		}
-	}
 
-	if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
-		t.Errorf("%d bytes wait", left)
-	}
+		for range count - maxForlornBytes/size {
+			if err := <-turnedAway; !errors.Is(err, ErrNoLeader) {
+				t.Fatal(err)
+			}
+		}
+
+		if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
+			t.Errorf("%d bytes wait", left)
+		}
+	})
 }
 
 // The applier hangs in the last entry of a batch, so that nothing but its own word wakes the loop

@@ -145,7 +145,7 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M2", rule: "a vote is on disk before it is given", write: func(_ *simProcess, q *Persist) { q.State.Vote = None }},
-	{name: "M3", rule: "no read before the own term has committed", input: func(c *core) {
+	{name: "M3", from: 3, rule: "no read before the own term has committed", input: func(c *core) {
 		if c.role == Leader {
 			defer withoutStart(c)()
 			c.beginReads()
@@ -189,14 +189,14 @@ var simMutants = []simMutant{
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
 	{name: "M11", from: 16, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
-	{name: "M12", from: 28, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
+	{name: "M12", from: 34, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
 				c.install(m.Snapshot)
 			}
 		}
 	}},
-	{name: "M13", from: 5, whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
+	{name: "M13", from: 14, whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
 		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
 	}},
 	{name: "M14", whole: true, rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
@@ -212,7 +212,7 @@ var simMutants = []simMutant{
 			c.configs[i].membership.Removed = nil
 		}
 	}},
-	{name: "lost write", from: 7, rule: "what is persisted is on disk", write: func(p *simProcess, q *Persist) {
+	{name: "lost write", from: 8, rule: "what is persisted is on disk", write: func(p *simProcess, q *Persist) {
 		if p.w.chance(1e-3) {
 			q.Entries = nil
 		}
@@ -222,8 +222,8 @@ var simMutants = []simMutant{
 			c.clock.start, c.clock.startedAt = c.Wall, 0
 		}
 	}},
-	{name: "M18", from: 11, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
-	{name: "M19", from: 25, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
+	{name: "M18", from: 12, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M19", from: 31, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", from: 7, rule: "a learner does not count", input: func(c *core) {
 		if c.role == Leader {
@@ -231,7 +231,7 @@ var simMutants = []simMutant{
 			c.advanceCommit()
 		}
 	}},
-	{name: "M22", from: 5, rule: "no read on the strength of a lease (pitfall C7)", input: func(c *core) { // pitfall C7
+	{name: "M22", from: 8, rule: "no read on the strength of a lease (pitfall C7)", input: func(c *core) { // pitfall C7
 		if c.role == Leader && c.commit >= c.lead.start {
 			for _, r := range c.reads.waiting {
 				c.out.Reads = append(c.out.Reads, SafeRead{ID: r.id, Index: c.commit})
@@ -246,13 +246,13 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "old proposals", from: 118, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+	{name: "old proposals", from: 138, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
 		if m.Kind == Propose && c.role == Leader {
 			m.Term = c.term
 		}
 		return func() {}
 	}},
-	{name: "M25", world: "wan", rule: "a learner has caught up with a mark that stands still", step: atHeartbeatAnswer(func(c *core, p *progress, _ *Message) {
+	{name: "M25", from: 3, world: "wan", rule: "a learner has caught up with a mark that stands still", step: atHeartbeatAnswer(func(c *core, p *progress, _ *Message) {
 		p.catchUp.goal = c.commit // p.catchUp is judged next
 		if p.match < c.commit {
 			p.catchUp = catchUp{}
@@ -261,7 +261,7 @@ var simMutants = []simMutant{
 	{name: "M26", from: 31, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats", step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
 		c.lead.ticks++
 	})},
-	{name: "M27", world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats", input: func(c *core) {
+	{name: "M27", from: 5, world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats", input: func(c *core) {
 		for i := range c.lead.members {
 			if len(c.reads.waiting) > 0 {
 				c.lead.members[i].quiet++
@@ -272,14 +272,14 @@ var simMutants = []simMutant{
 	{name: "M29", world: "silence", rule: "a request that is answered is kept nowhere", keeping: true},
 	{name: "M30", bias: outpaced, rule: "a member is fed from the disk by a pipeline", waiting: true},
 	{name: "M31", world: "disks", whole: true, rule: "an error of the disk is no success", believing: true},
-	{name: "M32", world: "disks", whole: true, rule: "an error of the disk ends the process", hanging: true},
+	{name: "M32", from: 4, world: "disks", whole: true, rule: "an error of the disk ends the process", hanging: true},
 	{name: "M33", rule: "no message holds a term that can't be counted on from", step: func(c *core, m *Message) func() {
 		if m.Kind == Vote {
 			m.Term = ^uint64(0)
 		}
 		return func() {}
 	}},
-	{name: "M34", whole: true, rule: "a request that comes again is found, however late", forgetting: true},
+	{name: "M34", from: 12, whole: true, rule: "a request that comes again is found, however late", forgetting: true},
 	{name: "M35", rule: "proposals that are passed on are taken once", step: func(c *core, m *Message) func() {
 		if p := c.lead.progress(m.From); p != nil && m.Kind == Propose && m.Term == c.term {
 			if s := p.stream(m.LogTerm); m.Round <= s.taken {
@@ -444,6 +444,7 @@ func wasteful(p *simProfile) {
 // The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary run begins with the seed
 // that has caught it before; a campaign, with the first.
 func TestEveryMutantIsCaught(t *testing.T) {
+	t.Parallel()
 	for i := range simMutants {
 		x := &simMutants[i]
 		if *simOnly != "" && x.name != *simOnly {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	testpace "etcd2/e2e/pace"
 )
 
 var (
@@ -21,16 +23,16 @@ var (
 	simWithout = flag.String("sim.without", "", "faults to be left out, separated by commas")
 )
 
-// simBrief reports whether few seeds must do: -race costs a factor of ten, and -short asks for it. Then nothing is said of how
-// often a thing has happened.
-func simBrief() bool { return raceEnabled || testing.Short() }
+// simBrief reports whether few seeds must do: all of them take -long, and -race costs a factor of ten. Then nothing is said of
+// how often a thing has happened.
+func simBrief() bool { return raceEnabled || !testpace.Long() }
 
 // simSeeds is how many seeds an ordinary test runs.
 func simSeeds() uint64 {
-	if simBrief() {
-		return 12
+	if raceEnabled {
+		return 6
 	}
-	return 120
+	return testpace.Pick[uint64](12, 40, 240)
 }
 
 // pitfall A1, pitfall A4, pitfall A5, pitfall A8, pitfall B2, pitfall B3, pitfall B5, pitfall B7, pitfall B8, pitfall B9, pitfall B10,
@@ -39,13 +41,14 @@ func simSeeds() uint64 {
 // simChecker, each with its rows.
 func TestSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
-	done, began := simCounts{}, cpuTime()
+	t.Parallel()
+	done := simCounts{}
 
 	for seed := uint64(1); seed <= simSeeds(); seed++ {
 		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: *simWhat}, &done)
 	}
 
-	checkCounts(t, &done, cpuTime()-began, false)
+	checkCounts(t, &done, false)
 }
 
 // The same with the real log, snapshots, messages and store, above a simulated disk that tears what was not synced, and fails, fills up
@@ -55,13 +58,14 @@ func TestSimulation(t *testing.T) {
 // pitfall G5, pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6, pitfall I10, pitfall I13
 func TestWholeSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
-	done, began := simCounts{}, cpuTime()
+	t.Parallel()
+	done := simCounts{}
 
 	for seed := uint64(1); seed <= simSeeds()/2; seed++ {
 		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: *simWhat, whole: true}, &done)
 	}
 
-	checkCounts(t, &done, cpuTime()-began, true)
+	checkCounts(t, &done, true)
 }
 
 // skipIfOthersAreAsked: -sim.seed and -sim.time have tests of their own.
@@ -118,20 +122,12 @@ func (t *simTail) Write(p []byte) (int, error) {
 
 func (t *simTail) String() string { return strings.Join(t.lines, "") }
 
-// checkCounts fails when too little has happened, or too slowly.
-func checkCounts(t *testing.T, done *simCounts, cpu time.Duration, whole bool) {
+// checkCounts fails when too little has happened. The seeds are always the same, and so are the counts.
+func checkCounts(t *testing.T, done *simCounts, whole bool) {
 	t.Helper()
-	wanted := 300_000
-	if whole {
-		wanted = 80_000
-	}
-	perSecond := int(float64(done.steps) / cpu.Seconds())
-	t.Logf("%d steps, %d in a second of the processor\n%v", done.steps, perSecond, done)
+	t.Logf("%d steps\n%v", done.steps, done)
 	if few := done.tooFew(whole); *simWhat == "" && len(few) > 0 && !simBrief() {
 		t.Errorf("in a million steps there were too few: %s", strings.Join(few, ", "))
-	}
-	if *simWhat == "" && perSecond < wanted/4 && !raceEnabled { // a machine may be slow, and so may be one kind of worlds
-		t.Errorf("%d steps in a second of the processor are less than a quarter of %d", perSecond, wanted)
 	}
 }
 
@@ -145,6 +141,7 @@ func cpuTime() time.Duration {
 }
 
 func TestSeedReplaysExactly(t *testing.T) {
+	t.Parallel()
 	for i := range 2 * len(simKinds) {
 		a, b, seed := &strings.Builder{}, &strings.Builder{}, uint64(i+1)
 		setup := simSetup{seed: seed, steps: 3000, world: simKinds[i/2].name, whole: i%2 == 0, trace: a}
@@ -203,7 +200,7 @@ func TestCampaign(t *testing.T) {
 		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: *simWhat, whole: *simWhole}, &done)
 	}
 
-	checkCounts(t, &done, cpuTime()-began, *simWhole)
+	t.Logf("%d steps, %d in a second of the processor\n%v", done.steps, int(float64(done.steps)/(cpuTime()-began).Seconds()), &done)
 }
 
 func (p *simProfile) String() string {

@@ -2,8 +2,8 @@ package raft
 
 import (
 	"context"
-	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,67 +21,59 @@ func (g *gate) Apply(index uint64, now time.Time, cmd []byte) any {
 }
 
 func TestAnApplierThatDoesNotKeepUpShows(t *testing.T) {
-	sm := &gate{shut: make(chan struct{})}
-	n := openNode(t, nodeConfig(t.TempDir()), sm)
-	stats, done := n.Stats(), make(chan error)
-	propose := func(cmd string) {
-		go func() {
-			_, err := n.Propose(context.Background(), []byte(cmd))
-			done <- err
-		}()
-	}
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !ok(); n.Status() {
-			if time.Now().After(deadline) {
-				t.Fatalf("not within 10 s: %s", what)
+	inBubble(t, func(t *testing.T) {
+		sm := &gate{shut: make(chan struct{})}
+		n := openNode(t, nodeConfig(t.TempDir()), sm)
+		stats, done := n.Stats(), make(chan error)
+		propose := func(cmd string) {
+			go func() {
+				_, err := n.Propose(context.Background(), []byte(cmd))
+				done <- err
+			}()
+		}
+		await := (&cluster{t: t}).await
+		await("nothing is left to be told", func() bool { return n.Membership().Version != "" })
+		<-time.After(time.Millisecond) // so that it is later than anything before
+		started := time.Now().UnixNano()
+
+		propose("slow")
+		await("the entry is behind", func() bool { return stats.BehindSince.Load() >= started })
+		behind := stats.BehindSince.Load()
+		propose("fast")
+		await("two are committed", func() bool { index, _ := n.Applied(); return stats.Committed.Load() >= index+2 })
+		if got := stats.BehindSince.Load(); got != behind {
+			t.Errorf("behind since %d, then since %d, though nothing was applied", behind, got)
+		}
+		sm.shut <- struct{}{}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
 			}
 		}
-	}
-	started := time.Now().UnixNano()
-
-	propose("slow")
-	await("the entry is behind", func() bool { return stats.BehindSince.Load() >= started })
-	behind := stats.BehindSince.Load()
-	propose("fast")
-	await("two are committed", func() bool { index, _ := n.Applied(); return stats.Committed.Load() == index+2 })
-	if got := stats.BehindSince.Load(); got != behind {
-		t.Errorf("behind since %d, then since %d, though nothing was applied", behind, got)
-	}
-	sm.shut <- struct{}{}
-	for range 2 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	await("nothing is behind", func() bool { return stats.BehindSince.Load() == 0 })
+		await("nothing is behind", func() bool { return stats.BehindSince.Load() == 0 })
+	})
 }
 
 func TestAnFsyncInFlightShows(t *testing.T) {
-	n := openNode(t, nodeConfig(t.TempDir()), &register{})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for ctx.Err() == nil {
-			_, _ = n.Propose(context.Background(), []byte("x"))
-		}
-	}()
-	started := time.Now()
-	seen := int64(0)
-	for seen == 0 && time.Since(started) < 10*time.Second {
-		seen = n.Stats().FsyncSince.Load()
-		runtime.Gosched()
-	}
-	cancel()
-	<-ended
+	inBubble(t, func(t *testing.T) {
+		c, disk := nodeConfig(t.TempDir()), &hangingFS{}
+		c.fs = disk
+		n := openNode(t, c, &register{})
+		synctest.Wait()
+		release := disk.hang(t)
+		started := time.Now().UnixNano()
+		go func() { _, _ = n.Propose(context.Background(), []byte("x")) }()
+		synctest.Wait()
 
-	if seen == 0 || time.Unix(0, seen).Before(started.Add(-time.Second)) {
-		t.Errorf("in flight since %d", seen)
-	}
-	if got := n.Stats().FsyncSince.Load(); got != 0 {
-		t.Errorf("nothing is written, but an fsync is in flight since %d", got)
-	}
+		if seen := n.Stats().FsyncSince.Load(); seen != started {
+			t.Errorf("in flight since %d, which began at %d", seen, started)
+		}
+		release()
+		synctest.Wait()
+		if got := n.Stats().FsyncSince.Load(); got != 0 {
+			t.Errorf("nothing is written, but an fsync is in flight since %d", got)
+		}
+	})
 }
 
 func TestReadsAreCounted(t *testing.T) {
@@ -135,13 +127,15 @@ func TestOnlyAppendsAreTraffic(t *testing.T) {
 }
 
 func TestMembersCountWhatTheySendAndReceive(t *testing.T) {
-	c := newCluster(t, 3, nil)
-	leader, follower := c.leader(), c.follower()
-	c.propose(follower, "x")
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		leader, follower := c.leader(), c.follower()
+		c.propose(follower, "x")
 
-	sends, takes := c.nodes[leader].Stats(), c.nodes[follower].Stats()
-	if sends.AppendsSent.Count() == 0 || takes.AppendsReceived.Count() == 0 || takes.Forwarded.Load() == 0 {
-		t.Errorf("the leader sent %d appends; the follower received %d and forwarded %d proposals",
-			sends.AppendsSent.Count(), takes.AppendsReceived.Count(), takes.Forwarded.Load())
-	}
+		sends, takes := c.nodes[leader].Stats(), c.nodes[follower].Stats()
+		if sends.AppendsSent.Count() == 0 || takes.AppendsReceived.Count() == 0 || takes.Forwarded.Load() == 0 {
+			t.Errorf("the leader sent %d appends; the follower received %d and forwarded %d proposals",
+				sends.AppendsSent.Count(), takes.AppendsReceived.Count(), takes.Forwarded.Load())
+		}
+	})
 }
