@@ -305,7 +305,7 @@ func repository(t *testing.T) []source {
 }
 
 // forTests are the packages that only tests may import.
-var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/http/certs/certstest", "etcd2/discovery/dnstest", "etcd2/e2e/pace"}
+var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/http/certs/certstest", "etcd2/discovery/dnstest", "etcd2/e2e/pace", "etcd2/e2e/pipes"}
 
 // drawing is the import graph of the house. main may import everything but what is for tests.
 var drawing = map[string][]string{
@@ -319,7 +319,7 @@ var drawing = map[string][]string{
 	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk", "http/etcdctl/migrate"}, // all but the first two for what is done without a server
 	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {"raft"}, "e2e": {}, "e2e/pace": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {"raft"}, "e2e": {}, "e2e/pace": {}, "e2e/pipes": {},
 	"http/etcdctl/migrate": {"store", "http/auth"},
 }
 

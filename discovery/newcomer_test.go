@@ -15,9 +15,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	_ "etcd2/e2e/pace" // -long
+	"etcd2/e2e/pipes"
 	"etcd2/raft"
 )
 
@@ -40,6 +42,13 @@ func serve(t *testing.T, h http.Handler) string {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// secretly is serve in a bubble, for a Newcomer that dials with pipes.Dial: by https, since that is
+// what a Newcomer's DialTLS is for.
+func secretly(t *testing.T, h http.Handler) string {
+	t.Helper()
+	return strings.Replace(pipes.Serve(t, h), "http:", "https:", 1)
 }
 
 func (c *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -155,38 +164,41 @@ func TestAFounderHearsWhatTheOthersKnow(t *testing.T) {
 
 // Who does not answer as a member does cannot keep a cluster from its beginning. pitfall K6
 func TestAFounderBeginsWhereNobodyAnswers(t *testing.T) {
-	t.Parallel()
-	gone := make(chan struct{})
-	defer close(gone)
-	asked := make(chan string, 10)
-	elsewhere := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
-	peers := map[string]http.HandlerFunc{
-		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, http.StatusFound) },
-		"hangs":     func(_ http.ResponseWriter, r *http.Request) { <-gone },
-		"endless":   endless,
-		"no id":     func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"members":[{"id":"1"}]}`) },
-		"no JSON":   answering("1", "hello"),
-		"no list":   answering("1", `{"members":{}}`),
-		"id 0":      answering("1", `{"members":[{"id":"0"}]}`),
-		"one twice": answering("1", `{"members":[{"id":"1"},{"id":"01"}]}`),
-	}
-	list := "x=" + self
-	for name, h := range peers {
-		list += "," + strings.ReplaceAll(name, " ", "") + "=" + serve(t, h)
-	}
-	started := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		asked := make(chan string, 10)
+		elsewhere := secretly(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+		peers := map[string]http.HandlerFunc{
+			"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, http.StatusFound) },
+			"hangs":     func(_ http.ResponseWriter, r *http.Request) { <-gone },
+			"endless":   endless,
+			"no id":     func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"members":[{"id":"1"}]}`) },
+			"no JSON":   answering("1", "hello"),
+			"no list":   answering("1", `{"members":{}}`),
+			"id 0":      answering("1", `{"members":[{"id":"0"}]}`),
+			"one twice": answering("1", `{"members":[{"id":"1"},{"id":"01"}]}`),
+		}
+		list := "x=" + self
+		for name, h := range peers {
+			list += "," + strings.ReplaceAll(name, " ", "") + "=" + secretly(t, h)
+		}
+		t.Cleanup(func() { close(gone) }) // before the servers are closed
+		n := testNewcomer("x", self)
+		n.DialTLS = pipes.Dial
+		started := time.Now()
 
-	p, err := testNewcomer("x", self).New(context.Background(), list, "t")
+		p, err := n.New(t.Context(), list, "t")
 
-	if err != nil || p.Self.Name != "x" || len(p.Seeds()) != len(peers) || p.Join {
-		t.Errorf("%v: %+v", err, p)
-	}
-	if d := time.Since(started); d > 2*surveyTimeout {
-		t.Errorf("it took %v", d)
-	}
-	if len(asked) > 0 {
-		t.Errorf("it followed a redirect to %s", <-asked)
-	}
+		if err != nil || p.Self.Name != "x" || len(p.Seeds()) != len(peers) || p.Join {
+			t.Errorf("%v: %+v", err, p)
+		}
+		if d := time.Since(started); d > surveyTimeout {
+			t.Errorf("it took %v", d)
+		}
+		if len(asked) > 0 {
+			t.Errorf("it followed a redirect to %s", <-asked)
+		}
+	})
 }
 
 func answering(cluster, body string) http.HandlerFunc {
@@ -235,17 +247,20 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 }
 
 func TestOneWhoHangsIsWaitedForOnlySoLong(t *testing.T) {
-	t.Parallel()
-	gone := make(chan struct{})
-	defer close(gone)
-	hanging := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-gone }))
-	quick := (&fakeCluster{t: t, id: 1, members: []raft.Member{{ID: 1}}}).listen()
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		hanging := secretly(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-gone }))
+		quick := secretly(t, &fakeCluster{t: t, id: 1, members: []raft.Member{{ID: 1}}})
+		t.Cleanup(func() { close(gone) }) // before the servers are closed
+		n := testNewcomer("x", self)
+		n.DialTLS = pipes.Dial
 
-	answers, failures := testNewcomer("x", self).survey(context.Background(), []string{hanging, quick})
+		answers, failures := n.survey(t.Context(), []string{hanging, quick})
 
-	if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 || failures[0].Error() != hanging+": no answer in time" {
-		t.Errorf("%v, %v", answers, failures)
-	}
+		if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 || failures[0].Error() != hanging+": no answer in time" {
+			t.Errorf("%v, %v", answers, failures)
+		}
+	})
 }
 
 // running is a cluster of two, at URLs of its own.

@@ -276,7 +276,7 @@ func TestABadServiceIsOneLine(t *testing.T) {
 			if text := fmt.Sprint(err); strings.Contains(text, "secret") || strings.Contains(text, "\n") || len(text) > 500 {
 				t.Errorf("%q", text)
 			}
-			if d := time.Since(started); d > 5*time.Second {
+			if d := time.Since(started); d > time.Minute {
 				t.Errorf("it took %v", d)
 			}
 		})

@@ -59,7 +59,7 @@ func (w *world) hold(address string, shown ...certstest.Pair) held {
 
 func (h held) lives(when string) {
 	h.t.Helper()
-	h.SetDeadline(time.Now().Add(10 * time.Second))
+	h.SetDeadline(time.Now().Add(time.Minute))
 	got := make([]byte, 5)
 	if _, err := io.WriteString(h, "hello"); err != nil {
 		h.t.Errorf("%s: %v", when, err)
@@ -71,7 +71,7 @@ func (h held) lives(when string) {
 
 func (h held) ends(when string) (err error) {
 	h.t.Helper()
-	h.SetDeadline(time.Now().Add(10 * time.Second))
+	h.SetDeadline(time.Now().Add(time.Minute))
 	if _, err = h.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		h.t.Errorf("%s: it goes on: %v", when, err)
 	}
@@ -81,7 +81,7 @@ func (h held) ends(when string) (err error) {
 // awaitBonds waits until there are n.
 func awaitBonds(t *testing.T, s *Set, n int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); len(s.bonds.list()) != n; <-time.After(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(s.bonds.list()) != n; <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("there are %d bonds, want %d", len(s.bonds.list()), n)
 		}

@@ -20,9 +20,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	_ "etcd2/e2e/pace" // -long
+	"etcd2/e2e/pipes"
 )
 
 // serve returns the URL of a server.
@@ -54,6 +56,12 @@ func newClient(t *testing.T, cfg Config, endpoints ...string) *Client {
 	}
 	c.pause = time.Millisecond
 	t.Cleanup(c.Close)
+	return c
+}
+
+// inMemory has the client call listeners of package pipes.
+func inMemory(c *Client) *Client {
+	c.transport.DialContext = pipes.Dial
 	return c
 }
 
@@ -314,22 +322,23 @@ var strict = Config{Timeout: 600 * time.Millisecond, MaxAnswerBytes: 1 << 16}
 func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 	for _, wrong := range wrongs {
 		t.Run(wrong.name, func(t *testing.T) {
-			t.Parallel()
-			first := nobody(t)
-			if wrong.h != nil {
-				first = serve(t, wrong.h)
-			}
-			second := serve(t, well)
+			synctest.Test(t, func(t *testing.T) {
+				first := "http://10.255.0.1" // nobody
+				if wrong.h != nil {
+					first = pipes.Serve(t, wrong.h)
+				}
+				second := pipes.Serve(t, http.HandlerFunc(well))
 
-			resp, err := newClient(t, strict, first, second).Get(t.Context(), "/k", GetOptions{})
-			_, alone := newClient(t, strict, first).Get(t.Context(), "/k", GetOptions{})
+				resp, err := inMemory(newClient(t, strict, first, second)).Get(t.Context(), "/k", GetOptions{})
+				_, alone := inMemory(newClient(t, strict, first)).Get(t.Context(), "/k", GetOptions{})
 
-			if err != nil || resp.Node.Value != "v" {
-				t.Errorf("%v, %v", resp, err)
-			}
-			if alone == nil || !strings.Contains(alone.Error(), wrong.text) || strings.Contains(alone.Error(), "secret") {
-				t.Errorf("alone: %v", alone)
-			}
+				if err != nil || resp.Node.Value != "v" {
+					t.Errorf("%v, %v", resp, err)
+				}
+				if alone == nil || !strings.Contains(alone.Error(), wrong.text) || strings.Contains(alone.Error(), "secret") {
+					t.Errorf("alone: %v", alone)
+				}
+			})
 		})
 	}
 }
@@ -338,30 +347,31 @@ func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 func TestAWriteIsNeverDoubled(t *testing.T) {
 	for _, wrong := range wrongs {
 		t.Run(wrong.name, func(t *testing.T) {
-			t.Parallel()
-			first := nobody(t)
-			if wrong.h != nil {
-				first = serve(t, wrong.h)
-			}
-			var asked atomic.Int64
-			var names sync.Map
-			second := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				asked.Add(1)
-				names.Store(r.Header.Get("X-Etcd-Request-Id"), nil)
-				well(w, r)
+			synctest.Test(t, func(t *testing.T) {
+				first := "http://10.255.0.1" // nobody
+				if wrong.h != nil {
+					first = pipes.Serve(t, wrong.h)
+				}
+				var asked atomic.Int64
+				var names sync.Map
+				second := pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					asked.Add(1)
+					names.Store(r.Header.Get("X-Etcd-Request-Id"), nil)
+					well(w, r)
+				}))
+
+				_, err := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k", "v", SetOptions{})
+				plain := asked.Load()
+				_, named := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k", "v", SetOptions{RequestID: "once"})
+				_, known := names.Load("once")
+
+				if wrong.sent && (plain > 0 || !errors.Is(err, ErrUnknown)) || !wrong.sent && (plain != 1 || err != nil) {
+					t.Errorf("without a name: %v, and the second endpoint got it %d times", err, plain)
+				}
+				if named != nil || !known {
+					t.Errorf("with a name: %v", named)
+				}
 			})
-
-			_, err := newClient(t, strict, first, second).CreateInOrder(t.Context(), "/k", "v", SetOptions{})
-			plain := asked.Load()
-			_, named := newClient(t, strict, first, second).CreateInOrder(t.Context(), "/k", "v", SetOptions{RequestID: "once"})
-			_, known := names.Load("once")
-
-			if wrong.sent && (plain > 0 || !errors.Is(err, ErrUnknown)) || !wrong.sent && (plain != 1 || err != nil) {
-				t.Errorf("without a name: %v, and the second endpoint got it %d times", err, plain)
-			}
-			if named != nil || !known {
-				t.Errorf("with a name: %v", named)
-			}
 		})
 	}
 }
@@ -466,18 +476,19 @@ func TestARequestEndsWithItsContext(t *testing.T) {
 }
 
 func TestOneWhoTellsSlowlyIsHeardOut(t *testing.T) {
-	t.Parallel()
-	c := newClient(t, Config{Timeout: time.Second}, serve(t, func(w http.ResponseWriter, r *http.Request) {
-		for piece := range slices.Chunk([]byte(get), 6) {
-			w.Write(piece)
-			w.(http.Flusher).Flush()
-			<-time.After(100 * time.Millisecond)
-		}
-	}))
+	synctest.Test(t, func(t *testing.T) {
+		c := inMemory(newClient(t, Config{Timeout: time.Second}, pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for piece := range slices.Chunk([]byte(get), 6) {
+				w.Write(piece)
+				w.(http.Flusher).Flush()
+				time.Sleep(900 * time.Millisecond)
+			}
+		}))))
 
-	if _, err := c.Get(t.Context(), "/k", GetOptions{}); err != nil {
-		t.Error(err)
-	}
+		if _, err := c.Get(t.Context(), "/k", GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // members answers with these client URLs.
@@ -693,19 +704,21 @@ func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
 
 // A server that hashes a password is waited for, and no other.
 func TestAChangeOfUsersIsWaitedFor(t *testing.T) {
-	c := newClient(t, Config{Timeout: 50 * time.Millisecond}, serve(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-r.Context().Done():
+	synctest.Test(t, func(t *testing.T) {
+		c := inMemory(newClient(t, Config{Timeout: time.Second}, pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(9 * time.Second):
+			case <-r.Context().Done():
+			}
+		}))))
+
+		errUser := c.Auth.AddUser(t.Context(), "u", "pw")
+		errSwitch := c.Auth.Enable(t.Context())
+		_, errSet := c.Set(t.Context(), "/k", "v", SetOptions{})
+		_, errUsers := c.Auth.Users(t.Context())
+
+		if errUser != nil || errSwitch != nil || errSet == nil || errUsers == nil {
+			t.Errorf("%v, %v, %v, %v", errUser, errSwitch, errSet, errUsers)
 		}
-	}))
-
-	errUser := c.Auth.AddUser(t.Context(), "u", "pw")
-	errSwitch := c.Auth.Enable(t.Context())
-	_, errSet := c.Set(t.Context(), "/k", "v", SetOptions{})
-	_, errUsers := c.Auth.Users(t.Context())
-
-	if errUser != nil || errSwitch != nil || errSet == nil || errUsers == nil {
-		t.Errorf("%v, %v, %v, %v", errUser, errSwitch, errSet, errUsers)
-	}
+	})
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // startEtcd runs an etcd that knows the v2 API, and returns its client URL.
@@ -36,7 +38,7 @@ func startEtcd(t *testing.T) string {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
 		resp, err := http.Get(clients + "/version")
 		if err == nil {
 			body, _ := io.ReadAll(resp.Body)
@@ -53,10 +55,11 @@ func startEtcd(t *testing.T) string {
 
 // TestEtcdIsUnderstood goes through the API with Debian's etcd at the other end.
 func TestEtcdIsUnderstood(t *testing.T) {
+	pace.LeftOutByShort(t)
 	t.Parallel()
 	endpoint := startEtcd(t)
 	c := newClient(t, Config{}, nobody(t), endpoint)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
 	for name, check := range map[string]func() error{

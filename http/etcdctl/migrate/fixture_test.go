@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	_ "etcd2/e2e/pace" // -long
 	"etcd2/store"
 )
 

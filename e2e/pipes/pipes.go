@@ -1,0 +1,111 @@
+/*
+Package pipes has listeners in memory, for tests that run in a bubble of testing/synctest.
+
+# What it is
+
+Sockets that no kernel has. In a bubble time passes when nobody has anything to do, so that no test
+is late on a slow machine, and what a timeout does is known to the nanosecond; but a bubble does not
+see who waits for a socket.
+
+# Picture
+
+	Dial ──► net.Pipe ──► Listener ──► http.Server
+
+# Types
+
+	Listener  a net.Listener with an address of its own
+
+# Life of a connection
+
+Dial finds the listener by its address, and returns one end of a pipe. Accept returns the other one.
+What is written on either waits until it is read.
+
+# Invariants
+
+  - Two listeners never have the same address, so that no test calls another one's.
+
+# What is left out
+
+Buffers, delays, and all that is told of a socket.
+*/
+package pipes
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// Listener is a net.Listener that Dial knows by its address.
+type Listener struct {
+	address *net.TCPAddr
+	calls   chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+var (
+	listeners sync.Map // address → *Listener
+	count     atomic.Int32
+)
+
+// Listen returns a listener with an address of its own. It belongs to the bubble of the caller.
+func Listen() *Listener {
+	n := count.Add(1)
+	l := &Listener{
+		address: &net.TCPAddr{IP: net.IPv4(10, byte(n>>16), byte(n>>8), byte(n)), Port: 80},
+		calls:   make(chan net.Conn), closed: make(chan struct{}),
+	}
+	listeners.Store(l.address.String(), l)
+	return l
+}
+
+// Addr is what Dial knows the listener by.
+func (l *Listener) Addr() net.Addr { return l.address }
+
+// Accept waits for a call.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.calls:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept, and has later calls refused.
+func (l *Listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Dial calls the listener with an address. Where there is none, nobody listens.
+func Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	refused := &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	l, found := listeners.Load(address)
+	if !found {
+		return nil, refused
+	}
+	near, far := net.Pipe()
+	select {
+	case l.(*Listener).calls <- far:
+		return near, nil
+	case <-l.(*Listener).closed:
+		return nil, refused
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Serve returns the URL of a server that lasts as long as the test.
+func Serve(t testing.TB, h http.Handler) string {
+	s := &httptest.Server{Listener: Listen(), Config: &http.Server{Handler: h}}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.URL
+}
