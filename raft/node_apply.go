@@ -207,7 +207,10 @@ type snapshotter struct {
 // How many bytes of log there may be behind the newest snapshot while the state is smaller than that.
 const (
 	replayShare = 8 << 10  // for each entry of SnapshotCount: to replay them takes less than to write snapshots all the time
-	maxReplay   = 64 << 20 // whatever SnapshotCount is
+	maxReplay   = 64 << 20 // of SnapshotCount entries or more
+
+	// Of fewer: byte for byte, entries as large as that are replayed eight times as fast as small ones.
+	maxLarge = 512 << 20
 )
 
 // never64 is an index that no entry has.
@@ -251,10 +254,10 @@ func (n *Node) endSnapshotWriter() {
 }
 
 // muchToReplay reports whether the log behind the newest snapshot is long compared with the state: entries and bytes of log, and
-// bytes of state. Above maxReplay the factor is 1: the snapshots are then no more bytes than the log, and a start reads no
+// bytes of state. Above maxLarge the factor is 1: the snapshots are then no more bytes than the log, and a start reads no
 // more of the log than of the state.
 func muchToReplay(count, entries uint64, log, state int64) bool {
-	least := uint64(maxReplay)
+	least := uint64(maxLarge)
 	if entries >= count {
 		least = min(count, maxReplay/replayShare) * replayShare
 	}

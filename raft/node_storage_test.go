@@ -382,7 +382,8 @@ func TestALogThatReplacesWhatItCountsAsCommittedIsRefused(t *testing.T) {
 	}
 }
 
-// Bytes alone cause a snapshot: a few large entries are as long to replay as many small ones.
+// Bytes alone cause a snapshot, of few entries eight times as many as of many: these take longer to
+// replay.
 func TestMuchLogCausesASnapshotWhateverTheCount(t *testing.T) {
 	const MiB = 1 << 20
 	for _, c := range []struct {
@@ -390,11 +391,13 @@ func TestMuchLogCausesASnapshotWhateverTheCount(t *testing.T) {
 		log, state     int64
 		want           bool
 	}{
-		{10_000, 63, 63 * MiB, 0, false},
-		{10_000, 64, 64 * MiB, 0, true},
-		{1 << 31, 64, 64 * MiB, 0, true},
-		{10_000, 99, 99 * MiB, 100 * MiB, false},
-		{10_000, 100, 100 * MiB, 100 * MiB, true},
+		{10_000, 511, 511 * MiB, 0, false},
+		{10_000, 512, 512 * MiB, 0, true},
+		{1 << 31, 512, 512 * MiB, 0, true},
+		{10_000, 599, 599 * MiB, 600 * MiB, false},
+		{10_000, 600, 600 * MiB, 600 * MiB, true},
+		{10_000, 9_999, 64 * MiB, 0, false},
+		{10_000, 10_000, 64 * MiB, 0, true},
 		{10_000, 100_000, 63 * MiB, 0, false},
 		{100, 100, 100 * replayShare, 0, true},
 		{100, 99, 100 * replayShare, 0, false},
