@@ -75,6 +75,11 @@ func BenchmarkPut(b *testing.B) {
 	})
 }
 
+// A large value: as it came, as a command, and in the tree, each 100 KB.
+func BenchmarkPutLarge(b *testing.B) {
+	benchmarkRequest(b, newBench(b), "PUT", "/v2/keys/b/0/k1", "value="+strings.Repeat("x", 100_000))
+}
+
 func BenchmarkEncodeEvent(b *testing.B) {
 	node := newFakeNode(store.Limits{})
 	for name, ev := range map[string]*store.Event{

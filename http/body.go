@@ -5,6 +5,7 @@ import (
 	"io"
 	nethttp "net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,20 +37,20 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBody appends the body of r to b; errNoRoom means that others have sent too much (J4). Of a body over the limit no more than the limit is read: a client that sends
-// everything before it looks for an answer gets one when it is not far over. When the length was announced, nothing
-// of it is kept.
-func (s *Server) readBody(w *response, r *nethttp.Request, b []byte) ([]byte, error) {
+// readBody returns the body of r; errNoRoom means that others have sent too much (J4). Of a body over
+// the limit no more than the limit is read: a client that sends everything before it looks for an answer
+// gets one when it is not far over. When the length was announced, nothing of it is kept.
+func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
 	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
 	if r.ContentLength > s.cfg.MaxRequestBytes {
 		io.Copy(io.Discard, body)
-		return b, errBodyTooLarge
+		return "", errBodyTooLarge
 	}
-	b, err := w.fill(b, body)
+	text, err := w.text(body, r.ContentLength)
 	if isTooLarge(err) {
-		return b, errBodyTooLarge
+		return "", errBodyTooLarge
 	}
-	return b, err
+	return text, err
 }
 
 // drain reads the body of r to its end and keeps nothing. Its error says that the body is too long, or
@@ -59,25 +60,71 @@ func (s *Server) drain(w *response, r *nethttp.Request) error {
 	return err
 }
 
-// fill reads r to its end, as long as there is room for what it holds of it.
-func (w *response) fill(b []byte, r io.Reader) ([]byte, error) {
+// text reads r to its end, as long as there is room for what it holds of it. announced is the length
+// that the head says, or -1. A long text is gathered piece by piece in the place where it stays.
+func (w *response) text(r io.Reader, announced int64) (string, error) {
+	piece := getBuffer()
+	defer putBuffer(piece)
+	long := new(strings.Builder)
 	for {
-		if len(b) == cap(b) {
-			more := 512 + len(b)/2
-			if !w.take(int64(more)) {
-				return b, errNoRoom
-			}
-			b = slices.Grow(b, more)
-		}
-		k, err := r.Read(b[len(b):cap(b)])
-		b = b[:len(b)+k]
+		err := w.fill(piece, r)
 		switch {
-		case err == io.EOF:
-			return b, nil
-		case err != nil:
-			return b, err
+		case err != nil && err != io.EOF:
+			return "", err
+		case err == io.EOF && long.Len() == 0:
+			return string(*piece), nil
+		}
+		if long = w.grow(long, len(*piece), announced); long == nil {
+			return "", errNoRoom
+		}
+		long.Write(*piece)
+		*piece = (*piece)[:0]
+		if err == io.EOF {
+			return long.String(), nil
 		}
 	}
+}
+
+// fill reads r until b is full, which grows to the size of a buffer in the pool. Its error is io.EOF
+// when that was the end of r.
+func (w *response) fill(b *[]byte, r io.Reader) error {
+	for {
+		if len(*b) == cap(*b) {
+			more := 512 + len(*b)/2
+			switch {
+			case cap(*b) >= bufferSize:
+				return nil
+			case !w.take(int64(more)):
+				return errNoRoom
+			}
+			*b = slices.Grow(*b, more)
+		}
+		k, err := r.Read((*b)[len(*b):cap(*b)])
+		*b = (*b)[:len(*b)+k]
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// grow returns long with room for n bytes more; nil when there is none. The room is for all that is
+// announced, but no more than four times what came: whoever announces much has to send some of it first.
+func (w *response) grow(long *strings.Builder, n int, announced int64) *strings.Builder {
+	need := int64(long.Len() + n)
+	if need <= int64(long.Cap()) {
+		return long
+	}
+	size := 2 * need
+	if announced >= need {
+		size = min(4*need, announced)
+	}
+	if !w.take(size - int64(long.Cap())) {
+		return nil
+	}
+	longer := new(strings.Builder)
+	longer.Grow(int(size))
+	longer.WriteString(long.String())
+	return longer
 }
 
 func isTooLarge(err error) bool {

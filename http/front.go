@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -72,7 +71,7 @@ func (f *Front) forbids(w *response, r *nethttp.Request) bool {
 // serveFront reads the body, if there is one, and hands the request on.
 func (s *Server) serveFront(w *response, r *nethttp.Request) {
 	if r.ContentLength != 0 {
-		body, err := s.readBody(w, r, nil)
+		body, err := s.readBody(w, r)
 		switch {
 		case errors.Is(err, errBodyTooLarge):
 			messageError(w, nethttp.StatusRequestEntityTooLarge, "proxy: "+err.Error())
@@ -84,7 +83,7 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 			messageError(w, nethttp.StatusBadRequest, "proxy: failed to read request body: "+err.Error())
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = io.NopCloser(strings.NewReader(body))
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -262,13 +261,12 @@ func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Err
 	if !isRead(r.Method) {
 		goOnWithout(r)
 	}
-	buf := getBuffer()
-	defer putBuffer(buf)
+	var body string
 	var err error
 	if r.Method != "PUT" && r.Method != "POST" {
 		err = s.drain(w, r)
-	} else if *buf, err = s.readBody(w, r, *buf); err == nil && len(*buf) > 0 {
-		err = p.scanBody(*buf, r.Header)
+	} else if body, err = s.readBody(w, r); err == nil && body != "" {
+		err = p.scanBody(body, r.Header)
 	}
 	switch {
 	case errors.Is(err, errNoRoom):
@@ -280,22 +278,22 @@ func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Err
 }
 
 // scanBody takes the known parameters from a body of the type that the headers say.
-func (p *params) scanBody(body []byte, h nethttp.Header) error {
+func (p *params) scanBody(body string, h nethttp.Header) error {
 	contentType, encoding := h.Get("Content-Type"), h.Get("Content-Encoding")
 	if encoding != "" && encoding != "identity" {
 		return fmt.Errorf("a body with Content-Encoding %.100q is not read: send it as it is", encoding)
 	}
 	if contentType == formType {
-		return p.scan(string(body))
+		return p.scan(body)
 	}
 	kind, options, err := mime.ParseMediaType(contentType)
 	switch {
 	case err != nil && contentType != "":
 		return err
 	case kind == formType:
-		return p.scan(string(body))
+		return p.scan(body)
 	case kind == multipartType:
-		return p.scanParts(multipart.NewReader(bytes.NewReader(body), options["boundary"]))
+		return p.scanParts(multipart.NewReader(strings.NewReader(body), options["boundary"]))
 	}
 	return fmt.Errorf("a body with Content-Type %.100q is not read: send %s or %s", contentType, formType, multipartType)
 }
