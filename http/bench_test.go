@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	nethttp "net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +142,38 @@ func BenchmarkText(b *testing.B) {
 				buf = appendText(buf[:0], s)
 			}
 		})
+	}
+}
+
+// BenchmarkWaitingClients opens a thousand watches, and tells what memory one takes, its client's end included.
+func BenchmarkWaitingClients(b *testing.B) {
+	const clients = 1000
+	s := newBench(b)
+	url := s.serve()
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	for b.Loop() {
+		before := inUse()
+		conns := make([]net.Conn, clients)
+		for i := range conns {
+			conns[i], _ = net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			io.WriteString(conns[i], watchHead+"\r\n")
+		}
+		for s.watchers.Held() < clients {
+			runtime.Gosched()
+		}
+		b.ReportMetric(float64(inUse()-before)/clients, "B/client")
+		b.ReportMetric(float64(runtime.NumGoroutine())/clients, "goroutines/client")
+		for _, c := range conns {
+			c.Close()
+		}
+		for s.conns.Held() > 0 {
+			runtime.Gosched()
+		}
 	}
 }
 

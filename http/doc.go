@@ -44,7 +44,7 @@
 //   - hosts are the names this member is called by, cors the pages that may use it.
 //   - places.Places are what connections, watches and requests of HTTP/2 are counted by, so that no address takes all of them.
 //   - room is the memory for all that requests have sent, and head the part of it that a connection's unfinished request holds.
-//   - liveness ends a watch whose client has left, where net/http can't see it.
+//   - hangups tells connections when their clients leave; departure is what one knows of it, and ends a watch by it.
 //   - strangers are the connections of the peer port over which no member talks.
 //   - response remembers the status sent, and what the request has taken; body and conn put a deadline on each piece received or sent.
 //   - permit is what a request needs, and the last verdict of auth.Keeper on it.

@@ -87,7 +87,7 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer s.endWithClient(ctx, cancel, r)()
+	defer s.endWithClient(cancel, r)()
 	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
 }
 

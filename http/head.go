@@ -36,6 +36,13 @@ func (h *head) came(n int) bool {
 	return true
 }
 
+// isNew reports whether nothing of a head has come yet.
+func (h *head) isNew() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reading && h.size == 0
+}
+
 // next begins another head, or the handling of the one that came.
 func (h *head) next(reading bool) {
 	h.mu.Lock()

@@ -278,7 +278,8 @@ func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, ma
 }
 
 // catchUp waits until this member has applied what the store index minIndex stands for, and, for quorum, everything that
-// was acknowledged before. It ends by the deadline that both have together (G1), and with the client and the server.
+// was acknowledged before. It ends by the deadline that both have together (G1); the wait for minIndex ends with the client and
+// the server, too.
 func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quorum bool) *store.Error {
 	ctx := r.Context()
 	if minIndex > s.store.Index() {
@@ -286,6 +287,7 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.RequestTimeout)
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
+		defer s.endWithClient(cancel, r)()
 		switch err := s.store.WaitIndex(ctx, minIndex); {
 		case s.ending.Err() != nil:
 			return s.nodeError(raft.ErrStopped, w.begun)

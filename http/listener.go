@@ -144,6 +144,7 @@ type listener struct {
 
 // Accept waits for a connection within the limit.
 func (l *listener) Accept() (net.Conn, error) {
+	theHangups() // is there before a client is
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
@@ -182,6 +183,7 @@ type conn struct {
 	extended atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
 	deaf     atomic.Bool  // the next Read of a single byte brings nothing
 	heard    atomic.Bool  // something has come
+	gets     bool         // the head that comes begins a GET of a key; Read's own
 	head     head
 
 	mu      sync.Mutex    // protects the deadlines of Read
@@ -189,6 +191,7 @@ type conn struct {
 	armed   time.Time     // what the poller knows; zero: none
 	waiting int           // Reads that wait in the poller
 	first   time.Duration // for the head that the first byte will begin
+	client  departure     // protected by mu, too
 }
 
 const pieceSize = 64 << 10
@@ -244,7 +247,8 @@ func connOf(c net.Conn) *conn {
 // To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a read that finds nothing, a goroutine that
 // waits for the poller, and two deadlines to end that, together a twelfth of what a write costs its leader. It gives up when the read brings
 // nothing. All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are answered at once, whether
-// or not the client is there, are spared that: writes by goOnWithout, and reads of keys by isBrief.
+// or not the client is there, are spared that: writes by goOnWithout, and reads of keys by isBrief. So are watches, of whose
+// clients the system tells (hangups).
 //
 // A later Go may read ahead in another way. Then this gains nothing, but it holds nothing up: every
 // deadline ends the Read that it is meant for, and what one request suppresses is over with it.
@@ -265,15 +269,15 @@ func (c *conn) next(another bool) {
 	c.head.next(another)
 }
 
-// isBrief tells that these bytes are the whole head of one GET of a key that surely does not wait: net/http goes ahead before a handler
-// could say so.
+// beginsGet reports whether these bytes begin a GET of a key. The first head of a connection comes in two pieces at
+// least: net/http looks for the preface of HTTP/2.
+func beginsGet(b []byte) bool { return bytes.HasPrefix(b, []byte("GET "+keysPrefix)) }
+
+// isBrief reports whether these bytes have the whole first line of a GET of a key, which surely does not wait: net/http
+// goes ahead before a handler could say so.
 func isBrief(b []byte) bool {
-	const begin, end = "GET " + keysPrefix, "\r\n\r\n"
-	if len(b) < len(begin)+len(end) || string(b[:len(begin)]) != begin || string(b[len(b)-len(end):]) != end {
-		return false
-	}
 	target, _, _ := bytes.Cut(b, []byte("\r\n"))
-	return !bytes.Contains(target, []byte("wait")) && bytes.IndexByte(target, '%') < 0
+	return beginsGet(target) && !bytes.Contains(target, []byte("wait")) && bytes.IndexByte(target, '%') < 0
 }
 
 // Read reads until the deadline that is wanted.
@@ -301,7 +305,10 @@ func (c *conn) take(b []byte, err error) (int, error) {
 	if !c.heard.Load() {
 		c.hear()
 	}
-	if isBrief(b) {
+	if c.head.isNew() {
+		c.gets = beginsGet(b)
+	}
+	if c.gets && bytes.HasSuffix(b, []byte("\r\n\r\n")) && (isBrief(b) || c.hearsHangup()) {
 		c.deaf.Store(true)
 	}
 	if !c.head.came(len(b)) {
@@ -409,7 +416,9 @@ func (c *conn) Close() error {
 		c.conns.Give(c.origin)
 		c.head.end()
 	})
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	c.gone()
+	return err
 }
 
 // CloseWrite lets net/http end a connection without taking back its last answer.

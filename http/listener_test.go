@@ -188,6 +188,8 @@ func (c *aheadConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
+func (c *aheadConn) NetConn() net.Conn { return c.Conn }
+
 // aheadConnection is a connection to a server behind such a listener; answered reads the next answer from it.
 func aheadConnection(t *testing.T) (b *bench, ln *aheadListener, c net.Conn, answered func(status int)) {
 	b = newBench(t)
@@ -222,7 +224,7 @@ func TestAnswersThatFollowEachOtherShareADeadline(t *testing.T) {
 	}
 }
 
-func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
+func TestNothingIsReadAheadBehindWritesReadsAndWatches(t *testing.T) {
 	b, ln, c, answered := aheadConnection(t)
 	const put = "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\n"
 
@@ -240,14 +242,16 @@ func TestWhatIsAnsweredAtOnceIsNotReadAhead(t *testing.T) {
 		io.WriteString(c, "GET /v2/keys/k?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
 		answered(200)
 	}
-	if reads, ends := ln.reads.Load(), ln.ends.Load(); reads+ends != 0 {
+	fmt.Fprintf(c, watchHead+"\r\n")
+	first := rawDial(t, "http://"+ln.Addr().String())
+	fmt.Fprintf(first, watchHead+"\r\n") // of which net/http reads a piece first
+	eventually(t, "the watches begin", func() bool { return b.watchers.Held() == 2 })
+	if reads, ends := ln.reads.Load(), ln.ends.Load(); reads+ends != 0 && runtime.GOOS == "linux" {
 		t.Errorf("%d bytes were read ahead, and %d such reads were ended by the poller", reads, ends)
 	}
-
-	fmt.Fprintf(c, "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, "the watch begins", func() bool { return b.watchers.Held() == 1 })
 	c.Close()
-	eventually(t, "the watch ends with its client", func() bool { return b.watchers.Held() == 0 })
+	first.Close()
+	eventually(t, "the watches end with their clients", func() bool { return b.watchers.Held() == 0 })
 }
 
 // However a watch is written, and whatever came over the connection before, it ends with its client.

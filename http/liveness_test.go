@@ -50,8 +50,7 @@ type liveWatch struct {
 	held func() int
 }
 
-// liveWatches are all kinds of connection of HTTP/1 over which a watch may be held. Clients are looked
-// for often.
+// liveWatches are all kinds of connection of HTTP/1 over which a watch may be held.
 func liveWatches(t *testing.T) map[string]liveWatch {
 	certified := httptest.NewTLSServer(nil)
 	t.Cleanup(certified.Close)
@@ -63,7 +62,7 @@ func liveWatches(t *testing.T) map[string]liveWatch {
 		<-r.Context().Done()
 	})})}
 	for _, b := range []*bench{plain, secure, proxy} {
-		b.times.look, b.times.body = 10*time.Millisecond, 100*time.Millisecond
+		b.times.body = 100 * time.Millisecond
 	}
 	ln := listen(t)
 	go secure.ServeTLS(ln, certified.TLS)
@@ -164,11 +163,9 @@ func checkRefusal(t *testing.T, c net.Conn, kind, name string) {
 
 func TestAWatchWhoseClientIsThereGoesOn(t *testing.T) {
 	b := newBench(t)
-	b.times.look = time.Millisecond
 	c := rawDial(t, b.serve())
 	io.WriteString(c, withHead("X: y")+strings.Replace(withHead("X: y"), "?wait=true", "", 1))
 	eventually(t, "the watch begins", func() bool { return b.watchers.Held() == 1 })
-	<-time.After(50 * b.times.look)
 
 	b.do("PUT", "/v2/keys/k", "value=1")
 
@@ -195,7 +192,7 @@ func (l secretive) Accept() (net.Conn, error) {
 // pitfall L11
 func TestAWatchOnASocketThatTellsNothingEndsSomeDay(t *testing.T) {
 	b := newBench(t)
-	b.times.look, b.times.life = time.Millisecond, 20*time.Millisecond
+	b.times.life = 20 * time.Millisecond
 	ln := listen(t)
 	go b.Serve(secretive{ln})
 	t.Cleanup(func() { b.server.Close() })

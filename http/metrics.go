@@ -86,7 +86,7 @@ var families = []family{
 		func(m *scrape) float64 { return float64(m.server.conns.Held()) }),
 	counter("etcd_http_connections_refused_total", "Client connections over the limit.",
 		func(m *scrape) float64 { return float64(m.server.conns.refused.Load()) }),
-	counter("etcd_http_connections_left_total", "Client connections closed because the client of a waiting request had left, and nothing else showed it.",
+	counter("etcd_http_connections_left_total", "Client connections whose client left while a request waited.",
 		func(m *scrape) float64 { return float64(m.server.conns.left.Load()) }),
 	placesOf("etcd2_places_held", "gauge", "Places that clients hold, of those that all addresses share.",
 		func(s *places.Stats) float64 { return float64(s.Held) }),

@@ -103,14 +103,13 @@ type timeouts struct {
 	body  time.Duration // for each piece of its body
 	write time.Duration // for each piece of the answer
 	idle  time.Duration // before a request, but for the first one over TLS
-	look  time.Duration // between two looks whether the client of a watch is still there
 	life  time.Duration // of a watch where the system does not tell whether it is
 	beat  time.Duration // after which server-sent events say that there was none
 }
 
 var presetTimeouts = timeouts{
 	head: 10 * time.Second, body: 10 * time.Second, write: 10 * time.Second, idle: 3 * time.Minute,
-	look: 20 * time.Second, life: 10 * time.Minute, beat: 15 * time.Second,
+	life: 10 * time.Minute, beat: 15 * time.Second,
 }
 
 const (

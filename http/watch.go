@@ -42,7 +42,7 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.ending, cancel)()
-	defer s.endWithClient(ctx, cancel, r)()
+	defer s.endWithClient(cancel, r)()
 	f := &feed{s, w, nethttp.NewResponseController(w), watcher, p, may}
 	if p.given[pTimeout] {
 		return f.poll(ctx)
