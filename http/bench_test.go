@@ -1,11 +1,13 @@
 package http
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	nethttp "net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -185,6 +187,39 @@ func BenchmarkListing(b *testing.B) {
 		s.node.Propose(context.Background(), c.Append(nil))
 	}
 	benchmarkRequest(b, s, "GET", "/v2/keys/q", "")
+}
+
+// BenchmarkSent sends a listing of a hundred keys to a client. The system calls are those of both: the client's one is to ask.
+func BenchmarkSent(b *testing.B) {
+	s := newBench(b)
+	for i := range 100 {
+		s.do("PUT", fmt.Sprint("/v2/keys/d/k", i), "value="+strings.Repeat("x", 256))
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.serve(), "http://"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	b.ReportAllocs()
+	before := writeCalls()
+	for b.Loop() {
+		io.WriteString(c, "GET /v2/keys/d HTTP/1.1\r\nHost: x\r\n\r\n")
+		w, err := nethttp.ReadResponse(in, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, w.Body)
+	}
+	b.ReportMetric(float64(writeCalls()-before)/float64(b.N), "writes/op")
+}
+
+// writeCalls returns how many system calls this process has made to write something; 0 where only Linux tells.
+func writeCalls() (n int) {
+	text, _ := os.ReadFile("/proc/self/io")
+	_, after, _ := strings.Cut(string(text), "syscw:")
+	fmt.Sscan(after, &n)
+	return n
 }
 
 // BenchmarkPage lists a hundred of a directory's children, from somewhere on. It should cost the same

@@ -14,7 +14,7 @@ import (
 
 // bufferSize is how much of a listing is encoded before it is sent, and the most that a buffer
 // in the pool holds.
-const bufferSize = 32 << 10
+const bufferSize = 64 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 

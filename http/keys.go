@@ -327,6 +327,8 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 		l.now = s.node.Now().UnixNano()
 	}
 	l.answer()
+	w.announce(len(l.b))
+	l.send()
 	*buf = l.b
 	return nil
 }
@@ -339,7 +341,7 @@ type listing struct {
 	params *params
 }
 
-// answer appends the node that was asked for, with the part of its children that was asked for. Two
+// answer appends the node that was asked for, with the part of its children that was asked for. Its end is not sent. Two
 // fields are not of etcd: "count" is how many there are in that part, and "more" how many of it
 // come behind those that limit lets through.
 func (l *listing) answer() {
@@ -355,7 +357,6 @@ func (l *listing) answer() {
 	}
 	l.close(n)
 	l.b = append(l.b, "}\n"...)
-	l.send()
 }
 
 // more appends the field more, when limit leaves something out.

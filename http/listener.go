@@ -186,6 +186,10 @@ type conn struct {
 	gets     bool         // the head that comes begins a GET of a key; Read's own
 	head     head
 
+	// Both belong to the goroutine that sends an answer.
+	whole bool   // the next Write that net/http's buffer holds is the beginning of a piece
+	begun []byte // that beginning, until the rest comes
+
 	mu      sync.Mutex    // protects the deadlines of Read
 	wanted  time.Time     // zero: none
 	armed   time.Time     // what the poller knows; zero: none
@@ -198,17 +202,55 @@ const pieceSize = 64 << 10
 
 // Write sends b in pieces with a deadline each, of timeout or up to a tenth less.
 func (c *conn) Write(b []byte) (sent int, err error) {
+	if c.whole && len(c.begun) == 0 && len(b) <= netBuffer {
+		c.begun = append(c.begun, b...)
+		return len(b), nil
+	}
 	for err == nil && len(b) > 0 {
 		if now := time.Now(); now.UnixNano()-c.extended.Load() > int64(c.timeout/10) {
 			c.extended.Store(now.UnixNano())
 			c.Conn.SetWriteDeadline(now.Add(c.timeout))
 		}
 		var n int
-		n, err = c.Conn.Write(b[:min(len(b), pieceSize)])
+		n, err = c.send(b[:min(len(b), pieceSize)])
 		sent += n
 		b = b[n:]
 	}
 	return sent, err
+}
+
+// send sends what has begun, and b. It returns how much of b was sent.
+func (c *conn) send(b []byte) (int, error) {
+	if len(c.begun) == 0 {
+		return c.Conn.Write(b)
+	}
+	before := len(c.begun)
+	both := net.Buffers{c.begun, b}
+	c.begun = c.begun[:0]
+	n, err := both.WriteTo(socketOf(c.Conn))
+	return max(int(n)-before, 0), err
+}
+
+// netBuffer is how much net/http gathers before it sends something. Of a piece that is larger it sends what fills its buffer and then
+// the rest: two system calls, each of which wakes the client.
+const netBuffer = 4 << 10
+
+// writeWhole writes b to w, an answer over c, with one system call when it is no larger than a piece. When the beginning of b
+// can't be sent, the connection is closed: net/http takes it to be sent.
+func (c *conn) writeWhole(w nethttp.ResponseWriter, b []byte) (int, error) {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	c.whole, c.begun = true, *buf
+	n, err := w.Write(b)
+	alone := c.begun
+	c.whole, c.begun = false, nil
+	if len(alone) > 0 && err == nil {
+		if _, err = c.Write(alone); err != nil {
+			c.Close()
+		}
+	}
+	*buf = alone
+	return n, err
 }
 
 // connKey finds the conn in the context of a request.
@@ -219,6 +261,14 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, inner)
 	}
 	return ctx
+}
+
+// ownConn returns the connection that r has for itself, without TLS in between; nil when there is none.
+func ownConn(r *nethttp.Request) *conn {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 && r.TLS == nil {
+		return c
+	}
+	return nil
 }
 
 // originOf returns for whom a request counts that wants a place.
@@ -256,7 +306,7 @@ func connOf(c net.Conn) *conn {
 // goOnWithout has the request go on when its client hangs up. It is called before the body is read, of a request that has one and makes no use
 // of its context.
 func goOnWithout(r *nethttp.Request) {
-	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 && r.TLS == nil {
+	if c := ownConn(r); c != nil {
 		c.deaf.Store(true)
 	}
 }

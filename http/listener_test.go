@@ -332,6 +332,88 @@ func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
 	b.server.Close()
 }
 
+// writesListener counts the pieces that are sent alone. What net sends together with another piece does not pass Write.
+type writesListener struct {
+	net.Listener
+	alone atomic.Int64
+}
+
+type writesConn struct {
+	*net.TCPConn
+	l *writesListener
+}
+
+func (l *writesListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return writesConn{c.(*net.TCPConn), l}, nil
+}
+
+func (c writesConn) Write(b []byte) (int, error) {
+	c.l.alone.Add(1)
+	return c.TCPConn.Write(b)
+}
+
+// Of each size around that of a buffer on the way, one answer after the other on one connection.
+func TestAnAnswerArrivesAsItWasWrittenWhateverItsSize(t *testing.T) {
+	b := newBench(t)
+	ln := &writesListener{Listener: listen(t)}
+	go b.Serve(ln)
+	defer b.server.Close()
+	c := rawDial(t, "http://"+ln.Addr().String())
+	in := bufio.NewReader(c)
+	for _, around := range []int{1, 2 << 10, netBuffer, 2 * netBuffer, bufferSize, bufferSize + netBuffer, 2 * bufferSize} {
+		for size := max(around-500, 0); size < around+100; size += 20 {
+			b.do("PUT", "/v2/keys/d/k", "value="+strings.Repeat("x", size))
+			want := b.do("GET", "/v2/keys/d", "").Body.String()
+			before := ln.alone.Load()
+
+			io.WriteString(c, "GET /v2/keys/d HTTP/1.1\r\nHost: x\r\n\r\n")
+			w, err := nethttp.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(size, err)
+			}
+			got, err := io.ReadAll(w.Body)
+
+			if err != nil || string(got) != want {
+				t.Fatalf("%d bytes of %d, %v", len(got), len(want), err)
+			}
+			if len(want) < bufferSize && w.ContentLength != int64(len(want)) {
+				t.Errorf("the length of %d bytes was told as %d", len(want), w.ContentLength)
+			}
+			if n := ln.alone.Load() - before; n > 0 && len(want) > 2*netBuffer && len(want) < bufferSize {
+				t.Errorf("of %d bytes, %d pieces were sent alone", len(want), n)
+			}
+		}
+	}
+}
+
+// net/http takes the beginning of a piece to be sent when it isn't yet.
+func TestAConnectionEndsWithABeginningThatCannotBeSent(t *testing.T) {
+	server, _ := connPair(t)
+	server.conns.Max = 1
+	server.conns.Take(server.origin)
+	server.Conn.(*net.TCPConn).CloseWrite()
+	through := func(b []byte) (int, error) { return server.Write(b[:netBuffer]) }
+
+	_, err := server.writeWhole(throughWriter{write: through}, make([]byte, netBuffer+1))
+
+	_, closed := server.Conn.Write([]byte("x"))
+	if err == nil || !errors.Is(closed, net.ErrClosed) {
+		t.Errorf("%v, then %v", err, closed)
+	}
+}
+
+// throughWriter is an answer with a Write of its own.
+type throughWriter struct {
+	nethttp.ResponseWriter
+	write func(b []byte) (int, error)
+}
+
+func (w throughWriter) Write(b []byte) (int, error) { return w.write(b) }
+
 // exhausted is a listener of a process that has no descriptor left.
 type exhausted struct{ net.Listener }
 

@@ -92,14 +92,7 @@ func (c *conn) gone() {
 
 // rawConn returns the socket beneath c, where Linux has one; nil otherwise.
 func rawConn(c net.Conn) syscall.RawConn {
-	for {
-		outer, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = outer.NetConn()
-	}
-	socket, ok := c.(syscall.Conn)
+	socket, ok := socketOf(c).(syscall.Conn)
 	if !ok || runtime.GOOS != "linux" {
 		return nil
 	}
@@ -108,4 +101,15 @@ func rawConn(c net.Conn) syscall.RawConn {
 		return nil
 	}
 	return raw
+}
+
+// socketOf returns the connection that has no other beneath it.
+func socketOf(c net.Conn) net.Conn {
+	for {
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = outer.NetConn()
+	}
 }

@@ -308,7 +308,7 @@ func (s *Server) closeFresh() {
 // ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers, Host,
 // OPTIONS, cross-site writes, path cleaning, route, method.
 func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
-	out := &response{ResponseWriter: w, begun: time.Now()}
+	out := &response{ResponseWriter: w, request: r, begun: time.Now()}
 	if r.ProtoMajor > 1 {
 		out.timeout = s.times.write
 	}
@@ -349,9 +349,10 @@ func (s *Server) limitBody(w *response, r *nethttp.Request) {
 // deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection is not (J11).
 type response struct {
 	nethttp.ResponseWriter
-	begun   time.Time     // when the request came
-	status  int           // 0 until the head is sent
-	timeout time.Duration // of a piece; 0: the connection sees to it
+	request *nethttp.Request // nil when w writes to something else than its connection
+	begun   time.Time        // when it came
+	status  int              // 0 until the head is sent
+	timeout time.Duration    // of a piece; 0: the connection sees to it
 
 	server   *Server
 	inFlight bool // whether server counts it
@@ -377,7 +378,21 @@ func (w *response) Write(b []byte) (int, error) {
 	if w.timeout > 0 {
 		nethttp.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout))
 	}
+	if len(b) > netBuffer && w.request != nil {
+		if c := ownConn(w.request); c != nil {
+			return c.writeWhole(w.ResponseWriter, b)
+		}
+	}
 	return w.ResponseWriter.Write(b)
+}
+
+// announce says in the head how long the answer is, when nothing of it was sent before it was complete. Otherwise
+// net/http sends it in chunks, with one more piece at the end, unless it is short.
+func (w *response) announce(length int) {
+	const short = 2 << 10
+	if w.status == 0 && length > short {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(length)}
+	}
 }
 
 // Unwrap lets http.ResponseController find the deadlines and Flush.
