@@ -1,13 +1,10 @@
 package migrate
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,26 +51,9 @@ type shownNode struct {
 func unpack(t testing.TB, name string) (dir string, want *recorded) {
 	t.Helper()
 	dir, want = t.TempDir(), new(recorded)
-	f, err := os.Open(filepath.Join("testdata", name+".tar.gz"))
+	out, err := exec.Command("tar", "-xzf", filepath.Join("testdata", name+".tar.gz"), "-C", dir).CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = extract(filepath.Join(dir, h.Name), h, r)
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		t.Fatalf("%v: %s", err, out)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "recorded.json"))
 	if err == nil {
@@ -83,18 +63,6 @@ func unpack(t testing.TB, name string) (dir string, want *recorded) {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return dir, want
-}
-
-func extract(path string, h *tar.Header, r io.Reader) error {
-	if h.FileInfo().IsDir() {
-		return os.MkdirAll(path, 0o755)
-	}
-	f, err := os.Create(path)
-	if err == nil {
-		_, err = io.Copy(f, r)
-		err = errors.Join(err, f.Close())
-	}
-	return err
 }
 
 // flat is all nodes of a tree, one a line.
