@@ -118,7 +118,13 @@ func (s *strain) snapshot(index uint64) {
 		s.t.Error(err)
 	}
 	m := Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 2, Snapshot: &frozen.Snapshot}
-	_ = s.n.ReceiveSnapshot(m, SnapshotFile{Size: int64(file.Len())}, &file)
+	if s.n.ReceiveSnapshot(m, SnapshotFile{Size: int64(file.Len())}, &file) != nil {
+		return
+	}
+	taken := func() bool { at, _ := s.n.Applied(); return at >= index || isClosed(s.stop) || isClosed(s.n.Failed()) }
+	for !taken() { // no leader sends a second snapshot while the first is not taken over
+		s.n.do(func(*core) {})
+	}
 }
 
 // await waits until a condition holds, and fails the test when it takes too long.
