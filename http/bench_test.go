@@ -129,6 +129,13 @@ func BenchmarkStream(b *testing.B) {
 	b.ReportMetric(float64(n)/float64(b.N), "flushes/op")
 }
 
+// BenchmarkPoll answers a watch whose event is there.
+func BenchmarkPoll(b *testing.B) {
+	s := newBench(b)
+	s.do("PUT", "/v2/keys/k", "value=1")
+	benchmarkRequest(b, s, "GET", "/v2/keys/k?wait=true&waitIndex=1", "")
+}
+
 // BenchmarkText encodes values in which no byte is to be escaped, every hundredth, and every fourth.
 func BenchmarkText(b *testing.B) {
 	for name, s := range map[string]string{

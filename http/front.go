@@ -85,7 +85,7 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 		}
 		r.Body = io.NopCloser(strings.NewReader(body))
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(r.Context()) // with its values
 	defer cancel()
 	defer s.endWithClient(cancel, r)()
 	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))

@@ -284,9 +284,8 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 	ctx := r.Context()
 	if minIndex > s.store.Index() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		ctx, cancel = context.WithTimeout(s.ending, s.cfg.RequestTimeout)
 		defer cancel()
-		defer context.AfterFunc(s.ending, cancel)()
 		defer s.endWithClient(cancel, r)()
 		switch err := s.store.WaitIndex(ctx, minIndex); {
 		case s.ending.Err() != nil:

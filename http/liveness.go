@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"net"
 	nethttp "net/http"
 	"runtime"
@@ -23,20 +24,26 @@ type departure struct {
 	tell   func() // ends the request that waits; nil: none does
 }
 
-// endWithClient calls cancel when the client of r has left. Where the system does not tell, it does so after the longest
-// life of a watch: its answer ends without an event, and the client asks again from the index in the head. The
+// endWithClient calls cancel when the client of r has left. Where neither the system nor net/http tells, it does so after the
+// longest life of a watch: its answer ends without an event, and the client asks again from the index in the head. The
 // caller calls stop when the request ends.
 func (s *Server) endWithClient(cancel func(), r *nethttp.Request) (stop func()) {
 	c, ok := r.Context().Value(connKey{}).(*conn)
+	untold := func() {}
 	switch {
 	case !ok || r.ProtoMajor > 1:
-		return func() {}
 	case c.hearsHangup():
 		c.whenLeft(cancel)
-		return func() { c.whenLeft(nil) }
+		untold = func() { c.whenLeft(nil) }
+		if r.TLS == nil { // which has an end of its own
+			return untold
+		}
+	default:
+		timer := time.AfterFunc(s.times.life, cancel)
+		untold = func() { timer.Stop() }
 	}
-	timer := time.AfterFunc(s.times.life, cancel)
-	return func() { timer.Stop() }
+	unheard := context.AfterFunc(r.Context(), cancel)
+	return func() { unheard(); untold() }
 }
 
 // hearsHangup has c told when its client hangs up, and reports whether it will be.

@@ -39,9 +39,8 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 	raftIndex, raftTerm := s.node.Applied()
 	s.keysHeader(w, watcher.Index(), raftIndex, raftTerm)
 
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(s.ending)
 	defer cancel()
-	defer context.AfterFunc(s.ending, cancel)()
 	defer s.endWithClient(cancel, r)()
 	f := &feed{s, w, nethttp.NewResponseController(w), watcher, p, may}
 	if p.given[pTimeout] {
