@@ -51,7 +51,7 @@ type liveWatch struct {
 }
 
 // liveWatches are all kinds of connection of HTTP/1 over which a watch may be held.
-func liveWatches(t *testing.T) map[string]liveWatch {
+func liveWatches(t *testing.T, body time.Duration) map[string]liveWatch {
 	certified := httptest.NewTLSServer(nil)
 	t.Cleanup(certified.Close)
 	plain, secure := newBench(t), newBench(t)
@@ -85,7 +85,7 @@ func TestAWatchEndsWithItsClientWhateverWasSentBehindIt(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells the state of a socket")
 	}
-	for kind, w := range liveWatches(t) {
+	for kind, w := range liveWatches(t, patience) {
 		for _, gone := range goneClients {
 			t.Run(kind+", "+gone.name, func(t *testing.T) {
 				c := w.dial()
@@ -110,7 +110,7 @@ func TestAWatchEndsWithItsClientWhateverWasSentBehindIt(t *testing.T) {
 
 // pitfall J3, pitfall L10
 func TestARequestWhoseBodyIsCutShortIs400AndHoldsNothing(t *testing.T) {
-	for kind, w := range liveWatches(t) {
+	for kind, w := range liveWatches(t, 100*time.Millisecond) {
 		var all sync.WaitGroup
 		for name, sent := range map[string]string{
 			"watch":        withHead("Content-Length: 1"),

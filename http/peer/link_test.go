@@ -117,9 +117,9 @@ func newLink(t testing.TB, to *member, rate int) *link { return newFarLink(t, to
 func newFarLink(t testing.TB, to *member, rate int, trip time.Duration) *link {
 	u, _ := url.Parse(to.url())
 	target, _ := targets.Load(address(u.Host))
-	k := &link{address: newAddress(), to: target.(*link).to, rate: rate, delay: max(trip, nearTrip) / 2, buffer: nearBuffer}
+	k := &link{address: newAddress(), to: target.(*link).to, rate: rate, delay: nearTrip / 2, buffer: nearBuffer}
 	if trip > 0 {
-		k.buffer = farBuffer
+		k.delay, k.buffer = trip/2, farBuffer
 	}
 	targets.Store(k.address, k)
 	return k
