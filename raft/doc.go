@@ -302,6 +302,8 @@ Break it. Delete a rule, run the test, and it is red:
 	request: keep the bytes of what is answered                   waiters.take               TestAWaiterThatIsAnsweredHoldsNoRequest
 	asked: say of what hangs that it was never made               waiters.propose            TestWhatMayYetBeMadeIsSaidToBeUnknown
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
+	readsWait: ask the leader for each read                       Node.takeReads             TestReadsThatComeMeanwhileGoAsOneQuestion
+	the second look at the reads that waited                      Node.turn                  TestReadsGoOnWithTheAnswerThatTheyWaitFor
 	isBehind: propose however far the state machine lags          Node.takeInbox             TestProposalsWaitInTheInboxWhileTheApplierHangs
 	awaited: let the applier wake nobody                          Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
 	return: go on writing after a write that failed               Node.writeDisk             TestAFailedWriteIsNotTakenForOneThatHasEnded

@@ -91,8 +91,9 @@ type Node struct {
 	forlorn   int                 // ticks without a leader
 	crowded   bool                // some were parked for want of room on the way to the leader
 	batch     []proposal          // room for those that passAll is passing on
-	gathered  int64               // until then, on the monotonic clock, the proposals in the inbox wait; 0: they don't
+	gathered  gathering           // until when what is in the inbox waits
 	reads     map[uint64][]uint64 // try of a read that is out → who waits for it
+	asked     int64               // when the newest of them went out, on the monotonic clock
 	feeds     map[uint64]*feed    // of members that lag; a fetch that is under way has its own
 	retry     int                 // ticks until reads that are out are tried again
 	diskBusy  bool                // the disk writer has something to do
@@ -271,6 +272,11 @@ func (n *Node) turn() {
 	n.expireKeys()
 	e := n.core.effects(!n.diskBusy)
 	n.handOut(&e)
+	if n.gathered.reads != 0 && len(n.reads) == 0 { // the answer that they waited for has just come
+		n.takeReads()
+		e = n.core.effects(!n.diskBusy)
+		n.handOut(&e)
+	}
 	n.clock.set(n.core)
 	n.noteLeadership()
 	n.noteMembership()

@@ -21,6 +21,9 @@ const (
 	gatherForOthers = time.Millisecond
 )
 
+// gathering is until when what is in the inbox waits, on the monotonic clock; 0: it doesn't.
+type gathering struct{ proposals, reads int64 }
+
 // proposalsWait returns how much longer a leader's proposals wait at most, if they do: until its disk has the batch before, and that is committed.
 func (n *Node) proposalsWait() (left time.Duration) {
 	if n.core.role != Leader {
@@ -36,6 +39,15 @@ func (n *Node) proposalsWait() (left time.Duration) {
 	return left
 }
 
+// readsWait returns how much longer reads wait at most, if they do: until those are answered that
+// went out before, so that the next question to the leader stands for all that came meanwhile.
+func (n *Node) readsWait() time.Duration {
+	if len(n.reads) == 0 {
+		return 0
+	}
+	return gatherForOthers - time.Duration(n.mono()-n.asked)
+}
+
 // waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it. A batch that it
 // applied just before wakes nobody, so that the loop looks once more.
 func (n *Node) waitsForApplier() {
@@ -43,12 +55,20 @@ func (n *Node) waitsForApplier() {
 	n.core.appliedTo(n.applied.Load().index)
 }
 
-// untilGathered returns how long the loop may sleep before the proposals in the inbox are due.
+// untilGathered returns how long the loop may sleep before something in the inbox is due.
 func (n *Node) untilGathered() time.Duration {
-	if n.gathered == 0 || !n.inbox.holds() {
+	if n.gathered == (gathering{}) {
 		return never
 	}
-	return max(time.Duration(n.gathered-n.mono()), 0)
+	due := never
+	proposals, reads := n.inbox.holds()
+	if proposals && n.gathered.proposals != 0 {
+		due = time.Duration(n.gathered.proposals - n.mono())
+	}
+	if reads && n.gathered.reads != 0 {
+		due = min(due, time.Duration(n.gathered.reads-n.mono()))
+	}
+	return max(due, 0)
 }
 
 // takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
@@ -62,15 +82,25 @@ func (n *Node) takeInbox() {
 		n.core.step(m)
 	}
 	n.retake()
-	n.passReads(n.inbox.reads.take(&n.inbox.mu))
-	n.gathered = 0
+	n.takeReads()
+	n.gathered.proposals = 0
 	if wait := n.proposalsWait(); wait > 0 {
-		n.gathered = n.mono() + int64(wait)
+		n.gathered.proposals = n.mono() + int64(wait)
 		return
 	}
 	if n.waitsForApplier(); !n.core.isBehind() {
 		n.takeProposals()
 	}
+}
+
+// takeReads passes the reads on that have arrived, unless they had better wait a moment.
+func (n *Node) takeReads() {
+	n.gathered.reads = 0
+	if wait := n.readsWait(); wait > 0 {
+		n.gathered.reads = n.mono() + int64(wait)
+		return
+	}
+	n.passReads(n.inbox.reads.take(&n.inbox.mu))
 }
 
 func (n *Node) takeProposals() {
@@ -214,7 +244,7 @@ func (n *Node) passReads(ids []uint64) {
 		n.park(&n.parked.reads, ids...)
 		return
 	}
-	n.reads[try] = slices.Clone(ids)
+	n.reads[try], n.asked = slices.Clone(ids), n.mono()
 }
 
 // retryReads tries the reads again that are out: their answers may be lost with a leader or a message (pitfall C5).

@@ -23,7 +23,7 @@ func TestAWriteIsNotStampedWithATimeFromBeforeItWasMade(t *testing.T) {
 				_, err := n.Propose(context.Background(), []byte("write"))
 				written <- err
 			}()
-			for !n.inbox.holds() {
+			for came, _ := n.inbox.holds(); !came; came, _ = n.inbox.holds() {
 				<-time.After(time.Millisecond)
 			}
 		})

@@ -116,11 +116,11 @@ func (b *inbox) ask(t *tray, ids ...uint64) bool {
 	return room
 }
 
-// holds reports whether there are proposals of this member or of another one.
-func (b *inbox) holds() bool {
+// holds reports whether there are proposals, of this member or of another one, and reads.
+func (b *inbox) holds() (proposals, reads bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.proposals.full)+len(b.proposed) > 0
+	return len(b.proposals.full)+len(b.proposed) > 0, len(b.reads.full) > 0
 }
 
 func (b *inbox) call(f func(*core)) {

@@ -157,11 +157,64 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 	n := &Node{core: &core{role: Leader}, epoch: time.Now().Add(-time.Minute)}
 	n.inbox.init()
 	n.inbox.ask(&n.inbox.proposals, 1)
-	n.gathered = n.mono() - 1
+	n.gathered.proposals = n.mono() - 1
 
 	if d := n.untilGathered(); d != 0 {
 		t.Errorf("it sleeps for %v", d)
 	}
+}
+
+// While a question is out, the reads that come wait for its answer, but no longer than a moment: the
+// leader may be far away.
+func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
+	n := &Node{core: newMember(3, 1), reads: map[uint64][]uint64{}, epoch: time.Now().Add(-time.Minute)}
+	n.core.leader = 2
+	n.inbox.init()
+	take := func(ids ...uint64) (questions int) {
+		n.inbox.ask(&n.inbox.reads, ids...)
+		n.takeReads()
+		return len(n.core.out.Messages)
+	}
+
+	first, second, third := take(1), take(2), take(3)
+	left := n.untilGathered()
+	clear(n.reads) // the answer
+	answered := take()
+	fourth := take(4)
+	n.asked -= int64(gatherForOthers)
+	late := take()
+
+	if first != 1 || second != 1 || third != 1 || answered != 2 || fourth != 2 || late != 3 {
+		t.Errorf("asked %d, %d, %d times, %d after the answer, %d, and %d when none comes", first, second, third, answered, fourth, late)
+	}
+	if left <= 0 || left > gatherForOthers {
+		t.Errorf("the loop sleeps for %v", left)
+	}
+}
+
+// Nothing takes time here but waiting for a timer.
+func TestReadsGoOnWithTheAnswerThatTheyWaitFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		leader, follower := c.leader(), c.follower()
+		begun := time.Now()
+		var reading sync.WaitGroup
+		for i := range 40 {
+			reading.Go(func() {
+				for range 20 {
+					if err := c.nodes[[]uint64{leader, follower}[i%2]].Read(context.Background()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+
+		reading.Wait()
+
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("800 reads take %v", took)
+		}
+	})
 }
 
 // pitfall L3: an election is waited for; hours without a majority are not, by megabytes.
