@@ -136,7 +136,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	l := newLoad(m)
 	rounds := 10
 	if pace.Long() {
-		rounds = 40
+		rounds = 20
 	}
 	for range rounds {
 		ctx, cancel := context.WithCancel(t.Context())
