@@ -196,7 +196,8 @@ func BenchmarkListing(b *testing.B) {
 	benchmarkRequest(b, s, "GET", "/v2/keys/q", "")
 }
 
-// BenchmarkSent sends a listing of a hundred keys to a client. The system calls are those of both: the client's one is to ask.
+// BenchmarkSent sends a listing of a hundred keys to a client. The system calls are those of both:
+// the client's one is to ask.
 func BenchmarkSent(b *testing.B) {
 	s := newBench(b)
 	for i := range 100 {

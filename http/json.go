@@ -103,8 +103,7 @@ func (e *encoder) open(n *store.Node) {
 	if n.Dir {
 		e.field(`"dir":true`)
 	} else if !e.keysOnly && !slices.Contains(e.without, n) {
-		e.field(`"value":`)
-		e.text(n.Value)
+		e.value(n)
 	}
 	if n.Ends != nil {
 		e.expiry(n.Ends)
@@ -114,19 +113,48 @@ func (e *encoder) open(n *store.Node) {
 // textPiece is how much of a value is encoded before a look at the buffer; six times as much may come of it.
 const textPiece = 4 << 10
 
-// text appends a value as appendString does. One of 10 MiB takes no more memory than others, while its client reads it (J11).
-func (e *encoder) text(s string) {
+// value appends the value of a file. It looks for what is to be escaped until it has found once
+// that there is nothing.
+func (e *encoder) value(n *store.Node) {
+	b, known := append(e.b, `,"value":`...), n.Plain()
+	if known && len(n.Value) <= textPiece {
+		e.b = append(append(append(b, '"'), n.Value...), '"')
+		return
+	}
+	e.b = b
+	if e.text(n.Value, known) && !known {
+		n.NotePlain()
+	}
+}
+
+// text appends a value as appendString does, and reports whether it is plain, which may be known
+// before. One of 10 MiB takes no more memory than others, while its client reads it (J11).
+func (e *encoder) text(s string, known bool) bool {
 	e.b = append(e.b, '"')
+	isPlain := true
 	for len(s) > textPiece {
 		n := textPiece
 		for n > textPiece-utf8.UTFMax && !utf8.RuneStart(s[n]) {
 			n--
 		}
-		e.b = appendText(e.b, s[:n])
+		isPlain = e.piece(s[:n], known) && isPlain
 		e.spill()
 		s = s[n:]
 	}
-	e.b = append(appendText(e.b, s), '"')
+	isPlain = e.piece(s, known) && isPlain
+	e.b = append(e.b, '"')
+	return isPlain
+}
+
+// piece appends a piece of a text, and reports whether it is plain. What is escaped becomes longer.
+func (e *encoder) piece(s string, known bool) bool {
+	if known {
+		e.b = append(e.b, s...)
+		return true
+	}
+	before := len(e.b)
+	e.b = appendText(e.b, s)
+	return len(e.b)-before == len(s)
 }
 
 // spill sends what the buffer holds when it is full, if there is somebody to send it to.
@@ -146,17 +174,17 @@ func (e *encoder) send() {
 
 // close appends the fields that stand after the children. The root has none of them (section 3).
 func (e *encoder) close(n *store.Node) {
+	b := e.b
 	if n.Path != "/" {
-		e.number(`"modifiedIndex":`, n.Modified)
-		e.number(`"createdIndex":`, n.Created)
+		b = strconv.AppendUint(append(b, `,"modifiedIndex":`...), n.Modified, 10)
+		b = strconv.AppendUint(append(b, `,"createdIndex":`...), n.Created, 10)
 	}
-	e.b = append(e.b, '}')
+	e.b = append(b, '}')
 }
 
 func (e *encoder) key(n *store.Node) {
 	if n.Path != "/" {
-		e.field(`"key":`)
-		e.b = appendString(e.b, n.Path)
+		e.b = appendString(append(e.b, `"key":`...), n.Path)
 	}
 }
 
@@ -180,7 +208,7 @@ func (e *encoder) fault(err *store.Error) {
 	e.b = appendString(e.b, err.Message())
 	if err.Cause != "" {
 		e.b = append(e.b, `,"cause":`...)
-		e.text(err.Cause)
+		e.text(err.Cause, false)
 	}
 	e.b = append(e.b, `,"index":`...)
 	e.b = strconv.AppendUint(e.b, err.Index, 10)
@@ -203,8 +231,9 @@ var plain = func() (p [utf8.RuneSelf]bool) {
 	return p
 }()
 
-// allPlain reports whether the eight bytes of w are plain. Each sum carries into the top bit of a byte unless
-// that byte is below a blank, or is one of those named; the top bit of a byte that is not ASCII is set before.
+// allPlain reports whether the eight bytes of w are plain. Each sum carries into the top bit of a
+// byte unless that byte is below a blank, or is one of those named; the top bit of a byte that is
+// not ASCII is set before.
 func allPlain(w uint64) bool {
 	const each, top = 0x0101010101010101, 0x8080808080808080
 	printed := w + (0x80-' ')*each
@@ -219,8 +248,8 @@ func appendString(b []byte, s string) []byte {
 	return append(appendText(append(b, '"'), s), '"')
 }
 
-// appendText appends what stands between the quotes of a JSON string. Most text is plain, so it looks at eight
-// bytes in one step where it can.
+// appendText appends what stands between the quotes of a JSON string. Most text is plain, so it
+// looks at eight bytes in one step where it can.
 func appendText(b []byte, s string) []byte {
 	done := 0 // s[:done] is in b
 	for i := 0; i < len(s); {

@@ -19,8 +19,16 @@ func checkString(t *testing.T, s string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := string(appendString(nil, s)), goControls.Replace(string(b)); got != want {
+	want := goControls.Replace(string(b))
+	if got := string(appendString(nil, s)); got != want {
 		t.Fatalf("%q: got %s, want %s", s, got, want)
+	}
+	n := &store.Node{Path: "/k", Value: s}
+	for reading := range 2 {
+		e := encoder{}
+		if e.value(n); string(e.b) != `,"value":`+want || n.Plain() != (want == `"`+s+`"`) {
+			t.Fatalf("%q, reading %d: got %s, plain: %v", s, reading, e.b, n.Plain())
+		}
 	}
 }
 

@@ -340,9 +340,9 @@ type listing struct {
 	params *params
 }
 
-// answer appends the node that was asked for, with the part of its children that was asked for. Its end is not sent. Two
-// fields are not of etcd: "count" is how many there are in that part, and "more" how many of it
-// come behind those that limit lets through.
+// answer appends the node that was asked for, with the part of its children that was asked for.
+// Its end is not sent. Two fields are not of etcd: "count" is how many there are in that part, and
+// "more" how many of it come behind those that limit lets through.
 func (l *listing) answer() {
 	n, p := l.view.Node, l.params
 	l.b = append(l.b, `{"action":"get","node":`...)

@@ -231,12 +231,13 @@ func (c *conn) send(b []byte) (int, error) {
 	return max(int(n)-before, 0), err
 }
 
-// netBuffer is how much net/http gathers before it sends something. Of a piece that is larger it sends what fills its buffer and then
-// the rest: two system calls, each of which wakes the client.
+// netBuffer is how much net/http gathers before it sends something. Of a piece that is larger it
+// sends what fills its buffer and then the rest: two system calls, each of which wakes the client.
 const netBuffer = 4 << 10
 
-// writeWhole writes b to w, an answer over c, with one system call when it is no larger than a piece. When the beginning of b
-// can't be sent, the connection is closed: net/http takes it to be sent.
+// writeWhole writes b to w, an answer over c, with one system call when it is no larger than a
+// piece. When the beginning of b can't be sent, the connection is closed: net/http takes it to be
+// sent.
 func (c *conn) writeWhole(w nethttp.ResponseWriter, b []byte) (int, error) {
 	buf := getBuffer()
 	defer putBuffer(buf)

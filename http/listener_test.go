@@ -332,7 +332,8 @@ func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
 	b.server.Close()
 }
 
-// writesListener counts the pieces that are sent alone. What net sends together with another piece does not pass Write.
+// writesListener counts the pieces that are sent alone. What net sends together with another piece
+// does not pass Write.
 type writesListener struct {
 	net.Listener
 	alone atomic.Int64

@@ -386,8 +386,9 @@ func (w *response) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// announce says in the head how long the answer is, when nothing of it was sent before it was complete. Otherwise
-// net/http sends it in chunks, with one more piece at the end, unless it is short.
+// announce says in the head how long the answer is, when nothing of it was sent before it was
+// complete. Otherwise net/http sends it in chunks, with one more piece at the end, unless it is
+// short.
 func (w *response) announce(length int) {
 	const short = 2 << 10
 	if w.status == 0 && length > short {

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Node is one file or directory as it was at some index. Files are immutable: a write makes a new Node, and tree, events
@@ -13,6 +14,7 @@ type Node struct {
 	Path     string // absolute; "/" for the root
 	Value    string // files only; cut from the same allocation as Path
 	Dir      bool
+	plain    uint32 // atomic; see NotePlain
 	Created  uint64
 	Modified uint64
 	Ends     *Ends // nil = never
@@ -20,6 +22,14 @@ type Node struct {
 	timer  *timer     // nil when it never expires; armed while the node is in the tree
 	inside *directory // nil for files, and for directories in events
 }
+
+// NotePlain keeps for later readers of a file what one has found out: that its value is written as
+// it is where it is shown. What that takes is for the readers to agree upon. It may be called from
+// any goroutine.
+func (n *Node) NotePlain() { atomic.StoreUint32(&n.plain, 1) }
+
+// Plain reports whether a reader has called NotePlain. It may be called from any goroutine.
+func (n *Node) Plain() bool { return atomic.LoadUint32(&n.plain) != 0 }
 
 // Ends is when a node expires. It is immutable. Shown is computed once, when the node gets its time
 // to live, so that every member shows the same at every reading, even when wall clocks are set.
