@@ -290,7 +290,9 @@ func DecodeMessage(b []byte) (Message, error) {
 	}
 	m.Stamp = int64(d.uint())
 	m.Reject, m.Transfer = d.bool(), d.bool()
-	for range d.atMost(maxEntries) {
+	entries := d.atMost(maxEntries)
+	m.Entries = slices.Grow(m.Entries, entries)
+	for range entries {
 		m.Entries = append(m.Entries, d.entry())
 	}
 	if d.bool() {

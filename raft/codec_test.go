@@ -185,6 +185,24 @@ func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
 }
 
 // pitfall H4: a frame of items that take far more memory than bytes of the frame.
+func TestTheEntriesOfAMessageAreOneAllocation(t *testing.T) {
+	m := Message{Kind: Append, From: 1, To: 2, Term: 1, Entries: make([]Entry, 64)}
+	for i := range m.Entries {
+		m.Entries[i] = Entry{Index: uint64(i + 1), Term: 1, Data: make([]byte, 256)}
+	}
+	b := AppendMessage(nil, &m)
+
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := DecodeMessage(b); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	if allocs > 2 { // and the message
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
 func TestAFrameOfSmallThingsDoesNotBecomeAGigabyte(t *testing.T) {
 	entries := Message{Kind: Propose, Entries: make([]Entry, maxEntries+1)}
 	refused := Message{Kind: ProposeAnswer, Refused: make([]Refusal, maxRefusals+1)}
