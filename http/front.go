@@ -87,7 +87,9 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context()) // with its values
 	defer cancel()
-	defer s.endWithClient(cancel, r)()
+	client, stop := s.untilLeft(context.Background(), r)
+	defer stop()
+	defer context.AfterFunc(client, cancel)()
 	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
 }
 

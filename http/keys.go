@@ -283,10 +283,11 @@ func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, ma
 func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quorum bool) *store.Error {
 	ctx := r.Context()
 	if minIndex > s.store.Index() {
+		client, stop := s.untilLeft(s.ending, r)
+		defer stop()
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(s.ending, s.cfg.RequestTimeout)
+		ctx, cancel = context.WithTimeout(client, s.cfg.RequestTimeout)
 		defer cancel()
-		defer s.endWithClient(cancel, r)()
 		switch err := s.store.WaitIndex(ctx, minIndex); {
 		case s.ending.Err() != nil:
 			return s.nodeError(raft.ErrStopped, w.begun)

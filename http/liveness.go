@@ -6,7 +6,6 @@ import (
 	nethttp "net/http"
 	"runtime"
 	"syscall"
-	"time"
 )
 
 // A watch may wait for days. net/http notices that the client has left by reading one byte ahead, for which it has a
@@ -20,30 +19,33 @@ import (
 type departure struct {
 	number uint64 // in hangups; 0: not there
 	left   bool
-	told   bool   // it has ended a request
-	tell   func() // ends the request that waits; nil: none does
+	waits  bool // a request does
+	told   bool // left is counted
+
+	// Done when the client has left: one for all requests that wait, one after the other. nil before the first.
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
-// endWithClient calls cancel when the client of r has left. Where neither the system nor net/http tells, it does so after the
-// longest life of a watch: its answer ends without an event, and the client asks again from the index in the head. The
-// caller calls stop when the request ends.
-func (s *Server) endWithClient(cancel func(), r *nethttp.Request) (stop func()) {
+// untilLeft returns a context that is done when the client of r has left or parent is done; all requests of a server have the
+// same parent. Where neither the system nor net/http tells, it ends after the longest life of a watch: the answer ends
+// without an event, and the client asks again from the index in the head. The caller calls stop when the request ends.
+func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx context.Context, stop func()) {
+	waited := func() {}
 	c, ok := r.Context().Value(connKey{}).(*conn)
-	untold := func() {}
 	switch {
 	case !ok || r.ProtoMajor > 1:
 	case c.hearsHangup():
-		c.whenLeft(cancel)
-		untold = func() { c.whenLeft(nil) }
+		parent, waited = c.wait(parent), c.waited
 		if r.TLS == nil { // which has an end of its own
-			return untold
+			return parent, waited
 		}
 	default:
-		timer := time.AfterFunc(s.times.life, cancel)
-		untold = func() { timer.Stop() }
+		parent, waited = context.WithTimeout(parent, s.times.life)
 	}
+	ctx, cancel := context.WithCancel(parent)
 	unheard := context.AfterFunc(r.Context(), cancel)
-	return func() { unheard(); untold() }
+	return ctx, func() { unheard(); cancel(); waited() }
 }
 
 // hearsHangup has c told when its client hangs up, and reports whether it will be.
@@ -56,12 +58,23 @@ func (c *conn) hearsHangup() bool {
 	return c.client.number > 0
 }
 
-// whenLeft has tell called when the client leaves, or at once if it has left; nil ends that.
-func (c *conn) whenLeft(tell func()) {
+// wait returns the context of a request that begins to wait.
+func (c *conn) wait(parent context.Context) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.client.tell = tell
-	c.tellLeft()
+	if c.client.ctx == nil {
+		c.client.ctx, c.client.cancel = context.WithCancel(parent)
+	}
+	c.client.waits = true
+	c.endIfLeft()
+	return c.client.ctx
+}
+
+// waited ends wait.
+func (c *conn) waited() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.client.waits = false
 }
 
 // hungUp is called when the client has left. A nil conn is closed.
@@ -72,16 +85,16 @@ func (c *conn) hungUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.client.left = true
-	c.tellLeft()
+	c.endIfLeft()
 }
 
-// tellLeft ends the request that waits, if its client has left. c.mu must be held.
-func (c *conn) tellLeft() {
+// endIfLeft ends the request that waits, if its client has left. c.mu must be held.
+func (c *conn) endIfLeft() {
 	d := &c.client
-	if !d.left || d.tell == nil {
+	if !d.left || !d.waits {
 		return
 	}
-	d.tell()
+	d.cancel()
 	if !d.told {
 		d.told = true
 		c.conns.left.Add(1)
@@ -94,6 +107,9 @@ func (c *conn) gone() {
 	defer c.mu.Unlock()
 	if c.client.number > 0 {
 		theHangups().remove(c.client.number)
+	}
+	if c.client.cancel != nil {
+		c.client.cancel()
 	}
 }
 

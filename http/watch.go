@@ -39,9 +39,8 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 	raftIndex, raftTerm := s.node.Applied()
 	s.keysHeader(w, watcher.Index(), raftIndex, raftTerm)
 
-	ctx, cancel := context.WithCancel(s.ending)
-	defer cancel()
-	defer s.endWithClient(cancel, r)()
+	ctx, stop := s.untilLeft(s.ending, r)
+	defer stop()
 	f := &feed{s, w, nethttp.NewResponseController(w), watcher, p, may}
 	if p.given[pTimeout] {
 		return f.poll(ctx)
