@@ -210,8 +210,10 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 }
 
 // Of all that is kept for members nothing goes to clients, or to strangers on the peer port.
+// TestDescriptorsNeverRunOut and TestStrangersOnThePeerPortLockNoMemberOut show it of one member.
 // pitfall J2
 func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	if _, err := exec.LookPath("prlimit"); err != nil {
 		t.Skip("no prlimit on this system")

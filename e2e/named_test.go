@@ -6,11 +6,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"etcd2/e2e/pace"
 )
 
 // More requests than have their answers remembered are made at full speed, and all of them again right afterwards.
+// TestWhatFellOutOfTheWindowIsNotExecutedAgain shows the same of a small window.
 // pitfall L8
 func TestNoNamedRequestIsDoneTwice(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	const requests, clients = 10_500, 64
 	m := startMember(t)

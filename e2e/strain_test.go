@@ -18,14 +18,15 @@ import (
 
 // What members promise under load that does not pause.
 
+// TestWhatIsLateIsNotTakenForLost shows the same of one leader.
 // pitfall L5
 func TestUnderStrainReadsMakeNoAppendBeSentAgain(t *testing.T) {
-	t.Parallel()
+	pace.NeedsLong(t)
 	c := startCluster(t, 3, "--heartbeat-interval=100", "--election-timeout=1000")
 	leader, slow := c.leader(), c.followers()[0]
 	id, link := slow.id(), c.network.link(leader, slow)
 	link.slow(10 << 20)
-	defer leader.readers(4)()
+	defer leader.readers(16)()
 	calmly(t, func() (wrong string) {
 		const size = 512 << 10
 		bursts := figure(10, 50)
