@@ -39,12 +39,6 @@ func password(user string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+user+"-pw"))
 }
 
-// newAuthBench is a bench where hashing costs little.
-func newAuthBench(t testing.TB, change ...func(*Config)) *bench {
-	return newBench(t, append(change, func(c *Config) { c.iterations = 10 })...)
-}
-
-// as sends a request as user, "" for guest.
 func (b *bench) as(user, method, target, body string) *httptest.ResponseRecorder {
 	b.t.Helper()
 	return b.do(method, target, body, "Authorization", password(user))
@@ -79,7 +73,7 @@ func (b *bench) enabled() *bench {
 
 // What the recordings leave out of section 18.4.
 func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
-	b := newAuthBench(t)
+	b := newBench(t)
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -137,7 +131,7 @@ func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 // Each endpoint, for somebody without a right, with a right to keys, and for an administrator. Order: 405, 400, 401, the rest.
 // pitfall J10, pitfall K10
 func TestEveryEndpointAsksForItsRight(t *testing.T) {
-	b := newAuthBench(t, func(c *Config) { c.Pprof = true }).enabled()
+	b := newBench(t, func(c *Config) { c.Pprof = true }).enabled()
 	b.role("r", "/d/*", "/d/*")
 	b.user("u", "r")
 	b.user("none", "nothing")
@@ -192,7 +186,7 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 
 // A name belongs to its user: no user gets another user's answer by it.
 func TestAUserSeesItself(t *testing.T) {
-	b := newAuthBench(t)
+	b := newBench(t)
 	b.role("reader", "/app/*", "")
 	b.user("ann", "reader")
 	b.user("guest2", "reader")
@@ -214,7 +208,7 @@ func TestAUserSeesItself(t *testing.T) {
 }
 
 func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("r", "/*", "/*")
 	long := strings.Repeat("u", 200)
 	for _, user := range []string{"alice", "bob", long} {
@@ -244,7 +238,7 @@ func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 		{"auth is turned off", "DELETE", "/enable", "", 200},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newAuthBench(t).enabled()
+			b := newBench(t).enabled()
 			b.role("r", "/k", "/k")
 			b.user("u", "r")
 			b.as("u", "PUT", "/v2/keys/k", "value=before")
@@ -258,7 +252,7 @@ func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 			}
 		})
 	}
-	b := newAuthBench(t)
+	b := newBench(t)
 	b.must("PUT", "/users/root", `{"user":"root","password":"root-pw"}`)
 	b.must("PUT", "/roles/guest", `{"role":"guest"}`)
 	b.node.onPropose = func() { b.must("PUT", "/enable", "") }
@@ -268,7 +262,7 @@ func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 // A read that waits is judged by the rights of the moment when it is safe, and so is a change of the members.
 // pitfall K9
 func TestWhatWaitsIsJudgedAgain(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("r", "/k", "/k")
 	b.user("u", "r")
 	b.user("admin", "root")
@@ -295,7 +289,7 @@ func TestWhatWaitsIsJudgedAgain(t *testing.T) {
 // A stream ends before the first event that its client may not see any more.
 // pitfall K9, pitfall K10
 func TestAStreamEndsWithItsRight(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("r", "/d*", "")
 	b.user("u", "r")
 	r, _ := nethttp.NewRequestWithContext(t.Context(), "GET", b.serve()+"/v2/keys/d?wait=true&stream=true&recursive=true", nil)
@@ -326,7 +320,7 @@ func TestAStreamEndsWithItsRight(t *testing.T) {
 // Changes of one user at the same time are all made: each is planned by the state that it is applied to.
 // pitfall K9
 func TestNoGrantIsLost(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.user("u", "r0")
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -341,7 +335,7 @@ func TestNoGrantIsLost(t *testing.T) {
 // pitfall G1
 func TestJudgingAgainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newAuthBench(t, func(c *Config) { c.RequestTimeout = 50 * time.Millisecond }).enabled()
+		b := newBench(t, func(c *Config) { c.RequestTimeout = 50 * time.Millisecond }).enabled()
 		var again func()
 		changes := 0
 		again = func() {
@@ -362,7 +356,7 @@ func TestJudgingAgainEnds(t *testing.T) {
 
 // On a busy machine a password takes longer than a request may, and has a time of its own.
 func TestAPasswordHasItsOwnTime(t *testing.T) {
-	b := newAuthBench(t, func(c *Config) { c.RequestTimeout = time.Nanosecond })
+	b := newBench(t, func(c *Config) { c.RequestTimeout = time.Nanosecond })
 	for i := range 8 {
 		w := b.as("", "PUT", fmt.Sprint("/v2/auth/users/u", i), fmt.Sprintf(`{"user":"u%d","password":"p"}`, i))
 		if w.Code != 201 {
@@ -374,7 +368,7 @@ func TestAPasswordHasItsOwnTime(t *testing.T) {
 // The common name of a verified certificate is the user, where the configuration says so.
 func TestTheCertificateIsTheUser(t *testing.T) {
 	for _, counts := range []bool{true, false} {
-		b := newAuthBench(t, func(c *Config) { c.ClientCertAuth = counts }).enabled()
+		b := newBench(t, func(c *Config) { c.ClientCertAuth = counts }).enabled()
 		b.role("r", "/k", "/k")
 		b.user("u", "r")
 		ask := func(name, header string, verified bool) int {
@@ -412,7 +406,7 @@ func TestTheCertificateIsTheUser(t *testing.T) {
 
 // What comes through a proxy has the proxy's certificate, which is not the user's. (pitfall J14)
 func TestAProxysCertificateIsNobody(t *testing.T) {
-	b := newAuthBench(t, func(c *Config) { c.ClientCertAuth = true }).enabled()
+	b := newBench(t, func(c *Config) { c.ClientCertAuth = true }).enabled()
 	b.role("r", "/k", "/k")
 	b.user("proxy", "r")
 	certificate := &x509.Certificate{Subject: pkix.Name{CommonName: "proxy"}}
@@ -458,7 +452,7 @@ func TestThePeerPortKnowsNoUsers(t *testing.T) {
 // pitfall K11
 func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	var log bytes.Buffer
-	b := newAuthBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	b := newBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b.must("PUT", "/users/root", `{"user":"root","password":"root-pw"}`)
 	b.must("PUT", "/enable", "")
 	b.user("admin", "root")
@@ -490,7 +484,7 @@ func (l lines) Write(b []byte) (int, error) {
 // The first login of a user whose hash is etcd's goes through the log, and is no change by anybody.
 func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
 	log := make(lines, 100)
-	b := newAuthBench(t, func(c *Config) { c.Security = slog.New(slog.NewTextHandler(log, nil)) }).enabled()
+	b := newBench(t, func(c *Config) { c.Security = slog.New(slog.NewTextHandler(log, nil)) }).enabled()
 	for len(log) > 0 {
 		<-log
 	}
@@ -522,7 +516,7 @@ func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
 // members and of the log's level. They go to the log that passes at every level.
 func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	var log, other bytes.Buffer
-	b := newAuthBench(t, func(c *Config) {
+	b := newBench(t, func(c *Config) {
 		c.Security, c.Logger = slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewTextHandler(&other, nil))
 	}).enabled()
 	b.user("ann", "none")
@@ -587,7 +581,7 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 // The right to write shows no value: neither in an error nor in what was there before, nor by a refresh. The client hears that a value
 // differs. With the right to read it sees them.
 func TestTheRightToWriteReadsNothing(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("w", "/other", "/k*")
 	b.role("rw", "/k*", "/k*")
 	b.user("writer", "w")
@@ -624,7 +618,7 @@ func TestTheRightToWriteReadsNothing(t *testing.T) {
 
 // A time to live is a delete that is put off: of a directory it needs the right to all below.
 func TestATimeToLiveOfADirectoryIsARecursiveDelete(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("one", "/app", "/app")
 	b.role("all", "/app*", "/app*")
 	b.user("one", "one")
@@ -647,7 +641,7 @@ func TestATimeToLiveOfADirectoryIsARecursiveDelete(t *testing.T) {
 // However a path is written, a right to /public/* writes nothing elsewhere.
 // pitfall J7
 func TestNoPathLeadsAroundARight(t *testing.T) {
-	b := newAuthBench(t).enabled()
+	b := newBench(t).enabled()
 	b.role("r", "/public/*", "/public/*")
 	b.user("u", "r")
 	b.as("root", "PUT", "/v2/keys/secret/k", "value=secret")
@@ -691,7 +685,7 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 // A password that is known costs a request little: not to be hashed again.
 // pitfall K7
 func TestAKnownPasswordCostsLittle(t *testing.T) {
-	off, on := newAuthBench(t), newAuthBench(t).enabled()
+	off, on := newBench(t), newBench(t).enabled()
 	for _, method := range []string{"GET", "PUT"} {
 		allocations := func(b *bench, header string) float64 {
 			w := &discard{header: nethttp.Header{}}
@@ -714,7 +708,7 @@ func TestAKnownPasswordCostsLittle(t *testing.T) {
 // pitfall K7
 func TestAPasswordCostsLessThanAFifth(t *testing.T) {
 	pace.NeedsLong(t)
-	off, on := newAuthBench(t), newAuthBench(t).enabled()
+	off, on := newBench(t), newBench(t).enabled()
 	for _, method := range []string{"GET", "PUT"} {
 		without, with := newRounds(off, method, ""), newRounds(on, method, password("root"))
 		ratio := 0.0

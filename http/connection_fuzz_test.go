@@ -106,6 +106,7 @@ func converse(t *testing.T, url, text string, way byte) {
 // The corpus has whole connections: several requests, bodies that are cut, bytes behind a request, frames.
 // pitfall J2, pitfall J3, pitfall J4, pitfall J9
 func FuzzConnection(f *testing.F) {
+	pace.LeftOutByShort(f)
 	for i, gone := range goneClients {
 		for way := range byte(leaveWays) {
 			if !pace.Long() && i%leaveWays != int(way) {

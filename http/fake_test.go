@@ -228,11 +228,12 @@ type bench struct {
 	node *fakeNode
 }
 
-// newBench makes one; change may adapt the configuration. A handler that panics fails the test.
+// newBench makes one; change may adapt the configuration. To hash costs little, and a handler that
+// panics fails the test.
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	node := newFakeNode(store.Limits{})
-	c := Config{Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Args: []string{"etcd2", "--name=m"}, Logger: slog.New(slog.DiscardHandler)}
+	c := Config{iterations: 10, Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Args: []string{"etcd2", "--name=m"}, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
 	}

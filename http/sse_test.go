@@ -179,7 +179,7 @@ func TestABadLastEventIDIsRefused(t *testing.T) {
 // Rights and limits are those of any watch, and a beat needs the right, too.
 // pitfall K9
 func TestServerSentEventsEndWithTheirRight(t *testing.T) {
-	b := newAuthBench(t, func(c *Config) { c.MaxWatchers = 1 }).enabled()
+	b := newBench(t, func(c *Config) { c.MaxWatchers = 1 }).enabled()
 	b.times.beat = time.Millisecond
 	b.role("r", "/d*", "")
 	b.user("u", "r")
