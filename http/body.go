@@ -21,7 +21,11 @@ type body struct {
 }
 
 func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
-	return &body{bytes: nethttp.MaxBytesReader(w.ResponseWriter, r.Body, limit), from: w, timeout: s.times.body}
+	b := &body{bytes: r.Body, from: w, timeout: s.times.body}
+	if r.ContentLength < 0 || r.ContentLength > limit { // no body is longer than its head announces
+		b.bytes = nethttp.MaxBytesReader(w.ResponseWriter, r.Body, limit)
+	}
+	return b
 }
 
 // Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
