@@ -77,6 +77,7 @@ func TestWithoutADiscoveryServiceAMemberIsRefusedInOneLine(t *testing.T) {
 // debians is the path of a program of Debian's.
 func debians(t *testing.T, program string) string {
 	t.Helper()
+	startsProcesses(t)
 	path, err := exec.LookPath(program)
 	if err != nil {
 		t.Skipf("this machine has no %s", program)
