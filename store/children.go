@@ -112,16 +112,26 @@ func (c *children) remove(epoch uint64, path string) {
 	}
 }
 
-// build makes children of nodes, which ascend by name.
-func build(epoch uint64, skip int, nodes []*Node) children {
-	var level []*page
-	var bounds []string
+// leaves are the pages of children that come in order, by and by.
+type leaves struct {
+	pages  []*page
+	bounds []string
+}
+
+// add makes leaves of nodes, which ascend by name and come behind those added before. But for the last ones they should
+// be a multiple of pageFill.
+func (l *leaves) add(epoch uint64, skip int, nodes []*Node) {
 	for part := range slices.Chunk(nodes, pageFill) {
 		leaf := &page{epoch: epoch, nodes: slices.Clone(part)}
 		leaf.index(skip)
-		level = append(level, leaf)
-		bounds = append(bounds, strings.Clone(part[0].Path[skip:]))
+		l.pages = append(l.pages, leaf)
+		l.bounds = append(l.bounds, strings.Clone(part[0].Path[skip:]))
 	}
+}
+
+// build makes children of all that was added.
+func (l *leaves) build(epoch uint64, skip int) children {
+	level, bounds := l.pages, l.bounds
 	for len(level) > 1 {
 		level, bounds = group(epoch, level, bounds)
 	}

@@ -4,9 +4,9 @@
 //
 // The state machine behind the log: files and directories, their times to live, the history of what
 // happened to them, the requests that may come again, and the watchers. Every replica applies the
-// same commands at the same indices and stamps and so comes to the same bytes. There is no clock,
-// no file and no goroutine in here, and no random source, but for the places in a hash table, which
-// no answer depends on.
+// same commands at the same indices and stamps and so comes to the same bytes. There is no clock and
+// no file in here, no goroutine but the one that helps Restore while that runs, and no random source,
+// but for the places in a hash table, which no answer depends on.
 //
 // # Picture
 //

@@ -136,6 +136,13 @@ func (w *Watcher) drain() (told []string, err error) {
 	}
 }
 
+// build makes children of nodes, which ascend by name.
+func build(epoch uint64, skip int, nodes []*Node) children {
+	var l leaves
+	l.add(epoch, skip, nodes)
+	return l.build(epoch, skip)
+}
+
 // expect fails unless got is want.
 func expect(t *testing.T, what string, got, want any) {
 	t.Helper()

@@ -18,6 +18,7 @@ func (s *Store) Restore(r io.Reader) error {
 		epoch: s.epoch.Load(),
 		store: &Store{clock: newClock(), window: window{bounds: s.window.bounds}},
 	}
+	d.builder = newBuilder(d.epoch, d.store.clock)
 	d.state(s.history.limits)
 	if d.err != nil {
 		return fmt.Errorf("store: restore: at byte %d: %w", d.at, d.err)
@@ -51,6 +52,8 @@ type decoder struct {
 	text  []byte // scratch: path and value of the node that is being read
 	whole string // the path of the directory read before, or of one in it
 
+	builder *builder // of what is in directories
+
 	version byte // of the state, as a digit
 }
 
@@ -67,6 +70,13 @@ func (d *decoder) state(l Limits) {
 	}
 	d.history(l)
 	d.requests()
+	d.trees()
+	s.history.trim()
+}
+
+// trees reads what the spaces hold, to the end of the state.
+func (d *decoder) trees() {
+	s := d.store
 	for space := range s.roots {
 		s.roots[space] = newDirectory("/", 0, d.epoch)
 	}
@@ -78,7 +88,13 @@ func (d *decoder) state(l Limits) {
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
 		d.fail("something follows the end")
 	}
-	s.history.trim()
+	if err := d.builder.finish(); err != nil {
+		d.fail("%w", err)
+	}
+	auth := s.roots[Auth].inside
+	if d.err == nil && (auth.changed != s.revision || auth.below.timers > 0) {
+		d.fail("users and roles changed at %d, not at %d, with %d timers", auth.changed, s.revision, auth.below.timers)
+	}
 }
 
 // fail sets the error, if it is the first.
@@ -395,44 +411,27 @@ func (d *decoder) indices(kind uint64) *Node {
 func (d *decoder) auth() {
 	s := d.store
 	s.revision = d.upTo(s.index, "revision")
-	inside := d.directory(1)
-	if d.err == nil && (inside.changed != s.revision || inside.below.timers > 0) {
-		d.fail("users and roles changed at %d, not at %d, with %d timers", inside.changed, s.revision, inside.below.timers)
-	}
-	s.roots[Auth].inside = inside
+	s.roots[Auth].inside = d.directory(1)
 }
 
-// directory reads what is in the directory at d.path, whose children are at this depth.
+// directory reads what is in the directory at d.path, whose children are at this depth. The builder fills it.
 func (d *decoder) directory(depth int) *directory {
 	inside := &directory{epoch: d.epoch, changed: d.upTo(d.store.index, "changed index")}
-	skip, last := len(d.path)+1, ""
+	inside.children.skip = len(d.path) + 1
+	site := &site{inside: inside}
 	var nodes []*Node
 	for count := d.uint(); count > 0; count-- {
 		n := d.child(depth)
-		if d.err == nil {
-			d.admit(n, n.Path[skip:], last, inside)
-		}
 		if d.err != nil {
 			return nil
 		}
-		nodes, last = append(nodes, n), n.Path[skip:]
+		if nodes = append(nodes, n); len(nodes) == partNodes {
+			d.builder.hand(part{site, nodes, false})
+			nodes = nil
+		}
 	}
-	inside.children = build(d.epoch, skip, nodes)
+	d.builder.hand(part{site, nodes, true})
 	return inside
-}
-
-// admit checks that the directory at d.path can have n called name behind the one called last, and arms its timer.
-func (d *decoder) admit(n *Node, name, last string, inside *directory) {
-	if name <= last || name == "." || name == ".." || strings.Contains(name, "/") {
-		d.fail("%q can't stand behind %q in %q", name, last, d.path)
-	}
-	if changed := n.lastChange(); changed > inside.changed {
-		d.fail("%q changed at %d, its directory at %d", n.Path, changed, inside.changed)
-	}
-	inside.below = inside.below.plus(n.total())
-	if n.Ends != nil {
-		n.timer = d.store.clock.arm(n.Ends.Due, n.Path)
-	}
 }
 
 // child reads a child of the directory at d.path.
