@@ -188,18 +188,21 @@ func (p *page) search(name string, skip int) (int, bool) {
 	if len(p.nodes) == 0 {
 		return 0, false
 	}
+	h := head(name[min(int(p.shared), len(name)):])
+	i, _ := slices.BinarySearch(p.heads, h)
+	for ; i < len(p.nodes) && p.heads[i] == h; i++ {
+		if c := strings.Compare(p.nodes[i].Path[skip:], name); c == 0 {
+			return i, true
+		} else if c > 0 {
+			break
+		}
+	}
+	// Only now the first node is looked at, which the search for a name that is there leaves alone.
 	if first := p.nodes[0].Path[skip:]; !strings.HasPrefix(name, first[:p.shared]) {
 		if name < first {
 			return 0, false
 		}
 		return len(p.nodes), false
-	}
-	h := head(name[p.shared:])
-	i, _ := slices.BinarySearch(p.heads, h)
-	for ; i < len(p.nodes) && p.heads[i] == h; i++ {
-		if c := strings.Compare(p.nodes[i].Path[skip:], name); c >= 0 {
-			return i, c == 0
-		}
 	}
 	return i, false
 }
