@@ -78,6 +78,7 @@ The driver, likewise:
 	node_home.go     the directories, which no other process may use
 	node_identity.go what ties a data directory to the log of its member
 	node_storage.go  the log and the snapshots on disk
+	node_rebuild.go  the state machine catches up with the log while that is read
 	node_apply.go    the applier; when a snapshot is written and the log is cut
 	node_peers.go    the transport, snapshots from and to other members, whom to talk to
 	node_feed.go     reading the log on disk for a member that lags

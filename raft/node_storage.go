@@ -152,12 +152,11 @@ func openStorage(o storageOptions, to rebuilder) (*storage, *recovery, error) {
 	if err := s.openSnapshot(r); err != nil {
 		return nil, nil, err
 	}
+	var work *rebuilding
 	if to != nil {
-		if err := to.restore(r); err != nil {
-			return nil, nil, err
-		}
+		work = rebuild(to, r)
 	}
-	if err := s.openLog(o, tag, r, to); err != nil {
+	if err := s.openLog(o, tag, r, work); err != nil {
 		if r.Reader != nil {
 			err = errors.Join(err, r.Reader.Close())
 		}
@@ -175,7 +174,7 @@ func (s *storage) openSnapshot(r *recovery) (err error) {
 	return err
 }
 
-func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to rebuilder) (err error) {
+func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuilding) (err error) {
 	s.state.Store(&State{})
 	replay := replayer{base: &r.Snapshot, anew: untold, to: to}
 	s.log, r.Torn, err = wal.Open(o.walDir(), wal.Options{
@@ -184,7 +183,13 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to rebuild
 	if err == nil {
 		err = replay.handOn()
 	}
+	if to != nil {
+		err = cmp.Or(err, to.finish())
+	}
 	if err != nil {
+		if s.log != nil {
+			err = cmp.Or(err, s.log.Close())
+		}
 		return s.explain(err, r)
 	}
 	s.state.Store(&replay.state)
@@ -244,24 +249,15 @@ func preamble(incarnation, anew uint64, s State) (recs []wal.Record) {
 		wal.Record{Kind: recordState, Data: appendState(nil, s)})
 }
 
-// rebuilder takes what a disk holds, in order, while it is read. A start that fails later is none: what the rebuilder
-// made of it is dropped.
-type rebuilder interface {
-	// restore makes the state that of the snapshot which r begins with, if there is one.
-	restore(r *recovery) error
-	// replay applies entries that are committed. They are the replayer's again when it returns.
-	replay(es []Entry) error
-}
-
 // replayer rebuilds the log from its records.
 type replayer struct {
 	base        *Snapshot // its Term is 0 where only the index counts (see feed)
 	state       State
 	incarnation uint64
-	entries     []Entry   // from base.Index (included, when the log still has it) on, or behind handed
-	anew        uint64    // as in storage, or untold
-	to          rebuilder // of what is committed; nil: entries holds all
-	handed      Snapshot  // the last entry that to has got: index, term and stamp; Index 0: none
+	entries     []Entry     // from base.Index (included, when the log still has it) on, or behind handed
+	anew        uint64      // as in storage, or untold
+	to          *rebuilding // of what is committed; nil: entries holds all
+	handed      Snapshot    // the last entry that to has got: index, term and stamp; Index 0: none
 }
 
 // untold stands for an index that no record has told: segments of earlier versions have no
@@ -316,7 +312,7 @@ func (r *replayer) handOn() error {
 		return nil
 	}
 	n := min(r.state.Commit+1-es[0].Index, uint64(len(es)))
-	if err := r.to.replay(es[:n]); err != nil {
+	if err := r.to.add(es[:n]); err != nil {
 		return err
 	}
 	last := &es[n-1]
