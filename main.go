@@ -350,6 +350,7 @@ func (p *process) takePart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	expectState(0)
 	ended := make(chan struct{})
 	defer close(ended)
 	go p.endAnyway(node, ended)
@@ -418,7 +419,7 @@ func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport)
 		Heartbeat: p.Heartbeat, Election: p.Election, RequestTimeout: p.RequestTimeout(),
 		SnapshotCount: uint64(p.SnapshotCount), MaxSnapshots: p.MaxSnapshots, MaxWALs: orAll(p.MaxWALs),
 		Command: http.ChangeCommand, WallCommand: http.WallCommand, Mark: tree.Mark,
-		Logger: p.logs.Of("raft"),
+		Expect: expectState, Logger: p.logs.Of("raft"),
 	}, tree)
 }
 
@@ -638,16 +639,29 @@ const (
 	spareShare = 20
 )
 
-// paceGC sets that, and again after every run of the collector, for the heap that it found. The
-// percentage counts for stacks and globals, too, and for 4 MiB at least (package runtime: "GOGC").
+// paceGC sets that, and again after every run of the collector, for the heap that it found.
 func paceGC() {
+	growHeap(0)
+	type garbage struct{ _ *garbage }
+	runtime.AddCleanup(new(garbage), func(struct{}) { paceGC() }, struct{}{})
+}
+
+// growHeap lets the heap grow by more bytes besides, until the collector has run once. The percentage counts for
+// stacks and globals, too, and for 4 MiB at least (package runtime: "GOGC").
+func growHeap(more uint64) {
 	found := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	metrics.Read(found)
 	live, base := found[0].Value.Uint64(), uint64(0)
 	for _, s := range found {
 		base += s.Value.Uint64()
 	}
-	debug.SetGCPercent(int((spareHeap + live*spareShare/100) * 100 / max(base, 4<<20)))
-	type garbage struct{ _ *garbage }
-	runtime.AddCleanup(new(garbage), func(struct{}) { paceGC() }, struct{}{})
+	debug.SetGCPercent(int((more + spareHeap + live*spareShare/100) * 100 / max(base, 4<<20)))
+}
+
+// expectState makes room for a state that is in a snapshot of so many bytes, and for a log behind it that is as long: in memory
+// they take about half as much again. Else the collector would run at every fifth of it, over what is no garbage.
+func expectState(bytes int64) {
+	if os.Getenv("GOGC") == "" {
+		growHeap(uint64(bytes) * 5 / 2)
+	}
 }

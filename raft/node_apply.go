@@ -143,6 +143,7 @@ func (e *Entry) command() ([]byte, error) {
 func (n *Node) install(s *Snapshot) {
 	r, err := n.storage.snaps.OpenIndex(s.Index)
 	if err == nil {
+		n.expect(r)
 		err = errors.Join(n.sm.Restore(getsOn{r, n}), r.Close())
 	}
 	if err != nil {

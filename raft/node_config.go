@@ -47,6 +47,10 @@ type Config struct {
 	// is. It may not wait, and not change its argument.
 	Mark func(cmd []byte) []byte
 
+	// Expect is told the size of a snapshot's body, in bytes, before the state machine's Restore gets
+	// it; nil: nobody is.
+	Expect func(bytes int64)
+
 	Logger *slog.Logger // nil: slog.Default()
 
 	Home *Home // the directories, occupied; the node closes it in the end. nil: Open occupies them itself

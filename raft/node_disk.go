@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"etcd2/snap"
 	"etcd2/wal"
 	"etcd2/wal/disk"
 )
@@ -129,6 +130,7 @@ func (n *Node) restore(r *recovery) error {
 	}
 	n.snapshotter.last = r.Snapshot.Index
 	n.snapshotter.size.Store(r.Reader.Size())
+	n.expect(r.Reader)
 	err := n.sm.Restore(r.Reader)
 	if err != nil {
 		err = fmt.Errorf("raft: the snapshot at %d: %w", r.Snapshot.Index, err)
@@ -136,6 +138,13 @@ func (n *Node) restore(r *recovery) error {
 	err = errors.Join(err, r.Reader.Close())
 	r.Reader = nil
 	return err
+}
+
+// expect tells of the state that the state machine gets next.
+func (n *Node) expect(r *snap.Reader) {
+	if n.Expect != nil {
+		n.Expect(r.Size())
+	}
 }
 
 // replay applies entries while the log is read.
