@@ -205,13 +205,16 @@ type snapshotter struct {
 	checked atomic.Uint64 // index of the last one that was read because it did not arrive
 }
 
-// How many bytes of log there may be behind the newest snapshot while the state is smaller than that.
+// How many bytes of log there may be behind the newest snapshot.
 const (
-	replayShare = 8 << 10  // for each entry of SnapshotCount: to replay them takes less than to write snapshots all the time
-	maxReplay   = 64 << 20 // of SnapshotCount entries or more
+	replayShare = 8 << 10  // of a small state, for each entry of SnapshotCount: a start replays them in less than 0.3 s
+	maxReplay   = 64 << 20 // of a small state, however many entries
 
-	// Of fewer: byte for byte, entries as large as that are replayed eight times as fast as small ones.
-	maxLarge = 512 << 20
+	// Of fewer entries than SnapshotCount, as many times the state, up to a bound. A snapshot of large
+	// values costs as much disk as their log, and byte for byte these are replayed eight times as fast
+	// as small ones.
+	largeShare = 4
+	maxLarge   = 512 << 20
 )
 
 // never64 is an index that no entry has.
@@ -254,15 +257,15 @@ func (n *Node) endSnapshotWriter() {
 	}
 }
 
-// muchToReplay reports whether the log behind the newest snapshot is long compared with the state: entries and bytes of log, and
-// bytes of state. Above maxLarge the factor is 1: the snapshots are then no more bytes than the log, and a start reads no
-// more of the log than of the state.
+// muchToReplay reports whether the log behind the newest snapshot is long compared with the state:
+// entries and bytes of log, and bytes of state. It is when there is as much log as state, so that the
+// snapshots are no more bytes than the log, and a start reads no more of the log than of the state.
 func muchToReplay(count, entries uint64, log, state int64) bool {
-	least := uint64(maxLarge)
+	least := max(maxReplay, min(largeShare*state, maxLarge))
 	if entries >= count {
-		least = min(count, maxReplay/replayShare) * replayShare
+		least = int64(min(count, maxReplay/replayShare) * replayShare)
 	}
-	return log >= max(state, int64(least))
+	return log >= max(state, least)
 }
 
 // writeSnapshot writes one snapshot, and removes what it makes superfluous: older snapshots, and

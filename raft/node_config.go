@@ -30,7 +30,7 @@ type Config struct {
 	Heartbeat      time.Duration // interval of heartbeats; 100 ms
 	Election       time.Duration // election timeout; 1 s
 	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
-	SnapshotCount  uint64        // least number of entries between two snapshots, unless they are 512 MiB; 10,000
+	SnapshotCount  uint64        // least number of entries between two snapshots, unless they are many bytes: see muchToReplay; 10,000
 	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
 	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
 	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes

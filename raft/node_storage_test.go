@@ -391,12 +391,16 @@ func TestMuchLogCausesASnapshotWhateverTheCount(t *testing.T) {
 		log, state     int64
 		want           bool
 	}{
-		{10_000, 511, 511 * MiB, 0, false},
-		{10_000, 512, 512 * MiB, 0, true},
-		{1 << 31, 512, 512 * MiB, 0, true},
+		{10_000, 63, 63 * MiB, 0, false},
+		{10_000, 64, 64 * MiB, 0, true},
+		{1 << 31, 64, 64 * MiB, 0, true},
+		{10_000, 399, 399 * MiB, 100 * MiB, false},
+		{10_000, 400, 400 * MiB, 100 * MiB, true},
+		{10_000, 511, 511 * MiB, 200 * MiB, false},
+		{10_000, 512, 512 * MiB, 200 * MiB, true},
 		{10_000, 599, 599 * MiB, 600 * MiB, false},
 		{10_000, 600, 600 * MiB, 600 * MiB, true},
-		{10_000, 9_999, 64 * MiB, 0, false},
+		{10_000, 9_999, 64 * MiB, 20 * MiB, false},
 		{10_000, 10_000, 64 * MiB, 0, true},
 		{10_000, 100_000, 63 * MiB, 0, false},
 		{100, 100, 100 * replayShare, 0, true},

@@ -30,7 +30,7 @@ func (c *Config) settings() []setting {
 		{"Member", "name", "default", "NAME", "name of this member, unique in its cluster", name(&c.Name)},
 		{"Member", "data-dir", "", "DIR", "where everything is kept; empty means NAME.etcd", text(&c.DataDir)},
 		{"Member", "wal-dir", "", "DIR", "where the log is kept, to give it a disk of its own; empty means inside the data directory", text(&c.WALDir)},
-		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots, unless they are 512 MiB", number(&c.SnapshotCount, 1, 1<<31-1)},
+		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots, unless they are much compared with the state", number(&c.SnapshotCount, 1, 1<<31-1)},
 		{"Member", "max-snapshots", "5", "N", "snapshot files kept, at least two; 0 keeps all", number(&c.MaxSnapshots, 0, 1<<20)},
 		{"Member", "max-wals", "5", "N", "log files kept that no restart needs; 0 keeps all", number(&c.MaxWALs, 0, 1<<20)},
 		{"Member", "heartbeat-interval", "100", "MS", "milliseconds between two heartbeats of a leader", milliseconds(&c.Heartbeat, 1, 10_000)},
