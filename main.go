@@ -64,13 +64,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -91,25 +87,11 @@ import (
 	"etcd2/store"
 )
 
-// version is what this program says it is, to clients and to other members.
-const version = "2.4.0"
-
 func main() {
-	if args, called := asEtcdctl(os.Args); called {
+	if args, called := etcdctl.Called(os.Args); called {
 		os.Exit(etcdctl.Run(args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
-}
-
-// asEtcdctl tells whether this process is the command line client, by its name or by the word ctl, and with which arguments.
-func asEtcdctl(args []string) ([]string, bool) {
-	switch {
-	case len(args) > 0 && filepath.Base(args[0]) == "etcdctl":
-		return args[1:], true
-	case len(args) > 1 && args[1] == "ctl":
-		return args[2:], true
-	}
-	return nil, false
 }
 
 // run is main with everything that it touches passed in; it returns the exit status.
@@ -150,7 +132,7 @@ func command(args, environ []string, stdout io.Writer, out *logs.Sink) error {
 	case err != nil:
 		return fmt.Errorf("%w (etcd2 --help lists the flags)", err)
 	case c.ShowVersion:
-		return printVersion(stdout)
+		return flags.PrintVersion(stdout)
 	}
 	l := logs.New(out, c.Debug, c.Levels)
 	for _, note := range c.Notes {
@@ -174,25 +156,6 @@ func leftByEtcd(c *flags.Config) error {
 		return migrate.Left(c.DataDir, c.WALDir)
 	}
 	return migrate.Left(c.DataDir, "")
-}
-
-func printVersion(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
-		version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
-}
-
-// revision is the commit that the binary was built from, as far as it knows.
-func revision() string {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value[:min(7, len(s.Value))]
-			}
-		}
-	}
-	return "unknown"
 }
 
 // Serving.
@@ -250,10 +213,10 @@ func (p *process) run(ctx context.Context, hangups <-chan os.Signal) error {
 		return err
 	}
 	defer p.ports.Close()
-	if err := p.secure(ctx); err != nil {
+	if err := p.secure(); err != nil {
 		return err
 	}
-	go p.rereadAt(ctx, hangups)
+	p.ports.FollowCertificates(ctx, hangups, p.log)
 	p.ports.RefuseClients()
 	if p.IsProxy() {
 		return p.findAndForward(ctx)
@@ -296,8 +259,8 @@ func (p *process) listen() error {
 	return nil
 }
 
-// secure reads the certificates of both ports, and follows them until ctx ends. The one that a port makes for itself is where etcd 3 has it.
-func (p *process) secure(ctx context.Context) (err error) {
+// secure reads the certificates of both ports. One that a port makes for itself is where etcd 3 has it.
+func (p *process) secure() (err error) {
 	own, log := filepath.Join(p.DataDir, "fixtures"), p.logs.Of("certs")
 	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), slices.Concat(p.ListenClient, p.AdvertiseClient), log); err != nil {
 		return err
@@ -305,23 +268,7 @@ func (p *process) secure(ctx context.Context) (err error) {
 	if p.ports.PeerTLS, err = p.Peer.Load(filepath.Join(own, "peer"), slices.Concat(p.ListenPeer, p.AdvertisePeer), log); err != nil {
 		return err
 	}
-	go p.ports.ClientTLS.Watch(ctx)
-	go p.ports.PeerTLS.Watch(ctx)
 	return nil
-}
-
-// rereadAt reads the certificates of both ports again at each signal, until ctx ends.
-func (p *process) rereadAt(ctx context.Context, signals <-chan os.Signal) {
-	for {
-		select {
-		case s := <-signals:
-			p.log.Info("reading the certificates again; nothing else is reloaded", "signal", s)
-			p.ports.ClientTLS.Reread()
-			p.ports.PeerTLS.Reread()
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // takePart is a member of a cluster, or a proxy when the cluster has no place for one.
@@ -332,16 +279,14 @@ func (p *process) takePart(ctx context.Context) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	for _, warning := range p.Strays(p.ports.ClientURLs, p.ports.PeerURLs, p.self(plan)) {
+	for _, warning := range p.Strays(p.ports.ClientURLs, p.ports.PeerURLs, p.Self(plan)) {
 		p.log.Warn(warning)
 	}
 	if plan.Proxy {
 		p.log.Warn("discovery cluster full, falling back to proxy", "discovery", p.Discovery)
-		return p.forward(ctx, peerURLs(plan.Cluster))
+		return p.forward(ctx, discovery.PeerURLs(plan.Cluster))
 	}
-	if os.Getenv("GOGC") == "" {
-		paceGC()
-	}
+	http.PaceCollector()
 	tree := store.New(store.Limits{Events: p.EventHistory, Tree: cmp.Or(int64(p.QuotaBytes), http.DefaultQuota())})
 	transport := p.transport(plan)
 	p.ports.Connect(transport)
@@ -350,7 +295,7 @@ func (p *process) takePart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	expectState(0)
+	http.ExpectState(0)
 	ended := make(chan struct{})
 	defer close(ended)
 	go p.endAnyway(node, ended)
@@ -414,19 +359,19 @@ func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport)
 	return raft.Open(raft.Config{
 		Dir: p.DataDir, WALDir: p.WALDir, Home: p.home,
 		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
-		Transport: t, Self: p.self(plan),
+		Transport: t, Self: p.Self(plan),
 		MayForce: p.newcomer().MayForce, ForceAlone: p.ForceNew, ForceURLs: slices.Sorted(slices.Values(p.AdvertisePeer)),
 		Heartbeat: p.Heartbeat, Election: p.Election, RequestTimeout: p.RequestTimeout(),
-		SnapshotCount: uint64(p.SnapshotCount), MaxSnapshots: p.MaxSnapshots, MaxWALs: orAll(p.MaxWALs),
+		SnapshotCount: uint64(p.SnapshotCount), MaxSnapshots: p.MaxSnapshots, MaxWALs: p.MaxWALs,
 		Command: http.ChangeCommand, WallCommand: http.WallCommand, Mark: tree.Mark,
-		Expect: expectState, Logger: p.logs.Of("raft"),
+		Expect: http.ExpectState, Logger: p.logs.Of("raft"),
 	}, tree)
 }
 
 // transport carries messages to the other members and from them.
 func (p *process) transport(plan discovery.Plan) *peer.Transport {
 	return peer.New(peer.Config{
-		Name: p.Name, URLs: p.self(plan).PeerURLs, Version: version, Seeds: plan.Seeds(),
+		Name: p.Name, URLs: p.Self(plan).PeerURLs, Version: flags.Version, Seeds: plan.Seeds(),
 		Look:    p.lookUp(),
 		DialTLS: p.ports.PeerTLS.DialTLS, AnyPeer: p.Peer.Auto,
 		Heartbeat: p.Heartbeat, Logger: p.logs.Of("peer"),
@@ -458,21 +403,6 @@ func (p *process) lookUp() func(context.Context) []raft.Member {
 	}
 }
 
-// self is what the member tells the others of itself.
-func (p *process) self(plan discovery.Plan) raft.Member {
-	m := p.Self(plan)
-	m.Version = version
-	return m
-}
-
-// orAll is a number of files to keep, of which 0 means all.
-func orAll(n int) int {
-	if n == 0 {
-		return math.MaxInt32
-	}
-	return n
-}
-
 // answer serves clients, as soon as the node is ready, until ctx ends, the node
 // fails or a listener does. The caller asks the node whether it has failed.
 func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store, others *peer.Transport) error {
@@ -487,7 +417,7 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 		return nil
 	}
 	c := p.clientPort()
-	c.Node, c.Store, c.Name, c.Version = node, tree, p.Name, version
+	c.Node, c.Store, c.Name, c.Version = node, tree, p.Name, flags.Version
 	c.Election, c.RequestTimeout, c.Dirs = p.Election, p.RequestTimeout(), p.Disks()
 	c.ClientCertAuth, c.Survey = p.Client.ClientAuth, others.Survey
 	server, err := http.New(c)
@@ -496,21 +426,14 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 	}
 	p.server.Store(server)
 	p.warnOfMissedURLs(node)
-	p.log.Info("serving", "name", p.Name, "version", version, "clients", p.AdvertiseClient, "peers", p.ports.PeerURLs, "data", p.DataDir)
+	p.log.Info("serving", "name", p.Name, "version", flags.Version, "clients", p.AdvertiseClient, "peers", p.ports.PeerURLs, "data", p.DataDir)
 	return p.serveClients(ctx, server, systemd.Serving(node, server.OutOfTouch), node.Failed())
 }
 
-// warnOfMissedURLs tells when the other members call this one where it does not listen. Of URLs that
-// were given strays may have said it.
+// warnOfMissedURLs tells when the other members call this one where it does not listen.
 func (p *process) warnOfMissedURLs(node *raft.Node) {
 	self, _ := node.Membership().Find(node.ID())
-	called := self.PeerURLs
-	if p.Given("initial-advertise-peer-urls") { // the cluster may not have learnt them yet
-		called = slices.DeleteFunc(slices.Clone(p.AdvertisePeer), func(u string) bool {
-			return len(flags.Strays("", []string{u}, p.ports.PeerURLs)) > 0
-		})
-	}
-	if missed := ports.Misses(called, p.ports.PeerURLs); len(missed) > 0 {
+	if missed := p.Missed(self.PeerURLs, p.ports.PeerURLs); len(missed) > 0 {
 		p.log.Warn("other members call this one at peer URLs that lead to none of its listeners, unless something in between forwards them",
 			"called", missed, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and --initial-advertise-peer-urls that fit each other")
 	}
@@ -561,37 +484,14 @@ func patiently(failed <-chan struct{}, stop func(context.Context) error) error {
 
 // findAndForward is a proxy from its start.
 func (p *process) findAndForward(ctx context.Context) error {
-	seeds, err := p.seeds(ctx)
-	if err != nil || ctx.Err() != nil {
+	seeds, err := p.Seeds(ctx, p.newcomer())
+	if ctx.Err() != nil {
+		return nil // it was not wanted any more
+	}
+	if err != nil {
 		return err
 	}
 	return p.forward(ctx, seeds)
-}
-
-// seeds are the peer URLs at which a proxy may find the cluster for the first time. One that remembers it looks no further than its flags.
-func (p *process) seeds(ctx context.Context) ([]string, error) {
-	known, err := proxy.Remembered(p.DataDir)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case len(known) > 0 && !p.Given("initial-cluster"):
-		return nil, nil
-	case len(p.Join) > 0:
-		return p.Join, nil
-	}
-	m, err := p.Sources().Look(ctx, p.newcomer())
-	if ctx.Err() != nil {
-		return nil, nil // it was not wanted any more
-	}
-	return peerURLs(m), err
-}
-
-func peerURLs(m raft.Membership) (urls []string) {
-	for _, p := range m.Members {
-		urls = append(urls, p.PeerURLs...)
-	}
-	return urls
 }
 
 // forward serves clients with the answers of members, until ctx ends or a listener does.
@@ -620,7 +520,7 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 	case <-ctx.Done():
 		return nil
 	}
-	p.log.Info("serving as a proxy", "version", version, "clients", p.ListenClient, "readonly", p.Proxy == "readonly", "data", p.DataDir)
+	p.log.Info("serving as a proxy", "version", flags.Version, "clients", p.ListenClient, "readonly", p.Proxy == "readonly", "data", p.DataDir)
 	status := func() systemd.Condition { return systemd.Condition{Status: cmp.Or(relay.Ill(), "proxy")} }
 	return p.serveClients(ctx, server, status, nil)
 }
@@ -628,40 +528,3 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 // seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever comes later than that is told
 // that there is none.
 const seedPatience = 3 * time.Second
-
-// Memory.
-
-// The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the garbage collector runs. Its
-// own rule, 100 percent, has it run all the time over a small tree, and doubles the memory of a large one. Over a tree of
-// 1,000,000 keys it runs once in about 25,000 writes, for an eighth of a second of one processor.
-const (
-	spareHeap  = 24 << 20
-	spareShare = 20
-)
-
-// paceGC sets that, and again after every run of the collector, for the heap that it found.
-func paceGC() {
-	growHeap(0)
-	type garbage struct{ _ *garbage }
-	runtime.AddCleanup(new(garbage), func(struct{}) { paceGC() }, struct{}{})
-}
-
-// growHeap lets the heap grow by more bytes besides, until the collector has run once. The percentage counts for
-// stacks and globals, too, and for 4 MiB at least (package runtime: "GOGC").
-func growHeap(more uint64) {
-	found := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
-	metrics.Read(found)
-	live, base := found[0].Value.Uint64(), uint64(0)
-	for _, s := range found {
-		base += s.Value.Uint64()
-	}
-	debug.SetGCPercent(int((more + spareHeap + live*spareShare/100) * 100 / max(base, 4<<20)))
-}
-
-// expectState makes room for a state that is in a snapshot of so many bytes, and for a log behind it that is as long: in memory
-// they take about half as much again. Else the collector would run at every fifth of it, over what is no garbage.
-func expectState(bytes int64) {
-	if os.Getenv("GOGC") == "" {
-		growHeap(uint64(bytes) * 5 / 2)
-	}
-}

@@ -11,9 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -256,7 +253,7 @@ func TestVersionIsFourLines(t *testing.T) {
 	status := run([]string{"--version"}, []string{"ETCD_NAME=,"}, &out, &out)
 
 	lines := strings.Split(out.String(), "\n")
-	if status != 0 || len(lines) != 5 || lines[0] != "etcd Version: "+version {
+	if status != 0 || len(lines) != 5 || lines[0] != "etcd Version: "+flags.Version {
 		t.Errorf("status %d: %q", status, lines)
 	}
 }
@@ -906,42 +903,4 @@ func TestFunctionsAreShort(t *testing.T) {
 			t.Errorf("package %s: the median function has %d lines, one in ten more than %d", pkg, median, most)
 		}
 	}
-}
-
-func TestTheBinaryIsEtcdctlByNameOrByWord(t *testing.T) {
-	for line, want := range map[string]string{
-		"etcdctl get /k":           "[get /k]",
-		"/usr/local/bin/etcdctl":   "[]",
-		"./etcd2 ctl -o json ls":   "[-o json ls]",
-		"etcd2 ctl":                "[]",
-		"etcd2 --name ctl":         "no",
-		"etcd2 dump ctl":           "no",
-		"etcd2":                    "no",
-		"/etcdctl/etcd2 --version": "no",
-	} {
-		got := "no"
-		if args, called := asEtcdctl(strings.Fields(line)); called {
-			got = fmt.Sprint(args)
-		}
-		if got != want {
-			t.Errorf("%s: %s, want %s", line, got, want)
-		}
-	}
-}
-
-// What is resident of a large tree is what lives and a fifth of that, and not twice as much.
-func TestALargeHeapGrowsByAFifth(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	tree := make([]byte, 200<<20)
-	runtime.GC()
-
-	paceGC()
-
-	found := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/goal:bytes"}}
-	metrics.Read(found)
-	live, goal := found[0].Value.Uint64(), found[1].Value.Uint64()
-	if live < uint64(len(tree)) || goal > live*6/5+2*spareHeap {
-		t.Errorf("a heap of %d bytes may grow to %d", live, goal)
-	}
-	runtime.KeepAlive(tree)
 }

@@ -381,6 +381,9 @@ func othersURLs(m raft.Membership, self uint64) (urls []string) {
 	return urls
 }
 
+// PeerURLs are those of all members.
+func PeerURLs(m raft.Membership) []string { return othersURLs(m, raft.None) }
+
 // reachable refuses URLs that stand for every address of a machine, and so for none of another one's.
 func reachable(members []raft.Member) error {
 	for _, m := range members {

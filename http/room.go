@@ -1,13 +1,8 @@
 package http
 
 import (
-	"bytes"
 	"errors"
-	"math"
 	nethttp "net/http"
-	"os"
-	"runtime/debug"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -21,7 +16,6 @@ const (
 	mostRoom       = 1 << 30
 	freeHead       = 8 << 10 // bytes of a request's head that are part of the connection's cost
 	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
-	assumedMemory  = 1 << 30 // when nobody tells
 )
 
 // room is memory that many may take, as long as all of them together don't take too much. All methods may be called from any goroutine.
@@ -44,42 +38,6 @@ func (r *room) give(n int64) { r.used.Add(-n) }
 // defaultRoom is what heads and bodies of requests may take together. The largest body that is allowed must find room.
 func defaultRoom(memory, maxRequestBytes int64) int64 {
 	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
-}
-
-// DefaultQuota is what the tree may cost when nobody says it: a quarter of the memory. The garbage
-// collector, the history, and copies for views and snapshots want their part.
-func DefaultQuota() int64 { return memoryLimit() / 4 }
-
-// memoryLimit is how many bytes of memory this process may have: by GOMEMLIMIT, by its control group, or by what there is.
-func memoryLimit() int64 {
-	limit := debug.SetMemoryLimit(-1)
-	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		if n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64); err == nil && n > 0 { // not "max"
-			limit = min(limit, n)
-		}
-	}
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		limit = min(limit, totalMemory(b))
-	}
-	if limit == math.MaxInt64 {
-		return assumedMemory
-	}
-	return limit
-}
-
-// totalMemory reads /proc/meminfo.
-func totalMemory(meminfo []byte) int64 {
-	_, rest, _ := bytes.Cut(meminfo, []byte("MemTotal:"))
-	if fields := bytes.Fields(rest); len(fields) > 0 {
-		if kb, err := strconv.ParseInt(string(fields[0]), 10, 64); err == nil && kb > 0 {
-			return kb << 10
-		}
-	}
-	return math.MaxInt64
 }
 
 // errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -102,6 +103,18 @@ type session struct {
 	user   *user  // --username, with its password; nil: not known yet
 
 	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+}
+
+// Called reports whether args, the name of a program first, call this one: by its name, or by the
+// word ctl behind another name. It returns the rest.
+func Called(args []string) ([]string, bool) {
+	switch {
+	case len(args) > 0 && filepath.Base(args[0]) == "etcdctl":
+		return args[1:], true
+	case len(args) > 1 && args[1] == "ctl":
+		return args[2:], true
+	}
+	return nil, false
 }
 
 // Run is the program: args without its name, environ as os.Environ gives it. It returns the exit status. An interrupt may end the

@@ -405,3 +405,24 @@ func TestCommandsWaitForTheHashOfAPassword(t *testing.T) {
 		})
 	}
 }
+
+func TestTheBinaryIsEtcdctlByNameOrByWord(t *testing.T) {
+	for line, want := range map[string]string{
+		"etcdctl get /k":           "[get /k]",
+		"/usr/local/bin/etcdctl":   "[]",
+		"./etcd2 ctl -o json ls":   "[-o json ls]",
+		"etcd2 ctl":                "[]",
+		"etcd2 --name ctl":         "no",
+		"etcd2 dump ctl":           "no",
+		"etcd2":                    "no",
+		"/etcdctl/etcd2 --version": "no",
+	} {
+		got := "no"
+		if args, called := Called(strings.Fields(line)); called {
+			got = fmt.Sprint(args)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+}

@@ -2,11 +2,13 @@ package flags
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -23,7 +25,7 @@ import (
 type Config struct {
 	Name, DataDir, WALDir         string
 	SnapshotCount                 int
-	MaxSnapshots, MaxWALs         int // files kept; 0 means all
+	MaxSnapshots, MaxWALs         int // files kept; 0 snapshots means all
 	Heartbeat, Election           time.Duration
 	ListenClient, AdvertiseClient []string
 	ListenPeer, AdvertisePeer     []string
@@ -180,6 +182,9 @@ func (c *Config) deriveDefaults() {
 		}
 		c.InitialCluster = strings.Join(members, ",")
 	}
+	if c.MaxWALs == 0 {
+		c.MaxWALs = math.MaxInt32
+	}
 }
 
 // contradiction returns what is wrong between flags that are right one by one.
@@ -250,12 +255,12 @@ func (c *Config) Settled(there bool, log *slog.Logger) (bool, error) {
 	return there, nil
 }
 
-// Self is what the member tells the others of itself at every start, but for its version. With data,
-// its peer URLs are in it only when somebody gave them: the default must not take the place of those
-// that the cluster knows.
+// Self is what the member tells the others of itself at every start. With data, its peer URLs are in
+// it only when somebody gave them: the default must not take the place of those that the cluster
+// knows.
 func (c *Config) Self(plan discovery.Plan) raft.Member {
 	clientURLs := slices.Sorted(slices.Values(c.AdvertiseClient))
-	m := raft.Member{Name: c.Name, PeerURLs: plan.Self.PeerURLs, ClientURLs: clientURLs}
+	m := raft.Member{Name: c.Name, PeerURLs: plan.Self.PeerURLs, ClientURLs: clientURLs, Version: Version}
 	if c.given["initial-advertise-peer-urls"] {
 		m.PeerURLs = slices.Sorted(slices.Values(c.AdvertisePeer))
 	}
@@ -275,6 +280,22 @@ func (c *Config) Sources() discovery.Sources {
 		Join: c.Join, Token: c.Discovery, Proxy: c.DiscoveryProxy, Domain: c.DiscoverySRV,
 		List: c.InitialCluster, Listed: c.given["initial-cluster"], Existing: c.State == "existing", Cluster: c.Token,
 	}
+}
+
+// Seeds are the peer URLs at which a proxy may find the cluster for the first time. One that
+// remembers the cluster looks no further than its flags.
+func (c *Config) Seeds(ctx context.Context, n discovery.Newcomer) ([]string, error) {
+	known, err := proxy.Remembered(c.DataDir)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(known) > 0 && !c.given["initial-cluster"]:
+		return nil, nil
+	case len(c.Join) > 0:
+		return c.Join, nil
+	}
+	m, err := c.Sources().Look(ctx, n)
+	return discovery.PeerURLs(m), err
 }
 
 // Disks are the directories that may be on disks of their own.

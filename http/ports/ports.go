@@ -1,10 +1,12 @@
 package ports
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"os"
 
 	"etcd2/http"
 	"etcd2/http/certs"
@@ -98,4 +100,23 @@ func (s socket) serve(server interface {
 		return server.ServeTLS(s.Listener, config)
 	}
 	return server.Serve(s.Listener)
+}
+
+// FollowCertificates takes up certificates that change on the disk, and reads them at once at each
+// signal, until ctx ends. It returns at once.
+func (p *Ports) FollowCertificates(ctx context.Context, signals <-chan os.Signal, log *slog.Logger) {
+	go p.ClientTLS.Watch(ctx)
+	go p.PeerTLS.Watch(ctx)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				log.Info("reading the certificates again; nothing else is reloaded", "signal", s)
+				p.ClientTLS.Reread()
+				p.PeerTLS.Reread()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	_ "etcd2/e2e/pace" // -long
 	"etcd2/http"
 	"etcd2/http/certs"
 	"etcd2/http/systemd"

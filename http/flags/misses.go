@@ -1,4 +1,4 @@
-package ports
+package flags
 
 import (
 	"net"
@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Misses returns those of the URLs that lead to none of the listening ones: the scheme or the port
+// misses returns those of the URLs that lead to none of the listening ones: the scheme or the port
 // is another one, or the address is. A name in place of an address may stand for any of this
 // machine.
-func Misses(urls, listening []string) (missed []string) {
+func misses(urls, listening []string) (missed []string) {
 	for _, u := range urls {
 		if !slices.ContainsFunc(listening, func(l string) bool { return leads(u, l) }) {
 			missed = append(missed, u)
@@ -39,4 +39,16 @@ func portOf(u *url.URL) string {
 	default:
 		return port
 	}
+}
+
+// Missed returns those of a member's peer URLs that lead to none of its listeners. known are those
+// that the cluster has. Of URLs that were given, those of which Strays tells are left out.
+func (c *Config) Missed(known, listening []string) []string {
+	called := known
+	if c.given["initial-advertise-peer-urls"] { // the cluster may not have learnt them yet
+		called = slices.DeleteFunc(slices.Clone(c.AdvertisePeer), func(u string) bool {
+			return len(Strays("", []string{u}, listening)) > 0
+		})
+	}
+	return misses(called, listening)
 }

@@ -1,0 +1,31 @@
+package flags
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+)
+
+// Version is what this program says it is, to clients and to other members.
+const Version = "2.4.0"
+
+// PrintVersion writes the four lines of --version.
+func PrintVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n",
+		Version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// revision is the commit that the binary was built from, as far as it knows.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value[:min(7, len(s.Value))]
+			}
+		}
+	}
+	return "unknown"
+}
