@@ -36,11 +36,11 @@
 // line and exit status 1, before anything is written. [serve] then occupies the directories, before
 // anything is read there ([process.occupy]); opens the ports, so that a taken one costs nothing;
 // reads the certificates ([process.secure]); looks for its cluster, if it has no data yet
-// ([process.plan]); opens the node, which replays its disk and tells the cluster who it is; and only
-// when that is ready answers clients, so that none sees a half-replayed tree (C8). Meanwhile and
-// later systemd is told how it goes, if it asked ([systemd.Service]). It waits for a signal, or for
-// the node to fail: the one way to end with status 1 after a start, or with 3 when the cluster has
-// removed this member.
+// ([process.plan]); opens the node, which replays its disk and tells the cluster who it is; and
+// only when that is ready answers clients, so that none sees a half-replayed tree (C8). Meanwhile
+// and later systemd is told how it goes, if it asked ([systemd.Service]). It waits for a signal, or
+// for the node to fail: the one way to end with status 1 after a start, or with 3 when the cluster
+// has removed this member.
 //
 // # Invariants
 //
@@ -52,8 +52,8 @@
 //
 // # What is left out
 //
-// Reloading, but for the certificates, which SIGHUP reads at once. A proxy that becomes a member, or
-// a member that becomes a proxy: each begins with a directory of its own.
+// Reloading, but for the certificates, which SIGHUP reads at once. A proxy that becomes a member,
+// or a member that becomes a proxy: each begins with a directory of its own.
 package main
 
 import (
@@ -106,8 +106,8 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	return status(err)
 }
 
-// removed is the exit status of a member that the cluster has removed, which nobody need start again. 2 would be a crash: Go's panics end with it, and
-// so does the signal of systemd's watchdog.
+// removed is the exit status of a member that the cluster has removed, which nobody need start
+// again. 2 would be a crash: Go's panics end with it, and so does the signal of systemd's watchdog.
 const removed = 3
 
 // status is the exit status that an error makes.
@@ -150,7 +150,8 @@ func command(args, environ []string, stdout io.Writer, out *logs.Sink) error {
 	return serve(c, l)
 }
 
-// leftByEtcd returns an error when the data directory is one of etcd, which must be converted first.
+// leftByEtcd returns an error when the data directory is one of etcd, which must be converted
+// first.
 func leftByEtcd(c *flags.Config) error {
 	if c.Given("wal-dir") {
 		return migrate.Left(c.DataDir, c.WALDir)
@@ -239,7 +240,8 @@ func (p *process) occupy() (err error) {
 	return err
 }
 
-// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it is not advertised either.
+// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it
+// is not advertised either.
 func (p *process) listen() error {
 	handed, err := systemd.Sockets(os.Getenv, os.Getpid())
 	if err != nil {
@@ -259,13 +261,16 @@ func (p *process) listen() error {
 	return nil
 }
 
-// secure reads the certificates of both ports. One that a port makes for itself is where etcd 3 has it.
+// secure reads the certificates of both ports. One that a port makes for itself is where etcd 3 has
+// it.
 func (p *process) secure() (err error) {
 	own, log := filepath.Join(p.DataDir, "fixtures"), p.logs.Of("certs")
-	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), slices.Concat(p.ListenClient, p.AdvertiseClient), log); err != nil {
+	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), slices.Concat(p.ListenClient,
+		p.AdvertiseClient), log); err != nil {
 		return err
 	}
-	if p.ports.PeerTLS, err = p.Peer.Load(filepath.Join(own, "peer"), slices.Concat(p.ListenPeer, p.AdvertisePeer), log); err != nil {
+	if p.ports.PeerTLS, err = p.Peer.Load(filepath.Join(own, "peer"), slices.Concat(p.ListenPeer, p.AdvertisePeer),
+		log); err != nil {
 		return err
 	}
 	return nil
@@ -306,7 +311,8 @@ func (p *process) takePart(ctx context.Context) error {
 // verdict returns what the process ends with when its member has ended with err.
 func (p *process) verdict(node *raft.Node, err error) error {
 	if errors.Is(err, raft.ErrRemoved) {
-		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty that directory and start with --join",
+		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty "+
+			"that directory and start with --join",
 			err, p.Name, node.ID(), node.Membership().ClusterID, p.DataDir)
 	}
 	return err
@@ -331,8 +337,8 @@ func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
 	}
 }
 
-// plan is how a member without data begins. One with data does not ask: there its flags count no more
-// (API section 21.1).
+// plan is how a member without data begins. One with data does not ask: there its flags count no
+// more (API section 21.1).
 func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
 	if there, err := p.Settled(p.member, p.log); there || err != nil {
 		return plan, err
@@ -360,7 +366,8 @@ func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport)
 		Dir: p.DataDir, WALDir: p.WALDir, Home: p.home,
 		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
 		Transport: t, Self: p.Self(plan),
-		MayForce: p.newcomer().MayForce, ForceAlone: p.ForceNew, ForceURLs: slices.Sorted(slices.Values(p.AdvertisePeer)),
+		MayForce: p.newcomer().MayForce, ForceAlone: p.ForceNew,
+		ForceURLs: slices.Sorted(slices.Values(p.AdvertisePeer)),
 		Heartbeat: p.Heartbeat, Election: p.Election, RequestTimeout: p.RequestTimeout(),
 		SnapshotCount: uint64(p.SnapshotCount), MaxSnapshots: p.MaxSnapshots, MaxWALs: p.MaxWALs,
 		Command: http.ChangeCommand, WallCommand: http.WallCommand, Mark: tree.Mark,
@@ -375,7 +382,8 @@ func (p *process) transport(plan discovery.Plan) *peer.Transport {
 		Look:    p.lookUp(),
 		DialTLS: p.ports.PeerTLS.DialTLS, AnyPeer: p.Peer.Auto,
 		Heartbeat: p.Heartbeat, Logger: p.logs.Of("peer"),
-		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*p.MaxRequestBytes, // at least two entries go to a member that lags
+		// at least two entries go to a member that lags
+		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*p.MaxRequestBytes,
 		Status:          p.status,
 	})
 }
@@ -426,7 +434,8 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 	}
 	p.server.Store(server)
 	p.warnOfMissedURLs(node)
-	p.log.Info("serving", "name", p.Name, "version", flags.Version, "clients", p.AdvertiseClient, "peers", p.ports.PeerURLs, "data", p.DataDir)
+	p.log.Info("serving", "name", p.Name, "version", flags.Version, "clients", p.AdvertiseClient,
+		"peers", p.ports.PeerURLs, "data", p.DataDir)
 	return p.serveClients(ctx, server, systemd.Serving(node, server.OutOfTouch), node.Failed())
 }
 
@@ -434,8 +443,10 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 func (p *process) warnOfMissedURLs(node *raft.Node) {
 	self, _ := node.Membership().Find(node.ID())
 	if missed := p.Missed(self.PeerURLs, p.ports.PeerURLs); len(missed) > 0 {
-		p.log.Warn("other members call this one at peer URLs that lead to none of its listeners, unless something in between forwards them",
-			"called", missed, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and --initial-advertise-peer-urls that fit each other")
+		p.log.Warn("other members call this one at peer URLs that lead to none of its listeners, unless something in "+
+			"between forwards them",
+			"called", missed, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and "+
+				"--initial-advertise-peer-urls that fit each other")
 	}
 }
 
@@ -443,14 +454,16 @@ func (p *process) warnOfMissedURLs(node *raft.Node) {
 func (p *process) clientPort() http.Config {
 	return http.Config{
 		Logger: p.logs.Of("http"), Security: p.logs.Of("auth"), SetLogLevel: p.logs.SetLevel, LogLinesLost: p.logs.Lost,
-		CORS: p.CORS, Hosts: p.OwnHosts(), Pprof: p.Pprof, Page: p.Page, Args: flags.Shown(os.Args), MaxRequestBytes: int64(p.MaxRequestBytes),
-		TLS: p.ports.ClientTLS, PeerTLS: p.ports.PeerTLS,
+		CORS: p.CORS, Hosts: p.OwnHosts(), Pprof: p.Pprof, Page: p.Page, Args: flags.Shown(os.Args),
+		MaxRequestBytes: int64(p.MaxRequestBytes),
+		TLS:             p.ports.ClientTLS, PeerTLS: p.ports.PeerTLS,
 	}
 }
 
-// serveClients lets server answer until ctx or a listener ends, or failed is closed. Then it stops accepting, ends watches, and waits
-// for the requests in flight.
-func (p *process) serveClients(ctx context.Context, server *http.Server, look func() systemd.Condition, failed <-chan struct{}) (err error) {
+// serveClients lets server answer until ctx or a listener ends, or failed is closed. Then it stops
+// accepting, ends watches, and waits for the requests in flight.
+func (p *process) serveClients(ctx context.Context, server *http.Server, look func() systemd.Condition,
+	failed <-chan struct{}) (err error) {
 	p.ports.Serve(server)
 	p.service.Follow(look)
 	p.service.Ready()
@@ -520,11 +533,12 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 	case <-ctx.Done():
 		return nil
 	}
-	p.log.Info("serving as a proxy", "version", flags.Version, "clients", p.ListenClient, "readonly", p.Proxy == "readonly", "data", p.DataDir)
+	p.log.Info("serving as a proxy", "version", flags.Version, "clients", p.ListenClient,
+		"readonly", p.Proxy == "readonly", "data", p.DataDir)
 	status := func() systemd.Condition { return systemd.Condition{Status: cmp.Or(relay.Ill(), "proxy")} }
 	return p.serveClients(ctx, server, status, nil)
 }
 
-// seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever comes later than that is told
-// that there is none.
+// seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever
+// comes later than that is told that there is none.
 const seedPatience = 3 * time.Second

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"etcd2/discovery"
 	_ "etcd2/e2e/pace" // -long
@@ -48,7 +49,8 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--heartbeat-interval=300", "", "--election-timeout=1000 1500"},
 		{"--initial-cluster-state=old", "", "-initial-cluster-state existing"},
 		{"--join=http://a:1 --initial-cluster=default=http://b:1", "", "--join --initial-cluster contradict one"},
-		{"--join=http://a:1", "ETCD_INITIAL_CLUSTER_STATE=existing", "--join --initial-cluster-state=existing contradict one"},
+		{"--join=http://a:1", "ETCD_INITIAL_CLUSTER_STATE=existing",
+			"--join --initial-cluster-state=existing contradict one"},
 		{"--join=a:1", "", "-join URL"},
 		{"--discovery=http://h:1", "", "-discovery token"},
 		{"--discovery=discovery.etcd.io/t", "", "-discovery URL"},
@@ -60,7 +62,8 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--discovery-srv=http://h", "", "-discovery-srv domain"},
 		{"--proxy=maybe", "", "-proxy off readonly on"},
 		{"--proxy-dial-timeout=0", "", "-proxy-dial-timeout from 1"},
-		{"--discovery=http://h:1/t --discovery-fallback=exit --listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
+		{"--discovery=http://h:1/t --discovery-fallback=exit --listen-client-urls=http://127.0.0.1:1", "",
+			"--advertise-client-urls"},
 		{"--discovery=http://h:1/t --discovery-srv=h", "", "multiple discovery initial-cluster discovery-srv"},
 		{"--discovery=http://h:1/t", "ETCD_INITIAL_CLUSTER=default=http://b:1", "multiple discovery"},
 		{"--discovery-srv=h --join=http://a:1", "", "--discovery-srv --join one"},
@@ -68,8 +71,10 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--join=http://a:1/v2", "", "-join path"},
 		{"--listen-client-urls=http://127.0.0.1:1", "", "--advertise-client-urls"},
 		{"--listen-client-urls=127.0.0.1:1 --advertise-client-urls=http://a:1", "", "-listen-client-urls URL"},
-		{"--listen-peer-urls=https://127.0.0.1:1", "", "--listen-peer-urls=https://127.0.0.1:1 certificate --peer-cert-file --peer-key-file --peer-auto-tls http"},
-		{"--listen-client-urls=http://a:1,https://b:1 --advertise-client-urls=http://a:1", "", "--listen-client-urls=https://b:1 certificate --cert-file --auto-tls"},
+		{"--listen-peer-urls=https://127.0.0.1:1", "",
+			"--listen-peer-urls=https://127.0.0.1:1 certificate --peer-cert-file --peer-key-file --peer-auto-tls http"},
+		{"--listen-client-urls=http://a:1,https://b:1 --advertise-client-urls=http://a:1", "",
+			"--listen-client-urls=https://b:1 certificate --cert-file --auto-tls"},
 		{"--advertise-client-urls=http://a", "", "host:port"},
 		{"--advertise-client-urls=http://a:1,http://a:1", "", "twice"},
 		{"--advertise-client-urls=http://a:1/path", "", "path"},
@@ -92,11 +97,16 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 		{"--peer-addr=10.0.0.1:many", "", "-peer-addr bad port specification"},
 		{"--peer-bind-addr=10.0.0.1:65536", "", "-peer-bind-addr bad port"},
 		{"--bind-addr=::1:4001", "", "-bind-addr colons"},
-		{"--addr=10.0.0.1:1 --advertise-client-urls=http://a:1", "", "set only one of flags -advertise-client-urls and -addr"},
-		{"--bind-addr=10.0.0.1:1 --listen-client-urls=http://a:1", "", "set only one of flags -listen-client-urls and -bind-addr"},
-		{"--addr=10.0.0.1:1", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "set only one of flags -listen-client-urls and -addr"},
-		{"--peer-addr=10.0.0.1:1", "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1", "set only one of flags -initial-advertise-peer-urls and -peer-addr"},
-		{"--peer-bind-addr=10.0.0.1:1 --listen-peer-urls=http://a:1", "", "set only one of flags -listen-peer-urls and -peer-bind-addr"},
+		{"--addr=10.0.0.1:1 --advertise-client-urls=http://a:1", "",
+			"set only one of flags -advertise-client-urls and -addr"},
+		{"--bind-addr=10.0.0.1:1 --listen-client-urls=http://a:1", "",
+			"set only one of flags -listen-client-urls and -bind-addr"},
+		{"--addr=10.0.0.1:1", "ETCD_LISTEN_CLIENT_URLS=http://a:1",
+			"set only one of flags -listen-client-urls and -addr"},
+		{"--peer-addr=10.0.0.1:1", "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://a:1",
+			"set only one of flags -initial-advertise-peer-urls and -peer-addr"},
+		{"--peer-bind-addr=10.0.0.1:1 --listen-peer-urls=http://a:1", "",
+			"set only one of flags -listen-peer-urls and -peer-bind-addr"},
 		{"--peers=10.0.0.1:7001", "", `"10.0.0.1:7001" -peers supported --initial-cluster --join`},
 		{"--peers-file=f", "", "-peers-file supported"},
 		{"", "ETCD_PEERS=10.0.0.1:7001", "ETCD_PEERS supported"},
@@ -120,24 +130,29 @@ func TestABadConfigurationIsOneLine(t *testing.T) {
 
 func TestNoTextShowsAPassword(t *testing.T) {
 	for _, value := range []string{
-		"http://user:secret@h:1", "user:secret@h:1", "http://user:sec%20ret@h:1", `http://user:sec"ret@h:1`, `user:sec\ret@h:1`, "user:secret@@h:1",
-		"http://user:sec/ret@h:1", "user: secret@h:1", "http://user:secret@h:many", "http://user:sec,ret@h:1", "http://user:sec=ret@h:1",
+		"http://user:secret@h:1", "user:secret@h:1", "http://user:sec%20ret@h:1", `http://user:sec"ret@h:1`,
+		`user:sec\ret@h:1`, "user:secret@@h:1",
+		"http://user:sec/ret@h:1", "user: secret@h:1", "http://user:secret@h:many", "http://user:sec,ret@h:1",
+		"http://user:sec=ret@h:1",
 	} {
 		var out, line strings.Builder
 		data := "ETCD_DATA_DIR=" + t.TempDir() + "/new"
-		for _, name := range []string{"JOIN", "CORS", "DISCOVERY", "DISCOVERY_PROXY", "INITIAL_CLUSTER", "LISTEN_CLIENT_URLS", "BOGUS"} {
+		for _, name := range []string{"JOIN", "CORS", "DISCOVERY", "DISCOVERY_PROXY", "INITIAL_CLUSTER",
+			"LISTEN_CLIENT_URLS", "BOGUS"} {
 			flag := "--" + strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 			run([]string{"--check-config", flag + "=" + value}, []string{data}, &out, &line)
 			run([]string{"--check-config"}, []string{data, "ETCD_" + name + "=" + value}, &out, &line)
 		}
 		run([]string{"--check-config", "--initial-cluster=a=" + value, value}, []string{data}, &out, &line)
 		run([]string{"--check-config", "--initial-cluster=a=" + value}, []string{data}, &out, &line)
-		args := strings.Join(flags.Shown([]string{"etcd2", "--discovery-proxy=" + value, "--discovery-proxy", value}), " ")
+		args := strings.Join(flags.Shown([]string{"etcd2", "--discovery-proxy=" + value, "--discovery-proxy", value}),
+			" ")
 
 		if all := out.String() + line.String() + args; strings.Contains(all, "sec") || strings.Contains(all, "ret@") {
 			t.Errorf("%s: %s", value, all)
 		}
-		if end := value[strings.LastIndex(value, "@"):]; args != "etcd2 --discovery-proxy=xxxxx"+end+" --discovery-proxy xxxxx"+end {
+		if end := value[strings.LastIndex(value,
+			"@"):]; args != "etcd2 --discovery-proxy=xxxxx"+end+" --discovery-proxy xxxxx"+end {
 			t.Errorf("%s: %s", value, args)
 		}
 	}
@@ -157,7 +172,8 @@ func TestADirectoryThatEtcdHasLeftIsNoNewMembers(t *testing.T) {
 	for _, log := range []string{"member/wal", "wal"} {
 		dir := t.TempDir()
 		file := filepath.Join(dir, log, "0000000000000000-0000000000000000.wal")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(head), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(head),
+			0o600)); err != nil {
 			t.Fatal(err)
 		}
 		for _, given := range []string{dir, filepath.Dir(filepath.Dir(file))} {
@@ -188,18 +204,31 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 		status int
 		out    string // lines that it must have, or of the error
 	}{
-		{"", 0, "role: member|clients: answered at http://localhost:2379,http://localhost:4001; told to come to http://localhost:2379,http://localhost:4001|" +
+		{"", 0, "role: member|clients: answered at http://localhost:2379,http://localhost:4001; told to come to " +
+			"http://localhost:2379,http://localhost:4001|" +
 			"data: " + data + ": no member so far|log: " + data + "/member/wal: none so far|" +
-			"cluster: begins as 7e27652122e8b2ae, with 1 members: default=http://localhost:2380,default=http://localhost:7001|verdict: nothing here"},
-		{"--proxy=on --initial-cluster=a=http://h:1", 0, "role: proxy (on)|cluster: the one that a proxy has remembered in " + data + ", or else a=http://h:1"},
+			"cluster: begins as 7e27652122e8b2ae, with 1 members: " +
+			"default=http://localhost:2380,default=http://localhost:7001|verdict: nothing here"},
+		{"--proxy=on --initial-cluster=a=http://h:1", 0,
+			"role: proxy (on)|cluster: the one that a proxy has remembered in " + data + ", or else a=http://h:1"},
 		{"--join=http://h:1", 0, "cluster: asked for at http://h:1"},
 		{"--discovery-srv=h", 0, "cluster: asked for at the DNS for h"},
-		{"--auto-tls --peer-cert-file=" + cert + " --peer-key-file=" + key, 0, "certificates: client port: one of its own, in " + data + "/fixtures/client, renewed by itself|certificates: peer port: " + cert + ", CN=m0, until "},
-		{"--initial-cluster-state=existing", 1, "etcd2: --initial-cluster=default=http://localhost:2380,default=http://localhost:7001: nobody but this member is listed: list the running members as well, or start it with --join instead"},
-		{"--name=b --initial-cluster=a=http://h:1", 1, "etcd2: --initial-cluster=a=http://h:1: the own name is not listed: \"b\": add it, or give its name as --name"},
-		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: there is no member in " + data + " to go on from: give its data as --data-dir"},
-		{"--cert-file=" + data + " --key-file=" + key, 1, "etcd2: --cert-file=" + data + ": no such file or directory: give a file that this process may read"},
-		{"--election-timeout=400", 1, "etcd2: --election-timeout=400 is less than five times --heartbeat-interval=100: give at least 500 (etcd2 --help lists the flags)"},
+		{"--auto-tls --peer-cert-file=" + cert + " --peer-key-file=" + key, 0,
+			"certificates: client port: one of its own, in " + data +
+				"/fixtures/client, renewed by itself|certificates: peer port: " + cert + ", CN=m0, until "},
+		{"--initial-cluster-state=existing", 1,
+			"etcd2: --initial-cluster=default=http://localhost:2380,default=http://localhost:7001: nobody but this " +
+				"member is listed: list the running members as well, or start it with --join instead"},
+		{"--name=b --initial-cluster=a=http://h:1", 1,
+			"etcd2: --initial-cluster=a=http://h:1: the own name is not listed: \"b\": add it, or give its name as " +
+				"--name"},
+		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: there is no member in " + data +
+			" to go on from: give its data as --data-dir"},
+		{"--cert-file=" + data + " --key-file=" + key, 1, "etcd2: --cert-file=" + data +
+			": no such file or directory: give a file that this process may read"},
+		{"--election-timeout=400", 1,
+			"etcd2: --election-timeout=400 is less than five times --heartbeat-interval=100: give at least 500 " +
+				"(etcd2 --help lists the flags)"},
 	} {
 		var out, errs strings.Builder
 
@@ -226,7 +255,8 @@ func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
 			t.Errorf("%v: %d, want %d", err, got, want)
 		}
 	}
-	for file, text := range map[string]string{"http/systemd/README.md": "A member that was removed ends with status %d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
+	for file, text := range map[string]string{"http/systemd/README.md": "A member that was removed ends with status " +
+		"%d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
 		if text = fmt.Sprintf(text, removed); !strings.Contains(read(t, file), text) {
 			t.Errorf("%s lacks %q", file, text)
 		}
@@ -302,7 +332,8 @@ func repository(t *testing.T) []source {
 }
 
 // forTests are the packages that only tests may import.
-var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/http/certs/certstest", "etcd2/discovery/dnstest", "etcd2/e2e/pace", "etcd2/e2e/pipes"}
+var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/http/certs/certstest",
+	"etcd2/discovery/dnstest", "etcd2/e2e/pace", "etcd2/e2e/pipes"}
 
 // drawing is the import graph of the house. main may import everything but what is for tests.
 var drawing = map[string][]string{
@@ -313,10 +344,14 @@ var drawing = map[string][]string{
 	"http/ports": {"http", "http/certs", "http/systemd"},
 	"http/proxy": {"http/client", "wal/disk"},
 	"http/flags": {"discovery", "http/certs", "http/logs", "http/proxy", "raft"}, "http/logs": {},
-	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk", "http/etcdctl/migrate"}, // all but the first two for what is done without a server
-	"raft":         {"wal", "snap", "wal/disk"}, "raft/linear": {},
+	// all but the first two for what is done without a server
+	"http/etcdctl": {"http/client", "http/certs", "discovery", "raft", "store", "snap", "wal", "wal/disk",
+		"http/etcdctl/migrate"},
+	"raft": {"wal", "snap", "wal/disk"}, "raft/linear": {},
 	"wal": {"wal/disk"}, "snap": {"wal/disk"}, "wal/disk/disktest": {"wal/disk"},
-	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"}, "http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {"raft"}, "e2e": {}, "e2e/pace": {}, "e2e/pipes": {},
+	"store": {}, "wal/disk": {}, "http/client": {}, "http/page": {}, "http/certs": {"wal/disk"},
+	"http/certs/certstest": {}, "discovery/dnstest": {}, "http/systemd": {"raft"}, "e2e": {}, "e2e/pace": {},
+	"e2e/pipes":            {},
 	"http/etcdctl/migrate": {"store", "http/auth"},
 }
 
@@ -353,6 +388,50 @@ func TestImportsRunDownward(t *testing.T) {
 	}
 }
 
+// Lines can be read beside each other: comments have 100 columns at most, and code 120, where a tab
+// counts four. Drawings and tables in comments are as wide as they must be, and so are raw strings
+// and what tests quote.
+func TestLinesFit(t *testing.T) {
+	for _, s := range repository(t) {
+		drawn := drawnLines(s)
+		for i, line := range strings.Split(read(t, s.path), "\n") {
+			width := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
+			isComment := strings.HasPrefix(strings.TrimSpace(line), "//")
+			switch {
+			case drawn[i+1]:
+			case isComment && width > 100:
+				t.Errorf("%s:%d: a comment of %d columns", s.path, i+1, width)
+			case !isComment && !s.test && width > 120:
+				t.Errorf("%s:%d: code of %d columns", s.path, i+1, width)
+			}
+		}
+	}
+}
+
+// drawnLines are the lines of a file that TestLinesFit leaves alone.
+func drawnLines(s source) map[int]bool {
+	drawn := map[int]bool{}
+	for _, group := range s.file.Comments {
+		for _, c := range group.List {
+			for i, line := range strings.Split(c.Text, "\n") {
+				text := strings.TrimPrefix(line, "//")
+				if strings.HasPrefix(text, "\t") || strings.HasPrefix(text, "    ") {
+					drawn[s.fset.Position(c.Pos()).Line+i] = true
+				}
+			}
+		}
+	}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if lit, is := n.(*ast.BasicLit); is && lit.Kind == token.STRING && lit.Value[0] == '`' {
+			for line := s.fset.Position(lit.Pos()).Line; line <= s.fset.Position(lit.End()).Line; line++ {
+				drawn[line] = true
+			}
+		}
+		return true
+	})
+	return drawn
+}
+
 func TestOnlyTheStandardLibrary(t *testing.T) {
 	for _, s := range repository(t) {
 		for _, imported := range imports(s) {
@@ -374,7 +453,8 @@ func imports(s source) (paths []string) {
 }
 
 // purely is all that raft's core may import: no disk, socket, logger or lock.
-var purely = []string{"cmp", "encoding/binary", "errors", "fmt", "maps", "math", "math/bits", "math/rand/v2", "slices", "sort", "strconv", "strings", "time"}
+var purely = []string{"cmp", "encoding/binary", "errors", "fmt", "maps", "math", "math/bits", "math/rand/v2", "slices",
+	"sort", "strconv", "strings", "time"}
 
 // drivers are the files of raft that are not the core.
 func isDriver(path string) bool {
@@ -402,7 +482,8 @@ func TestRaftsCoreIsPure(t *testing.T) {
 			return true
 		})
 		forbid(t, s, "time", "Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer")
-		forbid(t, s, "rand", "Int", "IntN", "Int64", "Int64N", "Uint32", "Uint64", "Uint64N", "Float64", "Perm", "Shuffle", "N")
+		forbid(t, s, "rand", "Int", "IntN", "Int64", "Int64N", "Uint32", "Uint64", "Uint64N", "Float64", "Perm",
+			"Shuffle", "N")
 	}
 	if core < 5 {
 		t.Errorf("only %d files of a core", core)
@@ -428,7 +509,8 @@ func forbid(t *testing.T, s source, pkg string, names ...string) {
 		if selector == nil {
 			return true
 		}
-		if x, isName := selector.X.(*ast.Ident); isName && x.Name == pkg && x.Obj == nil && slices.Contains(names, selector.Sel.Name) {
+		if x, isName := selector.X.(*ast.Ident); isName && x.Name == pkg && x.Obj == nil && slices.Contains(names,
+			selector.Sel.Name) {
 			t.Errorf("%s: %s.%s", s.fset.Position(n.Pos()), pkg, selector.Sel.Name)
 		}
 		return true
@@ -486,7 +568,8 @@ func receiverIsExported(d *ast.FuncDecl) bool {
 
 // headings are those of every package comment, in this order; what follows
 // "Life of" is the package's own.
-var headings = []string{"# What it is\n", "# Picture\n", "# Types\n", "# Life of ", "# Invariants\n", "# What is left out\n"}
+var headings = []string{"# What it is\n", "# Picture\n", "# Types\n", "# Life of ", "# Invariants\n",
+	"# What is left out\n"}
 
 func TestEveryPackageCommentIsAnEssay(t *testing.T) {
 	essays := map[string]bool{}
@@ -707,7 +790,8 @@ var (
 	cited      = regexp.MustCompile(`(?i)(\d, )?\bsections? (\d[\d.]*(?:(?:, | and | to )\d[\d.]*)*)`)
 )
 
-// A section that a comment cites is one of http/API.md, unless a number stands before it: that of an RFC.
+// A section that a comment cites is one of http/API.md, unless a number stands before it: that of
+// an RFC.
 func TestEverySectionOfTheAPIThatACommentCitesExists(t *testing.T) {
 	sections := map[string]bool{}
 	for _, m := range apiSection.FindAllStringSubmatch(read(t, "http/API.md"), -1) {
@@ -846,7 +930,8 @@ func TestTheTopHasNoOtherRoom(t *testing.T) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		ignored := strings.HasPrefix(name, ".") || name == "etcd2" || slices.Contains([]string{".etcd", ".test", ".html"}, filepath.Ext(name))
+		ignored := strings.HasPrefix(name, ".") || name == "etcd2" || slices.Contains([]string{".etcd", ".test",
+			".html"}, filepath.Ext(name))
 		if !ignored && !slices.Contains(rooms, name) {
 			t.Errorf("%s does not belong at the top", name)
 		}

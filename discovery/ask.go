@@ -14,8 +14,8 @@ import (
 	"etcd2/raft"
 )
 
-// The limits of a question (pitfall K6): besides them, only http and https are asked, redirects are not followed, and nothing of
-// a body gets into an error.
+// The limits of a question (pitfall K6): besides them, only http and https are asked, redirects are
+// not followed, and nothing of a body gets into an error.
 const (
 	surveyTimeout = 2 * time.Second  // of all members together
 	addTimeout    = 10 * time.Second // more than a member waits for agreement
@@ -24,7 +24,8 @@ const (
 
 // at returns a client of one member.
 func (n Newcomer) at(u string, timeout time.Duration) (*client.Client, error) {
-	return client.New(client.Config{Endpoints: []string{u}, DialTLS: n.DialTLS, Timeout: timeout, MaxAnswerBytes: maxBody})
+	return client.New(client.Config{Endpoints: []string{u}, DialTLS: n.DialTLS, Timeout: timeout,
+		MaxAnswerBytes: maxBody})
 }
 
 // An answer is what a member says of its cluster.
@@ -33,7 +34,8 @@ type answer struct {
 	cluster raft.Membership // id and members; it does not tell who was removed
 }
 
-// survey asks all URLs at the same time, and returns the answers in their order. The failures name the URLs.
+// survey asks all URLs at the same time, and returns the answers in their order. The failures name
+// the URLs.
 func (n Newcomer) survey(ctx context.Context, urls []string) (answers []answer, failures []error) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
@@ -88,7 +90,8 @@ func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error
 	return http.StatusCreated, nil
 }
 
-// reason leaves out of an error which URL was asked, since the reader knows, and what a refusal says, since nobody knows who refuses.
+// reason leaves out of an error which URL was asked, since the reader knows, and what a refusal
+// says, since nobody knows who refuses.
 func reason(ctx context.Context, err error) error {
 	var refusal *client.Error
 	var silent interface{ Timeout() bool }
@@ -122,7 +125,8 @@ func parseMembers(clusterID string, list []client.Member) (m raft.Membership, er
 		if _, twice := m.Find(id); err != nil || twice {
 			return m, errNoMembers
 		}
-		m.Members = append(m.Members, raft.Member{ID: id, Name: p.Name, PeerURLs: normal(p.PeerURLs), ClientURLs: p.ClientURLs})
+		m.Members = append(m.Members, raft.Member{ID: id, Name: p.Name, PeerURLs: normal(p.PeerURLs),
+			ClientURLs: p.ClientURLs})
 	}
 	if len(list) == 0 {
 		return m, errNoMembers
@@ -139,7 +143,8 @@ func parseID(text string) (uint64, error) {
 	return id, nil
 }
 
-// normal returns the URLs as raft.ParseURL has them, sorted. What it refuses is left out: nobody can be reached there.
+// normal returns the URLs as raft.ParseURL has them, sorted. What it refuses is left out: nobody
+// can be reached there.
 func normal(texts []string) (urls []string) {
 	for _, text := range texts {
 		if u, err := raft.ParseURL(text); err == nil {

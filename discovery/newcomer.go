@@ -39,11 +39,14 @@ var (
 type Plan struct {
 	Self    raft.Member     // its id, name and peer URLs
 	Cluster raft.Membership // all members, Self among them
-	Join    bool            // the cluster runs already: its log comes from there, and Cluster is no more than where to find it
-	Proxy   bool            // there is no place in it left: Self is nobody, and Cluster is whom a proxy may ask
+	// the cluster runs already: its log comes from there, and Cluster is no more than where to find
+	// it
+	Join  bool
+	Proxy bool // there is no place in it left: Self is nobody, and Cluster is whom a proxy may ask
 }
 
-// Seeds returns the peer URLs of the other members by id: where to find them before the own log knows.
+// Seeds returns the peer URLs of the other members by id: where to find them before the own log
+// knows.
 func (p Plan) Seeds() map[uint64][]string {
 	seeds := map[uint64][]string{}
 	for _, m := range p.Cluster.Members {
@@ -54,18 +57,21 @@ func (p Plan) Seeds() map[uint64][]string {
 	return seeds
 }
 
-// A Newcomer is a member without data that looks for its cluster. Its methods may wait for the network, and end early with ctx.
+// A Newcomer is a member without data that looks for its cluster. Its methods may wait for the
+// network, and end early with ctx.
 //
 // An empty directory never takes part under an id that was active before: it has forgotten what it
-// voted and acknowledged (pitfall D10). Active is who has client URLs, which a member publishes when it starts. When no running member can be
-// asked, a new cluster begins all the same: nobody can tell then. The others tell when they come, by the incarnation of its disk (raft.Member).
+// voted and acknowledged (pitfall D10). Active is who has client URLs, which a member publishes
+// when it starts. When no running member can be asked, a new cluster begins all the same: nobody
+// can tell then. The others tell when they come, by the incarnation of its disk (raft.Member).
 type Newcomer struct {
 	Name     string
 	PeerURLs []string // that it advertises, as ParseURLs returns them
 	Logger   *slog.Logger
 	Resolver *net.Resolver // for SRV; nil: the machine's
 
-	// DialTLS makes a connection to a member at an https URL, and checks who answers there; nil: by the system's authorities.
+	// DialTLS makes a connection to a member at an https URL, and checks who answers there; nil: by
+	// the system's authorities.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	patience, pause time.Duration // of persist; 0: the constants
@@ -77,7 +83,8 @@ const (
 	pause    = 500 * time.Millisecond
 )
 
-// New begins a new cluster of the listed members, or takes the place in it that nobody has taken before.
+// New begins a new cluster of the listed members, or takes the place in it that nobody has taken
+// before.
 func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	p, err := n.Listed(ctx, list, token)
 	if err != nil {
@@ -130,7 +137,8 @@ func (n Newcomer) begin(ctx context.Context, p Plan) (Plan, error) {
 // allows tells whether a founder may begin, by what one of the others knows.
 func (a *answer) allows(cluster, self uint64) error {
 	if a.cluster.ClusterID != cluster {
-		return fmt.Errorf("%w: %x at %s, where the list and the token make %x", ErrOtherCluster, a.cluster.ClusterID, a.url, cluster)
+		return fmt.Errorf("%w: %x at %s, where the list and the token make %x", ErrOtherCluster, a.cluster.ClusterID,
+			a.url, cluster)
 	}
 	m, there := a.cluster.Find(self)
 	if !there {
@@ -146,8 +154,8 @@ func (a *answer) inactive(m raft.Member) error {
 	return nil
 }
 
-// Existing finds the place in a running cluster that was made for this member (POST /v2/members). The list must be
-// that of all members, the own one included; names do not count but the own one.
+// Existing finds the place in a running cluster that was made for this member (POST /v2/members).
+// The list must be that of all members, the own one included; names do not count but the own one.
 func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
 	p, err := n.ListedExisting(ctx, list)
 	if err != nil {
@@ -172,7 +180,8 @@ func (n Newcomer) ListedExisting(ctx context.Context, list string) (Plan, error)
 	return p, err
 }
 
-// fit takes the first answer that the list fits: one that lags may not know of this member yet. None may know it as active.
+// fit takes the first answer that the list fits: one that lags may not know of this member yet.
+// None may know it as active.
 func (n Newcomer) fit(ctx context.Context, m raft.Membership, answers []answer) (plan Plan, err error) {
 	for i := range slices.Backward(answers) {
 		p, unfit := n.place(ctx, &answers[i])
@@ -194,7 +203,8 @@ func (n Newcomer) fit(ctx context.Context, m raft.Membership, answers []answer) 
 	return Plan{}, err
 }
 
-// differences names the members that are listed and not there, and those that are there and not listed.
+// differences names the members that are listed and not there, and those that are there and not
+// listed.
 func differences(ctx context.Context, listed []raft.Member, a *answer) error {
 	var wrong []string
 	for _, m := range listed {
@@ -218,8 +228,9 @@ func hasURLs(ctx context.Context, members []raft.Member, peerURLs []string) bool
 	return slices.ContainsFunc(members, func(m raft.Member) bool { return sameURLs(ctx, m.PeerURLs, peerURLs) })
 }
 
-// Join asks running members, at client or peer URLs, to take this one in. When it is a member already that never started, as after
-// a crash between being taken in and writing that down, it takes that place.
+// Join asks running members, at client or peer URLs, to take this one in. When it is a member
+// already that never started, as after a crash between being taken in and writing that down, it
+// takes that place.
 func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
 	if err := reachable([]raft.Member{{PeerURLs: n.PeerURLs}}); err != nil {
 		return Plan{}, err
@@ -255,9 +266,11 @@ func (n Newcomer) place(ctx context.Context, a *answer) (Plan, error) {
 			m.Name = n.Name
 			plan, err = Plan{Self: m, Join: true}, nil
 		case same || overlap(m.PeerURLs, n.PeerURLs):
-			return Plan{}, fmt.Errorf("%w: %s is %x, named %q, says %s", ErrURLTaken, strings.Join(m.PeerURLs, ","), m.ID, m.Name, a.url)
+			return Plan{}, fmt.Errorf("%w: %s is %x, named %q, says %s", ErrURLTaken, strings.Join(m.PeerURLs, ","),
+				m.ID, m.Name, a.url)
 		case m.Name == n.Name:
-			return Plan{}, fmt.Errorf("%w: %q is %x at %s, says %s", ErrNameTaken, m.Name, m.ID, strings.Join(m.PeerURLs, ","), a.url)
+			return Plan{}, fmt.Errorf("%w: %q is %x at %s, says %s", ErrNameTaken, m.Name, m.ID,
+				strings.Join(m.PeerURLs, ","), a.url)
 		}
 	}
 	plan.Cluster = a.cluster
@@ -281,7 +294,8 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 			if p, err = n.look(ctx, u); err == nil {
 				return p, nil
 			}
-		case status == http.StatusConflict || status/100 == 5: // somebody was quicker, maybe an earlier try; or there is no leader
+		// somebody was quicker, maybe an earlier try; or there is no leader
+		case status == http.StatusConflict || status/100 == 5:
 			err = fmt.Errorf("it refuses for now, with status %d", status)
 		case status == http.StatusUnauthorized:
 			return Plan{}, fmt.Errorf("%w: %s answers with status %d", ErrNoRights, u, status)
@@ -302,7 +316,8 @@ func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
 	return n.place(ctx, &a)
 }
 
-// confirm asks all other members before a place is taken that was there before: the one that was asked may lag.
+// confirm asks all other members before a place is taken that was there before: the one that was
+// asked may lag.
 func (n Newcomer) confirm(ctx context.Context, p Plan) error {
 	answers, _ := n.survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
@@ -326,7 +341,8 @@ func (n Newcomer) consult(ctx context.Context, urls []string) ([]answer, error) 
 	}
 	for _, a := range answers {
 		if first := answers[0]; a.cluster.ClusterID != first.cluster.ClusterID {
-			return nil, fmt.Errorf("%w: %s to %x, %s to %x", ErrTwoClusters, first.url, first.cluster.ClusterID, a.url, a.cluster.ClusterID)
+			return nil, fmt.Errorf("%w: %s to %x, %s to %x", ErrTwoClusters, first.url, first.cluster.ClusterID, a.url,
+				a.cluster.ClusterID)
 		}
 	}
 	return answers, nil
@@ -384,7 +400,8 @@ func othersURLs(m raft.Membership, self uint64) (urls []string) {
 // PeerURLs are those of all members.
 func PeerURLs(m raft.Membership) []string { return othersURLs(m, raft.None) }
 
-// reachable refuses URLs that stand for every address of a machine, and so for none of another one's.
+// reachable refuses URLs that stand for every address of a machine, and so for none of another
+// one's.
 func reachable(members []raft.Member) error {
 	for _, m := range members {
 		for _, u := range m.PeerURLs {
@@ -399,7 +416,8 @@ func reachable(members []raft.Member) error {
 // warn tells when the others are not on this machine, and this member can be reached on it only.
 func (n Newcomer) warn(p Plan) {
 	if allLocal(p.Self.PeerURLs) && !allLocal(othersURLs(p.Cluster, p.Self.ID)) {
-		n.Logger.Warn("other machines cannot reach this member at the peer URLs that it advertises", "urls", p.Self.PeerURLs)
+		n.Logger.Warn("other machines cannot reach this member at the peer URLs that it advertises",
+			"urls", p.Self.PeerURLs)
 	}
 }
 

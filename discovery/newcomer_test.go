@@ -71,7 +71,8 @@ func (c *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func show(m raft.Member) map[string]any {
-	return map[string]any{"id": fmt.Sprintf("%x", m.ID), "name": m.Name, "peerURLs": m.PeerURLs, "clientURLs": m.ClientURLs}
+	return map[string]any{"id": fmt.Sprintf("%x", m.ID), "name": m.Name, "peerURLs": m.PeerURLs,
+		"clientURLs": m.ClientURLs}
 }
 
 func (c *fakeCluster) add(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +96,8 @@ func (c *fakeCluster) add(w http.ResponseWriter, r *http.Request) {
 }
 
 func testNewcomer(name string, peerURLs ...string) Newcomer {
-	return Newcomer{Name: name, PeerURLs: peerURLs, Logger: slog.New(slog.DiscardHandler), patience: 50 * time.Millisecond, pause: time.Millisecond}
+	return Newcomer{Name: name, PeerURLs: peerURLs, Logger: slog.New(slog.DiscardHandler),
+		patience: 50 * time.Millisecond, pause: time.Millisecond}
 }
 
 // nobody is a URL that nothing listens on.
@@ -132,8 +134,10 @@ func TestAFounderHearsWhatTheOthersKnow(t *testing.T) {
 	}{
 		{"they begin, too", func(*fakeCluster, *raft.Member) {}, nil, ""},
 		{"they have another cluster", func(c *fakeCluster, _ *raft.Member) { c.id = 0xbad },
-			ErrOtherCluster, "the peers form another cluster already: bad at A, where the list and the token make CLUSTER"},
-		{"they know this one as active", func(_ *fakeCluster, own *raft.Member) { own.ClientURLs = []string{"http://10.0.0.9:2379"} },
+			ErrOtherCluster, "the peers form another cluster already: bad at A, where the list and the token make " +
+				"CLUSTER"},
+		{"they know this one as active",
+			func(_ *fakeCluster, own *raft.Member) { own.ClientURLs = []string{"http://10.0.0.9:2379"} },
 			ErrActive, "this member was active before, and its data is gone: SELF of cluster CLUSTER, says A"},
 		{"they have removed this one", func(_ *fakeCluster, own *raft.Member) { own.ID++ },
 			ErrRemoved, "this member was removed from the cluster: SELF from CLUSTER, says A"},
@@ -232,7 +236,8 @@ func TestAFailureSaysWhyAndNothingOfTheBody(t *testing.T) {
 		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }, "it answers with status 503"},
 		{"1 GB", endless, "the answer is longer than this client takes: it has more than 1048576 bytes"},
 		{"a page", answering("1", "<secret>"), "not an answer of an etcd: status 200, and a body that is not its JSON"},
-		{"a cut answer", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "10") }, "unexpected EOF"},
+		{"a cut answer", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "10") },
+			"unexpected EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			u := serve(t, c.h)
@@ -257,7 +262,8 @@ func TestOneWhoHangsIsWaitedForOnlySoLong(t *testing.T) {
 
 		answers, failures := n.survey(t.Context(), []string{hanging, quick})
 
-		if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 || failures[0].Error() != hanging+": no answer in time" {
+		if len(answers) != 1 || answers[0].url != quick || len(failures) != 1 ||
+			failures[0].Error() != hanging+": no answer in time" {
 			t.Errorf("%v, %v", answers, failures)
 		}
 	})
@@ -302,17 +308,21 @@ func TestTheListOfARunningClusterMustBeItsOwn(t *testing.T) {
 			"the list is not that of the running cluster: by what A says it has not SELF"},
 		{"one is not listed", "x=SELF,a=A", &raft.Member{ID: 9, PeerURLs: []string{self}}, ErrUnfit,
 			"the list is not that of the running cluster: by what A says it has also B"},
-		{"one is listed that is not there", "x=SELF,a=A,b=B,c=http://10.0.0.3:1", &raft.Member{ID: 9, PeerURLs: []string{self}}, ErrUnfit,
+		{"one is listed that is not there", "x=SELF,a=A,b=B,c=http://10.0.0.3:1", &raft.Member{ID: 9,
+			PeerURLs: []string{self}}, ErrUnfit,
 			"the list is not that of the running cluster: by what A says it has not http://10.0.0.3:1"},
-		{"it was active", "x=SELF,a=A,b=B", &raft.Member{ID: 9, Name: "x", PeerURLs: []string{self}, ClientURLs: active}, ErrActive,
+		{"it was active", "x=SELF,a=A,b=B", &raft.Member{ID: 9, Name: "x", PeerURLs: []string{self},
+			ClientURLs: active}, ErrActive,
 			"this member was active before, and its data is gone: 9 of cluster c1, says A"}, // pitfall D10
-		{"its URL is another one's", "x=SELF,a=A,b=B", &raft.Member{ID: 9, Name: "y", PeerURLs: []string{self}, ClientURLs: active}, ErrURLTaken,
+		{"its URL is another one's", "x=SELF,a=A,b=B", &raft.Member{ID: 9, Name: "y", PeerURLs: []string{self},
+			ClientURLs: active}, ErrURLTaken,
 			`a peer URL belongs to another member: SELF is 9, named "y", says A`}, // pitfall D13
 		{"its name is another one's", "a=SELF,c=A,b=B", &raft.Member{ID: 9, PeerURLs: []string{self}}, ErrNameTaken,
 			`the name belongs to another member: "a" is a at A, says A`}, // pitfall D13
 		{"its name is not listed", "y=SELF,a=A,b=B", nil, ErrNotListed, `the own name is not listed: "x"`},
 		{"nobody else is listed", "x=SELF", nil, ErrNobodyListed, "nobody but this member is listed"},
-		{"one is nowhere", "x=SELF,b=http://0.0.0.0:1", nil, ErrNoAddress, "this is no address that others can reach: http://0.0.0.0:1"},
+		{"one is nowhere", "x=SELF,b=http://0.0.0.0:1", nil, ErrNoAddress,
+			"this is no address that others can reach: http://0.0.0.0:1"},
 		{"nobody answers", "x=SELF,b=NOBODY", nil, ErrNotYet,
 			"no running member could let this one in: NOBODY: dial tcp HOST: connect: connection refused"},
 	} {
@@ -324,7 +334,8 @@ func TestTheListOfARunningClusterMustBeItsOwn(t *testing.T) {
 				cluster.members = append(cluster.members, *c.own)
 			}
 			no := nobody(t)
-			urls := map[string]string{"=A": "=" + a, " A": " " + a, "=B": "=" + b, " B": " " + b, "SELF": self, "NOBODY": no, "HOST": strings.TrimPrefix(no, "http://")}
+			urls := map[string]string{"=A": "=" + a, " A": " " + a, "=B": "=" + b, " B": " " + b, "SELF": self,
+				"NOBODY": no, "HOST": strings.TrimPrefix(no, "http://")}
 			name, list := "x", c.list
 			if strings.HasPrefix(list, "a=SELF") {
 				name = "a"
@@ -404,7 +415,8 @@ func TestJoiningWaitsUntilThereIsALeader(t *testing.T) {
 	if err != nil || p.Self.ID != 0xadd1 {
 		t.Errorf("%v: %+v", err, p)
 	}
-	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), a+": it refuses for now, with status 500; "+b) {
+	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(),
+		a+": it refuses for now, with status 500; "+b) {
 		t.Errorf("the log: %s", &log)
 	}
 }
@@ -418,15 +430,19 @@ func TestWhoMayNotJoin(t *testing.T) {
 		kind           error
 		text           string
 	}{
-		{"active before", "x", self, raft.Member{ID: 9, Name: "x", PeerURLs: []string{self}, ClientURLs: active}, 0, ErrActive,
+		{"active before", "x", self, raft.Member{ID: 9, Name: "x", PeerURLs: []string{self}, ClientURLs: active},
+			0, ErrActive,
 			"this member was active before, and its data is gone: 9 of cluster c1, says A"}, // pitfall D10
-		{"another one's URL", "x", self, raft.Member{ID: 9, Name: "y", PeerURLs: []string{self}, ClientURLs: active}, 0, ErrURLTaken,
+		{"another one's URL", "x", self, raft.Member{ID: 9, Name: "y", PeerURLs: []string{self}, ClientURLs: active},
+			0, ErrURLTaken,
 			`a peer URL belongs to another member: SELF is 9, named "y", says A`}, // pitfall D13
-		{"one of another one's URLs", "x", self, raft.Member{ID: 9, PeerURLs: []string{self, "http://h:1"}}, 0, ErrURLTaken,
+		{"one of another one's URLs", "x", self, raft.Member{ID: 9, PeerURLs: []string{self, "http://h:1"}},
+			0, ErrURLTaken,
 			`a peer URL belongs to another member: SELF,http://h:1 is 9, named "", says A`},
 		{"another one's name", "b", self, raft.Member{ID: 9}, 0, ErrNameTaken,
 			`the name belongs to another member: "b" is b at B, says A`}, // pitfall D13
-		{"no address", "x", "http://[::]:2380", raft.Member{ID: 9}, 0, ErrNoAddress, "this is no address that others can reach: http://[::]:2380"},
+		{"no address", "x", "http://[::]:2380", raft.Member{ID: 9}, 0, ErrNoAddress,
+			"this is no address that others can reach: http://[::]:2380"},
 		{"never a leader", "x", self, raft.Member{ID: 9}, 1e9, ErrNotYet,
 			"no running member could let this one in: A: it refuses for now, with status 500"},
 	} {
@@ -498,7 +514,8 @@ func TestAMemberOfOtherMachinesIsWarnedOfALocalAddress(t *testing.T) {
 		n := testNewcomer("x", c.own)
 		n.Logger = slog.New(slog.NewTextHandler(&log, nil))
 
-		n.warn(Plan{Self: raft.Member{ID: 1, PeerURLs: n.PeerURLs}, Cluster: raft.Membership{Members: []raft.Member{{ID: 2, PeerURLs: []string{c.other}}}}})
+		n.warn(Plan{Self: raft.Member{ID: 1, PeerURLs: n.PeerURLs},
+			Cluster: raft.Membership{Members: []raft.Member{{ID: 2, PeerURLs: []string{c.other}}}}})
 
 		if (log.Len() > 0) != c.warned {
 			t.Errorf("%s among %s: %s", c.own, c.other, &log)

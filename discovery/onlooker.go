@@ -8,9 +8,11 @@ import (
 	"etcd2/raft"
 )
 
-// A proxy looks for a cluster without being one of its members. Only Logger, Resolver and DialTLS of the Newcomer count.
+// A proxy looks for a cluster without being one of its members. Only Logger, Resolver and DialTLS
+// of the Newcomer count.
 
-// LookToken waits until a discovery URL has all members of a cluster, and registers nothing. (API section 21.2, steps 1, 4 and 5)
+// LookToken waits until a discovery URL has all members of a cluster, and registers nothing. (API
+// section 21.2, steps 1, 4 and 5)
 func (n Newcomer) LookToken(ctx context.Context, token string, via *url.URL) (raft.Membership, error) {
 	s, err := n.search(token, via)
 	if err != nil {

@@ -119,7 +119,8 @@ func (s Sources) refused(n Newcomer, flag string, err error) error {
 	return r
 }
 
-// remedies say what to do about each error, and in which flag; "" is the one that named the cluster.
+// remedies say what to do about each error, and in which flag; "" is the one that named the
+// cluster.
 var remedies = []struct {
 	err    error
 	flag   string
@@ -128,7 +129,8 @@ var remedies = []struct {
 	{ErrNotListed, "", "add it, or give its name as --name"},
 	{ErrURLsDiffer, "initial-advertise-peer-urls", "give the same URLs there and in --initial-cluster"},
 	{ErrOneName, "initial-cluster",
-		"give each member a name of its own there; or, if it is one member, all its URLs as --initial-advertise-peer-urls"},
+		"give each member a name of its own there; or, if it is one member, all its URLs as " +
+			"--initial-advertise-peer-urls"},
 	{ErrNoRights, "", "give peer URLs of its members: there a member needs no user"},
 	{ErrNoAddress, "", "give the machine's address, in --initial-advertise-peer-urls, too"},
 	{ErrOtherCluster, "",
@@ -136,9 +138,11 @@ var remedies = []struct {
 	{ErrTwoClusters, "", "give URLs of one cluster"},
 	{ErrRemoved, "", "to add it anew, start it with --join instead"},
 	{ErrActive, "",
-		"it has forgotten its votes and may not go on under its old id: remove it (DELETE /v2/members/ID), then start it with --join"},
+		"it has forgotten its votes and may not go on under its old id: remove it (DELETE /v2/members/ID), then " +
+			"start it with --join"},
 	{ErrUnfit, "",
-		"list exactly the members that the cluster has, after adding this one (POST /v2/members); or start it with --join instead"},
+		"list exactly the members that the cluster has, after adding this one (POST /v2/members); or start it with " +
+			"--join instead"},
 	{ErrNobodyListed, "", "list the running members as well, or start it with --join instead"},
 	{ErrURLTaken, "initial-advertise-peer-urls", "give this member a URL of its own, or remove the other one"},
 	{ErrNameTaken, "name", "give this member a name of its own, or remove the other one"},

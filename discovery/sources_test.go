@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever keeps a member from its cluster, the line has the flag to blame, its value, and a remedy.
+// Whatever keeps a member from its cluster, the line has the flag to blame, its value, and a
+// remedy.
 func TestEveryRefusalOfDiscoveryNamesAFlagAndARemedy(t *testing.T) {
 	s := Sources{List: "LIST", Join: []string{"JOIN"}}
 	n := Newcomer{Name: "NAME", PeerURLs: []string{"PEER"}}

@@ -35,10 +35,12 @@ var services = []struct{ name, scheme string }{{"etcd-server-ssl", "https"}, {"e
 //	_etcd-server-ssl._tcp.DOMAIN  SRV  priority weight port target     https://target:port
 //	_etcd-server._tcp.DOMAIN      SRV  …                               http://target:port
 //
-// Whatever one of them has, counts; priority and weight do not. This member is the one whose target and port stand for the address of
-// one of the peer URLs that it advertises. The DNS does not know names: the members tell each other theirs when they start.
+// Whatever one of them has, counts; priority and weight do not. This member is the one whose target
+// and port stand for the address of one of the peer URLs that it advertises. The DNS does not know
+// names: the members tell each other theirs when they start.
 //
-// All members compute ids from the same records. So no target is left out because one machine cannot resolve it just now.
+// All members compute ids from the same records. So no target is left out because one machine
+// cannot resolve it just now.
 func (n Newcomer) SRV(ctx context.Context, domain, token string) (Plan, error) {
 	return n.persist(ctx, func() (Plan, error) {
 		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
@@ -74,7 +76,8 @@ func (n Newcomer) records(ctx context.Context, domain string) (urls []string, er
 			host := strings.ToLower(strings.TrimSuffix(t.Target, ".")) // some resolvers play with the case
 			u, err := raft.ParseURL(s.scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(t.Port))))
 			if err != nil || t.Port == 0 || len(urls) == MaxSize {
-				return nil, fmt.Errorf("%w: target %s, port %d of %d members", ErrBadRecord, quoted(t.Target), t.Port, len(urls))
+				return nil, fmt.Errorf("%w: target %s, port %d of %d members", ErrBadRecord, quoted(t.Target),
+					t.Port, len(urls))
 			}
 			if !slices.Contains(urls, u) {
 				urls = append(urls, u)
@@ -129,7 +132,8 @@ func (n Newcomer) inDNS(ctx context.Context, m raft.Membership) (self raft.Membe
 	return self, nil
 }
 
-// addresses are what the host of a URL stands for, with its port; the host itself among them, for a name that has no address yet.
+// addresses are what the host of a URL stands for, with its port; the host itself among them, for a
+// name that has no address yet.
 func (n Newcomer) addresses(ctx context.Context, text string) []string {
 	u, err := url.Parse(text)
 	if err != nil {

@@ -19,7 +19,8 @@ const (
 )
 
 // hosts are a to c at addresses of nobody, and three peers on this machine.
-var hosts = dnstest.Zone{"A a.example.test.": {"127.0.0.2"}, "A b.example.test.": {"127.0.0.3"}, "A c.example.test.": {"127.0.0.4", "127.0.0.5"}, "AAAA d.example.test.": {"::1"}}
+var hosts = dnstest.Zone{"A a.example.test.": {"127.0.0.2"}, "A b.example.test.": {"127.0.0.3"},
+	"A c.example.test.": {"127.0.0.4", "127.0.0.5"}, "AAAA d.example.test.": {"::1"}}
 
 func with(records dnstest.Zone) dnstest.Zone {
 	z := dnstest.Zone{}
@@ -39,14 +40,21 @@ func TestTheDNSListsTheFounders(t *testing.T) {
 		self    string // its URL in the DNS
 		all     string
 	}{
-		{"plain", dnstest.Zone{plain: {"b.example.test. 1", "a.example.test. 1", "c.example.test. 1"}}, "http://127.0.0.2:1", "http://a.example.test:1",
+		{"plain", dnstest.Zone{plain: {"b.example.test. 1", "a.example.test. 1", "c.example.test. 1"}},
+			"http://127.0.0.2:1", "http://a.example.test:1",
 			"http://a.example.test:1 http://b.example.test:1 http://c.example.test:1"},
-		{"secure", dnstest.Zone{secure: {"a.example.test. 1", "b.example.test. 1"}}, "https://a.example.test:1", "https://a.example.test:1", "https://a.example.test:1 https://b.example.test:1"},
-		{"both", dnstest.Zone{secure: {"a.example.test. 1"}, plain: {"b.example.test. 1"}}, "http://b.example.test:1", "http://b.example.test:1", "https://a.example.test:1 http://b.example.test:1"},
-		{"one machine", dnstest.Zone{plain: {"a.example.test. 1", "a.example.test. 2"}}, "http://127.0.0.2:2", "http://a.example.test:2", "http://a.example.test:1 http://a.example.test:2"},
-		{"two addresses", dnstest.Zone{plain: {"c.example.test. 1"}}, "http://127.0.0.5:1", "http://c.example.test:1", "http://c.example.test:1"},
-		{"IPv6", dnstest.Zone{plain: {"d.example.test. 1"}}, "http://[::1]:1", "http://d.example.test:1", "http://d.example.test:1"},
-		{"one twice", dnstest.Zone{plain: {"a.example.test. 1", "A.example.test. 1"}}, "http://a.example.test:1", "http://a.example.test:1", "http://a.example.test:1"},
+		{"secure", dnstest.Zone{secure: {"a.example.test. 1", "b.example.test. 1"}}, "https://a.example.test:1",
+			"https://a.example.test:1", "https://a.example.test:1 https://b.example.test:1"},
+		{"both", dnstest.Zone{secure: {"a.example.test. 1"}, plain: {"b.example.test. 1"}}, "http://b.example.test:1",
+			"http://b.example.test:1", "https://a.example.test:1 http://b.example.test:1"},
+		{"one machine", dnstest.Zone{plain: {"a.example.test. 1", "a.example.test. 2"}}, "http://127.0.0.2:2",
+			"http://a.example.test:2", "http://a.example.test:1 http://a.example.test:2"},
+		{"two addresses", dnstest.Zone{plain: {"c.example.test. 1"}}, "http://127.0.0.5:1", "http://c.example.test:1",
+			"http://c.example.test:1"},
+		{"IPv6", dnstest.Zone{plain: {"d.example.test. 1"}}, "http://[::1]:1", "http://d.example.test:1",
+			"http://d.example.test:1"},
+		{"one twice", dnstest.Zone{plain: {"a.example.test. 1", "A.example.test. 1"}}, "http://a.example.test:1",
+			"http://a.example.test:1", "http://a.example.test:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +63,8 @@ func TestTheDNSListsTheFounders(t *testing.T) {
 
 			p, err := n.SRV(t.Context(), "example.test", "token")
 
-			if err != nil || p.Self.Name != "me" || !reflect.DeepEqual(p.Self.PeerURLs, []string{c.self}) || p.Self.ID != MemberID([]string{c.self}, "token") {
+			if err != nil || p.Self.Name != "me" || !reflect.DeepEqual(p.Self.PeerURLs, []string{c.self}) ||
+				p.Self.ID != MemberID([]string{c.self}, "token") {
 				t.Fatalf("%v: %+v", err, p)
 			}
 			urls := map[string]bool{}
@@ -80,7 +89,8 @@ func TestTheDNSListsTheFounders(t *testing.T) {
 // All machines begin with the same membership, whoever asks, in whatever order the answers come.
 func TestAllReadTheSameOutOfTheDNS(t *testing.T) {
 	one := with(dnstest.Zone{plain: {"a.example.test. 1", "b.example.test. 1", "gone.example.test. 1"}}).Resolver(t)
-	other := with(dnstest.Zone{plain: {"gone.example.test. 1", "b.example.test. 1", "a.example.test. 1"}, "A gone.example.test.": {"127.0.0.9"}}).Resolver(t)
+	other := with(dnstest.Zone{plain: {"gone.example.test. 1", "b.example.test. 1", "a.example.test. 1"},
+		"A gone.example.test.": {"127.0.0.9"}}).Resolver(t)
 	a, b := testNewcomer("a", "http://a.example.test:1"), testNewcomer("b", "http://b.example.test:1")
 	a.Resolver, b.Resolver = one, other
 	var log strings.Builder
@@ -89,7 +99,8 @@ func TestAllReadTheSameOutOfTheDNS(t *testing.T) {
 	p, err1 := a.SRV(t.Context(), "example.test", "token")
 	q, err2 := b.SRV(t.Context(), "example.test", "token")
 
-	if err1 != nil || err2 != nil || len(p.Cluster.Members) != 3 || !reflect.DeepEqual(p.Cluster, q.Cluster) || p.Self.ID == q.Self.ID {
+	if err1 != nil || err2 != nil || len(p.Cluster.Members) != 3 || !reflect.DeepEqual(p.Cluster, q.Cluster) ||
+		p.Self.ID == q.Self.ID {
 		t.Errorf("%v, %v:\n%+v\n%+v", err1, err2, p, q)
 	}
 	if !strings.Contains(log.String(), "http://gone.example.test:1") {
@@ -104,13 +115,19 @@ func TestABadAnswerOfTheDNSIsOneLine(t *testing.T) {
 		kind    error
 		text    string
 	}{
-		{"no records", dnstest.Zone{}, ErrNoRecords, "too many errors querying DNS SRV records: error querying DNS SRV records for _etcd-server-ssl: lookup"},
-		{"a failure", dnstest.Zone{secure: {"fail"}, plain: {"fail"}}, ErrDNS, "the DNS does not answer: error querying DNS SRV records for _etcd-server-ssl: lookup"},
-		{"half a failure", dnstest.Zone{secure: {"fail"}, plain: {"a.example.test. 1"}}, ErrDNS, "the DNS does not answer"},
-		{"others", dnstest.Zone{plain: {"b.example.test. 1"}}, ErrNotInDNS, `cannot find local etcd member "me" in SRV records: it advertises http://127.0.0.2:1, and they have http://b.example.test:1`},
+		{"no records", dnstest.Zone{}, ErrNoRecords,
+			"too many errors querying DNS SRV records: error querying DNS SRV records for _etcd-server-ssl: lookup"},
+		{"a failure", dnstest.Zone{secure: {"fail"}, plain: {"fail"}}, ErrDNS,
+			"the DNS does not answer: error querying DNS SRV records for _etcd-server-ssl: lookup"},
+		{"half a failure", dnstest.Zone{secure: {"fail"}, plain: {"a.example.test. 1"}}, ErrDNS,
+			"the DNS does not answer"},
+		{"others", dnstest.Zone{plain: {"b.example.test. 1"}}, ErrNotInDNS,
+			`cannot find local etcd member "me" in SRV records: it advertises http://127.0.0.2:1, and they have http://b.example.test:1`},
 		{"another port", dnstest.Zone{plain: {"a.example.test. 2"}}, ErrNotInDNS, "cannot find local etcd member"},
-		{"another scheme", dnstest.Zone{secure: {"a.example.test. 1"}}, ErrNotInDNS, "they have https://a.example.test:1"},
-		{"the own URL twice", dnstest.Zone{secure: {"a.example.test. 1"}, plain: {"a.example.test. 1"}}, ErrTwiceInDNS, "list this member twice: http"},
+		{"another scheme", dnstest.Zone{secure: {"a.example.test. 1"}}, ErrNotInDNS,
+			"they have https://a.example.test:1"},
+		{"the own URL twice", dnstest.Zone{secure: {"a.example.test. 1"}, plain: {"a.example.test. 1"}}, ErrTwiceInDNS,
+			"list this member twice: http"},
 		{"no target", dnstest.Zone{plain: {". 1"}}, ErrBadRecord, "is not that of a member"},
 		{"no port", dnstest.Zone{plain: {"a.example.test. 0"}}, ErrBadRecord, "port 0"},
 	} {

@@ -75,8 +75,8 @@ func ClusterID(members []raft.Member) uint64 {
 	return sum64(ids)
 }
 
-// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection. So FIPS 140 has no say in
-// it, and GODEBUG=fips140=only changes no id.
+// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection. So FIPS 140 has no say
+// in it, and GODEBUG=fips140=only changes no id.
 func sum64(b []byte) (id uint64) {
 	fips140.WithoutEnforcement(func() {
 		sum := sha1.Sum(b)

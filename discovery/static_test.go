@@ -22,7 +22,8 @@ func TestIDsAreThoseOfEtcd(t *testing.T) {
 	}
 	want := raft.Membership{
 		ClusterID: 0x2f825f7ee614161e,
-		Members:   []raft.Member{{ID: 0x7fa0243da41856f2, Name: "default", PeerURLs: []string{"http://127.0.0.1:25011"}}},
+		Members: []raft.Member{{ID: 0x7fa0243da41856f2, Name: "default",
+			PeerURLs: []string{"http://127.0.0.1:25011"}}},
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)

@@ -39,11 +39,13 @@ const (
 	serviceTimeout  = 5 * time.Second  // of one answer, or between its pieces
 	servicePatience = 2 * time.Minute  // with one that gives none
 	mostPause       = 16 * time.Second // between two tries
-	watchTime       = 30 * time.Second // after which the registrations are read again, whether or not a watch told of more
+	// after which the registrations are read again, whether or not a watch told of more
+	watchTime = 30 * time.Second
 )
 
-// ParseService checks a discovery URL: that of a directory of keys, in which the members of one cluster find each other. It may be
-// below /v2/keys of any etcd, or what a service for the purpose gave out.
+// ParseService checks a discovery URL: that of a directory of keys, in which the members of one
+// cluster find each other. It may be below /v2/keys of any etcd, or what a service for the purpose
+// gave out.
 func ParseService(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -59,8 +61,9 @@ func ParseService(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// A search is one member's for its cluster, at a discovery service. It has no state but the service's: whatever step fails, or is cut off by a
-// crash, the next look at the registrations tells what is left to do.
+// A search is one member's for its cluster, at a discovery service. It has no state but the
+// service's: whatever step fails, or is cut off by a crash, the next look at the registrations
+// tells what is left to do.
 type search struct {
 	Newcomer
 	service *client.Client
@@ -86,12 +89,13 @@ type roll struct {
 // A registration is one of a member: the place is taken by whoever came first.
 type registration struct{ id, value string }
 
-// Token finds the other founders of a cluster at a discovery URL: as many as the service was told to expect, in the order in which they
-// came. A member that comes again, with its name and peer URLs, has the place that it had. Who comes later than that gets a Plan that
-// is for a Proxy. (API section 21.2)
+// Token finds the other founders of a cluster at a discovery URL: as many as the service was told
+// to expect, in the order in which they came. A member that comes again, with its name and peer
+// URLs, has the place that it had. Who comes later than that gets a Plan that is for a Proxy. (API
+// section 21.2)
 //
-// It waits for the others as long as they take, and for a service that does not answer only for a while. Requests go through the HTTP
-// proxy via, if there is one.
+// It waits for the others as long as they take, and for a service that does not answer only for a
+// while. Requests go through the HTTP proxy via, if there is one.
 func (n Newcomer) Token(ctx context.Context, token string, via *url.URL) (Plan, error) {
 	if err := reachable([]raft.Member{{PeerURLs: n.PeerURLs}}); err != nil {
 		return Plan{}, err
@@ -114,7 +118,8 @@ func (n Newcomer) Token(ctx context.Context, token string, via *url.URL) (Plan, 
 	}
 	p, err := n.found(ctx, m)
 	if errors.Is(err, ErrActive) {
-		err = fmt.Errorf("member %q has previously registered with discovery service token (%s): %w", n.Name, token, err)
+		err = fmt.Errorf("member %q has previously registered with discovery service token (%s): %w",
+			n.Name, token, err)
 	}
 	return p, err
 }
@@ -124,7 +129,8 @@ func (n Newcomer) search(token string, via *url.URL) (*search, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := client.Config{Endpoints: []string{u.Scheme + "://" + u.Host}, KeysPath: u.Path, Timeout: serviceTimeout, MaxAnswerBytes: maxBody}
+	cfg := client.Config{Endpoints: []string{u.Scheme + "://" + u.Host}, KeysPath: u.Path, Timeout: serviceTimeout,
+		MaxAnswerBytes: maxBody}
 	if via != nil {
 		cfg.Proxy = http.ProxyURL(via)
 	}
@@ -147,8 +153,8 @@ func (n Newcomer) search(token string, via *url.URL) (*search, error) {
 
 func (s *search) isSelf(r registration) bool { return r.id == s.id }
 
-// gather returns the registrations of all members that the cluster is to have, this one's among them unless it is full without. A latecomer
-// registers nothing.
+// gather returns the registrations of all members that the cluster is to have, this one's among
+// them unless it is full without. A latecomer registers nothing.
 func (s *search) gather(ctx context.Context) ([]registration, error) {
 	for {
 		r, err := s.look(ctx)
@@ -200,7 +206,8 @@ func (s *search) look(ctx context.Context) (r roll, err error) {
 func (s *search) sameName(members []registration) error {
 	for _, r := range members {
 		if s.isSelf(r) && r.value != s.value {
-			return fmt.Errorf("%w: that of the own peer URLs is %s, where %q is to be", ErrRegistration, quoted(r.value), s.value)
+			return fmt.Errorf("%w: that of the own peer URLs is %s, where %q is to be", ErrRegistration,
+				quoted(r.value), s.value)
 		}
 	}
 	return nil
@@ -215,7 +222,8 @@ func (s *search) register(ctx context.Context) error {
 	return err
 }
 
-// wait returns when somebody has registered, or there may be something to see. (API section 21.2, step 4)
+// wait returns when somebody has registered, or there may be something to see. (API section 21.2,
+// step 4)
 func (s *search) wait(ctx context.Context, index uint64) error {
 	waiting, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
@@ -236,20 +244,23 @@ func (s *search) again(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
-		return s.rest(ctx, cmp.Or(s.Newcomer.pause, 100*time.Millisecond)) // whatever the service does, not at once again
+		// whatever the service does, not at once again
+		return s.rest(ctx, cmp.Or(s.Newcomer.pause, 100*time.Millisecond))
 	case errors.Is(err, ErrBadSize), errors.Is(err, ErrRegistration):
 		return err
 	case client.IsKeyNotFound(err):
 		return noToken(clean(alone(err).Error()))
 	case client.IsUnauthorized(err) && !errors.Is(err, client.ErrBadAnswer):
 		return fmt.Errorf("%w: %s", ErrForbidden, clean(alone(err).Error()))
-	case isRefusal && refusal.Status/100 != 5 && refusal.Status != http.StatusTooManyRequests, !isRefusal && (errors.Is(err, client.ErrBadAnswer) || errors.Is(err, client.ErrTooLong)):
+	case isRefusal && refusal.Status/100 != 5 && refusal.Status != http.StatusTooManyRequests, !isRefusal &&
+		(errors.Is(err, client.ErrBadAnswer) || errors.Is(err, client.ErrTooLong)):
 		return fmt.Errorf("%w: %s", ErrBadEndpoint, clean(alone(err).Error()))
 	case time.Since(s.answered) > cmp.Or(s.patience, servicePatience):
 		return fmt.Errorf("%w: %s", ErrService, clean(alone(err).Error()))
 	}
 	s.pause = min(max(2*s.pause, cmp.Or(s.Newcomer.pause, time.Second)), mostPause)
-	s.Logger.Warn(fmt.Sprintf("cluster status check: error connecting to %s, retrying in %v", s.host, s.pause), "err", clean(alone(err).Error()))
+	s.Logger.Warn(fmt.Sprintf("cluster status check: error connecting to %s, retrying in %v", s.host, s.pause),
+		"err", clean(alone(err).Error()))
 	return s.rest(ctx, s.pause)
 }
 
@@ -289,8 +300,9 @@ func (s *search) tell(members []registration, size int) {
 	s.Logger.Info(text, slog.String("members", all))
 }
 
-// cluster makes the membership of the registrations, each of which must be that of the member under whose id it stands: what one member could
-// not have computed for another, it would not believe later on either. (API section 21.2, step 5)
+// cluster makes the membership of the registrations, each of which must be that of the member under
+// whose id it stands: what one member could not have computed for another, it would not believe
+// later on either. (API section 21.2, step 5)
 func cluster(members []registration, token string) (raft.Membership, error) {
 	var values []string
 	names := map[string]string{}
@@ -300,13 +312,17 @@ func cluster(members []registration, token string) (raft.Membership, error) {
 		case err != nil:
 			return raft.Membership{}, fmt.Errorf("%w: %s: %s", ErrRegistration, quoted(r.id), clean(err.Error()))
 		case len(one.Members) != 1:
-			return raft.Membership{}, fmt.Errorf("%w: %s holds %d names", ErrRegistration, quoted(r.id), len(one.Members))
+			return raft.Membership{}, fmt.Errorf("%w: %s holds %d names", ErrRegistration, quoted(r.id),
+				len(one.Members))
 		case strconv.FormatUint(one.Members[0].ID, 16) != r.id:
-			return raft.Membership{}, fmt.Errorf("%w: %s is not the id of %s: has it used another text of the discovery URL?", ErrRegistration, quoted(r.id), quoted(r.value))
+			return raft.Membership{},
+				fmt.Errorf("%w: %s is not the id of %s: has it used another text of the discovery URL?",
+					ErrRegistration, quoted(r.id), quoted(r.value))
 		}
 		name := one.Members[0].Name
 		if other, taken := names[name]; taken {
-			return raft.Membership{}, fmt.Errorf("%w(%s): %s, as %s and %s", ErrDuplicateName, token, quoted(name), quoted(other), quoted(r.value))
+			return raft.Membership{}, fmt.Errorf("%w(%s): %s, as %s and %s", ErrDuplicateName, token, quoted(name),
+				quoted(other), quoted(r.value))
 		}
 		names[name] = r.value
 		values = append(values, r.value)

@@ -122,11 +122,13 @@ func (g *registry) list(w http.ResponseWriter) {
 	g.mu.Lock()
 	nodes := []any{map[string]any{"key": tokenPath + "/_config", "dir": true, "createdIndex": 1}}
 	for i := len(g.names) - 1; i >= 0; i-- {
-		nodes = append(nodes, map[string]any{"key": tokenPath + "/" + g.names[i], "value": g.value[g.names[i]], "createdIndex": 10 + i})
+		nodes = append(nodes, map[string]any{"key": tokenPath + "/" + g.names[i], "value": g.value[g.names[i]],
+			"createdIndex": 10 + i})
 	}
 	g.head(w) // of this moment
 	g.mu.Unlock()
-	json.NewEncoder(w).Encode(map[string]any{"action": "get", "node": map[string]any{"key": "/", "dir": true, "nodes": nodes}})
+	json.NewEncoder(w).Encode(map[string]any{"action": "get", "node": map[string]any{"key": "/", "dir": true,
+		"nodes": nodes}})
 }
 
 // founder is a newcomer with a name and a peer URL.
@@ -147,7 +149,8 @@ func TestFoundersFindEachOther(t *testing.T) {
 	founders, proxies := 0, 0
 	for i, p := range plans {
 		switch {
-		case errs[i] != nil || len(p.Cluster.Members) != size || p.Join || !reflect.DeepEqual(p.Cluster, plans[0].Cluster):
+		case errs[i] != nil || len(p.Cluster.Members) != size || p.Join || !reflect.DeepEqual(p.Cluster,
+			plans[0].Cluster):
 			t.Errorf("%v: %+v", errs[i], p)
 		case p.Proxy:
 			proxies++
@@ -167,7 +170,8 @@ func TestALatecomerRegistersNothing(t *testing.T) {
 	first, err1 := founder(0).Token(t.Context(), token, nil)
 	late, err2 := founder(1).Token(t.Context(), token, nil)
 
-	if err1 != nil || err2 != nil || first.Proxy || !late.Proxy || late.Cluster.Members[0].ID != first.Self.ID || g.registered() != 1 {
+	if err1 != nil || err2 != nil || first.Proxy || !late.Proxy || late.Cluster.Members[0].ID != first.Self.ID ||
+		g.registered() != 1 {
 		t.Errorf("%v: %+v; %v: %+v; %d registered", err1, first, err2, late, g.registered())
 	}
 }
@@ -189,10 +193,12 @@ func TestWhoComesAgainHasTheSamePlace(t *testing.T) {
 	}()
 	p, err := founder(0).Token(t.Context(), token, nil)
 
-	if !errors.Is(crashed, context.Canceled) || err != nil || p.Self.Name != "m0" || <-other != nil || g.registered() != 2 {
+	if !errors.Is(crashed, context.Canceled) || err != nil || p.Self.Name != "m0" || <-other != nil ||
+		g.registered() != 2 {
 		t.Errorf("%v; %v: %+v; %d registered", crashed, err, p, g.registered())
 	}
-	if text := log.String(); !strings.Contains(text, "found 1 peer(s), waiting for 1 more") || !strings.Contains(text, "m0=http://127.0.0.1:1") {
+	if text := log.String(); !strings.Contains(text, "found 1 peer(s), waiting for 1 more") || !strings.Contains(text,
+		"m0=http://127.0.0.1:1") {
 		t.Errorf("the log: %s", text)
 	}
 }
@@ -220,7 +226,8 @@ func (l *lines) String() string {
 
 // What a service says, or does not say, ends in one short line, and soon. pitfall K6
 func TestABadServiceIsOneLine(t *testing.T) {
-	elsewhere := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it followed a redirect") }))
+	elsewhere := serve(t,
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it followed a redirect") }))
 	with := func(size string, registrations ...string) http.HandlerFunc {
 		g := newRegistry(size)
 		for _, r := range registrations {
@@ -241,8 +248,10 @@ func TestABadServiceIsOneLine(t *testing.T) {
 		kind error
 		text string
 	}{
-		{"no token", with(""), ErrNoToken, "failed to join discovery cluster (100: Key not found (/_etcd/registry/token) [153])"},
-		{"no number", with("three"), ErrBadSize, `(discovery: size key is bad: want a number from 1 to 100, found "three")`},
+		{"no token", with(""), ErrNoToken,
+			"failed to join discovery cluster (100: Key not found (/_etcd/registry/token) [153])"},
+		{"no number", with("three"), ErrBadSize,
+			`(discovery: size key is bad: want a number from 1 to 100, found "three")`},
 		{"size 0", with("0"), ErrBadSize, `found "0")`},
 		{"size 1000", with("1000"), ErrBadSize, `found "1000")`},
 		{"a long size", with(strings.Repeat("1", 1<<19)), ErrBadSize, `1111…")`},
@@ -251,17 +260,23 @@ func TestABadServiceIsOneLine(t *testing.T) {
 		{"lines", with("1", "1 a=ftp://h:1\nb"), ErrRegistration, "a registration"},
 		{"two names", with("1", "1 a=http://h:1,b=http://h:2"), ErrRegistration, "holds 2 names"},
 		{"another one's id", with("1", "1 a=http://h:1"), ErrRegistration, `"1" is not the id of "a=http://h:1"`},
-		{"no JSON", refuse(200, "<secret>"), ErrBadEndpoint, "failed to join discovery cluster (discovery: bad discovery endpoint: not an answer of an etcd"},
+		{"no JSON", refuse(200, "<secret>"), ErrBadEndpoint,
+			"failed to join discovery cluster (discovery: bad discovery endpoint: not an answer of an etcd"},
 		{"other JSON", refuse(200, `{"health":"true"}`), ErrBadEndpoint, "without a node"},
 		{"no such page", refuse(404, "<secret>"), ErrBadEndpoint, "status 404 (Not Found)"},
 		{"endless", endless, ErrBadEndpoint, "more than 1048576 bytes"},
-		{"a redirect to itself", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, ErrBadEndpoint, "status 302 (Found)"},
+		{"a redirect to itself",
+			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+			ErrBadEndpoint, "status 302 (Found)"},
 		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
 		}, ErrBadEndpoint, "status 307"},
 		{"auth", refuse(401, `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}`), ErrForbidden, "(discovery: the service refuses: 110: The request"},
-		{"no leader", refuse(500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), ErrService, "request timed out"},
-		{"a gateway", refuse(502, "<secret>"), ErrService, "(discovery: the service does not answer: status 502 (Bad Gateway))"},
+		{"no leader", refuse(500,
+			`{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`),
+			ErrService, "request timed out"},
+		{"a gateway", refuse(502, "<secret>"), ErrService,
+			"(discovery: the service does not answer: status 502 (Bad Gateway))"},
 		{"breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrService, "EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -273,7 +288,8 @@ func TestABadServiceIsOneLine(t *testing.T) {
 			if !errors.Is(err, c.kind) || !strings.Contains(fmt.Sprint(err), c.text) || !reflect.DeepEqual(p, Plan{}) {
 				t.Errorf("got  %v\nwant %s", err, c.text)
 			}
-			if text := fmt.Sprint(err); strings.Contains(text, "secret") || strings.Contains(text, "\n") || len(text) > 500 {
+			if text := fmt.Sprint(err); strings.Contains(text, "secret") || strings.Contains(text, "\n") ||
+				len(text) > 500 {
 				t.Errorf("%q", text)
 			}
 			if d := time.Since(started); d > time.Minute {
@@ -303,7 +319,8 @@ func TestAServiceThatIsAwayIsWaitedFor(t *testing.T) {
 	if err != nil || p.Self.Name != "m0" {
 		t.Errorf("%v: %+v", err, p)
 	}
-	for _, want := range []string{"cluster status check: error connecting to 127.0.0.1:", "retrying in 1ms", "retrying in 2ms", "retrying in 4ms", "found 1 needed peer(s)"} {
+	for _, want := range []string{"cluster status check: error connecting to 127.0.0.1:", "retrying in 1ms",
+		"retrying in 2ms", "retrying in 4ms", "found 1 needed peer(s)"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is missing in the log:\n%s", want, &log)
 		}
@@ -340,7 +357,8 @@ func TestAPlaceKeepsItsName(t *testing.T) {
 
 	_, err := renamed.Token(t.Context(), token, nil)
 
-	if !errors.Is(err, ErrRegistration) || !strings.Contains(err.Error(), `"m0=http://127.0.0.1:1", where "other=http://127.0.0.1:1" is to be`) {
+	if !errors.Is(err, ErrRegistration) || !strings.Contains(err.Error(),
+		`"m0=http://127.0.0.1:1", where "other=http://127.0.0.1:1" is to be`) {
 		t.Error(err)
 	}
 }
@@ -364,7 +382,8 @@ func TestARegisteredMemberThatLostItsDataIsRefused(t *testing.T) {
 
 	_, err = n.Token(t.Context(), token, nil)
 
-	if !errors.Is(err, ErrActive) || !strings.Contains(err.Error(), `member "m0" has previously registered with discovery service token (`+token+")") {
+	if !errors.Is(err, ErrActive) || !strings.Contains(err.Error(),
+		`member "m0" has previously registered with discovery service token (`+token+")") {
 		t.Error(err)
 	}
 }
@@ -380,7 +399,8 @@ func TestDiscoveryGoesThroughTheProxy(t *testing.T) {
 
 	_, err = founder(0).Token(t.Context(), service+tokenPath, via)
 
-	if err != nil || len(passed) < 3 || <-passed != service+tokenPath+"/_config/size?quorum=false&recursive=false&sorted=false" {
+	if err != nil || len(passed) < 3 ||
+		<-passed != service+tokenPath+"/_config/size?quorum=false&recursive=false&sorted=false" {
 		t.Errorf("%v, %d requests passed", err, len(passed))
 	}
 }
@@ -403,7 +423,8 @@ func TestADiscoveryURLHasATokenAndNothingElse(t *testing.T) {
 		"http://h:1/t#x":               "nothing in the URL but",
 	} {
 		_, err := ParseService(text)
-		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

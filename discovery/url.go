@@ -23,7 +23,8 @@ func ParseURLs(text string) ([]string, error) {
 	return raft.ParseURLs(strings.Split(text, ","))
 }
 
-// address is the IP address that stands in a URL, with localhost as one; the zero Addr for other names.
+// address is the IP address that stands in a URL, with localhost as one; the zero Addr for other
+// names.
 func address(u string) netip.Addr {
 	parsed, err := url.Parse(u)
 	if err != nil {

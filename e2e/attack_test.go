@@ -44,7 +44,8 @@ func (m *member) attack() *attack {
 	return a
 }
 
-// with adds n clients. Each sends a text and then does what it does on its connection; when it has lost that, it makes another one.
+// with adds n clients. Each sends a text and then does what it does on its connection; when it has
+// lost that, it makes another one.
 func (a *attack) with(n int, text string, buffer int, behave func(*attack, *net.TCPConn)) {
 	for range n {
 		a.all.Go(func() {
@@ -143,9 +144,10 @@ func latencies(t *testing.T, m *member, d time.Duration) (median, p99, slowest t
 	return took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 }
 
-// What an attack may do to the good ones: to be within a factor of what it is in peace, or under a bound. What the attack does it
-// does all the time, while a machine that is busy with something else has slow moments: one of so many rounds must be good, by
-// what peace is then, at a member that nobody attacks. In that one no request may stand still, either.
+// What an attack may do to the good ones: to be within a factor of what it is in peace, or under a
+// bound. What the attack does it does all the time, while a machine that is busy with something
+// else has slow moments: one of so many rounds must be good, by what peace is then, at a member
+// that nobody attacks. In that one no request may stand still, either.
 const (
 	worseMedian, boundMedian = 3, 5 * time.Millisecond
 	worseP99, boundP99       = 5, 50 * time.Millisecond
@@ -153,8 +155,8 @@ const (
 	standstill               = 2 * time.Second
 )
 
-// Those who ask nothing, those who never finish asking, and those who don't read what they asked for cost the others no time.
-// pitfall J1, pitfall J2, pitfall J11
+// Those who ask nothing, those who never finish asking, and those who don't read what they asked
+// for cost the others no time. pitfall J1, pitfall J2, pitfall J11
 func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 	pace.NeedsLong(t)
 	var limit syscall.Rlimit
@@ -179,7 +181,9 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 	}{
 		{"idle", *crowd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n", 0, (*attack).keepSilent},
 		{"unfinished heads", few, "GET /v2/keys HTTP/1.1\r\nX-Drip: ", 0, (*attack).drip},
-		{"unfinished bodies", few, "PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9999\r\n\r\nvalue=", 0, (*attack).drip},
+		{"unfinished bodies", few,
+			"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " +
+				"application/x-www-form-urlencoded\r\nContent-Length: 9999\r\n\r\nvalue=", 0, (*attack).drip},
 		{"slow readers of 1 MiB", few, get, 4096, (*attack).sip},
 	} {
 		a := m.attack() // besides the ones before
@@ -195,8 +199,10 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 				t.Logf("%-32s median %8v, p99 %8v", "in peace", calm, calmP99)
 			}
 			median, p99, slowest := latencies(t, m, d)
-			good = median < max(boundMedian, worseMedian*calm) && p99 < max(boundP99, worseP99*calmP99) && slowest < standstill
-			t.Logf("%-32s median %8v, p99 %8v, slowest %8v; %d MB", fmt.Sprintf("and %d × %s", a.open.Load(), w.name), median, p99, slowest, m.peakMemory()>>20)
+			good = median < max(boundMedian, worseMedian*calm) && p99 < max(boundP99, worseP99*calmP99) &&
+				slowest < standstill
+			t.Logf("%-32s median %8v, p99 %8v, slowest %8v; %d MB", fmt.Sprintf("and %d × %s", a.open.Load(), w.name),
+				median, p99, slowest, m.peakMemory()>>20)
 		}
 
 		if !good {
@@ -224,7 +230,8 @@ func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 	}
 	c.start(c.members...)
 	follower := c.followers()[0]
-	good := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: patience} // it has its connection already
+	// it has its connection already
+	good := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: patience}
 	defer good.CloseIdleConnections()
 	write := func(m *member) uint64 {
 		t.Helper()

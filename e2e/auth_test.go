@@ -45,9 +45,8 @@ func (m *member) must(rootPassword, method, path, body string) {
 	}
 }
 
-// Users and rights made at one member hold at all, through kill -9, a snapshot and for a member that comes later; and no password is
-// in anything that the members write.
-// pitfall K11, pitfall K9
+// Users and rights made at one member hold at all, through kill -9, a snapshot and for a member
+// that comes later; and no password is in anything that the members write. pitfall K11, pitfall K9
 func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -58,10 +57,12 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	}
 	a := c.members[0]
 	a.must(rootPassword, "PUT", "/v2/auth/users/root", `{"user":"root","password":"`+rootPassword+`"}`)
-	a.must(rootPassword, "PUT", "/v2/auth/roles/r", `{"role":"r","permissions":{"kv":{"read":["/d/*"],"write":["/d/*"]}}}`)
+	a.must(rootPassword, "PUT", "/v2/auth/roles/r",
+		`{"role":"r","permissions":{"kv":{"read":["/d/*"],"write":["/d/*"]}}}`)
 	a.must(rootPassword, "PUT", "/v2/auth/users/ann", `{"user":"ann","password":"`+annPassword+`","roles":["r"]}`)
 	a.must(rootPassword, "PUT", "/v2/auth/enable", "")
-	a.must(rootPassword, "PUT", "/v2/auth/roles/guest", `{"role":"guest","revoke":{"kv":{"read":["/*"],"write":["/*"]}}}`)
+	a.must(rootPassword, "PUT", "/v2/auth/roles/guest",
+		`{"role":"guest","revoke":{"kv":{"read":["/*"],"write":["/*"]}}}`)
 	hold := func(m *member, round string) {
 		t.Helper()
 		eventually(t, "rights at "+m.name+" "+round, patience, func() bool {
@@ -72,8 +73,10 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 			user, password, method, path string
 			status                       int
 		}{
-			{"", "", "GET", "/v2/keys/d/k", 401}, {"ann", annPassword, "GET", "/v2/keys/d/k?quorum=true", 200}, {"ann", annPassword, "PUT", "/v2/keys/e", 401},
-			{"ann", rootPassword, "GET", "/v2/keys/d/k", 401}, {"ann", annPassword, "DELETE", "/v2/members/1", 401}, {"root", rootPassword, "GET", "/v2/keys/", 200},
+			{"", "", "GET", "/v2/keys/d/k", 401}, {"ann", annPassword, "GET", "/v2/keys/d/k?quorum=true", 200}, {"ann",
+				annPassword, "PUT", "/v2/keys/e", 401},
+			{"ann", rootPassword, "GET", "/v2/keys/d/k", 401}, {"ann", annPassword, "DELETE", "/v2/members/1",
+				401}, {"root", rootPassword, "GET", "/v2/keys/", 200},
 		} {
 			if a := m.as(q.user, q.password, q.method, q.path, ""); a.status != q.status {
 				t.Errorf("%s at %s: %s %s as %q: %d %s", round, m.name, q.method, q.path, q.user, a.status, a.body)
@@ -98,7 +101,8 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	c.members[1].must(rootPassword, "PUT", "/v2/auth/users/ann", `{"user":"ann","password":"`+annPassword+`2"}`)
 	for _, m := range c.members {
 		eventually(t, "another password at "+m.name, patience, func() bool {
-			return m.as("ann", annPassword, "GET", "/v2/keys/d/k", "").status == 401 && m.as("ann", annPassword+"2", "GET", "/v2/keys/d/k", "").status == 200
+			return m.as("ann", annPassword, "GET", "/v2/keys/d/k", "").status == 401 && m.as("ann", annPassword+"2",
+				"GET", "/v2/keys/d/k", "").status == 200
 		})
 	}
 	dump, err := exec.Command(binary, "dump", a.data()).CombinedOutput()
@@ -107,7 +111,8 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	}
 	vars := a.as("root", rootPassword, "GET", "/debug/vars", "").body
 	for _, m := range c.members {
-		noSecret(t, m, string(dump)+vars, rootPassword, annPassword, base64.StdEncoding.EncodeToString([]byte("root:"+rootPassword)), base64.StdEncoding.EncodeToString([]byte("ann:" + annPassword))[:16])
+		noSecret(t, m, string(dump)+vars, rootPassword, annPassword,
+			base64.StdEncoding.EncodeToString([]byte("root:"+rootPassword)), base64.StdEncoding.EncodeToString([]byte("ann:" + annPassword))[:16])
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 	"etcd2/store"
 )
 
-// A process of this test that has a list of members in restoreEnv restores a backup, to be killed at it: its arguments are
-// the file, the token, and NAME=DIR for each member.
+// A process of this test that has a list of members in restoreEnv restores a backup, to be killed
+// at it: its arguments are the file, the token, and NAME=DIR for each member.
 const restoreEnv = "E2E_RESTORE"
 
 func init() {
@@ -52,7 +52,8 @@ func restore(file, list, token string, places []raft.Place) (raft.Snapshot, erro
 	return raft.Restore(file, raft.RestoreOptions{Cluster: m, Places: places, SegmentBytes: 1 << 20})
 }
 
-// backUp saves a backup of a running member, and returns its file and the index that the member told.
+// backUp saves a backup of a running member, and returns its file and the index that the member
+// told.
 func (m *member) backUp() (file string, index uint64) {
 	m.t.Helper()
 	resp, err := client.Get(m.url + "/v2/backup")
@@ -94,8 +95,8 @@ func (c *cluster) restoreTo(file string) {
 	}
 }
 
-// A backup is taken from each member while clients write: it holds everything that was acknowledged before, and of each client the writes
-// up to some moment. Three new members go on from it.
+// A backup is taken from each member while clients write: it holds everything that was acknowledged
+// before, and of each client the writes up to some moment. Three new members go on from it.
 func TestABackupUnderLoadIsRestoredToThreeMembers(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -109,7 +110,8 @@ func TestABackupUnderLoadIsRestoredToThreeMembers(t *testing.T) {
 		writers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				key := fmt.Sprintf("%s/v2/keys/w/%d/%d", c.members[w].url, w, i)
-				if a, err := ask(ctx, "PUT", key, map[string][]string{"value": {"x"}}); err != nil || a.status != http.StatusCreated {
+				if a, err := ask(ctx, "PUT", key, map[string][]string{"value": {"x"}}); err != nil ||
+					a.status != http.StatusCreated {
 					return
 				}
 				acked[w].Store(int64(i + 1))
@@ -143,17 +145,20 @@ func TestABackupUnderLoadIsRestoredToThreeMembers(t *testing.T) {
 	restored.start(restored.members...)
 
 	for w, m := range restored.members {
-		eventually(t, "it has caught up", patience, func() bool { return m.get("/v2/keys/?quorum=true").index(t) >= index })
+		eventually(t, "it has caught up", patience,
+			func() bool { return m.get("/v2/keys/?quorum=true").index(t) >= index })
 		if a := m.get(fmt.Sprintf("/v2/keys/w/%d/0", w)); a.status != http.StatusOK {
 			t.Errorf("%s: %s", m.name, a.body)
 		}
 		if a := m.get("/v2/keys/_hidden/key"); !strings.Contains(a.body, "seen by who knows it") {
 			t.Errorf("%s: %s", m.name, a.body)
 		}
-		if a := m.get("/v2/keys/lease"); !hasAll(a.body, `"held"`, `"ttl":5`) && !strings.Contains(a.body, `"ttl":600`) {
+		if a := m.get("/v2/keys/lease"); !hasAll(a.body, `"held"`, `"ttl":5`) && !strings.Contains(a.body,
+			`"ttl":600`) {
 			t.Errorf("%s: %s", m.name, a.body)
 		}
-		if a := m.get(fmt.Sprintf("/v2/keys/lease?wait=true&waitIndex=%d", lease)); !hasAll(a.body, fmt.Sprintf(`"modifiedIndex":%d`, lease)) {
+		if a := m.get(fmt.Sprintf("/v2/keys/lease?wait=true&waitIndex=%d", lease)); !hasAll(a.body,
+			fmt.Sprintf(`"modifiedIndex":%d`, lease)) {
 			t.Errorf("%s: the event of %d is %s", m.name, lease, a.body)
 		}
 		if a := m.put("/after", m.name); a.index(t) <= index {
@@ -180,7 +185,8 @@ func keysIn(tree *store.Store, dir string) (n int64) {
 	return n
 }
 
-// A restore is killed at any moment: no directory holds a part of a member that a server would start with.
+// A restore is killed at any moment: no directory holds a part of a member that a server would
+// start with.
 func TestAKilledRestoreLeavesNothingThatStarts(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -248,7 +254,8 @@ func TestAnUnfinishedRestoreIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// As `etcdctl backup` of etcd 2: the copy of a data directory, made while its member runs, starts as a cluster of its own.
+// As `etcdctl backup` of etcd 2: the copy of a data directory, made while its member runs, starts
+// as a cluster of its own.
 func TestACopiedDirectoryStartsWithForceNewCluster(t *testing.T) {
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=1")

@@ -56,8 +56,9 @@ func TestABigTreeHoldsUpNoWrite(t *testing.T) {
 // rounds is so many tries, of which one must be good: other programs share this machine.
 const rounds = 4
 
-// isNotHeldUp checks that no write takes longer than a bound while f runs, or than twice what one takes at the same time at a member to which
-// nothing happens: where the machine holds up both, f is not the cause.
+// isNotHeldUp checks that no write takes longer than a bound while f runs, or than twice what one
+// takes at the same time at a member to which nothing happens: where the machine holds up both, f
+// is not the cause.
 func (m *member) isNotHeldUp(t *testing.T, bound time.Duration, f func()) {
 	t.Helper()
 	other := startMember(t)
@@ -106,7 +107,8 @@ func putUntil(ctx context.Context, m *member, seed int) {
 	}
 }
 
-// probeWrites makes one write after the other, until it is stopped; stop returns the longest that one took.
+// probeWrites makes one write after the other, until it is stopped; stop returns the longest that
+// one took.
 func (m *member) probeWrites() (stop func() time.Duration) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	var slowest time.Duration
@@ -114,7 +116,8 @@ func (m *member) probeWrites() (stop func() time.Duration) {
 	probe.Go(func() {
 		for ctx.Err() == nil {
 			begin := time.Now()
-			if _, err := ask(context.Background(), "PUT", m.url+"/v2/keys/probe", url.Values{"value": {"x"}}); err != nil {
+			if _, err := ask(context.Background(), "PUT", m.url+"/v2/keys/probe",
+				url.Values{"value": {"x"}}); err != nil {
 				return // the test is over, or fails as well
 			}
 			slowest = max(slowest, time.Since(begin))

@@ -20,8 +20,8 @@ import (
 // shots is where screenshots of the page go, for somebody to look at.
 var shots = flag.String("shots", "", "a directory for screenshots of the page")
 
-// chromium is a headless Chromium, which all tests share. It is driven over two pipes, in JSON messages that
-// end with a zero byte (--remote-debugging-pipe).
+// chromium is a headless Chromium, which all tests share. It is driven over two pipes, in JSON
+// messages that end with a zero byte (--remote-debugging-pipe).
 type chromium struct {
 	cmd     *exec.Cmd
 	profile string
@@ -77,11 +77,14 @@ func startChromium() (*chromium, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &chromium{profile: profile, to: to, calls: map[int]chan reply{}, said: map[string][]string{}, ended: make(chan struct{})}
-	c.cmd = exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+	c := &chromium{profile: profile, to: to, calls: map[int]chan reply{}, said: map[string][]string{},
+		ended: make(chan struct{})}
+	c.cmd = exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+		"--disable-dev-shm-usage",
 		"--disable-background-networking", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
-	c.cmd.ExtraFiles = []*os.File{forIt, byIt}              // 3 and 4 there
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no Pdeathsig: it outlives the thread that starts it. It ends with its pipes.
+	c.cmd.ExtraFiles = []*os.File{forIt, byIt} // 3 and 4 there
+	// no Pdeathsig: it outlives the thread that starts it. It ends with its pipes.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	go c.listen(from)
 	return c, c.cmd.Start()
 }
@@ -181,7 +184,8 @@ func (b *browser) open(address string) {
 		whole.call("Target.disposeBrowserContext", map[string]any{"browserContextId": profile.BrowserContextID}, nil)
 	})
 	var target struct{ TargetID string }
-	b.call("Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": profile.BrowserContextID, "newWindow": true}, &target)
+	b.call("Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": profile.BrowserContextID,
+		"newWindow": true}, &target)
 	var attached struct{ SessionID string }
 	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	b.session = attached.SessionID
@@ -215,7 +219,8 @@ func (b *browser) eval(expression string) string {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails *struct{ Exception struct{ Description string } }
 	}
-	b.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &r)
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true},
+		&r)
 	if r.ExceptionDetails != nil {
 		b.t.Fatalf("%s: %s\n%s", expression, r.ExceptionDetails.Exception.Description, b.text())
 	}
@@ -282,7 +287,8 @@ func (b *browser) click(element string) {
 	b.press(element)()
 }
 
-// press presses the mouse on the element that an expression names, once that stands still, and returns what releases it there.
+// press presses the mouse on the element that an expression names, once that stands still, and
+// returns what releases it there.
 func (b *browser) press(element string) (release func()) {
 	b.t.Helper()
 	b.await("(" + element + ").getClientRects().length > 0")
@@ -297,7 +303,8 @@ func (b *browser) press(element string) (release func()) {
 	}
 	mouse := func(what string) {
 		b.t.Helper()
-		b.call("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
+		b.call("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left",
+			"clickCount": 1}, nil)
 	}
 	mouse("mousePressed")
 	return func() { b.t.Helper(); mouse("mouseReleased") }
@@ -305,7 +312,8 @@ func (b *browser) press(element string) (release func()) {
 
 // button is the expression for a button that says something.
 func button(says string) string {
-	return "[...document.querySelectorAll('button')].find(b => b.textContent === " + quoted(says) + " && b.getClientRects().length)"
+	return "[...document.querySelectorAll('button')].find(b => b.textContent === " + quoted(says) +
+		" && b.getClientRects().length)"
 }
 
 // fill replaces what is in an input that an expression names, as somebody who types does.
@@ -322,19 +330,22 @@ func (b *browser) fill(input, text string) {
 // key presses a key that has a name.
 func (b *browser) key(name string) {
 	b.t.Helper()
-	codes := map[string]int{"Enter": 13, "Escape": 27, "Delete": 46, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9}
+	codes := map[string]int{"Enter": 13, "Escape": 27, "Delete": 46, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+		"ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9}
 	press := map[string]any{"type": "keyDown", "key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
 	if name == "Enter" {
 		press["text"] = "\r"
 	}
 	b.call("Input.dispatchKeyEvent", press, nil)
-	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": name, "code": name, "windowsVirtualKeyCode": codes[name]}, nil)
+	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": name, "code": name,
+		"windowsVirtualKeyCode": codes[name]}, nil)
 }
 
 // scheme sets what the page is asked to look like: light or dark.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
-	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}}}, nil)
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme",
+		"value": name}}}, nil)
 }
 
 // shoot takes a screenshot, if they are asked for.
@@ -347,7 +358,8 @@ func (b *browser) shoot(name string) {
 	b.call("Page.captureScreenshot", map[string]any{"format": "png"}, &r)
 	picture, err := base64.StdEncoding.DecodeString(r.Data)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(*shots, strings.ReplaceAll(b.t.Name(), "/", "_")+"-"+name+".png"), picture, 0o644)
+		err = os.WriteFile(filepath.Join(*shots, strings.ReplaceAll(b.t.Name(), "/", "_")+"-"+name+".png"),
+			picture, 0o644)
 	}
 	if err != nil {
 		b.t.Error(err)

@@ -20,7 +20,8 @@ func TestAClientsWatchSurvivesTheLossOfMembers(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
-	eventually(t, "all members are known", patience, func() bool { return client.Sync(ctx) == nil && len(client.Endpoints()) == 3 })
+	eventually(t, "all members are known", patience,
+		func() bool { return client.Sync(ctx) == nil && len(client.Endpoints()) == 3 })
 	begin, err := client.Mkdir(ctx, "/w", etcd.SetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,8 @@ func isWrite(ctx context.Context, t *testing.T, w *etcd.Watcher, i int) bool {
 	return true
 }
 
-// writeInOrder makes keys, each exactly once: a write whose outcome is not known is sent again under its name.
+// writeInOrder makes keys, each exactly once: a write whose outcome is not known is sent again
+// under its name.
 func writeInOrder(ctx context.Context, t *testing.T, client *etcd.Client, n int) {
 	for i := range n {
 		name := etcd.NewRequestID()

@@ -66,7 +66,8 @@ func (m *member) etcdctl(args ...string) string {
 }
 
 func (m *member) etcdctlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", m.url, "--timeout", patience.String(), "--total-timeout", (2 * patience).String()}, args...)...)
+	cmd := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", m.url, "--timeout", patience.String(),
+		"--total-timeout", (2 * patience).String()}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=2")
 	return cmd
 }
@@ -82,7 +83,8 @@ func TestEtcdctlWatches(t *testing.T) {
 	}{
 		{[]string{"watch", "/w/k"}, "value"},
 		{[]string{"watch", "--recursive", "/w"}, "[set] /w/k"},
-		{[]string{"exec-watch", "--recursive", "/w", "--", "sh", "-c", "echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"}, "set /w/k value"},
+		{[]string{"exec-watch", "--recursive", "/w", "--", "sh", "-c",
+			"echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"}, "set /w/k value"},
 	} {
 		t.Run(c.args[0], func(t *testing.T) {
 			t.Parallel()

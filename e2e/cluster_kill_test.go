@@ -38,7 +38,8 @@ func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
 		}
 	}
 	l.check()
-	t.Logf("%d writes acknowledged, %d tried twice, %d in vain; without a leader none for %v", len(l.acked), l.retried, len(l.failed), gaps)
+	t.Logf("%d writes acknowledged, %d tried twice, %d in vain; without a leader none for %v", len(l.acked), l.retried,
+		len(l.failed), gaps)
 }
 
 // bury kills a member, has the others go on without it, and brings it back.
@@ -90,7 +91,8 @@ func TestAClusterThatStartsAgainAtOnceServesWithinThreeElections(t *testing.T) {
 	})
 }
 
-// With the default timing, as operators have it: a leader that is asked to end hands over, and nobody waits for an election.
+// With the default timing, as operators have it: a leader that is asked to end hands over, and
+// nobody waits for an election.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	bounded := measured(t)
 	c := startCluster(t, 3)
@@ -106,7 +108,8 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 			gap = max(gap, l.longestGap())
 			m.start()
 			m.serves()
-			wait = max(wait, l.longestGap()) // clients wait for a member that starts, although another one could serve them
+			// clients wait for a member that starts, although another one could serve them
+			wait = max(wait, l.longestGap())
 		}
 		t.Logf("the longest time without a write was %v while a member stopped, %v while one started", gap, wait)
 		if bounded && gap > time.Second { // an election takes longer
@@ -121,8 +124,9 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 	}
 }
 
-// How long nobody is served after the leader has died, with the default timing. That its broken connections are enough to
-// notice it shows the best of ten: an election timeout is a second at least. A busy machine may be slow at the others.
+// How long nobody is served after the leader has died, with the default timing. That its broken
+// connections are enough to notice it shows the best of ten: an election timeout is a second at
+// least. A busy machine may be slow at the others.
 func TestFailoverIsFast(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3)
@@ -142,7 +146,8 @@ func TestFailoverIsFast(t *testing.T) {
 	}
 }
 
-// untilItServes is how long it takes until a write is acknowledged. One may wait for long, so there is a new one all the time.
+// untilItServes is how long it takes until a write is acknowledged. One may wait for long, so there
+// is a new one all the time.
 func (m *member) untilItServes() time.Duration {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
@@ -150,7 +155,8 @@ func (m *member) untilItServes() time.Duration {
 	began, served := time.Now(), make(chan time.Duration, 1)
 	for tick := time.Tick(5 * time.Millisecond); ; <-tick {
 		go func() {
-			if a, err := ask(ctx, "PUT", m.url+"/v2/keys/until", url.Values{"value": {"x"}}); err == nil && a.status <= 201 {
+			if a, err := ask(ctx, "PUT", m.url+"/v2/keys/until", url.Values{"value": {"x"}}); err == nil &&
+				a.status <= 201 {
 				select {
 				case served <- time.Since(began):
 				default:
@@ -196,7 +202,8 @@ func TestValuesNeverGoBackAtAMemberThatRestarts(t *testing.T) {
 	reading.Wait()
 }
 
-// count writes n after n-1. A try of unknown outcome that comes late is refused, so the values never go back.
+// count writes n after n-1. A try of unknown outcome that comes late is refused, so the values
+// never go back.
 func count(t *testing.T, members []*member, n int) {
 	t.Helper()
 	form := url.Values{"value": {fmt.Sprint(n)}, "prevValue": {fmt.Sprint(n - 1)}}

@@ -43,7 +43,8 @@ func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
 	l.report()
 }
 
-// expel removes a member, whose process must end with the status that keeps systemd from starting it again, and say why.
+// expel removes a member, whose process must end with the status that keeps systemd from starting
+// it again, and say why.
 func (c *cluster) expel(m *member) {
 	c.t.Helper()
 	said := m.log.count()
@@ -96,7 +97,8 @@ func TestANewMemberJoinsByAURL(t *testing.T) {
 		c.members = append(c.members, m)
 		m.serves()
 	}
-	eventually(t, "all have a vote", patience, func() bool { return c.members[0].metric(`etcd_server_members{votes="yes"}`) == 3 })
+	eventually(t, "all have a vote", patience,
+		func() bool { return c.members[0].metric(`etcd_server_members{votes="yes"}`) == 3 })
 	c.leader().kill()
 	for _, m := range c.running() {
 		m.serves()
@@ -223,7 +225,8 @@ func TestAWipedMemberIsRefusedUntilItIsAddedAnew(t *testing.T) {
 	}
 }
 
-// allHaveStarted waits until each member knows that all have, which they tell each other a moment after they begin to serve.
+// allHaveStarted waits until each member knows that all have, which they tell each other a moment
+// after they begin to serve.
 func (c *cluster) allHaveStarted() {
 	c.t.Helper()
 	for _, m := range c.members {
@@ -233,7 +236,8 @@ func (c *cluster) allHaveStarted() {
 	}
 }
 
-// pitfall D10: when the wiped member starts, there is nobody who could tell it that it was active before.
+// pitfall D10: when the wiped member starts, there is nobody who could tell it that it was active
+// before.
 func TestAMemberWipedWhileAllAreDownEndsWhenTheOthersCome(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -310,7 +314,8 @@ func TestAnOldDataDirectoryLosesNothing(t *testing.T) {
 			t.Errorf("it ended with status %d, want 1", status)
 		}
 		t.Logf("it stopped and said: %s", lines[len(lines)-1])
-		if text := strings.Join(lines, "\n"); strings.Contains(text, "goroutine ") || !strings.Contains(text, "remove") {
+		if text := strings.Join(lines, "\n"); strings.Contains(text, "goroutine ") ||
+			!strings.Contains(text, "remove") {
 			t.Errorf("that is no clear line")
 		}
 	}
@@ -381,7 +386,8 @@ func TestAForcedNewClusterIsOfItsOwn(t *testing.T) {
 	l.check()
 }
 
-// --force-new-cluster works on any member's data, also when the last thing that its log tells is its own removal.
+// --force-new-cluster works on any member's data, also when the last thing that its log tells is
+// its own removal.
 func TestARemovedMemberCanBeForcedAlone(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -418,7 +424,8 @@ func clusterID(m *member) string {
 	return m.get("/v2/members").header.Get("X-Etcd-Cluster-Id")
 }
 
-// leftovers are the files beside a member's snapshots: one in the making, or what is left of one that was not finished.
+// leftovers are the files beside a member's snapshots: one in the making, or what is left of one
+// that was not finished.
 func (m *member) leftovers() (list []string) {
 	m.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(m.data(), "member", "snap"))

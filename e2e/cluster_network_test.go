@@ -56,8 +56,8 @@ func cutOffTheLeader(c *cluster, bounded bool) (wrong string) {
 	return wrong
 }
 
-// probe writes to a member and reads with a quorum from it for a while. What it returns waits for the end, and returns the answers
-// that were successes.
+// probe writes to a member and reads with a quorum from it for a while. What it returns waits for
+// the end, and returns the answers that were successes.
 func (m *member) probe(d time.Duration) func() []answer {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	var probes sync.WaitGroup
@@ -102,7 +102,8 @@ func TestALeaderThatReachesAMajorityStays(t *testing.T) {
 	t.Run("five", func(t *testing.T) {
 		theLeaderStays(t, 5, []topology{
 			{"it is the bridge", func(n *network, l *member, m []*member) { cutApart(n, m[:2], m[2:]) }},
-			{"it is on one side of the bridge", func(n *network, l *member, m []*member) { cutApart(n, []*member{l, m[0]}, m[2:]) }},
+			{"it is on one side of the bridge",
+				func(n *network, l *member, m []*member) { cutApart(n, []*member{l, m[0]}, m[2:]) }},
 			{"a ring", func(n *network, l *member, m []*member) {
 				cutApart(n, []*member{l}, m[2:])
 				cutApart(n, m[:1], m[1:3])
@@ -146,7 +147,8 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 			c.network.heal()
 			t.Logf("%s: no write for %v at most", topology.name, gap)
 			if now != term || err != nil || s.State != "StateLeader" {
-				wrong = fmt.Sprintf("%s: term %d became %d; the leader is %s, %v", topology.name, term, now, s.State, err)
+				wrong = fmt.Sprintf("%s: term %d became %d; the leader is %s, %v", topology.name, term, now,
+					s.State, err)
 			}
 			return wrong
 		})
@@ -155,8 +157,8 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 	l.check()
 }
 
-// The leader of five reaches one member, which two others reach, and the fifth is alone: the heartbeats of a leader without a majority must not keep
-// that one from electing another.
+// The leader of five reaches one member, which two others reach, and the fifth is alone: the
+// heartbeats of a leader without a majority must not keep that one from electing another.
 //
 // pitfall F2
 func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
@@ -211,14 +213,16 @@ func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
 	c.network.heal()
 	now := c.term()
 	l.aim(c.members)
-	c.t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name, gap, term, now)
+	c.t.Logf("%s → %s, %s led: no write for %v at most, term %d, then %d", from.name, to.name, leader.name,
+		gap, term, now)
 	if now > term+1 {
 		wrong = fmt.Sprintf("%s → %s: term %d became %d", from.name, to.name, term, now)
 	}
 	return wrong
 }
 
-// Two members that have seen the leader's connections break may stand at one moment and share the votes; that happens, but not always.
+// Two members that have seen the leader's connections break may stand at one moment and share the
+// votes; that happens, but not always.
 //
 // pitfall A10
 func TestBrokenConnectionsChangeTheTermOnceAtMost(t *testing.T) {
@@ -243,7 +247,8 @@ func breakConnections(c *cluster, l *traffic) (wrong string) {
 	l.flows(20)
 	c.leader().serves()
 	then := c.term()
-	c.t.Logf("a follower's connections broke: term %d, then %d; the leader's: no write for %v at most, then term %d", term, now, l.longestGap(), then)
+	c.t.Logf("a follower's connections broke: term %d, then %d; the leader's: no write for %v at most, then term %d",
+		term, now, l.longestGap(), then)
 	if now != term || then > now+1 {
 		wrong = fmt.Sprintf("term %d became %d, and that %d", term, now, then)
 	}

@@ -18,8 +18,8 @@ import (
 // shortLog are the flags of members that keep as little log as they can.
 var shortLog = append(slices.Clone(quick), "--snapshot-count=1", "--max-wals=1")
 
-// outgrow writes at a member until its log no longer goes back to where it does now: who lacks that needs a snapshot. The writes are
-// refused, so they change nothing but the log.
+// outgrow writes at a member until its log no longer goes back to where it does now: who lacks that
+// needs a snapshot. The writes are refused, so they change nothing but the log.
 func (c *cluster) outgrow(m *member) {
 	c.t.Helper()
 	first := m.walFiles()[0]
@@ -35,7 +35,8 @@ func (c *cluster) outgrow(m *member) {
 	}
 }
 
-// A transfer is killed at random bytes: the receiver dies, the link breaks, the sender dies. In the end the member has all.
+// A transfer is killed at random bytes: the receiver dies, the link breaks, the sender dies. In the
+// end the member has all.
 //
 // pitfall E9, pitfall E10, pitfall E11
 func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
@@ -97,7 +98,8 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	m.serves()
 	m.kill()
 	m.start()
-	eventually(t, "an end of what is no snapshot, and none in the making", patience, func() bool { return len(m.leftovers()) == 0 })
+	eventually(t, "an end of what is no snapshot, and none in the making", patience,
+		func() bool { return len(m.leftovers()) == 0 })
 }
 
 // has tells whether a member has so many keys below /big.
@@ -111,8 +113,9 @@ func (m *member) has(keys int) bool {
 	return resp.StatusCode == http.StatusOK && countKeys(m.t, resp.Body) == keys
 }
 
-// A member that was cut off is given a snapshot over a slow link, while the leader writes on and makes more of them. It catches up with one; a
-// watcher that waited there all the time hears everything, in order; and the heartbeats on that link are not held up.
+// A member that was cut off is given a snapshot over a slow link, while the leader writes on and
+// makes more of them. It catches up with one; a watcher that waited there all the time hears
+// everything, in order; and the heartbeats on that link are not held up.
 //
 // pitfall E6, pitfall B14, pitfall E12
 func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
@@ -126,7 +129,8 @@ func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 	}
 	begin := c.leader().put("/w/0", "x").index(t)
 	slow.serves()
-	events := stream(t, t.Context(), fmt.Sprint(slow.url, "/v2/keys/w?wait=true&stream=true&recursive=true&waitIndex=", begin+1))
+	events := stream(t, t.Context(), fmt.Sprint(slow.url, "/v2/keys/w?wait=true&stream=true&recursive=true&waitIndex=",
+		begin+1))
 	cut(c.network.around(slow))
 	for i := range 50 {
 		c.leaderOf(others...).put(fmt.Sprint("/w/", i+1), "x")
@@ -140,7 +144,8 @@ func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 	for _, l := range c.network.around(slow) {
 		l.reopen()
 	}
-	stop := leader.everySecond(func(i int) { _, _ = putAt(leader, fmt.Sprint("/mb/", i%5), megabyte) }) // only its weight counts
+	// only its weight counts
+	stop := leader.everySecond(func(i int) { _, _ = putAt(leader, fmt.Sprint("/mb/", i%5), megabyte) })
 	leader.put("/w/51", "x")
 	for i := range 51 {
 		select {

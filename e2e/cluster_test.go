@@ -43,7 +43,8 @@ type cluster struct {
 // newCluster prepares n members that found a cluster.
 func newCluster(t *testing.T, n int, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, network: newNetwork(t), flags: append([]string{"--initial-cluster-token=" + t.Name()}, flags...)}
+	c := &cluster{t: t, network: newNetwork(t), flags: append([]string{"--initial-cluster-token=" + t.Name()},
+		flags...)}
 	for range n {
 		c.members = append(c.members, c.newMember())
 	}
@@ -238,8 +239,8 @@ func (m *member) askMembers(method, path, body string) (answer, error) {
 	return send(req)
 }
 
-// insist repeats a change of the members until one of them says that it is made, or was made before: it is refused while another one is
-// under way, and an answer may be lost.
+// insist repeats a change of the members until one of them says that it is made, or was made
+// before: it is refused while another one is under way, and an answer may be lost.
 func (c *cluster) insist(method, path, body string, made ...int) {
 	c.t.Helper()
 	eventually(c.t, method+" /v2/members"+path+" "+body, patience, func() bool {
@@ -318,8 +319,8 @@ func (m *member) serves() {
 	})
 }
 
-// A traffic is clients that each write keys that were never there before, at any running member, whatever happens to those. A
-// write that fails is tried once more at another member.
+// A traffic is clients that each write keys that were never there before, at any running member,
+// whatever happens to those. A write that fails is tried once more at another member.
 type traffic struct {
 	c      *cluster
 	wait   time.Duration // for an answer
@@ -337,7 +338,8 @@ type traffic struct {
 	failed  []string // twice
 }
 
-// traffic starts so many clients. They leave some of the machine to the tests beside, but with -long.
+// traffic starts so many clients. They leave some of the machine to the tests beside, but with
+// -long.
 func (c *cluster) traffic(clients int) *traffic { return c.trafficThatWaits(shortly, clients) }
 
 func (c *cluster) trafficThatWaits(wait time.Duration, clients int) *traffic {
@@ -346,7 +348,8 @@ func (c *cluster) trafficThatWaits(wait time.Duration, clients int) *traffic {
 		every = time.Nanosecond
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &traffic{c: c, wait: wait, cancel: cancel, targets: c.running(), sent: map[string]string{}, acked: map[string]uint64{}, last: time.Now()}
+	l := &traffic{c: c, wait: wait, cancel: cancel, targets: c.running(), sent: map[string]string{},
+		acked: map[string]uint64{}, last: time.Now()}
 	c.t.Cleanup(l.stop)
 	for i := range clients {
 		l.done.Go(func() {
@@ -483,8 +486,9 @@ func (l *traffic) check() {
 	}
 }
 
-// calmly repeats a round that says what was wrong in it, or nothing. Other programs share this machine, and any of them may hold a member up for
-// an election timeout: one round of six must be right.
+// calmly repeats a round that says what was wrong in it, or nothing. Other programs share this
+// machine, and any of them may hold a member up for an election timeout: one round of six must be
+// right.
 func calmly(t *testing.T, round func() (wrong string)) {
 	t.Helper()
 	wrong := ""

@@ -173,9 +173,9 @@ func TestAReaderNeverSeesTheTreeGoBack(t *testing.T) {
 	<-done
 }
 
-// readOnwards reads /n over and over, while the server goes down and comes up;
-// its value may only grow, and each answer must be one. Only a member that has said since it came up that no leader told it
-// how far the cluster is may go back.
+// readOnwards reads /n over and over, while the server goes down and comes up; its value may only
+// grow, and each answer must be one. Only a member that has said since it came up that no leader
+// told it how far the cluster is may go back.
 func readOnwards(ctx context.Context, m *member) {
 	last := -1.0
 	for ctx.Err() == nil {
@@ -193,7 +193,8 @@ func readOnwards(ctx context.Context, m *member) {
 	}
 }
 
-// saysItMayBeBehind tells whether the member has found no leader when it came up the last time. What it says may still be on its way.
+// saysItMayBeBehind tells whether the member has found no leader when it came up the last time.
+// What it says may still be on its way.
 func (m *member) saysItMayBeBehind() bool {
 	life := 0
 	for i, line := range m.log.since(0) {
@@ -521,7 +522,8 @@ func TestAFullDiskStopsTheMemberAndLosesNothing(t *testing.T) {
 	if err := os.Mkdir(m.data(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", m.data()).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m",
+		"tmpfs", m.data()).CombinedOutput(); err != nil {
 		t.Skipf("mount is not permitted here: %s", out)
 	}
 	defer func() { m.kill(); exec.Command("umount", m.data()).Run() }()

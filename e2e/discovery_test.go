@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Three members find each other through a fourth server, in whatever order they start; one too many is told so, and one that starts again
-// with the same flags takes no second place.
+// Three members find each other through a fourth server, in whatever order they start; one too many
+// is told so, and one that starts again with the same flags takes no second place.
 func TestFoundersMeetAtADiscoveryURL(t *testing.T) {
 	t.Parallel()
 	service := startMember(t)
@@ -46,7 +46,8 @@ func TestFoundersMeetAtADiscoveryURL(t *testing.T) {
 	first.start()
 	first.expectLog(before, "discovery is ignored since a cluster has already been initialized")
 
-	if want := "--discovery=" + token.body + ": failed to join discovery cluster (discovery: cluster is full): "; !strings.Contains(line, want) {
+	if want := "--discovery=" + token.body +
+		": failed to join discovery cluster (discovery: cluster is full): "; !strings.Contains(line, want) {
 		t.Errorf("the surplus member says: %s", line)
 	}
 	listed := service.get("/v2/keys/_etcd/registry/" + token.body[strings.LastIndex(token.body, "/")+1:])
@@ -60,7 +61,8 @@ func TestWithoutADiscoveryServiceAMemberIsRefusedInOneLine(t *testing.T) {
 	service := startMember(t)
 	service.get("/discovery/new") // and so there is a registry
 	for u, want := range map[string]string{
-		service.url + "/discovery/none":     "failed to join discovery cluster (100: Key not found (/_etcd/registry/none) [",
+		service.url + "/discovery/none": "failed to join discovery cluster (100: Key not found " +
+			"(/_etcd/registry/none) [",
 		service.url + "/v2/keys/none":       "failed to join discovery cluster (100: Key not found (/none) [",
 		service.url + "/health/x":           "(discovery: bad discovery endpoint: status 404 (Not Found))",
 		service.url + "/v2/members/x":       "(discovery: bad discovery endpoint: Not found)",
@@ -105,7 +107,8 @@ func background(t *testing.T, path string, args ...string) *logLines {
 	return log
 }
 
-// Members of this program find each other through the discovery service that Debian has, with a server of this program behind it.
+// Members of this program find each other through the discovery service that Debian has, with a
+// server of this program behind it.
 func TestFoundersMeetAtDebiansDiscoveryService(t *testing.T) {
 	t.Parallel()
 	path := debians(t, "discovery.etcd.io")
@@ -146,7 +149,8 @@ func TestFoundersMeetAtAnEtcd(t *testing.T) {
 	t.Parallel()
 	path := debians(t, "etcd")
 	service, peer := freeURL(), freeURL()
-	background(t, path, "--data-dir="+t.TempDir(), "--enable-v2", "--listen-client-urls="+service, "--advertise-client-urls="+service,
+	background(t, path, "--data-dir="+t.TempDir(), "--enable-v2", "--listen-client-urls="+service,
+		"--advertise-client-urls="+service,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer)
 	token := service + "/v2/keys/any/directory"
 	eventually(t, "a token", patience, func() bool {

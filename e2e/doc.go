@@ -3,12 +3,11 @@
 //
 // # What it is
 //
-// Every other package is tested by itself. Here stands what the program
-// promises to people who only have the binary: one file per promise, named
-// after it. Of the program only two packages for tests are imported, raft/linear, which judges histories, and
-// http/certs/certstest, which makes certificates, and by backup_test.go
-// what makes and reads backups; what is known of the rest is what a
-// client, a shell or systemd can know.
+// Every other package is tested by itself. Here stands what the program promises to people who only
+// have the binary: one file per promise, named after it. Of the program only two packages for tests
+// are imported, raft/linear, which judges histories, and http/certs/certstest, which makes
+// certificates, and by backup_test.go what makes and reads backups; what is known of the rest is
+// what a client, a shell or systemd can know.
 //
 // # Picture
 //
@@ -33,12 +32,13 @@
 // started, killed and started again. A transcript is a recorded conversation
 // with etcd 2.3.8, and a player plays one of its scenarios.
 //
-// A cluster is some members and the network between them. Traffic writes keys and looks for them in the end; a
-// recorder is clients whose calls raft/linear judges; watchers go from member to member and must miss nothing; a nemesis does
-// bad things to all of them.
+// A cluster is some members and the network between them. Traffic writes keys and looks for them in
+// the end; a recorder is clients whose calls raft/linear judges; watchers go from member to member
+// and must miss nothing; a nemesis does bad things to all of them.
 //
-// Programs that others wrote for etcd 2 are run as they are: etcdctl, python3-etcd, crypt, the discovery service, etcd itself, and a patroni, which
-// is some nodes of Patroni with a PostgreSQL each. A pythonist is one process of a recipe.
+// Programs that others wrote for etcd 2 are run as they are: etcdctl, python3-etcd, crypt, the
+// discovery service, etcd itself, and a patroni, which is some nodes of Patroni with a PostgreSQL
+// each. A pythonist is one process of a recipe.
 //
 // # Life of a test
 //
@@ -56,8 +56,9 @@
 //
 // # What is left out
 //
-// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those. What takes long runs with -long only;
-// campaigns are the same tests for longer. What members promise that are far apart or under strain is measured, and -v prints the figures:
+// Names of machines, clocks that run wrong, and disks that stall: the simulation of raft has those.
+// What takes long runs with -long only; campaigns are the same tests for longer. What members
+// promise that are far apart or under strain is measured, and -v prints the figures:
 //
 //	go test ./e2e -long
 //	go test ./e2e -run Nemesis -long -e2e.time 30m -e2e.seed 1 -timeout 0

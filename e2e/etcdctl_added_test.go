@@ -41,7 +41,8 @@ func TestDoctorNamesTheMemberThatIsDown(t *testing.T) {
 
 	status, out := c.leader().ctl("doctor")
 
-	if status != 5 || !hasAll(out, "WRONG: member "+id+" ("+down.name+") does not answer at "+down.url, "connection refused", "start the member", "not all is well") {
+	if status != 5 || !hasAll(out, "WRONG: member "+id+" ("+down.name+") does not answer at "+down.url,
+		"connection refused", "start the member", "not all is well") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 }
@@ -56,8 +57,9 @@ func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
 	}
 	fresh := c.newMember()
 	id := c.addURL(fresh.reached)
-	if status, out := follower.ctl("doctor"); status != 5 || !hasAll(out, "WRONG: member "+id+" has a place in the cluster, and no member has heard from it",
-		"note: 1 of the members have no vote yet: the leader has not heard from them") {
+	if status, out := follower.ctl("doctor"); status != 5 ||
+		!hasAll(out, "WRONG: member "+id+" has a place in the cluster, and no member has heard from it",
+			"note: 1 of the members have no vote yet: the leader has not heard from them") {
 		t.Errorf("before it is started: status %d:\n%s", status, out)
 	}
 	c.members = append(c.members, fresh)
@@ -67,7 +69,8 @@ func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
 	}
 	fresh.launch()
 
-	eventually(t, "the leader shows it", patience, func() bool { return strings.Contains(leader.get("/v2/members").body, `"learner":true,"behind":`) })
+	eventually(t, "the leader shows it", patience,
+		func() bool { return strings.Contains(leader.get("/v2/members").body, `"learner":true,"behind":`) })
 	status, out := follower.ctl("--no-sync", "member", "list")
 	if status != 0 || !hasAll(out, id, " hasVote=false behind=") {
 		t.Errorf("status %d:\n%s", status, out)
@@ -98,7 +101,8 @@ func TestAMemberIsReplacedByOneCommand(t *testing.T) {
 	f := startCtl(m, "member", "replace", old.name, fresh.reached, "--name", fresh.name)
 	f.expect("Waiting until member")
 	f.expect(`ETCD_INITIAL_CLUSTER_STATE="existing"`)
-	fresh.founded, fresh.flags = c.founders()+","+fresh.name+"="+fresh.reached, append(fresh.flags, "--initial-cluster-state=existing")
+	fresh.founded, fresh.flags = c.founders()+","+fresh.name+"="+fresh.reached, append(fresh.flags,
+		"--initial-cluster-state=existing")
 	fresh.start()
 	f.expect("Removed member")
 	if err := f.cmd.Wait(); err != nil {
@@ -106,7 +110,8 @@ func TestAMemberIsReplacedByOneCommand(t *testing.T) {
 	}
 
 	_, list := m.ctl("member", "list")
-	if strings.Count(list, "\n") != 3 || strings.Contains(list, "name="+old.name+" ") || !strings.Contains(list, "name="+fresh.name+" ") {
+	if strings.Count(list, "\n") != 3 || strings.Contains(list, "name="+old.name+" ") || !strings.Contains(list,
+		"name="+fresh.name+" ") {
 		t.Errorf("the members:\n%s", list)
 	}
 	if _, v := fresh.ctl("--no-sync", "get", "--quorum", "/k"); v != "v\n" {
@@ -127,7 +132,8 @@ func startDebians(t *testing.T, flags ...string) *member {
 	m := newMember(t, append(flags, "--enable-v2")...)
 	m.wrap = []string{"sh", "-c", `shift; exec "$0" "$@"`, etcd}
 	m.start()
-	eventually(t, "the etcd of Debian", patience, func() bool { return strings.Contains(m.get("/v2/members/leader").body, m.name) })
+	eventually(t, "the etcd of Debian", patience,
+		func() bool { return strings.Contains(m.get("/v2/members/leader").body, m.name) })
 	return m
 }
 
@@ -138,8 +144,8 @@ func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
 	importAll(t, from, to)
 }
 
-// Programs move from one cluster to another one while they write: what they have written last is there
-// at once.
+// Programs move from one cluster to another one while they write: what they have written last is
+// there at once.
 func TestAnImportFollowsAnEtcdOfDebian(t *testing.T) {
 	t.Parallel()
 	from, to := startDebians(t), startMember(t)
@@ -176,7 +182,8 @@ func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
 	t.Parallel()
 	from, to := startDebians(t, "--snapshot-count=5"), startMember(t)
 	populate(from)
-	user, err := http.NewRequest("PUT", from.url+"/v2/auth/users/root", strings.NewReader(`{"user":"root","password":"x"}`))
+	user, err := http.NewRequest("PUT", from.url+"/v2/auth/users/root",
+		strings.NewReader(`{"user":"root","password":"x"}`))
 	if err == nil {
 		_, err = send(user)
 	}
@@ -188,7 +195,8 @@ func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
 	status, out := to.ctl("import", "--snap", snapshot, "--hidden", "/app/_secret")
 	again, nothing := to.ctl("import", "--snap", snapshot, "--hidden", "/app/_secret")
 
-	if status != 0 || !hasAll(out, "Imported 13 keys, 13 written, 0 were there already\nfinished importing 13 keys\n", "hidden: /_later:", "has users, 1 of them") {
+	if status != 0 || !hasAll(out, "Imported 13 keys, 13 written, 0 were there already\nfinished importing 13 keys\n",
+		"hidden: /_later:", "has users, 1 of them") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if again != 0 || !strings.Contains(nothing, "13 keys, 0 written") {
@@ -197,7 +205,8 @@ func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
 	compareTrees(t, from, to)
 }
 
-// snapshotOfNow writes to an etcd until it says that it has saved a snapshot of what is there now, or later, and returns the file.
+// snapshotOfNow writes to an etcd until it says that it has saved a snapshot of what is there now,
+// or later, and returns the file.
 func (m *member) snapshotOfNow() string {
 	m.t.Helper()
 	const saved = "saved snapshot at index "
@@ -391,7 +400,8 @@ func TestABackupGoesFromAMemberToAFileToAMember(t *testing.T) {
 	if status, out := m.ctl("verify", file); err != nil || status != 1 || !strings.Contains(out, file) {
 		t.Errorf("%v: of a backup with a wrong bit: status %d: %s", err, status, out)
 	}
-	for _, args := range [][]string{{"backup"}, {"backup", "--from", m.url}, {"restore", file}, {"verify"}, {"restore", file, "--data-dir", filepath.Join(dir, "x")}} {
+	for _, args := range [][]string{{"backup"}, {"backup", "--from", m.url}, {"restore", file}, {"verify"},
+		{"restore", file, "--data-dir", filepath.Join(dir, "x")}} {
 		if status, out := m.ctl(args...); status != 1 {
 			t.Errorf("%v: status %d: %s", args, status, out)
 		}

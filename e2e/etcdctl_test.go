@@ -24,7 +24,8 @@ func TestOutputsAreThoseOfEtcdctl(t *testing.T) {
 	playConsole(t, m, filepath.Join(ours(t, "etcdctl"), "etcdctl"), "etcdctl.txt", "")
 }
 
-// Where the releases agree, Debian's etcdctl and this one can be swapped: the same lines, to the same server.
+// Where the releases agree, Debian's etcdctl and this one can be swapped: the same lines, to the
+// same server.
 func TestDebiansEtcdctlAnswersTheSame(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat(debianEtcdctl); err != nil {
@@ -55,8 +56,9 @@ func ours(t *testing.T, name string) string {
 	return dir
 }
 
-// patiently is a directory in which a program has the name etcdctl and waits for an answer longer than it would by itself: where the machine
-// is busy, a password alone may cost the server more than the second that etcdctl gives it.
+// patiently is a directory in which a program has the name etcdctl and waits for an answer longer
+// than it would by itself: where the machine is busy, a password alone may cost the server more
+// than the second that etcdctl gives it.
 func patiently(t *testing.T, program string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -82,7 +84,8 @@ type ctlCommand struct {
 	line, want string
 }
 
-// playConsole runs a file with a program for etcdctl, without the commands that have this mark, none of which changes anything.
+// playConsole runs a file with a program for etcdctl, without the commands that have this mark,
+// none of which changes anything.
 func playConsole(t *testing.T, m *member, program, file, mark string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", file))

@@ -24,16 +24,24 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"extra"}, []string{"extra"}},
 		{[]string{"--election-timeout=400"}, []string{"--election-timeout", "400", "500"}},
 		{[]string{"--name=other"}, []string{"--initial-cluster", "other"}},
-		{[]string{"--initial-advertise-peer-urls=http://127.0.0.1:1"}, []string{"--initial-advertise-peer-urls", "http://127.0.0.1:1"}},
+		{[]string{"--initial-advertise-peer-urls=http://127.0.0.1:1"}, []string{"--initial-advertise-peer-urls",
+			"http://127.0.0.1:1"}},
 		{[]string{"--initial-cluster=default=http://a:1,b=http://a:1"}, []string{"--initial-cluster", "http://a:1"}},
-		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster", "nobody but this member is listed", "--join"}},
-		{[]string{"--initial-cluster=a=PEER,b=NOBODY"}, []string{"--initial-cluster", `not listed: "default"`, "--name"}},
-		{[]string{"--initial-cluster=default=NOBODY,b=PEER"}, []string{"--initial-advertise-peer-urls", "PEER", "NOBODY", "same URLs"}},
-		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-cluster=", "one name stands for several URLs", "a name of its own"}},
+		{[]string{"--initial-cluster-state=existing"}, []string{"--initial-cluster", "nobody but this member is listed",
+			"--join"}},
+		{[]string{"--initial-cluster=a=PEER,b=NOBODY"}, []string{"--initial-cluster",
+			`not listed: "default"`, "--name"}},
+		{[]string{"--initial-cluster=default=NOBODY,b=PEER"}, []string{"--initial-advertise-peer-urls", "PEER",
+			"NOBODY", "same URLs"}},
+		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-cluster=",
+			"one name stands for several URLs", "a name of its own"}},
 		{[]string{"--initial-cluster=default=PEER,b=PEER"}, []string{"--initial-cluster", "duplicate URL PEER"}},
-		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1:1/"}, []string{"--initial-cluster", `"b"`, "path"}},
-		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1"}, []string{"--initial-cluster", `"b"`, "host:port"}},
-		{[]string{"--initial-cluster=default=PEER,b=http://0.0.0.0:1"}, []string{"--initial-cluster", "http://0.0.0.0:1", "address"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1:1/"}, []string{"--initial-cluster",
+			`"b"`, "path"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1"}, []string{"--initial-cluster", `"b"`,
+			"host:port"}},
+		{[]string{"--initial-cluster=default=PEER,b=http://0.0.0.0:1"}, []string{"--initial-cluster",
+			"http://0.0.0.0:1", "address"}},
 		{[]string{"--join=NOBODY"}, []string{"--join", "--initial-cluster", "contradict"}},
 		{[]string{"--force-new-cluster"}, []string{"--force-new-cluster", "no member in", "--data-dir"}},
 		{[]string{"--listen-peer-urls=http://192.0.2.1:1"}, []string{"--listen-peer-urls", "http://192.0.2.1:1"}},
@@ -91,7 +99,8 @@ func TestAListThatNamesAMemberOfAnotherClusterIsRefused(t *testing.T) {
 
 	line := m.refused()
 
-	if !hasAll(line, "--initial-cluster=", "another cluster already: "+other.get("/v2/keys/").header.Get("X-Etcd-Cluster-Id")+" at "+other.peer, "--initial-cluster-token", "--join") {
+	if !hasAll(line, "--initial-cluster=",
+		"another cluster already: "+other.get("/v2/keys/").header.Get("X-Etcd-Cluster-Id")+" at "+other.peer, "--initial-cluster-token", "--join") {
 		t.Errorf("it says: %s", line)
 	}
 	if _, err := os.Stat(m.data()); !os.IsNotExist(err) {
@@ -139,7 +148,8 @@ func TestThePeerPortTellsWhoTheMembersAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.status != status || a.header.Get("X-Etcd-Cluster-Id") == "" || a.header.Get("Content-Type") != "application/json" {
+		if a.status != status || a.header.Get("X-Etcd-Cluster-Id") == "" ||
+			a.header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %v %s", path, a.status, a.header, a.body)
 		}
 		if client := m.get(path); status == 200 && a.body != client.body {
@@ -148,7 +158,8 @@ func TestThePeerPortTellsWhoTheMembersAre(t *testing.T) {
 	}
 }
 
-// A member that comes back at another address says so itself, and one that comes back without a word keeps its address.
+// A member that comes back at another address says so itself, and one that comes back without a
+// word keeps its address.
 func TestANewPeerURLIsPublished(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -182,7 +193,8 @@ func TestARestartTakesItsIdentityFromTheData(t *testing.T) {
 	m.put("/k", "v")
 	before := m.memberID()
 	m.stop()
-	m.flags = []string{"--initial-cluster=someone=http://127.0.0.1:1,else=http://127.0.0.1:2", "--initial-cluster-token=other", "--initial-cluster-state=existing"}
+	m.flags = []string{"--initial-cluster=someone=http://127.0.0.1:1,else=http://127.0.0.1:2",
+		"--initial-cluster-token=other", "--initial-cluster-state=existing"}
 
 	m.start()
 
@@ -227,7 +239,9 @@ func TestATrialBesideARunningMember(t *testing.T) {
 
 	out, err := exec.Command(binary, append(m.arguments(), "--check-config")...).CombinedOutput()
 
-	if err != nil || !hasAll(string(out), "answered at "+m.url, m.data()+": a member", "log of member "+m.memberID()+" of cluster "+cluster, "a member runs here", "nothing here keeps it from starting") {
+	if err != nil || !hasAll(string(out), "answered at "+m.url, m.data()+": a member",
+		"log of member "+m.memberID()+" of cluster "+cluster, "a member runs here", "nothing here keeps it from "+
+			"starting") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if after := tree(t, m.data()); after != before {

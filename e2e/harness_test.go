@@ -27,8 +27,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// patience is how long a test waits for an event that must come. Only a failure takes that long, so it
-// is enough for a busy machine.
+// patience is how long a test waits for an event that must come. Only a failure takes that long, so
+// it is enough for a busy machine.
 const patience = time.Minute
 
 // measured reports whether a test may look at the clock: with -long only, and then it runs alone.
@@ -71,8 +71,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// lookAtSources has the go command know what the result of a test depends on that starts processes: it keeps one for later as long as the files
-// are the same that the test itself has looked at.
+// lookAtSources has the go command know what the result of a test depends on that starts processes:
+// it keeps one for later as long as the files are the same that the test itself has looked at.
 var lookAtSources = sync.OnceValue(func() error {
 	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -184,7 +184,8 @@ func (m *member) launch() {
 	m.listenForNotices()
 	line := append(append(append([]string{}, m.wrap...), binary), m.arguments()...)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.user, Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when the tests are killed
+	// also when the tests are killed
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.user, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
 	cmd.Env = append(cmd.Env, m.environ...)
 	cmd.ExtraFiles = m.handed
@@ -235,8 +236,8 @@ func (m *member) listenForNotices() {
 	m.t.Cleanup(func() { conn.Close() })
 }
 
-// awaitNotice returns the next sd_notify message that says where the process is in its life, or "" when it ends
-// before it sends one.
+// awaitNotice returns the next sd_notify message that says where the process is in its life, or ""
+// when it ends before it sends one.
 func (m *member) awaitNotice() string {
 	for {
 		notice := m.nextNotice()
@@ -264,7 +265,8 @@ func (m *member) nextNotice() string {
 	case s := <-notices:
 		return s
 	case <-m.ended:
-		conn.SetReadDeadline(time.Now().Add(shortly)) // what it has said is here; a deadline that has passed would hide it
+		// what it has said is here; a deadline that has passed would hide it
+		conn.SetReadDeadline(time.Now().Add(shortly))
 		return <-notices
 	}
 }
@@ -360,7 +362,8 @@ func ask(ctx context.Context, method, target string, form url.Values) (answer, e
 
 var errStarting = errors.New("this member is starting")
 
-// send sends a request and takes the whole response. One that is starting has not answered, any more than one that is down.
+// send sends a request and takes the whole response. One that is starting has not answered, any
+// more than one that is down.
 func send(req *http.Request) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -422,7 +425,9 @@ var ports = struct {
 func freeURL() string {
 	ports.Lock()
 	defer ports.Unlock()
-	syscall.ForkLock.RLock() // a process that is being started has a copy of all descriptors: a port that is closed would be taken still
+	// a process that is being started has a copy of all descriptors: a port that is closed would be
+	// taken still
+	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	for {
 		ports.next++

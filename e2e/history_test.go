@@ -20,8 +20,8 @@ import (
 	"etcd2/raft/linear"
 )
 
-// A recorder is clients that read and write a few keys at all members, whatever happens to those, and remember each call
-// as raft/linear judges it. Every value is written once.
+// A recorder is clients that read and write a few keys at all members, whatever happens to those,
+// and remember each call as raft/linear judges it. Every value is written once.
 type recorder struct {
 	t       *testing.T
 	members []*member
@@ -145,7 +145,8 @@ func asRequest(o linear.Op, known version) (method string, form url.Values, quer
 	return "PUT", value, ""
 }
 
-// learn takes in an answer, and what it tells of the key; false when it says that nothing has happened.
+// learn takes in an answer, and what it tells of the key; false when it says that nothing has
+// happened.
 func (c *recorded) learn(a answer, known *version) bool {
 	var e struct {
 		event
@@ -235,14 +236,16 @@ func (r *recorder) histories() (all [registers][]linear.Call) {
 	return all
 }
 
-// The judge is not blind: reads of what a member has are not linearizable, when that member is cut off.
+// The judge is not blind: reads of what a member has are not linearizable, when that member is cut
+// off.
 func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	c.leader().put("/r/0", "1000000")
 	cut(c.network.around(c.followers()[0]))
 	r := c.recordReads(6, true)
-	eventually(t, "enough answers, though writes at the one cut off hold their clients up", patience, func() bool { return r.answered() >= 120 })
+	eventually(t, "enough answers, though writes at the one cut off hold their clients up", patience,
+		func() bool { return r.answered() >= 120 })
 
 	for _, history := range r.histories() {
 		if !linear.Explains(history) {
@@ -258,7 +261,8 @@ func describe(history []linear.Call) string {
 	n := sort.Search(len(history), func(n int) bool { return !linear.Explains(until(history, history[n].To)) })
 	var b strings.Builder
 	for _, c := range until(history, history[min(n, len(history)-1)].To)[max(0, n-40):] {
-		fmt.Fprintf(&b, "%11.6f to %11.6f  %s\n", time.Duration(c.From).Seconds(), time.Duration(c.To).Seconds(), text(c))
+		fmt.Fprintf(&b, "%11.6f to %11.6f  %s\n", time.Duration(c.From).Seconds(), time.Duration(c.To).Seconds(),
+			text(c))
 	}
 	return b.String()
 }

@@ -189,8 +189,8 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 	}
 }
 
-// A byte behind the request hides from net/http that the client has left, at a member and at a proxy.
-// pitfall J3
+// A byte behind the request hides from net/http that the client has left, at a member and at a
+// proxy. pitfall J3
 func TestClientsThatSendTooMuchAndLeaveHoldNothing(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, quick...)
@@ -209,7 +209,8 @@ func TestClientsThatSendTooMuchAndLeaveHoldNothing(t *testing.T) {
 
 	eventually(t, "no watcher is left", 2*patience, func() bool { return m.metric("etcd_store_watchers") == 0 })
 	for s, want := range map[*member]float64{m: 2 * each, p: each} {
-		eventually(t, "their connections are closed", patience, func() bool { return s.metric("etcd_http_connections") < each/2 })
+		eventually(t, "their connections are closed", patience,
+			func() bool { return s.metric("etcd_http_connections") < each/2 })
 		if n := s.metric("etcd_http_connections_left_total"); n != want {
 			t.Errorf("%s has found %v clients gone, want %v", s.name, n, want)
 		}
@@ -245,8 +246,8 @@ func (m *member) metric(name string) (v float64) {
 	return v
 }
 
-// Half of the streams have a connection each, and half share one of HTTP/2, where the client grants a window and reads nothing of it.
-// pitfall J11, pitfall I11
+// Half of the streams have a connection each, and half share one of HTTP/2, where the client grants
+// a window and reads nothing of it. pitfall J11, pitfall I11
 func TestStreamReadersThatDoNotReadHoldUpNobody(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()

@@ -59,8 +59,8 @@ func (m *member) moved() (next *member, output string) {
 	return next, output
 }
 
-// A server of Debian's etcd 3.4 with its API v2 is stopped, and ours goes on: keys, directories, times
-// to live, indices, users and their passwords are the same.
+// A server of Debian's etcd 3.4 with its API v2 is stopped, and ours goes on: keys, directories,
+// times to live, indices, users and their passwords are the same.
 func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 	t.Parallel()
 	const root, ann = "Rosebud-1941", "pässwörd"
@@ -79,14 +79,16 @@ func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 	}
 	old.do("DELETE", "/v2/keys/app/3?recursive=true", nil)
 	old.must(root, "PUT", "/v2/auth/users/root", `{"user":"root","password":"`+root+`"}`)
-	old.must(root, "PUT", "/v2/auth/roles/r", `{"role":"r","permissions":{"kv":{"read":["/app/*"],"write":["/app/0/*"]}}}`)
+	old.must(root, "PUT", "/v2/auth/roles/r",
+		`{"role":"r","permissions":{"kv":{"read":["/app/*"],"write":["/app/0/*"]}}}`)
 	old.must(root, "PUT", "/v2/auth/users/ann", `{"user":"ann","password":"`+ann+`","roles":["r"]}`)
 	old.must(root, "PUT", "/v2/auth/enable", "")
 	eventually(t, "a key has expired", patience, func() bool {
 		return old.as("root", root, "GET", "/v2/keys/gone", "").status == http.StatusNotFound
 	})
 	questions := []string{
-		"/v2/keys/?recursive=true&sorted=true", "/v2/keys/_hidden?recursive=true", "/v2/keys/empty", "/v2/keys/app/lease",
+		"/v2/keys/?recursive=true&sorted=true", "/v2/keys/_hidden?recursive=true", "/v2/keys/empty",
+		"/v2/keys/app/lease",
 		"/v2/auth/users", "/v2/auth/roles", "/v2/auth/users/ann", "/v2/auth/enable",
 	}
 	want := old.told("root", root, questions...)
@@ -110,7 +112,8 @@ func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 		password, method, path string
 		status                 int
 	}{
-		{ann, "GET", "/v2/keys/app/5", 200}, {ann, "PUT", "/v2/keys/app/0/key", 200}, {ann, "PUT", "/v2/keys/app/5/key", 401},
+		{ann, "GET", "/v2/keys/app/5", 200}, {ann, "PUT", "/v2/keys/app/0/key", 200}, {ann, "PUT",
+			"/v2/keys/app/5/key", 401},
 		{ann + ".", "GET", "/v2/keys/app/5", 401}, {ann, "GET", "/v2/keys/queue", 401},
 	} {
 		if a := next.as("ann", c.password, c.method, c.path, ""); a.status != c.status {
@@ -123,12 +126,14 @@ func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 func TestADirectoryOfEtcdIsNotStartedIn(t *testing.T) {
 	t.Parallel()
 	old := startEtcd(t)
-	if status, out := old.ctl("migrate", old.data(), "--dry-run"); status != 1 || !strings.Contains(out, "a server runs with") {
+	if status, out := old.ctl("migrate", old.data(), "--dry-run"); status != 1 || !strings.Contains(out,
+		"a server runs with") {
 		t.Errorf("while it runs: status %d, %s", status, out)
 	}
 	old.stop()
 	old.wrap = nil
-	if line := old.refused(); !hasAll(line, old.data()+" is the data directory of etcd 3.4", "etcdctl migrate "+old.data()) {
+	if line := old.refused(); !hasAll(line, old.data()+" is the data directory of etcd 3.4",
+		"etcdctl migrate "+old.data()) {
 		t.Error(line)
 	}
 }
@@ -153,7 +158,8 @@ func TestAHundredThousandKeysMove(t *testing.T) {
 	next, output := old.moved()
 	took := time.Since(begin)
 
-	if a := next.get("/v2/keys/k/99/99999"); a.status != http.StatusOK || !strings.Contains(output, fmt.Sprint(keys, " keys in 101 directories")) {
+	if a := next.get("/v2/keys/k/99/99999"); a.status != http.StatusOK || !strings.Contains(output,
+		fmt.Sprint(keys, " keys in 101 directories")) {
 		t.Errorf("%d %s, %s", a.status, a.body, output)
 	}
 	t.Logf("%d keys: %v to look, to convert and to start", keys, took)

@@ -120,7 +120,8 @@ func TestAForceThatIsLeftInTheUnitSplitsNoCluster(t *testing.T) {
 	m.serves()
 	m.stop()
 	m.flags = append(m.flags, "--force-new-cluster")
-	if text := m.refused(); !hasAll(text, "--force-new-cluster: ", "\"m1\" at ", "\"m2\" at ", "are a quorum of the 3 members without this one") {
+	if text := m.refused(); !hasAll(text, "--force-new-cluster: ", "\"m1\" at ", "\"m2\" at ",
+		"are a quorum of the 3 members without this one") {
 		t.Errorf("it says %s", text)
 	}
 	for _, o := range lost {

@@ -10,8 +10,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// More requests than have their answers remembered are made at full speed, and all of them again right afterwards.
-// TestWhatFellOutOfTheWindowIsNotExecutedAgain shows the same of a small window.
+// More requests than have their answers remembered are made at full speed, and all of them again
+// right afterwards. TestWhatFellOutOfTheWindowIsNotExecutedAgain shows the same of a small window.
 // pitfall L8
 func TestNoNamedRequestIsDoneTwice(t *testing.T) {
 	pace.NeedsLong(t)

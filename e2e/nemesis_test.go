@@ -87,7 +87,8 @@ func (n *nemesis) rage(d time.Duration) {
 	n.c.leader()
 }
 
-// Whatever happens to the members, the clients' calls have an order, the watchers miss nothing, and no key goes early.
+// Whatever happens to the members, the clients' calls have an order, the watchers miss nothing, and
+// no key goes early.
 //
 // pitfall C1, pitfall G2, pitfall I1, pitfall I10
 func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
@@ -109,13 +110,15 @@ func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
 	events := w.finish()
 	r.compare(events)
 	granted, expired := leases.finish()
-	t.Logf("%d calls, %d of unknown outcome; %d events; %d leases, %d expired; faults: %v", calls, unknown, len(events), granted, expired, n.counted)
+	t.Logf("%d calls, %d of unknown outcome; %d events; %d leases, %d expired; faults: %v", calls, unknown, len(events),
+		granted, expired, n.counted)
 	if calls < 500 || expired == 0 {
 		t.Errorf("%d calls, %d leases expired: too few to tell anything", calls, expired)
 	}
 }
 
-// compare checks that every write that was acknowledged, and every value that was read, was told to the watchers.
+// compare checks that every write that was acknowledged, and every value that was read, was told to
+// the watchers.
 func (r *recorder) compare(events []seen) {
 	r.t.Helper()
 	told := map[uint64]string{}
@@ -149,7 +152,8 @@ func (c *cluster) lease() *leases {
 			case <-time.After(20 * time.Millisecond):
 				key := fmt.Sprint("/lease/", i)
 				l.set[key] = time.Now()
-				_, _ = members[i%3].attempt("PUT", "/v2/keys"+key, url.Values{"value": {"x"}, "ttl": {"1"}}) // may have happened
+				// may have happened
+				_, _ = members[i%3].attempt("PUT", "/v2/keys"+key, url.Values{"value": {"x"}, "ttl": {"1"}})
 			}
 		}
 	})

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A network stands between the members of a cluster. Each member is reached through a proxy, which finds out
-// who dials, and carries the bytes of each direction over that direction's link.
+// A network stands between the members of a cluster. Each member is reached through a proxy, which
+// finds out who dials, and carries the bytes of each direction over that direction's link.
 //
 //	m0 ──dials──► proxy of m1 ──► m1          m0 → m1 and m1 → m0 are two links,
 //	              link m0 → m1 ──►            whoever has dialled
@@ -110,7 +110,8 @@ func (n *network) connect(from *net.TCPConn, callee *member) {
 	n.mu.Unlock()
 }
 
-// dialler is the member whose process holds the other end of a connection; nil when none does any more.
+// dialler is the member whose process holds the other end of a connection; nil when none does any
+// more.
 func (n *network) dialler(conn net.Conn) *member {
 	inode := socketInode(conn.RemoteAddr().(*net.TCPAddr).Port, conn.LocalAddr().(*net.TCPAddr).Port)
 	if inode == "" {
@@ -129,7 +130,8 @@ func (n *network) dialler(conn net.Conn) *member {
 	return nil
 }
 
-// socketInode is what the system calls the socket of this machine that is connected from one port to another.
+// socketInode is what the system calls the socket of this machine that is connected from one port
+// to another.
 func socketInode(from, to int) string {
 	f, err := os.Open("/proc/net/tcp")
 	if err != nil {
@@ -212,8 +214,9 @@ func (n *network) heal() {
 	}
 }
 
-// A link carries bytes in one direction, over all connections between two members. While it is cut nothing passes,
-// and nobody is told; what was sent meanwhile comes when it is healed, as it does when routers fail.
+// A link carries bytes in one direction, over all connections between two members. While it is cut
+// nothing passes, and nobody is told; what was sent meanwhile comes when it is healed, as it does
+// when routers fail.
 type link struct {
 	closed <-chan struct{}
 
@@ -317,7 +320,8 @@ const (
 	shortRoom = 128 << 10
 	longRoom  = 32 << 20
 
-	// What waits at an end of a link. The system's own loopback stalls with less: its packets have 64 KiB.
+	// What waits at an end of a link. The system's own loopback stalls with less: its packets have
+	// 64 KiB.
 	socketBuffer = 128 << 10
 )
 
@@ -340,7 +344,8 @@ func (l *link) carry(dst, src *net.TCPConn) {
 	}
 }
 
-// take puts what src sends on the way, as far as there is room; arrived tells that some may have become free.
+// take puts what src sends on the way, as far as there is room; arrived tells that some may have
+// become free.
 func (l *link) take(src *net.TCPConn, way chan<- parcel, under *atomic.Int64, arrived <-chan struct{}) {
 	defer close(way)
 	buf := make([]byte, parcelSize)
@@ -361,8 +366,9 @@ func (l *link) take(src *net.TCPConn, way chan<- parcel, under *atomic.Int64, ar
 	}
 }
 
-// room is how many bytes may be on a connection's way. A delay makes room, for a link has no bound but its rate; a cut and a rate make
-// none: what waits longer than the delay waits at the sender, which then knows.
+// room is how many bytes may be on a connection's way. A delay makes room, for a link has no bound
+// but its rate; a cut and a rate make none: what waits longer than the delay waits at the sender,
+// which then knows.
 func (l *link) room() (n int64) {
 	l.change(func() {
 		n = shortRoom

@@ -67,7 +67,8 @@ func TestAPeerCertificateOfOneUsageIsEnough(t *testing.T) {
 	if err != nil || a.status != 200 {
 		t.Errorf("%v: %d %s", err, a.status, a.body)
 	}
-	odd.expectLog(0, "others will refuse this member's certificate", "flag=--peer-cert-file", "lacks the usage clientAuth", "remedy=")
+	odd.expectLog(0, "others will refuse this member's certificate", "flag=--peer-cert-file",
+		"lacks the usage clientAuth", "remedy=")
 }
 
 // pitfall L16
@@ -85,7 +86,8 @@ func TestAMemberOutOfTouchSaysSo(t *testing.T) {
 		c.network.link(odd, m).cut() // it is not heard
 	}
 	eventually(t, "an answer that is marked as old", patience, func() bool { return stale() != "" })
-	eventually(t, "/health is false", patience, func() bool { return odd.get("/health").status == 503 }) // a hiccup may have come first
+	// a hiccup may have come first
+	eventually(t, "/health is false", patience, func() bool { return odd.get("/health").status == 503 })
 	odd.expectLog(since, "out of touch with the cluster")
 
 	c.network.heal()
@@ -108,5 +110,6 @@ func TestPeerURLsWhereNobodyListensAreToldAtTheStart(t *testing.T) {
 	since := m.log.count()
 	m.start() // the membership has them
 
-	m.expectLog(since, "level=WARN", "lead to none of its listeners", "called=["+m.reached+"]", "listening=["+m.peer+"]")
+	m.expectLog(since, "level=WARN", "lead to none of its listeners", "called=["+m.reached+"]",
+		"listening=["+m.peer+"]")
 }

@@ -232,7 +232,8 @@ func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 	// The address on a member's card, while its numbers change.
 	b.eval("location.hash = '#cluster'")
 	b.await("!!document.querySelector('.member a')")
-	b.eval("document.querySelector('.member a').addEventListener('click', e => { e.preventDefault(); window.linked = true })")
+	b.eval("document.querySelector('.member a').addEventListener('click', e => { e.preventDefault(); window.linked = " +
+		"true })")
 	applied := "document.querySelector('.member dd:nth-of-type(3)').textContent"
 	b.eval("window.applied = " + applied)
 	release = b.press("document.querySelector('.member a')")
@@ -267,7 +268,8 @@ func TestTheTreeGoesByKeyboard(t *testing.T) {
 	b.await("document.querySelector('#value').textContent === 'deep'")
 	b.key("End")
 	b.await("document.querySelector('#value').textContent === 'last'")
-	b.await("document.getElementById(document.getElementById('tree').getAttribute('aria-activedescendant')).title === '/z'")
+	b.await("document.getElementById(document.getElementById('tree').getAttribute('aria-activedescendant')).title " +
+		"=== '/z'")
 	b.key("Home")
 	b.key("ArrowDown")
 	b.key("ArrowLeft")
@@ -324,7 +326,8 @@ func fillDirectory(t *testing.T, m *member, dir string, children int) {
 		go func() {
 			var err error
 			for i := range work {
-				a, failed := ask(t.Context(), "PUT", fmt.Sprintf("%s/v2/keys%s/k%06d", m.url, dir, i), url.Values{"value": {"v"}})
+				a, failed := ask(t.Context(), "PUT", fmt.Sprintf("%s/v2/keys%s/k%06d", m.url, dir, i),
+					url.Values{"value": {"v"}})
 				if failed != nil || a.status != 201 {
 					err = fmt.Errorf("%d %v", a.status, failed)
 				}
@@ -418,7 +421,8 @@ func TestEventsAreFollowedStoppedAndGoneOnWith(t *testing.T) {
 	m.start()
 	without(c.members, m)[0].put("/app/k", "5")
 	b.await("document.querySelectorAll('#log li').length === 5")
-	if got := b.eval("[...document.querySelectorAll('#log .value')].map(v => v.textContent).join('')"); got != `" = 5 = 4 = 3 = 2 = 1"` {
+	if got := b.eval("[...document.querySelectorAll('#log .value')].map(v => " +
+		"v.textContent).join('')"); got != `" = 5 = 4 = 3 = 2 = 1"` {
 		t.Errorf("%s", got)
 	}
 	b.shootAll("events")
@@ -456,7 +460,8 @@ func TestThePageWorksAtAProxyAndOffersNoWritingAtAReadOnlyOne(t *testing.T) {
 func TestEveryNameIsOpenedInThePage(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
-	names := []string{"create", "edit", "keys", "a?b", "a#b", "100%", "50%25", "with blank", "a..b", "..c", "日本", `"quoted" 'twice'`, "<img src=x onerror=alert(1)>",
+	names := []string{"create", "edit", "keys", "a?b", "a#b", "100%", "50%25", "with blank", "a..b", "..c",
+		"日本", `"quoted" 'twice'`, "<img src=x onerror=alert(1)>",
 		"&amp;", "a+b", "long" + strings.Repeat("-name", 100)}
 	for i, name := range names {
 		m.put("/"+url.PathEscape(name), fmt.Sprint("value ", i))
@@ -482,6 +487,7 @@ func TestEveryNameIsOpenedInThePage(t *testing.T) {
 
 	// On a phone, too, there is room for a name beside the indent of its depth.
 	b.size(390, 800)
-	b.await("[...document.querySelectorAll('#tree .row')].every(r => parseFloat(getComputedStyle(r).paddingLeft) < 0.7 * r.clientWidth)")
+	b.await("[...document.querySelectorAll('#tree .row')].every(r => parseFloat(getComputedStyle(r).paddingLeft) < " +
+		"0.7 * r.clientWidth)")
 	b.noErrors()
 }

@@ -19,10 +19,11 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// Patroni keeps in etcd who of several PostgreSQL servers is the primary. It watches, it compares and swaps, it lives by TTLs; whoever uses
-// etcd in earnest does what it does.
+// Patroni keeps in etcd who of several PostgreSQL servers is the primary. It watches, it compares
+// and swaps, it lives by TTLs; whoever uses etcd in earnest does what it does.
 //
-// All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is changed by hand, etcd2 is gone.
+// All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is
+// changed by hand, etcd2 is gone.
 func TestPatroniKeepsOnePrimary(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3, quick...)
@@ -215,8 +216,8 @@ func (n *patroniNode) kill() {
 	<-n.ended
 }
 
-// signalDatabase signals PostgreSQL, which is no child of ours, and tells whether it was there. When its first process is gone, the others go
-// by themselves.
+// signalDatabase signals PostgreSQL, which is no child of ours, and tells whether it was there.
+// When its first process is gone, the others go by themselves.
 func (n *patroniNode) signalDatabase(s syscall.Signal) bool {
 	b, err := os.ReadFile(filepath.Join(n.data(), "postmaster.pid"))
 	if err != nil {
@@ -245,7 +246,8 @@ func (n *patroniNode) cleanUp() {
 func (n *patroniNode) psql(statement string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
-	cmd := n.command(ctx, filepath.Join(postgresBin(), "psql"), "-h", "127.0.0.1", "-p", n.port, "-U", "postgres", "-XAtqc", statement)
+	cmd := n.command(ctx, filepath.Join(postgresBin(), "psql"), "-h", "127.0.0.1", "-p", n.port, "-U", "postgres",
+		"-XAtqc", statement)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
@@ -369,7 +371,8 @@ func (p *patroni) switchover(from, to *patroniNode) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	out, err := from.command(ctx, "patronictl", "-c", from.config(), "switchover", "--master", from.name, "--candidate", to.name, "--force").CombinedOutput()
+	out, err := from.command(ctx, "patronictl", "-c", from.config(), "switchover", "--master", from.name,
+		"--candidate", to.name, "--force").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Successfully switched over") {
 		t.Errorf("patronictl: %v\n%s", err, out)
 	}

@@ -30,7 +30,8 @@ func (c *cluster) startProxy() *member {
 	return p
 }
 
-// writes has a write succeed at a proxy, now or soon: one that was sent to a member that died is not repeated by itself.
+// writes has a write succeed at a proxy, now or soon: one that was sent to a member that died is
+// not repeated by itself.
 func (m *member) writes(key string) {
 	m.t.Helper()
 	eventually(m.t, "a write of "+key+" succeeds", patience, func() bool {
@@ -118,7 +119,8 @@ func TestAProxyFollowsACluster(t *testing.T) {
 	if a := p.get("/v2/keys/k"); a.status != 200 || !strings.Contains(a.body, `"value":"w"`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	for method, want := range map[string]int{"PUT": 501, "DELETE": 501, "HEAD": 501, "OPTIONS": 501, "POST": 501, "GET": 200} {
+	for method, want := range map[string]int{"PUT": 501, "DELETE": 501, "HEAD": 501, "OPTIONS": 501, "POST": 501,
+		"GET": 200} {
 		if a := p.do(method, "/v2/keys/k", nil); a.status != want || want == 501 && a.body != "" {
 			t.Errorf("%s at a proxy that is readonly: %d %s", method, a.status, a.body)
 		}
@@ -195,7 +197,8 @@ func TestWatchesThroughAProxy(t *testing.T) {
 	}
 
 	cancel()
-	eventually(t, "the watch ends at the member when its client leaves", patience, func() bool { return watchersAt(c.members) == 0 })
+	eventually(t, "the watch ends at the member when its client leaves", patience,
+		func() bool { return watchersAt(c.members) == 0 })
 }
 
 func TestASurplusMemberBecomesAProxy(t *testing.T) {
@@ -260,7 +263,8 @@ func TestEtcdctlWorksThroughAProxy(t *testing.T) {
 	}
 }
 
-// Members take a certificate for a user, but not the proxy's for those behind it. (pitfall J14, CVE-2018-16886)
+// Members take a certificate for a user, but not the proxy's for those behind it. (pitfall J14,
+// CVE-2018-16886)
 func TestBehindAProxyOnlyAPasswordMakesAUser(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)
@@ -291,7 +295,8 @@ func TestBehindAProxyOnlyAPasswordMakesAUser(t *testing.T) {
 			return p.as("", "", "PUT", "/v2/keys/k", "value=1").status == 401
 		})
 	}
-	_, a, err := knock(t.Context(), "PUT", s.members[1].url+"/v2/keys/k", url.Values{"value": {"2"}}, []*certstest.Authority{s.clients}, certificate)
+	_, a, err := knock(t.Context(), "PUT", s.members[1].url+"/v2/keys/k", url.Values{"value": {"2"}},
+		[]*certstest.Authority{s.clients}, certificate)
 	if err != nil || a.status > 201 {
 		t.Errorf("the proxy itself: %v, %d %s", err, a.status, a.body)
 	}

@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// The leader's quota counts, at whichever member a write comes in, and members with different quotas
-// have the same tree all the same.
-// pitfall J9, pitfall I8
+// The leader's quota counts, at whichever member a write comes in, and members with different
+// quotas have the same tree all the same. pitfall J9, pitfall I8
 func TestMembersWithDifferentQuotasHaveOneTree(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, quick...)

@@ -12,10 +12,12 @@ import (
 
 // bare is what a server without flags does, on the ports that the README's other lines use.
 const bare = " --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379" +
-	" --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380"
+	" --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster " +
+	"default=http://127.0.0.1:2380"
 
-// TestTheReadmesClusterLines runs the lines of the sections "A cluster" and "Three members", a process each, on ports
-// that are free; each block makes a cluster of three, in which what one member takes the others have.
+// TestTheReadmesClusterLines runs the lines of the sections "A cluster" and "Three members", a
+// process each, on ports that are free; each block makes a cluster of three, in which what one
+// member takes the others have.
 func TestTheReadmesClusterLines(t *testing.T) {
 	t.Parallel()
 	blocks := clusterLines(t)
@@ -35,7 +37,8 @@ func TestTheReadmesClusterLines(t *testing.T) {
 					return ports[u]
 				})
 				runLine(t, t.TempDir(), line)
-				clients = append(clients, regexp.MustCompile(`--advertise-client-urls (\S+)`).FindStringSubmatch(line)[1])
+				clients = append(clients,
+					regexp.MustCompile(`--advertise-client-urls (\S+)`).FindStringSubmatch(line)[1])
 			}
 
 			for _, to := range clients {
@@ -63,10 +66,12 @@ func TestTheReadmesClusterLines(t *testing.T) {
 	}
 }
 
-// clusterLines are the commands of the section's console blocks, each on one line and without the program's name.
+// clusterLines are the commands of the section's console blocks, each on one line and without the
+// program's name.
 func clusterLines(t *testing.T) (blocks [][]string) {
 	t.Helper()
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "A cluster")+readmeSection(t, "Three members"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t,
+		"A cluster")+readmeSection(t, "Three members"), -1) {
 		var lines []string
 		for line := range strings.Lines(block[1]) {
 			flags, found := strings.CutPrefix(line, "$ ./etcd2")
@@ -83,8 +88,8 @@ func clusterLines(t *testing.T) (blocks [][]string) {
 	return blocks
 }
 
-// runLine runs the program in a directory until the end of the test, and asks it to stop then. Those of one cluster stop one after another:
-// each hands over to one that is still there.
+// runLine runs the program in a directory until the end of the test, and asks it to stop then.
+// Those of one cluster stop one after another: each hands over to one that is still there.
 func runLine(t *testing.T, dir, flags string) {
 	t.Helper()
 	log := newLogLines()

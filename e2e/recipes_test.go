@@ -99,7 +99,8 @@ func onlyOne(t *testing.T, list []*pythonist, word string) (one *pythonist) {
 	return one
 }
 
-// expectRenewals waits for more renewals than fit into a time to live, in which nobody else may say the word.
+// expectRenewals waits for more renewals than fit into a time to live, in which nobody else may say
+// the word.
 func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 	p.t.Helper()
 	renewals := func() (n int) {
@@ -117,8 +118,9 @@ func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 	}
 }
 
-// The recipes for one of many, in python3-etcd: its lock, which is a queue of keys in order; and an election, which is a key that is created and
-// then refreshed. Who renews keeps it, also when a member dies; who dies loses it when its time is over; who leaves gives it up at once.
+// The recipes for one of many, in python3-etcd: its lock, which is a queue of keys in order; and an
+// election, which is a key that is created and then refreshed. Who renews keeps it, also when a
+// member dies; who dies loses it when its time is over; who leaves gives it up at once.
 func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 	t.Parallel()
 	for recipe, word := range map[string]string{"lock": "holds", "election": "leads"} {
@@ -130,7 +132,9 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 			for _, p := range without(list, first) {
 				p.expect(0, "stands")
 			}
-			c.allHaveApplied() // a lock whose entry is not found makes another one, and the first one holds up the queue
+			// a lock whose entry is not found makes another one, and the first one holds up the
+			// queue
+			c.allHaveApplied()
 
 			c.leader().kill()
 			first.expectRenewals(list, word)

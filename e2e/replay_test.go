@@ -46,7 +46,8 @@ func TestAnswersAreThoseOfEtcd(t *testing.T) {
 	}
 }
 
-// parts are scenarios that are played one after another. Those that wait for the end of keys are played side by side, on servers of their own.
+// parts are scenarios that are played one after another. Those that wait for the end of keys are
+// played side by side, on servers of their own.
 func (tr transcript) parts() iter.Seq[[]scenario] {
 	size := max(1, len(tr.Scenarios))
 	if tr.Group == "ttl" {
@@ -69,8 +70,9 @@ func (tr transcript) start(t *testing.T) []*member {
 	return c.members
 }
 
-// knowsTheVersion waits until the member has seen the cluster agree on a version. That is the last thing members that start
-// together put into the log, after each has told the others about itself; every such entry raises the index that scenarios count from.
+// knowsTheVersion waits until the member has seen the cluster agree on a version. That is the last
+// thing members that start together put into the log, after each has told the others about itself;
+// every such entry raises the index that scenarios count from.
 func (m *member) knowsTheVersion() {
 	m.t.Helper()
 	eventually(m.t, "a version of the cluster at "+m.name, patience, func() bool {
@@ -96,8 +98,8 @@ func newPlayer(t *testing.T, members ...*member) *player {
 	return p
 }
 
-// turnTo has the player ask a member from now on, which has all that others have told: by its number, the leader, a follower; nil is the
-// first.
+// turnTo has the player ask a member from now on, which has all that others have told: by its
+// number, the leader, a follower; nil is the first.
 func (p *player) turnTo(at any) {
 	m := p.members[0]
 	switch at := at.(type) {
@@ -115,7 +117,8 @@ func (p *player) turnTo(at any) {
 	}
 }
 
-// replay plays a scenario, and again when it was not as recorded and there was an election meanwhile: that takes an index.
+// replay plays a scenario, and again when it was not as recorded and there was an election
+// meanwhile: that takes an index.
 func replay(t *testing.T, sc scenario, members []*member) {
 	t.Helper()
 	for again := 0; ; again++ {
@@ -191,8 +194,8 @@ func (p *player) do(st step) []string {
 	return p.exchange(st)
 }
 
-// matcher is for an answer that has just come. The recording slept up to a fifth of a second before a ttl falls: who is later than that must
-// see the next one.
+// matcher is for an answer that has just come. The recording slept up to a fifth of a second before
+// a ttl falls: who is later than that must see the next one.
 func (p *player) matcher() matcher {
 	return matcher{env: p.env, when: time.Now(), late: time.Since(p.begun)-p.slept > time.Second/10}
 }

@@ -21,7 +21,8 @@ type watcher struct {
 // watch begins a stream, as who shows a certificate.
 func (s *secured) watch(m *member, shown certstest.Pair) *watcher {
 	s.t.Helper()
-	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{shown.TLS(s.t)}}}
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true,
+		Certificates: []tls.Certificate{shown.TLS(s.t)}}}
 	w := &watcher{&http.Client{Transport: transport}, make(chan string, 100)}
 	resp, err := w.client.Get(m.url + "/v2/keys/news?wait=true&stream=true&recursive=true")
 	if err != nil {
@@ -48,7 +49,8 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	joe, ann := s.clients.Issue(t, "joe"), s.clients.Issue(t, "ann")
 	trusted := []*certstest.Authority{s.clients}
 	put := func(m *member, value string) (answer, error) {
-		_, a, err := knock(t.Context(), "PUT", m.url+"/v2/keys/news/k", url.Values{"value": {value}}, trusted, ann.TLS(t))
+		_, a, err := knock(t.Context(), "PUT", m.url+"/v2/keys/news/k", url.Values{"value": {value}},
+			trusted, ann.TLS(t))
 		return a, err
 	}
 	arrives := func(w *watcher, value string) {
@@ -67,7 +69,8 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	}
 	revoked, good := s.watch(s.members[0], joe), s.watch(s.members[0], ann)
 	for _, m := range s.members {
-		eventually(t, "both others are connected to "+m.name, patience, func() bool { return metric(m, `(?s)etcd2_peer_connected\S* 1.*etcd2_peer_connected\S* 1`) })
+		eventually(t, "both others are connected to "+m.name, patience,
+			func() bool { return metric(m, `(?s)etcd2_peer_connected\S* 1.*etcd2_peer_connected\S* 1`) })
 	}
 	if a, err := put(cut, "first"); err != nil || a.status > 201 {
 		t.Fatal(err, a)
@@ -89,13 +92,15 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 		if !metric(m, `etcd2_tls_connections_ended_total\{port="peer",reason="revoked"\} [1-9]`) {
 			t.Errorf("%s has not counted it", m.name)
 		}
-		eventually(t, m.name+" has one other", patience, func() bool { return metric(m, `etcd2_peer_connected\S* 1`) && metric(m, `etcd2_peer_connected\S* 0`) })
+		eventually(t, m.name+" has one other", patience,
+			func() bool { return metric(m, `etcd2_peer_connected\S* 1`) && metric(m, `etcd2_peer_connected\S* 0`) })
 	}
 	cut.expectLog(before[2], "lost the connection to a member", "closed there", "CN="+cut.name, "was revoked")
 	cut.expectLog(before[2], "cannot reach a member", "it refuses", "CN="+cut.name)
 
 	// The other two go on, and so does ann, over the connection that she has.
-	eventually(t, "a write of the two", patience, func() bool { a, err := put(s.members[1], "second"); return err == nil && a.status <= 201 })
+	eventually(t, "a write of the two", patience,
+		func() bool { a, err := put(s.members[1], "second"); return err == nil && a.status <= 201 })
 	arrives(good, "second")
 	eventually(t, "the third knows that it is alone", patience, func() bool {
 		_, a, err := knock(t.Context(), "GET", cut.url+"/health", nil, trusted, ann.TLS(t))
@@ -103,7 +108,8 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	})
 	for i, m := range s.members[:2] {
 		for _, line := range m.log.since(before[i]) {
-			if strings.Contains(line, "ended the connections") && !strings.Contains(line, "CN=joe") && !strings.Contains(line, "CN="+cut.name) {
+			if strings.Contains(line, "ended the connections") && !strings.Contains(line, "CN=joe") &&
+				!strings.Contains(line, "CN="+cut.name) {
 				t.Error(line)
 			}
 		}

@@ -73,12 +73,14 @@ func TestSystemdIsToldTheLifeOfAMember(t *testing.T) {
 	if status := m.exited(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	if !regexp.MustCompile(`(?s)STATUS=looking for the cluster\n.*STATUS=reading ` + m.data() + `\n.*STATUS=replaying the log.*\nSTATUS=leader, the only member\n.*READY=1`).MatchString(start) {
+	if !regexp.MustCompile(`(?s)STATUS=looking for the cluster\n.*STATUS=reading ` + m.data() +
+		`\n.*STATUS=replaying the log.*\nSTATUS=leader, the only member\n.*READY=1`).MatchString(start) {
 		t.Errorf("it says:\n%s", start)
 	}
 }
 
-// pitfall F3: a disk that hangs ends the pings, and a disk that comes back in time begins them again.
+// pitfall F3: a disk that hangs ends the pings, and a disk that comes back in time begins them
+// again.
 func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -88,7 +90,8 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	m.environ = []string{"WATCHDOG_USEC=800000"}
 	m.start()
 	m.notices("WATCHDOG=1")
-	hang := exec.Command("strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=60s:when=1", "-o", os.DevNull, "-p", fmt.Sprint(m.pid.Load()))
+	hang := exec.Command("strace", "-f", "-qq", "-e", "trace=fdatasync", "-e",
+		"inject=fdatasync:delay_enter=60s:when=1", "-o", os.DevNull, "-p", fmt.Sprint(m.pid.Load()))
 	hung := newLogLines()
 	hang.Stderr = hung
 	if err := hang.Start(); err != nil {
@@ -108,8 +111,10 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	written := make(chan int, 1)
 	go func() {
 		var last answer
-		for !m.log.has(since, "it is stuck") { // a thread is traced somewhat later than the first one: the first writes may pass
-			last, _ = ask(context.Background(), "PUT", m.url+"/v2/keys/k", url.Values{"value": {"v"}}) // its status tells
+		// a thread is traced somewhat later than the first one: the first writes may pass
+		for !m.log.has(since, "it is stuck") {
+			// its status tells
+			last, _ = ask(context.Background(), "PUT", m.url+"/v2/keys/k", url.Values{"value": {"v"}})
 		}
 		written <- last.status
 	}()
@@ -175,8 +180,8 @@ is exit ExecMainStatus
 echo end
 `
 
-// The README's unit, under a systemd that is process 1 of namespaces of its own: it tells when it is ready, a member that stands still is
-// ended and started again, and its data stays.
+// The README's unit, under a systemd that is process 1 of namespaces of its own: it tells when it
+// is ready, a member that stands still is ended and started again, and its data stays.
 func TestTheReadmesUnitRuns(t *testing.T) {
 	startsProcesses(t)
 	t.Parallel()
@@ -189,14 +194,18 @@ func TestTheReadmesUnitRuns(t *testing.T) {
 	write := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text),
+			0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write("probe.sh", probe)
-	write("units/probe.service", "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/bash /run/keep/probe.sh\nStandardOutput=append:/run/keep/said\n")
+	write("units/probe.service",
+		"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/bash "+
+			"/run/keep/probe.sh\nStandardOutput=append:/run/keep/said\n")
 	write("units/etcd2.service", units(t)["/etc/systemd/system/etcd2.service"])
-	write("units/etcd2.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/run/keep/etcd2\nWatchdogSec=5\nRestartSec=0\n")
+	write("units/etcd2.service.d/quick.conf",
+		"[Service]\nExecStart=\nExecStart=/run/keep/etcd2\nWatchdogSec=5\nRestartSec=0\n")
 	program, err := os.ReadFile(binary)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "etcd2"), program, 0o755)
@@ -204,7 +213,8 @@ func TestTheReadmesUnitRuns(t *testing.T) {
 	if err := cmp.Or(err, lookAtSources()); err != nil {
 		t.Fatal(err)
 	}
-	machine := exec.Command("unshare", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--mount-proc", "--kill-child",
+	machine := exec.Command("unshare", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork",
+		"--mount-proc", "--kill-child",
 		"bash", "testdata/systemd.sh", dir)
 	console := newLogLines()
 	machine.Stdout, machine.Stderr = console, console
@@ -283,7 +293,8 @@ func (m *member) handOver(names string, urls ...string) {
 	m.wrap = []string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}
 }
 
-// A client that comes before there is a process gets its answer when there is one; and after that has ended, from the next.
+// A client that comes before there is a process gets its answer when there is one; and after that
+// has ended, from the next.
 func TestSocketsOfSystemdAreServed(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
@@ -318,7 +329,8 @@ func TestASocketThatBelongsNowhereStopsTheStart(t *testing.T) {
 
 	line := m.refused()
 
-	if !hasAll(line, `"etcd2.socket" at `+strings.TrimPrefix(stray, "http://"), "--listen-client-urls="+m.url, "FileDescriptorName=") || m.log.count() != 1 {
+	if !hasAll(line, `"etcd2.socket" at `+strings.TrimPrefix(stray, "http://"), "--listen-client-urls="+m.url,
+		"FileDescriptorName=") || m.log.count() != 1 {
 		t.Errorf("it says: %s", line)
 	}
 }
@@ -328,7 +340,8 @@ func TestASocketNamedForClientsTakesThePlaceOfThePresetURLs(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
 	m.handOver("client", m.url)
-	m.bare, m.flags = true, []string{"--data-dir=" + m.data(), "--peer-bind-addr=" + strings.TrimPrefix(m.peer, "http://"), "--peer-addr=" + strings.TrimPrefix(m.peer, "http://")}
+	m.bare, m.flags = true, []string{"--data-dir=" + m.data(), "--peer-bind-addr=" + strings.TrimPrefix(m.peer,
+		"http://"), "--peer-addr=" + strings.TrimPrefix(m.peer, "http://")}
 
 	m.start()
 
@@ -344,7 +357,8 @@ func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
 	m.handOver("client", m.url)
 	_, address, _ := strings.Cut(m.url, "://")
 	_, port, _ := net.SplitHostPort(address)
-	for _, urls := range []string{m.url + ",https://localhost:" + port, strings.Replace(freeURL(), "http", "https", 1) + "," + freeURL()} {
+	for _, urls := range []string{m.url + ",https://localhost:" + port, strings.Replace(freeURL(), "http", "https", 1) +
+		"," + freeURL()} {
 		m.flags = []string{"--auto-tls", "--listen-client-urls=" + urls}
 
 		line := m.refused()
@@ -359,7 +373,8 @@ func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
 func units(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for _, m := range regexp.MustCompile("(?s)```ini\n# (/\\S+)\n(.*?)```").FindAllStringSubmatch(readmeSection(t, "As a service"), -1) {
+	for _, m := range regexp.MustCompile("(?s)```ini\n# (/\\S+)\n(.*?)```").FindAllStringSubmatch(readmeSection(t,
+		"As a service"), -1) {
 		files[m[1]] = m[2]
 	}
 	if len(files) != 3 {
@@ -411,7 +426,8 @@ func TestTheEnvironmentOfCloudinitStartsAMember(t *testing.T) {
 	m := newMember(t)
 	second, secondPeer := freeURL(), freeURL()
 	values := strings.NewReplacer("https://discovery.etcd.io/TOKEN", registry.get("/discovery/new?size=1").body,
-		"http://10.0.0.1:2379", m.url, "http://10.0.0.1:4001", second, "http://0.0.0.0:2379", m.url, "http://0.0.0.0:4001", second,
+		"http://10.0.0.1:2379", m.url, "http://10.0.0.1:4001", second, "http://0.0.0.0:2379", m.url,
+		"http://0.0.0.0:4001", second,
 		"http://10.0.0.1:2380", m.peer, "http://10.0.0.1:7001", secondPeer)
 	names := 0
 	for path, text := range units(t) {
@@ -432,7 +448,8 @@ func TestTheEnvironmentOfCloudinitStartsAMember(t *testing.T) {
 		t.Errorf("%d variables", names)
 	}
 	for _, u := range []string{m.url, second} {
-		if a, err := ask(t.Context(), "GET", u+"/v2/members", nil); err != nil || !hasAll(a.body, `"name":"machine"`, m.url, second, m.peer) {
+		if a, err := ask(t.Context(), "GET", u+"/v2/members", nil); err != nil || !hasAll(a.body, `"name":"machine"`,
+			m.url, second, m.peer) {
 			t.Errorf("%s: %v %s", u, err, a.body)
 		}
 	}
@@ -448,7 +465,8 @@ func TestTheReadmesContainerLineRunsInAnEmptyRoot(t *testing.T) {
 	t.Parallel()
 	section := readmeSection(t, "In a container")
 	line := regexp.MustCompile(`(?m)^\$ docker run .* etcd2 etcd2 (.*)$`).FindStringSubmatch(section)
-	if line == nil || !hasAll(section, "FROM scratch\n", "COPY etcd2 /etcd2\n", `ENTRYPOINT ["/etcd2"]`, "CGO_ENABLED=0 go build") {
+	if line == nil || !hasAll(section, "FROM scratch\n", "COPY etcd2 /etcd2\n", `ENTRYPOINT ["/etcd2"]`,
+		"CGO_ENABLED=0 go build") {
 		t.Fatal("the README has no container")
 	}
 	m := newMember(t)
@@ -460,7 +478,8 @@ func TestTheReadmesContainerLineRunsInAnEmptyRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	client, peer := strings.TrimPrefix(m.url, "http://127.0.0.1"), strings.TrimPrefix(m.peer, "http://127.0.0.1")
-	flags := strings.NewReplacer("10.0.0.1:4001", "127.0.0.1"+client, "0.0.0.0:4001", "0.0.0.0"+client, "10.0.0.1:7001", "127.0.0.1"+peer, "0.0.0.0:7001", "0.0.0.0"+peer)
+	flags := strings.NewReplacer("10.0.0.1:4001", "127.0.0.1"+client, "0.0.0.0:4001", "0.0.0.0"+client, "10.0.0.1:7001",
+		"127.0.0.1"+peer, "0.0.0.0:7001", "0.0.0.0"+peer)
 	cmd := exec.Command("/etcd2", strings.Fields(flags.Replace(line[1]))...)
 	cmd.Env, cmd.Dir, cmd.Stderr = []string{"ETCD_DATA_DIR=/data"}, "/", m.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}

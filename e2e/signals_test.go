@@ -22,7 +22,9 @@ func TestAMemberOutlivesTheReaderOfItsLogAndAHangup(t *testing.T) {
 	w.Close()
 
 	eventually(t, "lines of the log that are lost", patience, func() bool {
-		m.signal(syscall.SIGHUP) // of which the log is told; a process that another test is just starting may still have the pipe
+		// of which the log is told; a process that another test is just starting may still have the
+		// pipe
+		m.signal(syscall.SIGHUP)
 		return m.metric("process_log_lines_lost_total") > 0
 	})
 	m.put("/k", "v")

@@ -12,8 +12,8 @@ import (
 	"etcd2/discovery/dnstest"
 )
 
-// resolving is a command that runs another one on a machine whose DNS is a zone: it alone sees another /etc/resolv.conf. Where that is not
-// permitted, the test is skipped.
+// resolving is a command that runs another one on a machine whose DNS is a zone: it alone sees
+// another /etc/resolv.conf. Where that is not permitted, the test is skipped.
 func resolving(t *testing.T, zone dnstest.Zone) []string {
 	t.Helper()
 	server, err := zone.Serve(t, "127.53.53.53:53") // resolv.conf knows no other port
@@ -25,8 +25,10 @@ func resolving(t *testing.T, zone dnstest.Zone) []string {
 	if err := os.WriteFile(path, []byte("nameserver "+host+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wrap := []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, path}
-	if out, err := exec.Command(wrap[0], append(wrap[1:], "grep", "-q", host, "/etc/resolv.conf")...).CombinedOutput(); err != nil {
+	wrap := []string{"unshare", "--mount", "--propagation", "private", "sh",
+		"-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, path}
+	if out, err := exec.Command(wrap[0], append(wrap[1:], "grep", "-q", host,
+		"/etc/resolv.conf")...).CombinedOutput(); err != nil {
 		t.Skipf("another resolv.conf is not permitted here: %v: %s", err, out)
 	}
 	return wrap

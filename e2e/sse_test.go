@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A source reads server-sent events as a browser does: when a connection ends it makes another one, and names the
-// last id. Here each goes to the next of some servers.
+// A source reads server-sent events as a browser does: when a connection ends it makes another one,
+// and names the last id. Here each goes to the next of some servers.
 type source struct {
 	servers []*member
 	path    string
@@ -85,7 +85,8 @@ func (s *source) dispatch(id, data string) {
 	s.told = append(s.told, e.Node.Key)
 }
 
-// Who reads events over connections that break, at members and a proxy of which the leader is killed, gets each once.
+// Who reads events over connections that break, at members and a proxy of which the leader is
+// killed, gets each once.
 func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	t.Parallel()
 	const keys = 120
@@ -135,7 +136,8 @@ func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	}
 }
 
-// A directory is read in the same pages at all members and at a proxy, and a poll with a timeout ends there, too.
+// A directory is read in the same pages at all members and at a proxy, and a poll with a timeout
+// ends there, too.
 func TestPagesAndPollsAtAnyServer(t *testing.T) {
 	t.Parallel()
 	const keys = 40
@@ -159,14 +161,16 @@ func TestPagesAndPollsAtAnyServer(t *testing.T) {
 			}
 			nodes := listing.Node.Nodes
 			names += len(nodes)
-			if after = strings.TrimPrefix(nodes[len(nodes)-1].Key, "/d/"); listing.Node.More != keys-names || after != fmt.Sprintf("%04d", names-1) {
+			if after = strings.TrimPrefix(nodes[len(nodes)-1].Key, "/d/"); listing.Node.More != keys-names ||
+				after != fmt.Sprintf("%04d", names-1) {
 				t.Errorf("%s: %d names to %s, %d more", m.name, names, after, listing.Node.More)
 			}
 			if listing.Node.More == 0 {
 				break
 			}
 		}
-		if a := m.get("/v2/keys/d?quorum=true&count=true"); names != keys || !strings.Contains(a.body, fmt.Sprint(`"count":`, keys)) {
+		if a := m.get("/v2/keys/d?quorum=true&count=true"); names != keys || !strings.Contains(a.body,
+			fmt.Sprint(`"count":`, keys)) {
 			t.Errorf("%s: %d names; %s", m.name, names, a.body)
 		}
 		a := m.get("/v2/keys/quiet?wait=true&timeout=1")

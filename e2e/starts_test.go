@@ -58,8 +58,8 @@ func startOutcome(data, log string) (flag, words string) {
 	return "", ""
 }
 
-// Every start with whatever directories works, or is one line that names the flag, the directory and
-// what to do, and has changed nothing.
+// Every start with whatever directories works, or is one line that names the flag, the directory
+// and what to do, and has changed nothing.
 func TestEveryStartWorksOrSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newStartWorld(t)
@@ -146,7 +146,8 @@ func (m *member) isRefused(flag, words string) {
 		first := m.log.count()
 		line := m.refused()
 		dir := map[string]string{"--data-dir": m.data(), "--wal-dir": m.logs()}[flag]
-		if !strings.HasPrefix(line, "etcd2: "+flag+"="+dir+": ") || !strings.Contains(line, words) || strings.Count(line, ": ") < 3 {
+		if !strings.HasPrefix(line, "etcd2: "+flag+"="+dir+": ") || !strings.Contains(line, words) ||
+			strings.Count(line, ": ") < 3 {
 			m.t.Errorf("want %s, %q and a remedy: %s", flag, words, line)
 		}
 		if lines := m.log.since(first); len(lines) > 1 {
@@ -169,7 +170,8 @@ func (m *member) lives(data, log string) {
 	}
 	m.put("/cell", "1")
 	m.stop()
-	if warned := m.log.has(0, "may look into a directory"); warned != (data == notOwned || log == notOwned || data == foreign) {
+	if warned := m.log.has(0, "may look into a directory"); warned != (data == notOwned || log == notOwned ||
+		data == foreign) {
 		m.t.Errorf("it has warned of directories that others may look into: %v", warned)
 	}
 	m.start()
@@ -201,7 +203,8 @@ func (w *startWorld) make(t *testing.T, kind, dir, what string) {
 			}
 		}
 	case skeleton:
-		for _, name := range map[string][]string{"data": {"member/snap", "member/wal", "lost+found"}, "logs": {"lost+found"}}[what] {
+		for _, name := range map[string][]string{"data": {"member/snap", "member/wal", "lost+found"},
+			"logs": {"lost+found"}}[what] {
 			err = errors.Join(err, os.MkdirAll(filepath.Join(dir, name), 0o700))
 		}
 	case foreign:

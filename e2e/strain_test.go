@@ -46,7 +46,8 @@ func TestUnderStrainReadsMakeNoAppendBeSentAgain(t *testing.T) {
 		eventually(t, "the slow member has it all", patience, func() bool { return slow.applied() >= want })
 		sent := leader.carried(id, link).since(before)
 		ratio := (float64(sent.bytes) - perMessage*float64(sent.messages)) / float64(bursts*size)
-		t.Logf("%d bursts of 512 KiB beside %d other messages of %.0f bytes: %.2f bytes sent for each byte", bursts, sent.messages, perMessage, ratio)
+		t.Logf("%d bursts of 512 KiB beside %d other messages of %.0f bytes: %.2f bytes sent for each byte", bursts,
+			sent.messages, perMessage, ratio)
 		if ratio > 1.1 {
 			wrong = fmt.Sprintf("%.2f bytes sent for each byte", ratio)
 		}
@@ -95,15 +96,19 @@ func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
 	}
 	before := m.heap()
 	asked := m.hammer(8, 100<<10, figure(5*time.Second, time.Minute))
-	eventually(t, "all writes are answered", patience, func() bool { return m.metric("etcd_http_requests_in_flight") <= 1 }) // it is one itself
+	// it is one itself
+	eventually(t, "all writes are answered", patience,
+		func() bool { return m.metric("etcd_http_requests_in_flight") <= 1 })
 	grown := m.heap() - before
-	t.Logf("%d writes of 100 KiB, whose clients hung up: there were %.1f MiB, and are %.1f more", asked, before/(1<<20), grown/(1<<20))
+	t.Logf("%d writes of 100 KiB, whose clients hung up: there were %.1f MiB, and are %.1f more", asked, before/(1<<20),
+		grown/(1<<20))
 	if grown > 20<<20 {
 		t.Errorf("memory grew by %.1f MiB", grown/(1<<20))
 	}
 }
 
-// hammer has clients write that hang up before they are answered. It returns how many writes were sent.
+// hammer has clients write that hang up before they are answered. It returns how many writes were
+// sent.
 func (m *member) hammer(clients, size int, d time.Duration) int64 {
 	const patient = 50 * time.Millisecond
 	form := body(size)
@@ -126,7 +131,8 @@ func (m *member) hammer(clients, size int, d time.Duration) int64 {
 	return asked.Load()
 }
 
-// heap is how many bytes the member holds, after two collections: what is kept for use again goes with the second.
+// heap is how many bytes the member holds, after two collections: what is kept for use again goes
+// with the second.
 func (m *member) heap() float64 {
 	m.t.Helper()
 	m.get("/debug/pprof/heap?gc=1")
@@ -134,16 +140,19 @@ func (m *member) heap() float64 {
 	return m.metric("go_memstats_alloc_bytes")
 }
 
-// A tracer is strace, which slows the system calls of a member or has them fail. It runs beside the member, which keeps its process id.
+// A tracer is strace, which slows the system calls of a member or has them fail. It runs beside the
+// member, which keeps its process id.
 func tracer(t *testing.T, inject string, more ...string) (wrap []string) {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is not installed")
 	}
-	if out, err := exec.Command("strace", "-D", "-f", "--seccomp-bpf", "-o", os.DevNull, "-e", "trace=fdatasync", "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command("strace", "-D", "-f", "--seccomp-bpf", "-o", os.DevNull, "-e", "trace=fdatasync",
+		"true").CombinedOutput(); err != nil {
 		t.Skipf("tracing is not permitted here: %s", out)
 	}
-	return append([]string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync", "-e", "inject=fdatasync:" + inject}, more...)
+	return append([]string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync", "-e",
+		"inject=fdatasync:" + inject}, more...)
 }
 
 // pitfall L6
@@ -158,7 +167,8 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 	saved := func() int { return int(m.metric("etcd_snapshot_saves_total")) }
 	most, longest, fine := 0, 0, 0 // in snapshots; fine: the last after which there were no more files than to spare
 	// A busy machine writes little: it goes on until there are enough snapshots to tell anything.
-	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute) || saved() < 3*patient; <-time.After(20 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute) ||
+		saved() < 3*patient; <-time.After(20 * time.Millisecond) {
 		files, now := m.unneeded(), saved()
 		if files <= spare {
 			fine = now
@@ -166,15 +176,17 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 		most, longest = max(most, files), max(longest, now-fine)
 	}
 	w.stop()
-	t.Logf("%d MiB written, %d snapshots; %d files are there; %d at most were older than what two snapshots need, and more than %d over %d snapshots",
+	t.Logf("%d MiB written, %d snapshots; %d files are there; %d at most were older than what two snapshots need, "+
+		"and more than %d over %d snapshots",
 		w.done.Load()>>20, int(m.metric("etcd_snapshot_saves_total")), len(m.walFiles()), most, spare, longest)
 	if longest > patient {
 		t.Errorf("more than %d files that no snapshot needs were there over %d snapshots", spare, longest)
 	}
 }
 
-// unneeded is how many files of the log hold nothing that is newer than the newest snapshot but one: the log is kept for two. Both have
-// an index in their names: of the snapshot, and of the first entry that was not in an earlier file.
+// unneeded is how many files of the log hold nothing that is newer than the newest snapshot but
+// one: the log is kept for two. Both have an index in their names: of the snapshot, and of the
+// first entry that was not in an earlier file.
 func (m *member) unneeded() (n int) {
 	snaps := m.snapFiles()
 	if len(snaps) < 2 {

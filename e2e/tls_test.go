@@ -24,7 +24,8 @@ import (
 	etcd "etcd2/http/client"
 )
 
-// secured is members that ask clients and each other for certificates, of two authorities, and the files in which all that is.
+// secured is members that ask clients and each other for certificates, of two authorities, and the
+// files in which all that is.
 type secured struct {
 	t             *testing.T
 	dir           string
@@ -35,7 +36,8 @@ type secured struct {
 // newSecured prepares n members that found a cluster.
 func newSecured(t *testing.T, n int) *secured {
 	t.Helper()
-	s := &secured{t: t, dir: t.TempDir(), clients: certstest.NewAuthority(t, "Client CA"), them: certstest.NewAuthority(t, "Peer CA")}
+	s := &secured{t: t, dir: t.TempDir(), clients: certstest.NewAuthority(t, "Client CA"),
+		them: certstest.NewAuthority(t, "Peer CA")}
 	certstest.Write(t, s.dir, "ca.pem", s.clients.PEM())
 	certstest.Write(t, s.dir, "peer-ca.pem", s.them.PEM())
 	certstest.Write(t, s.dir, "crl.pem", s.clients.Revoke(t))
@@ -85,14 +87,16 @@ func (s *secured) start() {
 	}
 }
 
-// knock makes a connection of its own for one request, trusting some authorities and showing a certificate, if any. It returns the
-// server's certificate.
-func knock(ctx context.Context, method, target string, form url.Values, trusted []*certstest.Authority, shown ...tls.Certificate) (seen *x509.Certificate, a answer, err error) {
+// knock makes a connection of its own for one request, trusting some authorities and showing a
+// certificate, if any. It returns the server's certificate.
+func knock(ctx context.Context, method, target string, form url.Values, trusted []*certstest.Authority,
+	shown ...tls.Certificate) (seen *x509.Certificate, a answer, err error) {
 	pool := x509.NewCertPool()
 	for _, ca := range trusted {
 		pool.AddCert(ca.Cert)
 	}
-	config := &tls.Config{RootCAs: pool, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	config := &tls.Config{RootCAs: pool, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate,
+		error) {
 		if len(shown) > 0 {
 			return &shown[0], nil
 		}
@@ -131,17 +135,22 @@ func TestEveryWrongCertificateIsRefusedWithItsReason(t *testing.T) {
 		{"peer", m.peer, s.them, s.clients, revokedPeer},
 	} {
 		right := []*certstest.Authority{port.right}
-		if _, a, err := knock(t.Context(), "GET", port.url+"/v2/members", nil, right, port.right.Issue(t, "joe").TLS(t)); err != nil || a.status != 200 {
+		if _, a, err := knock(t.Context(), "GET", port.url+"/v2/members", nil, right, port.right.Issue(t,
+			"joe").TLS(t)); err != nil || a.status != 200 {
 			t.Errorf("%s port: the right one: %v %d", port.name, err, a.status)
 		}
 		for reason, c := range map[string]struct {
 			shown []certstest.Pair
 			words []string
 		}{
-			"expired":        {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Valid(-time.Hour, -time.Minute))}, []string{"has expired on"}},
-			"not-yet-valid":  {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Valid(time.Hour, 2*time.Hour))}, []string{"valid from"}},
-			"authority":      {[]certstest.Pair{port.left.Issue(t, "joe")}, []string{"issued by " + port.left.Cert.Subject.String(), "trusts " + port.right.Cert.Subject.String()}},
-			"usage":          {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageServerAuth))}, []string{"lacks the usage clientAuth"}},
+			"expired": {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Valid(-time.Hour, -time.Minute))},
+				[]string{"has expired on"}},
+			"not-yet-valid": {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Valid(time.Hour, 2*time.Hour))},
+				[]string{"valid from"}},
+			"authority": {[]certstest.Pair{port.left.Issue(t, "joe")}, []string{"issued by " +
+				port.left.Cert.Subject.String(), "trusts " + port.right.Cert.Subject.String()}},
+			"usage": {[]certstest.Pair{port.right.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageServerAuth))},
+				[]string{"lacks the usage clientAuth"}},
 			"revoked":        {[]certstest.Pair{port.revoked}, []string{"CN=revoked", "was revoked"}},
 			"self-signed":    {[]certstest.Pair{certstest.SelfSigned(t, "joe")}, []string{"signed by itself"}},
 			"no-certificate": {nil, []string{"shows no certificate"}},
@@ -154,26 +163,32 @@ func TestEveryWrongCertificateIsRefusedWithItsReason(t *testing.T) {
 			if _, a, err := knock(t.Context(), "GET", port.url+"/v2/members", nil, right, shown...); err == nil {
 				t.Errorf("%s port, %s: %d %s", port.name, reason, a.status, a.body)
 			}
-			m.expectLog(before, append(c.words, "a TLS handshake failed", "reason="+reason, "127.0.0.1", "port="+port.name)...)
+			m.expectLog(before, append(c.words, "a TLS handshake failed", "reason="+reason, "127.0.0.1",
+				"port="+port.name)...)
 		}
 		before := m.log.count()
-		if _, _, err := knock(t.Context(), "GET", port.url+"/version", nil, []*certstest.Authority{port.left}, port.right.Issue(t, "joe").TLS(t)); err == nil {
+		if _, _, err := knock(t.Context(), "GET", port.url+"/version", nil, []*certstest.Authority{port.left},
+			port.right.Issue(t, "joe").TLS(t)); err == nil {
 			t.Errorf("%s port: the authorities are mixed up", port.name)
 		}
-		m.expectLog(before, "reason=refused-there", "CN=m0", "issued by "+port.right.Cert.Subject.String(), "port="+port.name)
+		m.expectLog(before, "reason=refused-there", "CN=m0", "issued by "+port.right.Cert.Subject.String(),
+			"port="+port.name)
 		before = m.log.count()
 		if resp, err := http.Get("http" + strings.TrimPrefix(port.url, "https")); err == nil {
 			resp.Body.Close()
 		}
 		m.expectLog(before, "reason=plain-on-tls", "use an https URL", "port="+port.name)
 	}
-	_, a, err := knock(t.Context(), "GET", m.url+"/metrics", nil, []*certstest.Authority{s.clients}, s.clients.Issue(t, "joe").TLS(t))
-	if err != nil || !hasAll(a.body, `etcd2_tls_handshakes_failed_total{port="peer",reason="usage"} 1`, `{port="client",file="`+filepath.Join(s.dir, "ca.pem")+`",subject="CN=Client CA"`) {
+	_, a, err := knock(t.Context(), "GET", m.url+"/metrics", nil, []*certstest.Authority{s.clients}, s.clients.Issue(t,
+		"joe").TLS(t))
+	if err != nil || !hasAll(a.body, `etcd2_tls_handshakes_failed_total{port="peer",reason="usage"} 1`,
+		`{port="client",file="`+filepath.Join(s.dir, "ca.pem")+`",subject="CN=Client CA"`) {
 		t.Errorf("%v: %s", err, a.body)
 	}
 }
 
-// Who has no certificate of the members' authority gets no entry, no vote and no term, though it is on everybody's list. pitfall K3
+// Who has no certificate of the members' authority gets no entry, no vote and no term, though it is
+// on everybody's list. pitfall K3
 func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)
@@ -182,7 +197,8 @@ func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	joe, trusted := s.clients.Issue(t, "joe").TLS(t), []*certstest.Authority{s.clients}
 	put := func() answer {
 		t.Helper()
-		_, a, err := knock(t.Context(), "PUT", s.members[0].url+"/v2/keys/secret", url.Values{"value": {"plaintext"}}, trusted, joe)
+		_, a, err := knock(t.Context(), "PUT", s.members[0].url+"/v2/keys/secret", url.Values{"value": {"plaintext"}},
+			trusted, joe)
 		if err != nil || a.status > 201 {
 			t.Fatalf("%v: %d %s", err, a.status, a.body)
 		}
@@ -216,12 +232,14 @@ func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 		t.Errorf("the term was %s and is %s", term, after)
 	}
 	wrong.kill()
-	if dump, err := exec.Command(binary, "dump", wrong.data()).CombinedOutput(); err != nil || strings.Contains(string(dump), "plaintext") {
+	if dump, err := exec.Command(binary, "dump", wrong.data()).CombinedOutput(); err != nil ||
+		strings.Contains(string(dump), "plaintext") {
 		t.Errorf("%v: it has\n%s", err, dump)
 	}
 }
 
-// rotating is clients that write all the time, and with each request go by the certificates of then.
+// rotating is clients that write all the time, and with each request go by the certificates of
+// then.
 type rotating struct {
 	*secured
 	wallet  atomic.Pointer[wallet]
@@ -245,7 +263,8 @@ func (r *rotating) run(ctx context.Context) {
 		r.running.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				w := r.wallet.Load()
-				_, a, err := knock(context.Background(), "PUT", m.url+fmt.Sprintf("/v2/keys/load/%d-%d", i, n), url.Values{"value": {"v"}}, w.trusted, w.shown)
+				_, a, err := knock(context.Background(), "PUT", m.url+fmt.Sprintf("/v2/keys/load/%d-%d", i, n),
+					url.Values{"value": {"v"}}, w.trusted, w.shown)
 				if err != nil || a.status != http.StatusCreated {
 					r.mu.Lock()
 					r.failures = append(r.failures, fmt.Sprint(m.name, " ", n, ": ", err, a.body))
@@ -264,8 +283,10 @@ func (r *rotating) flows() {
 	eventually(r.t, "more writes", patience, func() bool { return r.written.Load() >= want })
 }
 
-// everywhere waits until a condition holds at both ports of all members, of which seen is the certificate shown to a client of an authority.
-func (r *rotating) everywhere(what string, client, peer *certstest.Authority, trusted []*certstest.Authority, holds func(seen *x509.Certificate, err error) bool) {
+// everywhere waits until a condition holds at both ports of all members, of which seen is the
+// certificate shown to a client of an authority.
+func (r *rotating) everywhere(what string, client, peer *certstest.Authority, trusted []*certstest.Authority,
+	holds func(seen *x509.Certificate, err error) bool) {
 	r.t.Helper()
 	asClient, asPeer := client.Issue(r.t, "joe").TLS(r.t), peer.Issue(r.t, "joe").TLS(r.t)
 	for _, m := range r.members {
@@ -295,7 +316,8 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	// Both authorities are trusted, by members and clients.
 	certstest.Write(t, s.dir, "ca.pem", slices.Concat(oldClients.PEM(), newClients.PEM()))
 	certstest.Write(t, s.dir, "peer-ca.pem", slices.Concat(oldThem.PEM(), newThem.PEM()))
-	r.everywhere("the new authority is trusted", newClients, newThem, all, func(_ *x509.Certificate, err error) bool { return err == nil })
+	r.everywhere("the new authority is trusted", newClients, newThem, all,
+		func(_ *x509.Certificate, err error) bool { return err == nil })
 	r.wallet.Store(&wallet{oldClients.Issue(t, "joe").TLS(t), []*certstest.Authority{oldClients, newClients}})
 	r.flows()
 
@@ -316,7 +338,8 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	certstest.Write(t, s.dir, "peer-crl.pem", newThem.Revoke(t))
 	certstest.Write(t, s.dir, "ca.pem", newClients.PEM())
 	certstest.Write(t, s.dir, "peer-ca.pem", newThem.PEM())
-	r.everywhere("the old authority is refused", oldClients, oldThem, all, func(_ *x509.Certificate, err error) bool { return err != nil })
+	r.everywhere("the old authority is refused", oldClients, oldThem, all,
+		func(_ *x509.Certificate, err error) bool { return err != nil })
 	r.flows()
 	r.stop()
 	r.running.Wait()
@@ -331,7 +354,8 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	for _, m := range s.members {
 		w := r.wallet.Load()
 		eventually(t, "a write at "+m.name+" when the old connections have ended", patience, func() bool {
-			_, a, err := knock(t.Context(), "PUT", m.url+"/v2/keys/after/"+m.name, url.Values{"value": {"v"}}, w.trusted, w.shown)
+			_, a, err := knock(t.Context(), "PUT", m.url+"/v2/keys/after/"+m.name, url.Values{"value": {"v"}},
+				w.trusted, w.shown)
 			return err == nil && a.status/100 == 2
 		})
 	}
@@ -339,12 +363,14 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	back.stop()
 	back.start()
 	w := r.wallet.Load()
-	if _, a, err := knock(t.Context(), "PUT", back.url+"/v2/keys/back", url.Values{"value": {"v"}}, w.trusted, w.shown); err != nil || a.status != http.StatusCreated {
+	if _, a, err := knock(t.Context(), "PUT", back.url+"/v2/keys/back", url.Values{"value": {"v"}}, w.trusted,
+		w.shown); err != nil || a.status != http.StatusCreated {
 		t.Errorf("after a restart: %v: %d %s", err, a.status, a.body)
 	}
 }
 
-// https and http side by side; a member that joins asks over TLS; certificates are made by themselves.
+// https and http side by side; a member that joins asks over TLS; certificates are made by
+// themselves.
 func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 	t.Parallel()
 	first, second := newMember(t, quick...), newMember(t, quick...)
@@ -353,7 +379,8 @@ func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 		m.peer = "https" + strings.TrimPrefix(m.peer, "http")
 		m.reached = m.peer
 		secure := "https" + strings.TrimPrefix(freeURL(), "http")
-		m.flags = append(m.flags, "--auto-tls", "--peer-auto-tls", "--listen-client-urls="+m.url+","+secure, "--advertise-client-urls="+m.url+","+secure)
+		m.flags = append(m.flags, "--auto-tls", "--peer-auto-tls", "--listen-client-urls="+m.url+","+secure,
+			"--advertise-client-urls="+m.url+","+secure)
 	}
 	first.founded, second.founded = first.name+"="+first.reached, ""
 	second.flags = append(second.flags, "--join="+first.peer)
@@ -363,7 +390,8 @@ func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 
 	first.put("/k", "v")
 	list := second.get("/v2/members").body
-	if value := decode(t, second.get("/v2/keys/k?quorum=true")).Node.Value; value != "v" || !hasAll(list, first.peer, second.peer) {
+	if value := decode(t, second.get("/v2/keys/k?quorum=true")).Node.Value; value != "v" || !hasAll(list, first.peer,
+		second.peer) {
 		t.Errorf("%q; %s", value, list)
 	}
 	pem, err := os.ReadFile(filepath.Join(second.data(), "fixtures", "client", "cert.pem"))
@@ -372,7 +400,8 @@ func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	secure := regexp.MustCompile(`https://[^",]+`).FindString(strings.Split(second.flags[len(second.flags)-3], ",")[1])
-	resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}).Get(secure + "/version")
+	resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool},
+		DisableKeepAlives: true}}).Get(secure + "/version")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,21 +414,23 @@ func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 	first.expectLog(before, "reason=tls-on-plain", "use an http URL", "port=client")
 }
 
-// TestTheReadmesTLSLines runs the lines of the README's section "TLS" in one directory: openssl makes certificates, three members start, and
-// clients talk to them.
+// TestTheReadmesTLSLines runs the lines of the README's section "TLS" in one directory: openssl
+// makes certificates, three members start, and clients talk to them.
 func TestTheReadmesTLSLines(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
-	if out, err := exec.Command("openssl", "version").Output(); err != nil || !strings.HasPrefix(string(out), "OpenSSL 3") {
+	if out, err := exec.Command("openssl", "version").Output(); err != nil || !strings.HasPrefix(string(out),
+		"OpenSSL 3") {
 		t.Skip("openssl 3 is not installed")
 	}
 	ports := map[string]string{}
-	section := regexp.MustCompile(`\b[23]?2(379|380)\b`).ReplaceAllStringFunc(readmeSection(t, "TLS"), func(port string) string {
-		if ports[port] == "" {
-			ports[port] = freeURL()[len("http://127.0.0.1:"):]
-		}
-		return ports[port]
-	})
+	section := regexp.MustCompile(`\b[23]?2(379|380)\b`).ReplaceAllStringFunc(readmeSection(t, "TLS"),
+		func(port string) string {
+			if ports[port] == "" {
+				ports[port] = freeURL()[len("http://127.0.0.1:"):]
+			}
+			return ports[port]
+		})
 	var blocks [][]string
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		lines := strings.Split(strings.TrimSuffix(block[1], "\n"), "\n")
@@ -428,7 +459,8 @@ func TestTheReadmesTLSLines(t *testing.T) {
 		runLine(t, dir, strings.TrimPrefix(line, "./etcd2"))
 	}
 	for i, c := range []struct{ probe, lacking string }{
-		{"command -v curl", "curl"}, {"command -v etcdctl", "etcd-client"}, {python + " -c 'import etcd'", "python3-etcd"},
+		{"command -v curl", "curl"}, {"command -v etcdctl", "etcd-client"}, {python + " -c 'import etcd'",
+			"python3-etcd"},
 	} {
 		t.Run(c.lacking, func(t *testing.T) {
 			if _, err := shell(c.probe); err != nil {
@@ -447,8 +479,8 @@ func TestTheReadmesTLSLines(t *testing.T) {
 	}
 }
 
-// With rights on, the common name of a certificate is a user; a password in the request wins, and a name that no user has is
-// not guest, who may do everything here.
+// With rights on, the common name of a certificate is a user; a password in the request wins, and a
+// name that no user has is not guest, who may do everything here.
 func TestTheNameInACertificateIsAUser(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 1)
@@ -457,7 +489,8 @@ func TestTheNameInACertificateIsAUser(t *testing.T) {
 	trusted.AddCert(s.clients.Cert)
 	as := func(name, user, password string) *etcd.Client {
 		config := &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{s.clients.Issue(t, name).TLS(t)}}
-		c, err := etcd.New(etcd.Config{Endpoints: []string{s.members[0].url}, TLS: config, Username: user, Password: password})
+		c, err := etcd.New(etcd.Config{Endpoints: []string{s.members[0].url}, TLS: config, Username: user,
+			Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}

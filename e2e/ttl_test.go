@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// lateness is how long after its time a key may still be there. An expiry is an entry of the log: where a write takes
-// longer, so may an expiry.
+// lateness is how long after its time a key may still be there. An expiry is an entry of the log:
+// where a write takes longer, so may an expiry.
 const lateness = 50 * time.Millisecond
 
 // pitfall I1
@@ -34,7 +34,8 @@ func TestKeysExpireNeverEarlyAndHardlyLateUnderLoad(t *testing.T) {
 			t.Fatalf("a key expired %v early", -late[0])
 		}
 		if bounded && late[len(late)-1] > max(lateness, 2*slowest) {
-			wrong = fmt.Sprintf("keys expired up to %v late (median %v), and no write took more than %v", late[len(late)-1], late[len(late)/2], slowest)
+			wrong = fmt.Sprintf("keys expired up to %v late (median %v), and no write took more than %v",
+				late[len(late)-1], late[len(late)/2], slowest)
 		}
 		return wrong
 	})
@@ -143,8 +144,8 @@ func (m *member) bytesWritten() (n int64) {
 	return n
 }
 
-// Every member shows the same end of a key, at every reading, also after a restart and under another leader.
-// pitfall L9
+// Every member shows the same end of a key, at every reading, also after a restart and under
+// another leader. pitfall L9
 func TestEveryMemberShowsTheSameExpiration(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, append(quick, "--snapshot-count=5")...)

@@ -147,7 +147,8 @@ func (s *shell) execute(line string) string {
 
 var ttlField = regexp.MustCompile(`"ttl":\d+`)
 
-// orSomewhatLess is a pattern for what is left of a time to live when a command has taken its time, up to a minute.
+// orSomewhatLess is a pattern for what is left of a time to live when a command has taken its time,
+// up to a minute.
 func orSomewhatLess(field string) string {
 	name, number, _ := strings.Cut(field, ":")
 	n, _ := strconv.Atoi(number)

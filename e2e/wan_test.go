@@ -17,10 +17,12 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// What members promise that are far apart, on links that delay and have no bound else. An ordinary run has smaller figures:
+// What members promise that are far apart, on links that delay and have no bound else. An ordinary
+// run has smaller figures:
 //
 //	go test ./e2e -run 'Far|Strain' -v -long -e2e.wan -timeout 0
-var wan = flag.Bool("e2e.wan", false, "the full figures of members that are far apart or under strain: it takes minutes")
+var wan = flag.Bool("e2e.wan", false,
+	"the full figures of members that are far apart or under strain: it takes minutes")
 
 // figure is the one for an ordinary run, or the full one.
 func figure[T any](ordinary, full T) T {
@@ -44,12 +46,14 @@ func (c *cluster) apart(rtt time.Duration, some ...*member) {
 // A body is a form that is encoded once, as many clients send it.
 func body(size int) string { return "value=" + strings.Repeat("x", size) }
 
-// write sends a value that is encoded already, and does not look at what is answered, only at whether it is a success.
+// write sends a value that is encoded already, and does not look at what is answered, only at
+// whether it is a success.
 func write(m *member, key, form string) error { return writeFor(context.Background(), m, key, form) }
 
 // writeFor is write by a client that hangs up when the context ends.
 func writeFor(ctx context.Context, m *member, key, form string) error {
-	req, err := http.NewRequestWithContext(ctx, "PUT", m.url+"/v2/keys"+key+"?noValueOnSuccess=true", strings.NewReader(form))
+	req, err := http.NewRequestWithContext(ctx, "PUT", m.url+"/v2/keys"+key+"?noValueOnSuccess=true",
+		strings.NewReader(form))
 	if err != nil {
 		return err
 	}
@@ -67,7 +71,8 @@ func writeFor(ctx context.Context, m *member, key, form string) error {
 	return err
 }
 
-// Writers are clients that write at one member without a pause until they are stopped, each after its present write.
+// Writers are clients that write at one member without a pause until they are stopped, each after
+// its present write.
 type writers struct {
 	m    *member
 	done atomic.Int64 // bytes that were acknowledged
@@ -102,8 +107,9 @@ func (w *writers) rate(d time.Duration) float64 {
 	return float64(w.done.Load()-before) / time.Since(began).Seconds()
 }
 
-// paced begins a small write again and again, whether or not the last one is answered. What it returns ends that, and returns how long each
-// took, the shortest first; one that failed took for ever.
+// paced begins a small write again and again, whether or not the last one is answered. What it
+// returns ends that, and returns how long each took, the shortest first; one that failed took for
+// ever.
 func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
 	var mu sync.Mutex
 	var took []time.Duration
@@ -141,7 +147,8 @@ func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
 func TestMembersFarApart(t *testing.T) {
 	pace.NeedsLong(t)
 	rtt := figure(100*time.Millisecond, 200*time.Millisecond)
-	c := newCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=", rtt.Milliseconds()*15))
+	c := newCluster(t, 3, fmt.Sprint("--heartbeat-interval=", rtt.Milliseconds()*3/2), fmt.Sprint("--election-timeout=",
+		rtt.Milliseconds()*15))
 	c.apart(rtt) // before there are connections: no link becomes longer by itself
 	c.start(c.members...)
 	t.Run("a few clients are held up by the round trip only", func(t *testing.T) { fewFillALink(t, c, rtt) })
@@ -156,7 +163,8 @@ func fewFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	share := figure(0.7, 0.95) // other programs and tests add some milliseconds to each round trip
 	calmly(t, func() (wrong string) {
 		got := c.leader().fastest(clients, size, figure(1, 3))
-		t.Logf("%d clients, %d KiB, %v: %.2f MB/s of %.2f: %.2f", clients, size>>10, rtt, got/1e6, allowed/1e6, got/allowed)
+		t.Logf("%d clients, %d KiB, %v: %.2f MB/s of %.2f: %.2f", clients, size>>10, rtt, got/1e6,
+			allowed/1e6, got/allowed)
 		if got < share*allowed {
 			wrong = fmt.Sprintf("%.2f MB/s of %.2f", got/1e6, allowed/1e6)
 		}
@@ -164,8 +172,8 @@ func fewFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	})
 }
 
-// manyFillALink wants the same of more clients, or of what this machine can do when there is no delay, which is measured last: a link that becomes
-// shorter surprises nobody.
+// manyFillALink wants the same of more clients, or of what this machine can do when there is no
+// delay, which is measured last: a link that becomes shorter surprises nobody.
 func manyFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	const clients, size = 256, 64 << 10
 	share := figure(0.25, 0.7) // the two are measured one after the other, and other programs come and go
@@ -173,7 +181,8 @@ func manyFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	got := c.leader().fastest(clients, size, 2)
 	c.network.heal()
 	limit := c.leader().fastest(clients, size, 1)
-	t.Logf("%d clients, %d KiB, %v: %.2f MB/s; the round trip allows %.2f, this machine %.2f", clients, size>>10, rtt, got/1e6, allowed/1e6, limit/1e6)
+	t.Logf("%d clients, %d KiB, %v: %.2f MB/s; the round trip allows %.2f, this machine %.2f", clients, size>>10, rtt,
+		got/1e6, allowed/1e6, limit/1e6)
 	if got < share*min(allowed, limit) {
 		t.Errorf("%.2f MB/s of %.2f", got/1e6, min(allowed, limit)/1e6)
 	}
@@ -204,7 +213,8 @@ func aBigWriteHoldsUpNobody(t *testing.T, c *cluster) {
 		took := time.Since(began)
 		others := stop()
 		median, now := others[len(others)/2], c.term()
-		t.Logf("8 MiB in %v, %d small ones meanwhile in %v (median), %v (the slowest); term %d, then %d", took, len(others), median,
+		t.Logf("8 MiB in %v, %d small ones meanwhile in %v (median), %v (the slowest); term %d, then %d", took,
+			len(others), median,
 			others[len(others)-1], term, now)
 		if err != nil || took > bound || median > small || now != term {
 			wrong = fmt.Sprintf("8 MiB in %v (%v), small ones in %v, term %d became %d", took, err, median, term, now)
@@ -213,7 +223,8 @@ func aBigWriteHoldsUpNobody(t *testing.T, c *cluster) {
 	})
 }
 
-// fill4K writes keys of 4 KB, as fast as 64 clients can, until so many bytes are written: so many keys, over and over.
+// fill4K writes keys of 4 KB, as fast as 64 clients can, until so many bytes are written: so many
+// keys, over and over.
 func (m *member) fill4K(bytes, keys int) {
 	m.t.Helper()
 	const size, clients = 4 << 10, 64
@@ -233,7 +244,8 @@ func (m *member) fill4K(bytes, keys int) {
 	all.Wait()
 }
 
-// applied is the index of the last entry that a member says it has applied; 0 when it does not answer.
+// applied is the index of the last entry that a member says it has applied; 0 when it does not
+// answer.
 func (m *member) applied() (index uint64) {
 	if a, err := m.attempt("GET", "/v2/keys/", nil); err == nil && a.status == http.StatusOK {
 		_, _ = fmt.Sscan(a.header.Get("X-Raft-Index"), &index) // 0 when it has none
@@ -241,7 +253,8 @@ func (m *member) applied() (index uint64) {
 	return index
 }
 
-// That a log is not sent in a round trip for each message is tested beside the messages, in raft and http/peer.
+// That a log is not sent in a round trip for each message is tested beside the messages, in raft
+// and http/peer.
 func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
 	pace.NeedsLong(t)
 	bytes := figure(30, 300) << 20
@@ -251,12 +264,14 @@ func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
 // What it lacks is longer than the whole state: that is sent instead.
 func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
 	pace.NeedsLong(t)
-	catchesUp(t, figure(48, 400)<<20, figure(4, 160)<<20>>12, figure(6*time.Second, 5*time.Second), "--event-history=1000", // as etcd has it: the history is a part of the state
+	// as etcd has it: the history is a part of the state
+	catchesUp(t, figure(48, 400)<<20, figure(4, 160)<<20>>12, figure(6*time.Second, 5*time.Second),
+		"--event-history=1000",
 		figure("--snapshot-count=500", "--snapshot-count=10000"))
 }
 
-// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away, and wants it to have all within a bound,
-// or three times what it took this machine to write them.
+// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away,
+// and wants it to have all within a bound, or three times what it took this machine to write them.
 func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
 	t.Helper()
 	c := startCluster(t, 3, flags...)

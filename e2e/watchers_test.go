@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Some watchers follow a directory over all that happens to the members: when a watch ends, or brings nothing for a while, it
-// is taken up at another member, from the index after the last event.
+// Some watchers follow a directory over all that happens to the members: when a watch ends, or
+// brings nothing for a while, it is taken up at another member, from the index after the last
+// event.
 type watchers struct {
 	c       *cluster
 	key     string
@@ -106,8 +107,8 @@ func (f *follower) take(e event, m *member) {
 	}
 }
 
-// finish writes the last word, waits until every watcher has seen it, and compares: all must have seen the same events. It returns them,
-// each with the time at which it was first seen.
+// finish writes the last word, waits until every watcher has seen it, and compares: all must have
+// seen the same events. It returns them, each with the time at which it was first seen.
 func (w *watchers) finish() []seen {
 	t := w.c.t
 	t.Helper()
@@ -127,7 +128,8 @@ func (w *watchers) finish() []seen {
 		}
 		for j := range min(len(events), len(f.events)) {
 			mine, first := f.events[j], &events[j]
-			if mine.Action != first.Action || mine.Node.Key != first.Node.Key || mine.Node.Value != first.Node.Value || mine.Node.ModifiedIndex != first.Node.ModifiedIndex {
+			if mine.Action != first.Action || mine.Node.Key != first.Node.Key || mine.Node.Value != first.Node.Value ||
+				mine.Node.ModifiedIndex != first.Node.ModifiedIndex {
 				t.Errorf("watcher %d has seen %+v as number %d, another one %+v", i, mine.event, j, first.event)
 				break
 			}

@@ -28,7 +28,8 @@ var prepare = map[string]func(t *testing.T, dir string){
 		if err := os.Mkdir(data, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", data).CombinedOutput(); err != nil {
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=128m",
+			"tmpfs", data).CombinedOutput(); err != nil {
 			t.Skipf("mount is not permitted here: %s", out)
 		}
 		t.Cleanup(func() { exec.Command("umount", "-l", data).Run() })
@@ -90,7 +91,8 @@ func (s *story) begin() {
 	cmd := exec.Command("bash")
 	cmd.Dir = s.dir
 	etcdctl := patiently(s.t, filepath.Join(ours(s.t, "etcdctl"), "etcdctl"))
-	cmd.Env = append(os.Environ(), "PATH="+etcdctl+":"+os.Getenv("PATH"), "ETCDCTL_ENDPOINTS="+s.located("http://127.0.0.1:2379"))
+	cmd.Env = append(os.Environ(), "PATH="+etcdctl+":"+os.Getenv("PATH"),
+		"ETCDCTL_ENDPOINTS="+s.located("http://127.0.0.1:2379"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	out, outErr := cmd.StdoutPipe()

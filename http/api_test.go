@@ -25,7 +25,8 @@ func TestTheTextOfTheAPIIsWhole(t *testing.T) {
 	for _, rt := range routes {
 		listed := func(row string) bool {
 			cells := strings.Split(row, " | ")
-			named := strings.Contains(cells[0], "`"+rt.path+"`") || rt.below && strings.Contains(cells[0], "`"+rt.path+"/")
+			named := strings.Contains(cells[0], "`"+rt.path+"`") || rt.below && strings.Contains(cells[0],
+				"`"+rt.path+"/")
 			return named && strings.Contains(row, strings.Join(rt.methods, " "))
 		}
 		if !slices.ContainsFunc(rows, listed) {

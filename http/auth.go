@@ -64,14 +64,17 @@ type items struct {
 }
 
 var (
-	users = items{usersPath, "users", (*auth.State).Users, (*auth.State).User, (*Server).planUser, (*auth.State).DeleteUser}
-	roles = items{rolesPath, "roles", (*auth.State).Roles, (*auth.State).Role, (*Server).planRole, (*auth.State).DeleteRole}
+	users = items{usersPath, "users", (*auth.State).Users, (*auth.State).User, (*Server).planUser,
+		(*auth.State).DeleteUser}
+	roles = items{rolesPath, "roles", (*auth.State).Roles, (*auth.State).Role, (*Server).planRole,
+		(*auth.State).DeleteRole}
 )
 
 func (s *Server) serveUsers(w *response, r *nethttp.Request) { s.serveItems(w, r, &users) }
 func (s *Server) serveRoles(w *response, r *nethttp.Request) { s.serveItems(w, r, &roles) }
 
-// serveItems checks in the order of section 18.4: path, method, rights; then body, then what there is.
+// serveItems checks in the order of section 18.4: path, method, rights; then body, then what there
+// is.
 func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
 	if !s.authReady(w) {
 		return
@@ -100,7 +103,8 @@ func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
 	}
 }
 
-// sendList answers with an object of one list, which it sends in pieces: there may be any number of users.
+// sendList answers with an object of one list, which it sends in pieces: there may be any number of
+// users.
 func sendList(w *response, plural string, list iter.Seq[any]) {
 	w.Header()["Content-Type"] = jsonType
 	buf := getBuffer()
@@ -174,7 +178,8 @@ func (s *Server) authError(w *response, err error) {
 	}
 }
 
-// planUser reads the body of a PUT; what is wrong with it, it answers. A password is hashed once, however often the plan is made.
+// planUser reads the body of a PUT; what is wrong with it, it answers. A password is hashed once,
+// however often the plan is made.
 func (s *Server) planUser(w *response, r *nethttp.Request, name string) (plan, bool) {
 	var up auth.UserUpdate
 	if !s.readAuthJSON(w, r, &up) {
@@ -205,7 +210,8 @@ func (s *Server) planRole(w *response, r *nethttp.Request, name string) (plan, b
 	return func(st *auth.State) (auth.Change, error) { return st.PutRole(up) }, true
 }
 
-// readAuthJSON decodes the body. Its errors quote nothing of it: there may be a password in it (K11).
+// readAuthJSON decodes the body. Its errors quote nothing of it: there may be a password in it
+// (K11).
 func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 	status, err := s.readJSON(w, r, v)
 	switch {
@@ -224,8 +230,9 @@ func (s *Server) changeBare(w *response, r *nethttp.Request, may *permit, p plan
 	}
 }
 
-// changeAuth does what the plan says, with all that was acknowledged before the request, and answers. When somebody else changes users
-// or roles at the same time, the request is judged and planned anew: no update is lost, none is done by a right that has gone (K9).
+// changeAuth does what the plan says, with all that was acknowledged before the request, and
+// answers. When somebody else changes users or roles at the same time, the request is judged and
+// planned anew: no update is lost, none is done by a right that has gone (K9).
 func (s *Server) changeAuth(w *response, may *permit, p plan) {
 	if err := s.readTree(); err != nil {
 		s.authError(w, err)
@@ -268,7 +275,8 @@ func (s *Server) proposeBy(end time.Time, commands []store.Command, revision uin
 	return s.proposeAll(ctx, commands, revision)
 }
 
-// proposeAll proposes commands in order, the first judged by the revision, each of the others by the one that the last has made.
+// proposeAll proposes commands in order, the first judged by the revision, each of the others by
+// the one that the last has made.
 func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revision uint64) error {
 	for _, c := range commands {
 		c.Revision = revision
@@ -292,7 +300,8 @@ func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revis
 func (s *Server) changedAuth(w *response, may *permit, c auth.Change) {
 	s.security.Info("http: "+c.Did, append([]any{"name", c.Name}, may.who()...)...)
 	if st := s.keeper.State(); may.request.URL.Path == enablePath && st.Enabled && st.GuestMayWrite() {
-		s.security.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the role guest, which allows it; "+
+		s.security.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the "+
+			"role guest, which allows it; "+
 			"revoke its permissions to end that", "by", may.verdict.User)
 	}
 	if c.Body == nil {

@@ -54,12 +54,14 @@ func (b *bench) must(method, target, body string) {
 
 func (b *bench) user(name string, roles ...string) {
 	b.t.Helper()
-	b.must("PUT", "/users/"+name, fmt.Sprintf(`{"user":%q,"password":"%s-pw","roles":["%s"]}`, name, name, strings.Join(roles, `","`)))
+	b.must("PUT", "/users/"+name, fmt.Sprintf(`{"user":%q,"password":"%s-pw","roles":["%s"]}`, name, name,
+		strings.Join(roles, `","`)))
 }
 
 func (b *bench) role(name, read, write string) {
 	b.t.Helper()
-	b.must("PUT", "/roles/"+name, fmt.Sprintf(`{"role":%q,"permissions":{"kv":{"read":[%q],"write":[%q]}}}`, name, read, write))
+	b.must("PUT", "/roles/"+name, fmt.Sprintf(`{"role":%q,"permissions":{"kv":{"read":[%q],"write":[%q]}}}`, name,
+		read, write))
 }
 
 // enabled turns auth on; guest may do nothing.
@@ -81,13 +83,19 @@ func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 	}{
 		{"GET", "/users", "", 200, `{"users":null}` + "\n"},
 		{"PUT", "/enable", "", 409, `{"message":"auth: No root user available, please create one"}`},
-		{"PUT", "/users/u", `{"user":"u","password":"p","roles":["r"],"grant":["s"]}`, 400, `{"message":"User JSON contains both roles and grant/revoke"}`},
-		{"PUT", "/users/u", `{"user":"u","roles":["r"]}`, 400, `{"message":"auth: Cannot create user u with an empty password"}`},
+		{"PUT", "/users/u", `{"user":"u","password":"p","roles":["r"],"grant":["s"]}`, 400,
+			`{"message":"User JSON contains both roles and grant/revoke"}`},
+		{"PUT", "/users/u", `{"user":"u","roles":["r"]}`, 400,
+			`{"message":"auth: Cannot create user u with an empty password"}`},
 		{"PUT", "/users/u", `{"user":"u","password":"p"} and more`, 201, `{"user":"u","roles":null}` + "\n"},
-		{"PUT", "/users/u", `{"user":"u","revoke":["r"]}`, 409, `{"message":"auth: Revoking ungranted role r for user u"}`},
-		{"PUT", "/users/u", `{"user":"u","grant":["r","r"]}`, 409, `{"message":"auth: Granting duplicate role r for user u"}`},
-		{"PUT", "/users/u", `{"user":"u","grant":["s","r"],"revoke":["s"],"password":"q"}`, 200, `{"user":"u","roles":["r"]}` + "\n"},
-		{"PUT", "/users/root", `{"user":"root","password":"p","roles":["s"]}`, 200, `{"user":"root","roles":["s","root"]}` + "\n"},
+		{"PUT", "/users/u", `{"user":"u","revoke":["r"]}`, 409,
+			`{"message":"auth: Revoking ungranted role r for user u"}`},
+		{"PUT", "/users/u", `{"user":"u","grant":["r","r"]}`, 409,
+			`{"message":"auth: Granting duplicate role r for user u"}`},
+		{"PUT", "/users/u", `{"user":"u","grant":["s","r"],"revoke":["s"],"password":"q"}`, 200,
+			`{"user":"u","roles":["r"]}` + "\n"},
+		{"PUT", "/users/root", `{"user":"root","password":"p","roles":["s"]}`, 200,
+			`{"user":"root","roles":["s","root"]}` + "\n"},
 		{"DELETE", "/users/root", "", 200, ""},
 		{"PUT", "/users/_x", `{"user":"_x","password":"p"}`, 201, `{"user":"_x","roles":null}` + "\n"},
 		{"GET", "/users", "", 200, `{"users":[{"user":"_x"},{"user":"u"}]}` + "\n"},
@@ -98,20 +106,28 @@ func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 		{"PUT", "/roles/r", `{"role":"r","permissions":{"kv":{"read":["/b","/a"]}},"grant":{"kv":{"read":[],"write":[]}}}`, 201,
 			`{"role":"r","permissions":{"kv":{"read":["/b","/a"],"write":null}},"grant":{"kv":{"read":[],"write":[]}}}` + "\n"},
 		{"GET", "/roles/r", "", 200, `{"role":"r","permissions":{"kv":{"read":["/b","/a"],"write":null}}}` + "\n"},
-		{"PUT", "/roles/r", `{"role":"r","permissions":{"kv":{"read":["/a"]}}}`, 409, `{"message":"auth: Role r already exists."}`},
-		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"read":["/a"]}}}`, 409, `{"message":"auth: Granting duplicate read permission /a"}`},
+		{"PUT", "/roles/r", `{"role":"r","permissions":{"kv":{"read":["/a"]}}}`, 409,
+			`{"message":"auth: Role r already exists."}`},
+		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"read":["/a"]}}}`, 409,
+			`{"message":"auth: Granting duplicate read permission /a"}`},
 		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"write":["/z","/c*"]}},"revoke":{"kv":{"read":["/b","/none"]}}}`, 200,
 			`{"role":"r","permissions":{"kv":{"read":["/a"],"write":["/c*","/z"]}}}` + "\n"},
-		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"write":["/z"]}}}`, 409, `{"message":"auth: Granting duplicate write permission /z"}`},
-		{"PUT", "/roles/r", `{"role":"r","revoke":{"kv":{"read":["/none"]}}}`, 400, `{"message":"auth: Role not updated. Use grant/revoke to update the role."}`},
+		{"PUT", "/roles/r", `{"role":"r","grant":{"kv":{"write":["/z"]}}}`, 409,
+			`{"message":"auth: Granting duplicate write permission /z"}`},
+		{"PUT", "/roles/r", `{"role":"r","revoke":{"kv":{"read":["/none"]}}}`, 400,
+			`{"message":"auth: Role not updated. Use grant/revoke to update the role."}`},
 		{"PUT", "/roles/root", `{"role":"root"}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
-		{"PUT", "/roles/root", `{"role":"root","grant":{"kv":{"read":["/a"]}}}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"PUT", "/roles/root", `{"role":"root","grant":{"kv":{"read":["/a"]}}}`, 403,
+			`{"message":"auth: Cannot modify role root: is root role."}`},
 		{"DELETE", "/roles/root", "", 403, `{"message":"auth: Cannot modify role root: is root role."}`},
 		{"GET", "/roles/root", "", 200, `{"role":"root","permissions":{"kv":{"read":["/*"],"write":["/*"]}}}` + "\n"},
-		{"PUT", "/roles/aaa", `{"role":"aaa"}`, 201, `{"role":"aaa","permissions":{"kv":{"read":null,"write":null}}}` + "\n"},
-		{"PUT", "/roles/zzz", `{"role":"zzz"}`, 201, `{"role":"zzz","permissions":{"kv":{"read":null,"write":null}}}` + "\n"},
+		{"PUT", "/roles/aaa", `{"role":"aaa"}`, 201, `{"role":"aaa","permissions":{"kv":{"read":null,"write":null}}}` +
+			"\n"},
+		{"PUT", "/roles/zzz", `{"role":"zzz"}`, 201, `{"role":"zzz","permissions":{"kv":{"read":null,"write":null}}}` +
+			"\n"},
 		{"GET", "/enable", "", 200, `{"enabled":false}` + "\n"},
-		{"PUT", "/roles/r", "{" + strings.Repeat(" ", maxMemberBytes), 413, `{"message":"Invalid JSON in request body."}`},
+		{"PUT", "/roles/r", "{" + strings.Repeat(" ", maxMemberBytes), 413,
+			`{"message":"Invalid JSON in request body."}`},
 	} {
 		w := b.do(c.method, "/v2/auth"+c.path, c.body)
 		b.want(w, c.status, c.want)
@@ -120,16 +136,19 @@ func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 		}
 	}
 	names := b.do("GET", "/v2/auth/roles", "").Body.String()
-	if a, r, root, z := strings.Index(names, "aaa"), strings.Index(names, `"r"`), strings.Index(names, `"root"`), strings.Index(names, "zzz"); a < 0 || a > r || r > root || root > z {
+	if a, r, root, z := strings.Index(names, "aaa"), strings.Index(names, `"r"`), strings.Index(names,
+		`"root"`), strings.Index(names, "zzz"); a < 0 || a > r || r > root || root > z {
 		t.Errorf("not by name: %s", names)
 	}
 	b.node.set(func() { b.node.members.Version = "" })
-	b.want(b.do("GET", "/v2/auth/users", ""), 500, `{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
-	b.want(b.do("GET", "/v2/auth/enable", ""), 500, `{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
+	b.want(b.do("GET", "/v2/auth/users", ""), 500,
+		`{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
+	b.want(b.do("GET", "/v2/auth/enable", ""), 500,
+		`{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
 }
 
-// Each endpoint, for somebody without a right, with a right to keys, and for an administrator. Order: 405, 400, 401, the rest.
-// pitfall J10, pitfall K10
+// Each endpoint, for somebody without a right, with a right to keys, and for an administrator.
+// Order: 405, 400, 401, the rest. pitfall J10, pitfall K10
 func TestEveryEndpointAsksForItsRight(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Pprof = true }).enabled()
 	b.role("r", "/d/*", "/d/*")
@@ -141,29 +160,44 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 		method, target, body string
 		needs                int
 	}{
-		{"GET", "/v2/keys/d/k", "", keys}, {"HEAD", "/v2/keys/d/k", "", keys}, {"GET", "/v2/keys/d/k?quorum=true", "", keys},
+		{"GET", "/v2/keys/d/k", "", keys}, {"HEAD", "/v2/keys/d/k", "", keys}, {"GET", "/v2/keys/d/k?quorum=true", "",
+			keys},
 		{"GET", "/v2/keys/d/?recursive=true", "", keys}, {"GET", "/v2/keys/d/k?wait=true&waitIndex=1", "", keys},
 		{"GET", "/v2/keys/d/?wait=true&recursive=true&waitIndex=1", "", keys}, {"GET", "/v2/keys/d/none", "", keys},
-		{"PUT", "/v2/keys/d/k", "value=2", keys}, {"POST", "/v2/keys/d/", "value=1", keys}, {"DELETE", "/v2/keys/d/k?prevValue=no", "", keys},
-		{"PUT", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE", "/v2/keys/d/x?recursive=true", "", keys},
+		{"PUT", "/v2/keys/d/k", "value=2", keys}, {"POST", "/v2/keys/d/", "value=1", keys}, {"DELETE",
+			"/v2/keys/d/k?prevValue=no", "", keys},
+		{"PUT", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE", "/v2/keys/d/x?dir=true", "", keys}, {"DELETE",
+			"/v2/keys/d/x?recursive=true", "", keys},
 
-		{"GET", "/v2/keys", "", admin}, {"GET", "/v2/keys/", "", admin}, {"GET", "/v2/keys/d", "", admin}, {"GET", "/v2/keys/?recursive=true", "", admin},
-		{"GET", "/v2/keys/d?recursive=true", "", admin}, {"GET", "/v2/keys/d?wait=true&recursive=true&waitIndex=1", "", admin}, {"GET", "/v2/keys/dd", "", admin},
-		{"GET", "/v2/keys/?wait=true&recursive=true&waitIndex=1", "", admin}, {"GET", "/v2/keys/D/k", "", admin}, {"GET", "/v2/keys/d%2Fk%2F..%2F..%2Fx", "", free},
-		{"POST", "/v2/keys/d", "value=1", admin}, {"POST", "/v2/keys", "value=1", admin}, {"PUT", "/v2/keys/e", "value=1", admin},
+		{"GET", "/v2/keys", "", admin}, {"GET", "/v2/keys/", "", admin}, {"GET", "/v2/keys/d", "", admin}, {"GET",
+			"/v2/keys/?recursive=true", "", admin},
+		{"GET", "/v2/keys/d?recursive=true", "", admin}, {"GET", "/v2/keys/d?wait=true&recursive=true&waitIndex=1", "",
+			admin}, {"GET", "/v2/keys/dd", "", admin},
+		{"GET", "/v2/keys/?wait=true&recursive=true&waitIndex=1", "", admin}, {"GET", "/v2/keys/D/k", "",
+			admin}, {"GET", "/v2/keys/d%2Fk%2F..%2F..%2Fx", "", free},
+		{"POST", "/v2/keys/d", "value=1", admin}, {"POST", "/v2/keys", "value=1", admin}, {"PUT", "/v2/keys/e",
+			"value=1", admin},
 		{"DELETE", "/v2/keys/e?dir=true", "", admin}, {"DELETE", "/v2/keys/d?recursive=true&prevIndex=9999", "", admin},
 
-		{"GET", "/v2/auth/enable", "", free}, {"PUT", "/v2/auth/enable", "", admin}, {"GET", "/v2/auth/users", "", admin}, {"GET", "/v2/auth/users/x", "", admin},
-		{"PUT", "/v2/auth/users/u", "{", admin}, {"DELETE", "/v2/auth/users/x", "", admin}, {"GET", "/v2/auth/roles", "", admin}, {"GET", "/v2/auth/roles/r", "", admin},
+		{"GET", "/v2/auth/enable", "", free}, {"PUT", "/v2/auth/enable", "", admin}, {"GET", "/v2/auth/users", "",
+			admin}, {"GET", "/v2/auth/users/x", "", admin},
+		{"PUT", "/v2/auth/users/u", "{", admin}, {"DELETE", "/v2/auth/users/x", "", admin}, {"GET", "/v2/auth/roles",
+			"", admin}, {"GET", "/v2/auth/roles/r", "", admin},
 		{"PUT", "/v2/auth/roles/u", "{", admin}, {"DELETE", "/v2/auth/roles/x", "", admin},
-		{"POST", "/v2/auth/users", "", free}, {"GET", "/v2/auth/users/a/b", "", free}, {"PATCH", "/v2/keys/k", "", free}, {"PUT", "/v2/keys/k?ttl=x", "", free},
+		{"POST", "/v2/auth/users", "", free}, {"GET", "/v2/auth/users/a/b", "", free}, {"PATCH", "/v2/keys/k", "",
+			free}, {"PUT", "/v2/keys/k?ttl=x", "", free},
 		{"OPTIONS", "/v2/auth/users", "", free},
 
-		{"GET", "/v2/members", "", free}, {"GET", "/v2/members/leader", "", free}, {"POST", "/v2/members", "{}", admin}, {"PUT", "/v2/members/1", "{}", admin},
-		{"DELETE", "/v2/members/1", "", admin}, {"DELETE", "/v2/members", "", admin}, {"PATCH", "/v2/members", "", free},
-		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "", free}, {"GET", "/v2/stats/store", "", free}, {"GET", "/v2/stats/members", "", free},
-		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT", "/config/local/log", "{", admin},
-		{"GET", "/v2/backup", "", admin}, {"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "", admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
+		{"GET", "/v2/members", "", free}, {"GET", "/v2/members/leader", "", free}, {"POST", "/v2/members", "{}",
+			admin}, {"PUT", "/v2/members/1", "{}", admin},
+		{"DELETE", "/v2/members/1", "", admin}, {"DELETE", "/v2/members", "", admin}, {"PATCH",
+			"/v2/members", "", free},
+		{"GET", "/v2/machines", "", free}, {"GET", "/v2/stats/self", "", free}, {"GET", "/v2/stats/leader", "",
+			free}, {"GET", "/v2/stats/store", "", free}, {"GET", "/v2/stats/members", "", free},
+		{"GET", "/version", "", free}, {"GET", "/health", "", free}, {"GET", "/metrics", "", free}, {"PUT",
+			"/config/local/log", "{", admin},
+		{"GET", "/v2/backup", "", admin}, {"GET", "/debug/vars", "", admin}, {"GET", "/debug/pprof/", "",
+			admin}, {"GET", "/debug/pprof/cmdline", "", admin}, {"GET", "/debug/pprof/heap", "", admin},
 	} {
 		for rank, user := range map[int][]string{free: {"", "none"}, keys: {"u"}, admin: {"root"}} {
 			for _, name := range user {
@@ -195,14 +229,17 @@ func TestAUserSeesItself(t *testing.T) {
 		as, method, of string
 		want           int
 	}{
-		{"ann", "GET", "/ann", 200}, {"root", "GET", "/ann", 200}, {"ann", "GET", "/root", 401}, {"ann", "GET", "/guest2", 401},
-		{"ann", "GET", "", 401}, {"", "GET", "/ann", 401}, {"ann", "DELETE", "/ann", 401}, {"none", "GET", "/none", 401},
+		{"ann", "GET", "/ann", 200}, {"root", "GET", "/ann", 200}, {"ann", "GET", "/root", 401}, {"ann", "GET",
+			"/guest2", 401},
+		{"ann", "GET", "", 401}, {"", "GET", "/ann", 401}, {"ann", "DELETE", "/ann", 401}, {"none", "GET",
+			"/none", 401},
 	} {
 		if w := b.as(c.as, c.method, "/v2/auth/users"+c.of, ""); w.Code != c.want {
 			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
 		}
 	}
-	if w := b.do("GET", "/v2/auth/users/ann", "", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:wrong"))); w.Code != 401 {
+	if w := b.do("GET", "/v2/auth/users/ann", "", "Authorization",
+		"Basic "+base64.StdEncoding.EncodeToString([]byte("ann:wrong"))); w.Code != 401 {
 		t.Errorf("with a wrong password: %d %s", w.Code, w.Body)
 	}
 }
@@ -222,8 +259,8 @@ func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
 	}
 }
 
-// Between the verdict on a write and the moment when it is applied rights may go, and come: those of that moment count.
-// pitfall K9
+// Between the verdict on a write and the moment when it is applied rights may go, and come: those
+// of that moment count. pitfall K9
 func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 	for _, c := range []struct {
 		name, method, path, body string
@@ -259,8 +296,8 @@ func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 	b.want(b.do("PUT", "/v2/keys/k", "value=1"), 401, denied)
 }
 
-// A read that waits is judged by the rights of the moment when it is safe, and so is a change of the members.
-// pitfall K9
+// A read that waits is judged by the rights of the moment when it is safe, and so is a change of
+// the members. pitfall K9
 func TestWhatWaitsIsJudgedAgain(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("r", "/k", "/k")
@@ -279,7 +316,8 @@ func TestWhatWaitsIsJudgedAgain(t *testing.T) {
 	revoke("u", "r")
 	b.want(b.as("u", "GET", "/v2/keys/k?quorum=true", ""), 401, denied)
 	revoke("admin", "root")
-	w := b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.2:2380"]}`, "Content-Type", "application/json", "Authorization", password("admin"))
+	w := b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.2:2380"]}`, "Content-Type", "application/json",
+		"Authorization", password("admin"))
 	b.want(w, 401, deniedElsewhere)
 	if len(b.node.changes) > 0 {
 		t.Errorf("%+v", b.node.changes)
@@ -292,7 +330,8 @@ func TestAStreamEndsWithItsRight(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("r", "/d*", "")
 	b.user("u", "r")
-	r, _ := nethttp.NewRequestWithContext(t.Context(), "GET", b.serve()+"/v2/keys/d?wait=true&stream=true&recursive=true", nil)
+	r, _ := nethttp.NewRequestWithContext(t.Context(),
+		"GET", b.serve()+"/v2/keys/d?wait=true&stream=true&recursive=true", nil)
 	r.Header.Set("Authorization", password("u"))
 	resp, err := nethttp.DefaultClient.Do(r)
 	if err != nil {
@@ -317,8 +356,8 @@ func TestAStreamEndsWithItsRight(t *testing.T) {
 	}
 }
 
-// Changes of one user at the same time are all made: each is planned by the state that it is applied to.
-// pitfall K9
+// Changes of one user at the same time are all made: each is planned by the state that it is
+// applied to. pitfall K9
 func TestNoGrantIsLost(t *testing.T) {
 	b := newBench(t).enabled()
 	b.user("u", "r0")
@@ -350,7 +389,8 @@ func TestJudgingAgainEnds(t *testing.T) {
 		if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || changes < 2 {
 			t.Errorf("%d %s after %d changes", w.Code, w.Body, changes)
 		}
-		b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500, `{"message":"Internal Server Error"}`)
+		b.want(b.as("root", "PUT", "/v2/auth/roles/mine", `{"role":"mine"}`), 500,
+			`{"message":"Internal Server Error"}`)
 	})
 }
 
@@ -414,7 +454,8 @@ func TestAProxysCertificateIsNobody(t *testing.T) {
 		header, value string
 		status        int
 	}{
-		{"", "", 201}, {"Via", "1.1 etcd2-proxy-1", 401}, {"X-Forwarded-For", "10.0.0.1", 401}, {"X-Forwarded-For", "", 401},
+		{"", "", 201}, {"Via", "1.1 etcd2-proxy-1", 401}, {"X-Forwarded-For", "10.0.0.1", 401}, {"X-Forwarded-For", "",
+			401},
 	} {
 		r := httptest.NewRequest("PUT", "/v2/keys/k", nil)
 		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{certificate}}}
@@ -463,9 +504,13 @@ func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	b.must("DELETE", "/enable", "")
 	b.must("PUT", "/enable", "")
 	for line, times := range map[string]int{
-		`msg="http: user created" name=root by="(anybody: auth is off)"`: 1, `msg="http: auth enabled"`: 2, `ANYBODY MAY STILL WRITE KEYS`: 1,
-		`msg="http: user created" name=u by=admin`: 1, `msg="http: user deleted" name=u by=admin proof=password from=192.0.2.1`: 1, `msg="http: role changed" name=guest by=root`: 1,
-		`msg="http: auth disabled" name="" by=root`: 1, "hunter": 0, "-pw": 0, base64.StdEncoding.EncodeToString([]byte("root:root-pw")): 0,
+		`msg="http: user created" name=root by="(anybody: auth is off)"`: 1, `msg="http: auth enabled"`: 2,
+		`ANYBODY MAY STILL WRITE KEYS`:                                           1,
+		`msg="http: user created" name=u by=admin`:                               1,
+		`msg="http: user deleted" name=u by=admin proof=password from=192.0.2.1`: 1,
+		`msg="http: role changed" name=guest by=root`:                            1,
+		`msg="http: auth disabled" name="" by=root`:                              1, "hunter": 0, "-pw": 0,
+		base64.StdEncoding.EncodeToString([]byte("root:root-pw")): 0,
 	} {
 		if got := strings.Count(log.String(), line); got != times {
 			t.Errorf("%d times %s in\n%s", got, line, log.String())
@@ -512,8 +557,9 @@ func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
 	b.want(b.as("u", "GET", "/v2/auth/users/none", ""), 404, `{"message":"auth: User none does not exist."}`)
 }
 
-// A request that is refused for want of a right is one line, which says who by which proof, from where, and what. So is a change of the
-// members and of the log's level. They go to the log that passes at every level.
+// A request that is refused for want of a right is one line, which says who by which proof, from
+// where, and what. So is a change of the members and of the log's level. They go to the log that
+// passes at every level.
 func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	var log, other bytes.Buffer
 	b := newBench(t, func(c *Config) {
@@ -527,7 +573,8 @@ func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	b.as("ann", "PUT", "/config/local/log", `{"Level":"CRITICAL"}`)
 	b.do("DELETE", "/v2/members/7fa0243da41856f2", "", "Authorization", "Bearer ann-pw")
 	b.as("root", "PUT", "/config/local/log", `{"Level":"CRITICAL"}`)
-	b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.9:2380"]}`, "Authorization", password("root"), "Content-Type", "application/json")
+	b.do("POST", "/v2/members", `{"peerURLs":["http://10.0.0.9:2380"]}`, "Authorization", password("root"),
+		"Content-Type", "application/json")
 	r := httptest.NewRequest("POST", "/v2/members", strings.NewReader(`{"peerURLs":["http://10.0.0.8:2380"]}`))
 	r.Header.Set("Content-Type", "application/json")
 	b.servePeer(httptest.NewRecorder(), r)
@@ -537,7 +584,8 @@ func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	const refused = `level=WARN msg="http: a request was refused for want of a right" `
 	for _, line := range []string{
 		refused + `by=ann proof=password from=192.0.2.1 forwardedFor=198.51.100.7 what="PUT /v2/keys/secret" timesBefore=0 othersBefore=0`,
-		refused + `by=(guest) proof=none from=192.0.2.1 what="GET /v2/keys/` + strings.Repeat("x", 200-len("/v2/keys/")) + `"`,
+		refused + `by=(guest) proof=none from=192.0.2.1 what="GET /v2/keys/` +
+			strings.Repeat("x", 200-len("/v2/keys/")) + `"`,
 		refused + `by=ann proof=password from=192.0.2.1 what="PUT /config/local/log"`,
 		refused + `by=(unknown) proof=password from=192.0.2.1 what="DELETE /v2/members/7fa0243da41856f2"`,
 		`level=INFO msg="http: log level changed" level=CRITICAL by=root proof=password from=192.0.2.1`,
@@ -554,7 +602,8 @@ func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	}
 }
 
-// A flood of one kind is counted and not repeated, and one of many kinds has no more lines than maxRefusals.
+// A flood of one kind is counted and not repeated, and one of many kinds has no more lines than
+// maxRefusals.
 func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	var r refusals
 	now, logged := time.Unix(1e9, 0), 0
@@ -574,12 +623,13 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	_, rest, _ := r.note("new", now)
 
 	if !due || before != 2 || others != 3*(1000-maxRefusals) || rest != 2*(maxRefusals-1) || len(r.lines) > 2 {
-		t.Errorf("due %v after %d of its own and %d others, and then %d; %d lines are kept", due, before, others, rest, len(r.lines))
+		t.Errorf("due %v after %d of its own and %d others, and then %d; %d lines are kept", due, before, others, rest,
+			len(r.lines))
 	}
 }
 
-// The right to write shows no value: neither in an error nor in what was there before, nor by a refresh. The client hears that a value
-// differs. With the right to read it sees them.
+// The right to write shows no value: neither in an error nor in what was there before, nor by a
+// refresh. The client hears that a value differs. With the right to read it sees them.
 func TestTheRightToWriteReadsNothing(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("w", "/other", "/k*")
@@ -603,10 +653,13 @@ func TestTheRightToWriteReadsNothing(t *testing.T) {
 		for user, sees := range map[string]bool{"writer": false, "both": true} {
 			b.as("root", "DELETE", "/v2/keys/k?dir=true", "")
 			b.as("root", "PUT", "/v2/keys/k", "value=SECRET")
-			w := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader, "id"+c.method+c.query)
-			again := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader, "id"+c.method+c.query)
+			w := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader,
+				"id"+c.method+c.query)
+			again := b.do(c.method, "/v2/keys/k?"+c.query, "", "Authorization", password(user), requestHeader,
+				"id"+c.method+c.query)
 			got := strings.ReplaceAll(w.Body.String(), "prevValue=SECRET", "")
-			if strings.Contains(got, c.shown) != sees || strings.Contains(got, "SECRET") != sees || w.Code == 401 || again.Body.String() != w.Body.String() {
+			if strings.Contains(got, c.shown) != sees || strings.Contains(got, "SECRET") != sees || w.Code == 401 ||
+				again.Body.String() != w.Body.String() {
 				t.Errorf("%s %s as %s: %d %s, and then %s", c.method, c.query, user, w.Code, w.Body, again.Body)
 			}
 			if c.query == "value=new&prevValue=?" && !strings.Contains(got, `"cause":"[? != `) {
@@ -624,8 +677,10 @@ func TestATimeToLiveOfADirectoryIsARecursiveDelete(t *testing.T) {
 	b.user("one", "one")
 	b.user("all", "all")
 	b.as("root", "PUT", "/v2/keys/app/k", "value=1")
-	for _, query := range []string{"dir=true&prevExist=true&ttl=0", "prevExist=true&ttl=100", "prevExist=true&refresh=true&ttl=0"} {
-		if w := b.as("one", "PUT", "/v2/keys/app?"+query, ""); w.Code != 401 || decode(t, w.Body.String())["errorCode"] != 110.0 {
+	for _, query := range []string{"dir=true&prevExist=true&ttl=0", "prevExist=true&ttl=100",
+		"prevExist=true&refresh=true&ttl=0"} {
+		if w := b.as("one", "PUT", "/v2/keys/app?"+query, ""); w.Code != 401 ||
+			decode(t, w.Body.String())["errorCode"] != 110.0 {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
 	}
@@ -645,7 +700,8 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 	b.role("r", "/public/*", "/public/*")
 	b.user("u", "r")
 	b.as("root", "PUT", "/v2/keys/secret/k", "value=secret")
-	pieces := []string{"/", "//", ".", "..", "/../", "%2e", "%2E%2e", "%2F", "%2f..%2f", "%00", "*", "secret", "Secret", "public", "k", "%5c", ";", "?", "#", "%", "%252e%252e%252f", "\u00e9"}
+	pieces := []string{"/", "//", ".", "..", "/../", "%2e", "%2E%2e", "%2F", "%2f..%2f", "%00", "*", "secret", "Secret",
+		"public", "k", "%5c", ";", "?", "#", "%", "%252e%252e%252f", "\u00e9"}
 	g := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 7))
 	answers := map[int]int{}
 	n := often(5_000)
@@ -654,7 +710,8 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 		for range 1 + g.IntN(6) {
 			target += pieces[g.IntN(len(pieces))]
 		}
-		r, err := nethttp.ReadRequest(bufio.NewReader(strings.NewReader([]string{"GET ", "PUT ", "DELETE ", "POST "}[g.IntN(4)] + target + " HTTP/1.1\r\nHost: x\r\n\r\n")))
+		r, err := nethttp.ReadRequest(bufio.NewReader(strings.NewReader([]string{"GET ", "PUT ", "DELETE ",
+			"POST "}[g.IntN(4)] + target + " HTTP/1.1\r\nHost: x\r\n\r\n")))
 		if err != nil {
 			continue
 		}
@@ -703,9 +760,9 @@ func TestAKnownPasswordCostsLittle(t *testing.T) {
 	}
 }
 
-// With a password as many requests are answered as without, but for a fifth at most, here one after the other on a connection. Rounds
-// with and without take turns, the best of each count, and there are more of them while others use the machine.
-// pitfall K7
+// With a password as many requests are answered as without, but for a fifth at most, here one after
+// the other on a connection. Rounds with and without take turns, the best of each count, and there
+// are more of them while others use the machine. pitfall K7
 func TestAPasswordCostsLessThanAFifth(t *testing.T) {
 	pace.NeedsLong(t)
 	off, on := newBench(t), newBench(t).enabled()
@@ -740,7 +797,8 @@ func newRounds(b *bench, method, header string) *rounds {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
-	request := method + " /v2/keys/k?value=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: " + header + "\r\n\r\n"
+	request := method + " /v2/keys/k?value=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: " +
+		header + "\r\n\r\n"
 	return &rounds{b, conn, bufio.NewReader(conn), request, time.Hour}
 }
 

@@ -9,12 +9,15 @@ import (
 	"etcd2/raft"
 )
 
-// serveBackup streams the state of this member as a backup, the file that `etcdctl restore` takes. It holds everything that was acknowledged
-// anywhere before the request; with quorum=false, what is applied here, which needs no leader. Writes go on meanwhile, and what they
-// change is kept twice as long as it takes: so there is one at a time. Users and roles are in it: where there are any, it is for root only.
+// serveBackup streams the state of this member as a backup, the file that `etcdctl restore` takes.
+// It holds everything that was acknowledged anywhere before the request; with quorum=false, what is
+// applied here, which needs no leader. Writes go on meanwhile, and what they change is kept twice
+// as long as it takes: so there is one at a time. Users and roles are in it: where there are any,
+// it is for root only.
 //
-// X-Etcd-Index and X-Raft-Index tell the very state that is sent. A file whose end did not come has no trailer, and
-// nobody takes it for a backup; and the connection breaks, so that the client knows at once.
+// X-Etcd-Index and X-Raft-Index tell the very state that is sent. A file whose end did not come has
+// no trailer, and nobody takes it for a backup; and the connection breaks, so that the client knows
+// at once.
 func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 	query := r.URL.Query() // not r.FormValue, which reads a multipart body into memory and files (J4)
 	quorum, err := strconv.ParseBool(query.Get("quorum"))
@@ -42,7 +45,8 @@ func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 	s.log.Info("sent a backup", "client", r.RemoteAddr, "index", frozen.Index)
 }
 
-// freeze takes the state, with all that was acknowledged before if quorum is set, and the store's index at that moment.
+// freeze takes the state, with all that was acknowledged before if quorum is set, and the store's
+// index at that moment.
 func (s *Server) freeze(ctx context.Context, quorum bool) (f *raft.Frozen, index uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()

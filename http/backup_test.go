@@ -41,7 +41,8 @@ func TestABackupHasTheTreeAndSaysWhich(t *testing.T) {
 	w := b.do("GET", "/v2/backup", "")
 
 	h := w.Header()
-	if w.Code != 200 || h.Get("Content-Type") != "application/octet-stream" || h.Get("X-Etcd-Index") != "3" || h.Get("X-Etcd-Cluster-Id") != hexID(testCluster) || h.Get("X-Raft-Index") != "3" {
+	if w.Code != 200 || h.Get("Content-Type") != "application/octet-stream" || h.Get("X-Etcd-Index") != "3" ||
+		h.Get("X-Etcd-Cluster-Id") != hexID(testCluster) || h.Get("X-Raft-Index") != "3" {
 		t.Errorf("%d %v", w.Code, h)
 	}
 	if tree := restored(t, w.Body.Bytes()); tree.Digest() != b.store.Digest() || tree.Index() != 3 {

@@ -87,8 +87,11 @@ func BenchmarkPutLarge(b *testing.B) {
 func BenchmarkEncodeEvent(b *testing.B) {
 	node := newFakeNode(store.Limits{})
 	for name, ev := range map[string]*store.Event{
-		"plain": {Action: store.ActionSet, Node: &store.Node{Path: "/b/0/k1", Value: strings.Repeat("x", 256), Created: 4, Modified: 5}},
-		"ttl":   {Action: store.ActionSet, Node: &store.Node{Path: "/b/0/k1", Value: strings.Repeat("x", 256), Created: 4, Modified: 5, Ends: &store.Ends{Due: node.now.UnixNano() + 5e9, Shown: node.now.UnixNano() + 5e9}}, Stamp: node.now.UnixNano()},
+		"plain": {Action: store.ActionSet, Node: &store.Node{Path: "/b/0/k1", Value: strings.Repeat("x", 256),
+			Created: 4, Modified: 5}},
+		"ttl": {Action: store.ActionSet, Node: &store.Node{Path: "/b/0/k1", Value: strings.Repeat("x", 256),
+			Created: 4, Modified: 5, Ends: &store.Ends{Due: node.now.UnixNano() + 5e9, Shown: node.now.UnixNano() +
+				5e9}}, Stamp: node.now.UnixNano()},
 	} {
 		b.Run(name, func(b *testing.B) {
 			e := encoder{}
@@ -111,7 +114,8 @@ type flushCounter struct {
 
 func (w *flushCounter) Flush() { w.n++; w.leave() }
 
-// BenchmarkStream tells a stream a hundred events that are there, and how often something was sent for them.
+// BenchmarkStream tells a stream a hundred events that are there, and how often something was sent
+// for them.
 func BenchmarkStream(b *testing.B) {
 	s := newBench(b)
 	for range 100 {
@@ -136,7 +140,8 @@ func BenchmarkPoll(b *testing.B) {
 	benchmarkRequest(b, s, "GET", "/v2/keys/k?wait=true&waitIndex=1", "")
 }
 
-// BenchmarkText encodes values in which no byte is to be escaped, every hundredth, and every fourth.
+// BenchmarkText encodes values in which no byte is to be escaped, every hundredth, and every
+// fourth.
 func BenchmarkText(b *testing.B) {
 	for name, s := range map[string]string{
 		"plain": strings.Repeat("x", 400),
@@ -154,7 +159,8 @@ func BenchmarkText(b *testing.B) {
 	}
 }
 
-// BenchmarkWaitingClients opens a thousand watches, and tells what memory one takes, its client's end included.
+// BenchmarkWaitingClients opens a thousand watches, and tells what memory one takes, its client's
+// end included.
 func BenchmarkWaitingClients(b *testing.B) {
 	const clients = 1000
 	s := newBench(b)
@@ -222,7 +228,8 @@ func BenchmarkSent(b *testing.B) {
 	b.ReportMetric(float64(writeCalls()-before)/float64(b.N), "writes/op")
 }
 
-// writeCalls returns how many system calls this process has made to write something; 0 where only Linux tells.
+// writeCalls returns how many system calls this process has made to write something; 0 where only
+// Linux tells.
 func writeCalls() (n int) {
 	text, _ := os.ReadFile("/proc/self/io")
 	_, after, _ := strings.Cut(string(text), "syscw:")
@@ -230,8 +237,8 @@ func writeCalls() (n int) {
 	return n
 }
 
-// BenchmarkPage lists a hundred of a directory's children, from somewhere on. It should cost the same
-// of a million as of a thousand.
+// BenchmarkPage lists a hundred of a directory's children, from somewhere on. It should cost the
+// same of a million as of a thousand.
 func BenchmarkPage(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

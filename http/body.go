@@ -11,8 +11,8 @@ import (
 
 var errBodyTooLarge = errors.New("http: POST too large")
 
-// body reads the body of a request up to a limit, beyond which the connection is closed after the answer. The client must
-// send something each timeout (J1, J4).
+// body reads the body of a request up to a limit, beyond which the connection is closed after the
+// answer. The client must send something each timeout (J1, J4).
 type body struct {
 	bytes   io.Reader
 	from    *response // knows the connection, and what the body has taken
@@ -41,9 +41,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBody returns the body of r; errNoRoom means that others have sent too much (J4). Of a body over
-// the limit no more than the limit is read: a client that sends everything before it looks for an answer
-// gets one when it is not far over. When the length was announced, nothing of it is kept.
+// readBody returns the body of r; errNoRoom means that others have sent too much (J4). Of a body
+// over the limit no more than the limit is read: a client that sends everything before it looks for
+// an answer gets one when it is not far over. When the length was announced, nothing of it is kept.
 func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
 	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
 	if r.ContentLength > s.cfg.MaxRequestBytes {
@@ -57,15 +57,16 @@ func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
 	return text, err
 }
 
-// drain reads the body of r to its end and keeps nothing. Its error says that the body is too long, or
-// not all that its head announced.
+// drain reads the body of r to its end and keeps nothing. Its error says that the body is too long,
+// or not all that its head announced.
 func (s *Server) drain(w *response, r *nethttp.Request) error {
 	_, err := io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
 	return err
 }
 
-// text reads r to its end, as long as there is room for what it holds of it. announced is the length
-// that the head says, or -1. A long text is gathered piece by piece in the place where it stays.
+// text reads r to its end, as long as there is room for what it holds of it. announced is the
+// length that the head says, or -1. A long text is gathered piece by piece in the place where it
+// stays.
 func (w *response) text(r io.Reader, announced int64) (string, error) {
 	piece := getBuffer()
 	defer putBuffer(piece)
@@ -89,8 +90,8 @@ func (w *response) text(r io.Reader, announced int64) (string, error) {
 	}
 }
 
-// fill reads r until b is full, which grows to the size of a buffer in the pool. Its error is io.EOF
-// when that was the end of r.
+// fill reads r until b is full, which grows to the size of a buffer in the pool. Its error is
+// io.EOF when that was the end of r.
 func (w *response) fill(b *[]byte, r io.Reader) error {
 	for {
 		if len(*b) == cap(*b) {
@@ -112,7 +113,8 @@ func (w *response) fill(b *[]byte, r io.Reader) error {
 }
 
 // grow returns long with room for n bytes more; nil when there is none. The room is for all that is
-// announced, but no more than four times what came: whoever announces much has to send some of it first.
+// announced, but no more than four times what came: whoever announces much has to send some of it
+// first.
 func (w *response) grow(long *strings.Builder, n int, announced int64) *strings.Builder {
 	need := int64(long.Len() + n)
 	if need <= int64(long.Cap()) {

@@ -8,8 +8,8 @@ import (
 	"testing/iotest"
 )
 
-// However long a body is, whether or not that was announced, and however it comes in: all of it is read,
-// and about as much room taken as it needs, but for what a buffer of the pool has.
+// However long a body is, whether or not that was announced, and however it comes in: all of it is
+// read, and about as much room taken as it needs, but for what a buffer of the pool has.
 func TestABodyOfAnyLengthIsReadWhole(t *testing.T) {
 	s := newBench(t).Server
 	readers := map[string]func(io.Reader) io.Reader{
@@ -46,7 +46,8 @@ func TestWhatIsOnlyAnnouncedTakesLittleRoom(t *testing.T) {
 	const sent = 100_000
 	w := &response{server: newBench(t).Server}
 
-	_, err := w.text(io.MultiReader(strings.NewReader(strings.Repeat("x", sent)), iotest.ErrReader(io.ErrUnexpectedEOF)), 10<<20)
+	_, err := w.text(io.MultiReader(strings.NewReader(strings.Repeat("x", sent)),
+		iotest.ErrReader(io.ErrUnexpectedEOF)), 10<<20)
 
 	if err != io.ErrUnexpectedEOF || w.taken < sent/2 || w.taken > 5*sent {
 		t.Errorf("%d bytes are taken, %v", w.taken, err)

@@ -44,8 +44,9 @@ type holdings struct {
 
 func (b *bench) holdings() holdings {
 	h := holdings{
-		connections: b.conns.Held(), watches: b.watchers.Held(), streams: b.streams.Held(), requests: int(b.inFlight.Load()),
-		bytes: b.room.used.Load(), watchers: int(b.node.store.Stats().Watchers), goroutines: runtime.NumGoroutine(),
+		connections: b.conns.Held(), watches: b.watchers.Held(), streams: b.streams.Held(),
+		requests: int(b.inFlight.Load()),
+		bytes:    b.room.used.Load(), watchers: int(b.node.store.Stats().Watchers), goroutines: runtime.NumGoroutine(),
 	}
 	files, _ := os.ReadDir("/proc/self/fd") // none where there is no such directory
 	h.files = len(files)
@@ -67,8 +68,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// converse sends text over a connection of its own, reads what comes until nothing more does, and leaves
-// by one of the ways.
+// converse sends text over a connection of its own, reads what comes until nothing more does, and
+// leaves by one of the ways.
 func converse(t *testing.T, url, text string, way byte) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -102,9 +103,9 @@ func converse(t *testing.T, url, text string, way byte) {
 	}
 }
 
-// Whatever two clients send, in whatever version of HTTP, and however they leave: nothing of them is held.
-// The corpus has whole connections: several requests, bodies that are cut, bytes behind a request, frames.
-// pitfall J2, pitfall J3, pitfall J4, pitfall J9
+// Whatever two clients send, in whatever version of HTTP, and however they leave: nothing of them
+// is held. The corpus has whole connections: several requests, bodies that are cut, bytes behind a
+// request, frames. pitfall J2, pitfall J3, pitfall J4, pitfall J9
 func FuzzConnection(f *testing.F) {
 	pace.LeftOutByShort(f)
 	for i, gone := range goneClients {

@@ -13,12 +13,14 @@ import (
 	"etcd2/store"
 )
 
-// Every cluster can be the place where the founders of another one find each other. A discovery URL is
+// Every cluster can be the place where the founders of another one find each other. A discovery URL
+// is
 //
 //	http://HOST/discovery/TOKEN
 //
-// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they register (section 21.2). Whoever may
-// read and write those keys may use it, and make one: with auth on, that is for the rights of the guest to say.
+// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they
+// register (section 21.2). Whoever may read and write those keys may use it, and make one: with
+// auth on, that is for the rights of the guest to say.
 const (
 	discoveryPrefix = "/discovery"
 	newTokenPath    = discoveryPrefix + "/new"
@@ -40,8 +42,8 @@ func (s *Server) serveDiscovery(w *response, r *nethttp.Request) {
 	s.serveKeys(w, at(r, keysPrefix+registry+below))
 }
 
-// serveNewToken makes a token for a cluster of ?size=N, 3 by default, and answers with its URL. Making one is a PUT of its size, which is judged
-// like any other.
+// serveNewToken makes a token for a cluster of ?size=N, 3 by default, and answers with its URL.
+// Making one is a PUT of its size, which is judged like any other.
 func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 	size, err := clusterSize(r.URL.RawQuery)
 	switch {

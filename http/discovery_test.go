@@ -19,13 +19,15 @@ func TestATokenIsAURL(t *testing.T) {
 		w := b.do(method, "/discovery/new"+query, "")
 
 		token := w.Body.String()
-		if w.Code != 200 || !tokenURL.MatchString(token) || seen[token] || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+		if w.Code != 200 || !tokenURL.MatchString(token) || seen[token] ||
+			w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Fatalf("%d %s", w.Code, token)
 		}
 		seen[token] = true
 		path := strings.TrimPrefix(token, "http://example.com")
 		value := map[string]string{"GET": "5", "PUT": "3"}[method]
-		for _, p := range []string{path + "/_config/size", "/v2/keys/_etcd/registry" + strings.TrimPrefix(path, "/discovery") + "/_config/size"} {
+		for _, p := range []string{path + "/_config/size", "/v2/keys/_etcd/registry" + strings.TrimPrefix(path,
+			"/discovery") + "/_config/size"} {
 			if w := b.do("GET", p, ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"value":"`+value+`"`) {
 				t.Errorf("%s: %d %s", p, w.Code, w.Body)
 			}
@@ -43,7 +45,8 @@ func TestWhatIsBelowATokenAreItsKeys(t *testing.T) {
 	}{
 		{"GET", path, "", 404, `{"errorCode":100,"message":"Key not found","cause":"/_etcd","index":0}`},
 		{"PUT", path + "/_config/size?value=1", "", 201, key + `/_config/size","value":"1"`},
-		{"PUT", path + "/a%2Fb?prevExist=false", url.Values{"value": {"n=http://h:1"}}.Encode(), 201, key + `/a/b","value":"n=http://h:1"`},
+		{"PUT", path + "/a%2Fb?prevExist=false", url.Values{"value": {"n=http://h:1"}}.Encode(), 201, key +
+			`/a/b","value":"n=http://h:1"`},
 		{"PUT", path + "/a?prevExist=false", "", 412, `"errorCode":105`},
 		{"GET", path + "?recursive=true", "", 200, key + `/a/b"`},
 		{"GET", path + "?wait=true&waitIndex=1&recursive=true", "", 200, key + `/a/b"`},
@@ -63,7 +66,8 @@ func TestWhatIsBelowATokenAreItsKeys(t *testing.T) {
 
 func TestABadSizeMakesNoToken(t *testing.T) {
 	b := newBench(t)
-	for _, query := range []string{"size=", "size=0", "size=-1", "size=101", "size=three", "size=1;size=2", "size=%zz", "size=99999999999999999999"} {
+	for _, query := range []string{"size=", "size=0", "size=-1", "size=101", "size=three", "size=1;size=2", "size=%zz",
+		"size=99999999999999999999"} {
 		w := b.do("GET", "/discovery/new?"+query, "")
 		b.want(w, 400, `{"message":"the size must be a number from 1 to 100"}`)
 	}
@@ -88,7 +92,8 @@ func TestNoForeignPageMakesAToken(t *testing.T) {
 		{"GET", []string{"User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "none"}, false}, // the address bar
 		{"GET", []string{"User-Agent", "Mozilla/5.0", "Sec-Fetch-Site", "same-origin"}, false},
 		{"GET", []string{"User-Agent", "Mozilla/5.0", "Origin", "http://friend.example"}, false},
-		{"GET", []string{"User-Agent", "Mozilla/5.0", "Origin", "http://example.com"}, false}, // the Host of the request
+		// the Host of the request
+		{"GET", []string{"User-Agent", "Mozilla/5.0", "Origin", "http://example.com"}, false},
 		{"GET", []string{"User-Agent", "curl/8.5.0"}, false},
 		{"PUT", []string{"User-Agent", "Mozilla/5.0"}, false}, // no browser sends this unasked
 	} {
@@ -109,7 +114,8 @@ func TestATokenThatCannotBeWrittenIsNotGivenOut(t *testing.T) {
 
 	w := b.do("GET", "/discovery/new?size=1", "")
 
-	if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || strings.Contains(w.Body.String(), "discovery/") {
+	if w.Code != 500 || !strings.Contains(w.Body.String(), `"errorCode":300`) || strings.Contains(w.Body.String(),
+		"discovery/") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -74,8 +74,9 @@ func (s *Server) nodeError(err error, begun time.Time) *store.Error {
 	return &store.Error{Code: store.CodeRaft, Cause: cause}
 }
 
-// suspicion guesses what kept the answer to a request from coming since begun, as etcd 2 does (section 16): the leader that it was given
-// to is not the one of now, or the way to the leader was cut. It is "" when neither is the case.
+// suspicion guesses what kept the answer to a request from coming since begun, as etcd 2 does
+// (section 16): the leader that it was given to is not the one of now, or the way to the leader was
+// cut. It is "" when neither is the case.
 func (s *Server) suspicion(begun time.Time) string {
 	st := s.node.Status()
 	if st.Leader == raft.None || st.LeaderSince.After(begun) {

@@ -64,7 +64,8 @@ func newFakeNode(limits store.Limits) *fakeNode {
 
 		leaderSince: time.Now().Add(-time.Minute),
 		members: raft.Membership{ClusterID: testCluster, Version: "2.4.0", Members: []raft.Member{{
-			ID: testMember, Name: "default", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
+			ID: testMember, Name: "default", PeerURLs: []string{"http://127.0.0.1:2380"},
+			ClientURLs: []string{"http://127.0.0.1:2379"},
 		}}},
 	}
 }
@@ -99,7 +100,8 @@ func (n *fakeNode) forget() {
 	defer n.mu.Unlock()
 	for range 311_000 {
 		n.index++
-		c := store.Command{Op: store.OpDelete, Path: "/none", RequestID: "." + strconv.FormatUint(n.index, 36), RequestIndex: n.index - 1}
+		c := store.Command{Op: store.OpDelete, Path: "/none", RequestID: "." + strconv.FormatUint(n.index, 36),
+			RequestIndex: n.index - 1}
 		n.store.Apply(n.index, n.now, c.Append(nil))
 	}
 }
@@ -168,7 +170,8 @@ func (n *fakeNode) Membership() raft.Membership {
 func (n *fakeNode) Status() raft.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index, Applied: n.index, Last: n.index, LeaderSince: n.leaderSince, Progress: n.progress}
+	st := raft.Status{ID: testMember, ClusterID: testCluster, Leader: n.leader, Term: 2, Commit: n.index,
+		Applied: n.index, Last: n.index, LeaderSince: n.leaderSince, Progress: n.progress}
 	if n.leader == testMember {
 		st.Role = raft.Leader
 	}
@@ -214,7 +217,8 @@ func (n *fakeNode) Freeze(ctx context.Context, look func()) (*raft.Frozen, error
 		return nil, n.err
 	}
 	look()
-	return raft.NewFrozen(raft.Snapshot{Index: n.index, Term: 2, Stamp: n.now.UnixNano(), Membership: n.members}, n.store.Freeze()), nil
+	return raft.NewFrozen(raft.Snapshot{Index: n.index, Term: 2, Stamp: n.now.UnixNano(), Membership: n.members},
+		n.store.Freeze()), nil
 }
 
 func (n *fakeNode) Failed() <-chan struct{} { return n.failed }
@@ -233,7 +237,8 @@ type bench struct {
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	node := newFakeNode(store.Limits{})
-	c := Config{iterations: 10, Node: node, Store: node.store, Name: "default", Version: "2.4.0", Hosts: []string{"example.com"}, Args: []string{"etcd2", "--name=m"}, Logger: slog.New(slog.DiscardHandler)}
+	c := Config{iterations: 10, Node: node, Store: node.store, Name: "default", Version: "2.4.0",
+		Hosts: []string{"example.com"}, Args: []string{"etcd2", "--name=m"}, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -242,15 +247,16 @@ func newBench(t testing.TB, change ...func(*Config)) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if n := s.metrics.panics.Load(); n > 0 && !t.Failed() && !strings.Contains(t.Name(), "Panic") && t.Name() != "TestLogsQuoteKeys" {
+		if n := s.metrics.panics.Load(); n > 0 && !t.Failed() && !strings.Contains(t.Name(), "Panic") &&
+			t.Name() != "TestLogsQuoteKeys" {
 			t.Errorf("%d handlers panicked", n)
 		}
 	})
 	return &bench{Server: s, t: t, node: node}
 }
 
-// do sends one request without a network. A body is a form unless its header says something else; headers without
-// a value are not sent.
+// do sends one request without a network. A body is a form unless its header says something else;
+// headers without a value are not sent.
 func (b *bench) do(method, target, form string, header ...string) *httptest.ResponseRecorder {
 	b.t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(form))

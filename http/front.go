@@ -11,7 +11,8 @@ import (
 	"etcd2/http/page"
 )
 
-// A Front is what is behind the client port of a program that is no member: a proxy. All its functions may be called from any goroutine.
+// A Front is what is behind the client port of a program that is no member: a proxy. All its
+// functions may be called from any goroutine.
 type Front struct {
 	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
 	ReadOnly bool            // nothing but GET is for the handler, and no GET that writes
@@ -22,7 +23,8 @@ type Front struct {
 	Metrics func(yield func(name, kind, help string, value float64))
 }
 
-// NewFront returns a server that has the limits and guards of a member's client port, and hands on what passes. Of c it wants neither node nor store.
+// NewFront returns a server that has the limits and guards of a member's client port, and hands on
+// what passes. Of c it wants neither node nor store.
 func NewFront(c Config, f Front) (*Server, error) {
 	c.front = &f
 	return New(c)
@@ -59,7 +61,8 @@ func (f *Front) mode() page.Mode {
 
 const metricsPath = "/metrics"
 
-// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (section 17.11)
+// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (section
+// 17.11)
 func (f *Front) forbids(w *response, r *nethttp.Request) bool {
 	if f == nil || !f.ReadOnly || r.Method == "GET" && !writesByGet(r) || r.URL.Path == metricsPath {
 		return false
@@ -93,14 +96,15 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
 }
 
-// announcedOnce is the answer of a member that may have --cors, too: a browser refuses what is announced
-// twice. The front's own announcement stands first.
+// announcedOnce is the answer of a member that may have --cors, too: a browser refuses what is
+// announced twice. The front's own announcement stands first.
 type announcedOnce struct{ *response }
 
 // WriteHeader sends the head.
 func (w announcedOnce) WriteHeader(status int) {
 	h := w.Header()
-	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"} {
+	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Methods",
+		"Access-Control-Allow-Headers"} {
 		if values := h[name]; len(values) > 1 {
 			h[name] = values[:1]
 		}
@@ -111,7 +115,8 @@ func (w announcedOnce) WriteHeader(status int) {
 	w.response.WriteHeader(status)
 }
 
-// serveFrontMetrics writes the metrics of the front, and those of the table that are about the port and the process.
+// serveFrontMetrics writes the metrics of the front, and those of the table that are about the port
+// and the process.
 func (s *Server) serveFrontMetrics(w *response, r *nethttp.Request) {
 	m := newScrape(s)
 	s.cfg.front.Metrics(func(name, kind, help string, value float64) {
@@ -127,7 +132,8 @@ func (s *Server) serveFrontMetrics(w *response, r *nethttp.Request) {
 
 // aboutAnyPort tells the families that have no node in them, by their names.
 func aboutAnyPort(name string) bool {
-	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_places_", "etcd2_tls_", "go_", "process_"} {
+	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_places_", "etcd2_tls_", "go_",
+		"process_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

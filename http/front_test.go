@@ -35,7 +35,8 @@ func front(t *testing.T, c Config, f Front) *Server {
 
 func TestAFrontHandsOnWhatPassesItsGuards(t *testing.T) {
 	ill := ""
-	s := front(t, Config{MaxRequestBytes: 10, Hosts: []string{"example.com"}, CORS: []string{"http://good.example"}}, Front{Ill: func() string { return ill }})
+	s := front(t, Config{MaxRequestBytes: 10, Hosts: []string{"example.com"}, CORS: []string{"http://good.example"}},
+		Front{Ill: func() string { return ill }})
 	for _, c := range []struct {
 		method, path, body, origin string
 		status                     int
@@ -76,22 +77,25 @@ func TestAFrontHandsOnWhatPassesItsGuards(t *testing.T) {
 
 func TestAPageIsAnnouncedOnceByFrontAndMember(t *testing.T) {
 	member := newBench(t, func(c *Config) { c.CORS = []string{"http://a.example", "http://b.example"} })
-	for _, c := range []struct{ front, allowed string }{{"http://a.example", "http://a.example"}, {"*", "*"}, {"", "http://a.example"}} {
-		s := front(t, Config{CORS: strings.Fields(c.front), Hosts: []string{"example.com"}}, Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-			answer := member.do("GET", "/v2/keys", "", "Origin", r.Header.Get("Origin"))
-			for name, values := range answer.Header() {
-				w.Header()[name] = append(w.Header()[name], values...)
-			}
-			w.Header().Add("Vary", "Accept")
-			w.WriteHeader(answer.Code)
-		})})
+	for _, c := range []struct{ front, allowed string }{{"http://a.example", "http://a.example"}, {"*", "*"},
+		{"", "http://a.example"}} {
+		s := front(t, Config{CORS: strings.Fields(c.front), Hosts: []string{"example.com"}},
+			Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+				answer := member.do("GET", "/v2/keys", "", "Origin", r.Header.Get("Origin"))
+				for name, values := range answer.Header() {
+					w.Header()[name] = append(w.Header()[name], values...)
+				}
+				w.Header().Add("Vary", "Accept")
+				w.WriteHeader(answer.Code)
+			})})
 		r, w := httptest.NewRequest("GET", "/v2/keys", nil), httptest.NewRecorder()
 		r.Header.Set("Origin", "http://a.example")
 
 		s.ServeHTTP(w, r)
 
 		h := w.Header()
-		got := fmt.Sprint(h["Access-Control-Allow-Origin"], len(h["Access-Control-Allow-Methods"]), len(h["Access-Control-Allow-Headers"]), h["Vary"])
+		got := fmt.Sprint(h["Access-Control-Allow-Origin"], len(h["Access-Control-Allow-Methods"]),
+			len(h["Access-Control-Allow-Headers"]), h["Vary"])
 		if want := fmt.Sprintf("[%s]11[AcceptOrigin]", c.allowed); strings.ReplaceAll(got, " ", "") != want {
 			t.Errorf("--cors=%s: %s, want %s", c.front, got, want)
 		}
@@ -112,12 +116,14 @@ func TestABodyThatBreaksOffIsNotHandedOn(t *testing.T) {
 // pitfall J10
 func TestAFrontsInsidesAreForItsOwnMachine(t *testing.T) {
 	s := front(t, Config{Pprof: true}, Front{})
-	for _, r := range [][2]string{{"GET", "/debug/pprof"}, {"GET", "/debug/pprof/cmdline"}, {"GET", "/debug/pprof/goroutine"}, {"PUT", "/config/local/log"}} {
+	for _, r := range [][2]string{{"GET", "/debug/pprof"}, {"GET", "/debug/pprof/cmdline"},
+		{"GET", "/debug/pprof/goroutine"}, {"PUT", "/config/local/log"}} {
 		for _, c := range []struct {
 			from, way string
 			refused   bool
 		}{
-			{"127.0.0.1:1", "", false}, {"[::1]:1", "", false}, {"10.0.0.1:1", "", true}, {"[2001:db8::1]:1", "", true}, {"", "", true},
+			{"127.0.0.1:1", "", false}, {"[::1]:1", "", false}, {"10.0.0.1:1", "", true}, {"[2001:db8::1]:1", "",
+				true}, {"", "", true},
 			{"127.0.0.1:1", "Via", true}, {"127.0.0.1:1", "X-Forwarded-For", true},
 		} {
 			req := httptest.NewRequest(r[0], r[1], strings.NewReader(`{"level":"DEBUG"}`))
@@ -140,11 +146,13 @@ func TestAFrontsInsidesAreForItsOwnMachine(t *testing.T) {
 func TestAReadOnlyFrontTakesGetsOnly(t *testing.T) {
 	s := front(t, Config{CORS: []string{"*"}}, Front{ReadOnly: true, Ill: func() string { return "" }})
 	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} {
-		for _, path := range []string{"/v2/keys/a", "/v2/config/local/proxy", "/config/local/log", "/metrics", "/discovery/new?size=3", "/discovery/%6eew", "/discovery/t"} {
+		for _, path := range []string{"/v2/keys/a", "/v2/config/local/proxy", "/config/local/log", "/metrics",
+			"/discovery/new?size=3", "/discovery/%6eew", "/discovery/t"} {
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 
-			if refused := (method != "GET" || strings.HasSuffix(strings.TrimSuffix(path, "?size=3"), "ew")) && path != "/metrics"; refused && w.Body.Len() > 0 || (w.Code == 501) != refused {
+			if refused := (method != "GET" || strings.HasSuffix(strings.TrimSuffix(path, "?size=3"), "ew")) &&
+				path != "/metrics"; refused && w.Body.Len() > 0 || (w.Code == 501) != refused {
 				t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
 			}
 		}
@@ -158,7 +166,8 @@ func TestAFrontsMetricsAreItsOwn(t *testing.T) {
 	s.ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
 
 	text := w.Body.String()
-	for _, want := range []string{"# TYPE etcd_proxy_endpoints gauge\netcd_proxy_endpoints 3\n", "\netcd_http_connections 0\n", "\netcd_http_panics_total 0\n", "\nprocess_open_fds ", "\ngo_goroutines "} {
+	for _, want := range []string{"# TYPE etcd_proxy_endpoints gauge\netcd_proxy_endpoints 3\n",
+		"\netcd_http_connections 0\n", "\netcd_http_panics_total 0\n", "\nprocess_open_fds ", "\ngo_goroutines "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}

@@ -37,8 +37,8 @@ var (
 	corsHeaders = []string{"accept, content-type, authorization"}
 )
 
-// announce tells the browser that the page may read the answer; every answer says so, errors included.
-// No cache gives one origin's answer to another.
+// announce tells the browser that the page may read the answer; every answer says so, errors
+// included. No cache gives one origin's answer to another.
 func (c *cors) announce(w *response, r *nethttp.Request) {
 	if !c.all {
 		w.Header()["Vary"] = varyOrigin
@@ -56,15 +56,17 @@ func (c *cors) announce(w *response, r *nethttp.Request) {
 	h["Access-Control-Allow-Headers"] = corsHeaders
 }
 
-// trusts tells whether the request comes from a page that may use this API. No page can say that it is another one.
+// trusts tells whether the request comes from a page that may use this API. No page can say that it
+// is another one.
 func (c *cors) trusts(r *nethttp.Request) bool {
 	origin := r.Header["Origin"]
 	return c.all || len(origin) > 0 && slices.Contains(c.origins, origin[0])
 }
 
-// refuses tells the writes that a page of another site makes with the browser of somebody who can reach us (J8). By an
-// Origin alone only POST is refused, as it is all that such a page may send without asking first: the answer to
-// its OPTIONS stops the browser from sending a PUT or DELETE, and other programs go on as with etcd 2.
+// refuses tells the writes that a page of another site makes with the browser of somebody who can
+// reach us (J8). By an Origin alone only POST is refused, as it is all that such a page may send
+// without asking first: the answer to its OPTIONS stops the browser from sending a PUT or DELETE,
+// and other programs go on as with etcd 2.
 func (c *cors) refuses(r *nethttp.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
@@ -76,9 +78,9 @@ func (c *cors) refuses(r *nethttp.Request) bool {
 	return (r.Method == "POST" || site != "") && c.foreign.Check(r) != nil
 }
 
-// writesByGet reports whether a request is the one GET that writes. A page needs no more than an image
-// to send it. Over plain HTTP the browser then need not say whose page that is, so a browser that says
-// nothing is refused, too.
+// writesByGet reports whether a request is the one GET that writes. A page needs no more than an
+// image to send it. Over plain HTTP the browser then need not say whose page that is, so a browser
+// that says nothing is refused, too.
 func writesByGet(r *nethttp.Request) bool {
 	return r.Method == "GET" && r.URL.Path == newTokenPath
 }
@@ -91,7 +93,8 @@ func asPost(r *nethttp.Request) *nethttp.Request {
 
 const (
 	crossOrigin = "cross-origin request refused"
-	writingGet  = crossOrigin + ": this GET writes, so a browser that does not tell its page's site must send PUT instead"
+	writingGet  = crossOrigin +
+		": this GET writes, so a browser that does not tell its page's site must send PUT instead"
 )
 
 // guard does what comes before routing and reports whether the request goes on.
@@ -119,8 +122,9 @@ func (s *Server) guard(w *response, r *nethttp.Request) bool {
 	return w.status == 0
 }
 
-// catch turns a panic of a handler into a 500 in the shape that the path's errors have, counts it and logs it
-// once, with the stack (J12). When the head is sent already, only closing the connection tells the client.
+// catch turns a panic of a handler into a 500 in the shape that the path's errors have, counts it
+// and logs it once, with the stack (J12). When the head is sent already, only closing the
+// connection tells the client.
 func (s *Server) catch(w *response, r *nethttp.Request) {
 	v := recover()
 	if v == nil {

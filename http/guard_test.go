@@ -25,10 +25,12 @@ func TestListedOriginsAreAnnouncedOnEveryAnswer(t *testing.T) {
 		"http://a.example": true, "http://b.example:8080": true,
 		"http://c.example": false, "http://a.example/": false, "HTTP://a.example": false, "": false,
 	} {
-		for _, r := range [][2]string{{"GET", "/v2/keys/none"}, {"PATCH", "/v2/keys/k"}, {"GET", "/foo"}, {"OPTIONS", "/x"}, {"GET", "/v2//keys"}, {"PUT", "/v2/keys/k"}} {
+		for _, r := range [][2]string{{"GET", "/v2/keys/none"}, {"PATCH", "/v2/keys/k"}, {"GET", "/foo"},
+			{"OPTIONS", "/x"}, {"GET", "/v2//keys"}, {"PUT", "/v2/keys/k"}} {
 			w := b.do(r[0], r[1], "", "Origin", origin)
 			h := w.Header()
-			if allowed && (h.Get("Access-Control-Allow-Origin") != origin || h.Get("Access-Control-Allow-Methods") != "POST, GET, OPTIONS, PUT, DELETE" ||
+			if allowed && (h.Get("Access-Control-Allow-Origin") != origin ||
+				h.Get("Access-Control-Allow-Methods") != "POST, GET, OPTIONS, PUT, DELETE" ||
 				h.Get("Access-Control-Allow-Headers") != "accept, content-type, authorization") {
 				t.Errorf("%v from %q: %v", r, origin, h)
 			}
@@ -109,7 +111,8 @@ func TestPanicBecomesA500InTheFormOfThePath(t *testing.T) {
 	var log bytes.Buffer
 	b := newBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 
-	b.want(b.do("GET", "/v2/keys/broken", ""), 500, `{"errorCode":300,"message":"Raft Internal Error","cause":"Internal Server Error","index":0}`+"\n")
+	b.want(b.do("GET", "/v2/keys/broken", ""), 500,
+		`{"errorCode":300,"message":"Raft Internal Error","cause":"Internal Server Error","index":0}`+"\n")
 	b.want(b.do("GET", "/broken", ""), 500, `{"message":"Internal Server Error"}`)
 
 	if n := b.metrics.panics.Load(); n != 2 {
@@ -139,11 +142,13 @@ func TestPanicAfterTheHeadCutsTheConnection(t *testing.T) {
 
 // pitfall J6
 func TestLogsQuoteKeys(t *testing.T) {
-	withRoute(t, route{path: "/v2/keys/evil", below: true, serve: func(*Server, *response, *nethttp.Request) { panic("x") }})
+	withRoute(t, route{path: "/v2/keys/evil", below: true,
+		serve: func(*Server, *response, *nethttp.Request) { panic("x") }})
 	var log bytes.Buffer
 	b := newBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	b.do("GET", "/v2/keys/evil/%0D%0Alevel=FAKE%00", "")
-	if strings.Contains(log.String(), "\nlevel=FAKE") || strings.ContainsAny(log.String(), "\r\x00") || b.metrics.panics.Load() == 0 {
+	if strings.Contains(log.String(), "\nlevel=FAKE") || strings.ContainsAny(log.String(), "\r\x00") ||
+		b.metrics.panics.Load() == 0 {
 		t.Errorf("%q", log.String())
 	}
 }

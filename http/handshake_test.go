@@ -79,7 +79,8 @@ func newSecured(t *testing.T, b *bench) *secured {
 func (s *secured) as(t *testing.T, p certstest.Pair) *nethttp.Client {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.ca.Cert)
-	transport := &nethttp.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{p.TLS(t)}}}
+	transport := &nethttp.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool,
+		Certificates: []tls.Certificate{p.TLS(t)}}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &nethttp.Client{Transport: transport}
 }
@@ -127,7 +128,8 @@ func TestBothPlainPortsTellOfTLS(t *testing.T) {
 	}
 }
 
-// Who asks is known by its certificate, over HTTP/2 as well; and good connections outlast a renewal.
+// Who asks is known by its certificate, over HTTP/2 as well; and good connections outlast a
+// renewal.
 func TestAConnectionOutlastsTheRenewalOfItsCertificate(t *testing.T) {
 	b := newBench(t)
 	s := newSecured(t, b)

@@ -6,8 +6,9 @@ import (
 	"syscall"
 )
 
-// hangups tells connections when their clients hang up. It is an epoll of the system, besides the one of package net, which
-// hears of nothing but that. All methods may be called from any goroutine.
+// hangups tells connections when their clients hang up. It is an epoll of the system, besides the
+// one of package net, which hears of nothing but that. All methods may be called from any
+// goroutine.
 type hangups struct {
 	fd     int
 	socket syscall.RawConn // fd for package os, which waits for it
@@ -17,7 +18,8 @@ type hangups struct {
 	conns map[uint64]*conn // by a number, which is never used again as a descriptor is
 }
 
-// theHangups are those of the process, for as long as it runs; nil when the system has no epoll left.
+// theHangups are those of the process, for as long as it runs; nil when the system has no epoll
+// left.
 var theHangups = sync.OnceValue(func() *hangups {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -56,8 +58,8 @@ func (h *hangups) conn(e *syscall.EpollEvent) *conn {
 	return h.conns[uint64(uint32(e.Fd))<<32|uint64(uint32(e.Pad))]
 }
 
-// add has c told, also if its client has hung up already. It returns the number by which remove knows c; 0 when c is
-// no socket, or closed, or the system watches too many.
+// add has c told, also if its client has hung up already. It returns the number by which remove
+// knows c; 0 when c is no socket, or closed, or the system watches too many.
 func (h *hangups) add(c *conn) (number uint64) {
 	raw := rawConn(c)
 	if h == nil || raw == nil {

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// head is what a connection has sent of the head of a request, before net/http shows it to a handler; the request may then keep it until
-// its end. Many unfinished heads at a time would fill the memory (J1): what exceeds freeHead is taken from the room for requests.
+// head is what a connection has sent of the head of a request, before net/http shows it to a
+// handler; the request may then keep it until its end. Many unfinished heads at a time would fill
+// the memory (J1): what exceeds freeHead is taken from the room for requests.
 type head struct {
 	room *room
 	mute bool // no answer can be sent: it is in TLS
@@ -19,8 +20,8 @@ type head struct {
 	closed  bool
 }
 
-// came counts n bytes and reports whether there was room for them. Nobody's head is larger than maxHeaderBytes, so that what
-// else HTTP/2 sends between two requests is not counted for ever.
+// came counts n bytes and reports whether there was room for them. Nobody's head is larger than
+// maxHeaderBytes, so that what else HTTP/2 sends between two requests is not counted for ever.
 func (h *head) came(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -69,7 +70,8 @@ func (h *head) giveBack() {
 	h.size, h.taken = 0, 0
 }
 
-// overflow answers a head that there is no room for, as far as that goes, and is the end of the connection.
+// overflow answers a head that there is no room for, as far as that goes, and is the end of the
+// connection.
 func (c *conn) overflow() error {
 	if !c.head.mute {
 		c.Conn.SetWriteDeadline(time.Now().Add(time.Second))

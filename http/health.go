@@ -41,10 +41,11 @@ func (s *Server) fullTree() string {
 		"while this member leads, writes that make it grow are refused", cost, quota)
 }
 
-// symptoms are what a member may suffer from, the worst first. A look at one returns "" when it is not there, and waits neither for
-// the node nor for its disk.
+// symptoms are what a member may suffer from, the worst first. A look at one returns "" when it is
+// not there, and waits neither for the node nor for its disk.
 var symptoms = []func(s *Server) string{
-	(*Server).failed, (*Server).leaderless, (*Server).OutOfTouch, (*Server).slowFsync, (*Server).slowApply, (*Server).fullDisk,
+	(*Server).failed, (*Server).leaderless, (*Server).OutOfTouch, (*Server).slowFsync, (*Server).slowApply,
+	(*Server).fullDisk,
 }
 
 // illness says why the member is not healthy, "" if it is.
@@ -80,7 +81,8 @@ func (s *Server) leaderless() string {
 // an election timeout. Such a member is not sent what is new.
 func (s *Server) OutOfTouch() string {
 	if age := s.stale(); age > 0 {
-		return fmt.Sprintf("out of touch with the leader for %v: what is read here may be old", age.Round(time.Millisecond))
+		return fmt.Sprintf("out of touch with the leader for %v: what is read here may be old",
+			age.Round(time.Millisecond))
 	}
 	return ""
 }
@@ -126,7 +128,8 @@ func (s *Server) fullDisk() string {
 			return "the disk can't be looked at: " + err.Error()
 		}
 		if free < minFree {
-			return fmt.Sprintf("the disk of %s is nearly full: %d MiB are free, %d are wanted", dir, free>>20, minFree>>20)
+			return fmt.Sprintf("the disk of %s is nearly full: %d MiB are free, %d are wanted", dir,
+				free>>20, minFree>>20)
 		}
 	}
 	return ""

@@ -39,17 +39,24 @@ func TestWhatMakesAMemberUnhealthy(t *testing.T) {
 		}{
 			{"nothing", func(b *bench) {}, ""},
 			{"an fsync is in flight", func(b *bench) { b.node.stats.FsyncSince.Store(ago(time.Second)) }, ""},
-			{"the leader does not hear it", func(b *bench) { b.node.stats.InTouch.Store(ago(3 * time.Second)) }, `out of touch with the leader for 3[.0-9]*s: what is read here may be old`},
+			{"the leader does not hear it", func(b *bench) { b.node.stats.InTouch.Store(ago(3 * time.Second)) },
+				`out of touch with the leader for 3[.0-9]*s: what is read here may be old`},
 			{"it was heard a moment ago", func(b *bench) { b.node.stats.InTouch.Store(ago(time.Second)) }, ""},
-			{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) }, `an fsync of the log is under way for 3[.0-9]*s`},
+			{"an fsync hangs", func(b *bench) { b.node.stats.FsyncSince.Store(ago(3 * time.Second)) },
+				`an fsync of the log is under way for 3[.0-9]*s`},
 			{"entries are being applied", func(b *bench) { b.node.stats.BehindSince.Store(ago(time.Second)) }, ""},
-			{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) }, `what was committed 5[.0-9]*s ago is not applied`},
+			{"the applier does not keep up", func(b *bench) { b.node.stats.BehindSince.Store(ago(5 * time.Second)) },
+				`what was committed 5[.0-9]*s ago is not applied`},
 			{"there is room", func(b *bench) { b.free = func(string) (uint64, error) { return gibi, nil } }, ""},
 			{"just enough room", func(b *bench) { b.free = func(string) (uint64, error) { return minFree, nil } }, ""},
 			{"the log's disk is full", func(b *bench) {
-				b.free = func(dir string) (uint64, error) { return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil }
+				b.free = func(dir string) (uint64,
+					error) {
+					return map[string]uint64{"/data": gibi, "/log": 3 << 20}[dir], nil
+				}
 			}, `the disk of /log is nearly full: 3 MiB are free, 64 are wanted`},
-			{"there is no disk", func(b *bench) { b.free = raft.FreeBytes }, `the disk can't be looked at: raft: statfs /data: no such file or directory`},
+			{"there is no disk", func(b *bench) { b.free = raft.FreeBytes },
+				`the disk can't be looked at: raft: statfs /data: no such file or directory`},
 			{"the worst comes first", func(b *bench) {
 				b.node.leader = raft.None
 				b.node.stats.FsyncSince.Store(ago(time.Hour))
@@ -64,7 +71,8 @@ func TestWhatMakesAMemberUnhealthy(t *testing.T) {
 				b.want(w, 200, `{"health": "true"}`)
 				continue
 			}
-			if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 || !want.MatchString(w.Body.String()) {
+			if want := regexp.MustCompile(`^\{"health": "false", "reason": "` + c.reason + `"\}\n$`); w.Code != 503 ||
+				!want.MatchString(w.Body.String()) {
 				t.Errorf("%s: %d %s, want %v", c.name, w.Code, w.Body, want)
 			}
 		}
@@ -97,7 +105,8 @@ func TestAMemberOutOfTouchSaysSoWithEachAnswer(t *testing.T) {
 				t.Errorf("%s: %d ms", path, ms)
 			}
 		}
-		if text := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(text, "\netcd_server_has_leader 0\n") || strings.Contains(text, "\netcd2_server_stale_seconds 0\n") {
+		if text := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(text, "\netcd_server_has_leader 0\n") ||
+			strings.Contains(text, "\netcd2_server_stale_seconds 0\n") {
 			t.Error("the metrics say that all is well")
 		}
 	})
@@ -128,7 +137,8 @@ func TestVersionOfServerAndCluster(t *testing.T) {
 // pitfall J10
 func TestDebugEndpoints(t *testing.T) {
 	closed, open := newBench(t), newBench(t, func(c *Config) { c.Pprof = true })
-	for _, p := range []string{"/debug/pprof/", "/debug/pprof", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/goroutine"} {
+	for _, p := range []string{"/debug/pprof/", "/debug/pprof", "/debug/pprof/cmdline", "/debug/pprof/symbol",
+		"/debug/pprof/goroutine"} {
 		if w := closed.do("GET", p, ""); w.Code != 404 {
 			t.Errorf("%s without Pprof: %d", p, w.Code)
 		}
@@ -189,8 +199,10 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 	b.node.stats.FsyncSince.Store(time.Now().Add(-time.Hour).UnixNano())
 	b.node.stats.AppendsSent.Note(time.Now(), 4, 100)
 	b.node.peers = map[uint64]raft.PeerStats{
-		0xb: {Connected: true, Borrowed: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1, SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond,
-			Shortest: time.Millisecond, InFlight: 20, Window: 30, Urgent: raft.Lane{Messages: 1, MaxMessages: 2, Bytes: 3, MaxBytes: 4}, Bulky: raft.Lane{Bytes: 7}},
+		0xb: {Connected: true, Borrowed: true, Sent: 10, Dropped: 2, SentBytes: 1000, ReceivedBytes: 500, Snapshots: 1,
+			SnapshotsFailed: 4, Trips: 9, Current: 1500 * time.Microsecond,
+			Shortest: time.Millisecond, InFlight: 20, Window: 30, Urgent: raft.Lane{Messages: 1, MaxMessages: 2,
+				Bytes: 3, MaxBytes: 4}, Bulky: raft.Lane{Bytes: 7}},
 		0xa: {},
 	}
 
@@ -258,7 +270,8 @@ func TestMetricsAreWellFormedAndCount(t *testing.T) {
 			t.Errorf("missing: %s", want)
 		}
 	}
-	for _, name := range []string{"process_open_fds", "process_resident_memory_bytes", "go_goroutines", "process_max_fds", "etcd_wal_fsync_running_seconds"} {
+	for _, name := range []string{"process_open_fds", "process_resident_memory_bytes", "go_goroutines",
+		"process_max_fds", "etcd_wal_fsync_running_seconds"} {
 		if regexp.MustCompile(`\n`+name+` [1-9]`).FindString(text) == "" {
 			t.Errorf("%s is not above 0", name)
 		}

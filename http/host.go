@@ -8,11 +8,12 @@ import (
 
 // hosts are the names under which browsers may call this member over plain HTTP (J8).
 //
-// A page of evil.example may have that name lead to this member once the browser has loaded the page.
-// What the page sends here is then from the browser's own "site", and no check of origins helps. But
-// the browser still says Host: evil.example, so a name that the member was not told is refused, on
-// every interface. A name without a dot is no exception: the network around a browser may have it lead
-// anywhere. An IP address leads nowhere else, so each is allowed. Other programs may use any name.
+// A page of evil.example may have that name lead to this member once the browser has loaded the
+// page. What the page sends here is then from the browser's own "site", and no check of origins
+// helps. But the browser still says Host: evil.example, so a name that the member was not told is
+// refused, on every interface. A name without a dot is no exception: the network around a browser
+// may have it lead anywhere. An IP address leads nowhere else, so each is allowed. Other programs
+// may use any name.
 type hosts struct {
 	all   bool
 	names map[string]bool // in lower case, without port and trailing dot
@@ -26,8 +27,8 @@ func newHosts(names []string) hosts {
 	return h
 }
 
-// knows reports whether the value of a Host header (or :authority) is an address, or a name that this
-// member was told. A browser always sends one.
+// knows reports whether the value of a Host header (or :authority) is an address, or a name that
+// this member was told. A browser always sends one.
 func (h hosts) knows(host string) bool {
 	host = bareHost(host)
 	last := host[strings.LastIndexByte(host, '.')+1:]
@@ -66,13 +67,14 @@ func foreignHost(host string) string {
 	if len(name) > 253 { // the longest that DNS has
 		name = "NAME"
 	}
-	return "nobody told this member that it has the name by which this browser calls it: --host-whitelist=" + name + " allows it"
+	return "nobody told this member that it has the name by which this browser calls it: --host-whitelist=" +
+		name + " allows it"
 }
 
-// tells are what a browser's head has in it, and the clients of etcd don't send: the begin of a header's
-// name, and what its value contains. A page can leave out its Referer, and in some browsers replace the
-// User-Agent. Over plain HTTP there may be no Sec-Fetch-Site, and no Origin with a GET. But no page
-// keeps its browser from sending some Accept-Language.
+// tells are what a browser's head has in it, and the clients of etcd don't send: the begin of a
+// header's name, and what its value contains. A page can leave out its Referer, and in some
+// browsers replace the User-Agent. Over plain HTTP there may be no Sec-Fetch-Site, and no Origin
+// with a GET. But no page keeps its browser from sending some Accept-Language.
 var tells = []struct{ header, value string }{
 	{"Accept-Language", ""},
 	{"Accept", "application/xhtml+xml"}, // Java's own client says text/html

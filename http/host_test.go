@@ -12,12 +12,18 @@ import (
 func TestAHostIsAnAddressOrANameThatTheMemberWasTold(t *testing.T) {
 	h := newHosts([]string{"Db.Example.com:2379", "10.0.0.1:2379", "[::1]:2379", "host.local."})
 	for host, known := range map[string]bool{
-		"": true, "127.0.0.1": true, "127.0.0.1:2379": true, "127.0.0.1.": true, "127.1:2379": true, "192.168.1.77:80": true,
-		"[::1]": true, "[::1]:2379": true, "[fe80::1%25eth0]:2379": true, "[::ffff:1.2.3.4]:1": true, "::1": true, "::ffff:1.2.3.4": true,
-		"localhost": true, "LOCALHOST:2379": true, "localhost.": true, "2130706433": true, "etcd-0": false, "etcd_1:2379": false,
-		"db.example.com": true, "db.example.com:4001": true, "DB.EXAMPLE.COM.": true, "db.example.com.:1": true, "host.local": true,
-		"evil.example": false, "evil.example:2379": false, "evil.example.": false, "a.db.example.com": false, "db.example.com.evil.example": false,
-		"127.0.0.1.evil.example": false, "localhost.evil.example:2379": false, "1.2.3.4x": false, "EVIL.EXAMPLE": false, "x.": false, "a..": false, ".": true,
+		"": true, "127.0.0.1": true, "127.0.0.1:2379": true, "127.0.0.1.": true, "127.1:2379": true,
+		"192.168.1.77:80": true,
+		"[::1]":           true, "[::1]:2379": true, "[fe80::1%25eth0]:2379": true, "[::ffff:1.2.3.4]:1": true, "::1": true,
+		"::ffff:1.2.3.4": true,
+		"localhost":      true, "LOCALHOST:2379": true, "localhost.": true, "2130706433": true, "etcd-0": false,
+		"etcd_1:2379":    false,
+		"db.example.com": true, "db.example.com:4001": true, "DB.EXAMPLE.COM.": true, "db.example.com.:1": true,
+		"host.local":   true,
+		"evil.example": false, "evil.example:2379": false, "evil.example.": false, "a.db.example.com": false,
+		"db.example.com.evil.example": false,
+		"127.0.0.1.evil.example":      false, "localhost.evil.example:2379": false, "1.2.3.4x": false, "EVIL.EXAMPLE": false,
+		"x.": false, "a..": false, ".": true,
 	} {
 		if got := h.knows(host); got != known {
 			t.Errorf("%q: %v", host, got)
@@ -55,16 +61,17 @@ func TestABrowserIsRefusedANameThatSomebodyElseChose(t *testing.T) {
 		"GET /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n":                            "evil.example",
 		"OPTIONS /v2/keys HTTP/1.1\r\nHost: evil.example:2379\r\n":                        "evil.example",
 		"PUT /v2/keys/k?value=1 HTTP/1.1\r\nHost: EVIL.example.\r\nContent-Length: 0\r\n": "EVIL.example",
-		"GET http://evil.example/v2/keys HTTP/1.1\r\nHost: localhost\r\n":                 "evil.example", // the URL counts (RFC 9112, 3.2.2)
-		"GET http://127.0.0.1/v2/keys HTTP/1.1\r\nHost: evil.example\r\n":                 "",
-		"GET /health HTTP/1.1\r\nHost: evil.example\r\n":                                  "evil.example",
-		"GET /v2//keys HTTP/1.1\r\nHost: evil.example\r\n":                                "evil.example",
-		"GET /v2/keys HTTP/1.1\r\nHost: router:80\r\n":                                    "router",
-		"GET /v2/keys HTTP/1.1\r\nHost: " + strings.Repeat("a.", 200) + "\r\n":            "NAME",
-		"GET /v2/keys HTTP/1.0\r\n":                                                       "",
-		"GET /v2/keys HTTP/1.1\r\nHost: db.example:1\r\n":                                 "",
-		"GET /v2/keys HTTP/1.1\r\nHost: localhost:2379\r\n":                               "",
-		"GET /v2/keys HTTP/1.1\r\nHost: [::1]:2379\r\n":                                   "",
+		// the URL counts (RFC 9112, 3.2.2)
+		"GET http://evil.example/v2/keys HTTP/1.1\r\nHost: localhost\r\n":      "evil.example",
+		"GET http://127.0.0.1/v2/keys HTTP/1.1\r\nHost: evil.example\r\n":      "",
+		"GET /health HTTP/1.1\r\nHost: evil.example\r\n":                       "evil.example",
+		"GET /v2//keys HTTP/1.1\r\nHost: evil.example\r\n":                     "evil.example",
+		"GET /v2/keys HTTP/1.1\r\nHost: router:80\r\n":                         "router",
+		"GET /v2/keys HTTP/1.1\r\nHost: " + strings.Repeat("a.", 200) + "\r\n": "NAME",
+		"GET /v2/keys HTTP/1.0\r\n":                                            "",
+		"GET /v2/keys HTTP/1.1\r\nHost: db.example:1\r\n":                      "",
+		"GET /v2/keys HTTP/1.1\r\nHost: localhost:2379\r\n":                    "",
+		"GET /v2/keys HTTP/1.1\r\nHost: [::1]:2379\r\n":                        "",
 	} {
 		status, body := rawAsk(t, url, head+"Accept-Language: en\r\n\r\n")
 		if refused != "" && (status != 403 || body != refusedHost(refused)) || refused == "" && status == 403 {
@@ -117,8 +124,9 @@ func TestABrowserIsToldByItsHead(t *testing.T) {
 	for lines, want := range map[string]bool{
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0\r\n": true,
 		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n":            true,
-		"Accept: text/event-stream\r\n":         false, // any program may ask for them
-		"Accept-Language: de, en;q=0.5\r\n":     true,  // fetch(url, {referrerPolicy: "no-referrer", headers: {"User-Agent": "curl"}})
+		"Accept: text/event-stream\r\n": false, // any program may ask for them
+		// fetch(url, {referrerPolicy: "no-referrer", headers: {"User-Agent": "curl"}})
+		"Accept-Language: de, en;q=0.5\r\n":     true,
 		"Accept-Language: \r\n":                 true,
 		"Cookie: a=b\r\n":                       true,
 		"Origin: http://evil.example\r\n":       true,
@@ -133,13 +141,15 @@ func TestABrowserIsToldByItsHead(t *testing.T) {
 		"": false,
 		"User-Agent: curl/8.5.0\r\nAccept: */*\r\n":                                                         false,
 		"User-Agent: Wget/1.21.3\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: Keep-Alive\r\n": false,
-		"User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n":                                       false, // etcdctl, confd, flannel, skydns
-		"User-Agent: Patroni/4.0.4 Python/3.11.2 Linux\r\nAccept-Encoding: identity\r\n":                    false,
-		"User-Agent: python-urllib3/1.26.12\r\nAccept-Encoding: identity\r\n":                               false, // python-etcd
-		"User-Agent: python-requests/2.28.1\r\nAccept-Encoding: gzip, deflate\r\nAccept: */*\r\n":           false,
-		"User-Agent: Java/17.0.1\r\nAccept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\n":       false,
-		"User-Agent: Ruby\r\nAccept: */*\r\nAccept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\r\n":   false,
-		"User-Agent: axios/1.6.0\r\nAccept: application/json, text/plain, */*\r\n":                          false,
+		// etcdctl, confd, flannel, skydns
+		"User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n":                    false,
+		"User-Agent: Patroni/4.0.4 Python/3.11.2 Linux\r\nAccept-Encoding: identity\r\n": false,
+		// python-etcd
+		"User-Agent: python-urllib3/1.26.12\r\nAccept-Encoding: identity\r\n":                             false,
+		"User-Agent: python-requests/2.28.1\r\nAccept-Encoding: gzip, deflate\r\nAccept: */*\r\n":         false,
+		"User-Agent: Java/17.0.1\r\nAccept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\n":     false,
+		"User-Agent: Ruby\r\nAccept: */*\r\nAccept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\r\n": false,
+		"User-Agent: axios/1.6.0\r\nAccept: application/json, text/plain, */*\r\n":                        false,
 	} {
 		if got := byBrowser(headOf(t, lines)); got != want {
 			t.Errorf("%q: %v", lines, got)

@@ -22,8 +22,8 @@ type answer struct {
 	took time.Duration
 }
 
-// begin sends a request from a goroutine of its own, waits until it is answered or waits itself, and returns where the
-// answer comes.
+// begin sends a request from a goroutine of its own, waits until it is answered or waits itself,
+// and returns where the answer comes.
 func (b *bench) begin(ctx context.Context, method, target string) chan answer {
 	done, begun := make(chan answer, 1), time.Now()
 	go func() {
@@ -95,14 +95,16 @@ func TestAWatchBeginsAtTheIndexItIsToBeginAt(t *testing.T) {
 		}
 		b.put()
 		b.put()
-		if w := <-past; w.Header().Get("X-Etcd-Index") != "3" || !strings.Contains(w.Body.String(), `"modifiedIndex":2`) {
+		if w := <-past; w.Header().Get("X-Etcd-Index") != "3" || !strings.Contains(w.Body.String(),
+			`"modifiedIndex":2`) {
 			t.Errorf("from the past: %v %s", w.Header(), w.Body)
 		}
 		if len(done) > 0 {
 			t.Error("the event of index 3 is told, which was there when the watch began")
 		}
 		b.put()
-		if w := <-done; w.Header().Get("X-Etcd-Index") != "3" || !strings.Contains(w.Body.String(), `"modifiedIndex":4`) {
+		if w := <-done; w.Header().Get("X-Etcd-Index") != "3" || !strings.Contains(w.Body.String(),
+			`"modifiedIndex":4`) {
 			t.Errorf("%v %s", w.Header(), w.Body)
 		}
 	})
@@ -120,13 +122,15 @@ func (n slowReader) Read(ctx context.Context) error {
 func TestTheWaitForAnIndexEndsByItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(c *Config) { c.RequestTimeout = 3 * time.Second })
-		for _, target := range []string{"/v2/keys/k?minIndex=18446744073709551615", "/v2/keys/k?minIndex=1&wait=true", "/v2/keys/k?minIndex=1&quorum=true"} {
+		for _, target := range []string{"/v2/keys/k?minIndex=18446744073709551615", "/v2/keys/k?minIndex=1&wait=true",
+			"/v2/keys/k?minIndex=1&quorum=true"} {
 			w := <-b.begin(t.Context(), "GET", target)
 			n := "1"
 			if strings.Contains(target, "184") {
 				n = "18446744073709551615"
 			}
-			b.want(w.ResponseRecorder, 500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out, waiting for index `+n+`","index":0}`+"\n")
+			b.want(w.ResponseRecorder, 500,
+				`{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out, waiting for index `+n+`","index":0}`+"\n")
 			if w.took != 3*time.Second || w.Header().Get("X-Etcd-Index") != "0" {
 				t.Errorf("%s: after %v, %v", target, w.took, w.Header())
 			}
@@ -155,7 +159,8 @@ func TestTheWaitForAnIndexEndsWithTheServer(t *testing.T) {
 		done := b.begin(t.Context(), "GET", "/v2/keys/k?minIndex=1")
 		b.endLong()
 		w := <-done
-		b.want(w.ResponseRecorder, 500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: server stopped","index":0}`+"\n")
+		b.want(w.ResponseRecorder, 500,
+			`{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: server stopped","index":0}`+"\n")
 		if w.took != 0 {
 			t.Errorf("after %v", w.took)
 		}

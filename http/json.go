@@ -110,7 +110,8 @@ func (e *encoder) open(n *store.Node) {
 	}
 }
 
-// textPiece is how much of a value is encoded before a look at the buffer; six times as much may come of it.
+// textPiece is how much of a value is encoded before a look at the buffer; six times as much may
+// come of it.
 const textPiece = 4 << 10
 
 // value appends the value of a file. It looks for what is to be escaped until it has found once
@@ -222,8 +223,8 @@ func appendError(b []byte, err *store.Error) []byte {
 	return e.b
 }
 
-// plain are the bytes that stand for themselves in a JSON string. The brackets and the ampersand don't, as
-// in etcd 2, so that a page that shows an answer runs nothing of it.
+// plain are the bytes that stand for themselves in a JSON string. The brackets and the ampersand
+// don't, as in etcd 2, so that a page that shows an answer runs nothing of it.
 var plain = func() (p [utf8.RuneSelf]bool) {
 	for c := range p {
 		p[c] = c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'

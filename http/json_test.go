@@ -38,11 +38,13 @@ func TestStringsAreEscapedLikeEncodingJSON(t *testing.T) {
 			checkString(t, strings.Repeat("a", before)+string([]byte{byte(c)})+strings.Repeat("b", 16))
 		}
 	}
-	for _, s := range []string{"", "<script>&", "\u2028\u2029", "\xff\xfe", "ä\xc3", "日本", "\U0001f600", "\ufffd", `\b\\f`} {
+	for _, s := range []string{"", "<script>&", "\u2028\u2029", "\xff\xfe", "ä\xc3", "日本", "\U0001f600",
+		"\ufffd", `\b\\f`} {
 		checkString(t, s)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	alphabet := []string{"a", "é", "\u2028", "\xe2", "\x80", "\xa8", "\\", `"`, "\b", "\f", "\n", "<", "\xf0\x9f", "\x00", "z"}
+	alphabet := []string{"a", "é", "\u2028", "\xe2", "\x80", "\xa8", "\\", `"`, "\b", "\f", "\n", "<",
+		"\xf0\x9f", "\x00", "z"}
 	for range 50_000 {
 		var s strings.Builder
 		for range random.IntN(12) {
@@ -94,7 +96,8 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	randomNode := func() *store.Node {
-		n := &store.Node{Path: "/k<" + string(rune(random.IntN(0x3000))), Dir: random.IntN(3) == 0, Created: 1 + random.Uint64N(9), Modified: 1 + random.Uint64()>>1}
+		n := &store.Node{Path: "/k<" + string(rune(random.IntN(0x3000))), Dir: random.IntN(3) == 0, Created: 1 +
+			random.Uint64N(9), Modified: 1 + random.Uint64()>>1}
 		if !n.Dir {
 			n.Value = strings.Repeat("v\"", random.IntN(3))
 		}
@@ -104,7 +107,8 @@ func TestEventsAreEncodedLikeEncodingJSON(t *testing.T) {
 		return n
 	}
 	for range 2000 {
-		actions := []store.Action{store.ActionSet, store.ActionCreate, store.ActionUpdate, store.ActionDelete, store.ActionExpire}
+		actions := []store.Action{store.ActionSet, store.ActionCreate, store.ActionUpdate, store.ActionDelete,
+			store.ActionExpire}
 		ev := &store.Event{Action: actions[random.IntN(len(actions))], Stamp: now, Node: randomNode()}
 		if random.IntN(2) == 0 {
 			ev.Prev = randomNode()
@@ -156,7 +160,8 @@ func TestAKeyShowsTheSameEndAtEveryMemberAndReading(t *testing.T) {
 		b.node.Propose(t.Context(), clock.Append(nil))
 		b.node.tick(time.Duration(i+1) * time.Second)
 
-		first, again := b.do("GET", "/v2/keys/k", "").Body.String(), b.do("GET", "/v2/keys/?recursive=true", "").Body.String()
+		first, again := b.do("GET", "/v2/keys/k", "").Body.String(), b.do("GET", "/v2/keys/?recursive=true",
+			"").Body.String()
 		told := b.do("GET", "/v2/keys/k?wait=true&waitIndex=1", "").Body.String()
 
 		for _, body := range []string{written, first, again, told} {

@@ -60,19 +60,22 @@ func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Err
 
 func isRead(method string) bool { return method == "GET" || method == "HEAD" }
 
-// keyOf makes the key of a request's path, and what rights are judged by: the key with the slash that the path ends in, if it does, and
-// nothing for the root without one (section 18.3). Nothing else ever looks at the path (J7).
+// keyOf makes the key of a request's path, and what rights are judged by: the key with the slash
+// that the path ends in, if it does, and nothing for the root without one (section 18.3). Nothing
+// else ever looks at the path (J7).
 func keyOf(method, path string) (key, asked string, err *store.Error) {
 	path = path[len(keysPrefix):]
 	if len(path) > maxKeyBytes {
-		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes", maxKeyBytes)}
+		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key is longer than %d bytes",
+			maxKeyBytes)}
 	}
 	levels := strings.Count(path, "/")
 	if method == "POST" {
 		levels++ // of the key that it makes
 	}
 	if levels > store.MaxDepth {
-		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels", store.MaxDepth)}
+		return "", "", &store.Error{Code: store.CodeField, Cause: fmt.Sprintf("the key has more than %d levels",
+			store.MaxDepth)}
 	}
 	key = store.Canonical(path)
 	switch asked = key; {
@@ -84,9 +87,9 @@ func keyOf(method, path string) (key, asked string, err *store.Error) {
 	return key, asked, nil
 }
 
-// write proposes a command and answers with what the tree made of it. A client that hangs up does not end the
-// proposal; the node bounds the wait. When users or roles change before the command is applied, the tree refuses it, and it is
-// judged and proposed again (K9).
+// write proposes a command and answers with what the tree made of it. A client that hangs up does
+// not end the proposal; the node bounds the wait. When users or roles change before the command is
+// applied, the tree refuses it, and it is judged and proposed again (K9).
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
 	cmd := p.command(r.Method, key)
 	fault := nameRequest(&cmd, r.Header)
@@ -128,7 +131,8 @@ func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool)
 			return raft.Result{}, err
 		}
 		cmd.Revision = may.verdict.State.Revision
-		cmd.Shallow = cmd.HasTTL && !may.verdict.May(auth.Right{Access: auth.Write, Path: may.need.Path, Recursive: true})
+		cmd.Shallow = cmd.HasTTL && !may.verdict.May(auth.Right{Access: auth.Write, Path: may.need.Path,
+			Recursive: true})
 		if cmd.RequestID != "" {
 			cmd.User = ownerOf(may.verdict.Owner)
 		}
@@ -257,8 +261,8 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 	h["X-Raft-Term"] = values[2:3:3]
 }
 
-// read answers a GET or HEAD: from the tree as it is, or from the one that the request wants to see. quorum counts for GET
-// only, and beats wait (section 15.1).
+// read answers a GET or HEAD: from the tree as it is, or from the one that the request wants to
+// see. quorum counts for GET only, and beats wait (section 15.1).
 //
 // Who may not read is not waited for; and what is read is judged when it is read (K9).
 func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
@@ -277,9 +281,9 @@ func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, ma
 	return s.get(w, key, p, may)
 }
 
-// catchUp waits until this member has applied what the store index minIndex stands for, and, for quorum, everything that
-// was acknowledged before. It ends by the deadline that both have together (G1); the wait for minIndex ends with the client and
-// the server, too.
+// catchUp waits until this member has applied what the store index minIndex stands for, and, for
+// quorum, everything that was acknowledged before. It ends by the deadline that both have together
+// (G1); the wait for minIndex ends with the client and the server, too.
 func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quorum bool) *store.Error {
 	ctx := r.Context()
 	if minIndex > s.store.Index() {
@@ -292,7 +296,8 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 		case s.ending.Err() != nil:
 			return s.nodeError(raft.ErrStopped, w.begun)
 		case err != nil:
-			return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprintf("%s, waiting for index %d", timedOut, minIndex)}
+			return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprintf("%s, waiting for index %d",
+				timedOut, minIndex)}
 		}
 	}
 	if quorum {
@@ -333,8 +338,8 @@ func (s *Server) get(w *response, key string, p *params, may *permit) *store.Err
 	return nil
 }
 
-// listing encodes a view. It sends what it has whenever the buffer is full, so that its memory does not grow
-// with the tree; the view holds no lock meanwhile.
+// listing encodes a view. It sends what it has whenever the buffer is full, so that its memory does
+// not grow with the tree; the view holds no lock meanwhile.
 type listing struct {
 	encoder
 	view   store.View
@@ -381,8 +386,8 @@ func (l *listing) child(n *store.Node, levels uint64) {
 	l.spill()
 }
 
-// children appends the field nodes, unless there is none to show: those of a part, no more than limit (0: all), with so many
-// levels of them.
+// children appends the field nodes, unless there is none to show: those of a part, no more than
+// limit (0: all), with so many levels of them.
 func (l *listing) children(n *store.Node, part store.Range, limit, levels uint64) {
 	shown := uint64(0)
 	for c := range l.view.Part(n, part) {

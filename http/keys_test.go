@@ -40,21 +40,35 @@ func TestLifeOfAKey(t *testing.T) {
 	newBench(t).play([]exchange{
 		{"GET", "/v2/keys", "", 200, `{"action":"get","node":{"dir":true}}`},
 		{"GET", "/v2/keys/a/b", "", 404, `{"errorCode":100,"message":"Key not found","cause":"/a","index":0}`},
-		{"PUT", "/v2/keys/a/b", "value=1", 201, `{"action":"set","node":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
-		{"PUT", "/v2/keys/a/b/", "value=2", 200, `{"action":"set","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2},"prevNode":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
-		{"GET", "/v2/keys/a/b", "", 200, `{"action":"get","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
-		{"PUT", "/v2/keys/a/b?prevExist=false", "value=3", 412, `{"errorCode":105,"message":"Key already exists","cause":"/a/b","index":2}`},
-		{"PUT", "/v2/keys/a/b?prevExist=true", "value=", 200, `{"action":"update","node":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2},"prevNode":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
-		{"PUT", "/v2/keys/a/b?prevIndex=2", "value=4", 412, `{"errorCode":101,"message":"Compare failed","cause":"[2 != 3]","index":3}`},
-		{"PUT", "/v2/keys/a/b?prevIndex=3", "value=4", 200, `{"action":"compareAndSwap","node":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2},"prevNode":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2}}`},
-		{"POST", "/v2/keys/a", "value=q", 201, `{"action":"create","node":{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5}}`},
-		{"PUT", "/v2/keys/a/_h", "value=h", 201, `{"action":"set","node":{"key":"/a/_h","value":"h","modifiedIndex":6,"createdIndex":6}}`},
-		{"GET", "/v2/keys?recursive=true&sorted=true", "", 200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"nodes":[{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5},{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}],"modifiedIndex":1,"createdIndex":1}]}}`},
-		{"GET", "/v2/keys", "", 200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}]}}`},
+		{"PUT", "/v2/keys/a/b", "value=1", 201,
+			`{"action":"set","node":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
+		{"PUT", "/v2/keys/a/b/", "value=2", 200,
+			`{"action":"set","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2},"prevNode":{"key":"/a/b","value":"1","modifiedIndex":1,"createdIndex":1}}`},
+		{"GET", "/v2/keys/a/b", "", 200,
+			`{"action":"get","node":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
+		{"PUT", "/v2/keys/a/b?prevExist=false", "value=3", 412,
+			`{"errorCode":105,"message":"Key already exists","cause":"/a/b","index":2}`},
+		{"PUT", "/v2/keys/a/b?prevExist=true", "value=", 200,
+			`{"action":"update","node":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2},"prevNode":{"key":"/a/b","value":"2","modifiedIndex":2,"createdIndex":2}}`},
+		{"PUT", "/v2/keys/a/b?prevIndex=2", "value=4", 412,
+			`{"errorCode":101,"message":"Compare failed","cause":"[2 != 3]","index":3}`},
+		{"PUT", "/v2/keys/a/b?prevIndex=3", "value=4", 200,
+			`{"action":"compareAndSwap","node":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2},"prevNode":{"key":"/a/b","value":"","modifiedIndex":3,"createdIndex":2}}`},
+		{"POST", "/v2/keys/a", "value=q", 201,
+			`{"action":"create","node":{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5}}`},
+		{"PUT", "/v2/keys/a/_h", "value=h", 201,
+			`{"action":"set","node":{"key":"/a/_h","value":"h","modifiedIndex":6,"createdIndex":6}}`},
+		{"GET", "/v2/keys?recursive=true&sorted=true", "", 200,
+			`{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"nodes":[{"key":"/a/00000000000000000005","value":"q","modifiedIndex":5,"createdIndex":5},{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}],"modifiedIndex":1,"createdIndex":1}]}}`},
+		{"GET", "/v2/keys", "", 200,
+			`{"action":"get","node":{"dir":true,"nodes":[{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}]}}`},
 		{"DELETE", "/v2/keys/a", "", 403, `{"errorCode":102,"message":"Not a file","cause":"/a","index":6}`},
-		{"DELETE", "/v2/keys/a?dir=true", "", 403, `{"errorCode":108,"message":"Directory not empty","cause":"/a","index":6}`},
-		{"DELETE", "/v2/keys/a/b?prevValue=4", "", 200, `{"action":"compareAndDelete","node":{"key":"/a/b","modifiedIndex":7,"createdIndex":2},"prevNode":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}}`},
-		{"DELETE", "/v2/keys/a?recursive=true", "", 200, `{"action":"delete","node":{"key":"/a","dir":true,"modifiedIndex":8,"createdIndex":1},"prevNode":{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}}`},
+		{"DELETE", "/v2/keys/a?dir=true", "", 403,
+			`{"errorCode":108,"message":"Directory not empty","cause":"/a","index":6}`},
+		{"DELETE", "/v2/keys/a/b?prevValue=4", "", 200,
+			`{"action":"compareAndDelete","node":{"key":"/a/b","modifiedIndex":7,"createdIndex":2},"prevNode":{"key":"/a/b","value":"4","modifiedIndex":4,"createdIndex":2}}`},
+		{"DELETE", "/v2/keys/a?recursive=true", "", 200,
+			`{"action":"delete","node":{"key":"/a","dir":true,"modifiedIndex":8,"createdIndex":1},"prevNode":{"key":"/a","dir":true,"modifiedIndex":1,"createdIndex":1}}`},
 		{"DELETE", "/v2/keys", "", 400, `{"errorCode":107,"message":"Root is read only","cause":"/","index":8}`},
 	})
 }
@@ -63,14 +77,16 @@ func TestHeadersOfSuccessAndError(t *testing.T) {
 	b := newBench(t)
 	ok := b.do("PUT", "/v2/keys/k", "value=1").Header()
 	for name, want := range map[string]string{
-		"Content-Type": "application/json", "X-Etcd-Cluster-Id": "2f825f7ee614161e", "X-Etcd-Index": "1", "X-Raft-Index": "1", "X-Raft-Term": "2",
+		"Content-Type": "application/json", "X-Etcd-Cluster-Id": "2f825f7ee614161e", "X-Etcd-Index": "1",
+		"X-Raft-Index": "1", "X-Raft-Term": "2",
 	} {
 		if ok.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, ok.Get(name), want)
 		}
 	}
 	missing := b.do("GET", "/v2/keys/none", "").Header()
-	if missing.Get("X-Etcd-Index") != "1" || missing.Get("X-Etcd-Cluster-Id") == "" || missing["X-Raft-Index"] != nil || missing["X-Raft-Term"] != nil {
+	if missing.Get("X-Etcd-Index") != "1" || missing.Get("X-Etcd-Cluster-Id") == "" || missing["X-Raft-Index"] != nil ||
+		missing["X-Raft-Term"] != nil {
 		t.Errorf("headers of an error: %v", missing)
 	}
 }
@@ -82,7 +98,8 @@ func TestNoValueOnSuccessAnswersTheActionOnly(t *testing.T) {
 		{"PUT", "/v2/keys/k?prevValue=1", "value=2&noValueOnSuccess=true", 200, `{"action":"compareAndSwap"}`},
 		{"POST", "/v2/keys/q?noValueOnSuccess=1", "value=2", 201, `{"action":"create"}`},
 		{"PUT", "/v2/keys/k?prevExist=true&noValueOnSuccess=t", "value=2", 200, `{"action":"update"}`},
-		{"DELETE", "/v2/keys/k?noValueOnSuccess=true", "", 200, `{"action":"delete","node":{"key":"/k","modifiedIndex":5,"createdIndex":1},"prevNode":{"key":"/k","value":"2","modifiedIndex":4,"createdIndex":1}}`},
+		{"DELETE", "/v2/keys/k?noValueOnSuccess=true", "", 200,
+			`{"action":"delete","node":{"key":"/k","modifiedIndex":5,"createdIndex":1},"prevNode":{"key":"/k","value":"2","modifiedIndex":4,"createdIndex":1}}`},
 	})
 }
 
@@ -114,7 +131,8 @@ func TestHugeTTLsNeverEnd(t *testing.T) {
 	b := newBench(t)
 	for i, ttl := range []string{"9000000000", "9223372036", "9223372037", "18446744073709551615"} {
 		b.want(b.do("PUT", fmt.Sprintf("/v2/keys/%d", i), "ttl="+ttl), 201,
-			fmt.Sprintf(`{"action":"set","node":{"key":"/%d","value":"","modifiedIndex":%d,"createdIndex":%d}}`+"\n", i, i+1, i+1))
+			fmt.Sprintf(`{"action":"set","node":{"key":"/%d","value":"","modifiedIndex":%d,"createdIndex":%d}}`+"\n",
+				i, i+1, i+1))
 	}
 }
 
@@ -131,7 +149,8 @@ func TestUnknownOutcomesAreNeverA4xx(t *testing.T) {
 	} {
 		b := newBench(t)
 		b.node.err = err
-		for _, r := range [][3]string{{"PUT", "/v2/keys/k", "value=1"}, {"POST", "/v2/keys/k", "value=1"}, {"DELETE", "/v2/keys/k", ""}, {"GET", "/v2/keys/k?quorum=true", ""}} {
+		for _, r := range [][3]string{{"PUT", "/v2/keys/k", "value=1"}, {"POST", "/v2/keys/k", "value=1"},
+			{"DELETE", "/v2/keys/k", ""}, {"GET", "/v2/keys/k?quorum=true", ""}} {
 			w := b.do(r[0], r[1], r[2])
 			status := 500
 			if err == raft.ErrOverloaded { // this one is known: nothing has happened
@@ -176,7 +195,8 @@ func TestAWriteThatIsRepeatedUnderItsNameIsAnsweredAgain(t *testing.T) {
 
 		b.want(again, first.Code, first.Body.String())
 		if again.Header().Get("X-Etcd-Index") != first.Header().Get("X-Etcd-Index") || b.node.store.Index() != index {
-			t.Errorf("%s %s: %v, then %v; the store went from %d to %d", c.method, c.target, first.Header(), again.Header(), index, b.node.store.Index())
+			t.Errorf("%s %s: %v, then %v; the store went from %d to %d", c.method, c.target, first.Header(),
+				again.Header(), index, b.node.store.Index())
 		}
 		for _, id := range []string{"me:2", ""} { // another name, and none, is another request
 			other, before := send(id), b.node.store.Index()
@@ -199,7 +219,8 @@ func TestNamesOfRequestsAreChecked(t *testing.T) {
 		ids  []string
 		good bool
 	}{
-		{nil, true}, {[]string{"!"}, true}, {[]string{"~"}, true}, {[]string{"6ba7b810-9dad-11d1-80b4-00c04fd430c8"}, true}, {[]string{longest}, true},
+		{nil, true}, {[]string{"!"}, true}, {[]string{"~"}, true}, {[]string{"6ba7b810-9dad-11d1-80b4-00c04fd430c8"},
+			true}, {[]string{longest}, true},
 		{[]string{""}, false}, {[]string{longest + "x"}, false}, {[]string{"a b"}, false}, {[]string{"a\tb"}, false},
 		{[]string{"\u00e9"}, false}, {[]string{"a\x7f"}, false}, {[]string{"\xff"}, false}, {[]string{"a", "b"}, false},
 	} {
@@ -221,7 +242,8 @@ func TestNamesOfRequestsAreChecked(t *testing.T) {
 }
 
 func TestIndicesOfRequestsAreChecked(t *testing.T) {
-	for index, status := range map[string]int{"0": 201, "7": 201, "18446744073709551615": 201, "-1": 400, "x": 400, "18446744073709551616": 400, "1 ": 400} {
+	for index, status := range map[string]int{"0": 201, "7": 201, "18446744073709551615": 201, "-1": 400, "x": 400,
+		"18446744073709551616": 400, "1 ": 400} {
 		b := newBench(t)
 		w := b.do("PUT", "/v2/keys/k", "", requestHeader, "id", indexHeader, index)
 		if w.Code != status || status == 400 && !strings.Contains(w.Body.String(), `"errorCode":203,`) {
@@ -256,11 +278,13 @@ func TestARequestFromBeforeTheWindowIsRefused(t *testing.T) {
 	}
 
 	for _, w := range []*httptest.ResponseRecorder{again, other} {
-		if w.Code != 410 || !strings.HasPrefix(w.Body.String(), `{"errorCode":214,"message":"Request is too old","cause":"request id \"`) {
+		if w.Code != 410 || !strings.HasPrefix(w.Body.String(),
+			`{"errorCode":214,"message":"Request is too old","cause":"request id \"`) {
 			t.Errorf("too old: %d %s", w.Code, w.Body)
 		}
 	}
-	for what, w := range map[string]*httptest.ResponseRecorder{"first": first, "told no index": now, "with the index of the refusal": next, "overtaken on its way": slow} {
+	for what, w := range map[string]*httptest.ResponseRecorder{"first": first, "told no index": now,
+		"with the index of the refusal": next, "overtaken on its way": slow} {
 		if w.Code != 201 {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
@@ -299,13 +323,15 @@ func TestATimeoutNamesItsLikelyCause(t *testing.T) {
 		{"there is no leader any more", raft.None, 0, connected, ", possibly due to previous leader failure"},
 		{"there is another leader since", other, time.Minute, connected, ", possibly due to previous leader failure"},
 		{"the leader is not connected", other, -time.Minute, raft.PeerStats{}, ", possibly due to connection lost"},
-		{"the leader is connected anew", other, -time.Minute, raft.PeerStats{Connected: true, Since: time.Now().Add(time.Minute)}, ", possibly due to connection lost"},
+		{"the leader is connected anew", other, -time.Minute, raft.PeerStats{Connected: true,
+			Since: time.Now().Add(time.Minute)}, ", possibly due to connection lost"},
 	} {
 		b := newBench(t)
 		b.node.err, b.node.leader, b.node.peers = raft.ErrUnknown, c.leader, map[uint64]raft.PeerStats{other: c.peer}
 		b.node.leaderSince = time.Now().Add(c.since)
 		for _, r := range [][3]string{{"PUT", "/v2/keys/k", "value=1"}, {"GET", "/v2/keys/k?quorum=true", ""}} {
-			if got := decode(t, b.do(r[0], r[1], r[2]).Body.String())["cause"]; got != "etcdserver: request timed out"+c.suffix {
+			if got := decode(t, b.do(r[0], r[1],
+				r[2]).Body.String())["cause"]; got != "etcdserver: request timed out"+c.suffix {
 				t.Errorf("%s: %s: %v", c.name, r[0], got)
 			}
 		}
@@ -381,7 +407,8 @@ func TestTheDeepestTreeCostsNoMoreThanItsAnswer(t *testing.T) {
 	if most := uint64(20 * w.Body.Len()); costs > most {
 		t.Errorf("%d bytes are allocated for an answer of %d", costs, w.Body.Len())
 	}
-	if n := strings.Count(w.Body.String(), `"dir":true`); n != store.MaxDepth || !strings.HasSuffix(w.Body.String(), "}}\n") {
+	if n := strings.Count(w.Body.String(), `"dir":true`); n != store.MaxDepth ||
+		!strings.HasSuffix(w.Body.String(), "}}\n") {
 		t.Errorf("%d directories in the listing", n)
 	}
 }
@@ -427,8 +454,8 @@ func TestHugeListingsAreSentInPieces(t *testing.T) {
 	}
 }
 
-// Neither an error that quotes two values nor a list of many users takes more memory than one piece.
-// pitfall J11
+// Neither an error that quotes two values nor a list of many users takes more memory than one
+// piece. pitfall J11
 func TestLongErrorsAndListsOfUsersAreSentInPieces(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("v", 1<<20))
@@ -448,11 +475,12 @@ func TestLongErrorsAndListsOfUsersAreSentInPieces(t *testing.T) {
 	}
 }
 
-// What a value is made of doesn't show in the pieces: none breaks a character, and a byte that is none stays one.
-// pitfall J11
+// What a value is made of doesn't show in the pieces: none breaks a character, and a byte that is
+// none stays one. pitfall J11
 func TestHugeValuesAreSentInPieces(t *testing.T) {
 	for name, unit := range map[string]string{
-		"plain": "v", "two bytes": "é", "three": "x€", "four": "😀", "escaped": "<\n>", "broken": "\xff\x80", "continued": "\x80", "cut": "\xf0\x9f\x98", "mixed": "a\xf0\x9f\x98\x80\x80é\xe2\x82",
+		"plain": "v", "two bytes": "é", "three": "x€", "four": "😀", "escaped": "<\n>", "broken": "\xff\x80",
+		"continued": "\x80", "cut": "\xf0\x9f\x98", "mixed": "a\xf0\x9f\x98\x80\x80é\xe2\x82",
 	} {
 		value := strings.Repeat(unit, 200_000/len(unit))
 		b := newBench(t)
@@ -471,7 +499,8 @@ func TestHugeValuesAreSentInPieces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || !strings.Contains(w.Body.String(), `"value":`+string(want)) {
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || !strings.Contains(w.Body.String(),
+				`"value":`+string(want)) {
 				t.Errorf("%s: %s: not the value: %v, %.200s", name, method, err, w.Body)
 			}
 		}

@@ -35,7 +35,8 @@ func fileLimit() uint64 {
 	return uint64(limit.Cur) // FreeBSD has it signed
 }
 
-// defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are few, and most of the memory.
+// defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are
+// few, and most of the memory.
 func defaultMaxConnections(files uint64, memory int64) int {
 	n := int64(min(files, 1<<20))
 	return int(min(max(n-reservedFiles, n/2), memory/4/connectionCost))
@@ -51,8 +52,8 @@ type connections struct {
 	log      *slog.Logger
 }
 
-// full counts a connection from address that found no room, and tells the log once a minute, with what
-// would make some.
+// full counts a connection from address that found no room, and tells the log once a minute, with
+// what would make some.
 func (n *connections) full(address string) {
 	refused, now, last := n.refused.Add(1), time.Now(), n.warned.Load()
 	if now.UnixNano()-last < int64(time.Minute) || !n.warned.CompareAndSwap(last, now.UnixNano()) {
@@ -62,24 +63,27 @@ func (n *connections) full(address string) {
 	if n.Max < defaultMaxConnections(fileLimit(), math.MaxInt64) {
 		remedy = "give the process more memory, or have fewer clients"
 	}
-	n.log.Warn("client connections are refused: as many are open as there may be, or as one address may have when few are left",
-		"open", n.Held(), "limit", n.Max, "address", address, "open_files_limit", fileLimit(), "refused", refused, "remedy", remedy)
+	n.log.Warn("client connections are refused: as many are open as there may be, or as one address may have when "+
+		"few are left",
+		"open", n.Held(), "limit", n.Max, "address", address, "open_files_limit", fileLimit(),
+		"refused", refused, "remedy", remedy)
 }
 
 // maxRefusing connections at a time are told why they are refused; more are just closed.
 const maxRefusing = 16
 
-// refusal is the answer to a connection that is refused, whatever it asks. Its code is the one at which programs go on to another
-// member, as Patroni does.
+// refusal is the answer to a connection that is refused, whatever it asks. Its code is the one at
+// which programs go on to another member, as Patroni does.
 func refusal(cause string) []byte {
 	body := appendError(nil, &store.Error{Code: store.CodeRaft, Cause: cause})
 	return fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"+
 		"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// refuse answers c and closes it. It waits a moment for the client to ask, since some take an answer before that for a fault, and
-// reads what else comes, since closing with unread bytes would take the answer back. All that happens in a goroutine of its own; when there are
-// too many of them, c is closed before refuse returns: what waits for a processor holds a descriptor, too (J2).
+// refuse answers c and closes it. It waits a moment for the client to ask, since some take an
+// answer before that for a fault, and reads what else comes, since closing with unread bytes would
+// take the answer back. All that happens in a goroutine of its own; when there are too many of
+// them, c is closed before refuse returns: what waits for a processor holds a descriptor, too (J2).
 func (n *connections) refuse(c net.Conn, message string) {
 	if n.refusing.Add(1) > maxRefusing {
 		n.refusing.Add(-1)
@@ -119,9 +123,10 @@ func explain(c net.Conn, message string) {
 	}
 }
 
-// unsent is how much of an answer the kernel may hold, for each connection, that the client has no window for. Its own bound is megabytes: a
-// thousand clients that don't read fill what the system has for all sockets, and then every connection stands still (J11). What
-// is on its way to a client that reads is not bounded by this.
+// unsent is how much of an answer the kernel may hold, for each connection, that the client has no
+// window for. Its own bound is megabytes: a thousand clients that don't read fill what the system
+// has for all sockets, and then every connection stands still (J11). What is on its way to a client
+// that reads is not bounded by this.
 const unsent = 32 << 10
 
 // boundUnsent sets that for a connection. Where the system can't do it, all is as before.
@@ -156,7 +161,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		origin := originAt(c.RemoteAddr().String())
 		if l.conns.Take(origin) {
 			boundUnsent(c)
-			return &conn{Conn: c, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle, head: head{room: l.room, reading: true, mute: l.mute}}, nil
+			return &conn{Conn: c, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle,
+				head: head{room: l.room, reading: true, mute: l.mute}}, nil
 		}
 		l.conns.full(origin)
 		if l.mute {
@@ -167,12 +173,12 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// conn is a connection within the limit. A client that doesn't read what it asked for loses it: each piece of
-// pieceSize bytes must be taken within timeout (J11).
+// conn is a connection within the limit. A client that doesn't read what it asked for loses it:
+// each piece of pieceSize bytes must be taken within timeout (J11).
 //
 // net/http sets seven deadlines a request, and to tell the poller of each would cost as much as the
-// answer's JSON. So the poller hears of a deadline only when a Read waits, and only of one that is earlier
-// than the one it knows; when that one passes, Read looks which one is wanted.
+// answer's JSON. So the poller hears of a deadline only when a Read waits, and only of one that is
+// earlier than the one it knows; when that one passes, Read looks which one is wanted.
 type conn struct {
 	net.Conn
 	conns    *connections
@@ -264,7 +270,8 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// ownConn returns the connection that r has for itself, without TLS in between; nil when there is none.
+// ownConn returns the connection that r has for itself, without TLS in between; nil when there is
+// none.
 func ownConn(r *nethttp.Request) *conn {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 && r.TLS == nil {
 		return c
@@ -286,7 +293,8 @@ func originAt(address string) string {
 	return places.Origin(host)
 }
 
-// connOf returns the conn that a connection of net/http is, or has beneath its TLS; nil when there is none.
+// connOf returns the conn that a connection of net/http is, or has beneath its TLS; nil when there
+// is none.
 func connOf(c net.Conn) *conn {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
@@ -295,24 +303,26 @@ func connOf(c net.Conn) *conn {
 	return inner
 }
 
-// To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a read that finds nothing, a goroutine that
-// waits for the poller, and two deadlines to end that, together a twelfth of what a write costs its leader. It gives up when the read brings
-// nothing. All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are answered at once, whether
-// or not the client is there, are spared that: writes by goOnWithout, and reads of keys by isBrief. So are watches, of whose
-// clients the system tells (hangups).
+// To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a
+// read that finds nothing, a goroutine that waits for the poller, and two deadlines to end that,
+// together a twelfth of what a write costs its leader. It gives up when the read brings nothing.
+// All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are
+// answered at once, whether or not the client is there, are spared that: writes by goOnWithout, and
+// reads of keys by isBrief. So are watches, of whose clients the system tells (hangups).
 //
 // A later Go may read ahead in another way. Then this gains nothing, but it holds nothing up: every
 // deadline ends the Read that it is meant for, and what one request suppresses is over with it.
 
-// goOnWithout has the request go on when its client hangs up. It is called before the body is read, of a request that has one and makes no use
-// of its context.
+// goOnWithout has the request go on when its client hangs up. It is called before the body is read,
+// of a request that has one and makes no use of its context.
 func goOnWithout(r *nethttp.Request) {
 	if c := ownConn(r); c != nil {
 		c.deaf.Store(true)
 	}
 }
 
-// next begins another request, or the handling of the one that came. What the last one suppressed is over.
+// next begins another request, or the handling of the one that came. What the last one suppressed
+// is over.
 func (c *conn) next(another bool) {
 	if another {
 		c.deaf.Store(false)
@@ -320,12 +330,12 @@ func (c *conn) next(another bool) {
 	c.head.next(another)
 }
 
-// beginsGet reports whether these bytes begin a GET of a key. The first head of a connection comes in two pieces at
-// least: net/http looks for the preface of HTTP/2.
+// beginsGet reports whether these bytes begin a GET of a key. The first head of a connection comes
+// in two pieces at least: net/http looks for the preface of HTTP/2.
 func beginsGet(b []byte) bool { return bytes.HasPrefix(b, []byte("GET "+keysPrefix)) }
 
-// isBrief reports whether these bytes have the whole first line of a GET of a key, which surely does not wait: net/http
-// goes ahead before a handler could say so.
+// isBrief reports whether these bytes have the whole first line of a GET of a key, which surely
+// does not wait: net/http goes ahead before a handler could say so.
 func isBrief(b []byte) bool {
 	target, _, _ := bytes.Cut(b, []byte("\r\n"))
 	return beginsGet(target) && !bytes.Contains(target, []byte("wait")) && bytes.IndexByte(target, '%') < 0
@@ -368,9 +378,9 @@ func (c *conn) take(b []byte, err error) (int, error) {
 	return len(b), err
 }
 
-// await tells the poller of the deadline that is wanted, for a Read that begins, or begins again since
-// the poller found it late. Its error is that the deadline has passed; a Read that begins leaves it to the
-// poller to find that, which saves a look at the clock.
+// await tells the poller of the deadline that is wanted, for a Read that begins, or begins again
+// since the poller found it late. Its error is that the deadline has passed; a Read that begins
+// leaves it to the poller to find that, which saves a look at the clock.
 func (c *conn) await(late bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -391,24 +401,26 @@ func (c *conn) awaited() {
 	c.waiting--
 }
 
-// mustHear reports whether the wanted deadline is earlier than the one that the poller knows. c.mu must
-// be held.
+// mustHear reports whether the wanted deadline is earlier than the one that the poller knows. c.mu
+// must be held.
 func (c *conn) mustHear() bool {
 	return !c.wanted.IsZero() && (c.armed.IsZero() || c.wanted.Before(c.armed))
 }
 
-// arm tells the poller of the wanted deadline. c.mu must be held. A connection that takes none is closed,
-// and Read says so.
+// arm tells the poller of the wanted deadline. c.mu must be held. A connection that takes none is
+// closed, and Read says so.
 func (c *conn) arm() {
 	c.armed = c.wanted
 	c.Conn.SetReadDeadline(c.wanted)
 }
 
-// Of a new connection net/http wants the head of a request as soon as of one whose request has begun. But many clients open
-// more connections than they need, and keep what they don't: one that is closed while a request is on its way costs them that
-// request. So a connection that has said nothing is idle, like one that has nothing more to say.
+// Of a new connection net/http wants the head of a request as soon as of one whose request has
+// begun. But many clients open more connections than they need, and keep what they don't: one that
+// is closed while a request is on its way costs them that request. So a connection that has said
+// nothing is idle, like one that has nothing more to say.
 
-// whileSilent is the deadline of a connection that has said nothing, instead of one that net/http wants. c.mu must be held.
+// whileSilent is the deadline of a connection that has said nothing, instead of one that net/http
+// wants. c.mu must be held.
 func (c *conn) whileSilent(t time.Time) time.Time {
 	now := time.Now()
 	if !t.After(now) { // none, or the end of a Read
@@ -448,8 +460,8 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetWriteDeadline holds until the next Write, which sets its own. To have none is therefore nothing new, though net/http
-// wants that after each request.
+// SetWriteDeadline holds until the next Write, which sets its own. To have none is therefore
+// nothing new, though net/http wants that after each request.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil

@@ -109,8 +109,8 @@ func (c signalling) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// A later Go may read ahead otherwise than this one. Its reads are ended by their deadlines, and what was
-// suppressed for one request is not suppressed for the next.
+// A later Go may read ahead otherwise than this one. Its reads are ended by their deadlines, and
+// what was suppressed for one request is not suppressed for the next.
 func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 	read := func(c *conn, size int) error {
 		_, err := c.Read(make([]byte, size))
@@ -153,7 +153,8 @@ func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 	}
 }
 
-// aheadListener counts the reads of a single byte on its connections, the deadlines that end one, and those of answers.
+// aheadListener counts the reads of a single byte on its connections, the deadlines that end one,
+// and those of answers.
 type aheadListener struct {
 	net.Listener
 	reads, ends, answers atomic.Int64
@@ -190,7 +191,8 @@ func (c *aheadConn) SetWriteDeadline(t time.Time) error {
 
 func (c *aheadConn) NetConn() net.Conn { return c.Conn }
 
-// aheadConnection is a connection to a server behind such a listener; answered reads the next answer from it.
+// aheadConnection is a connection to a server behind such a listener; answered reads the next
+// answer from it.
 func aheadConnection(t *testing.T) (b *bench, ln *aheadListener, c net.Conn, answered func(status int)) {
 	b = newBench(t)
 	ln = &aheadListener{Listener: listen(t)}
@@ -254,7 +256,8 @@ func TestNothingIsReadAheadBehindWritesReadsAndWatches(t *testing.T) {
 	eventually(t, "the watches end with their clients", func() bool { return b.watchers.Held() == 0 })
 }
 
-// However a watch is written, and whatever came over the connection before, it ends with its client.
+// However a watch is written, and whatever came over the connection before, it ends with its
+// client.
 func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
 	const read = "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
 	const watch = "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -264,13 +267,14 @@ func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
 	t.Cleanup(func() { b.server.Close() })
 	b.do("PUT", "/v2/keys/k", "value=1")
 	for name, pieces := range map[string][]string{
-		"alone":              {watch},
-		"after a read":       {read, watch},
-		"behind a read":      {read + watch},
-		"in two pieces":      {watch[:20], watch[20:]},
-		"in three":           {watch[:17], watch[17:21], watch[21:]},
-		"in other letters":   {strings.Replace(watch, "wait", "%77ai%74", 1)},
-		"after a body":       {"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\nvalue=1", watch},
+		"alone":            {watch},
+		"after a read":     {read, watch},
+		"behind a read":    {read + watch},
+		"in two pieces":    {watch[:20], watch[20:]},
+		"in three":         {watch[:17], watch[17:21], watch[21:]},
+		"in other letters": {strings.Replace(watch, "wait", "%77ai%74", 1)},
+		"after a body": {"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType +
+			"\r\nContent-Length: 7\r\n\r\nvalue=1", watch},
 		"after a vain body":  {strings.Replace(read, "\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", 1), "x", watch},
 		"with a body of one": {strings.Replace(watch, "\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", 1), "x"},
 	} {
@@ -365,7 +369,8 @@ func TestAnAnswerArrivesAsItWasWrittenWhateverItsSize(t *testing.T) {
 	defer b.server.Close()
 	c := rawDial(t, "http://"+ln.Addr().String())
 	in := bufio.NewReader(c)
-	for _, around := range []int{1, 2 << 10, netBuffer, 2 * netBuffer, bufferSize, bufferSize + netBuffer, 2 * bufferSize} {
+	for _, around := range []int{1, 2 << 10, netBuffer, 2 * netBuffer, bufferSize, bufferSize + netBuffer,
+		2 * bufferSize} {
 		for size := max(around-500, 0); size < around+100; size += 20 {
 			b.do("PUT", "/v2/keys/d/k", "value="+strings.Repeat("x", size))
 			want := b.do("GET", "/v2/keys/d", "").Body.String()
@@ -433,7 +438,8 @@ func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
 			l.Accept()
 		}
 
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, want) || conns.refused.Load() != 3 {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") ||
+			!strings.Contains(text, want) || conns.refused.Load() != 3 {
 			t.Errorf("%d refused: %s", conns.refused.Load(), text)
 		}
 	}

@@ -57,7 +57,8 @@ func TestAListingShowsWhatWasAskedFor(t *testing.T) {
 	}
 	b.want(b.do("GET", "/v2/keys/?count=true", ""), 200, `{"action":"get","node":{"dir":true,"count":1}}`+"\n")
 	b.want(b.do("GET", "/v2/keys/d/c?keysOnly=true&limit=1&prefix=x", ""), 200, `{"action":"get","node":`+ck+"}\n")
-	b.want(b.do("GET", "/v2/keys/d/c?count=true", ""), 400, `{"errorCode":104,"message":"Not a directory","cause":"/d/c","index":5}`+"\n")
+	b.want(b.do("GET", "/v2/keys/d/c?count=true", ""), 400,
+		`{"errorCode":104,"message":"Not a directory","cause":"/d/c","index":5}`+"\n")
 }
 
 // Page after page, each behind the last name of the one before, is the listing as a whole, and each
@@ -95,7 +96,8 @@ func TestAListingInPagesIsTheListing(t *testing.T) {
 			names, more := []string{""}, 1
 			for more > 0 {
 				var next []string
-				next, more = page(url.Values{"prefix": {prefix}, "after": names[len(names)-1:], "limit": {fmt.Sprint(limit)}})
+				next, more = page(url.Values{"prefix": {prefix}, "after": names[len(names)-1:],
+					"limit": {fmt.Sprint(limit)}})
 				names = append(names, next...)
 				if len(next) > limit || more != size-len(names)+1 {
 					t.Fatalf("prefix %q, limit %d: %d names, %d more", prefix, limit, len(next), more)

@@ -8,28 +8,30 @@ import (
 	"syscall"
 )
 
-// A watch may wait for days. net/http notices that the client has left by reading one byte ahead, for which it has a
-// goroutine beside each request, and it stops looking when that byte comes: a client that sends more than its request, and
-// leaves, would keep the watch and its connection for ever. So the system is asked to tell of the end of a
-// connection (hangups), and the read ahead is suppressed (deaf). A connection of HTTP/2 is read all the time, and needs
-// none of this.
+// A watch may wait for days. net/http notices that the client has left by reading one byte ahead,
+// for which it has a goroutine beside each request, and it stops looking when that byte comes: a
+// client that sends more than its request, and leaves, would keep the watch and its connection for
+// ever. So the system is asked to tell of the end of a connection (hangups), and the read ahead is
+// suppressed (deaf). A connection of HTTP/2 is read all the time, and needs none of this.
 
-// departure is what a connection knows of its client's leaving. An end of which only one direction is closed counts, as it
-// does for net/http.
+// departure is what a connection knows of its client's leaving. An end of which only one direction
+// is closed counts, as it does for net/http.
 type departure struct {
 	number uint64 // in hangups; 0: not there
 	left   bool
 	waits  bool // a request does
 	told   bool // left is counted
 
-	// Done when the client has left: one for all requests that wait, one after the other. nil before the first.
+	// Done when the client has left: one for all requests that wait, one after the other. nil
+	// before the first.
 	ctx    context.Context
 	cancel context.CancelFunc
 }
 
-// untilLeft returns a context that is done when the client of r has left or parent is done; all requests of a server have the
-// same parent. Where neither the system nor net/http tells, it ends after the longest life of a watch: the answer ends
-// without an event, and the client asks again from the index in the head. The caller calls stop when the request ends.
+// untilLeft returns a context that is done when the client of r has left or parent is done; all
+// requests of a server have the same parent. Where neither the system nor net/http tells, it ends
+// after the longest life of a watch: the answer ends without an event, and the client asks again
+// from the index in the head. The caller calls stop when the request ends.
 func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx context.Context, stop func()) {
 	waited := func() {}
 	c, ok := r.Context().Value(connKey{}).(*conn)

@@ -31,8 +31,8 @@ func halfClose(c *net.TCPConn)    { c.CloseWrite() }
 func manyWatches(n int) string    { return strings.Repeat(watchHead+"\r\n", n) }
 func withHead(head string) string { return watchHead + head + "\r\n\r\n" }
 
-// goneClients have sent what net/http does not look behind, or what it reads only when asked. Each sends
-// a byte more when its watch has begun.
+// goneClients have sent what net/http does not look behind, or what it reads only when asked. Each
+// sends a byte more when its watch has begun.
 var goneClients = []goneClient{
 	{"a request", withHead("X: y"), hangUpNow},
 	{"a request, reset", withHead("X: y"), resetNow},
@@ -58,11 +58,12 @@ func liveWatches(t *testing.T, body time.Duration) map[string]liveWatch {
 	t.Cleanup(certified.Close)
 	plain, secure := newBench(t), newBench(t)
 	waiting := make(chan struct{}, 1000)
-	proxy := &bench{t: t, Server: front(t, Config{}, Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		waiting <- struct{}{}
-		defer func() { <-waiting }()
-		<-r.Context().Done()
-	})})}
+	proxy := &bench{t: t, Server: front(t, Config{},
+		Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			waiting <- struct{}{}
+			defer func() { <-waiting }()
+			<-r.Context().Done()
+		})})}
 	for _, b := range []*bench{plain, secure, proxy} {
 		b.times.body = 100 * time.Millisecond
 	}
@@ -158,7 +159,8 @@ func checkRefusal(t *testing.T, c net.Conn, kind, name string) {
 		return
 	}
 	body, _ := io.ReadAll(answer.Body)
-	api := strings.Contains(string(body), `"errorCode":210`) || kind == "proxy" && strings.Contains(string(body), `"message":`)
+	api := strings.Contains(string(body), `"errorCode":210`) || kind == "proxy" && strings.Contains(string(body),
+		`"message":`)
 	if tooLarge := kind == "proxy" && answer.StatusCode == 413; !tooLarge && answer.StatusCode != 400 || !api {
 		t.Errorf("%s, %s: %d %s", kind, name, answer.StatusCode, body)
 	}

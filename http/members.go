@@ -30,8 +30,8 @@ type memberJSON struct {
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"`
 
-	// Only in lists, and only of a member without a vote that is known to run; etcd 2 has neither, and its clients ignore them. One that was
-	// never started shows by its empty name, as there.
+	// Only in lists, and only of a member without a vote that is known to run; etcd 2 has neither,
+	// and its clients ignore them. One that was never started shows by its empty name, as there.
 	Learner bool    `json:"learner,omitempty"`
 	Behind  *uint64 `json:"behind,omitempty"` // see entriesBehind
 }
@@ -46,7 +46,8 @@ func showMember(m raft.Member) memberJSON {
 	}
 }
 
-// serveMembers answers /v2/members and everything below (section 17.1). Everybody may look; to change members takes the role root.
+// serveMembers answers /v2/members and everything below (section 17.1). Everybody may look; to
+// change members takes the role root.
 func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	may := s.permit(r, auth.Right{Access: auth.Admin})
 	if r.Method == "GET" || s.allowed(w, may) {
@@ -54,11 +55,13 @@ func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	}
 }
 
-// servePeerMembers does so on the peer port, where no rights count: who comes that far is a member, or may act as one.
+// servePeerMembers does so on the peer port, where no rights count: who comes that far is a member,
+// or may act as one.
 func (s *Server) servePeerMembers(w *response, r *nethttp.Request) { s.members(w, r, nil) }
 
-// servePeerList is the list as etcd 2 has it on the peer port, with ids in decimal digits and without what is empty (section 17.9): its
-// starting members, its proxies, and Patroni by DNS look there.
+// servePeerList is the list as etcd 2 has it on the peer port, with ids in decimal digits and
+// without what is empty (section 17.9): its starting members, its proxies, and Patroni by DNS look
+// there.
 func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 	type peerJSON struct {
 		ID         uint64   `json:"id"`
@@ -74,8 +77,8 @@ func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 	sendJSON(w, nethttp.StatusOK, list)
 }
 
-// members answers a request that is allowed as far as is known. What is changed is judged again by all that is agreed; a nil permit
-// allows everything.
+// members answers a request that is allowed as far as is known. What is changed is judged again by
+// all that is agreed; a nil permit allows everything.
 func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	which := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
@@ -201,8 +204,9 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *p
 	}
 }
 
-// membershipNow returns the membership with every change that was acknowledged before the request, at whatever member: a 404 or 409
-// by an older one would be a lie, and so would a right that was taken away (K9). When it can't be known, or is not allowed, it answers.
+// membershipNow returns the membership with every change that was acknowledged before the request,
+// at whatever member: a 404 or 409 by an older one would be a lie, and so would a right that was
+// taken away (K9). When it can't be known, or is not allowed, it answers.
 func (s *Server) membershipNow(w *response, r *nethttp.Request, may *permit) (raft.Membership, bool) {
 	if err := s.node.Read(r.Context()); err != nil {
 		s.notChanged(w, raft.None, err)
@@ -224,8 +228,9 @@ func (s *Server) notChanged(w *response, member uint64, err error) {
 	messageError(w, nethttp.StatusInternalServerError, message)
 }
 
-// change proposes c and reports success. Everything else it answers: what the leader refuses will never happen, and gets a
-// 4xx; of the rest nobody knows (G2). While another change is under way, the node waits.
+// change proposes c and reports success. Everything else it answers: what the leader refuses will
+// never happen, and gets a 4xx; of the rest nobody knows (G2). While another change is under way,
+// the node waits.
 func (s *Server) change(w *response, r *nethttp.Request, may *permit, c raft.Change) bool {
 	_, err := s.node.Change(r.Context(), c)
 	quorum, loses := errors.AsType[*raft.QuorumError](err)
@@ -251,9 +256,11 @@ func (s *Server) change(w *response, r *nethttp.Request, may *permit, c raft.Cha
 }
 
 // changes are the words of the log.
-var changes = map[raft.ChangeKind]string{raft.ChangeAdd: "added", raft.ChangeUpdate: "updated", raft.ChangeRemove: "removed"}
+var changes = map[raft.ChangeKind]string{raft.ChangeAdd: "added", raft.ChangeUpdate: "updated",
+	raft.ChangeRemove: "removed"}
 
-// changedMember logs a change that was made. Over the peer port, who can present no user, it is made by a member, or by whoever may act as one.
+// changedMember logs a change that was made. Over the peer port, who can present no user, it is
+// made by a member, or by whoever may act as one.
 func (s *Server) changedMember(r *nethttp.Request, may *permit, c raft.Change) {
 	var who []any
 	if may != nil {
@@ -261,7 +268,8 @@ func (s *Server) changedMember(r *nethttp.Request, may *permit, c raft.Change) {
 	} else {
 		who = append([]any{"by", "(peer port)", "proof", certificate(r)}, s.from(r)...)
 	}
-	s.security.Info("http: member "+changes[c.Kind], append([]any{"member", hexID(c.Member.ID), "urls", c.Member.PeerURLs}, who...)...)
+	s.security.Info("http: member "+changes[c.Kind], append([]any{"member", hexID(c.Member.ID),
+		"urls", c.Member.PeerURLs}, who...)...)
 }
 
 // certificate is whom the caller of the peer port has shown to be, for the log.
@@ -284,7 +292,8 @@ func newMemberID(now raft.Membership) uint64 {
 	}
 }
 
-// memberID parses the id in a path, hexadecimal with at most 16 digits; what it can't parse, it answers.
+// memberID parses the id in a path, hexadecimal with at most 16 digits; what it can't parse, it
+// answers.
 func memberID(w *response, text string) (uint64, bool) {
 	if text == "" {
 		nethttp.Error(w, "Method Not Allowed", nethttp.StatusMethodNotAllowed)
@@ -353,7 +362,8 @@ func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, e
 	return nethttp.StatusBadRequest, err
 }
 
-// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it answers.
+// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it
+// answers.
 func (s *Server) wholeBody(w *response, r *nethttp.Request) bool {
 	err := s.drain(w, r)
 	if err != nil {

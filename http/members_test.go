@@ -23,7 +23,8 @@ func TestMembersAreListed(t *testing.T) {
 	for _, p := range []string{"/v2/members", "/v2/members/"} {
 		w := b.do("GET", p, "")
 		b.want(w, 200, `{"members":[`+self+`]}`+"\n")
-		if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" || h.Get("Content-Type") != "application/json" || h["X-Etcd-Index"] != nil {
+		if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" ||
+			h.Get("Content-Type") != "application/json" || h["X-Etcd-Index"] != nil {
 			t.Errorf("%v", h)
 		}
 	}
@@ -40,7 +41,8 @@ func TestAMemberWithoutAVoteIsShownWithItsLag(t *testing.T) {
 	list := func(name string, progress map[uint64]raft.Progress) string {
 		b := newBench(t)
 		b.node.index, b.node.progress = 100, progress
-		b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, Name: name, PeerURLs: []string{"http://b:1"}, Learner: true})
+		b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, Name: name,
+			PeerURLs: []string{"http://b:1"}, Learner: true})
 		return b.do("GET", "/v2/members", "").Body.String()
 	}
 	for _, c := range []struct {
@@ -51,11 +53,15 @@ func TestAMemberWithoutAVoteIsShownWithItsLag(t *testing.T) {
 		{"never started, on a follower", "", nil, ``},
 		{"never started, on the leader", "", map[uint64]raft.Progress{0xb: {State: "probe"}}, ``},
 		{"started, on a follower", "n2", nil, `,"learner":true`},
-		{"while it gets a snapshot", "", map[uint64]raft.Progress{0xb: {State: "snapshot"}}, `,"learner":true,"behind":100`},
-		{"while it catches up", "n2", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 58}}, `,"learner":true,"behind":42`},
-		{"when it has more than is committed", "", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 101}}, `,"learner":true,"behind":0`},
+		{"while it gets a snapshot", "", map[uint64]raft.Progress{0xb: {State: "snapshot"}},
+			`,"learner":true,"behind":100`},
+		{"while it catches up", "n2", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 58}},
+			`,"learner":true,"behind":42`},
+		{"when it has more than is committed", "", map[uint64]raft.Progress{0xb: {State: "replicate", Match: 101}},
+			`,"learner":true,"behind":0`},
 	} {
-		want := `{"members":[` + self + `,{"id":"b","name":"` + c.name + `","peerURLs":["http://b:1"],"clientURLs":[]` + c.shown + "}]}\n"
+		want := `{"members":[` + self + `,{"id":"b","name":"` + c.name + `","peerURLs":["http://b:1"],"clientURLs":[]` +
+			c.shown + "}]}\n"
 		if got := list(c.name, c.progress); got != want {
 			t.Errorf("%s:\n%s, want\n%s", c.what, got, want)
 		}
@@ -67,7 +73,8 @@ func TestAddedMemberGetsARandomIDAndNoVote(t *testing.T) {
 	b := newBench(t)
 	ids := map[uint64]bool{}
 	for range 20 {
-		w := b.do("POST", "/v2/members/whatever", `{"peerURLs":["http://10.0.0.2:2380","http://10.0.0.1:2380"],"name":"ignored"}`, "Content-Type", urlsJSON)
+		w := b.do("POST", "/v2/members/whatever",
+			`{"peerURLs":["http://10.0.0.2:2380","http://10.0.0.1:2380"],"name":"ignored"}`, "Content-Type", urlsJSON)
 		c := b.node.changes[len(b.node.changes)-1]
 		b.want(w, 201, `{"id":"`+hexID(c.Member.ID)+`","name":"","peerURLs":["http://10.0.0.1:2380","http://10.0.0.2:2380"],"clientURLs":[]}`+"\n")
 		if c.Kind != raft.ChangeAdd || !c.Member.Learner || c.Member.ID == raft.None || ids[c.Member.ID] {
@@ -104,14 +111,17 @@ func TestBadPeerURLsAreRefused(t *testing.T) {
 			t.Errorf("%s: %d %v", body, w.Code, got)
 		}
 	}
-	for _, body := range []string{"", "{", "[]", `{"peerURLs":"http://a:1"}`, `{"peerURLs":["http://a b:1"]}`, `{"peerURLs":["http://[:1"]}`} {
-		if w := b.do("POST", "/v2/members", body, "Content-Type", urlsJSON); w.Code != 400 || decode(t, w.Body.String())["message"] == "" {
+	for _, body := range []string{"", "{", "[]", `{"peerURLs":"http://a:1"}`, `{"peerURLs":["http://a b:1"]}`,
+		`{"peerURLs":["http://[:1"]}`} {
+		if w := b.do("POST", "/v2/members", body, "Content-Type", urlsJSON); w.Code != 400 ||
+			decode(t, w.Body.String())["message"] == "" {
 			t.Errorf("%s: %d %s", body, w.Code, w.Body)
 		}
 	}
 	b.want(b.do("POST", "/v2/members", "{}", "Content-Type", "application/json; charset=utf-8"), 415,
 		`{"message":"Bad Content-Type application/json; charset=utf-8, accept application/json"}`)
-	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`, "Content-Type", urlsJSON), 409, `{"message":"etcdserver: peerURL exists"}`)
+	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`, "Content-Type", urlsJSON),
+		409, `{"message":"etcdserver: peerURL exists"}`)
 	if len(b.node.changes) != 0 {
 		t.Errorf("changes: %+v", b.node.changes)
 	}
@@ -119,22 +129,27 @@ func TestBadPeerURLsAreRefused(t *testing.T) {
 
 func TestMemberIsUpdated(t *testing.T) {
 	b := newBench(t)
-	b.want(b.do("PUT", "/v2/members/7FA0243DA41856F2", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`, "Content-Type", urlsJSON), 204, "")
-	if got := b.node.Membership().Members[0].PeerURLs; !slices.Equal(got, []string{"http://127.0.0.1:2380", "http://a:1"}) {
+	b.want(b.do("PUT", "/v2/members/7FA0243DA41856F2", `{"peerURLs":["http://a:1","http://127.0.0.1:2380"]}`,
+		"Content-Type", urlsJSON), 204, "")
+	if got := b.node.Membership().Members[0].PeerURLs; !slices.Equal(got, []string{"http://127.0.0.1:2380",
+		"http://a:1"}) {
 		t.Errorf("peer URLs %v", got)
 	}
 	if got := b.node.store.Index(); got != 1 {
 		t.Errorf("store index %d, want 1", got)
 	}
 	b.want(b.do("PUT", "/v2/members/xyz", "{", "Content-Type", urlsJSON), 404, `{"message":"No such member: xyz"}`)
-	b.want(b.do("PUT", "/v2/members/12345", "x=1"), 415, `{"message":"Bad Content-Type application/x-www-form-urlencoded, accept application/json"}`)
-	b.want(b.do("PUT", "/v2/members/00012345", `{"peerURLs":["http://c:1"]}`, "Content-Type", urlsJSON), 404, `{"message":"No such member: 12345"}`)
+	b.want(b.do("PUT", "/v2/members/12345", "x=1"), 415,
+		`{"message":"Bad Content-Type application/x-www-form-urlencoded, accept application/json"}`)
+	b.want(b.do("PUT", "/v2/members/00012345", `{"peerURLs":["http://c:1"]}`, "Content-Type", urlsJSON), 404,
+		`{"message":"No such member: 12345"}`)
 }
 
 func TestURLOfAnotherMemberIsAConflict(t *testing.T) {
 	b := newBench(t)
 	b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON)
-	b.want(b.do("PUT", "/v2/members/7fa0243da41856f2", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 409, `{"message":"etcdserver: peerURL exists"}`)
+	b.want(b.do("PUT", "/v2/members/7fa0243da41856f2", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 409,
+		`{"message":"etcdserver: peerURL exists"}`)
 }
 
 func TestMemberIsRemovedForEver(t *testing.T) {
@@ -142,11 +157,13 @@ func TestMemberIsRemovedForEver(t *testing.T) {
 	const id = "/v2/members/7fa0243da41856f2"
 	b.want(b.do("DELETE", id, ""), 204, "")
 	b.want(b.do("DELETE", id, ""), 410, `{"message":"Member permanently removed: 7fa0243da41856f2"}`)
-	b.want(b.do("PUT", id, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"Internal Server Error"}`)
+	b.want(b.do("PUT", id, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500,
+		`{"message":"Internal Server Error"}`)
 	if c := b.node.changes[0]; c.Kind != raft.ChangeRemove || c.Member.ID != testMember {
 		t.Errorf("change %+v", c)
 	}
-	for path, shown := range map[string]string{"12345": "12345", "ABCDEF": "abcdef", "xyz": "xyz", "0": "0", "-1": "-1", "0x12": "0x12",
+	for path, shown := range map[string]string{"12345": "12345", "ABCDEF": "abcdef", "xyz": "xyz", "0": "0", "-1": "-1",
+		"0x12":              "0x12",
 		"12345678901234567": "12345678901234567", "12345/x": "12345/x", "00000000000012345": "00000000000012345"} {
 		b.want(b.do("DELETE", "/v2/members/"+path, ""), 404, `{"message":"No such member: `+shown+`"}`)
 	}
@@ -157,8 +174,8 @@ func TestMemberIsRemovedForEver(t *testing.T) {
 	}
 }
 
-// What the leader refuses when this member's own look at the membership let it pass: another change was faster.
-// pitfall D13
+// What the leader refuses when this member's own look at the membership let it pass: another change
+// was faster. pitfall D13
 func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 	arithmetic := "removing 2 would leave 2 voters, of which 1 answer; 2 are needed to agree on anything"
 	const id = "/v2/members/7fa0243da41856f2"
@@ -170,7 +187,8 @@ func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 		{raft.ErrMemberExists, 409, "etcdserver: peerURL exists"},
 		{raft.ErrMemberUnknown, 404, "No such member: 7fa0243da41856f2"},
 		{raft.ErrMemberRemoved, 410, "Member permanently removed: 7fa0243da41856f2"},
-		{raft.ErrMembershipFull, 409, "etcdserver: the membership, with the ids of all members ever removed, no longer fits into a snapshot"},
+		{raft.ErrMembershipFull, 409,
+			"etcdserver: the membership, with the ids of all members ever removed, no longer fits into a snapshot"},
 		{&raft.QuorumError{Arithmetic: arithmetic}, 409, "etcdserver: " + arithmetic},
 		{fmt.Errorf("x: %w", &raft.QuorumError{Arithmetic: arithmetic}), 409, "etcdserver: " + arithmetic},
 		{raft.ErrUnknown, 500, "etcdserver: request timed out"},
@@ -182,11 +200,13 @@ func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 		for _, method := range []string{"DELETE", "PUT"} {
 			w := b.do(method, id, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON)
 			b.want(w, c.status, `{"message":"`+c.message+`"}`)
-			if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" || h.Get("Content-Type") != "application/json" {
+			if h := w.Header(); h.Get("X-Etcd-Cluster-Id") != "2f825f7ee614161e" ||
+				h.Get("Content-Type") != "application/json" {
 				t.Errorf("%v", h)
 			}
 		}
-		if w := b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON); w.Code != c.status {
+		if w := b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`,
+			"Content-Type", urlsJSON); w.Code != c.status {
 			t.Errorf("POST: %d %s, want %d", w.Code, w.Body, c.status)
 		}
 	}
@@ -203,7 +223,8 @@ func TestMemberChangesAreJudgedByTheAgreedMembership(t *testing.T) {
 	} {
 		b := newBench(t)
 		b.node.onRead = func() { // the member of another client, that this one had not applied
-			b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb, PeerURLs: []string{"http://b:1"}})
+			b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xb,
+				PeerURLs: []string{"http://b:1"}})
 		}
 		if w := b.do(c.method, c.target, `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON); w.Code != c.status {
 			t.Errorf("%s: %d %s", c.method, w.Code, w.Body)
@@ -241,13 +262,15 @@ func TestAChangeOfAMemberHasOneDeadline(t *testing.T) {
 func TestFailedChangeIsA500(t *testing.T) {
 	b := newBench(t)
 	b.node.err = raft.ErrUnknown
-	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500, `{"message":"etcdserver: request timed out"}`)
+	b.want(b.do("POST", "/v2/members", `{"peerURLs":["http://b:1"]}`, "Content-Type", urlsJSON), 500,
+		`{"message":"etcdserver: request timed out"}`)
 	b.want(b.do("DELETE", "/v2/members/7fa0243da41856f2", ""), 500, `{"message":"etcdserver: request timed out"}`)
 }
 
 func TestMachinesAreAllClientURLsSorted(t *testing.T) {
 	b := newBench(t)
-	b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 9, ClientURLs: []string{"http://z:1", "http://a:1"}}, raft.Member{ID: 10})
+	b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 9, ClientURLs: []string{"http://z:1",
+		"http://a:1"}}, raft.Member{ID: 10})
 	w := b.do("GET", "/v2/machines", "")
 	b.want(w, 200, "http://127.0.0.1:2379, http://a:1, http://z:1")
 	if w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {

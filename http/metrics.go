@@ -64,7 +64,8 @@ type family struct {
 	samples          func(m *scrape)
 }
 
-// families are all metrics; names are those of etcd 2.3 where the meaning is the same (section 17.7).
+// families are all metrics; names are those of etcd 2.3 where the meaning is the same (section
+// 17.7).
 var families = []family{
 	{"etcd_http_received_total", "counter", "Keys requests received, by method.", func(m *scrape) {
 		for i, method := range keysMethods {
@@ -77,11 +78,12 @@ var families = []family{
 			m.sample(`{method="`+keysMethods[k.method]+`",code="`+strconv.Itoa(k.status)+`"}`, float64(counts[i]))
 		}
 	}},
-	{"etcd_http_successful_duration_second", "histogram", "Time of keys requests that succeeded, watches left out, by method.", func(m *scrape) {
-		for i, method := range keysMethods {
-			m.histogram(`method="`+method+`"`, &m.server.metrics.successful[i])
-		}
-	}},
+	{"etcd_http_successful_duration_second", "histogram",
+		"Time of keys requests that succeeded, watches left out, by method.", func(m *scrape) {
+			for i, method := range keysMethods {
+				m.histogram(`method="`+method+`"`, &m.server.metrics.successful[i])
+			}
+		}},
 	gauge("etcd_http_connections", "Client connections open.",
 		func(m *scrape) float64 { return float64(m.server.conns.Held()) }),
 	counter("etcd_http_connections_refused_total", "Client connections over the limit.",
@@ -94,17 +96,20 @@ var families = []family{
 		func(s *places.Stats) float64 { return float64(s.Max) }),
 	placesOf("etcd2_places_addresses", "gauge", "Addresses that hold a place.",
 		func(s *places.Stats) float64 { return float64(s.Origins) }),
-	placesOf("etcd2_places_refused_total", "counter", "Places refused: none was free, or few were and the address had its share.",
+	placesOf("etcd2_places_refused_total", "counter",
+		"Places refused: none was free, or few were and the address had its share.",
 		func(s *places.Stats) float64 { return float64(s.Refused) }),
 	gauge("etcd_http_requests_in_flight", "Requests being answered, watches left out.",
 		func(m *scrape) float64 { return float64(m.server.inFlight.Load()) }),
 	gauge("etcd_http_request_bytes", "What they have sent that is in memory, beyond the smallest.",
 		func(m *scrape) float64 { return float64(m.server.room.used.Load()) }),
-	gauge("etcd2_http_answers_held_bytes", "What the tree and the history have lost, and slow readers of answers may hold.",
+	gauge("etcd2_http_answers_held_bytes",
+		"What the tree and the history have lost, and slow readers of answers may hold.",
 		func(m *scrape) float64 { return float64(m.server.slow.held(m.server.store.Freed())) }),
 	gauge("etcd2_http_answers_max_held_bytes", "Bound of etcd2_http_answers_held_bytes.",
 		func(m *scrape) float64 { return float64(m.server.slow.max) }),
-	counter("etcd2_http_answers_ended_total", "Answers that were broken off, since their readers were slow and held that much.",
+	counter("etcd2_http_answers_ended_total",
+		"Answers that were broken off, since their readers were slow and held that much.",
 		func(m *scrape) float64 { return float64(m.server.slow.ended.Load()) }),
 	counter("etcd_http_panics_total", "Handlers that panicked.",
 		func(m *scrape) float64 { return float64(m.server.metrics.panics.Load()) }),
@@ -152,7 +157,8 @@ var families = []family{
 
 	gauge("etcd_server_has_leader", "Whether a leader is known, and in touch with this member.",
 		func(m *scrape) float64 { return yes(m.status.Leader != raft.None && m.server.stale() == 0) }),
-	gauge("etcd2_server_stale_seconds", "For how long this member is out of touch with a leader; 0 for less than an election timeout.",
+	gauge("etcd2_server_stale_seconds",
+		"For how long this member is out of touch with a leader; 0 for less than an election timeout.",
 		func(m *scrape) float64 { return m.server.stale().Seconds() }),
 	gauge("etcd_server_is_leader", "Whether this member leads.",
 		func(m *scrape) float64 { return yes(m.status.Role == raft.Leader) }),
@@ -257,27 +263,32 @@ var families = []family{
 	lane("etcd2_peer_queue_max_bytes", "Bound of etcd2_peer_queue_bytes.",
 		func(l *raft.Lane) int { return l.MaxBytes }),
 
-	{"etcd2_tls_certificate_expiry_timestamp_seconds", "gauge", "When each certificate, authority and revocation list ends, in seconds since 1970.", func(m *scrape) {
-		m.ports(func(port string, t TLS) {
-			t.Expiries(func(file, subject, serial string, end time.Time) {
-				m.sample(`{port="`+port+`",file="`+escape(file)+`",subject="`+escape(subject)+`",serial="`+serial+`"}`, float64(end.Unix()))
+	{"etcd2_tls_certificate_expiry_timestamp_seconds", "gauge",
+		"When each certificate, authority and revocation list ends, in seconds since 1970.", func(m *scrape) {
+			m.ports(func(port string, t TLS) {
+				t.Expiries(func(file, subject, serial string, end time.Time) {
+					m.sample(`{port="`+port+`",file="`+escape(file)+`",subject="`+escape(subject)+
+						`",serial="`+serial+`"}`,
+						float64(end.Unix()))
+				})
 			})
-		})
-	}},
-	{"etcd2_tls_handshakes_failed_total", "counter", "TLS handshakes that failed, by port and reason.", func(m *scrape) {
-		m.ports(func(port string, t TLS) {
-			t.Refusals(func(reason string, count uint64) {
-				m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+		}},
+	{"etcd2_tls_handshakes_failed_total", "counter", "TLS handshakes that failed, by port and reason.",
+		func(m *scrape) {
+			m.ports(func(port string, t TLS) {
+				t.Refusals(func(reason string, count uint64) {
+					m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+				})
 			})
-		})
-	}},
-	{"etcd2_tls_connections_ended_total", "counter", "TLS connections that ended because a certificate is no longer accepted, by port and reason.", func(m *scrape) {
-		m.ports(func(port string, t TLS) {
-			t.Ended(func(reason string, count uint64) {
-				m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+		}},
+	{"etcd2_tls_connections_ended_total", "counter",
+		"TLS connections that ended because a certificate is no longer accepted, by port and reason.", func(m *scrape) {
+			m.ports(func(port string, t TLS) {
+				t.Ended(func(reason string, count uint64) {
+					m.sample(`{port="`+port+`",reason="`+reason+`"}`, float64(count))
+				})
 			})
-		})
-	}},
+		}},
 
 	gauge("go_goroutines", "Goroutines now.", func(*scrape) float64 { return float64(runtime.NumGoroutine()) }),
 	gauge("go_memstats_alloc_bytes", "Bytes of objects on the heap.",
@@ -316,7 +327,10 @@ var writes = []struct {
 	{"update", func(s *store.Stats) (uint64, uint64) { return s.UpdateSuccess, s.UpdateFail }},
 	{"compareAndSwap", func(s *store.Stats) (uint64, uint64) { return s.CompareAndSwapSuccess, s.CompareAndSwapFail }},
 	{"delete", func(s *store.Stats) (uint64, uint64) { return s.DeleteSuccess, s.DeleteFail }},
-	{"compareAndDelete", func(s *store.Stats) (uint64, uint64) { return s.CompareAndDeleteSuccess, s.CompareAndDeleteFail }},
+	{"compareAndDelete", func(s *store.Stats) (uint64,
+		uint64) {
+		return s.CompareAndDeleteSuccess, s.CompareAndDeleteFail
+	}},
 }
 
 func counter(name, help string, value func(m *scrape) float64) family {

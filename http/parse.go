@@ -48,9 +48,12 @@ const (
 
 // names are the parameters' names, exact to the case; all others are ignored.
 var names = [paramCount]string{
-	pValue: "value", pDir: "dir", pTTL: "ttl", pPrevExist: "prevExist", pPrevValue: "prevValue", pPrevIndex: "prevIndex",
-	pRecursive: "recursive", pSorted: "sorted", pQuorum: "quorum", pWait: "wait", pWaitIndex: "waitIndex", pMinIndex: "minIndex",
-	pStream: "stream", pRefresh: "refresh", pNoValue: "noValueOnSuccess", pLimit: "limit", pAfter: "after", pPrefix: "prefix",
+	pValue: "value", pDir: "dir", pTTL: "ttl", pPrevExist: "prevExist", pPrevValue: "prevValue",
+	pPrevIndex: "prevIndex",
+	pRecursive: "recursive", pSorted: "sorted", pQuorum: "quorum", pWait: "wait", pWaitIndex: "waitIndex",
+	pMinIndex: "minIndex",
+	pStream:   "stream", pRefresh: "refresh", pNoValue: "noValueOnSuccess", pLimit: "limit", pAfter: "after",
+	pPrefix:   "prefix",
 	pKeysOnly: "keysOnly", pCount: "count", pDepth: "depth", pTimeout: "timeout",
 }
 
@@ -74,42 +77,67 @@ type params struct {
 // noParams are those of a request that has none. Nobody writes to it.
 var noParams params
 
-// rules are the checks in their order (section 4.2); the first that fails is the answer. A rule is skipped when
-// its parameter was not sent; pass keeps what it parsed. They hold for every method alike.
+// rules are the checks in their order (section 4.2); the first that fails is the answer. A rule is
+// skipped when its parameter was not sent; pass keeps what it parsed. They hold for every method
+// alike.
 var rules = []struct {
 	param param
 	pass  func(p *params, text string) bool
 	code  int
 	cause string
 }{
-	{pPrevIndex, func(p *params, s string) bool { return number(s, &p.prevIndex) }, store.CodeIndex, `invalid value for "prevIndex"`},
-	{pWaitIndex, func(p *params, s string) bool { return number(s, &p.waitIndex) }, store.CodeIndex, `invalid value for "waitIndex"`},
-	{pMinIndex, func(p *params, s string) bool { return number(s, &p.minIndex) }, store.CodeIndex, `invalid value for "minIndex"`},
-	{pRecursive, func(p *params, s string) bool { return boolean(s, &p.recursive) }, store.CodeField, `invalid value for "recursive"`},
-	{pSorted, func(_ *params, s string) bool { return boolean(s, new(bool)) }, store.CodeField, `invalid value for "sorted"`},
+	{pPrevIndex, func(p *params, s string) bool { return number(s, &p.prevIndex) }, store.CodeIndex,
+		`invalid value for "prevIndex"`},
+	{pWaitIndex, func(p *params, s string) bool { return number(s, &p.waitIndex) }, store.CodeIndex,
+		`invalid value for "waitIndex"`},
+	{pMinIndex, func(p *params, s string) bool { return number(s, &p.minIndex) }, store.CodeIndex,
+		`invalid value for "minIndex"`},
+	{pRecursive, func(p *params, s string) bool { return boolean(s, &p.recursive) }, store.CodeField,
+		`invalid value for "recursive"`},
+	{pSorted, func(_ *params, s string) bool { return boolean(s, new(bool)) }, store.CodeField,
+		`invalid value for "sorted"`},
 	{pWait, func(p *params, s string) bool { return boolean(s, &p.wait) }, store.CodeField, `invalid value for "wait"`},
 	{pDir, func(p *params, s string) bool { return boolean(s, &p.dir) }, store.CodeField, `invalid value for "dir"`},
-	{pQuorum, func(p *params, s string) bool { return boolean(s, &p.quorum) }, store.CodeField, `invalid value for "quorum"`},
-	{pStream, func(p *params, s string) bool { return boolean(s, &p.stream) }, store.CodeField, `invalid value for "stream"`},
-	{pNoValue, func(p *params, s string) bool { return boolean(s, &p.noValue) }, store.CodeField, `invalid value for "noValueOnSuccess"`},
-	{pWait, func(p *params, _ string) bool { return !p.wait || p.method == "GET" }, store.CodeField, `"wait" can only be used with GET requests`},
+	{pQuorum, func(p *params, s string) bool { return boolean(s, &p.quorum) }, store.CodeField,
+		`invalid value for "quorum"`},
+	{pStream, func(p *params, s string) bool { return boolean(s, &p.stream) }, store.CodeField,
+		`invalid value for "stream"`},
+	{pNoValue, func(p *params, s string) bool { return boolean(s, &p.noValue) }, store.CodeField,
+		`invalid value for "noValueOnSuccess"`},
+	{pWait, func(p *params, _ string) bool { return !p.wait || p.method == "GET" }, store.CodeField,
+		`"wait" can only be used with GET requests`},
 	{pPrevValue, func(_ *params, s string) bool { return s != "" }, store.CodePrevValue, `"prevValue" cannot be empty`},
 	{pTTL, func(p *params, s string) bool { return p.parseTTL(s) }, store.CodeTTL, `invalid value for "ttl"`},
-	{pPrevExist, func(p *params, s string) bool { return boolean(s, &p.prevExist) }, store.CodeField, `invalid value for prevExist`},
-	{pRefresh, func(p *params, s string) bool { return boolean(s, &p.refresh) }, store.CodeField, `invalid value for refresh`},
-	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.text[pValue] == "" }, store.CodeRefreshValue, `A value was provided on a refresh`},
-	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.hasTTL || p.endlessTTL }, store.CodeRefreshTTL, `No TTL value set`},
-	{pLimit, func(p *params, s string) bool { return number(s, &p.limit) && p.limit > 0 }, store.CodeField, `invalid value for "limit"`},
-	{pAfter, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField, `"after" is a name, without a slash`},
-	{pPrefix, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField, `"prefix" begins a name, without a slash`},
-	{pKeysOnly, func(p *params, s string) bool { return boolean(s, &p.keysOnly) }, store.CodeField, `invalid value for "keysOnly"`},
-	{pCount, func(p *params, s string) bool { return boolean(s, &p.count) }, store.CodeField, `invalid value for "count"`},
-	{pDepth, func(p *params, s string) bool { return number(s, &p.depth) && p.depth > 0 }, store.CodeField, `invalid value for "depth"`},
-	{pDepth, func(p *params, _ string) bool { return p.recursive }, store.CodeField, `"depth" can only be used with "recursive"`},
-	{pCount, func(p *params, _ string) bool { return !p.count || !p.lists() }, store.CodeField, `"count" can only be used with "after" and "prefix"`},
-	{pTimeout, func(p *params, s string) bool { return p.parseTimeout(s) }, store.CodeField, `invalid value for "timeout"`},
-	{pTimeout, func(p *params, _ string) bool { return p.wait && !p.streams() }, store.CodeField, `"timeout" can only be used with "wait", without "stream"`},
-	{pWait, func(p *params, _ string) bool { return !p.wait || !p.selects() }, store.CodeField, `"wait" can't be used with parameters of a listing`},
+	{pPrevExist, func(p *params, s string) bool { return boolean(s, &p.prevExist) }, store.CodeField,
+		`invalid value for prevExist`},
+	{pRefresh, func(p *params, s string) bool { return boolean(s, &p.refresh) }, store.CodeField,
+		`invalid value for refresh`},
+	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.text[pValue] == "" }, store.CodeRefreshValue,
+		`A value was provided on a refresh`},
+	{pRefresh, func(p *params, _ string) bool { return !p.refresh || p.hasTTL || p.endlessTTL }, store.CodeRefreshTTL,
+		`No TTL value set`},
+	{pLimit, func(p *params, s string) bool { return number(s, &p.limit) && p.limit > 0 }, store.CodeField,
+		`invalid value for "limit"`},
+	{pAfter, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField,
+		`"after" is a name, without a slash`},
+	{pPrefix, func(_ *params, s string) bool { return !strings.Contains(s, "/") }, store.CodeField,
+		`"prefix" begins a name, without a slash`},
+	{pKeysOnly, func(p *params, s string) bool { return boolean(s, &p.keysOnly) }, store.CodeField,
+		`invalid value for "keysOnly"`},
+	{pCount, func(p *params, s string) bool { return boolean(s, &p.count) }, store.CodeField,
+		`invalid value for "count"`},
+	{pDepth, func(p *params, s string) bool { return number(s, &p.depth) && p.depth > 0 }, store.CodeField,
+		`invalid value for "depth"`},
+	{pDepth, func(p *params, _ string) bool { return p.recursive }, store.CodeField,
+		`"depth" can only be used with "recursive"`},
+	{pCount, func(p *params, _ string) bool { return !p.count || !p.lists() }, store.CodeField,
+		`"count" can only be used with "after" and "prefix"`},
+	{pTimeout, func(p *params, s string) bool { return p.parseTimeout(s) }, store.CodeField,
+		`invalid value for "timeout"`},
+	{pTimeout, func(p *params, _ string) bool { return p.wait && !p.streams() }, store.CodeField,
+		`"timeout" can only be used with "wait", without "stream"`},
+	{pWait, func(p *params, _ string) bool { return !p.wait || !p.selects() }, store.CodeField,
+		`"wait" can't be used with parameters of a listing`},
 }
 
 // lists reports whether the parameters say how to show the children of a directory.
@@ -168,8 +196,8 @@ func (p *params) check() *store.Error {
 	return nil
 }
 
-// scan takes the known parameters from a form or query. The first value of a name counts. Names and values
-// that nobody asked for must be well-formed all the same.
+// scan takes the known parameters from a form or query. The first value of a name counts. Names and
+// values that nobody asked for must be well-formed all the same.
 func (p *params) scan(text string) error {
 	for text != "" {
 		var pair string
@@ -227,8 +255,8 @@ func (p *params) parseTimeout(s string) bool {
 	return true
 }
 
-// parseTTL takes seconds; empty means not given. What a Duration can't hold (292 years) never ends: the
-// node gets no expiration.
+// parseTTL takes seconds; empty means not given. What a Duration can't hold (292 years) never ends:
+// the node gets no expiration.
 func (p *params) parseTTL(s string) bool {
 	if s == "" {
 		return true
@@ -254,9 +282,9 @@ const (
 // maxParts bounds the parts of a multipart form: there are fewer parameters.
 const maxParts = 100
 
-// readForm reads the body of a request to its end, and takes the parameters in that of a PUT or POST. A
-// body that is cut short or is no form is an error, so that such a write changes nothing. That of any
-// other method counts as empty, as in etcd 2 (section 4.1).
+// readForm reads the body of a request to its end, and takes the parameters in that of a PUT or
+// POST. A body that is cut short or is no form is an error, so that such a write changes nothing.
+// That of any other method counts as empty, as in etcd 2 (section 4.1).
 func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Error {
 	if !isRead(r.Method) {
 		goOnWithout(r)
@@ -295,10 +323,12 @@ func (p *params) scanBody(body string, h nethttp.Header) error {
 	case kind == multipartType:
 		return p.scanParts(multipart.NewReader(strings.NewReader(body), options["boundary"]))
 	}
-	return fmt.Errorf("a body with Content-Type %.100q is not read: send %s or %s", contentType, formType, multipartType)
+	return fmt.Errorf("a body with Content-Type %.100q is not read: send %s or %s", contentType, formType,
+		multipartType)
 }
 
-// scanParts takes the known parameters from a multipart form. The content of a file counts as a value.
+// scanParts takes the known parameters from a multipart form. The content of a file counts as a
+// value.
 func (p *params) scanParts(r *multipart.Reader) error {
 	for range maxParts {
 		part, err := r.NextPart()

@@ -55,7 +55,8 @@ func TestParametersAreCheckedInOrder(t *testing.T) {
 		for _, method := range []string{"GET", "PUT", "POST", "DELETE"} {
 			w := b.do(method, "/v2/keys/k?"+strings.Join(rest, "&"), "")
 			got := decode(t, w.Body.String())
-			if w.Code != 400 || got["errorCode"] != float64(f.code) || got["cause"] != f.cause || w.Header().Get("X-Etcd-Index") != "0" {
+			if w.Code != 400 || got["errorCode"] != float64(f.code) || got["cause"] != f.cause ||
+				w.Header().Get("X-Etcd-Index") != "0" {
 				t.Errorf("%s %s: %d %s", method, f.text, w.Code, w.Body)
 			}
 		}
@@ -68,17 +69,22 @@ func TestRulesThatNeedTwoParameters(t *testing.T) {
 	const untimed = `{"errorCode":209,"message":"Invalid field","cause":"\"timeout\" can only be used with \"wait\", without \"stream\"","index":0}`
 	for _, c := range []struct{ method, query, body string }{
 		{"PUT", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
-		{"HEAD", "wait=true", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
-		{"PUT", "refresh=true&value=1&ttl=5", `{"errorCode":211,"message":"Value provided on refresh","cause":"A value was provided on a refresh","index":0}`},
-		{"GET", "refresh=true", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
+		{"HEAD", "wait=true",
+			`{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can only be used with GET requests","index":0}`},
+		{"PUT", "refresh=true&value=1&ttl=5",
+			`{"errorCode":211,"message":"Value provided on refresh","cause":"A value was provided on a refresh","index":0}`},
+		{"GET", "refresh=true",
+			`{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
 		{"GET", "depth=1", `{"errorCode":209,"message":"Invalid field","cause":"\"depth\" can only be used with \"recursive\"","index":0}`},
 		{"GET", "count=true&limit=1", uncountable},
 		{"GET", "count=true&recursive=true", uncountable},
 		{"GET", "count=true&keysOnly=true", uncountable},
-		{"GET", "wait=true&prefix=", `{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can't be used with parameters of a listing","index":0}`},
+		{"GET", "wait=true&prefix=",
+			`{"errorCode":209,"message":"Invalid field","cause":"\"wait\" can't be used with parameters of a listing","index":0}`},
 		{"GET", "timeout=1", untimed},
 		{"GET", "timeout=1&wait=true&stream=true", untimed},
-		{"PUT", "refresh=true&ttl=", `{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
+		{"PUT", "refresh=true&ttl=",
+			`{"errorCode":212,"message":"A TTL must be provided on refresh","cause":"No TTL value set","index":0}`},
 	} {
 		b.want(b.do(c.method, "/v2/keys/k?"+c.query, ""), 400, c.body+"\n")
 	}
@@ -119,7 +125,8 @@ func TestBodyGoesBeforeQueryAndFirstValueCounts(t *testing.T) {
 func TestOnlyFormsAreRead(t *testing.T) {
 	b := newBench(t)
 	multi := "--x\r\nContent-Disposition: form-data; name=\"ttl\"\r\n\r\n5\r\n" +
-		"--x\r\nContent-Disposition: form-data; name=\"value\"; filename=\"f\"\r\nContent-Type: application/octet-stream\r\n\r\n1\r\n--x--\r\n"
+		"--x\r\nContent-Disposition: form-data; name=\"value\"; filename=\"f\"\r\nContent-Type: " +
+		"application/octet-stream\r\n\r\n1\r\n--x--\r\n"
 	for _, c := range []struct {
 		method, contentType, body string
 		read                      bool
@@ -141,7 +148,8 @@ func TestOnlyFormsAreRead(t *testing.T) {
 	}
 }
 
-// A body that can't be read as a form changes nothing: the value does not become empty. The answer says what would be read.
+// A body that can't be read as a form changes nothing: the value does not become empty. The answer
+// says what would be read.
 func TestABodyThatIsNoFormChangesNothing(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value=old")
@@ -153,14 +161,18 @@ func TestABodyThatIsNoFormChangesNothing(t *testing.T) {
 		{"Content-Encoding", "gzip", "value=new", "send it as it is"},
 		{"Content-Type", "multipart/form-data", part + "\r\nnew\r\n--x--\r\n", "boundary"},
 		{"Content-Type", "multipart/form-data; boundary=x", part + "\r\nnew\r\n", "EOF"},
-		{"Content-Type", "multipart/form-data; boundary=x", part + "Content-Transfer-Encoding: base64\r\n\r\nbmV3\r\n--x--\r\n", "base64"},
-		{"Content-Type", "multipart/form-data; boundary=x", strings.Repeat(part+"\r\n\r\n", maxParts+1) + "--x--\r\n", "parts"},
+		{"Content-Type", "multipart/form-data; boundary=x", part +
+			"Content-Transfer-Encoding: base64\r\n\r\nbmV3\r\n--x--\r\n", "base64"},
+		{"Content-Type", "multipart/form-data; boundary=x", strings.Repeat(part+"\r\n\r\n", maxParts+1) +
+			"--x--\r\n", "parts"},
 		{"Content-Type", "multipart/form-data; boundary=x", "--x\r\n\r\nnew\r\n--x--\r\n", "name"},
-		{"Content-Type", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: attachment; name=\"value\"\r\n\r\nnew\r\n--x--\r\n", "name"},
+		{"Content-Type", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: attachment; name=\"value\"\r\n\r\nnew\r\n--x--\r\n", "name"},
 	} {
 		for _, method := range []string{"PUT", "POST"} {
 			w := b.do(method, "/v2/keys/k?value=query", c.body, c.header, c.value)
-			if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != float64(store.CodeForm) || !strings.Contains(got["cause"].(string), c.cause) {
+			if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != float64(store.CodeForm) ||
+				!strings.Contains(got["cause"].(string), c.cause) {
 				t.Errorf("%s %s %s: %d %s", method, c.value, c.body, w.Code, w.Body)
 			}
 		}
@@ -186,15 +198,21 @@ func TestAWriteWithoutItsWholeBodyChangesNothing(t *testing.T) {
 	b.cfg.SetLogLevel = func(l string) error { level = l; return nil }
 	url := b.serve()
 	for _, request := range []string{
-		"PUT /v2/keys/k", "PUT /v2/keys/k?value=new", "PUT /v2/keys/k?refresh=true&ttl=5", "POST /v2/keys/k", "DELETE /v2/keys/k", "DELETE /v2/keys/k?prevValue=old",
-		"PUT /v2/auth/enable", "PUT /v2/auth/users/u\n" + `{"user":"u","password":"p"}`, "DELETE /v2/auth/users/root", "PUT /v2/auth/roles/r\n" + `{"role":"r"}`,
-		"POST /v2/members\n" + `{"peerURLs":["http://10.0.0.9:2380"]}`, "DELETE /v2/members/7fa0243da41856f2", "PUT /config/local/log\n" + `{"Level":"DEBUG"}`,
+		"PUT /v2/keys/k", "PUT /v2/keys/k?value=new", "PUT /v2/keys/k?refresh=true&ttl=5", "POST /v2/keys/k",
+		"DELETE /v2/keys/k", "DELETE /v2/keys/k?prevValue=old",
+		"PUT /v2/auth/enable", "PUT /v2/auth/users/u\n" +
+			`{"user":"u","password":"p"}`, "DELETE /v2/auth/users/root", "PUT /v2/auth/roles/r\n" + `{"role":"r"}`,
+		"POST /v2/members\n" +
+			`{"peerURLs":["http://10.0.0.9:2380"]}`, "DELETE /v2/members/7fa0243da41856f2", "PUT /config/local/log\n" +
+			`{"Level":"DEBUG"}`,
 		"PUT /discovery/new", "GET /discovery/new", "PUT /discovery/t/_config/size?value=3",
 	} {
 		line, body, _ := strings.Cut(request, "\n")
-		for _, length := range []string{"Content-Length: 123\r\n\r\n" + body, "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n", max(1, len(body)), cmpOr(body, " "))} {
+		for _, length := range []string{"Content-Length: 123\r\n\r\n" + body, "Transfer-Encoding: chunked\r\n\r\n" +
+			fmt.Sprintf("%x\r\n%s\r\n", max(1, len(body)), cmpOr(body, " "))} {
 			c := rawDial(t, url)
-			io.WriteString(c, line+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"+length)
+			io.WriteString(c, line+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: "+
+				"application/json\r\n"+length)
 			c.(*net.TCPConn).CloseWrite()
 			answer, _ := io.ReadAll(c)
 			if !strings.HasPrefix(string(answer), "HTTP/1.1 400") {
@@ -218,7 +236,8 @@ func TestFormsThatCantBeDecodedAreCode210(t *testing.T) {
 		{"", "value=1", ";"},
 		{"", "value=1", formType + "; charset"},
 	} {
-		if _, err := parsed(t, b, "PUT", c.query, c.form, c.contentType); err == nil || err.Code != 210 || err.Cause == "" {
+		if _, err := parsed(t, b, "PUT", c.query, c.form, c.contentType); err == nil || err.Code != 210 ||
+			err.Cause == "" {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -314,7 +333,8 @@ func FuzzForm(f *testing.F) {
 
 func TestRandomFormsAreScannedLikeNetURL(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	parts := []string{"value", "dir", "ttl", "=", "=", "&", "&", "%", "%4", "%41", "+", ";", "v", "\x00", "\xff", "%zz", "1", "true"}
+	parts := []string{"value", "dir", "ttl", "=", "=", "&", "&", "%", "%4", "%41", "+", ";", "v", "\x00", "\xff",
+		"%zz", "1", "true"}
 	for range often(50_000) {
 		var form strings.Builder
 		for range random.IntN(10) {
@@ -342,7 +362,8 @@ func TestBodyOverTheLimitIsRefusedUnread(t *testing.T) {
 		}
 	}
 	b.want(b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 994)), 201,
-		`{"action":"set","node":{"key":"/k","value":"`+strings.Repeat("x", 994)+`","modifiedIndex":1,"createdIndex":1}}`+"\n")
+		`{"action":"set","node":{"key":"/k","value":"`+strings.Repeat("x",
+			994)+`","modifiedIndex":1,"createdIndex":1}}`+"\n")
 	b.want(b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("x", 995)), 400,
 		`{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n")
 }
@@ -364,7 +385,8 @@ func (r *countingReader) Read(p []byte) (int, error) {
 // pitfall J4
 func TestJSONBodyOverTheLimitIsRefused(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.MaxRequestBytes = 1000 })
-	w := b.do("POST", "/v2/members", `{"peerURLs":["`+strings.Repeat("x", 2000)+`"]}`, "Content-Type", "application/json")
+	w := b.do("POST", "/v2/members", `{"peerURLs":["`+strings.Repeat("x", 2000)+`"]}`, "Content-Type",
+		"application/json")
 	if w.Code != nethttp.StatusRequestEntityTooLarge {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
@@ -381,8 +403,10 @@ func TestOperationIsDecidedByPrevParameters(t *testing.T) {
 		{"PUT", "prevExist=true&ttl=5", store.Command{Op: store.OpUpdate, TTL: 5 * time.Second, HasTTL: true}},
 		{"PUT", "prevExist=true&prevValue=p", store.Command{Op: store.OpCompareAndSwap, PrevValue: "p"}},
 		{"PUT", "prevIndex=3&dir=true", store.Command{Op: store.OpCompareAndSwap, PrevIndex: 3, Dir: true}},
-		{"PUT", "refresh=true&ttl=5", store.Command{Op: store.OpSet, Refresh: true, TTL: 5 * time.Second, HasTTL: true}},
-		{"PUT", "refresh=true&ttl=5&prevExist=false", store.Command{Op: store.OpCreate, TTL: 5 * time.Second, HasTTL: true}},
+		{"PUT", "refresh=true&ttl=5", store.Command{Op: store.OpSet, Refresh: true, TTL: 5 * time.Second,
+			HasTTL: true}},
+		{"PUT", "refresh=true&ttl=5&prevExist=false", store.Command{Op: store.OpCreate, TTL: 5 * time.Second,
+			HasTTL: true}},
 		{"PUT", "ttl=99999999999999", store.Command{Op: store.OpSet}},
 		{"PUT", "ttl=0", store.Command{Op: store.OpSet, HasTTL: true}},
 		{"POST", "value=v&prevExist=true&prevIndex=3", store.Command{Op: store.OpCreateInOrder, Value: "v"}},

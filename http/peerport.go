@@ -12,17 +12,19 @@ import (
 // raftRoute is what belongs to the members among themselves.
 var raftRoute = route{path: "/raft", below: true}
 
-// peerRoutes are all other paths of the peer port: what a member asks that looks for its cluster. To add itself is all that it
-// may change, and whoever reaches this port could do worse; the client port has the rest of the API.
+// peerRoutes are all other paths of the peer port: what a member asks that looks for its cluster.
+// To add itself is all that it may change, and whoever reaches this port could do worse; the client
+// port has the rest of the API.
 var peerRoutes = []route{
 	{path: "/members", methods: onlyGet, serve: (*Server).servePeerList},
 	{path: membersPrefix, methods: []string{"GET", "POST"}, serve: (*Server).servePeerMembers},
 	{path: "/version", methods: onlyGet, serve: (*Server).serveVersion},
 }
 
-// PeerPort answers other members. It is there before anything else of a member, so that a taken port costs nothing, and opens in
-// two steps: to Raft when there is a node, and to questions when the node knows what to answer. Until then the answer is 503.
-// All methods may be called from any goroutine.
+// PeerPort answers other members. It is there before anything else of a member, so that a taken
+// port costs nothing, and opens in two steps: to Raft when there is a node, and to questions when
+// the node knows what to answer. Until then the answer is 503. All methods may be called from any
+// goroutine.
 type PeerPort struct {
 	server *nethttp.Server
 	tls    TLS
@@ -31,7 +33,8 @@ type PeerPort struct {
 	api    atomic.Pointer[Server]
 }
 
-// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default(), and a nil t nobody.
+// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default(), and a
+// nil t nobody.
 func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	if logger == nil {
 		logger = slog.Default()
@@ -61,16 +64,18 @@ func (p *PeerPort) noteState(c net.Conn, state nethttp.ConnState) {
 // Connect gives everything under /raft to raft from now on.
 func (p *PeerPort) Connect(raft nethttp.Handler) { p.raft.Store(&raft) }
 
-// Open lets api answer for the member from now on. Its node must be ready: a member that has not applied its log yet would
-// deny that another one was ever active (pitfall D10).
+// Open lets api answer for the member from now on. Its node must be ready: a member that has not
+// applied its log yet would deny that another one was ever active (pitfall D10).
 func (p *PeerPort) Open(api *Server) { p.api.Store(api) }
 
-// Serve answers the connections that ln accepts until Close, then returns http.ErrServerClosed of net/http. It may be called
-// for several listeners. There is no limit on a request as a whole, since a snapshot may take long; raft sees to its own.
+// Serve answers the connections that ln accepts until Close, then returns http.ErrServerClosed of
+// net/http. It may be called for several listeners. There is no limit on a request as a whole,
+// since a snapshot may take long; raft sees to its own.
 func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(plainListener{ln, p.tls}) }
 
-// ServeTLS is Serve over TLS. Who is let in is for config to say: it decides before a byte of a request is read (pitfall K5). There is no
-// HTTP/2, since a stream of Raft takes its connection over.
+// ServeTLS is Serve over TLS. Who is let in is for config to say: it decides before a byte of a
+// request is read (pitfall K5). There is no HTTP/2, since a stream of Raft takes its connection
+// over.
 func (p *PeerPort) ServeTLS(ln net.Listener, config *tls.Config) error {
 	return p.server.Serve(tls.NewListener(p.tls.Listener(ln), withProtocols(config, "http/1.1")))
 }

@@ -40,7 +40,8 @@ func TestThePeerPortAnswersWhatAMemberAsksThatStarts(t *testing.T) {
 		body, mime   string
 	}{
 		{"GET", "/v2/members", 200, `{"members":[` + self + `]}` + "\n", json},
-		{"GET", "/members", 200, `[{"id":9196390286255216370,"peerURLs":["http://127.0.0.1:2380"],"name":"default","clientURLs":["http://127.0.0.1:2379"]}]` + "\n", json},
+		{"GET", "/members", 200,
+			`[{"id":9196390286255216370,"peerURLs":["http://127.0.0.1:2380"],"name":"default","clientURLs":["http://127.0.0.1:2379"]}]` + "\n", json},
 		{"GET", "/version", 200, `{"etcdserver":"2.4.0","etcdcluster":"2.4.0"}`, json},
 		{"POST", "/v2/members", 415, `{"message":"Bad Content-Type , accept application/json"}`, json},
 		{"PUT", "/v2/members", 405, "Method Not Allowed\n", "text/plain; charset=utf-8"},
@@ -68,7 +69,8 @@ func TestAMemberIsAddedThroughThePeerPort(t *testing.T) {
 	p, b := newPeerPort(t)
 
 	w := askPort(p, "POST", "/v2/members", `{"peerURLs":["http://10.0.0.2:2380"]}`, "Content-Type", "application/json")
-	fromAWebPage := askPort(p, "POST", "/v2/members", `{"peerURLs":["http://10.0.0.3:2380"]}`, "Content-Type", "application/json", "Origin", "http://evil.example")
+	fromAWebPage := askPort(p, "POST", "/v2/members", `{"peerURLs":["http://10.0.0.3:2380"]}`, "Content-Type",
+		"application/json", "Origin", "http://evil.example")
 
 	if w.Code != 201 || len(b.node.changes) != 1 || !b.node.changes[0].Member.Learner {
 		t.Errorf("%d %s: %+v", w.Code, w.Body, b.node.changes)

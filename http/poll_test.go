@@ -58,7 +58,8 @@ func TestAPollEndsByItsTimeout(t *testing.T) {
 			}
 			text := textOf(t, w)
 			got := strings.TrimSuffix(fmt.Sprint(w.StatusCode, " ", w.Header.Get("X-Etcd-Index"), " ", text), " ")
-			if got != want || w.Header.Get("X-Raft-Index") != "2" || (w.Header.Get("Content-Type") == "") != (text == "") {
+			if got != want || w.Header.Get("X-Raft-Index") != "2" ||
+				(w.Header.Get("Content-Type") == "") != (text == "") {
 				t.Errorf("%s: %q %v, want %q", query, got, w.Header, want)
 			}
 		}
@@ -77,7 +78,8 @@ func TestAPollIsAnsweredByItsEvent(t *testing.T) {
 	b.do("PUT", "/v2/keys/k", "value=1")
 
 	w := <-answer
-	if w.StatusCode != 200 || w.Header.Get("X-Etcd-Index") != "0" || !strings.Contains(textOf(t, w), `"modifiedIndex":1`) {
+	if w.StatusCode != 200 || w.Header.Get("X-Etcd-Index") != "0" || !strings.Contains(textOf(t, w),
+		`"modifiedIndex":1`) {
 		t.Errorf("%d %v", w.StatusCode, w.Header)
 	}
 }

@@ -21,7 +21,8 @@ func TestAFullTreeTakesOnlyWhatDoesNotMakeItGrow(t *testing.T) {
 
 	b.want(b.do("PUT", "/v2/keys/more", "value=x", requestHeader, "id"), 507,
 		`{"errorCode":215,"message":"The tree is full","cause":"/more","index":`+fmt.Sprint(index)+"}\n")
-	if w := b.do("PUT", "/v2/auth/users/u", `{"user":"u","password":"p"}`, "Content-Type", "application/json"); w.Code != 201 {
+	if w := b.do("PUT", "/v2/auth/users/u", `{"user":"u","password":"p"}`, "Content-Type",
+		"application/json"); w.Code != 201 {
 		t.Errorf("a user: %d %s", w.Code, w.Body)
 	}
 	w := b.do("GET", "/health", "")

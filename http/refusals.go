@@ -17,8 +17,8 @@ const (
 	maxRefusals  = 256
 )
 
-// refusals keeps requests that are refused for want of a right from filling the log: one line a kind
-// and refusalPause, in which the others are counted. The zero value is ready for use.
+// refusals keeps requests that are refused for want of a right from filling the log: one line a
+// kind and refusalPause, in which the others are counted. The zero value is ready for use.
 type refusals struct {
 	mu     sync.Mutex // protects all below
 	lines  map[string]*repeats
@@ -85,8 +85,8 @@ func (p *permit) who() []any {
 	return append([]any{"by", p.verdict.User, "proof", clip(p.verdict.Proof)}, p.server.from(p.request)...)
 }
 
-// from says for the log where a request comes from, as far as the connection tells, and what proxies
-// claim.
+// from says for the log where a request comes from, as far as the connection tells, and what
+// proxies claim.
 func (s *Server) from(r *nethttp.Request) []any {
 	from := []any{"from", s.caller(r).Address}
 	if by := r.Header.Get("X-Forwarded-For"); by != "" {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// checkRequest sends a request as net/http has read it from text, and checks what must hold for every answer. Text that
-// net/http refuses never comes to a handler.
+// checkRequest sends a request as net/http has read it from text, and checks what must hold for
+// every answer. Text that net/http refuses never comes to a handler.
 func checkRequest(t *testing.T, b *bench, text string) {
 	t.Helper()
 	r, err := nethttp.ReadRequest(bufio.NewReader(strings.NewReader(text)))
@@ -59,17 +59,22 @@ func checkRequest(t *testing.T, b *bench, text string) {
 var requestSeeds = []string{
 	"GET /v2/keys/a?recursive=true&sorted=true HTTP/1.1\r\nHost: x\r\n\r\n",
 	"GET /v2/keys/a?wait=true&waitIndex=1&stream=true HTTP/1.1\r\nHost: [::1]:2379\r\nOrigin: null\r\n\r\n",
-	"PUT /v2/keys/a/b HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 26\r\n\r\nvalue=%ff&ttl=1&prevIndex=",
+	"PUT /v2/keys/a/b HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: " +
+		"26\r\n\r\nvalue=%ff&ttl=1&prevIndex=",
 	"PUT /v2/keys/a?ttl=9223372036&dir=true&prevExist=false HTTP/1.0\r\n\r\n",
-	"POST /v2/keys/q HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded; charset=\"\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nvalue=1\r\n0\r\n\r\n",
+	"POST /v2/keys/q HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded; " +
+		"charset=\"\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nvalue=1\r\n0\r\n\r\n",
 	"DELETE /v2/keys/a?prevValue=x&recursive=true&dir=true HTTP/1.1\r\nHost: x\r\nX-Etcd-Request-Id: 1\r\n\r\n",
-	"POST /v2/members HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 36\r\n\r\n{\"peerURLs\":[\"http://10.0.0.2:2380\"]}",
-	"PUT /v2/members/7fa0243da41856f2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+	"POST /v2/members HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " +
+		"36\r\n\r\n{\"peerURLs\":[\"http://10.0.0.2:2380\"]}",
+	"PUT /v2/members/7fa0243da41856f2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " +
+		"2\r\n\r\n{}",
 	"PUT /config/local/log HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"Level\":\"DEBUG\"}",
 	"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\nSec-Fetch-Site: cross-site\r\n\r\n",
 	"GET http://evil.example//v2/%2e%2e/keys HTTP/1.1\r\nHost: x\r\n\r\n",
 	"CONNECT evil.example:80 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-	"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "GET /v2/stats/self HTTP/1.1\r\nHost: x\r\n\r\n", "GET /debug/vars HTTP/1.1\r\nHost: x\r\n\r\n",
+	"GET /metrics HTTP/1.1\r\nHost: " +
+		"x\r\n\r\n", "GET /v2/stats/self HTTP/1.1\r\nHost: x\r\n\r\n", "GET /debug/vars HTTP/1.1\r\nHost: x\r\n\r\n",
 }
 
 // pitfall J12
@@ -90,7 +95,8 @@ func mutated(random *rand.Rand) string {
 		_, rest, _ := strings.Cut(text, "\r\n")
 		text = line + "\r\n" + rest
 	}
-	words := []string{"%00", "%0d%0a", "//", "..", "%2f", ";", "&", "=", "+", "-1", "18446744073709551616", "true", "\xff", "/v2/keys/", "\x00", "value", "ttl", "_", "{", "[", "\"", "?", "#", "%"}
+	words := []string{"%00", "%0d%0a", "//", "..", "%2f", ";", "&", "=", "+", "-1", "18446744073709551616", "true",
+		"\xff", "/v2/keys/", "\x00", "value", "ttl", "_", "{", "[", "\"", "?", "#", "%"}
 	for range random.IntN(6) {
 		i := random.IntN(len(text))
 		j := min(len(text), i+random.IntN(3))
@@ -160,13 +166,16 @@ func TestAWriteIntoAWideDirectoryCostsNoMoreThanAnother(t *testing.T) {
 func TestNoHeaderHoldsAKey(t *testing.T) {
 	b := newBench(t)
 	url := b.serve()
-	for _, key := range []string{"/%0d%0aX-Evil:%201", "/%00x", "/a%0d%0a%0d%0aHTTP/1.1%20200%20OK", "/%ff%fe", "//evil.example/x", "/..%2f%0d%0aX-Evil:%201", "/%2f%2fevil.example%0d%0aX-Evil:1"} {
+	for _, key := range []string{"/%0d%0aX-Evil:%201", "/%00x", "/a%0d%0a%0d%0aHTTP/1.1%20200%20OK", "/%ff%fe",
+		"//evil.example/x", "/..%2f%0d%0aX-Evil:%201", "/%2f%2fevil.example%0d%0aX-Evil:1"} {
 		for _, method := range []string{"PUT", "GET", "DELETE", "POST", "HEAD"} {
 			c := rawDial(t, url)
-			io.WriteString(c, method+" /v2/keys"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			io.WriteString(c, method+" /v2/keys"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: "+
+				"close\r\n\r\n")
 			all, err := io.ReadAll(c)
 			head, _, _ := strings.Cut(string(all), "\r\n\r\n")
-			if err != nil || strings.Count(head, "HTTP/1.1") != 1 || strings.Contains(head, "\nX-Evil") || strings.Contains(head, "//") || strings.Contains(head, "\x00") || strings.Contains(head, "\xff") {
+			if err != nil || strings.Count(head, "HTTP/1.1") != 1 || strings.Contains(head, "\nX-Evil") ||
+				strings.Contains(head, "//") || strings.Contains(head, "\x00") || strings.Contains(head, "\xff") {
 				t.Errorf("%s %s: %v, %q", method, key, err, head)
 			}
 		}

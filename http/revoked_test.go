@@ -34,7 +34,8 @@ func (g *guest) over(what string, r io.Reader) {
 
 // knock makes a handshake, at which a port looks at its files.
 func (g *guest) knock() {
-	if c, err := tls.Dial("tcp", g.s.peer, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{g.shown.TLS(g.t)}}); err == nil {
+	if c, err := tls.Dial("tcp", g.s.peer, &tls.Config{InsecureSkipVerify: true,
+		Certificates: []tls.Certificate{g.shown.TLS(g.t)}}); err == nil {
 		c.Close()
 	}
 }
@@ -55,7 +56,8 @@ func (g *guest) http2() (client *nethttp.Client) {
 // begin sends the head of a request of HTTP/1.1, and reads what it is answered up to some words.
 func (g *guest) begin(what, address, head, words string) {
 	g.t.Helper()
-	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{g.shown.TLS(g.t)}})
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true,
+		Certificates: []tls.Certificate{g.shown.TLS(g.t)}})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func (p *permit) holds() bool {
 	return p.verdict.State != nil && p.server.keeper.Holds(p.verdict)
 }
 
-// check has the request judged, unless the last verdict holds. Its errors are those of auth.Keeper.Judge.
+// check has the request judged, unless the last verdict holds. Its errors are those of
+// auth.Keeper.Judge.
 func (p *permit) check() error {
 	if p.server.keeper == nil {
 		return p.checkAtProxy()
@@ -64,8 +65,8 @@ func (p *permit) mayRead() bool {
 	return p.verdict.May(auth.Right{Access: auth.Read, Path: p.need.Path})
 }
 
-// secrets returns the nodes in the answer to a write whose values its client may not read, and has not
-// sent with cmd itself.
+// secrets returns the nodes in the answer to a write whose values its client may not read, and has
+// not sent with cmd itself.
 func (p *permit) secrets(cmd store.Command, e *store.Event) (nodes []*store.Node) {
 	if p.mayRead() {
 		return nil
@@ -76,8 +77,8 @@ func (p *permit) secrets(cmd store.Command, e *store.Event) (nodes []*store.Node
 	return append(nodes, e.Prev)
 }
 
-// conceal returns what the client of a write may know of its error: that a value differs from the one
-// that it has named, but the value only with the right to read.
+// conceal returns what the client of a write may know of its error: that a value differs from the
+// one that it has named, but the value only with the right to read.
 func (p *permit) conceal(cmd store.Command, e *store.Error) *store.Error {
 	named := "[" + cmd.PrevValue + " != "
 	if e.Code != store.CodeCompareFailed || cmd.PrevValue == "" || !strings.HasPrefix(e.Cause, named) || p.mayRead() {
@@ -96,13 +97,15 @@ func (s *Server) caller(r *nethttp.Request) auth.Caller {
 	return c
 }
 
-// forwarded tells whether a request has come through a proxy, by what a proxy adds. Its certificate is then the proxy's, and makes nobody of
-// those behind it that one (pitfall J14). Whoever adds such a header without being a proxy has less for it.
+// forwarded tells whether a request has come through a proxy, by what a proxy adds. Its certificate
+// is then the proxy's, and makes nobody of those behind it that one (pitfall J14). Whoever adds
+// such a header without being a proxy has less for it.
 func forwarded(r *nethttp.Request) bool {
 	return len(r.Header["Via"]) > 0 || len(r.Header["X-Forwarded-For"]) > 0
 }
 
-// allowed reports whether the request may go on; if not, it answers, in the shape that all endpoints but keys have.
+// allowed reports whether the request may go on; if not, it answers, in the shape that all
+// endpoints but keys have.
 func (s *Server) allowed(w *response, may *permit) bool {
 	err := may.check()
 	later, isLater := errors.AsType[*auth.Later](err)

@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// What the limits are made of: the memory that clients can make this process take, by whatever they send or don't read. It is to be
-// at most about a quarter each for connections, for watches, and for what the requests in flight have sent.
+// What the limits are made of: the memory that clients can make this process take, by whatever they
+// send or don't read. It is to be at most about a quarter each for connections, for watches, and
+// for what the requests in flight have sent.
 const (
 	connectionCost = 32 << 10 // of an open connection: its goroutine, its buffers, and freeHead
 	watchCost      = 16 << 10 // of a watch, besides its connection
@@ -18,7 +19,8 @@ const (
 	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
 )
 
-// room is memory that many may take, as long as all of them together don't take too much. All methods may be called from any goroutine.
+// room is memory that many may take, as long as all of them together don't take too much. All
+// methods may be called from any goroutine.
 type room struct {
 	max  int64
 	used atomic.Int64
@@ -35,7 +37,8 @@ func (r *room) take(n int64) bool {
 
 func (r *room) give(n int64) { r.used.Add(-n) }
 
-// defaultRoom is what heads and bodies of requests may take together. The largest body that is allowed must find room.
+// defaultRoom is what heads and bodies of requests may take together. The largest body that is
+// allowed must find room.
 func defaultRoom(memory, maxRequestBytes int64) int64 {
 	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
 }
@@ -43,9 +46,10 @@ func defaultRoom(memory, maxRequestBytes int64) int64 {
 // errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.
 var errNoRoom = errors.New("too much is being sent at a time")
 
-// admit counts a request among those in flight, and reports whether there was a place. There are as many as connections, so that
-// HTTP/2 can't multiply what a client makes this process do. The heads of HTTP/1 have been counted by their connection. Of a
-// body of HTTP/2, net/http takes in what the client may send before a handler reads it: that counts until the body is read.
+// admit counts a request among those in flight, and reports whether there was a place. There are as
+// many as connections, so that HTTP/2 can't multiply what a client makes this process do. The heads
+// of HTTP/1 have been counted by their connection. Of a body of HTTP/2, net/http takes in what the
+// client may send before a handler reads it: that counts until the body is read.
 func (s *Server) admit(w *response, r *nethttp.Request) bool {
 	w.server = s
 	w.inFlight = true

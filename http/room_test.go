@@ -33,7 +33,8 @@ func (n slowNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) 
 	return n.fakeNode.Propose(ctx, cmd)
 }
 
-// newSlowBench is a server that has room for max bytes of requests, and whose node takes proposals slowly.
+// newSlowBench is a server that has room for max bytes of requests, and whose node takes proposals
+// slowly.
 func newSlowBench(t *testing.T, max int64, change ...func(*Config)) (*bench, slowNode) {
 	var slow slowNode
 	b := newBench(t, append(change, func(c *Config) {
@@ -113,7 +114,8 @@ func TestRequestsInFlightOverTheLimitGet503(t *testing.T) {
 	}
 	defer w.Body.Close()
 	body, err := io.ReadAll(w.Body)
-	if w.StatusCode != 503 || w.Header.Get("Retry-After") != "1" || string(body) != `{"message":"too many requests"}` || err != nil {
+	if w.StatusCode != 503 || w.Header.Get("Retry-After") != "1" || string(body) != `{"message":"too many requests"}` ||
+		err != nil {
 		t.Errorf("%d %s %v, %v", w.StatusCode, body, w.Header, err)
 	}
 	close(node.goOn)
@@ -194,7 +196,8 @@ func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 		return w.StatusCode
 	}
 
-	if first, second, third := get("?wait=true"), get("?wait=true"), get("?wait=true"); first != 200 || second != 200 || third != 503 {
+	if first, second, third := get("?wait=true"), get("?wait=true"), get("?wait=true"); first != 200 || second != 200 ||
+		third != 503 {
 		t.Errorf("%d, %d, %d", first, second, third)
 	}
 	for _, w := range held {
@@ -204,8 +207,8 @@ func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
 }
 
-// What net/http takes in of a body before a handler reads it counts, as far as the client may send it.
-// pitfall J9
+// What net/http takes in of a body before a handler reads it counts, as far as the client may send
+// it. pitfall J9
 func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 	b := newBench(t)
 	b.room.max = 3*window + 4096
@@ -286,7 +289,8 @@ func TestResetStreamsKeepNobodyBusy(t *testing.T) {
 	var attack strings.Builder
 	attack.WriteString("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, ""))
 	for i := range uint32(20_000) {
-		attack.WriteString(frame(1, 5, 2*i+1, head) + frame(3, 0, 2*i+1, "\x00\x00\x00\x08")) // HEADERS, RST_STREAM: CANCEL
+		// HEADERS, RST_STREAM: CANCEL
+		attack.WriteString(frame(1, 5, 2*i+1, head) + frame(3, 0, 2*i+1, "\x00\x00\x00\x08"))
 	}
 
 	go io.WriteString(c, attack.String()) // it may be cut off
@@ -322,7 +326,8 @@ func TestTheRoomIsASixteenthOfTheMemory(t *testing.T) {
 	}
 	for text, want := range map[string]int64{
 		"MemTotal:       24685160 kB\nMemFree: 1 kB\n": 24685160 << 10,
-		"MemFree: 1 kB\n": math.MaxInt64, "MemTotal:": math.MaxInt64, "MemTotal: x kB": math.MaxInt64, "": math.MaxInt64,
+		"MemFree: 1 kB\n": math.MaxInt64, "MemTotal:": math.MaxInt64, "MemTotal: x kB": math.MaxInt64,
+		"": math.MaxInt64,
 	} {
 		if got := totalMemory([]byte(text)); got != want {
 			t.Errorf("%q: %d", text, got)
@@ -382,9 +387,9 @@ func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
 	<-served
 }
 
-// What a GET has for a body is nobody's business, of whatever kind it is; only two are read, to their
-// end: that of a key's, since such a GET may wait, and that of the GET that writes.
-// pitfall J4
+// What a GET has for a body is nobody's business, of whatever kind it is; only two are read, to
+// their end: that of a key's, since such a GET may wait, and that of the GET that writes. pitfall
+// J4
 func TestTheBodyOfAGetIsNotRead(t *testing.T) {
 	b := newBench(t)
 	for i := range routes {

@@ -51,8 +51,8 @@ type Config struct {
 	Version string       // of the program, for /version
 	Logger  *slog.Logger // nil: slog.Default()
 
-	// Security has the lines about who may do what, and has done what with users, roles, members and
-	// the log. It lets them pass whatever SetLogLevel says; nil: Logger.
+	// Security has the lines about who may do what, and has done what with users, roles, members
+	// and the log. It lets them pass whatever SetLogLevel says; nil: Logger.
 	Security *slog.Logger
 
 	// SetLogLevel changes what Logger lets pass: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG
@@ -63,27 +63,31 @@ type Config struct {
 
 	Election       time.Duration // the election timeout, by which /health judges; 1 s
 	RequestTimeout time.Duration // longest wait for minIndex, as the node has it for the rest; 7 s
-	// Survey asks the other members for what their servers' Status says, and calls visit for each that
-	// answers before ctx is done; nil: there are no others.
+	// Survey asks the other members for what their servers' Status says, and calls visit for each
+	// that answers before ctx is done; nil: there are no others.
 	Survey func(ctx context.Context, visit func(id uint64, status []byte, trip time.Duration))
 
 	Dirs []string // whose disks /health looks at: the data directory, and that of the log
 
-	CORS  []string // allowed origins, compared exactly; "*" allows all
-	Hosts []string // names under which browsers may call this member over plain HTTP, besides localhost and addresses; "*" allows all
+	CORS []string // allowed origins, compared exactly; "*" allows all
+	// names under which browsers may call this member over plain HTTP, besides localhost and
+	// addresses; "*" allows all
+	Hosts []string
 	Pprof bool     // serve /debug/pprof/
 	Args  []string // the command line that /debug/vars and /debug/pprof/cmdline show; no passwords in it
 	Page  bool     // serve browsers a page of the cluster at /
 
 	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
 
-	// ClientCertAuth makes the common name of a client's verified certificate the user, while rights count and the request has no header
-	// Authorization.
+	// ClientCertAuth makes the common name of a client's verified certificate the user, while
+	// rights count and the request has no header Authorization.
 	ClientCertAuth bool
 
 	MaxRequestBytes int64 // of a request's body; 10 MiB
 	MaxWatchers     int   // watches at a time; 100,000, or fewer by memoryLimit
-	MaxConnections  int   // client connections, and requests in flight, at a time; what RLIMIT_NOFILE allows, less a reserve, or fewer by memoryLimit
+	// client connections, and requests in flight, at a time; what RLIMIT_NOFILE allows, less a
+	// reserve, or fewer by memoryLimit
+	MaxConnections int
 
 	iterations int    // of the hash of a new password; auth.DefaultIterations, less in tests
 	front      *Front // nil: this is a member
@@ -184,7 +188,8 @@ func New(c Config) (*Server, error) {
 	}
 	if c.front == nil {
 		s.clusterID = []string{hexID(c.Node.Membership().ClusterID)}
-		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Security, Iterations: c.iterations, Propose: s.proposeAll})
+		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Security, Iterations: c.iterations,
+			Propose: s.proposeAll})
 	}
 	s.ending, s.endLong = context.WithCancel(context.Background())
 	s.server = s.newHTTPServer()
@@ -255,7 +260,8 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 	}
 }
 
-// noteState keeps fresh true, tells the connection where it is in a request, and tells of handshakes that failed.
+// noteState keeps fresh true, tells the connection where it is in a request, and tells of
+// handshakes that failed.
 func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 	noteHandshake(s.cfg.TLS, c, state)
 	if inner := connOf(c); inner != nil {
@@ -274,12 +280,14 @@ func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = plainListener{ln, s.cfg.TLS}
-	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write, idle: s.times.idle})
+	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write,
+		idle: s.times.idle})
 }
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
 func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
-	inner := &listener{Listener: s.cfg.TLS.Listener(ln), conns: &s.conns, room: &s.room, timeout: s.times.write, mute: true}
+	inner := &listener{Listener: s.cfg.TLS.Listener(ln), conns: &s.conns, room: &s.room,
+		timeout: s.times.write, mute: true}
 	return s.server.Serve(tls.NewListener(inner, withProtocols(config, "h2", "http/1.1")))
 }
 
@@ -294,8 +302,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.server.Shutdown(ctx)
 }
 
-// freshGrace is what a connection has, at a shutdown, to bring its first request. Without a bound net/http would wait
-// five seconds for it, and many clients open a connection more than they use.
+// freshGrace is what a connection has, at a shutdown, to bring its first request. Without a bound
+// net/http would wait five seconds for it, and many clients open a connection more than they use.
 const freshGrace = 100 * time.Millisecond
 
 func (s *Server) closeFresh() {
@@ -305,8 +313,8 @@ func (s *Server) closeFresh() {
 	})
 }
 
-// ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers, Host,
-// OPTIONS, cross-site writes, path cleaning, route, method.
+// ServeHTTP answers one request. The order of checks is that of section 1 of the API: CORS headers,
+// Host, OPTIONS, cross-site writes, path cleaning, route, method.
 func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	out := &response{ResponseWriter: w, request: r, begun: time.Now()}
 	if r.ProtoMajor > 1 {
@@ -337,16 +345,17 @@ func (s *Server) warnOfAge(w *response) {
 	}
 }
 
-// limitBody gives a body the deadline of its first piece: before anything else, since net/http reads a body that nobody
-// else does. It takes the deadline back at the body's end.
+// limitBody gives a body the deadline of its first piece: before anything else, since net/http
+// reads a body that nobody else does. It takes the deadline back at the body's end.
 func (s *Server) limitBody(w *response, r *nethttp.Request) {
 	if r.Body != nil && r.Body != nethttp.NoBody {
 		nethttp.NewResponseController(w.ResponseWriter).SetReadDeadline(w.begun.Add(s.times.body))
 	}
 }
 
-// response remembers what was sent, for the counters and for catch. It gives each piece that it sends a
-// deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection is not (J11).
+// response remembers what was sent, for the counters and for catch. It gives each piece that it
+// sends a deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection
+// is not (J11).
 type response struct {
 	nethttp.ResponseWriter
 	request *nethttp.Request // nil when w writes to something else than its connection

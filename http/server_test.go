@@ -27,13 +27,16 @@ import (
 func TestUnknownPathsAre404InPlainText(t *testing.T) {
 	b := newBench(t)
 	for _, p := range []string{
-		"/", "/foo", "/v2", "/v2/", "/v2/stats", "/v2/stats/", "/v2/stats/foo", "/v1/keys/x", "/v2/keysx", "/v2/leader", "/v2/machines/",
-		"/version/", "/health/", "/debug/vars/", "/debug", "/debug/pprof/", "/v2/auth", "/v2/auth/", "/v2/membersx", "/config/local/log/",
+		"/", "/foo", "/v2", "/v2/", "/v2/stats", "/v2/stats/", "/v2/stats/foo", "/v1/keys/x", "/v2/keysx", "/v2/leader",
+		"/v2/machines/",
+		"/version/", "/health/", "/debug/vars/", "/debug", "/debug/pprof/", "/v2/auth", "/v2/auth/", "/v2/membersx",
+		"/config/local/log/",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "FOO"} {
 			w := b.do(method, p, "")
 			b.want(w, 404, "404 page not found\n")
-			if h := w.Header(); h.Get("Content-Type") != "text/plain; charset=utf-8" || h.Get("X-Content-Type-Options") != "nosniff" {
+			if h := w.Header(); h.Get("Content-Type") != "text/plain; charset=utf-8" ||
+				h.Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%s: %v", p, h)
 			}
 		}
@@ -131,7 +134,8 @@ func checkPath(t *testing.T, b *bench, method, p string) {
 		return
 	}
 	to, err := url.Parse(w.Header().Get("Location"))
-	if err != nil || to.Host != "" || to.Scheme != "" || path.Clean(to.Path) != strings.TrimSuffix(to.Path, "/") && to.Path != "/" {
+	if err != nil || to.Host != "" || to.Scheme != "" || path.Clean(to.Path) != strings.TrimSuffix(to.Path, "/") &&
+		to.Path != "/" {
 		t.Fatalf("%q: redirected to %q", p, w.Header().Get("Location"))
 	}
 }
@@ -151,7 +155,8 @@ func FuzzPath(f *testing.F) {
 func TestRandomPathsAreAnsweredOrRedirectedOnce(t *testing.T) {
 	b := newBench(t)
 	random := rand.New(rand.NewPCG(9, 10))
-	parts := []string{"/", "/", "/", ".", "..", "v2", "keys", "/v2/keys", "/v2/keys/", "members", "a", "_b", "\r\n", "\x00", "\xff", "%", "?", ";", "é", "stats/self"}
+	parts := []string{"/", "/", "/", ".", "..", "v2", "keys", "/v2/keys", "/v2/keys/", "members", "a", "_b", "\r\n",
+		"\x00", "\xff", "%", "?", ";", "é", "stats/self"}
 	methods := []string{"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"}
 	for range often(5_000) {
 		var p strings.Builder
@@ -200,7 +205,8 @@ func TestRequestsThatNeverEndAreCutOff(t *testing.T) {
 		slow = append(slow, c)
 	}
 	for _, c := range slow {
-		if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) { // unread bytes reset it
+		// unread bytes reset it
+		if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("still open: %v", err)
 		}
 	}
@@ -257,7 +263,8 @@ func TestLongPollsOutliveTheTimeouts(t *testing.T) {
 				b := newBench(t)
 				b.times.life = 24 * time.Hour // of a watch whose client can't be looked for
 				client := clientOver(t, b.serveInMemory(t), protocols)
-				r, err := nethttp.NewRequest("GET", "http://x/v2/keys/k?wait=true&stream=true", strings.NewReader("ignored"))
+				r, err := nethttp.NewRequest("GET", "http://x/v2/keys/k?wait=true&stream=true",
+					strings.NewReader("ignored"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -316,7 +323,8 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(w.Body)
-	if w.StatusCode != 503 || err != nil || string(body) != `{"errorCode":300,"message":"Raft Internal Error","cause":"too many connections","index":0}`+"\n" || w.Header.Get("Retry-After") == "" {
+	if w.StatusCode != 503 || err != nil ||
+		string(body) != `{"errorCode":300,"message":"Raft Internal Error","cause":"too many connections","index":0}`+"\n" || w.Header.Get("Retry-After") == "" {
 		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
 	}
 	for range 50 {
@@ -422,7 +430,8 @@ func TestHeadHasTheHeadersOfGet(t *testing.T) {
 		head.Body.Close()
 		get.Header.Del("Date")
 		head.Header.Del("Date")
-		if err != nil || len(body) != 0 || head.StatusCode != status || !maps.EqualFunc(get.Header, head.Header, slices.Equal[[]string]) {
+		if err != nil || len(body) != 0 || head.StatusCode != status || !maps.EqualFunc(get.Header, head.Header,
+			slices.Equal[[]string]) {
 			t.Errorf("%s: %d %v %q, GET has %v", path, head.StatusCode, head.Header, body, get.Header)
 		}
 	}
@@ -437,7 +446,8 @@ func TestShutdownDoesNotWaitForConnectionsThatAskNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := nethttp.Get("http://" + ln.Addr().String() + "/version"); err != nil { // so the one before is accepted, too
+	// so the one before is accepted, too
+	if _, err := nethttp.Get("http://" + ln.Addr().String() + "/version"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -49,7 +49,8 @@ func TestOneAddressDoesNotTakeAllConnections(t *testing.T) {
 	greedy, other := dialerFrom(t, "127.0.0.1"), dialerFrom(t, "127.0.0.2")
 
 	for i := range 8 {
-		if status, want := askOn(t, greedy(url), "/version"), map[bool]int{true: 200, false: 503}[i < 6]; status != want {
+		if status, want := askOn(t, greedy(url), "/version"), map[bool]int{true: 200,
+			false: 503}[i < 6]; status != want {
 			t.Errorf("connection %d of one address: %d, want %d", i+1, status, want)
 		}
 	}
@@ -76,7 +77,8 @@ func TestOneAddressDoesNotTakeAllWatches(t *testing.T) {
 	url := b.serve()
 	greedy, other := dialerFrom(t, "127.0.0.1"), dialerFrom(t, "127.0.0.2")
 	for i := range 8 {
-		if status, want := askOn(t, greedy(url), "/v2/keys/k?wait=true"), map[bool]int{true: 200, false: 503}[i < 6]; status != want {
+		if status, want := askOn(t, greedy(url), "/v2/keys/k?wait=true"), map[bool]int{true: 200,
+			false: 503}[i < 6]; status != want {
 			t.Errorf("watch %d of one address: %d, want %d", i+1, status, want)
 		}
 	}
@@ -115,7 +117,10 @@ func TestOneAddressDoesNotTakeAllRequests(t *testing.T) {
 		t.Errorf("a request of another address: %d", status)
 	}
 	elsewhere := plainHTTP2(t)
-	elsewhere.Transport.(*nethttp.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return other(url), nil }
+	elsewhere.Transport.(*nethttp.Transport).DialContext = func(context.Context, string, string) (net.Conn,
+		error) {
+		return other(url), nil
+	}
 	w, err := elsewhere.Get(url + "/version")
 	if err != nil || w.StatusCode != 200 {
 		t.Fatalf("a request of another address over HTTP/2: %v, %v", w, err)

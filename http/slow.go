@@ -10,8 +10,9 @@ import (
 // An answer that is being sent holds what it shows: a part of the tree as it was, an event with the
 // values before and after. That costs memory once the tree and the history have it no longer. All
 // answers together hold no more of that than what was freed there since the oldest of them began
-// (store.Freed). So an answer is broken off, and its connection closed, when more was freed since then
-// than answers may hold. But each has some time first: no writer can break off what is read at once.
+// (store.Freed). So an answer is broken off, and its connection closed, when more was freed since
+// then than answers may hold. But each has some time first: no writer can break off what is read at
+// once.
 const (
 	leastHeld = 64 << 20
 	slowAfter = 10 * time.Second

@@ -9,7 +9,8 @@ import (
 	"etcd2/store"
 )
 
-// Server-sent events are another framing of a stream, which browsers read by themselves (EventSource):
+// Server-sent events are another framing of a stream, which browsers read by themselves
+// (EventSource):
 //
 //	retry: 1000                        how long to wait before the next request, in milliseconds
 //	id: 41                             the client has all events up to here
@@ -24,8 +25,8 @@ import (
 //	id: 57                             named; it reads the tree anew, at this index or a later one, and
 //	data: {"errorCode":401,…}          then takes the events that follow
 //
-// A browser sends the last id with its next request, so each id names an index behind which no event
-// is lost and none doubled, also those ids that come without an event.
+// A browser sends the last id with its next request, so each id names an index behind which no
+// event is lost and none doubled, also those ids that come without an event.
 const (
 	lastIDHeader = "Last-Event-ID"
 	eventStream  = "text/event-stream"
@@ -42,8 +43,8 @@ func wantsEvents(r *nethttp.Request) bool {
 	return false
 }
 
-// since returns the index at which the watch begins: behind the last event that the client has, or as
-// it was asked for.
+// since returns the index at which the watch begins: behind the last event that the client has, or
+// as it was asked for.
 func (p *params) since(h nethttp.Header) (uint64, *store.Error) {
 	last := h.Get(lastIDHeader)
 	if !p.events || last == "" {
@@ -56,8 +57,8 @@ func (p *params) since(h nethttp.Header) (uint64, *store.Error) {
 	return id + 1, nil
 }
 
-// openEvents appends what stands before the first event. cleared is why earlier events are not told;
-// nil when nothing was lost.
+// openEvents appends what stands before the first event. cleared is why earlier events are not
+// told; nil when nothing was lost.
 func (e *encoder) openEvents(id uint64, cleared *store.Error) {
 	e.b = append(e.b, retryLine...)
 	if cleared == nil {

@@ -58,7 +58,8 @@ func TestServerSentEventsAreThoseOfTheWatch(t *testing.T) {
 	b.do("PUT", "/v2/keys/d/k", "value=1")
 	live := events(t, url+"/v2/keys/d?wait=true&recursive=true")
 	h := live.head.Header
-	if live.head.StatusCode != 200 || h.Get("Content-Type") != "text/event-stream" || h.Get("Cache-Control") != "no-store" || h.Get("X-Etcd-Index") != "1" {
+	if live.head.StatusCode != 200 || h.Get("Content-Type") != "text/event-stream" ||
+		h.Get("Cache-Control") != "no-store" || h.Get("X-Etcd-Index") != "1" {
 		t.Errorf("%d %v", live.head.StatusCode, h)
 	}
 	b.do("PUT", "/v2/keys/other", "value=1")
@@ -116,8 +117,8 @@ func TestServerSentEventsResumeWithoutAGapOrADouble(t *testing.T) {
 	}
 }
 
-// While nothing comes, the stream says so, and up to where: whoever resumes there has missed nothing,
-// and a busy tree does not leave a quiet key's reader behind.
+// While nothing comes, the stream says so, and up to where: whoever resumes there has missed
+// nothing, and a busy tree does not leave a quiet key's reader behind.
 func TestServerSentEventsBeat(t *testing.T) {
 	b := newBench(t)
 	b.times.beat = time.Millisecond

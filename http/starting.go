@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Starting refuses the clients of a listener as long as there is nothing to serve them: one that asks a member that starts is better told
-// so, and goes on to another, than left waiting. What it returns ends that, waits for the end, and leaves the listener to a Server.
-// A listener without deadlines is left alone. With a config its clients are told over TLS.
+// Starting refuses the clients of a listener as long as there is nothing to serve them: one that
+// asks a member that starts is better told so, and goes on to another, than left waiting. What it
+// returns ends that, waits for the end, and leaves the listener to a Server. A listener without
+// deadlines is left alone. With a config its clients are told over TLS.
 func Starting(ln net.Listener, config *tls.Config) (started func()) {
 	timed, ok := ln.(interface{ SetDeadline(time.Time) error })
 	if !ok {

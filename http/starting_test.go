@@ -27,7 +27,8 @@ func TestAMemberThatStartsTellsItsClientsSo(t *testing.T) {
 	started := Starting(ln, nil)
 
 	for range 3 {
-		if status, body := get(); status != 503 || body != `{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`+"\n" {
+		if status, body := get(); status != 503 ||
+			body != `{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`+"\n" {
 			t.Errorf("while it starts: %d %s", status, body)
 		}
 	}

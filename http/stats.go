@@ -18,8 +18,8 @@ var roleNames = map[raft.Role]string{
 	raft.Leader:       "StateLeader",
 }
 
-// selfStats is the document of /v2/stats/self. Counts and rates are of the appends between members; a
-// rate is that of the last ten seconds, and left out when it is 0.
+// selfStats is the document of /v2/stats/self. Counts and rates are of the appends between members;
+// a rate is that of the last ten seconds, and left out when it is 0.
 type selfStats struct {
 	Name         string     `json:"name"`
 	ID           string     `json:"id"`
@@ -95,7 +95,8 @@ type followerStats struct {
 	} `json:"counts"`
 }
 
-// showFollower counts as a success a message with entries that was read at the other end, and as a failure whatever did not get away.
+// showFollower counts as a success a message with entries that was read at the other end, and as a
+// failure whatever did not get away.
 func showFollower(p raft.PeerStats) (f followerStats) {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	f.Latency.Current, f.Latency.Average, f.Latency.Deviation = ms(p.Current), ms(p.Average), ms(p.Deviation)

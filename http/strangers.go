@@ -9,9 +9,10 @@ import (
 	"sync"
 )
 
-// strangers are the connections of the peer port over which no member talks, or not yet. There are at most max: the oldest one makes room
-// for a new one, so that neither descriptors run out nor a member is locked out, whoever calls and keeps silent (J2). A member is
-// a stranger for one round trip; to push it out in that time takes max connections.
+// strangers are the connections of the peer port over which no member talks, or not yet. There are
+// at most max: the oldest one makes room for a new one, so that neither descriptors run out nor a
+// member is locked out, whoever calls and keeps silent (J2). A member is a stranger for one round
+// trip; to push it out in that time takes max connections.
 type strangers struct {
 	max int
 
@@ -28,7 +29,8 @@ func newStrangers(max int) *strangers {
 	return &strangers{max: max, place: map[net.Conn]*list.Element{}, heard: map[net.Conn]bool{}}
 }
 
-// note follows the state of a connection, for net/http. One that was taken over by Raft is none of the strangers'.
+// note follows the state of a connection, for net/http. One that was taken over by Raft is none of
+// the strangers'.
 func (s *strangers) note(c net.Conn, state nethttp.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +74,8 @@ func (s *strangers) forget(c net.Conn) {
 	}
 }
 
-// listen keeps the connection of a request while Raft listens to it, until what it returns is called.
+// listen keeps the connection of a request while Raft listens to it, until what it returns is
+// called.
 func (s *strangers) listen(r *nethttp.Request) (end func()) {
 	c, _ := r.Context().Value(strangerKey{}).(net.Conn)
 	s.mark(c, true)

@@ -134,6 +134,8 @@ func (s *Server) surveyBlank() (all []surveyed) {
 		}
 		all = append(all, shown)
 	}
-	slices.SortFunc(all, func(a, b surveyed) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all, func(a, b surveyed) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
 	return all
 }

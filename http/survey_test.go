@@ -24,7 +24,8 @@ func (b *bench) surveyOf() (members []struct {
 	b.t.Helper()
 	w := b.do("GET", "/v2/stats/members", "")
 	var shown struct{ Members json.RawMessage }
-	if w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &shown) != nil || json.Unmarshal(shown.Members, &members) != nil {
+	if w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &shown) != nil || json.Unmarshal(shown.Members,
+		&members) != nil {
 		b.t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	return members
@@ -39,7 +40,8 @@ func TestASurveyShowsEveryMemberAndHowItIs(t *testing.T) {
 			visit(0xf, []byte(`{}`), time.Millisecond)
 		}
 	})
-	b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xa, Name: "a", Learner: true}, raft.Member{ID: 0xb, Name: "b"})
+	b.node.members.Members = append(b.node.members.Members, raft.Member{ID: 0xa, Name: "a", Learner: true},
+		raft.Member{ID: 0xb, Name: "b"})
 	b.node.stats.Term.Store(3)
 	b.node.stats.FsyncNanos.Store(int64(4 * time.Millisecond))
 	b.do("PUT", "/v2/keys/k", "value=1")
@@ -49,14 +51,16 @@ func TestASurveyShowsEveryMemberAndHowItIs(t *testing.T) {
 	if len(all) != 3 || all[0].Name != "a" || all[1].Name != "b" || all[2].Name != "default" {
 		t.Fatalf("%+v", all)
 	}
-	if a := all[0]; a.Voter || a.Self || a.RoundTrip != 0.002 || a.Status == nil || a.Status.Term != 7 || a.Status.Reason != "no room" {
+	if a := all[0]; a.Voter || a.Self || a.RoundTrip != 0.002 || a.Status == nil || a.Status.Term != 7 ||
+		a.Status.Reason != "no room" {
 		t.Errorf("a: %+v %+v", a, a.Status)
 	}
 	if b := all[1]; b.Status != nil || !b.Voter {
 		t.Errorf("a member whose answer is cut off: %+v", b)
 	}
 	own := all[2].Status
-	if own == nil || !all[2].Self || own.Leader != "7fa0243da41856f2" || own.Term != 3 || own.Index != 1 || own.Fsync != 0.004 || own.Version != "2.4.0" {
+	if own == nil || !all[2].Self || own.Leader != "7fa0243da41856f2" || own.Term != 3 || own.Index != 1 ||
+		own.Fsync != 0.004 || own.Version != "2.4.0" {
 		t.Errorf("itself: %+v", own)
 	}
 }

@@ -11,10 +11,12 @@ import (
 	"etcd2/store"
 )
 
-// watch answers with the next event at key, or with all of them from now on (stream). The head is sent before the watch waits,
-// with the index at which the watch began, but that of a poll with a timeout: it depends on whether an event comes.
-// The body ends early when the server stops, and when the client reads so slowly that the history overtakes it: it must ask again, and may be
-// told that it missed something. It ends, too, before the first event that the client has no right to any more.
+// watch answers with the next event at key, or with all of them from now on (stream). The head is
+// sent before the watch waits, with the index at which the watch began, but that of a poll with a
+// timeout: it depends on whether an event comes. The body ends early when the server stops, and
+// when the client reads so slowly that the history overtakes it: it must ask again, and may be told
+// that it missed something. It ends, too, before the first event that the client has no right to
+// any more.
 func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
 	since, err := p.since(r.Header)
 	if err != nil {
@@ -59,8 +61,9 @@ type feed struct {
 	may     *permit
 }
 
-// poll answers with the next event, if it comes within the timeout. Otherwise it says from where to go on: there is no event to tell
-// up to the index in its head. So it does when the watch ends early, for whatever reason.
+// poll answers with the next event, if it comes within the timeout. Otherwise it says from where to
+// go on: there is no event to tell up to the index in its head. So it does when the watch ends
+// early, for whatever reason.
 func (f *feed) poll(ctx context.Context) *store.Error {
 	ev, _ := f.next(ctx, f.params.timeout)
 	if ev == nil {
@@ -77,10 +80,11 @@ func (f *feed) poll(ctx context.Context) *store.Error {
 	return nil
 }
 
-// run sends what the watcher sees until (1) the context is done, (2) the client is gone or takes a piece too slowly,
-// (3) it has lost its right, or (4) one event is sent, if this is no stream. The events that are there go out together,
-// with the head if they are there at the beginning: a write costs ten times what an event does. cleared is why server-sent
-// events don't begin where they were to.
+// run sends what the watcher sees until (1) the context is done, (2) the client is gone or takes a
+// piece too slowly, (3) it has lost its right, or (4) one event is sent, if this is no stream. The
+// events that are there go out together, with the head if they are there at the beginning: a write
+// costs ten times what an event does. cleared is why server-sent events don't begin where they were
+// to.
 func (f *feed) run(ctx context.Context, cleared *store.Error) {
 	beat := time.Duration(math.MaxInt64)
 	if f.params.events {
@@ -143,8 +147,8 @@ func (f *feed) begin(cleared *store.Error) error {
 	return err
 }
 
-// tell writes an event; nil means that none came for a while. It holds a buffer no longer than that takes: most watches
-// wait most of the time.
+// tell writes an event; nil means that none came for a while. It holds a buffer no longer than that
+// takes: most watches wait most of the time.
 func (f *feed) tell(ev *store.Event) error {
 	f.w.hold()
 	defer f.w.letGo()

@@ -46,7 +46,8 @@ func TestHeadOfAWatchIsSentBeforeAnyEvent(t *testing.T) {
 	w, events := stream(t, url+"/v2/keys/k?wait=true")
 
 	h := w.Header
-	if w.StatusCode != 200 || h.Get("X-Etcd-Index") != "1" || h.Get("X-Raft-Index") != "1" || h.Get("X-Raft-Term") != "2" || h.Get("Content-Type") != "application/json" {
+	if w.StatusCode != 200 || h.Get("X-Etcd-Index") != "1" || h.Get("X-Raft-Index") != "1" ||
+		h.Get("X-Raft-Term") != "2" || h.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %v", w.StatusCode, h)
 	}
 	b.do("PUT", "/v2/keys/k", "value=2")
@@ -141,7 +142,8 @@ func TestWatchFromClearedHistoryIsCode401(t *testing.T) {
 		b.do("PUT", "/v2/keys/k", "value=1")
 	}
 	w := b.do("GET", "/v2/keys/k?wait=true&waitIndex=1", "")
-	if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != 401.0 || got["index"] != 30.0 || w.Header().Get("X-Etcd-Index") != "30" {
+	if got := decode(t, w.Body.String()); w.Code != 400 || got["errorCode"] != 401.0 || got["index"] != 30.0 ||
+		w.Header().Get("X-Etcd-Index") != "30" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if n := b.watchers.Held(); n != 0 {
@@ -184,9 +186,8 @@ func TestAWatchOfALongKeyPaysForIt(t *testing.T) {
 	}
 }
 
-// A snapshot that is installed under a stream is followed in order when its history reaches far enough back, and ends the
-// stream when it does not; a new watch is then told so.
-// pitfall E12
+// A snapshot that is installed under a stream is followed in order when its history reaches far
+// enough back, and ends the stream when it does not; a new watch is then told so. pitfall E12
 func TestAStreamOutlivesASnapshotOrEnds(t *testing.T) {
 	const seen, missed = 5, 40
 	for _, c := range []struct {
@@ -242,7 +243,8 @@ func TestAStreamOutlivesASnapshotOrEnds(t *testing.T) {
 			if err := events.Decode(&ev); err != io.EOF {
 				t.Errorf("%s: %+v, %v; the stream goes on with a gap", c.name, ev, err)
 			}
-			if w := b.do("GET", fmt.Sprintf("/v2/keys/d?wait=true&recursive=true&waitIndex=%d", seen+1), ""); w.Code != 400 || decode(t, w.Body.String())["errorCode"] != 401.0 {
+			if w := b.do("GET", fmt.Sprintf("/v2/keys/d?wait=true&recursive=true&waitIndex=%d", seen+1),
+				""); w.Code != 400 || decode(t, w.Body.String())["errorCode"] != 401.0 {
 				t.Errorf("%s: a new watch: %d %s", c.name, w.Code, w.Body)
 			}
 			continue

@@ -2,7 +2,8 @@ package raft
 
 import "testing"
 
-// BenchmarkPropose is the way of one entry through a cluster of one: propose, effects, the disk's answer, commit.
+// BenchmarkPropose is the way of one entry through a cluster of one: propose, effects, the disk's
+// answer, commit.
 func BenchmarkPropose(b *testing.B) {
 	c := benchLeader(b, 1)
 	data := make([]byte, 256)
@@ -18,8 +19,8 @@ func BenchmarkPropose(b *testing.B) {
 	}
 }
 
-// BenchmarkReplicate is one round of three cores back to back: 64 entries proposed, sent, stored, answered and committed.
-// Divide by 64 for the cost of an entry.
+// BenchmarkReplicate is one round of three cores back to back: 64 entries proposed, sent, stored,
+// answered and committed. Divide by 64 for the cost of an entry.
 func BenchmarkReplicate(b *testing.B) {
 	const batch = 64
 	cores := []*core{benchLeader(b, 3), newBenchCore(2, 3), newBenchCore(3, 3)}

@@ -8,8 +8,9 @@ import "time"
 // leader it stands still. So it never goes back, and neither skewed nor jumping wall
 // clocks stretch or cut a time to live (pitfalls I1, I2, I3).
 //
-// What was heard in a term is forgotten with the first word of a later leader: a leader that was cut off goes on
-// counting for a while, and if its count were taken up after a successor has stamped entries, keys would expire early.
+// What was heard in a term is forgotten with the first word of a later leader: a leader that was
+// cut off goes on counting for a while, and if its count were taken up after a successor has
+// stamped entries, keys would expire early.
 type clusterClock struct {
 	now       int64  // this member's monotonic clock at the last input
 	heard     int64  // the latest stamp heard in heardTerm, or reached as its leader

@@ -21,7 +21,8 @@ func stampOf(t *testing.T, c *core) int64 {
 	return stamp
 }
 
-// pitfall I1: only the very first stamp of a cluster is wall time; then the leader's monotonic clock counts.
+// pitfall I1: only the very first stamp of a cluster is wall time; then the leader's monotonic
+// clock counts.
 func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	c := newMember(1)
 	c.advance(100 * second)
@@ -36,7 +37,8 @@ func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	}
 }
 
-// pitfall I2, pitfall I3: a new leader goes on from the last stamp; without a leader no time passes.
+// pitfall I2, pitfall I3: a new leader goes on from the last stamp; without a leader no time
+// passes.
 func TestNewLeaderGoesOnFromTheLastStamp(t *testing.T) {
 	b := bootOf(1, 1)
 	b.Entries[0].Stamp = 50 * second
@@ -52,7 +54,8 @@ func TestNewLeaderGoesOnFromTheLastStamp(t *testing.T) {
 // The leader's heartbeats carry the clock, so that a quiet minute before its death counts.
 func TestHeardTimeIsTakenOver(t *testing.T) {
 	c := newMember(3)
-	say(t, c, Message{Kind: Append, From: 2, Term: 1, Entries: []Entry{{Index: 1, Term: 1, Stamp: 50 * second}}, Stamp: 50 * second})
+	say(t, c, Message{Kind: Append, From: 2, Term: 1, Entries: []Entry{{Index: 1, Term: 1, Stamp: 50 * second}},
+		Stamp: 50 * second})
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 1, Stamp: 80 * second})
 	elect(t, c)
 
@@ -61,10 +64,12 @@ func TestHeardTimeIsTakenOver(t *testing.T) {
 	}
 }
 
-// What a cut-off leader counted is void once a successor has stamped entries: keys would expire early.
+// What a cut-off leader counted is void once a successor has stamped entries: keys would expire
+// early.
 func TestTimeOfADeposedLeaderDoesNotCount(t *testing.T) {
 	c := newMember(3)
-	say(t, c, Message{Kind: Append, From: 2, Term: 1, Entries: []Entry{{Index: 1, Term: 1, Stamp: 50 * second}}, Stamp: 50 * second})
+	say(t, c, Message{Kind: Append, From: 2, Term: 1, Entries: []Entry{{Index: 1, Term: 1, Stamp: 50 * second}},
+		Stamp: 50 * second})
 	elect(t, c)
 	c.advance(900 * second) // it counts, and nobody hears it
 	say(t, c, Message{Kind: Append, From: 3, Term: 3, Index: 1, LogTerm: 1, Stamp: 60 * second,
@@ -76,7 +81,8 @@ func TestTimeOfADeposedLeaderDoesNotCount(t *testing.T) {
 	}
 }
 
-// pitfall I3: the clock of a process that was moved to another machine, or woken up, does not run backwards.
+// pitfall I3: the clock of a process that was moved to another machine, or woken up, does not run
+// backwards.
 func TestClockNeverGoesBack(t *testing.T) {
 	c := newLeader(t, 1)
 	c.advance(10 * second)

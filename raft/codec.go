@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// The codec writes what goes to the disk and over the wire: numbers as uvarints, strings and
-// bytes with their length before them. Decoding trusts nothing: no length beyond the input is believed
+// The codec writes what goes to the disk and over the wire: numbers as uvarints, strings and bytes
+// with their length before them. Decoding trusts nothing: no length beyond the input is believed
 // (pitfall H4).
 
 var errShort = errors.New("raft: the encoding ends early")
@@ -120,7 +120,8 @@ func appendEntry(b []byte, e *Entry) []byte {
 }
 
 func (d *decoder) entry() Entry {
-	return Entry{Index: d.uint(), Term: d.uint(), Stamp: int64(d.uint()), Kind: d.entryKind(), ID: d.uint(), Data: d.bytes()}
+	return Entry{Index: d.uint(), Term: d.uint(), Stamp: int64(d.uint()), Kind: d.entryKind(), ID: d.uint(),
+		Data: d.bytes()}
 }
 
 // entryKind refuses a kind that a newer version may know (pitfall I7).
@@ -172,7 +173,8 @@ func appendMember(b []byte, m *Member) []byte {
 }
 
 func (d *decoder) member() Member {
-	return Member{ID: d.uint(), Name: d.string(), PeerURLs: d.strings(), ClientURLs: d.strings(), Version: d.string(), Learner: d.bool(), Incarnation: d.uint()}
+	return Member{ID: d.uint(), Name: d.string(), PeerURLs: d.strings(), ClientURLs: d.strings(), Version: d.string(),
+		Learner: d.bool(), Incarnation: d.uint()}
 }
 
 func appendBool(b []byte, v bool) []byte {
@@ -248,7 +250,8 @@ func decodeSnapshot(b []byte) (Snapshot, error) {
 // AppendMessage appends a message as it goes over the wire to b.
 func AppendMessage(b []byte, m *Message) []byte {
 	b = append(b, byte(m.Kind))
-	for _, v := range [...]uint64{m.From, m.To, m.Term, m.Index, m.LogTerm, m.Hint, m.Commit, m.Round, uint64(m.Stamp)} {
+	for _, v := range [...]uint64{m.From, m.To, m.Term, m.Index, m.LogTerm, m.Hint, m.Commit, m.Round,
+		uint64(m.Stamp)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = appendBool(b, m.Reject)
@@ -280,8 +283,8 @@ const (
 // accepted: a forged term of 2⁶⁴-1 would end all elections, since no term is later.
 const maxNumber = 1 << 63
 
-// DecodeMessage decodes a message; its entries share memory with b. It accepts any bytes: what it returns without an
-// error can be given to Node.Step.
+// DecodeMessage decodes a message; its entries share memory with b. It accepts any bytes: what it
+// returns without an error can be given to Node.Step.
 func DecodeMessage(b []byte) (Message, error) {
 	d := decoder{in: b}
 	m := Message{Kind: MessageKind(d.byte())}

@@ -8,11 +8,13 @@ import (
 )
 
 var (
-	sampleMember     = Member{ID: 1 << 63, Name: "a", PeerURLs: []string{"http://a:1", "http://a:2"}, ClientURLs: []string{"http://a:3"}, Version: "2.4.0", Learner: true, Incarnation: 1 << 63}
-	sampleMembership = Membership{ClusterID: 9, Members: []Member{{ID: 1}, sampleMember}, Removed: []uint64{3, 5}, Version: "2.4.0"}
-	sampleSnapshot   = Snapshot{Index: 8, Term: 2, Stamp: 1e18, Membership: sampleMembership}
-	sampleChange     = Change{Kind: ChangeAdd, Member: sampleMember, ClusterID: 9, Command: []byte("set")}
-	sampleEntries    = []Entry{
+	sampleMember = Member{ID: 1 << 63, Name: "a", PeerURLs: []string{"http://a:1", "http://a:2"},
+		ClientURLs: []string{"http://a:3"}, Version: "2.4.0", Learner: true, Incarnation: 1 << 63}
+	sampleMembership = Membership{ClusterID: 9, Members: []Member{{ID: 1}, sampleMember}, Removed: []uint64{3, 5},
+		Version: "2.4.0"}
+	sampleSnapshot = Snapshot{Index: 8, Term: 2, Stamp: 1e18, Membership: sampleMembership}
+	sampleChange   = Change{Kind: ChangeAdd, Member: sampleMember, ClusterID: 9, Command: []byte("set")}
+	sampleEntries  = []Entry{
 		{Index: 5, Term: 2, Stamp: -1, Kind: EntryCommand, ID: 1 << 63, Data: []byte("x")},
 		{Index: 6, Term: 2, Stamp: 1e18, Kind: EntryChange, Data: appendChange(nil, &sampleChange)},
 	}
@@ -41,9 +43,11 @@ func formats() []format {
 	}
 	return []format{
 		messages,
-		{"entry", rewrite(decodeEntry, appendEntry), [][]byte{appendEntry(nil, &sampleEntries[0]), appendEntry(nil, &sampleEntries[1])}},
+		{"entry", rewrite(decodeEntry, appendEntry), [][]byte{appendEntry(nil, &sampleEntries[0]),
+			appendEntry(nil, &sampleEntries[1])}},
 		{"change", rewrite(decodeChange, appendChange), [][]byte{appendChange(nil, &sampleChange)}},
-		{"state", rewrite(decodeState, func(b []byte, s *State) []byte { return appendState(b, *s) }), [][]byte{appendState(nil, State{1, 1 << 63, 3})}},
+		{"state", rewrite(decodeState, func(b []byte, s *State) []byte { return appendState(b, *s) }),
+			[][]byte{appendState(nil, State{1, 1 << 63, 3})}},
 		{"snapshot", rewrite(decodeSnapshot, appendSnapshot), [][]byte{appendSnapshot(nil, &sampleSnapshot)}},
 	}
 }
@@ -68,7 +72,8 @@ func TestDecodedMessageIsTheEncodedOne(t *testing.T) {
 	}
 }
 
-// pitfall H4: whatever is cut off, it is an error and not a guess; and what is left over is one, too.
+// pitfall H4: whatever is cut off, it is an error and not a guess; and what is left over is one,
+// too.
 func TestEncodingIsWholeOrRefused(t *testing.T) {
 	for _, f := range formats() {
 		for _, b := range f.samples {
@@ -91,16 +96,18 @@ func TestEncodingIsWholeOrRefused(t *testing.T) {
 // pitfall H4, pitfall I7: what arrives is checked before the core relies on it.
 func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
 	for name, m := range map[string]Message{
-		"no kind":              {},
-		"an unknown kind":      {Kind: ProposeAnswer + 1},
-		"no snapshot":          {Kind: InstallSnapshot},
-		"a snapshot too much":  {Kind: Append, Snapshot: &sampleSnapshot},
-		"a gap":                {Kind: Append, Index: 3, Entries: []Entry{{Index: 5}}},
-		"an unknown entry":     {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryDigest + 1}}},
-		"a placed proposal":    {Kind: Propose, Entries: []Entry{{Index: 1}}},
-		"a broken change":      {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: []byte{99}}}},
-		"a change of no kind":  {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{})}}},
-		"a change yet unknown": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil, &Change{Kind: 99})}}},
+		"no kind":             {},
+		"an unknown kind":     {Kind: ProposeAnswer + 1},
+		"no snapshot":         {Kind: InstallSnapshot},
+		"a snapshot too much": {Kind: Append, Snapshot: &sampleSnapshot},
+		"a gap":               {Kind: Append, Index: 3, Entries: []Entry{{Index: 5}}},
+		"an unknown entry":    {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryDigest + 1}}},
+		"a placed proposal":   {Kind: Propose, Entries: []Entry{{Index: 1}}},
+		"a broken change":     {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: []byte{99}}}},
+		"a change of no kind": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil,
+			&Change{})}}},
+		"a change yet unknown": {Kind: Append, Entries: []Entry{{Index: 1, Kind: EntryChange, Data: appendChange(nil,
+			&Change{Kind: 99})}}},
 	} {
 		if _, err := DecodeMessage(AppendMessage(nil, &m)); err == nil {
 			t.Errorf("a message with %s was taken", name)
@@ -108,7 +115,8 @@ func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
 	}
 }
 
-// pitfall H4: no length in the input makes the decoder take more memory than the input is long, within a factor.
+// pitfall H4: no length in the input makes the decoder take more memory than the input is long,
+// within a factor.
 func TestLengthsInTheInputAreNotBelieved(t *testing.T) {
 	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x7f}
 	for _, f := range formats() {
@@ -123,7 +131,8 @@ func TestLengthsInTheInputAreNotBelieved(t *testing.T) {
 	}
 }
 
-// check is what holds for any input: it is refused, or read as something whose encoding reads as the same.
+// check is what holds for any input: it is refused, or read as something whose encoding reads as
+// the same.
 func (f *format) check(t *testing.T, b []byte) {
 	t.Helper()
 	once, err := f.read(b)

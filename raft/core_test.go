@@ -11,7 +11,8 @@ import (
 func testConfig(id uint64) coreConfig {
 	return coreConfig{
 		ID: id, ElectionTicks: 10, HeartbeatTicks: 1, Rand: rand.New(rand.NewPCG(id, 1)), Wall: 1e18,
-		MaxAppendBytes: 1 << 16, MaxWriteBytes: 1 << 20, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24, MaxTailBytes: 1 << 20, MaxUnappliedBytes: 1 << 22,
+		MaxAppendBytes: 1 << 16, MaxWriteBytes: 1 << 20, MaxInflightBytes: 1 << 20, MaxUncommittedBytes: 1 << 24,
+		MaxTailBytes: 1 << 20, MaxUnappliedBytes: 1 << 22,
 	}
 }
 
@@ -161,7 +162,8 @@ func TestTheLeaderMarksCommands(t *testing.T) {
 	c.proposeStamp()
 
 	committed := settle(t, c).Committed
-	if len(committed) != 2 || string(committed[0].Data) != "marked x" || len(committed[1].Data) > 0 || string(cmd) != "x" {
+	if len(committed) != 2 || string(committed[0].Data) != "marked x" || len(committed[1].Data) > 0 ||
+		string(cmd) != "x" {
 		t.Fatalf("committed %v of %q", committed, cmd)
 	}
 }

@@ -141,18 +141,17 @@ neighbours show each rule with its edges.
 
 # Life of an entry
 
-A client's command comes to [Node.Propose], which leaves it in the inbox and waits. The
-loop takes all that is there in one turn, but for proposals that had better wait for the
-batch before them, a moment (Node.proposalsWait): core.propose puts each into the log, with
-index, term and stamp. core.effects then hands out one write for the disk, and one
-Append for every other member, at the same time: the leader is only one of those
-who must have it on disk. A follower that has the entry before it stores
-what is new (core.handleAppend), and its answer is held until its own disk has
-answered (core.sendDurable). Each answer moves that member's match, the
-leader's own disk moves log.durable, and core.advanceCommit takes the highest index that a majority has
-reached. What is committed and on this member's disk goes to the applier,
-which calls Apply and gives the result to the waiter. The followers hear of the commit with
-the next Append, or at once by a heartbeat if there is none.
+A client's command comes to [Node.Propose], which leaves it in the inbox and waits. The loop takes
+all that is there in one turn, but for proposals that had better wait for the batch before them, a
+moment (Node.proposalsWait): core.propose puts each into the log, with index, term and stamp.
+core.effects then hands out one write for the disk, and one Append for every other member, at the
+same time: the leader is only one of those who must have it on disk. A follower that has the entry
+before it stores what is new (core.handleAppend), and its answer is held until its own disk has
+answered (core.sendDurable). Each answer moves that member's match, the leader's own disk moves
+log.durable, and core.advanceCommit takes the highest index that a majority has reached. What is
+committed and on this member's disk goes to the applier, which calls Apply and gives the result to
+the waiter. The followers hear of the commit with the next Append, or at once by a heartbeat if
+there is none.
 
 A member that follows passes its proposals on to the leader, all that wait in one message,
 and answers a client when its own applier comes to the entry. Its messages are a stream: the
@@ -341,8 +340,8 @@ Where the paper is departed from:
   - A heartbeat is no empty Append. It carries a round, for reads, and no more of the commit
     index than its receiver is known to have. Its answer says what the member's log is, and
     so makes up for an Append or an answer that was lost.
-  - A heartbeat tells a member when the leader has not heard it for an election timeout: its state grows old,
-    though it hears heartbeats.
+  - A heartbeat tells a member when the leader has not heard it for an election timeout: its state
+    grows old, though it hears heartbeats.
   - A heartbeat tells the longest round trip to a member. When a leader's connection breaks, the
     others wait up to two of these before they campaign, so that not all do within one round trip.
   - Entries are sent in a stream, without waiting for answers, once the place is known from which
@@ -361,11 +360,13 @@ Where the paper is departed from:
     broke goes on where it was.
   - A member that follows passes proposals on, and proposes those anew that died with a leader.
     The paper sends the client to the leader, and leaves it to the client to ask again.
-  - A disk gets a number when it is made, its incarnation, and its member tells it to the others when it starts. A member that was emptied
-    has another number, and may not go on under its id: the transports of the others refuse it, the leader refuses its greeting, and it
-    ends itself when the log tells it the former number. The paper takes for granted that what was written stays.
-    Open is the time before the greeting is in a member's log: one that lacks it takes the emptied member for what it was, and if those make
-    a majority, what was committed may be forgotten. An old copy of a disk has the same number; only core.commitTo may find it out.
+  - A disk gets a number when it is made, its incarnation, and its member tells it to the others
+    when it starts. A member that was emptied has another number, and may not go on under its id:
+    the transports of the others refuse it, the leader refuses its greeting, and it ends itself when
+    the log tells it the former number. The paper takes for granted that what was written stays.
+    Open is the time before the greeting is in a member's log: one that lacks it takes the emptied
+    member for what it was, and if those make a majority, what was committed may be forgotten. An
+    old copy of a disk has the same number; only core.commitTo may find it out.
   - Members compare digests of their state by way of the log; a minority that differs stops.
   - Entries carry the time of the cluster's own clock, and the entry that opens a term may carry the
     leader's wall clock. There are no such clocks in the paper.

@@ -31,7 +31,8 @@ type SafeRead struct {
 	Never bool // the member that was asked does not lead: ask again, under another id
 }
 
-// Fetch asks for entries that are no longer in memory: as many as are handy, but at least two when there are two.
+// Fetch asks for entries that are no longer in memory: as many as are handy, but at least two when
+// there are two.
 type Fetch struct {
 	To   uint64 // the member that lacks them
 	From uint64 // first index
@@ -56,8 +57,8 @@ func (c *core) effects(diskFree bool) Effects {
 	return out
 }
 
-// handToDisk makes one write of what is not yet on its way, as much as fits. What the write counts as committed is in the
-// log that it leaves.
+// handToDisk makes one write of what is not yet on its way, as much as fits. What the write counts
+// as committed is in the log that it leaves.
 func (c *core) handToDisk() {
 	l := &c.log
 	if !c.dirty && l.handed == l.last() && c.installing == nil {
@@ -100,7 +101,8 @@ func (c *core) persisted(seq uint64) {
 	}
 }
 
-// truncateLog drops the entry at index and all after it, and with them what writes under way promise of them.
+// truncateLog drops the entry at index and all after it, and with them what writes under way
+// promise of them.
 func (c *core) truncateLog(index uint64) {
 	if index <= c.commit {
 		panic("raft: a committed entry would be truncated") // pitfall B3

@@ -1,7 +1,7 @@
 package raft
 
-// campaign begins a round of votes: PreVote asks whether a campaign could be won (diss. 9.6), Vote is
-// the campaign itself (§5.2).
+// campaign begins a round of votes: PreVote asks whether a campaign could be won (diss. 9.6), Vote
+// is the campaign itself (§5.2).
 func (c *core) campaign(kind MessageKind) {
 	c.solicit(kind, false)
 }
@@ -26,8 +26,9 @@ func (c *core) solicit(kind MessageKind, transfer bool) {
 	c.countVotes()
 }
 
-// mayCampaign: a learner, a removed member and one whose disk stands still must not lead. A member whose removal is not
-// yet agreed may: perhaps nobody else has that entry, and the others can't win against a longer log (diss. 4.2.2, pitfall D6).
+// mayCampaign: a learner, a removed member and one whose disk stands still must not lead. A member
+// whose removal is not yet agreed may: perhaps nobody else has that entry, and the others can't win
+// against a longer log (diss. 4.2.2, pitfall D6).
 func (c *core) mayCampaign() bool {
 	votes := c.configs.now().votes(c.ID) || c.configs.at(c.commit).votes(c.ID)
 	return c.role != Leader && votes && c.stalled < c.ElectionTicks
@@ -51,8 +52,8 @@ func (c *core) becomeCandidate() {
 	c.drawPatience()
 }
 
-// handleVote answers a PreVote or a Vote. It is judged by the logs and the timer alone: this member's
-// configuration may be older than the candidate's (pitfall A11).
+// handleVote answers a PreVote or a Vote. It is judged by the logs and the timer alone: this
+// member's configuration may be older than the candidate's (pitfall A11).
 func (c *core) handleVote(m *Message) {
 	if m.Kind == PreVote {
 		c.handlePreVote(m)
@@ -75,8 +76,8 @@ func (c *core) handlePreVote(m *Message) {
 	c.send(answer)
 }
 
-// upToDate is the restriction of §5.4.1: the candidate's last entry has a later term, or the same and
-// its log is at least as long.
+// upToDate is the restriction of §5.4.1: the candidate's last entry has a later term, or the same
+// and its log is at least as long.
 func (c *core) upToDate(m *Message) bool {
 	last := c.log.lastTerm()
 	return m.LogTerm > last || m.LogTerm == last && m.Index >= c.log.last()
@@ -119,8 +120,8 @@ func (c *core) countVotes() {
 	}
 }
 
-// becomeLeader opens the term with an empty entry: only an entry of its own term lets a leader know what is
-// committed (§5.4.2, §8).
+// becomeLeader opens the term with an empty entry: only an entry of its own term lets a leader know
+// what is committed (§5.4.2, §8).
 func (c *core) becomeLeader() {
 	c.role = Leader
 	c.leader = c.ID
@@ -148,9 +149,9 @@ func (c *core) handleTimeoutNow(m *Message) {
 // two of the longest round trips.
 func (c *core) haste() int { return min(max(1, c.ElectionTicks/5, 2*c.farthest), c.ElectionTicks) }
 
-// lost says that the connection to a member broke: its process has died, or the network has. If that was the
-// leader, there is no need to wait for the whole timeout; a small random delay keeps the
-// others from doing the same at the same moment.
+// lost says that the connection to a member broke: its process has died, or the network has. If
+// that was the leader, there is no need to wait for the whole timeout; a small random delay keeps
+// the others from doing the same at the same moment.
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
 		p.rest(c.lead.round)
@@ -179,8 +180,9 @@ func (c *core) dropped(peer uint64) {
 	}
 }
 
-// transfer hands the leadership to another voter (diss. 3.10): no proposal is taken from now on, and
-// when the target has the whole log it is told to campaign. It is given up after an election timeout (pitfall F5).
+// transfer hands the leadership to another voter (diss. 3.10): no proposal is taken from now on,
+// and when the target has the whole log it is told to campaign. It is given up after an election
+// timeout (pitfall F5).
 func (c *core) transfer(to uint64) {
 	p := c.lead.progress(to)
 	if c.role != Leader || p == nil || !c.configs.now().votes(to) {
@@ -196,8 +198,9 @@ func (c *core) tellTarget(p *progress) {
 	}
 }
 
-// transferToBest hands over to the voter with the longest log of those that are there; false when there is none. One whose
-// connection broke would let everybody wait for it: members that stop one after another leave such a one behind each time.
+// transferToBest hands over to the voter with the longest log of those that are there; false when
+// there is none. One whose connection broke would let everybody wait for it: members that stop one
+// after another leave such a one behind each time.
 func (c *core) transferToBest() bool {
 	var best *progress
 	for i := range c.lead.members {

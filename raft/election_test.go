@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// pitfall A6: the last term counts before the last index, and a log that a snapshot has emptied ends with the snapshot.
+// pitfall A6: the last term counts before the last index, and a log that a snapshot has emptied
+// ends with the snapshot.
 func TestVoteGoesToLogsThatAreUpToDate(t *testing.T) {
 	full := bootOf(3, 1, 3)
 	emptied := boot{State: State{Term: 3}, Snapshot: Snapshot{Index: 2, Term: 3, Membership: voters(3)}}
@@ -77,7 +78,8 @@ func TestRefusedPreCandidateLearnsTheTerm(t *testing.T) {
 	}
 }
 
-// pitfall A10: who hears a leader grants nothing, nor does the leader; who saw the connection break, or has waited, does.
+// pitfall A10: who hears a leader grants nothing, nor does the leader; who saw the connection
+// break, or has waited, does.
 func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
 	heard := func(t *testing.T, c *core) { say(t, c, Message{Kind: Heartbeat, From: 3, Term: 1}) }
 	for _, c := range []struct {
@@ -95,7 +97,8 @@ func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
 		voter := newMember(3)
 		c.before(t, voter)
 
-		sent := only(PreVoteAnswer, say(t, voter, Message{Kind: PreVote, From: 2, Term: 9, Index: 9, LogTerm: 9}).Messages)
+		sent := only(PreVoteAnswer, say(t, voter, Message{Kind: PreVote, From: 2, Term: 9, Index: 9,
+			LogTerm: 9}).Messages)
 
 		if len(sent) != 1 || sent[0].Reject == c.granted {
 			t.Errorf("who %s: %q", c.name, texts(sent))
@@ -103,7 +106,8 @@ func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
 	}
 }
 
-// pitfall A10: a broken connection makes a follower impatient; a leader that is heard again, patient.
+// pitfall A10: a broken connection makes a follower impatient; a leader that is heard again,
+// patient.
 func TestLeaderHeardAgainIsGivenTheWholeTimeout(t *testing.T) {
 	c := newMember(3)
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 1})
@@ -130,7 +134,8 @@ func TestPatienceIsDrawnAnewEachTime(t *testing.T) {
 	}
 }
 
-// pitfall A4: with one member nothing but its own vote is needed, and that is on disk before it leads.
+// pitfall A4: with one member nothing but its own vote is needed, and that is on disk before it
+// leads.
 func TestOwnVoteCountsWhenItIsOnDisk(t *testing.T) {
 	c := newMember(1)
 	c.campaign(PreVote)
@@ -206,7 +211,8 @@ func TestTransferIsVotedForThoughTheLeaderIsHeard(t *testing.T) {
 	}
 }
 
-// TimeoutNow counts from the leader of the term alone: a late one, of a leader that is gone, does not unseat another.
+// TimeoutNow counts from the leader of the term alone: a late one, of a leader that is gone, does
+// not unseat another.
 func TestTimeoutNowOfAnotherIsIgnored(t *testing.T) {
 	c := newMember(3)
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 3})
@@ -229,8 +235,8 @@ func TestMessageForAnotherMemberIsDropped(t *testing.T) {
 	}
 }
 
-// Of those who could lead next, one that has gone would let everybody wait: members that stop one after another leave such a one
-// behind each time.
+// Of those who could lead next, one that has gone would let everybody wait: members that stop one
+// after another leave such a one behind each time.
 func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
 	c := newLeader(t, 3)
 	for _, id := range []uint64{2, 3} {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// drawing is a film as an SVG of any width: time runs downwards, a line for each member, an arrow for each message. It is drawn
-// in classes; testdata/film/drawing.css has their colours.
+// drawing is a film as an SVG of any width: time runs downwards, a line for each member, an arrow
+// for each message. It is drawn in classes; testdata/film/drawing.css has their colours.
 type drawing struct {
 	*film
 	lines, texts strings.Builder // no line is drawn over a text
@@ -93,7 +93,8 @@ var (
 	memberInFilm  = regexp.MustCompile(`^(n[0-9a-f]+) (.*)`)
 )
 
-// hear takes in a line. What an arrow, a badge or a card shows is not said again, and prose has its own place.
+// hear takes in a line. What an arrow, a badge or a card shows is not said again, and prose has its
+// own place.
 func (p *picture) hear(line string) {
 	line = strings.TrimSpace(line)
 	if m := clockInFilm.FindStringSubmatch(line); m != nil {
@@ -101,7 +102,8 @@ func (p *picture) hear(line string) {
 	}
 	command, isCommand := strings.CutPrefix(line, "> ")
 	switch {
-	case strings.HasPrefix(line, "#"), messageInFilm.MatchString(line), stateInFilm.MatchString(line), isCommand && p.spoken:
+	case strings.HasPrefix(line, "#"), messageInFilm.MatchString(line), stateInFilm.MatchString(line),
+		isCommand && p.spoken:
 		return
 	case isCommand:
 		line = command
@@ -213,8 +215,8 @@ func colour(a filmArrow) string {
 	return "ask"
 }
 
-// arrow draws a message. It leaves at the end of a step and comes in at the beginning of another; one that does not ends on
-// its way.
+// arrow draws a message. It leaves at the end of a step and comes in at the beginning of another;
+// one that does not ends on its way.
 func (d *drawing) arrow(a filmArrow) {
 	from, ok1 := d.column[fmt.Sprintf("n%x", a.message.From)]
 	to, ok2 := d.column[fmt.Sprintf("n%x", a.to)]
@@ -295,13 +297,15 @@ func (d *drawing) saying(s saying, y int) {
 	column, ok := d.column[s.who]
 	if !ok {
 		d.line(`<line class="world" x1="0" x2="100%%" y1="%d" y2="%[1]d"/>`, y+6)
-		d.text(`<text class="said middle" x="50%%" y="%d">%s</text>`, y+10, html.EscapeString(strings.TrimSpace(s.who+" "+s.text)))
+		d.text(`<text class="said middle" x="50%%" y="%d">%s</text>`, y+10,
+			html.EscapeString(strings.TrimSpace(s.who+" "+s.text)))
 		return
 	}
 	x := d.x(column)
 	side, dx := inward(x)
 	d.text(`<circle class="dot" cx="%.2f%%" cy="%d" r="4"/>`, x, y+6)
-	d.text(`<text class="said %s" x="%.2f%%" dx="%d" y="%d">%s</text>`, side, x, dx, y+10, html.EscapeString(shortened(s.text)))
+	d.text(`<text class="said %s" x="%.2f%%" dx="%d" y="%d">%s</text>`, side, x, dx, y+10,
+		html.EscapeString(shortened(s.text)))
 }
 
 // badge draws what is new of a member on its line.

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-var htmlPath = flag.String("html", "", "write what a test plays as a page, to this file; a relative path begins at the repository's root")
+var htmlPath = flag.String("html", "",
+	"write what a test plays as a page, to this file; a relative path begins at the repository's root")
 
 // scene is a film with its place in a page.
 type scene struct {
@@ -34,7 +35,8 @@ var (
 	marksSVG string
 )
 
-// pageTemplate fills in the texts of scenes, which it never takes for HTML. Style and script are this repository's own.
+// pageTemplate fills in the texts of scenes, which it never takes for HTML. Style and script are
+// this repository's own.
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 // writePage writes scenes as one page that loads nothing else, where -html says.
@@ -166,7 +168,8 @@ func TestThePageOfScenesLoadsNothing(t *testing.T) {
 			t.Errorf("it loads %q", address[0])
 		}
 	}
-	for _, want := range []string{"An election (§5.2)", "n2@1 → n1 VoteAnswer", `class="life Leader"`, `class="badge Leader"`} {
+	for _, want := range []string{"An election (§5.2)", "n2@1 → n1 VoteAnswer", `class="life Leader"`,
+		`class="badge Leader"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q", want)
 		}
@@ -187,7 +190,8 @@ func TestThePageOfScenesTakesNoTextForHTML(t *testing.T) {
 	}
 }
 
-// The README shows an election as it goes, and each stop of its tour links to scenes that there are.
+// The README shows an election as it goes, and each stop of its tour links to scenes that there
+// are.
 func TestTheTourShowsItsScenes(t *testing.T) {
 	golden(t, "testdata/film/election.svg", draw(play(t, script(t, "election"))).standalone(760))
 	readme, err := os.ReadFile("README.md")

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// film records what the members of a script or of a simulation look like, step by step, and the messages between them. The core
-// knows nothing of it. A nil film records nothing.
+// film records what the members of a script or of a simulation look like, step by step, and the
+// messages between them. The core knows nothing of it. A nil film records nothing.
 //
-// What a world says of itself is written to the film in whole lines. A step ends with cut, and has the lines since the one before.
+// What a world says of itself is written to the film in whole lines. A step ends with cut, and has
+// the lines since the one before.
 type film struct {
 	lines  []string
 	steps  []filmStep
@@ -126,7 +127,8 @@ func (f *film) loses(m *Message, unspoken bool) {
 	}
 }
 
-// ends records an arrow, but not of a message that came in within the step in which it was sent, without a line that tells of it.
+// ends records an arrow, but not of a message that came in within the step in which it was sent,
+// without a line that tells of it.
 func (f *film) ends(a filmArrow) {
 	sent, ok := f.onWire[a.message]
 	delete(f.onWire, a.message)
@@ -138,7 +140,8 @@ func (f *film) ends(a filmArrow) {
 	}
 }
 
-// allArrows returns the arrows in the order in which they came in, and then those of messages that are still on their way.
+// allArrows returns the arrows in the order in which they came in, and then those of messages that
+// are still on their way.
 func (f *film) allArrows() []filmArrow {
 	var open []filmArrow
 	for m, sent := range f.onWire {
@@ -150,8 +153,8 @@ func (f *film) allArrows() []filmArrow {
 	return append(slices.Clip(f.arrows), open...)
 }
 
-// part returns the steps from one up to another, which is left out, as a film of its own that begins with some prose. It has no
-// members that are down all the time.
+// part returns the steps from one up to another, which is left out, as a film of its own that
+// begins with some prose. It has no members that are down all the time.
 func (f *film) part(prose string, from, to int) *film {
 	g := newFilm()
 	fmt.Fprint(g, prose)
@@ -198,7 +201,8 @@ func (f *film) everUp(id string) bool {
 // leaveOut takes members out of all steps.
 func (f *film) leaveOut(out func(id string) bool) {
 	for i := range f.steps {
-		f.steps[i].views = slices.DeleteFunc(slices.Clone(f.steps[i].views), func(v memberView) bool { return out(v.ID) })
+		f.steps[i].views = slices.DeleteFunc(slices.Clone(f.steps[i].views),
+			func(v memberView) bool { return out(v.ID) })
 	}
 }
 

@@ -228,7 +228,8 @@ type Refusal struct {
 	text   string // the error's, where there is more to it than the reason
 }
 
-// refusalReasons are the errors that go over the wire; a new one goes to the end, and its number never changes.
+// refusalReasons are the errors that go over the wire; a new one goes to the end, and its number
+// never changes.
 var refusalReasons = [...]error{
 	errNotLeader, errHandingOver, errChanging, ErrOverloaded,
 	ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved, ErrMemberEmptied,
@@ -237,7 +238,8 @@ var refusalReasons = [...]error{
 
 var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version
 
-// quorumReason is the reason of a QuorumError, whose text says the rest; otherReason that of an error that is not listed.
+// quorumReason is the reason of a QuorumError, whose text says the rest; otherReason that of an
+// error that is not listed.
 const (
 	quorumReason byte = 255
 	otherReason  byte = 254

@@ -163,8 +163,8 @@ func TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent(t *testing.T) {
 	}
 }
 
-// A message of a former life may come late as well when it is the first one that comes of that life.
-// It may be taken, since its outcome is unknown; those of the present must be.
+// A message of a former life may come late as well when it is the first one that comes of that
+// life. It may be taken, since its outcome is unknown; those of the present must be.
 func TestAFirstMessageOfAFormerLifeThatComesLateStopsNothing(t *testing.T) {
 	before, leader := followerAndLeader(t)
 	old := passOn(t, before, 7)
@@ -347,13 +347,20 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 		entry  Entry
 		want   error
 	}{
-		"handing over":        {func(c *core) { c.lead.target = 2 }, Entry{Kind: EntryCommand}, errHandingOver},
-		"too much":            {func(c *core) { c.MaxUncommittedBytes = 1; c.appendOwn(Entry{Kind: EntryEmpty}) }, Entry{Kind: EntryCommand, Data: []byte("x")}, ErrOverloaded},
-		"a stranger":          {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}), ErrMemberUnknown},
-		"an id that is there": {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}), ErrMemberExists},
-		"another one's name":  {func(c *core) { c.configs.now().membership.Members[0].Name = "n1" }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "n1"}}), ErrNameTaken},
-		"an emptied disk":     {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 }, change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
-		"a huge member":       {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 9, Name: strings.Repeat("x", 1<<20)}}), ErrMembershipFull},
+		"handing over": {func(c *core) { c.lead.target = 2 }, Entry{Kind: EntryCommand}, errHandingOver},
+		"too much": {func(c *core) { c.MaxUncommittedBytes = 1; c.appendOwn(Entry{Kind: EntryEmpty}) },
+			Entry{Kind: EntryCommand, Data: []byte("x")}, ErrOverloaded},
+		"a stranger": {func(*core) {}, change(Change{Kind: ChangeRemove, Member: Member{ID: 9}}),
+			ErrMemberUnknown},
+		"an id that is there": {func(*core) {}, change(Change{Kind: ChangeAdd, Member: Member{ID: 2}}),
+			ErrMemberExists},
+		"another one's name": {func(c *core) { c.configs.now().membership.Members[0].Name = "n1" },
+			change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "n1"}}), ErrNameTaken},
+		"an emptied disk": {func(c *core) { c.configs.now().membership.Members[1].Incarnation = 7 },
+			change(Change{Kind: ChangeUpdate, Member: Member{ID: 2, Incarnation: 8}}), ErrMemberEmptied},
+		"a huge member": {func(*core) {},
+			change(Change{Kind: ChangeAdd, Member: Member{ID: 9,
+				Name: strings.Repeat("x", 1<<20)}}), ErrMembershipFull},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newLeader(t, 2, 1)
@@ -364,7 +371,8 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 			say(t, asker, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
 			asker.forward([]proposal{{id: 5}})
 
-			answers := only(ProposeAnswer, say(t, c, Message{Kind: Propose, From: 2, Term: 2, LogTerm: asker.forwarding.stream, Round: 1, Index: 1, Entries: []Entry{row.entry}}).Messages)
+			answers := only(ProposeAnswer, say(t, c, Message{Kind: Propose, From: 2, Term: 2,
+				LogTerm: asker.forwarding.stream, Round: 1, Index: 1, Entries: []Entry{row.entry}}).Messages)
 
 			if len(answers) != 1 {
 				t.Fatalf("answers %v", answers)

@@ -5,14 +5,15 @@ import (
 	"testing"
 )
 
-// checkInvariants fails when what the comments of core, entryLog, configStack, leadership and progress promise does
-// not hold. It is called after every step of every script and unit test.
+// checkInvariants fails when what the comments of core, entryLog, configStack, leadership and
+// progress promise does not hold. It is called after every step of every script and unit test.
 func checkInvariants(t testing.TB, c *core) {
 	t.Helper()
 	must := func(holds bool, rule string) {
 		t.Helper()
 		if !holds {
-			t.Fatalf("n%x: %s does not hold: role %d, term %d, vote %x, commit %d, applying %d, log %d…%d, durable %d, handed %d",
+			t.Fatalf("n%x: %s does not hold: role %d, term %d, vote %x, commit %d, applying %d, log %d…%d, durable "+
+				"%d, handed %d",
 				c.ID, rule, c.role, c.term, c.vote, c.commit, c.applying, c.log.base+1, c.log.last(), c.log.durable, c.log.handed)
 		}
 	}
@@ -73,9 +74,11 @@ func checkRole(c *core, must func(bool, string)) {
 	switch c.role {
 	case Leader:
 		must(c.leader == c.ID && c.vote == c.ID, "a leader knows and has voted for itself")
-		must(c.log.matches(c.lead.start, c.term) || c.lead.start <= c.log.base, "a leader's term begins with its own entry")
+		must(c.log.matches(c.lead.start, c.term) || c.lead.start <= c.log.base,
+			"a leader's term begins with its own entry")
 		must(c.lead.uncommitted == sizeOf(c, c.commit), "uncommitted = size of what is not committed")
-		must(slices.IsSortedFunc(c.lead.members, func(a, b progress) int { return int(a.id) - int(b.id) }), "members by id")
+		must(slices.IsSortedFunc(c.lead.members, func(a, b progress) int { return int(a.id) - int(b.id) }),
+			"members by id")
 	case Candidate:
 		must(c.leader == None && c.vote == c.ID, "a candidate knows no leader and has voted for itself")
 	case PreCandidate:
@@ -83,7 +86,8 @@ func checkRole(c *core, must func(bool, string)) {
 	}
 	must(c.unapplied == unappliedOf(c), "unapplied = size of what is committed and not applied")
 	must(c.clock.running == (c.role == Leader), "only a leader's clock runs")
-	must(c.role == Leader || c.lead.members == nil && len(c.reads.waiting)+len(c.reads.confirming) == 0, "only a leader leads")
+	must(c.role == Leader || c.lead.members == nil && len(c.reads.waiting)+len(c.reads.confirming) == 0,
+		"only a leader leads")
 }
 
 // unappliedOf is the size of the entries that are committed and not applied.

@@ -78,8 +78,8 @@ func (l *entryLog) append(es ...Entry) {
 	}
 }
 
-// truncate drops the entry at index and all after it. What was known of their durability is forgotten
-// with them (pitfall B5).
+// truncate drops the entry at index and all after it. What was known of their durability is
+// forgotten with them (pitfall B5).
 func (l *entryLog) truncate(index uint64) {
 	for i := index; i <= l.last(); i++ {
 		l.bytes -= entrySize(l.at(i))
@@ -125,8 +125,8 @@ func (l *entryLog) trim(index uint64) {
 	for i := l.base + 1; i <= index; i++ {
 		l.bytes -= entrySize(l.at(i))
 	}
-	// What is left moves to the front of a new array once the dropped part is the greater one, so that the old
-	// array can go; messages on their way may still read it.
+	// What is left moves to the front of a new array once the dropped part is the greater one, so
+	// that the old array can go; messages on their way may still read it.
 	rest := l.entries[index-l.base:]
 	if len(rest) < cap(l.entries)/2 {
 		rest = append(make([]Entry, 0, len(rest)+len(rest)/2+16), rest...)
@@ -137,7 +137,8 @@ func (l *entryLog) trim(index uint64) {
 
 // reset makes the log an empty one behind a snapshot.
 func (l *entryLog) reset(s *Snapshot) {
-	*l = entryLog{first: s.Index + 1, base: s.Index, baseTerm: s.Term, baseTime: s.Stamp, durable: s.Index, handed: s.Index}
+	*l = entryLog{first: s.Index + 1, base: s.Index, baseTerm: s.Term, baseTime: s.Stamp, durable: s.Index,
+		handed: s.Index}
 }
 
 // findConflict returns the highest index ≤ index whose term is ≤ term, and that entry's term: above

@@ -27,7 +27,8 @@ func newConfig(index, term uint64, m Membership) config {
 	return c
 }
 
-// configMark names a configuration: the index after its entry's, and its entry's term. None has the zero mark.
+// configMark names a configuration: the index after its entry's, and its entry's term. None has the
+// zero mark.
 type configMark struct{ after, term uint64 }
 
 func (c *config) mark() configMark { return configMark{c.index + 1, c.term} }
@@ -47,8 +48,9 @@ func majorityReached(values []uint64) uint64 {
 	return values[(len(values)-1)/2]
 }
 
-// configStack holds the configurations that the log may still go back to, oldest first.
-// The last one is in force, from the moment it is in the log, committed or not (diss. 4.1; pitfalls D3, D4, D5).
+// configStack holds the configurations that the log may still go back to, oldest first. The last
+// one is in force, from the moment it is in the log, committed or not (diss. 4.1; pitfalls D3, D4,
+// D5).
 type configStack []config
 
 func (s *configStack) reset(by *Snapshot) {
@@ -92,10 +94,12 @@ func (s *configStack) compact(index uint64) {
 	}
 }
 
-// Apply returns the membership after a change. It is total: a change that makes no sense changes nothing.
+// Apply returns the membership after a change. It is total: a change that makes no sense changes
+// nothing.
 func (m Membership) Apply(c Change) Membership {
 	m.Members = slices.Clone(m.Members)
-	i, there := slices.BinarySearchFunc(m.Members, c.Member.ID, func(p Member, id uint64) int { return cmp.Compare(p.ID, id) })
+	i, there := slices.BinarySearchFunc(m.Members, c.Member.ID,
+		func(p Member, id uint64) int { return cmp.Compare(p.ID, id) })
 	switch {
 	case c.Kind == ChangeAdd && !there && !slices.Contains(m.Removed, c.Member.ID): // pitfall D9
 		m.Members = slices.Insert(m.Members, i, c.Member)
@@ -116,8 +120,8 @@ func (m Membership) Apply(c Change) Membership {
 	return m
 }
 
-// alone returns the membership of a new cluster of one member, which gets a vote if it had none. In the old cluster it may
-// have been removed, or not yet been added.
+// alone returns the membership of a new cluster of one member, which gets a vote if it had none. In
+// the old cluster it may have been removed, or not yet been added.
 func (m Membership) alone(self Member, cluster uint64) Membership {
 	self.Learner = false
 	m.Removed = slices.DeleteFunc(slices.Clone(m.Removed), func(id uint64) bool { return id == self.ID })
@@ -130,7 +134,8 @@ func (m Membership) alone(self Member, cluster uint64) Membership {
 	return m
 }
 
-// update returns the member with the attributes of by that are given; nothing else changes (pitfall D12).
+// update returns the member with the attributes of by that are given; nothing else changes (pitfall
+// D12).
 func (m Member) update(by Member) Member {
 	m.Name = cmp.Or(by.Name, m.Name)
 	m.Version = cmp.Or(by.Version, m.Version)
@@ -144,7 +149,8 @@ func (m Member) update(by Member) Member {
 	return m
 }
 
-// another tells whether an incarnation that is given is not that of the member, as far as that is known (pitfall D10).
+// another tells whether an incarnation that is given is not that of the member, as far as that is
+// known (pitfall D10).
 func (m *Member) another(incarnation uint64) bool {
 	return incarnation != 0 && m.Incarnation != 0 && incarnation != m.Incarnation
 }
@@ -167,7 +173,8 @@ func (m Membership) lowestVersion() (lowest string) {
 	return lowest
 }
 
-// compareVersions compares texts like 2.10.0 number by number; what is no number counts as 0, the empty text as less than all.
+// compareVersions compares texts like 2.10.0 number by number; what is no number counts as 0, the
+// empty text as less than all.
 func compareVersions(a, b string) int {
 	return slices.Compare(versionNumbers(a), versionNumbers(b))
 }
@@ -193,8 +200,9 @@ func (m Membership) Find(id uint64) (Member, bool) {
 	return Member{}, false
 }
 
-// proposeChange appends a change of the membership to the leader's log: one at a time (pitfall D2), and not before an
-// entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in single-server membership changes").
+// proposeChange appends a change of the membership to the leader's log: one at a time (pitfall D2),
+// and not before an entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in
+// single-server membership changes").
 func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 	now := c.configs.now()
 	switch {
@@ -221,12 +229,14 @@ var (
 	ErrNameTaken     = errors.New("raft: another member has that name")
 	ErrMemberUnknown = errors.New("raft: there is no such member")
 	ErrMemberRemoved = errors.New("raft: that member has been removed for ever")
-	ErrMemberEmptied = errors.New("raft: the member's disk is a new one: what it voted and acknowledged is forgotten") // pitfall D10
+	// pitfall D10
+	ErrMemberEmptied = errors.New("raft: the member's disk is a new one: what it voted and acknowledged is forgotten")
 )
 
 // emptied is the end of a member whose disk was emptied, by what somebody knows of it.
 func emptied(id uint64, by string) error {
-	return fmt.Errorf("%w: %s knows another incarnation of member %x; remove the member, empty its data directory and add it anew", ErrMemberEmptied, by, id)
+	return fmt.Errorf("%w: %s knows another incarnation of member %x; remove the member, empty its data directory "+
+		"and add it anew", ErrMemberEmptied, by, id)
 }
 
 // ErrMembershipFull refuses an addition, or an update that makes the membership larger, because a
@@ -306,9 +316,10 @@ func (m Membership) NameTaken(id uint64, name string) bool {
 		slices.ContainsFunc(m.Members, func(p Member) bool { return p.ID != id && p.Name == name })
 }
 
-// mayRemove refuses to remove a voter when those that are left and are there would be no quorum. The configuration is in force as soon
-// as it is in the log, and there is no way back for want of a quorum. So a member that died a moment ago does not count, and a new leader waits
-// until it has heard who is there: an election timeout at most.
+// mayRemove refuses to remove a voter when those that are left and are there would be no quorum.
+// The configuration is in force as soon as it is in the log, and there is no way back for want of a
+// quorum. So a member that died a moment ago does not count, and a new leader waits until it has
+// heard who is there: an election timeout at most.
 func (c *core) mayRemove(id uint64) error {
 	now := c.configs.now()
 	if !now.votes(id) {
@@ -332,11 +343,13 @@ func (c *core) mayRemove(id uint64) error {
 	case alive+unheard >= need:
 		return errUnheard
 	}
-	return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree on anything", id, left, alive+unheard, need)}
+	return &QuorumError{fmt.Sprintf("removing %x would leave %d voters, of which %d answer; %d are needed to agree "+
+		"on anything", id, left, alive+unheard, need)}
 }
 
-// checkIncarnation ends this member when its log tells of a disk that it had before. Nothing of what it was about to say goes
-// out any more: another one counts on what that disk held (pitfall D10).
+// checkIncarnation ends this member when its log tells of a disk that it had before. Nothing of
+// what it was about to say goes out any more: another one counts on what that disk held (pitfall
+// D10).
 func (c *core) checkIncarnation() {
 	if self, _ := c.configs.now().membership.Find(c.ID); self.Incarnation != 0 && self.Incarnation != c.incarnation {
 		c.broken = emptied(c.ID, "its own log")
@@ -359,7 +372,8 @@ func (c *core) followConfig() {
 	c.lead.members = members
 }
 
-// configCommitted ends the leadership of a leader that has been removed, once that is agreed (diss. 4.2.2, pitfall D6).
+// configCommitted ends the leadership of a leader that has been removed, once that is agreed (diss.
+// 4.2.2, pitfall D6).
 func (c *core) configCommitted() {
 	if !c.removed() || c.lead.target != None {
 		return

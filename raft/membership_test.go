@@ -11,7 +11,8 @@ import (
 
 // Apply is total: what makes no sense changes nothing. pitfall D9, pitfall D10, pitfall D12
 func TestMembershipAfterAChange(t *testing.T) {
-	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0", Incarnation: 7}
+	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0",
+		Incarnation: 7}
 	base := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
 	with := func(edit func(*Membership)) Membership {
 		m := Membership{ClusterID: 7, Members: []Member{{ID: 1}, full, {ID: 4, Learner: true}}, Removed: []uint64{3}}
@@ -29,21 +30,27 @@ func TestMembershipAfterAChange(t *testing.T) {
 		}},
 		{"add one that is there", Change{Kind: ChangeAdd, Member: Member{ID: 2}}, nothing},
 		{"add one that was removed", Change{Kind: ChangeAdd, Member: Member{ID: 3}}, nothing},
-		{"promote", Change{Kind: ChangePromote, Member: Member{ID: 4}}, func(m *Membership) { m.Members[2].Learner = false }},
+		{"promote", Change{Kind: ChangePromote, Member: Member{ID: 4}},
+			func(m *Membership) { m.Members[2].Learner = false }},
 		{"promote nobody", Change{Kind: ChangePromote, Member: Member{ID: 9}}, nothing},
 		{"remove", Change{Kind: ChangeRemove, Member: Member{ID: 2}}, func(m *Membership) {
 			m.Members, m.Removed = []Member{{ID: 1}, {ID: 4, Learner: true}}, []uint64{2, 3}
 		}},
 		{"remove nobody", Change{Kind: ChangeRemove, Member: Member{ID: 9}}, nothing},
-		{"update one attribute", Change{Kind: ChangeUpdate, Member: Member{ID: 2, PeerURLs: []string{"http://d"}}}, func(m *Membership) {
-			m.Members[1].PeerURLs = []string{"http://d"}
-		}},
+		{"update one attribute", Change{Kind: ChangeUpdate, Member: Member{ID: 2, PeerURLs: []string{"http://d"}}},
+			func(m *Membership) {
+				m.Members[1].PeerURLs = []string{"http://d"}
+			}},
 		{"update nothing", Change{Kind: ChangeUpdate, Member: Member{ID: 2}}, nothing},
-		{"update does not promote", Change{Kind: ChangeUpdate, Member: Member{ID: 4, Name: "d"}}, func(m *Membership) { m.Members[2].Name = "d" }},
-		{"the first incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: 8}}, func(m *Membership) { m.Members[0].Incarnation = 8 }},
-		{"the same incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "d", Incarnation: 7}}, func(m *Membership) { m.Members[1].Name = "d" }},
+		{"update does not promote", Change{Kind: ChangeUpdate, Member: Member{ID: 4, Name: "d"}},
+			func(m *Membership) { m.Members[2].Name = "d" }},
+		{"the first incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: 8}},
+			func(m *Membership) { m.Members[0].Incarnation = 8 }},
+		{"the same incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "d", Incarnation: 7}},
+			func(m *Membership) { m.Members[1].Name = "d" }},
 		{"another incarnation", Change{Kind: ChangeUpdate, Member: Member{ID: 2, Name: "d", Incarnation: 8}}, nothing},
-		{"version", Change{Kind: ChangeVersion, Member: Member{Version: "2.4.0"}}, func(m *Membership) { m.Version = "2.4.0" }},
+		{"version", Change{Kind: ChangeVersion, Member: Member{Version: "2.4.0"}},
+			func(m *Membership) { m.Version = "2.4.0" }},
 	} {
 		got := base.Apply(c.change)
 
@@ -56,7 +63,8 @@ func TestMembershipAfterAChange(t *testing.T) {
 	}
 }
 
-// pitfall D3, pitfall D4, pitfall D5: the configuration in force is the last one in the log, whatever becomes of the log.
+// pitfall D3, pitfall D4, pitfall D5: the configuration in force is the last one in the log,
+// whatever becomes of the log.
 func TestConfigurationFollowsTheLog(t *testing.T) {
 	change := func(kind ChangeKind, id uint64) []byte {
 		return appendChange(nil, &Change{Kind: kind, Member: Member{ID: id}})
@@ -72,7 +80,8 @@ func TestConfigurationFollowsTheLog(t *testing.T) {
 	f := newMember(3)
 	say(t, f, Message{Kind: Append, From: 2, Term: 1, Entries: es, Commit: 1})
 	onAppend := votes(f)
-	restarted := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)}, Entries: es})
+	restarted := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)},
+		Entries: es})
 	onRestart := votes(restarted)
 	say(t, f, Message{Kind: Append, From: 3, Term: 2, Index: 3, LogTerm: 1, Entries: []Entry{{Index: 4, Term: 2}}})
 	onTruncation := votes(f)
@@ -121,8 +130,8 @@ func TestChangeIsRefusedWhileAnythingBeforeItIsOpen(t *testing.T) {
 	}
 }
 
-// When nobody writes, a learner's answers to heartbeats are the only ones. At the moment of its last AppendAnswer its own
-// addition may still wait for the other members.
+// When nobody writes, a learner's answers to heartbeats are the only ones. At the moment of its
+// last AppendAnswer its own addition may still wait for the other members.
 func TestLearnerIsPromotedThoughNobodyWrites(t *testing.T) {
 	c := newLeader(t, 3)
 	ack := func(from uint64) {
@@ -133,7 +142,8 @@ func TestLearnerIsPromotedThoughNobodyWrites(t *testing.T) {
 	ack(4)
 	ack(2)
 
-	say(t, c, Message{Kind: HeartbeatAnswer, From: 4, Term: c.term, Round: c.lead.round, Index: c.log.last(), LogTerm: c.term})
+	say(t, c, Message{Kind: HeartbeatAnswer, From: 4, Term: c.term, Round: c.lead.round, Index: c.log.last(),
+		LogTerm: c.term})
 
 	if !c.configs.now().votes(4) {
 		t.Fatalf("the members are %v", c.configs.now().membership.Members)
@@ -154,7 +164,8 @@ func TestLearnerDoesNotCount(t *testing.T) {
 	}
 }
 
-// pitfall D6: n1 and n2 have the entry that removes n1 from three; of n2 and n3, which now decide, only one.
+// pitfall D6: n1 and n2 have the entry that removes n1 from three; of n2 and n3, which now decide,
+// only one.
 func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 	c := newLeader(t, 3)
 	ack := func(from uint64) {
@@ -174,12 +185,13 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 	}
 }
 
-// A removal is in force as soon as it is in the log: a member that died a moment ago must not count for the quorum that is to
-// agree on it, nor one that a new leader has not heard of yet.
+// A removal is in force as soon as it is in the log: a member that died a moment ago must not count
+// for the quorum that is to agree on it, nor one that a new leader has not heard of yet.
 func TestARemovalCountsOnWhoWasHeard(t *testing.T) {
 	c := newLeader(t, 3)
 	answer := func(from uint64) {
-		say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Index: c.log.last(), LogTerm: c.log.lastTerm()})
+		say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Index: c.log.last(),
+			LogTerm: c.log.lastTerm()})
 	}
 	refused := func(because string, want bool) {
 		t.Helper()
@@ -210,7 +222,8 @@ func TestANewLeaderFindsOutWhoIsThere(t *testing.T) {
 	c := newLeader(t, 5)
 	for range c.ElectionTicks {
 		for _, id := range []uint64{2, 3} {
-			say(t, c, Message{Kind: HeartbeatAnswer, From: id, Term: c.term, Index: c.log.last(), LogTerm: c.log.lastTerm()})
+			say(t, c, Message{Kind: HeartbeatAnswer, From: id, Term: c.term, Index: c.log.last(),
+				LogTerm: c.log.lastTerm()})
 		}
 		pass(t, c, 1)
 	}
@@ -226,7 +239,8 @@ func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 
 	m = m.Apply(Change{Kind: ChangeForce, Member: Member{ID: 2, Name: "two"}, ClusterID: 7})
 
-	if len(m.Members) != 1 || m.Members[0].Name != "two" || m.ClusterID != 7 || !slices.Equal(m.Removed, []uint64{1, 3}) {
+	if len(m.Members) != 1 || m.Members[0].Name != "two" || m.ClusterID != 7 || !slices.Equal(m.Removed,
+		[]uint64{1, 3}) {
 		t.Errorf("%+v", m)
 	}
 }
@@ -279,12 +293,14 @@ func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {
 	if err := c.sensible(&add); err != ErrMembershipFull {
 		t.Errorf("behind 100,000 removals an addition ends with %v", err)
 	}
-	if first, second := c.sensible(tell(46_000)), c.sensible(tell(60_000)); first != nil || second != ErrMembershipFull {
+	if first, second := c.sensible(tell(46_000)), c.sensible(tell(60_000)); first != nil ||
+		second != ErrMembershipFull {
 		t.Errorf("46,000 bytes of URLs end with %v, and 60,000 with %v", first, second)
 	}
 	*now = now.Apply(*tell(46_000))
 	remove := Change{Kind: ChangeRemove, Member: Member{ID: 2}}
-	if err, smaller := c.sensible(&remove), now.Apply(remove); err == ErrMembershipFull || smaller.size() >= now.size() {
+	if err, smaller := c.sensible(&remove), now.Apply(remove); err == ErrMembershipFull ||
+		smaller.size() >= now.size() {
 		t.Errorf("a removal ends with %v, and makes %d bytes of %d", err, smaller.size(), now.size())
 	}
 	if err := c.sensible(tell(100)); err != nil {
@@ -313,13 +329,15 @@ func TestTheLastVoterStays(t *testing.T) {
 	}
 }
 
-// pitfall D10: what the log says of the own disk comes before anything is acknowledged, whichever way it comes.
+// pitfall D10: what the log says of the own disk comes before anything is acknowledged, whichever
+// way it comes.
 func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 	greeting := func(incarnation uint64) []Entry {
 		change := Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: incarnation}}
 		return []Entry{{Index: 1, Term: 1, Kind: EntryChange, Data: appendChange(nil, &change)}}
 	}
-	snapshot := Snapshot{Index: 5, Term: 1, Membership: voters(3).Apply(Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: 7}})}
+	snapshot := Snapshot{Index: 5, Term: 1, Membership: voters(3).Apply(Change{Kind: ChangeUpdate, Member: Member{ID: 1,
+		Incarnation: 7}})}
 	for name, m := range map[string]Message{
 		"an Append":  {Kind: Append, From: 2, Term: 1, Entries: greeting(7), Commit: 1},
 		"a snapshot": {Kind: InstallSnapshot, From: 2, Term: 1, Snapshot: &snapshot},
@@ -334,12 +352,14 @@ func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 
 			e := c.effects(true)
 
-			if said := len(e.Messages) > 0 || e.Persist != nil || e.Restore != nil; errors.Is(e.Broken, ErrMemberEmptied) != is || said == is {
+			if said := len(e.Messages) > 0 || e.Persist != nil || e.Restore != nil; errors.Is(e.Broken,
+				ErrMemberEmptied) != is || said == is {
 				t.Errorf("%s, on the disk %x: %+v", name, own, e)
 			}
 		}
 	}
-	if c := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)}, Entries: greeting(7)}); !errors.Is(c.broken, ErrMemberEmptied) {
+	if c := newCore(testConfig(1), boot{State: State{Term: 1}, Snapshot: Snapshot{Membership: voters(3)},
+		Entries: greeting(7)}); !errors.Is(c.broken, ErrMemberEmptied) {
 		t.Errorf("it starts with such a log: %v", c.broken)
 	}
 }
@@ -367,7 +387,8 @@ func TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime(t *testing.T) {
 		}
 		then := ends[tick-away]
 		say(t, c, Message{Kind: AppendAnswer, From: 4, Term: c.term, Index: then})
-		say(t, c, Message{Kind: HeartbeatAnswer, From: 4, Term: c.term, Round: c.lead.round, Index: then, LogTerm: c.term, Hint: then})
+		say(t, c, Message{Kind: HeartbeatAnswer, From: 4, Term: c.term, Round: c.lead.round, Index: then,
+			LogTerm: c.term, Hint: then})
 		c.tick()
 	}
 

@@ -30,8 +30,9 @@ const (
 var messageNames = [...]string{
 	PreVote: "PreVote", PreVoteAnswer: "PreVoteAnswer", Vote: "Vote", VoteAnswer: "VoteAnswer",
 	Append: "Append", AppendAnswer: "AppendAnswer", Heartbeat: "Heartbeat", HeartbeatAnswer: "HeartbeatAnswer",
-	InstallSnapshot: "InstallSnapshot", ReadIndex: "ReadIndex", ReadIndexAnswer: "ReadIndexAnswer", TimeoutNow: "TimeoutNow",
-	Propose: "Propose", ProposeAnswer: "ProposeAnswer",
+	InstallSnapshot: "InstallSnapshot", ReadIndex: "ReadIndex", ReadIndexAnswer: "ReadIndexAnswer",
+	TimeoutNow: "TimeoutNow",
+	Propose:    "Propose", ProposeAnswer: "ProposeAnswer",
 }
 
 // String returns the name of the kind.
@@ -71,10 +72,14 @@ type Message struct {
 	LogTerm uint64
 	Hint    uint64
 	Round   uint64
-	Commit  uint64 // Append, Heartbeat: the leader's, as far as the receiver may know it; AppendAnswer with Reject: the member's
-	Stamp   int64  // Append, Heartbeat: the cluster clock at the leader
+	// Append, Heartbeat: the leader's, as far as the receiver may know it; AppendAnswer with
+	// Reject: the member's
+	Commit uint64
+	Stamp  int64 // Append, Heartbeat: the cluster clock at the leader
 
-	Reject   bool // Heartbeat: you were not heard for an election timeout; answers: no; ProposeAnswer: a later number came, and not the next one; Propose: found no room
+	// Heartbeat: you were not heard for an election timeout; answers: no; ProposeAnswer: a later
+	// number came, and not the next one; Propose: found no room
+	Reject   bool
 	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
 
 	Entries  []Entry   // Append; Propose, without Index, Term and Stamp

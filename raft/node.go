@@ -14,9 +14,9 @@ import (
 // StateMachine is what the log is applied to. Its methods are called by the
 // node's applier only, one at a time.
 type StateMachine interface {
-	// Apply executes one entry. It must be a pure function of the state and its
-	// arguments and may not fail: what it returns goes to who proposed cmd.
-	// cmd is empty for an entry that only carries the time. A value that is a Fatal stops the member.
+	// Apply executes one entry. It must be a pure function of the state and its arguments and may
+	// not fail: what it returns goes to who proposed cmd. cmd is empty for an entry that only
+	// carries the time. A value that is a Fatal stops the member.
 	Apply(index uint64, now time.Time, cmd []byte) any
 	// Freeze returns at once; the returned function writes the state as it was then. It runs
 	// in another goroutine, while Apply goes on.
@@ -36,12 +36,15 @@ type Fatal interface {
 
 // Errors of Propose, Read and Change.
 var (
-	ErrStopped    = errors.New("raft: the member is stopping")
-	ErrUnknown    = errors.New("raft: the outcome is not known") // leader lost or deadline passed: it may yet be applied
+	ErrStopped = errors.New("raft: the member is stopping")
+	// leader lost or deadline passed: it may yet be applied
+	ErrUnknown    = errors.New("raft: the outcome is not known")
 	ErrOverloaded = errors.New("raft: too much waits to be agreed")
-	ErrNoLeader   = errors.New("raft: no leader is known")                                   // the proposal was never made
-	ErrRemoved    = errors.New("raft: this member has been removed from the cluster")        // and can't go on, nor ever come back
-	ErrDiverged   = errors.New("raft: the state of this member is not that of the majority") // and it can't go on
+	// the proposal was never made
+	ErrNoLeader = errors.New("raft: no leader is known")
+	// and can't go on, nor ever come back
+	ErrRemoved  = errors.New("raft: this member has been removed from the cluster")
+	ErrDiverged = errors.New("raft: the state of this member is not that of the majority") // and it can't go on
 )
 
 // Node is one running member: the core and what drives it. All methods may be
@@ -144,8 +147,9 @@ type Node struct {
 	failed      chan struct{}
 }
 
-// Open starts the member that lives in c.Dir, or a new one when there is none. When it returns, the state machine has
-// all that its disk knows to be committed; Ready says when it has what was served before.
+// Open starts the member that lives in c.Dir, or a new one when there is none. When it returns, the
+// state machine has all that its disk knows to be committed; Ready says when it has what was served
+// before.
 func Open(c Config, sm StateMachine) (*Node, error) {
 	c = c.withDefaults()
 	if err := c.occupy(); err != nil {
@@ -313,7 +317,8 @@ func (n *Node) handOut(e *Effects) {
 	}
 }
 
-// nextJob returns what the applier is to do next, and the channel to give it through; nil when there is nothing.
+// nextJob returns what the applier is to do next, and the channel to give it through; nil when
+// there is nothing.
 func (n *Node) nextJob() (chan job, job) {
 	if len(n.backlog) == 0 {
 		return nil, job{}
@@ -342,8 +347,9 @@ func (n *Node) tick(ticks int) {
 // mono is this member's monotonic clock, in nanoseconds.
 func (n *Node) mono() int64 { return int64(time.Since(n.epoch)) }
 
-// expireKeys appends a stamp when a key is due, so that it expires although nobody writes; and, while there are keys
-// that will expire, once a minute, so that a restart of the whole cluster stretches no time to live by more.
+// expireKeys appends a stamp when a key is due, so that it expires although nobody writes; and,
+// while there are keys that will expire, once a minute, so that a restart of the whole cluster
+// stretches no time to live by more.
 func (n *Node) expireKeys() {
 	if n.untilDue() > 0 || n.core.role != Leader {
 		return
@@ -383,8 +389,8 @@ func (n *Node) Propose(ctx context.Context, cmd []byte) (Result, error) {
 	return r, err
 }
 
-// Read waits until everything that was acknowledged anywhere before the call is applied here (ReadIndex, diss. 6.4):
-// reading the state machine afterwards is linearizable.
+// Read waits until everything that was acknowledged anywhere before the call is applied here
+// (ReadIndex, diss. 6.4): reading the state machine afterwards is linearizable.
 func (n *Node) Read(ctx context.Context) error {
 	n.stats.Reads.Add(1)
 	_, err := n.ask(ctx, request{read: true})
@@ -394,8 +400,8 @@ func (n *Node) Read(ctx context.Context) error {
 	return err
 }
 
-// Change makes one change of the membership and returns the membership after it. While another one is under
-// way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved,
+// Change makes one change of the membership and returns the membership after it. While another one
+// is under way it waits. Refused are ErrMemberExists, ErrMemberUnknown, ErrMemberRemoved,
 // ErrNameTaken, ErrMembershipFull and a *QuorumError.
 func (n *Node) Change(ctx context.Context, c Change) (Membership, error) {
 	if c.Command == nil {
@@ -423,11 +429,14 @@ func (n *Node) Leader() uint64 { return n.leader.Load() }
 // ID returns this member's id.
 func (n *Node) ID() uint64 { return n.id }
 
-// Now is the cluster clock as this member knows it. It stands still while no leader is known. It never blocks.
+// Now is the cluster clock as this member knows it. It stands still while no leader is known. It
+// never blocks.
 func (n *Node) Now() time.Time { return time.Unix(0, n.clock.time(n.mono())) }
 
-// Ready is closed when this member has applied everything that it may have served before (pitfall C8), or three election timeouts
-// have passed without a leader who could tell; and, when it is a cluster of its own or has joined one, has told its name and has its vote: then its clients may come.
+// Ready is closed when this member has applied everything that it may have served before (pitfall
+// C8), or three election timeouts have passed without a leader who could tell; and, when it is a
+// cluster of its own or has joined one, has told its name and has its vote: then its clients may
+// come.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Failed is closed when the member can't go on (its disk failed, say); Err then says why.
@@ -444,7 +453,8 @@ func (n *Node) Err() error {
 // Stats returns the node's counters and histograms; they are updated for ever after.
 func (n *Node) Stats() *Stats { return &n.stats }
 
-// Status returns a consistent view of this member. It takes a turn of the node's loop; use Applied on hot paths.
+// Status returns a consistent view of this member. It takes a turn of the node's loop; use Applied
+// on hot paths.
 func (n *Node) Status() (s Status) {
 	n.do(func(c *core) { s = c.status(); s.Queues = n.queues() })
 	s.Applied, s.AppliedTerm = n.Applied()
@@ -460,7 +470,8 @@ func (c *core) status() Status {
 	}
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
-		s.Progress[p.id] = Progress{Match: p.match, Next: p.next, State: sendingNames[p.sending], Inflight: p.inflightBytes}
+		s.Progress[p.id] = Progress{Match: p.match, Next: p.next, State: sendingNames[p.sending],
+			Inflight: p.inflightBytes}
 	}
 	return s
 }
@@ -514,7 +525,8 @@ func (n *Node) giveUpOn() {
 	n.giveUp.Do(func() { close(n.given) })
 }
 
-// handOver waits until another member leads, if there is one that can. A leader that has failed says nothing to anybody any more.
+// handOver waits until another member leads, if there is one that can. A leader that has failed
+// says nothing to anybody any more.
 func (n *Node) handOver(ctx context.Context) {
 	for n.Leader() == n.id && n.Err() == nil {
 		under := false

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// A worker is one of the goroutines that a member stands still without. It notes since when it has been at one piece of work, and
-// waiting for work is none: an idle member is alive, and so is one without a leader.
+// A worker is one of the goroutines that a member stands still without. It notes since when it has
+// been at one piece of work, and waiting for work is none: an idle member is alive, and so is one
+// without a leader.
 type worker struct {
 	since atomic.Int64 // on the monotonic clock, and never 0; 0: it waits
 }
@@ -24,19 +25,22 @@ func (w *worker) stuck(mono int64) time.Duration {
 	return 0
 }
 
-// Stuck returns which of the member's workers has been at one piece of work for the longest, and how long; 0 when all of them wait. Pieces
-// are a turn of the loop; a write to the log with its fsync; and, of the applier, a thousand
-// entries or some bytes of a snapshot. A member that goes on gives short times, however much it has to do; one whose disk hangs, or
-// that waits for itself, a time that grows. It never blocks, and asks nothing of those that may be stuck.
+// Stuck returns which of the member's workers has been at one piece of work for the longest, and
+// how long; 0 when all of them wait. Pieces are a turn of the loop; a write to the log with its
+// fsync; and, of the applier, a thousand entries or some bytes of a snapshot. A member that goes on
+// gives short times, however much it has to do; one whose disk hangs, or that waits for itself, a
+// time that grows. It never blocks, and asks nothing of those that may be stuck.
 //
-// Not looked at is what a member can be without for a while: other members, the writing of snapshots, clients.
+// Not looked at is what a member can be without for a while: other members, the writing of
+// snapshots, clients.
 func (n *Node) Stuck() (doing string, since time.Duration) {
 	mono := n.mono()
 	for _, w := range []struct {
 		*worker
 		doing string
 	}{
-		{&n.looping, "a turn of the loop"}, {&n.writing, "a write to the log"}, {&n.applying, "applying what is agreed"},
+		{&n.looping, "a turn of the loop"}, {&n.writing, "a write to the log"}, {&n.applying,
+			"applying what is agreed"},
 	} {
 		if d := w.stuck(mono); d > since {
 			doing, since = w.doing, d
@@ -48,8 +52,8 @@ func (n *Node) Stuck() (doing string, since time.Duration) {
 // entriesAPiece is how many entries the applier applies before it says that it gets on.
 const entriesAPiece = 1024
 
-// getsOn is a reader of a snapshot that says of each of its bytes' arrival that the applier gets on: a large one takes
-// longer than anything else that a member does in one go.
+// getsOn is a reader of a snapshot that says of each of its bytes' arrival that the applier gets
+// on: a large one takes longer than anything else that a member does in one go.
 type getsOn struct {
 	io.Reader
 	n *Node

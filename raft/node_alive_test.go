@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stuckFor waits until the node has been at a certain thing for so long. On a busy machine it may be at something else for
-// as long before.
+// stuckFor waits until the node has been at a certain thing for so long. On a busy machine it may
+// be at something else for as long before.
 func stuckFor(t *testing.T, n *Node, doing string, d time.Duration) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)

@@ -23,7 +23,8 @@ type appliedState struct {
 	membership Membership
 }
 
-// applyLoop owns the state machine. It waits for no client: an answer has room in its waiter's channel.
+// applyLoop owns the state machine. It waits for no client: an answer has room in its waiter's
+// channel.
 func (n *Node) applyLoop() {
 	defer close(n.done)
 	defer n.waiters.close()
@@ -113,8 +114,9 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 	return *m, nil
 }
 
-// applyTo gives an entry to a state machine, which sees every one of them: the command that it holds, or that comes with a change, or none.
-// The error is that of a command of a later version (pitfall I7), or of an entry that holds no change where it should.
+// applyTo gives an entry to a state machine, which sees every one of them: the command that it
+// holds, or that comes with a change, or none. The error is that of a command of a later version
+// (pitfall I7), or of an entry that holds no change where it should.
 func applyTo(sm StateMachine, e *Entry) (any, error) {
 	command, err := e.command()
 	if err != nil {
@@ -210,9 +212,9 @@ const (
 	replayShare = 8 << 10  // of a small state, for each entry of SnapshotCount: a start replays them in less than 0.3 s
 	maxReplay   = 64 << 20 // of a small state, however many entries
 
-	// Of fewer entries than SnapshotCount, as many times the state, up to a bound. A snapshot of large
-	// values costs as much disk as their log, and byte for byte these are replayed eight times as fast
-	// as small ones.
+	// Of fewer entries than SnapshotCount, as many times the state, up to a bound. A snapshot of
+	// large values costs as much disk as their log, and byte for byte these are replayed eight
+	// times as fast as small ones.
 	largeShare = 4
 	maxLarge   = 512 << 20
 )
@@ -220,14 +222,16 @@ const (
 // never64 is an index that no entry has.
 const never64 = ^uint64(0)
 
-// maybeSnapshot freezes the state and has it written, when there is much log to replay compared with the size of the state, so that
-// the cost per write stays flat when the store grows; or when a member needs one.
+// maybeSnapshot freezes the state and has it written, when there is much log to replay compared
+// with the size of the state, so that the cost per write stays flat when the store grows; or when a
+// member needs one.
 func (n *Node) maybeSnapshot() {
 	s, now := &n.snapshotter, n.applied.Load()
 	if now.index == s.last && !s.wanted.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
-	if !s.wanted.Swap(false) && !muchToReplay(n.SnapshotCount, now.index-s.last, n.storage.log.Bytes(s.last), s.size.Load()) {
+	if !s.wanted.Swap(false) && !muchToReplay(n.SnapshotCount, now.index-s.last, n.storage.log.Bytes(s.last),
+		s.size.Load()) {
 		s.writing.Store(false)
 		return
 	}
@@ -248,8 +252,8 @@ func (n *Node) maybeSnapshot() {
 	})
 }
 
-// endSnapshotWriter lets another snapshot be written. One that was wanted meanwhile, by a member that
-// lags, must not wait until somebody writes: the applier looks again.
+// endSnapshotWriter lets another snapshot be written. One that was wanted meanwhile, by a member
+// that lags, must not wait until somebody writes: the applier looks again.
 func (n *Node) endSnapshotWriter() {
 	n.snapshotter.writing.Store(false)
 	if n.snapshotter.wanted.Load() {
@@ -258,8 +262,9 @@ func (n *Node) endSnapshotWriter() {
 }
 
 // muchToReplay reports whether the log behind the newest snapshot is long compared with the state:
-// entries and bytes of log, and bytes of state. It is when there is as much log as state, so that the
-// snapshots are no more bytes than the log, and a start reads no more of the log than of the state.
+// entries and bytes of log, and bytes of state. It is when there is as much log as state, so that
+// the snapshots are no more bytes than the log, and a start reads no more of the log than of the
+// state.
 func muchToReplay(count, entries uint64, log, state int64) bool {
 	least := max(maxReplay, min(largeShare*state, maxLarge))
 	if entries >= count {
@@ -370,7 +375,8 @@ func (n *Node) cutAgain(ticks int) {
 	})
 }
 
-// interruptible is a writer that ends with the member: nobody waits for a large snapshot at the end.
+// interruptible is a writer that ends with the member: nobody waits for a large snapshot at the
+// end.
 type interruptible struct {
 	w    io.Writer
 	quit <-chan struct{}

@@ -14,8 +14,9 @@ type request struct {
 	read bool
 }
 
-// How long a leader's proposals may wait, so that they go as one batch: for its own disk, and for the other members. A disk that takes longer
-// holds nobody up, since the others may be a majority without it; nor do members that are far away.
+// How long a leader's proposals may wait, so that they go as one batch: for its own disk, and for
+// the other members. A disk that takes longer holds nobody up, since the others may be a majority
+// without it; nor do members that are far away.
 const (
 	gatherForDisk   = 10 * time.Millisecond
 	gatherForOthers = time.Millisecond
@@ -24,7 +25,8 @@ const (
 // gathering is until when what is in the inbox waits, on the monotonic clock; 0: it doesn't.
 type gathering struct{ proposals, reads int64 }
 
-// proposalsWait returns how much longer a leader's proposals wait at most, if they do: until its disk has the batch before, and that is committed.
+// proposalsWait returns how much longer a leader's proposals wait at most, if they do: until its
+// disk has the batch before, and that is committed.
 func (n *Node) proposalsWait() (left time.Duration) {
 	if n.core.role != Leader {
 		return 0
@@ -48,8 +50,8 @@ func (n *Node) readsWait() time.Duration {
 	return gatherForOthers - time.Duration(n.mono()-n.asked)
 }
 
-// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it. A batch that it
-// applied just before wakes nobody, so that the loop looks once more.
+// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it.
+// A batch that it applied just before wakes nobody, so that the loop looks once more.
 func (n *Node) waitsForApplier() {
 	n.awaited.Store(n.core.isBehind() || n.core.refusing)
 	n.core.appliedTo(n.applied.Load().index)
@@ -71,7 +73,8 @@ func (n *Node) untilGathered() time.Duration {
 	return max(due, 0)
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever they come.
+// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever
+// they come.
 func (n *Node) takeInbox() {
 	for _, f := range n.inbox.takeCalls() {
 		f(n.core)
@@ -105,7 +108,9 @@ func (n *Node) takeReads() {
 
 func (n *Node) takeProposals() {
 	proposals := n.inbox.proposals.take(&n.inbox.mu)
-	n.core.advance(n.mono()) // they came after the turn began: with its time, from before they were made, keys would expire early (pitfall I1)
+	// they came after the turn began: with its time, from before they were made, keys would expire
+	// early (pitfall I1)
+	n.core.advance(n.mono())
 	last := n.core.log.last()
 	for _, m := range n.inbox.takeMessages(&n.inbox.proposed) {
 		n.core.step(m)
@@ -142,9 +147,9 @@ func (n *Node) dropDead() {
 	}
 }
 
-// What may wait for a leader that has not been there for so many election timeouts: as many bytes. An
-// election is soon over, and who asks meanwhile waits for its end; hours without a majority would
-// fill the memory with proposals that all end the same.
+// What may wait for a leader that has not been there for so many election timeouts: as many bytes.
+// An election is soon over, and who asks meanwhile waits for its end; hours without a majority
+// would fill the memory with proposals that all end the same.
 const (
 	forlornTimeouts = 3
 	maxForlornBytes = 1 << 20
@@ -166,9 +171,10 @@ func (n *Node) turnAway(ticks int) {
 	n.parked.proposals = n.parked.proposals[:kept]
 }
 
-// retake tries again what no leader had taken, when there is one. This member's own core may be asked in every turn; another leader only when
-// it is a new one, a tick has passed, or there was no room on the way to it and is some now: what it does not take now it won't take one round
-// trip later either.
+// retake tries again what no leader had taken, when there is one. This member's own core may be
+// asked in every turn; another leader only when it is a new one, a tick has passed, or there was no
+// room on the way to it and is some now: what it does not take now it won't take one round trip
+// later either.
 func (n *Node) retake() {
 	now := n.leadership()
 	again := now != n.tried || now.role == Leader || n.crowded && n.core.mayForward()
@@ -247,7 +253,8 @@ func (n *Node) passReads(ids []uint64) {
 	n.reads[try], n.asked = slices.Clone(ids), n.mono()
 }
 
-// retryReads tries the reads again that are out: their answers may be lost with a leader or a message (pitfall C5).
+// retryReads tries the reads again that are out: their answers may be lost with a leader or a
+// message (pitfall C5).
 func (n *Node) retryReads() {
 	n.retry = n.core.ElectionTicks
 	for try, ids := range n.reads {

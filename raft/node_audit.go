@@ -6,8 +6,9 @@ import (
 	"etcd2/wal"
 )
 
-// audit follows all records of a log on disk, in the order in which they were written, and tells the first that can't follow from those
-// before it. It is stricter than the opening of a log: what is opened is only what lies behind the snapshot.
+// audit follows all records of a log on disk, in the order in which they were written, and tells
+// the first that can't follow from those before it. It is stricter than the opening of a log: what
+// is opened is only what lies behind the snapshot.
 type audit struct {
 	records     int
 	state       State
@@ -15,7 +16,8 @@ type audit struct {
 	incarnation uint64
 	anew        uint64 // the log is whole behind this index, as far as its records tell
 
-	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be the first.
+	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be
+	// the first.
 	first uint64
 	terms []uint64
 }
@@ -76,7 +78,8 @@ func (a *audit) noteAnew(index uint64, err error) error {
 	return err
 }
 
-// noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by another (§5.3, §5.4).
+// noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by
+// another (§5.3, §5.4).
 func (a *audit) noteEntry(e *Entry) error {
 	// What is below first was released. A gap below the commit index was left by an earlier
 	// version, which did not note the snapshot that fills it.
@@ -95,7 +98,8 @@ func (a *audit) noteEntry(e *Entry) error {
 	case at > 0 && e.Term < a.terms[at-1]:
 		return fmt.Errorf("entry %d is of term %d, and the one before of term %d", e.Index, e.Term, a.terms[at-1])
 	case at < uint64(len(a.terms)) && e.Index <= a.committed && e.Term != a.terms[at]:
-		return fmt.Errorf("entry %d of term %d takes the place of a committed one of term %d", e.Index, e.Term, a.terms[at])
+		return fmt.Errorf("entry %d of term %d takes the place of a committed one of term %d", e.Index,
+			e.Term, a.terms[at])
 	}
 	a.terms = append(a.terms[:at], e.Term)
 	return e.readable()

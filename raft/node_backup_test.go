@@ -51,7 +51,8 @@ func testBackup(t *testing.T, commands ...string) (path string, s Snapshot) {
 func named(n int) Membership {
 	m := Membership{ClusterID: 70}
 	for id := range uint64(n) {
-		m.Members = append(m.Members, Member{ID: id + 1, Name: fmt.Sprint("m", id+1), PeerURLs: []string{fmt.Sprintf("http://n%d", id+1)}})
+		m.Members = append(m.Members, Member{ID: id + 1, Name: fmt.Sprint("m", id+1),
+			PeerURLs: []string{fmt.Sprintf("http://n%d", id+1)}})
 	}
 	return m
 }
@@ -105,11 +106,13 @@ func TestAMemberThatEndsGivesNoBackup(t *testing.T) {
 	}
 }
 
-// pitfall I1: what is frozen before anything is applied has the time of the snapshot that the member began with.
+// pitfall I1: what is frozen before anything is applied has the time of the snapshot that the
+// member began with.
 func TestTheClockOfABackupIsThatOfItsLastEntry(t *testing.T) {
 	dir := t.TempDir()
 	file, was := testBackup(t, "a")
-	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}, SegmentBytes: 1 << 16}); err != nil {
+	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}},
+		SegmentBytes: 1 << 16}); err != nil {
 		t.Fatal(err)
 	}
 	c := nodeConfig(dir).withDefaults()
@@ -119,7 +122,8 @@ func TestTheClockOfABackupIsThatOfItsLastEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.storage.close()
-	if now := n.applied.Load(); now.stamp != was.Stamp || now.stamp == 0 || n.core.clock.time(&n.core.log) != was.Stamp {
+	if now := n.applied.Load(); now.stamp != was.Stamp || now.stamp == 0 ||
+		n.core.clock.time(&n.core.log) != was.Stamp {
 		t.Errorf("the stamp is %d, the clock %d; want %d", now.stamp, n.core.clock.time(&n.core.log), was.Stamp)
 	}
 }
@@ -140,10 +144,12 @@ func TestEveryFlippedBitOfABackupIsFound(t *testing.T) {
 		at := bit / 8
 		f.WriteAt([]byte{whole[at] ^ 1<<(bit%8)}, int64(at))
 		r, err := Verify(path, VerifyOptions{})
-		if err != nil || len(r.Faults) != 1 || r.Faults[0].File != path || r.Faults[0].Offset > int64(at) && r.Faults[0].Offset != 0 {
+		if err != nil || len(r.Faults) != 1 || r.Faults[0].File != path || r.Faults[0].Offset > int64(at) &&
+			r.Faults[0].Offset != 0 {
 			t.Fatalf("bit %d of byte %d: %v, %s", bit%8, at, err, &r)
 		}
-		if _, err := Restore(path, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: filepath.Join(t.TempDir(), "new")}}, SegmentBytes: 1 << 16}); err == nil {
+		if _, err := Restore(path, RestoreOptions{Cluster: named(1),
+			Places: []Place{{Name: "m1", Dir: filepath.Join(t.TempDir(), "new")}}, SegmentBytes: 1 << 16}); err == nil {
 			t.Fatalf("bit %d of byte %d: it is restored", bit%8, at)
 		}
 		f.WriteAt(whole[at:at+1], int64(at))
@@ -161,7 +167,8 @@ func TestEveryFlippedBitOfABackupIsFound(t *testing.T) {
 func TestARestoredMemberGoesOnFromTheBackup(t *testing.T) {
 	file, was := testBackup(t, "a", "b")
 	data, logs := filepath.Join(t.TempDir(), "made", "by", "restore"), filepath.Join(t.TempDir(), "logs")
-	s, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{"m1", data, logs}}, SegmentBytes: 1 << 16})
+	s, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{"m1", data, logs}},
+		SegmentBytes: 1 << 16})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +186,8 @@ func TestARestoredMemberGoesOnFromTheBackup(t *testing.T) {
 	if err != nil || next.Index <= was.Index || !slices.Equal(sm.list(), []string{"a", "b", "c"}) {
 		t.Errorf("%v: %d after %d, %q", err, next.Index, was.Index, sm.list())
 	}
-	if m := n.Membership(); m.ClusterID != s.Membership.ClusterID || m.ClusterID == was.Membership.ClusterID || m.ClusterID == 70 || len(m.Members) != 1 || m.Members[0].PeerURLs[0] != "http://n1" {
+	if m := n.Membership(); m.ClusterID != s.Membership.ClusterID || m.ClusterID == was.Membership.ClusterID ||
+		m.ClusterID == 70 || len(m.Members) != 1 || m.Members[0].PeerURLs[0] != "http://n1" {
 		t.Errorf("%+v", m)
 	}
 	if r := sound(t, data, VerifyOptions{WALDir: logs}); !r.Running || r.Last < next.Index {
@@ -194,7 +202,8 @@ func TestThreeRestoredMembersAreOneCluster(t *testing.T) {
 	var clusters []uint64
 	for id := uint64(1); id <= 3; id++ {
 		c.dirs[id] = t.TempDir()
-		s, err := Restore(file, RestoreOptions{Cluster: named(3), Places: []Place{{Name: fmt.Sprint("m", id), Dir: c.dirs[id]}}, SegmentBytes: 1 << 16})
+		s, err := Restore(file, RestoreOptions{Cluster: named(3), Places: []Place{{Name: fmt.Sprint("m", id),
+			Dir: c.dirs[id]}}, SegmentBytes: 1 << 16})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,10 +214,12 @@ func TestThreeRestoredMembersAreOneCluster(t *testing.T) {
 	}
 	c.propose(c.follower(), "c")
 	c.equal()
-	if got := c.sms[2].list(); !slices.Equal(got, []string{"a", "b", "c"}) || slices.Max(clusters) != slices.Min(clusters) {
+	if got := c.sms[2].list(); !slices.Equal(got, []string{"a", "b", "c"}) ||
+		slices.Max(clusters) != slices.Min(clusters) {
 		t.Errorf("%q in clusters %x", got, clusters)
 	}
-	if _, err := c.nodes[1].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: 4, PeerURLs: []string{"http://n4"}, Learner: true}}); err != nil {
+	if _, err := c.nodes[1].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: 4,
+		PeerURLs: []string{"http://n4"}, Learner: true}}); err != nil {
 		t.Fatal(err)
 	}
 	<-c.start(4, true).Ready() // from before the backup the log has nothing: it gets the snapshot
@@ -220,7 +231,8 @@ func TestThreeRestoredMembersAreOneCluster(t *testing.T) {
 	}
 }
 
-// A state in memory founds a cluster as its file would, and each machine may do so for its own member.
+// A state in memory founds a cluster as its file would, and each machine may do so for its own
+// member.
 func TestAStateInMemoryFoundsACluster(t *testing.T) {
 	n := openNode(t, nodeConfig(t.TempDir()), &register{})
 	if _, err := n.Propose(context.Background(), []byte("a")); err != nil {
@@ -234,7 +246,8 @@ func TestAStateInMemoryFoundsACluster(t *testing.T) {
 	dir := ""
 	for range 2 {
 		dir = t.TempDir()
-		s, err := Found(f, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}, SegmentBytes: 1 << 16})
+		s, err := Found(f, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}},
+			SegmentBytes: 1 << 16})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +273,8 @@ func TestAClusterIsNamedAfterItsBackupAndItsList(t *testing.T) {
 		file string
 		list Membership
 	}{{file, named(1)}, {other, named(1)}, {file, token}, {file, named(1)}} {
-		s, err := Restore(how.file, RestoreOptions{Cluster: how.list, Places: []Place{{Name: "m1", Dir: t.TempDir()}}, SegmentBytes: 1 << 16})
+		s, err := Restore(how.file, RestoreOptions{Cluster: how.list, Places: []Place{{Name: "m1", Dir: t.TempDir()}},
+			SegmentBytes: 1 << 16})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +335,8 @@ func TestWhatIsUnfinishedDoesNotStart(t *testing.T) {
 	if _, err := Verify(dir, VerifyOptions{}); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("Verify: %v", err)
 	}
-	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}}, SegmentBytes: 1 << 16}); err != nil {
+	if _, err := Restore(file, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: dir}},
+		SegmentBytes: 1 << 16}); err != nil {
 		t.Fatal(err)
 	}
 	openNode(t, nodeConfig(dir), &register{})
@@ -350,7 +365,8 @@ func crashBackup(t *testing.T) (*disktest.Disk, Snapshot) {
 // restoreOn restores three members on a disk, one of them with its log elsewhere.
 func restoreOn(d *disktest.Disk) error {
 	_, err := Restore("file", RestoreOptions{
-		Cluster: named(3), Places: []Place{{Name: "m1", Dir: "a"}, {Name: "m2", Dir: "b/c", WALDir: "logs/b"}, {Name: "m3", Dir: "d"}},
+		Cluster: named(3), Places: []Place{{Name: "m1", Dir: "a"}, {Name: "m2", Dir: "b/c", WALDir: "logs/b"},
+			{Name: "m3", Dir: "d"}},
 		SegmentBytes: 1 << 10, fs: d,
 	})
 	return err
@@ -372,7 +388,8 @@ func wholeOn(d *disktest.Disk, was Snapshot) (whole int, err error) {
 		}
 		body, err := io.ReadAll(r.Reader)
 		err = errors.Join(err, r.Reader.Close(), s.close())
-		if err != nil || string(body) != "\x01a\x01b" || r.Snapshot.Index != was.Index || r.State.Commit != was.Index || len(r.Snapshot.Membership.Members) != 3 {
+		if err != nil || string(body) != "\x01a\x01b" || r.Snapshot.Index != was.Index || r.State.Commit != was.Index ||
+			len(r.Snapshot.Membership.Members) != 3 {
 			return whole, fmt.Errorf("%s: %+v with %q, %w", o.Dir, r.boot, body, err)
 		}
 		whole++
@@ -380,7 +397,8 @@ func wholeOn(d *disktest.Disk, was Snapshot) (whole int, err error) {
 	return whole, nil
 }
 
-// Whatever a crash leaves of a restore, each directory holds a whole member, or none that would start.
+// Whatever a crash leaves of a restore, each directory holds a whole member, or none that would
+// start.
 //
 // pitfall H10, pitfall H6
 func TestACrashDuringARestoreLeavesNothingThatLooksWhole(t *testing.T) {
@@ -451,7 +469,8 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		if i == batchEntries {
 			n.snapshotter.wanted.Store(true)
 		}
-		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: proposal{kind: EntryCommand, data: []byte("x")}})
+		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: proposal{kind: EntryCommand,
+			data: []byte("x")}})
 	}
 	if _, err := n.Propose(context.Background(), []byte("last")); err != nil {
 		t.Fatal(err)
@@ -462,7 +481,8 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		}
 		copyDir, logs := filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "logs")
 		before := tree(t, dir)
-		s, err := backup(storageOptions{Dir: filepath.Join(dir, "member"), Bytes: 1 << 16}, Place{Dir: copyDir, WALDir: logs})
+		s, err := backup(storageOptions{Dir: filepath.Join(dir, "member"), Bytes: 1 << 16}, Place{Dir: copyDir,
+			WALDir: logs})
 		if err != nil || tree(t, dir) != before && !running {
 			t.Fatalf("running %v: %v", running, err)
 		}
@@ -479,7 +499,8 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		c.ForceAlone, c.ForceURLs = true, []string{"http://copy"}
 		sm := &register{}
 		copied := openNode(t, c, sm)
-		if m := copied.Membership(); copied.ID() == 1 || len(m.Members) != 1 || !slices.Equal(m.Members[0].PeerURLs, c.ForceURLs) || m.ClusterID == n.Membership().ClusterID || !slices.Contains(m.Removed, 1) {
+		if m := copied.Membership(); copied.ID() == 1 || len(m.Members) != 1 || !slices.Equal(m.Members[0].PeerURLs,
+			c.ForceURLs) || m.ClusterID == n.Membership().ClusterID || !slices.Contains(m.Removed, 1) {
 			t.Errorf("member %x of %+v", copied.ID(), m)
 		}
 		if list := sm.list(); len(list) != 2*batchEntries+8 || list[len(list)-1] != "last" {

@@ -18,7 +18,8 @@ func (nothing) NextDue() (time.Time, bool)          { return time.Time{}, false 
 
 // Durable proposals of 300 bytes by many at once, on one member.
 func BenchmarkNodePropose(b *testing.B) {
-	n, err := Open(Config{Dir: b.TempDir(), ID: 1, Bootstrap: voters(1), Logger: slog.New(slog.DiscardHandler)}, nothing{})
+	n, err := Open(Config{Dir: b.TempDir(), ID: 1, Bootstrap: voters(1), Logger: slog.New(slog.DiscardHandler)},
+		nothing{})
 	if err != nil {
 		b.Fatal(err)
 	}

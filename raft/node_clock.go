@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// shownClock is the cluster clock as other goroutines may read it: for show, never for a stamp. On a member that follows it goes on between
-// two heartbeats.
+// shownClock is the cluster clock as other goroutines may read it: for show, never for a stamp. On
+// a member that follows it goes on between two heartbeats.
 type shownClock struct {
 	still  atomic.Int64 // where it stands; 0 while it runs
 	offset atomic.Int64 // while it runs: the cluster's time less this member's monotonic clock
@@ -35,7 +35,8 @@ func (k *shownClock) time(mono int64) int64 {
 	return mono + k.offset.Load()
 }
 
-// pace wakes the loop when the core has something to do by the clock, not at every tick: an idle member mostly sleeps.
+// pace wakes the loop when the core has something to do by the clock, not at every tick: an idle
+// member mostly sleeps.
 type pace struct {
 	timer *time.Timer
 	tick  time.Duration
@@ -55,8 +56,8 @@ func (p *pace) plan(ticks int) {
 	}
 }
 
-// passed returns how many ticks have passed since it was last asked. After a pause of the process it is no more than were
-// planned (pitfall A14).
+// passed returns how many ticks have passed since it was last asked. After a pause of the process
+// it is no more than were planned (pitfall A14).
 func (p *pace) passed() int {
 	passed := int(time.Since(p.begun) / p.tick)
 	if passed > p.ticks {

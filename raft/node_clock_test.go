@@ -124,7 +124,8 @@ func TestTheStateMachineIsToldTheWallClock(t *testing.T) {
 	openNode(t, c, sm)
 
 	told := strings.Join(sm.list(), ", ")
-	line, err := describeEntry(&Entry{Index: 3, Term: 2, Stamp: 7, Data: []byte("wall")}, func(b []byte) string { return "told " + string(b) })
+	line, err := describeEntry(&Entry{Index: 3, Term: 2, Stamp: 7, Data: []byte("wall")},
+		func(b []byte) string { return "told " + string(b) })
 
 	if told != "wall, wall" {
 		t.Errorf("told: %s", told)

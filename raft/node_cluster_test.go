@@ -175,12 +175,14 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T, n int, tweak func(*Config)) *cluster {
-	c := &cluster{t: t, lan: newLAN(), nodes: map[uint64]*Node{}, sms: map[uint64]*register{}, dirs: map[uint64]string{}, disks: map[uint64]*hangingFS{}}
+	c := &cluster{t: t, lan: newLAN(), nodes: map[uint64]*Node{}, sms: map[uint64]*register{},
+		dirs: map[uint64]string{}, disks: map[uint64]*hangingFS{}}
 	c.base = nodeConfig("")
 	c.base.Heartbeat, c.base.Election = 20*time.Millisecond, 200*time.Millisecond
 	c.base.Bootstrap = Membership{ClusterID: 77}
 	for id := uint64(1); id <= uint64(n); id++ {
-		c.base.Bootstrap.Members = append(c.base.Bootstrap.Members, Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://n%d", id)}})
+		c.base.Bootstrap.Members = append(c.base.Bootstrap.Members,
+			Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://n%d", id)}})
 	}
 	if tweak != nil {
 		tweak(&c.base)
@@ -201,7 +203,8 @@ func (c *cluster) start(id uint64, join bool) *Node {
 	config := c.base
 	config.fs = c.disks[id]
 	config.Dir, config.ID, config.Join, config.Transport = c.dirs[id], id, join, c.lan.port()
-	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", PeerURLs: c.base.Self.PeerURLs, ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
+	config.Self = Member{Name: fmt.Sprintf("n%d", id), Version: "2.4.0", PeerURLs: c.base.Self.PeerURLs,
+		ClientURLs: []string{fmt.Sprintf("http://c%d", id)}}
 	sm := &register{}
 	n, err := Open(config, sm)
 	if err != nil {
@@ -304,7 +307,8 @@ func TestAnyMemberTakesProposalsAndReads(t *testing.T) {
 	})
 }
 
-// pitfall G1, G2, G3: nothing is lost, doubled or reported as unknown when leaders come and go, though nobody asks twice.
+// pitfall G1, G2, G3: nothing is lost, doubled or reported as unknown when leaders come and go,
+// though nobody asks twice.
 func TestProposalsOutliveTheirLeader(t *testing.T) {
 	for _, how := range []string{"handing over", "killed"} {
 		t.Run(how, func(t *testing.T) {
@@ -321,7 +325,8 @@ func TestProposalsOutliveTheirLeader(t *testing.T) {
 					for w := range 8 {
 						work.Go(func() {
 							for i := 0; !isClosed(stop); i++ {
-								if _, err := n.Propose(context.Background(), fmt.Appendf(nil, "%d/%d/%d", id, w, i)); err != nil {
+								if _, err := n.Propose(context.Background(), fmt.Appendf(nil, "%d/%d/%d", id, w,
+									i)); err != nil {
 									t.Error(err)
 									failed.Add(1)
 									return
@@ -360,8 +365,9 @@ func TestProposalsOutliveTheirLeader(t *testing.T) {
 	}
 }
 
-// A leader that hands over takes no proposal for as long as an election timeout. What a follower holds meanwhile must not be sent again in every
-// turn of its loop: there are as many of them as it has messages and clients, and each answer to one proposal is a turn for the others.
+// A leader that hands over takes no proposal for as long as an election timeout. What a follower
+// holds meanwhile must not be sent again in every turn of its loop: there are as many of them as it
+// has messages and clients, and each answer to one proposal is a turn for the others.
 func TestWhatALeaderRefusesForNowIsTriedAgainOnceATick(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
@@ -436,7 +442,8 @@ func lagging(t *testing.T, c *cluster, entries int) uint64 {
 	for w := range 16 {
 		work.Go(func() {
 			for i := range entries / 16 {
-				if _, err := c.nodes[leader].Propose(context.Background(), fmt.Appendf(nil, "%d/%d %s", w, i, strings.Repeat("x", 1000))); err != nil {
+				if _, err := c.nodes[leader].Propose(context.Background(), fmt.Appendf(nil, "%d/%d %s", w, i,
+					strings.Repeat("x", 1000))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -527,7 +534,8 @@ func TestADamagedSnapshotIsNotSentForEver(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
 		away := lagging(t, c, 8000)
 		leader := c.nodes[c.leader()]
-		c.await("the log is cut", func() bool { return leader.storage.log.First() > 1000 && !leader.snapshotter.writing.Load() })
+		c.await("the log is cut",
+			func() bool { return leader.storage.log.First() > 1000 && !leader.snapshotter.writing.Load() })
 		var newest uint64
 		leader.do(func(core *core) { // as after a long time: nothing is in memory
 			core.log.trim(min(core.applying, core.log.durable))
@@ -561,7 +569,8 @@ func TestAMemberJoinsLearnsAndVotes(t *testing.T) {
 		c.leader()
 		for id := uint64(2); id <= 3; id++ {
 			c.propose(1, fmt.Sprintf("before %d", id))
-			if _, err := c.nodes[1].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://n%d", id)}, Learner: true}}); err != nil {
+			if _, err := c.nodes[1].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: id,
+				PeerURLs: []string{fmt.Sprintf("http://n%d", id)}, Learner: true}}); err != nil {
 				t.Fatal(err)
 			}
 			c.propose(1, "while it is not there") // pitfall D7: nobody waits for it
@@ -588,7 +597,8 @@ func TestAMemberThatTakesAnothersURLEndsWithTheReason(t *testing.T) {
 		n := c.start(thief, false)
 
 		<-n.Failed()
-		if err := n.Err(); err == nil || !strings.Contains(err.Error(), "another member has one of the peer URLs http://n") {
+		if err := n.Err(); err == nil || !strings.Contains(err.Error(),
+			"another member has one of the peer URLs http://n") {
 			t.Errorf("it ends with %v", err)
 		}
 	})
@@ -604,7 +614,8 @@ func TestARemovedMemberEndsWithTheReason(t *testing.T) {
 				if who == "a follower" {
 					gone, other = other, gone
 				}
-				if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: gone}}); err != nil {
+				if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeRemove,
+					Member: Member{ID: gone}}); err != nil {
 					t.Fatal(err)
 				}
 				if who == "a follower" { // its transport would be told by the others'
@@ -615,7 +626,9 @@ func TestARemovedMemberEndsWithTheReason(t *testing.T) {
 					t.Errorf("it ends with %v", err)
 				}
 				c.propose(other, "without it")
-				if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeAdd, Member: Member{ID: gone}}); err != ErrMemberRemoved { // pitfall D9
+				// pitfall D9
+				if _, err := c.nodes[other].Change(context.Background(), Change{Kind: ChangeAdd,
+					Member: Member{ID: gone}}); err != ErrMemberRemoved {
 					t.Errorf("to add it again ends with %v", err)
 				}
 			})
@@ -645,8 +658,9 @@ func TestALeaderThatHasFailedHandsNothingOver(t *testing.T) {
 	})
 }
 
-// pitfall D10: the whole cluster is down, and one disk is emptied. A third member has not all that is committed: with the emptied one it
-// would be a majority that has forgotten it. Where nobody looks at the disks, the log still tells the member when it is sent to it.
+// pitfall D10: the whole cluster is down, and one disk is emptied. A third member has not all that
+// is committed: with the emptied one it would be a majority that has forgotten it. Where nobody
+// looks at the disks, the log still tells the member when it is sent to it.
 func TestAnEmptiedMemberEndsBeforeAnythingIsLost(t *testing.T) {
 	for name, blind := range map[string]bool{"by what the others know": false, "by its own log": true} {
 		t.Run(name, func(t *testing.T) {
@@ -727,14 +741,17 @@ func TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember(t *testing.T) {
 				continue
 			}
 			_, err := n.Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: c.leader()}})
-			if !errors.As(err, &quorum) || !strings.Contains(quorum.Error(), "would leave 2 voters, of which 1 answer; 2 are needed") {
+			if !errors.As(err, &quorum) || !strings.Contains(quorum.Error(),
+				"would leave 2 voters, of which 1 answer; 2 are needed") {
 				t.Errorf("at %d: %v", id, err)
 			}
-			if _, err := n.Change(context.Background(), Change{Kind: ChangeUpdate, Member: Member{ID: 99}}); err != ErrMemberUnknown {
+			if _, err := n.Change(context.Background(), Change{Kind: ChangeUpdate,
+				Member: Member{ID: 99}}); err != ErrMemberUnknown {
 				t.Errorf("at %d: %v", id, err)
 			}
 		}
-		if _, err := c.nodes[c.follower()].Change(context.Background(), Change{Kind: ChangeRemove, Member: Member{ID: down}}); err != nil {
+		if _, err := c.nodes[c.follower()].Change(context.Background(), Change{Kind: ChangeRemove,
+			Member: Member{ID: down}}); err != nil {
 			t.Errorf("to remove the one that is down: %v", err)
 		}
 	})

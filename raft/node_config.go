@@ -10,7 +10,8 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Config says what a node is and where it lives. The zero values of the numbers mean their defaults.
+// Config says what a node is and where it lives. The zero values of the numbers mean their
+// defaults.
 type Config struct {
 	Dir    string // the data directory; the member lives in Dir/member
 	WALDir string // of the log, when it is not to be in there
@@ -30,12 +31,15 @@ type Config struct {
 	Heartbeat      time.Duration // interval of heartbeats; 100 ms
 	Election       time.Duration // election timeout; 1 s
 	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
-	SnapshotCount  uint64        // least number of entries between two snapshots, unless they are many bytes: see muchToReplay; 10,000
-	MaxSnapshots   int           // snapshot files kept; 0 keeps all, 1 counts as 2
-	MaxWALs        int           // segments of the log kept beyond what is needed; 0 keeps none of them
-	SegmentBytes   int64         // of the log; 0 means wal.DefaultSegmentBytes
+	// least number of entries between two snapshots, unless they are many bytes: see muchToReplay;
+	// 10,000
+	SnapshotCount uint64
+	MaxSnapshots  int   // snapshot files kept; 0 keeps all, 1 counts as 2
+	MaxWALs       int   // segments of the log kept beyond what is needed; 0 keeps none of them
+	SegmentBytes  int64 // of the log; 0 means wal.DefaultSegmentBytes
 
-	// Command gives the state machine's command that goes with a change of the membership; nil: none.
+	// Command gives the state machine's command that goes with a change of the membership; nil:
+	// none.
 	Command func(ChangeKind) []byte
 
 	// WallCommand gives the command that tells the state machine the leader's wall clock minus the
@@ -43,12 +47,12 @@ type Config struct {
 	// next proposal once the offset has changed by more than 100 ms.
 	WallCommand func(offset time.Duration) []byte
 
-	// Mark returns a command as the leader puts it into its log, wherever it was proposed; nil: as it
-	// is. It may not wait, and not change its argument.
+	// Mark returns a command as the leader puts it into its log, wherever it was proposed; nil: as
+	// it is. It may not wait, and not change its argument.
 	Mark func(cmd []byte) []byte
 
-	// Expect is told the size of a snapshot's body, in bytes, before the state machine's Restore gets
-	// it; nil: nobody is.
+	// Expect is told the size of a snapshot's body, in bytes, before the state machine's Restore
+	// gets it; nil: nobody is.
 	Expect func(bytes int64)
 
 	Logger *slog.Logger // nil: slog.Default()

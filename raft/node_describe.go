@@ -7,8 +7,8 @@ import (
 	"etcd2/wal"
 )
 
-// Describe prints one record of the log in a line, in the notation of the scripts; command prints a command of the state
-// machine.
+// Describe prints one record of the log in a line, in the notation of the scripts; command prints a
+// command of the state machine.
 func Describe(r wal.Record, command func([]byte) string) (string, error) {
 	switch r.Kind {
 	case recordState:
@@ -51,7 +51,8 @@ func describeEntry(e *Entry, command func([]byte) string) (string, error) {
 	return head + " empty", nil
 }
 
-var changeNames = [...]string{ChangeAdd: "add", ChangePromote: "promote", ChangeRemove: "remove", ChangeUpdate: "update", ChangeVersion: "version", ChangeForce: "force"}
+var changeNames = [...]string{ChangeAdd: "add", ChangePromote: "promote", ChangeRemove: "remove",
+	ChangeUpdate: "update", ChangeVersion: "version", ChangeForce: "force"}
 
 // String prints a change in one line.
 func (c Change) String() string {
@@ -59,7 +60,8 @@ func (c Change) String() string {
 		return fmt.Sprintf("change of the unknown kind %d", c.Kind)
 	}
 	m := &c.Member
-	text := fmt.Sprintf("%s member=%x name=%q peers=%s clients=%s", changeNames[c.Kind], m.ID, m.Name, strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","))
+	text := fmt.Sprintf("%s member=%x name=%q peers=%s clients=%s", changeNames[c.Kind], m.ID, m.Name,
+		strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","))
 	if m.Incarnation != 0 {
 		text += fmt.Sprintf(" incarnation=%x", m.Incarnation)
 	}

@@ -13,8 +13,10 @@ func TestEachKindOfEntryIsDescribed(t *testing.T) {
 		"empty":           {Kind: EntryEmpty},
 		`command "clock"`: {Kind: EntryEmpty, Data: []byte("clock")},
 		`command "set"`:   {Kind: EntryCommand, Data: []byte("set")},
-		"version 2.4.0":   {Kind: EntryChange, Data: appendChange(nil, &Change{Kind: ChangeVersion, Member: Member{Version: "2.4.0"}})},
-		"digest=00000000000000ff member=abc at=10000": {Kind: EntryDigest, Data: appendDigest(nil, 0xabc, 10_000, 0xff)},
+		"version 2.4.0": {Kind: EntryChange, Data: appendChange(nil, &Change{Kind: ChangeVersion,
+			Member: Member{Version: "2.4.0"}})},
+		"digest=00000000000000ff member=abc at=10000": {Kind: EntryDigest, Data: appendDigest(nil, 0xabc,
+			10_000, 0xff)},
 	} {
 		e.Index, e.Term, e.Stamp = 7, 3, 5
 

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Digester is a StateMachine that can tell in 64 bits what its state is. Two members that applied the
-// same entries have the same digest.
+// Digester is a StateMachine that can tell in 64 bits what its state is. Two members that applied
+// the same entries have the same digest.
 type Digester interface {
 	// Digest is called by the applier, between two calls of Apply.
 	Digest() uint64
@@ -15,9 +15,9 @@ type Digester interface {
 // DigestEvery is how many entries are applied between two digests.
 const DigestEvery = 10_000
 
-// digests compares this member's state with the others'. Every member puts a digest of its state into the log at the same indexes;
-// where a majority of the voters agrees, one that has another stops: it applied something differently, and what it
-// serves was not agreed (pitfall I8).
+// digests compares this member's state with the others'. Every member puts a digest of its state
+// into the log at the same indexes; where a majority of the voters agrees, one that has another
+// stops: it applied something differently, and what it serves was not agreed (pitfall I8).
 type digests struct {
 	index uint64 // at which the digests below were taken
 	own   uint64
@@ -25,7 +25,8 @@ type digests struct {
 	said  map[uint64]uint64 // member → its digest
 }
 
-// digest takes this member's digest when it is time, and compares it when the others' come. A member that differs ends.
+// digest takes this member's digest when it is time, and compares it when the others' come. A
+// member that differs ends.
 func (n *Node) digest(e *Entry, m *Membership) {
 	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.born && len(m.Members) > 1 {
 		own := n.digests.take(n.id, e.Index, d.Digest())
@@ -49,8 +50,8 @@ func (d *digests) take(member, index, own uint64) proposal {
 	return proposal{kind: EntryDigest, data: appendDigest(nil, member, index, own)}
 }
 
-// hear takes in a member's digest from the log. It returns true as soon as a majority of the voters has the own state, and an error as soon as
-// one has another.
+// hear takes in a member's digest from the log. It returns true as soon as a majority of the voters
+// has the own state, and an error as soon as one has another.
 func (d *digests) hear(e *Entry, c config) (same bool, err error) {
 	member, index, sum, err := decodeDigest(e.Data)
 	if err != nil || index != d.index || !d.known {
@@ -70,7 +71,8 @@ func (d *digests) hear(e *Entry, c config) (same bool, err error) {
 	if sum == d.own {
 		return true, nil
 	}
-	return false, fmt.Errorf("%w: at entry %d it has the digest %016x, and %d of %d voters have %016x; remove the member, empty its data directory and add it anew",
+	return false, fmt.Errorf("%w: at entry %d it has the digest %016x, and %d of %d voters have %016x; remove the "+
+		"member, empty its data directory and add it anew",
 		ErrDiverged, index, d.own, count, len(c.voters), sum)
 }
 

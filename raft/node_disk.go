@@ -31,7 +31,8 @@ func (n *Node) writeDisk() {
 		err := n.write(p)
 		n.writing.waits()
 		if err != nil {
-			n.fail(fmt.Errorf("the log can't be written, so this member stops; all that it acknowledged is on disk: %w", err))
+			n.fail(fmt.Errorf("the log can't be written, so this member stops; all that it acknowledged is on disk: %w",
+				err))
 			return
 		}
 		n.fromDisk <- p.Seq
@@ -71,7 +72,8 @@ func (c *Config) bootstrap(o storageOptions) error {
 	return err
 }
 
-// founding are the entries that the log of every first member begins with, so that all agree on them without an election.
+// founding are the entries that the log of every first member begins with, so that all agree on
+// them without an election.
 func (c *Config) founding() (es []Entry) {
 	if c.Join {
 		return nil
@@ -89,14 +91,16 @@ func (n *Node) keepPrivate(o storageOptions) {
 	names, _ := disk.OS{}.ReadDir(n.Dir)
 	i := slices.IndexFunc(names, n.isForeign)
 	if i >= 0 {
-		n.Logger.Warn("there is something else in the data directory, which is left alone (ignore this if you are upgrading etcd)",
+		n.Logger.Warn("there is something else in the data directory, which is left alone (ignore this if you are "+
+			"upgrading etcd)",
 			"dir", n.Dir, "name", names[i])
 	} else if err := (disk.OS{}).Mkdir(n.Dir); err != nil {
 		n.Logger.Warn("the mode of the data directory can't be looked at", "err", err)
 	}
 	for _, dir := range []string{n.Dir, o.Dir, o.walDir()} {
 		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 != 0 {
-			n.Logger.Warn("other users of this machine may look into a directory, and its mode is not changed, since this user does not own it or it holds other things",
+			n.Logger.Warn("other users of this machine may look into a directory, and its mode is not changed, since "+
+				"this user does not own it or it holds other things",
 				"dir", dir, "mode", info.Mode(), "remedy", "chmod 700 "+dir)
 		}
 	}
@@ -124,7 +128,8 @@ func (n *Node) logRecovery(r *recovery) {
 
 // restore gives the snapshot to the state machine.
 func (n *Node) restore(r *recovery) error {
-	n.applied.Store(&appliedState{index: r.Snapshot.Index, term: r.Snapshot.Term, stamp: r.Snapshot.Stamp, membership: r.Snapshot.Membership})
+	n.applied.Store(&appliedState{index: r.Snapshot.Index, term: r.Snapshot.Term, stamp: r.Snapshot.Stamp,
+		membership: r.Snapshot.Membership})
 	if r.Reader == nil {
 		return nil
 	}
@@ -154,8 +159,9 @@ func (n *Node) replay(es []Entry) error {
 	return n.Err()
 }
 
-// nameCluster has the cluster's id known before the log is applied, since the transport tells it with its first word: one that
-// was forced alone must not speak for the cluster that it has left, whose other members it would declare removed (pitfall D14).
+// nameCluster has the cluster's id known before the log is applied, since the transport tells it
+// with its first word: one that was forced alone must not speak for the cluster that it has left,
+// whose other members it would declare removed (pitfall D14).
 func (n *Node) nameCluster() {
 	now := *n.applied.Load()
 	now.membership.ClusterID = n.core.configs.now().membership.ClusterID

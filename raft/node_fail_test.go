@@ -280,7 +280,8 @@ func TestStopDoesNotWaitForADiskThatHangs(t *testing.T) {
 
 		err := s.n.Stop(ctx)
 
-		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "a write to the log") || took > time.Second+stopPatience {
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "a write to the log") ||
+			took > time.Second+stopPatience {
 			t.Errorf("after %v: %v", took, err)
 		}
 		release()

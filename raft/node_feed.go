@@ -6,8 +6,9 @@ import (
 	"etcd2/wal"
 )
 
-// feed is the reading of the log on disk for one member that lags: where it has got to, and what was read and not yet handed out. So the next piece
-// costs the reading of that piece, and not of all that is before it in its segment. It has no file open, and may be dropped at any time.
+// feed is the reading of the log on disk for one member that lags: where it has got to, and what
+// was read and not yet handed out. So the next piece costs the reading of that piece, and not of
+// all that is before it in its segment. It has no file open, and may be dropped at any time.
 type feed struct {
 	reader *wal.Reader // behind the last write that is in replay
 	replay replayer    // its entries go from the last one handed out on: the core asks for that one again, for its term
@@ -43,12 +44,15 @@ func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, erro
 	return es, d, nil
 }
 
-// fits tells whether the feed goes on where f begins. What comes before is committed, and no later record takes its place.
+// fits tells whether the feed goes on where f begins. What comes before is committed, and no later
+// record takes its place.
 func (d *feed) fits(f Fetch) bool {
-	return d != nil && len(d.replay.entries) > 0 && (d.replay.entries[0].Index == f.From || d.replay.entries[0].Index+1 == f.From)
+	return d != nil && len(d.replay.entries) > 0 && (d.replay.entries[0].Index == f.From ||
+		d.replay.entries[0].Index+1 == f.From)
 }
 
-// read reads on until it knows enough entries that hold, and hands them out. Every checksum is checked (pitfall B15).
+// read reads on until it knows enough entries that hold, and hands them out. Every checksum is
+// checked (pitfall B15).
 func (d *feed) read(f Fetch, maxBytes int) ([]Entry, error) {
 	final, enough := d.holds(f, maxBytes)
 	if !enough {
@@ -72,8 +76,9 @@ func (d *feed) read(f Fetch, maxBytes int) ([]Entry, error) {
 	return es, nil
 }
 
-// holds tells up to where the entries that were read hold, and whether that is enough. What the log says of an index holds when no later record
-// takes its place, and none does behind a write (a State, and the entries after it) that counts it as committed.
+// holds tells up to where the entries that were read hold, and whether that is enough. What the log
+// says of an index holds when no later record takes its place, and none does behind a write (a
+// State, and the entries after it) that counts it as committed.
 func (d *feed) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
 	final = min(d.replay.state.Commit, f.Last)
 	return final, final == f.Last || final > f.From && d.bytes > maxBytes
@@ -115,7 +120,8 @@ func (r *replayer) between(from, to uint64) []Entry {
 	return r.entries[min(from-first, n):min(to+1-first, n)]
 }
 
-// feedPatience is how many election timeouts a feed is kept without use: its member has caught up, is gone, or lost its leader.
+// feedPatience is how many election timeouts a feed is kept without use: its member has caught up,
+// is gone, or lost its leader.
 const feedPatience = 10
 
 // fetch reads what a member lacks from the log on disk. When the log no longer has it, the member
@@ -124,7 +130,8 @@ const feedPatience = 10
 func (n *Node) fetch(f Fetch, last *feed) {
 	es, next, err := n.storage.fetch(f, fetchBytes, last)
 	if err != nil {
-		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To), "from", f.From, "err", err)
+		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To),
+			"from", f.From, "err", err)
 		n.stats.Unreadable.Add(1)
 		n.snapshotter.wanted.Store(true)
 	}

@@ -33,7 +33,8 @@ func (f *countingFile) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// longLog writes count entries of a kilobyte, a hundred in a batch, each with the commit of the one before.
+// longLog writes count entries of a kilobyte, a hundred in a batch, each with the commit of the one
+// before.
 func longLog(t testing.TB, fs disk.FS, segment int64, count uint64) *storage {
 	t.Helper()
 	o := storageOptions{Dir: filepath.Join(t.TempDir(), "member"), Bytes: segment, FS: fs}
@@ -61,7 +62,8 @@ func longLog(t testing.TB, fs disk.FS, segment int64, count uint64) *storage {
 	return s
 }
 
-// A leader that feeds a member from a segment of 32 MB would otherwise read that segment eight times, and have no time for its clients.
+// A leader that feeds a member from a segment of 32 MB would otherwise read that segment eight
+// times, and have no time for its clients.
 func TestAMemberThatLagsCostsTheReadingOfItsLogOnce(t *testing.T) {
 	fs := &countingFS{}
 	const last = 16_000
@@ -105,7 +107,8 @@ func fetchText(t *testing.T, s *storage, f Fetch, on *feed) (string, *feed) {
 	return indexTerms(es), now
 }
 
-// What was read ahead is no more than a guess: another leader's entries may have taken its place since.
+// What was read ahead is no more than a guess: another leader's entries may have taken its place
+// since.
 func TestAFeedTakesWhatTookThePlaceOfWhatItHadRead(t *testing.T) {
 	s, _ := reopen(t, testStorage(t))
 	for _, p := range []Persist{
@@ -190,7 +193,8 @@ func TestAFeedThatNobodyUsesIsForgotten(t *testing.T) {
 	}
 }
 
-// BenchmarkFeed gives a member that lags a log of 64 MB in pieces, as a leader does; read/fed is how many bytes are read from the disk for each.
+// BenchmarkFeed gives a member that lags a log of 64 MB in pieces, as a leader does; read/fed is
+// how many bytes are read from the disk for each.
 func BenchmarkFeed(b *testing.B) {
 	const last = 64_000
 	fs := &countingFS{}

@@ -39,7 +39,8 @@ func (n *Node) force(r *recovery) error {
 		return err
 	case marked || done:
 		n.Logger.Warn("--force-new-cluster changes nothing: it has done its work at an earlier start, and must go. "+
-			"(To force another new cluster, start once without it.)", "cluster", hex(m.ClusterID), "members", len(m.Members))
+			"(To force another new cluster, start once without "+
+			"it.)", "cluster", hex(m.ClusterID), "members", len(m.Members))
 	default:
 		if err := n.forceAlone(r); err != nil {
 			return err
@@ -80,7 +81,8 @@ func (n *Node) forceAlone(r *recovery) error {
 	e := Entry{Index: last + 1, Term: term, Stamp: r.stamp(), Kind: EntryChange, Data: appendChange(nil, &change)}
 	r.State = State{Term: term, Vote: n.id, Commit: e.Index}
 	r.Entries = append(r.Entries, e)
-	n.Logger.Warn("a new cluster of this member alone; --force-new-cluster has done its work: start without it from now on",
+	n.Logger.Warn("a new cluster of this member alone; --force-new-cluster has done its work: start without it from "+
+		"now on",
 		"cluster", hex(change.ClusterID), "member", hex(n.id))
 	return n.storage.persist(&Persist{State: r.State, Entries: []Entry{e}})
 }

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// greet makes the member known to the cluster, says when its clients may come, and from then on sees to the cluster's version.
-// From the greeting on the others know its disk. Before it is in the log of those who make a majority, a disk that is emptied
-// goes unnoticed (pitfall D10): a member should not be emptied, then, in the first second of its life, nor while others lag.
-// commit is what its disk knew to be committed at the start; alone: it is a cluster of its own.
+// greet makes the member known to the cluster, says when its clients may come, and from then on
+// sees to the cluster's version. From the greeting on the others know its disk. Before it is in the
+// log of those who make a majority, a disk that is emptied goes unnoticed (pitfall D10): a member
+// should not be emptied, then, in the first second of its life, nor while others lag. commit is
+// what its disk knew to be committed at the start; alone: it is a cluster of its own.
 func (n *Node) greet(commit uint64, alone bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -36,19 +37,21 @@ func (n *Node) greet(commit uint64, alone bool) {
 	}
 }
 
-// catchUp waits until this member has everything that it may have served before: its disk's commit index is a lower bound, and values
-// must not run backwards (pitfall C8). Where no leader tells how far that is, the member serves what it has after
-// a while. It returns false when the member stops.
+// catchUp waits until this member has everything that it may have served before: its disk's commit
+// index is a lower bound, and values must not run backwards (pitfall C8). Where no leader tells how
+// far that is, the member serves what it has after a while. It returns false when the member stops.
 func (n *Node) catchUp(ctx context.Context) bool {
 	patience, cancel := context.WithTimeout(ctx, 3*n.Election)
 	defer cancel()
 	if err := n.Read(patience); err != nil && ctx.Err() == nil {
-		n.Logger.Warn("no leader tells how far the cluster is; serving what is on this member's disk", "applied", n.applied.Load().index)
+		n.Logger.Warn("no leader tells how far the cluster is; serving what is on this member's disk",
+			"applied", n.applied.Load().index)
 	}
 	return ctx.Err() == nil
 }
 
-// insist makes a change of this member, however long it takes. Where it can never be made, the member ends.
+// insist makes a change of this member, however long it takes. Where it can never be made, the
+// member ends.
 func (n *Node) insist(ctx context.Context, c Change) {
 	for ctx.Err() == nil {
 		switch _, err := n.Change(ctx, c); err {
@@ -63,7 +66,8 @@ func (n *Node) insist(ctx context.Context, c Change) {
 		case ErrNameTaken:
 			n.fail(n.nameTaken(c.Member.Name))
 		case ErrMemberExists:
-			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own", strings.Join(c.Member.PeerURLs, ",")))
+			n.fail(fmt.Errorf("raft: another member has one of the peer URLs %s: give this one its own",
+				strings.Join(c.Member.PeerURLs, ",")))
 		}
 		select {
 		case <-time.After(n.Heartbeat):
@@ -80,7 +84,8 @@ func (n *Node) nameTaken(name string) error {
 	if i < 0 {
 		return fmt.Errorf("%w: %q; give this one a --name of its own", ErrNameTaken, name)
 	}
-	return fmt.Errorf("%w: %q is %x at %s, and this is %x, which was %q; give this one its own --name, and see that --data-dir is its own",
+	return fmt.Errorf("%w: %q is %x at %s, and this is %x, which was %q; give this one its own --name, and see that "+
+		"--data-dir is its own",
 		ErrNameTaken, name, m.Members[i].ID, strings.Join(m.Members[i].PeerURLs, ","), n.id, self.Name)
 }
 

@@ -100,7 +100,8 @@ func (f *hangingFile) Sync() error {
 	return cmp.Or(f.fs.ask("sync", f.name), f.File.Sync())
 }
 
-// pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody has to miss it before another one leads.
+// pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody
+// has to miss it before another one leads.
 func TestALeaderWhoseDiskHangsHandsOverAndTheClusterGoesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 50*time.Millisecond, time.Second })
@@ -150,8 +151,10 @@ func TestAFollowerWhoseDiskHangsChangesNothing(t *testing.T) {
 			<-time.After(time.Millisecond) // or the clock would stand still
 		}
 
-		if now := c.nodes[leader].Status(); now.Role != Leader || now.Term != before.Term || c.campaigns() != campaigns {
-			t.Errorf("role %d in term %d, which was %d, after %d campaigns", now.Role, now.Term, before.Term, c.campaigns()-campaigns)
+		if now := c.nodes[leader].Status(); now.Role != Leader || now.Term != before.Term ||
+			c.campaigns() != campaigns {
+			t.Errorf("role %d in term %d, which was %d, after %d campaigns", now.Role, now.Term, before.Term,
+				c.campaigns()-campaigns)
 		}
 		release()
 		c.equal()
@@ -166,8 +169,9 @@ func (c *cluster) campaigns() (n uint64) {
 	return n
 }
 
-// A leader waits a little for its own disk, so that proposals gather. When that is over they go to the others, who may be a majority: the
-// loop does not sleep until the next tick, which is two seconds away.
+// A leader waits a little for its own disk, so that proposals gather. When that is over they go to
+// the others, who may be a majority: the loop does not sleep until the next tick, which is two
+// seconds away.
 func TestProposalsWaitForTheLeadersDiskForAMoment(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
@@ -211,7 +215,8 @@ func TestProposalsWaitForTheBatchBeforeForAMoment(t *testing.T) {
 		begun := time.Now()
 
 		for i := range 2 {
-			go func() { _, _ = leader.Propose(context.Background(), []byte("waits")) }() // answered when the disks go on
+			// answered when the disks go on
+			go func() { _, _ = leader.Propose(context.Background(), []byte("waits")) }()
 			c.await("it is in the log", func() (there bool) {
 				leader.do(func(core *core) { there = core.log.last() > before+uint64(i) })
 				return there
@@ -228,8 +233,10 @@ func TestWhatALeadersProposalsWaitFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const now, long = time.Nanosecond, 20 * time.Millisecond
 		for name, c := range map[string]struct {
-			role        Role
-			disk, batch time.Duration // since the disk is busy, and since that was proposed which is not committed; 0: neither
+			role Role
+			// since the disk is busy, and since that was proposed which is not committed; 0:
+			// neither
+			disk, batch time.Duration
 			wait        time.Duration
 		}{
 			"nothing":                   {Leader, 0, 0, 0},

@@ -17,13 +17,14 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Home is the directories of one process, which no other process may use before Close (pitfalls H12,
-// L14). Each of them holds a file that is locked and names the process:
+// Home is the directories of one process, which no other process may use before Close (pitfalls
+// H12, L14). Each of them holds a file that is locked and names the process:
 //
 //	DATA/lock   WAL/lock   process PID
 //
-// A version that kept no identity of a member wrote the number alone, and never locked WAL. Its form
-// of DATA/lock is kept, since it tells that a member may have lived there (see storageOptions.lived).
+// A version that kept no identity of a member wrote the number alone, and never locked WAL. Its
+// form of DATA/lock is kept, since it tells that a member may have lived there (see
+// storageOptions.lived).
 //
 // What Occupy and OccupyLog have made or written is undone by Close, unless a member lives there. A
 // Home belongs to one goroutine at a time.
@@ -73,8 +74,8 @@ const (
 	roomForRest = 64 << 10
 )
 
-// room returns an error when a new member would fail for want of room after the cluster has heard of
-// it.
+// room returns an error when a new member would fail for want of room after the cluster has heard
+// of it.
 func (h *Home) room() error {
 	return cmp.Or(hasRoom(h.dir, false, roomForRest), hasRoom(h.walDir, true, roomForLog))
 }
@@ -84,13 +85,15 @@ func hasRoom(dir string, log bool, need uint64) error {
 	if err != nil || free >= need {
 		return err
 	}
-	return &DirError{dir, log, fmt.Errorf("%d bytes are free in %s, and a new member needs %d there", free, dir, need), remedies[0].remedy}
+	return &DirError{dir, log, fmt.Errorf("%d bytes are free in %s, and a new member needs %d there", free, dir, need),
+		remedies[0].remedy}
 }
 
 func (h *Home) occupyLog(walDir string) error {
 	h.walDir = filepath.Clean(walDir)
 	if sameFile(h.walDir, h.dir) {
-		return &DirError{h.walDir, true, errors.New("this is the data directory itself"), "give the log a directory of its own, or leave it inside"}
+		return &DirError{h.walDir, true, errors.New("this is the data directory itself"),
+			"give the log a directory of its own, or leave it inside"}
 	}
 	return h.occupy(h.walDir)
 }
@@ -197,7 +200,8 @@ func (h *Home) lock(name string) error {
 	for try := 1; ; {
 		made := len(h.made)
 		h.willMake(name)
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) // what a link leads to is not ours to write
+		// what a link leads to is not ours to write
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return err
 		}

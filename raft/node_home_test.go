@@ -64,11 +64,13 @@ func TestALogIsNotAdopted(t *testing.T) {
 	}
 	etcd := dir + "/etcd/member/wal/0000000000000000-0000000000000000.wal"
 	err := errors.Join(os.MkdirAll(dir+"/skeleton/member/snap", 0o700), os.MkdirAll(filepath.Dir(etcd), 0o700),
-		os.WriteFile(etcd, append([]byte("\x04\x00\x00\x00\x00\x00\x00\x84\b\x04\x10\x00"), make([]byte, 99)...), 0o600))
+		os.WriteFile(etcd, append([]byte("\x04\x00\x00\x00\x00\x00\x00\x84\b\x04\x10\x00"), make([]byte, 99)...),
+			0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Mkdir(dir+"/link", 0o700), os.Mkdir(dir+"/link/member", 0o700), os.Symlink(dir+"/wal1", dir+"/link/member/wal")); err != nil {
+	if err := errors.Join(os.Mkdir(dir+"/link", 0o700), os.Mkdir(dir+"/link/member", 0o700), os.Symlink(dir+"/wal1",
+		dir+"/link/member/wal")); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []struct{ data, wal, want string }{
@@ -166,7 +168,8 @@ func TestAFirstStartThatFailsLeavesNothing(t *testing.T) {
 // data directory.
 func makeOld(t *testing.T, dir, walDir string) {
 	t.Helper()
-	err := errors.Join(os.Remove(dir+"/member/identity"), os.WriteFile(dir+"/lock", []byte("77\n"), 0o600), os.Remove(walDir+"/lock"))
+	err := errors.Join(os.Remove(dir+"/member/identity"), os.WriteFile(dir+"/lock", []byte("77\n"), 0o600),
+		os.Remove(walDir+"/lock"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,8 +44,8 @@ func (i identity) owns(log identity) bool {
 
 func (o *storageOptions) identityFile() string { return filepath.Join(o.Dir, "identity") }
 
-// elsewhere reports whether the log is not inside the data directory. A symbolic link in there leads
-// out of it.
+// elsewhere reports whether the log is not inside the data directory. A symbolic link in there
+// leads out of it.
 func (o *storageOptions) elsewhere() bool {
 	info, err := os.Lstat(o.inside())
 	return err == nil && info.Mode()&iofs.ModeSymlink != 0 || filepath.Clean(o.walDir()) != o.inside()
@@ -80,7 +80,8 @@ func (o *storageOptions) readIdentity() (i identity, err error) {
 		return i, fmt.Errorf("raft: %w", err)
 	}
 	if err = json.Unmarshal(b, &i); err != nil || i.Member == "" {
-		return i, fmt.Errorf("raft: %s, which says whose log this is, is damaged: if the member in here is to go on, %s", o.identityFile(), restoreOrReplace)
+		return i, fmt.Errorf("raft: %s, which says whose log this is, is damaged: if the member in here is to go on, "+
+			"%s", o.identityFile(), restoreOrReplace)
 	}
 	return i, nil
 }
@@ -114,7 +115,8 @@ func (o *storageOptions) logIdentity() (i identity, err error) {
 	case errors.Is(err, iofs.ErrNotExist):
 		return i, nil
 	case errors.Is(err, wal.ErrForeign):
-		return i, o.refuse("give another directory, and take what etcd has left over with etcdctl migrate; if a member of this program lived here, "+restoreOrReplace,
+		return i, o.refuse("give another directory, and take what etcd has left over with etcdctl migrate; if a "+
+			"member of this program lived here, "+restoreOrReplace,
 			"%w", err)
 	}
 	var incarnation uint64
@@ -167,12 +169,14 @@ func storageExists(o storageOptions) (bool, error) {
 	case noted.owns(log), noted == none && (lived || !o.elsewhere()):
 		return true, nil
 	}
-	return false, o.refuse("give each member a directory of its own for its log, or give the data directory of that member",
-		"the log in %s is that of member %s of cluster %s, which does not live in %s", o.walDir(), log.Member, log.Cluster, filepath.Dir(o.Dir))
+	return false, o.refuse("give each member a directory of its own for its log, or give the data directory of that "+
+		"member",
+		"the log in %s is that of member %s of cluster %s, which does not live in "+
+			"%s", o.walDir(), log.Member, log.Cluster, filepath.Dir(o.Dir))
 }
 
-// identities returns what the data directory says, and what the log says. A note from before the log
-// was made counts only if it is of this log.
+// identities returns what the data directory says, and what the log says. A note from before the
+// log was made counts only if it is of this log.
 func (o *storageOptions) identities() (noted, log identity, err error) {
 	if err = o.unfinished(); err == nil {
 		noted, err = o.readIdentity()
@@ -197,7 +201,8 @@ func (o *storageOptions) refuse(remedy, format string, args ...any) error {
 }
 
 // restoreOrReplace is the remedy for a member whose disk is not what it was.
-const restoreOrReplace = "restore it from a backup, or remove it and add it anew with an empty data directory; " + lastResort
+const restoreOrReplace = "restore it from a backup, or remove it and add it anew with an empty data directory; " +
+	lastResort
 
 // lastResort is the remedy when there is no other.
 const lastResort = "with neither a backup nor another member, etcdctl salvage makes a new cluster of what is whole"
@@ -206,9 +211,11 @@ const lastResort = "with neither a backup nor another member, etcdctl salvage ma
 func (o *storageOptions) missing(noted identity) error {
 	remedy := restoreOrReplace
 	if noted.made() && noted.Log != o.place() {
-		remedy = fmt.Sprintf("give the directory where it was last (%s) as --wal-dir, or none if it is inside the data directory; otherwise %s", noted.Log, remedy)
+		remedy = fmt.Sprintf("give the directory where it was last (%s) as --wal-dir, or none if it is inside the "+
+			"data directory; otherwise %s", noted.Log, remedy)
 	}
-	return o.refuse("mount what is to be there; otherwise "+remedy, "%s was a member's, but there is no log in %s", o.Dir, o.walDir())
+	return o.refuse("mount what is to be there; otherwise "+remedy, "%s was a member's, but there is no log in %s",
+		o.Dir, o.walDir())
 }
 
 // foreign refuses a directory for a new log that holds what is not a log's.
@@ -219,7 +226,8 @@ func (o *storageOptions) foreign() error {
 	}
 	for _, name := range names {
 		if !wal.Owns(name) && !ordinary(name) {
-			return o.refuse("give an empty directory, of the log's own", "there is something else in %s: %s", o.walDir(), name)
+			return o.refuse("give an empty directory, of the log's own", "there is something else in %s: %s",
+				o.walDir(), name)
 		}
 	}
 	return err

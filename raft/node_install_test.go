@@ -51,10 +51,12 @@ func TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart(t *testing.T) {
 		behind bool // entries are written behind the snapshot before the first start
 		holds  bool // the snapshot is the log's own state, and the log goes on
 	}{
-		"ends before":   {before: []Persist{{State: open, Entries: entries(2, 51, 80)}}},
-		"holds it":      {before: []Persist{{State: open, Entries: append(entries(2, 51, 99), entries(3, 100, 104)...)}}, holds: true},
-		"conflicts":     {before: []Persist{{State: open, Entries: entries(2, 51, 120)}}},
-		"gave way":      {before: []Persist{{State: open, Entries: entries(3, 51, 120)}, {State: open, Entries: entries(4, 90, 95)}}},
+		"ends before": {before: []Persist{{State: open, Entries: entries(2, 51, 80)}}},
+		"holds it": {before: []Persist{{State: open, Entries: append(entries(2, 51, 99),
+			entries(3, 100, 104)...)}}, holds: true},
+		"conflicts": {before: []Persist{{State: open, Entries: entries(2, 51, 120)}}},
+		"gave way": {before: []Persist{{State: open, Entries: entries(3, 51, 120)},
+			{State: open, Entries: entries(4, 90, 95)}}},
 		"begins again":  {before: []Persist{{State: open, Entries: entries(2, 51, 80)}}, behind: true},
 		"has only that": {behind: true},
 	}
@@ -85,7 +87,8 @@ func TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart(t *testing.T) {
 					s.close()
 					var r *recovery
 					s, r = reopen(t, o)
-					if got := indexTerms(r.Entries); got != indexTerms(want) || r.Snapshot.Index != 100 || r.First != first {
+					if got := indexTerms(r.Entries); got != indexTerms(want) || r.Snapshot.Index != 100 ||
+						r.First != first {
 						t.Fatalf("%s: start %d finds %q behind %d, whole from %d on; want %q, from %d on",
 							what, start, got, r.Snapshot.Index, r.First, indexTerms(want), first)
 					}
@@ -109,8 +112,9 @@ func TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart(t *testing.T) {
 func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 	for _, behind := range []Persist{
 		{State: State{Term: 3, Commit: 100}, Entries: entries(3, 101, 110)},
-		{State: State{Term: 4, Commit: 100}, Entries: entries(4, 101, 110)}, // it knew a commit index that only the snapshot tells
-		{State: State{Term: 3, Commit: 50}, Entries: entries(3, 101, 110)},  // the leader of term 3 had 100@3
+		// it knew a commit index that only the snapshot tells
+		{State: State{Term: 4, Commit: 100}, Entries: entries(4, 101, 110)},
+		{State: State{Term: 3, Commit: 50}, Entries: entries(3, 101, 110)}, // the leader of term 3 had 100@3
 	} {
 		o, s := member50(t, true)
 		persistAll(t, s, Persist{State: State{Term: 2, Commit: 50}, Entries: entries(2, 51, 120)})
@@ -120,7 +124,8 @@ func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 
 		_, _, err := openStorage(o, nil)
 
-		for _, words := range []string{".wal: offset ", "behind 100@2", "of term 3", "remove the member", "add it anew"} {
+		for _, words := range []string{".wal: offset ", "behind 100@2", "of term 3", "remove the member",
+			"add it anew"} {
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("%+v: the error is %v, and does not say %q", behind.State, err, words)
 			}
@@ -137,7 +142,8 @@ func TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused(t *testing.T) {
 func TestATailOfALaterTermThanTheSnapshotGivesWay(t *testing.T) {
 	for _, known := range []uint64{50, 100} {
 		o, s := member50(t, true)
-		persistAll(t, s, Persist{State: State{Term: 4, Commit: 50}, Entries: append(entries(2, 51, 100), entries(4, 101, 110)...)})
+		persistAll(t, s, Persist{State: State{Term: 4, Commit: 50}, Entries: append(entries(2, 51, 100),
+			entries(4, 101, 110)...)})
 		saveTestSnapshot(t, s, 100, 3)
 		persistAll(t, s, Persist{State: State{Term: 5, Vote: 2, Commit: known}})
 		s.close()
@@ -179,7 +185,8 @@ func TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind(t *testing.T) {
 			s, r = reopen(t, o)
 			first, err := s.release(&o, never64)
 			if r.First != want || first != want || err != nil {
-				t.Errorf("written by %s version: the log is whole from %d on, then %d, %v; want %d", version, r.First, first, err, want)
+				t.Errorf("written by %s version: the log is whole from %d on, then %d, %v; want %d", version, r.First,
+					first, err, want)
 			}
 			if s.log.First() > 50 {
 				t.Fatal("the segments before the snapshot are gone")
@@ -192,7 +199,8 @@ func TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind(t *testing.T) {
 			if got, _ := fetchText(t, s, Fetch{From: 1001, Last: 1005}, nil); got != "1001@2 1002@2" {
 				t.Errorf("behind the snapshot it reads %s", got)
 			}
-			persistAll(t, s, Persist{State: State{Term: 2, Commit: 20_000}, Entries: entries(2, s.last+1, s.last+1000)}) // in another segment
+			// in another segment
+			persistAll(t, s, Persist{State: State{Term: 2, Commit: 20_000}, Entries: entries(2, s.last+1, s.last+1000)})
 		}
 	}
 }
@@ -217,10 +225,12 @@ func olderLog(t *testing.T, o storageOptions) *wal.Log {
 func TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm(t *testing.T) {
 	o, s := member50(t, false)
 	meta := saveTestSnapshot(t, s, 1000, 2)
-	persistAll(t, s, Persist{State: State{Term: 2, Commit: 1000}, Snapshot: &meta}, Persist{State: State{Term: 2, Commit: 1010}, Entries: entries(2, 1001, 1010)})
+	persistAll(t, s, Persist{State: State{Term: 2, Commit: 1000}, Snapshot: &meta},
+		Persist{State: State{Term: 2, Commit: 1010}, Entries: entries(2, 1001, 1010)})
 	s.close()
 	s, _ = reopen(t, o)
-	n := &Node{Config: Config{Logger: slog.New(slog.DiscardHandler)}, storage: s, inbox: inbox{wake: make(chan struct{}, 1)}, core: newMember(3, 1)}
+	n := &Node{Config: Config{Logger: slog.New(slog.DiscardHandler)}, storage: s, inbox: inbox{wake: make(chan struct{},
+		1)}, core: newMember(3, 1)}
 
 	n.fetch(Fetch{To: 2, From: 60, Last: 1005}, nil)
 
@@ -259,7 +269,8 @@ func (m *installing) live(s *storage, r *recovery) error {
 	if r.Snapshot.Index < m.index {
 		m.begun = true
 		meta := Snapshot{Index: m.index, Term: m.term, Membership: voters(3)}
-		if _, err := s.saveSnapshot(meta, func(w io.Writer) error { _, err := io.WriteString(w, "state"); return err }); err != nil {
+		if _, err := s.saveSnapshot(meta,
+			func(w io.Writer) error { _, err := io.WriteString(w, "state"); return err }); err != nil {
 			return err
 		}
 		m.done = true
@@ -305,7 +316,8 @@ func (m *installing) crashes(t *testing.T, d *disktest.Disk, rng *rand.Rand, liv
 		d.After = func(d *disktest.Disk, call, name string) {
 			fates := d.Fates(rng)
 			for i, fate := range fates {
-				if i >= 5 && rng.IntN(len(fates)) > 3 || lives == 1 && rng.IntN(20) > 0 { // the first five are the plain ones
+				// the first five are the plain ones
+				if i >= 5 && rng.IntN(len(fates)) > 3 || lives == 1 && rng.IntN(20) > 0 {
 					continue
 				}
 				left, now := d.Crash(fate), *m
@@ -330,7 +342,8 @@ func (m *installing) crashes(t *testing.T, d *disktest.Disk, rng *rand.Rand, liv
 func TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged(t *testing.T) {
 	states := 0
 	for name, tail := range map[string][]Entry{
-		"ends before": entries(2, 51, 80), "conflicts": entries(2, 51, 120), "holds it": append(entries(2, 51, 99), entries(3, 100, 100)...),
+		"ends before": entries(2, 51, 80), "conflicts": entries(2, 51, 120), "holds it": append(entries(2, 51, 99),
+			entries(3, 100, 100)...),
 	} {
 		d := disktest.New()
 		o := storageOptions{Dir: "m", FS: d, Bytes: 1 << 13}
@@ -339,7 +352,8 @@ func TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged(t *testing.T)
 		}
 		s, _ := reopen(t, o)
 		joined := saveTestSnapshot(t, s, 50, 1)
-		persistAll(t, s, Persist{State: State{Term: 1, Commit: 50}, Snapshot: &joined}, Persist{State: State{Term: 2, Commit: 50}, Entries: tail})
+		persistAll(t, s, Persist{State: State{Term: 1, Commit: 50}, Snapshot: &joined},
+			Persist{State: State{Term: 2, Commit: 50}, Entries: tail})
 		s.close()
 		m := installing{index: 100, term: 3, before: indexTerms(tail)}
 

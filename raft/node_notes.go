@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// What the loop looks at after every turn, to tell those who watch from outside: the log, the metrics, other goroutines.
+// What the loop looks at after every turn, to tell those who watch from outside: the log, the
+// metrics, other goroutines.
 
 // leadershipSeen is who led at some moment.
 type leadershipSeen struct {
@@ -46,7 +47,8 @@ func (n *Node) leaderChanged(was leadershipSeen) {
 	}
 	n.leaderSince.Store(time.Now().UnixNano())
 	n.stats.LeaderChanges.Add(1)
-	n.Logger.Info("a leader is elected", "leader", hex(n.core.leader), "term", n.core.term, "self", n.core.role == Leader)
+	n.Logger.Info("a leader is elected", "leader", hex(n.core.leader), "term", n.core.term,
+		"self", n.core.role == Leader)
 }
 
 func hex(id uint64) string { return fmt.Sprintf("%x", id) }
@@ -66,8 +68,8 @@ func (n *Node) observeCommit(index uint64) {
 	}
 }
 
-// noteProgress tells everybody what is committed, and since when the applier has not got as far as it was then. It is
-// called by the loop.
+// noteProgress tells everybody what is committed, and since when the applier has not got as far as
+// it was then. It is called by the loop.
 func (n *Node) noteProgress() {
 	commit, applied := n.core.commit, n.applied.Load().index
 	n.stats.Committed.Store(commit)
@@ -94,7 +96,8 @@ func (n *Node) noteTouch(now time.Time) {
 	mono := int64(now.Sub(n.epoch))
 	if n.core.inTouch() {
 		if n.mourned != 0 {
-			n.Logger.Info("in touch with the leader again", "leader", hex(n.core.leader), "after", time.Duration(mono-n.touched).Round(time.Millisecond))
+			n.Logger.Info("in touch with the leader again", "leader", hex(n.core.leader),
+				"after", time.Duration(mono-n.touched).Round(time.Millisecond))
 		}
 		n.touched, n.mourned = mono, 0
 		n.stats.InTouch.Store(now.UnixNano())

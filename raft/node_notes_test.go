@@ -61,7 +61,8 @@ func TestAMemberIsInTouchWhileItHearsTheLeaderAndIsHeard(t *testing.T) {
 
 func TestTheLogTellsOnceAMinuteThatAMemberIsOutOfTouch(t *testing.T) {
 	var log bytes.Buffer
-	n := &Node{Config: Config{Election: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}, core: newMember(3, 1), epoch: time.Now()}
+	n := &Node{Config: Config{Election: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		core: newMember(3, 1), epoch: time.Now()}
 	lines := func(text string) int { return strings.Count(log.String(), text) }
 	hear := func() { n.core.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 2}) }
 	hear()
@@ -73,7 +74,8 @@ func TestTheLogTellsOnceAMinuteThatAMemberIsOutOfTouch(t *testing.T) {
 		n.noteTouch(n.epoch.Add(time.Duration(s) * time.Second))
 	}
 
-	if lines("out of touch with the cluster") != 3 || touched != n.epoch.Add(time.Second).UnixNano() || n.stats.InTouch.Load() != touched {
+	if lines("out of touch with the cluster") != 3 || touched != n.epoch.Add(time.Second).UnixNano() ||
+		n.stats.InTouch.Load() != touched {
 		t.Errorf("at %d:\n%s", touched, &log)
 	}
 	hear()

@@ -11,13 +11,14 @@ import (
 	"etcd2/snap"
 )
 
-// Transport carries messages to the other members; http/peer has one. The node calls its methods, from several
-// goroutines, and none of them may wait for the network.
+// Transport carries messages to the other members; http/peer has one. The node calls its methods,
+// from several goroutines, and none of them may wait for the network.
 type Transport interface {
-	// Start is called once, before all others. From then on the transport may hand what it receives to in.
+	// Start is called once, before all others. From then on the transport may hand what it receives
+	// to in.
 	Start(in Inbound)
-	// Follow names the members that there are now, and the ids that are gone for ever. It is called right
-	// after Start and again whenever either changes.
+	// Follow names the members that there are now, and the ids that are gone for ever. It is called
+	// right after Start and again whenever either changes.
 	Follow(m Membership)
 	// Send sends the messages in order, each to the member its To names. What finds no connection
 	// or no room is dropped: Raft copes. A Propose may wait for a connection that is being made,
@@ -32,18 +33,21 @@ type Transport interface {
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
 	// Peers returns what was measured of each member followed. It may be called from any goroutine.
 	Peers() map[uint64]PeerStats
-	// Close ends all connections and what runs for them. No method of Inbound is called after it has returned.
+	// Close ends all connections and what runs for them. No method of Inbound is called after it
+	// has returned.
 	Close()
 }
 
-// Inbound takes what arrives from other members; *Node is one. Its methods may be called from any goroutine.
+// Inbound takes what arrives from other members; *Node is one. Its methods may be called from any
+// goroutine.
 type Inbound interface {
 	ID() uint64
 	Membership() Membership
-	// Step takes a message. It blocks while more is waiting than the member can take, so that the sender is held up.
+	// Step takes a message. It blocks while more is waiting than the member can take, so that the
+	// sender is held up.
 	Step(m Message)
-	// Lost says that the connection to a member was seen to break, as it does when its process dies. A connection that
-	// could not be made, or fell silent, is none that broke.
+	// Lost says that the connection to a member was seen to break, as it does when its process
+	// dies. A connection that could not be made, or fell silent, is none that broke.
 	Lost(id uint64)
 	// Dropped says that messages to a member may be lost, though nothing shows that it has died: a
 	// connection ended in another way, or had no room for a message with entries.
@@ -55,12 +59,15 @@ type Inbound interface {
 	// on. When it returns nil the file is whole and durable, and the message is on its way to the
 	// core.
 	ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error
-	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of another's from the newest
-	// configuration in the log, committed or not; 0 when nothing is. It never blocks.
+	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of
+	// another's from the newest configuration in the log, committed or not; 0 when nothing is. It
+	// never blocks.
 	Incarnation(id uint64) uint64
-	// Expelled says that another member knows this one as removed. Of it and Emptied, only the first call counts.
+	// Expelled says that another member knows this one as removed. Of it and Emptied, only the
+	// first call counts.
 	Expelled(by uint64)
-	// Emptied says that another member knows this one in an incarnation that is not that of its disk.
+	// Emptied says that another member knows this one in an incarnation that is not that of its
+	// disk.
 	Emptied(by uint64)
 }
 
@@ -87,8 +94,8 @@ type PeerStats struct {
 	Window        int           // limit of InFlight; 0: not connected
 	Shortest      time.Duration // the shortest recent round trip: the delay of the link without queues
 
-	// Round trips of messages that carried entries, from being written to being read there. Some are measured, and each of these
-	// counts for all since the one before.
+	// Round trips of messages that carried entries, from being written to being read there. Some
+	// are measured, and each of these counts for all since the one before.
 	Trips                                        uint64
 	Current, Average, Deviation, Least, Greatest time.Duration
 }
@@ -113,11 +120,13 @@ func (n *Node) Expelled(by uint64) {
 	n.fail(fmt.Errorf("%w: member %x says so", ErrRemoved, by))
 }
 
-// Emptied ends this member, because another one knows that it had another disk before (pitfall D10).
+// Emptied ends this member, because another one knows that it had another disk before (pitfall
+// D10).
 func (n *Node) Emptied(by uint64) { n.fail(emptied(n.id, fmt.Sprintf("member %x", by))) }
 
-// Incarnation returns what is known of a member's disk. It counts from the moment that it is in the log, like all of a configuration: after a
-// restart of the whole cluster nothing is applied before a leader is elected.
+// Incarnation returns what is known of a member's disk. It counts from the moment that it is in the
+// log, like all of a configuration: after a restart of the whole cluster nothing is applied before
+// a leader is elected.
 func (n *Node) Incarnation(id uint64) uint64 {
 	if id == n.id {
 		return n.storage.incarnation
@@ -134,8 +143,9 @@ func (n *Node) Peers() map[uint64]PeerStats {
 	return n.Transport.Peers()
 }
 
-// ReceiveSnapshot writes a snapshot's file and leaves its message for the core. The order is that of pitfall E4: when the core
-// hears of the snapshot, its file is durable and has its name. A snapshot that brings nothing new is not read.
+// ReceiveSnapshot writes a snapshot's file and leaves its message for the core. The order is that
+// of pitfall E4: when the core hears of the snapshot, its file is durable and has its name. A
+// snapshot that brings nothing new is not read.
 func (n *Node) ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error {
 	if m.Kind != InstallSnapshot || m.Snapshot == nil {
 		return fmt.Errorf("raft: %v comes without a snapshot", m.Kind)
@@ -186,9 +196,9 @@ func (n *Node) take(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reade
 	return nil
 }
 
-// spoiled ends the member if the disk has failed while a snapshot was received: what the file system
-// then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The log may have
-// room, and the sender is told.
+// spoiled ends the member if the disk has failed while a snapshot was received: what the file
+// system then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The log
+// may have room, and the sender is told.
 func (n *Node) spoiled(err error) {
 	if err != nil && !errors.Is(err, syscall.ENOSPC) {
 		n.fail(fmt.Errorf("a snapshot of another member can't be written, so this member stops: %w", err))
@@ -210,7 +220,8 @@ func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	return nil, fmt.Errorf("raft: the first %d bytes of the snapshot's file are no longer here", f.From)
 }
 
-// sendOut gives the core's messages to the transport, and has those asks answered that need the disk.
+// sendOut gives the core's messages to the transport, and has those asks answered that need the
+// disk.
 func (n *Node) sendOut(e *Effects) {
 	n.stats.AppendsSent.noteAppends(e.Messages)
 	n.Transport.Send(slices.DeleteFunc(e.Messages, func(m Message) bool {
@@ -241,7 +252,8 @@ func (n *Node) snapshotIsShorter(f Fetch) bool {
 	return newest > f.From && lacked > shortLog && lacked > n.snapshotter.size.Load()+behind
 }
 
-// sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the way is the transport's to log.
+// sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the
+// way is the transport's to log.
 func (n *Node) sendSnapshot(m Message) {
 	done := func(err error) {
 		n.inbox.call(func(c *core) { c.sent(m.To, err == nil) })
@@ -251,7 +263,8 @@ func (n *Node) sendSnapshot(m Message) {
 	}
 	r, err := n.storage.snaps.OpenIndex(m.Snapshot.Index)
 	if err != nil {
-		n.Logger.Warn("a snapshot can't be opened to be sent", "member", hex(m.To), "index", m.Snapshot.Index, "err", err)
+		n.Logger.Warn("a snapshot can't be opened to be sent", "member", hex(m.To), "index", m.Snapshot.Index,
+			"err", err)
 		done(err)
 		return
 	}
@@ -259,8 +272,8 @@ func (n *Node) sendSnapshot(m Message) {
 	n.Transport.SendSnapshot(m, &snapshotBody{io.NewSectionReader(file, 0, size), r}, size, done)
 }
 
-// checkSnapshot reads a snapshot that did not arrive, once. If the disk has changed it nobody takes it, and a new one is written
-// from what is in memory (pitfall B15).
+// checkSnapshot reads a snapshot that did not arrive, once. If the disk has changed it nobody takes
+// it, and a new one is written from what is in memory (pitfall B15).
 func (n *Node) checkSnapshot(index uint64) {
 	if n.snapshotter.checked.Swap(index) == index {
 		return
@@ -289,7 +302,8 @@ func (b *snapshotBody) Close() error { return b.snapshot.Close() }
 // Sum returns a checksum of the whole file.
 func (b *snapshotBody) Sum() uint32 { return b.snapshot.Sum() }
 
-// noteMembership follows the membership, and ends a member that is no longer one when it has handed over what it led.
+// noteMembership follows the membership, and ends a member that is no longer one when it has handed
+// over what it led.
 func (n *Node) noteMembership() {
 	if now := n.core.configs.now().mark(); n.followed != now {
 		n.followed = now
@@ -308,9 +322,10 @@ func (n *Node) noteNewest() {
 	n.newest.Store(&m)
 }
 
-// followPeers tells the transport whom there is to talk to: the members of the newest configuration in the log and those of the one that
-// is applied. The one may yet be taken back, and the other holds those that don't yet know that they are removed. A leader that has been
-// removed stays as long as it leads: it hands over when it has heard that the other one has the whole log.
+// followPeers tells the transport whom there is to talk to: the members of the newest configuration
+// in the log and those of the one that is applied. The one may yet be taken back, and the other
+// holds those that don't yet know that they are removed. A leader that has been removed stays as
+// long as it leads: it hands over when it has heard that the other one has the whole log.
 func (n *Node) followPeers() {
 	if n.Transport == nil {
 		return

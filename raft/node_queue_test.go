@@ -44,7 +44,8 @@ func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
 					return !slices.ContainsFunc(held[:], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
 				})
 				s.await("no queue holds any of them", func() bool {
-					return !slices.ContainsFunc(s.n.Status().Queues, func(q Queue) bool { return q.Name != "waiters" && q.Length > 0 })
+					return !slices.ContainsFunc(s.n.Status().Queues,
+						func(q Queue) bool { return q.Name != "waiters" && q.Length > 0 })
 				})
 			})
 		})
@@ -74,7 +75,8 @@ func TestAWaiterThatIsAnsweredHoldsNoRequest(t *testing.T) {
 		end(&ws, id)
 
 		if w.request.data != nil || ws.bytes != 0 || len(ws.waiting) != 0 {
-			t.Errorf("%s: it holds %d bytes; %d waiters with %d bytes count", name, len(w.request.data), len(ws.waiting), ws.bytes)
+			t.Errorf("%s: it holds %d bytes; %d waiters with %d bytes count", name, len(w.request.data),
+				len(ws.waiting), ws.bytes)
 		}
 	}
 }
@@ -164,8 +166,8 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 	}
 }
 
-// While a question is out, the reads that come wait for its answer, but no longer than a moment: the
-// leader may be far away.
+// While a question is out, the reads that come wait for its answer, but no longer than a moment:
+// the leader may be far away.
 func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
 	n := &Node{core: newMember(3, 1), reads: map[uint64][]uint64{}, epoch: time.Now().Add(-time.Minute)}
 	n.core.leader = 2
@@ -185,7 +187,8 @@ func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
 	late := take()
 
 	if first != 1 || second != 1 || third != 1 || answered != 2 || fourth != 2 || late != 3 {
-		t.Errorf("asked %d, %d, %d times, %d after the answer, %d, and %d when none comes", first, second, third, answered, fourth, late)
+		t.Errorf("asked %d, %d, %d times, %d after the answer, %d, and %d when none comes", first, second, third,
+			answered, fourth, late)
 	}
 	if left <= 0 || left > gatherForOthers {
 		t.Errorf("the loop sleeps for %v", left)
@@ -240,7 +243,8 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 			}
 		}
 
-		if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 { // the member has a proposal of its own, its greeting
+		// the member has a proposal of its own, its greeting
+		if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 {
 			t.Errorf("%d bytes wait", left)
 		}
 	})
@@ -270,7 +274,8 @@ func TestProposalsWaitInTheInboxWhileTheApplierHangs(t *testing.T) {
 		synctest.Wait()
 
 		if s := n.Status(); s.Last != last || s.Commit != last || len(answered) != 0 {
-			t.Errorf("the log ends at %d, want %d, of which %d are committed; %d answers", s.Last, last, s.Commit, len(answered))
+			t.Errorf("the log ends at %d, want %d, of which %d are committed; %d answers", s.Last, last, s.Commit,
+				len(answered))
 		}
 		synctest.Wait()
 		begun := time.Now()
@@ -283,8 +288,8 @@ func TestProposalsWaitInTheInboxWhileTheApplierHangs(t *testing.T) {
 	})
 }
 
-// The applier wakes the loop only if it waits. What was applied between the loop's look and its word
-// that it waits would be heard of a heartbeat later.
+// The applier wakes the loop only if it waits. What was applied between the loop's look and its
+// word that it waits would be heard of a heartbeat later.
 func TestWhatIsAppliedJustBeforeTheLoopWaitsIsHeardOf(t *testing.T) {
 	s := newStrain(t, 1, nil)
 	<-s.n.Ready()

@@ -2,8 +2,8 @@ package raft
 
 import "cmp"
 
-// rebuilder takes what a disk holds, in order, while it is read. A start that fails later is none: what the rebuilder
-// made of it is dropped.
+// rebuilder takes what a disk holds, in order, while it is read. A start that fails later is none:
+// what the rebuilder made of it is dropped.
 type rebuilder interface {
 	// restore makes the state that of the snapshot which r begins with, if there is one.
 	restore(r *recovery) error
@@ -17,8 +17,8 @@ const (
 	rebuildPieces = 16
 )
 
-// rebuilding has a rebuilder at work in a goroutine of its own, while the log is read: to check and decode a record and
-// to apply it take about as long.
+// rebuilding has a rebuilder at work in a goroutine of its own, while the log is read: to check and
+// decode a record and to apply it take about as long.
 type rebuilding struct {
 	piece []Entry // read, and not in the queue yet
 	bytes int     // of the piece
@@ -43,7 +43,8 @@ func rebuild(to rebuilder, r *recovery) *rebuilding {
 	return b
 }
 
-// add hands on entries, whose Data is the rebuilder's from now on. The error is that of earlier ones.
+// add hands on entries, whose Data is the rebuilder's from now on. The error is that of earlier
+// ones.
 func (b *rebuilding) add(es []Entry) error {
 	b.piece = append(b.piece, es...)
 	if b.bytes += entriesSize(es); b.bytes < rebuildPiece {

@@ -27,8 +27,8 @@ type Place struct {
 
 // RestoreOptions say what Restore makes of a backup.
 type RestoreOptions struct {
-	// Cluster lists all members of the new cluster, by id, as discovery.Static makes it of a list and a token. All get a vote.
-	// Its ClusterID does not become the new cluster's: see Restore.
+	// Cluster lists all members of the new cluster, by id, as discovery.Static makes it of a list
+	// and a token. All get a vote. Its ClusterID does not become the new cluster's: see Restore.
 	Cluster Membership
 	Places  []Place // of those members whose disks are made by this call: all of them, or only this machine's
 
@@ -36,16 +36,19 @@ type RestoreOptions struct {
 	fs           disk.FS
 }
 
-// Restore makes the data directories of members of a new cluster out of a backup: a file that Frozen.WriteTo wrote, or any
-// snapshot of a data directory. It returns what they begin with. The new cluster goes on from the backup's state, its index, its events
-// and its clock; whoever runs with the new directories needs no more flags than at a later start.
+// Restore makes the data directories of members of a new cluster out of a backup: a file that
+// Frozen.WriteTo wrote, or any snapshot of a data directory. It returns what they begin with. The
+// new cluster goes on from the backup's state, its index, its events and its clock; whoever runs
+// with the new directories needs no more flags than at a later start.
 //
-// Each machine of the new cluster may restore its own member: the same file and the same list give the same cluster. Its id is
-// made of both, so that its members never speak to those of the old cluster, of another backup or of another list, under whatever
-// addresses. (That two restores of one file with one list are kept apart as well takes another token.)
+// Each machine of the new cluster may restore its own member: the same file and the same list give
+// the same cluster. Its id is made of both, so that its members never speak to those of the old
+// cluster, of another backup or of another list, under whatever addresses. (That two restores of
+// one file with one list are kept apart as well takes another token.)
 //
-// The whole file is verified before anything is written. All disks are made aside before the first one gets its name, and Open
-// refuses a directory that was left unfinished; to call Restore again makes it anew.
+// The whole file is verified before anything is written. All disks are made aside before the first
+// one gets its name, and Open refuses a directory that was left unfinished; to call Restore again
+// makes it anew.
 func Restore(file string, o RestoreOptions) (Snapshot, error) {
 	r, old, err := openBackup(file, o.fs)
 	if err != nil {
@@ -55,7 +58,8 @@ func Restore(file string, o RestoreOptions) (Snapshot, error) {
 	return found(NewFrozen(old, func(w io.Writer) error { return copyBody(w, r) }), r.Sum(), o)
 }
 
-// Found is Restore for a state that is in no file. The same state and the same list give the same cluster.
+// Found is Restore for a state that is in no file. The same state and the same list give the same
+// cluster.
 func Found(f *Frozen, o RestoreOptions) (Snapshot, error) {
 	sum := crc32.NewIEEE()
 	if _, err := f.WriteTo(sum); err != nil {
@@ -112,7 +116,8 @@ func copyBody(w io.Writer, r *snap.Reader) error {
 	return err
 }
 
-// founders are the members of a cluster that has not started yet: nothing is known of them but names and peer URLs.
+// founders are the members of a cluster that has not started yet: nothing is known of them but
+// names and peer URLs.
 func founders(m Membership) (f Membership) {
 	for _, p := range m.Members {
 		f.Members = append(f.Members, Member{ID: p.ID, Name: p.Name, PeerURLs: p.PeerURLs})
@@ -121,8 +126,9 @@ func founders(m Membership) (f Membership) {
 	return f
 }
 
-// successor is the id of the cluster that goes on from a backup, made for a list of members whose cluster's id is founded. It differs from
-// that one: somebody may begin a cluster of that list, from nothing.
+// successor is the id of the cluster that goes on from a backup, made for a list of members whose
+// cluster's id is founded. It differs from that one: somebody may begin a cluster of that list,
+// from nothing.
 func successor(old *Snapshot, sum uint32, founded uint64) uint64 {
 	var b []byte
 	for _, v := range []uint64{founded, old.Membership.ClusterID, old.Index, old.Term, uint64(sum)} {
@@ -155,7 +161,8 @@ func (o *RestoreOptions) disks(s Snapshot) (list []newDisk, err error) {
 
 // collides tells whether two members would share something.
 func (p Place) collides(q Place) bool {
-	return p.Name == q.Name || filepath.Clean(p.Dir) == filepath.Clean(q.Dir) || p.WALDir != "" && filepath.Clean(p.WALDir) == filepath.Clean(q.WALDir)
+	return p.Name == q.Name || filepath.Clean(p.Dir) == filepath.Clean(q.Dir) || p.WALDir != "" &&
+		filepath.Clean(p.WALDir) == filepath.Clean(q.WALDir)
 }
 
 // newDisk is a member's disk that is made of a snapshot and the entries behind it.
@@ -169,21 +176,22 @@ type newDisk struct {
 	entries  []Entry
 }
 
-// unfinishedSuffix is that of a member's directory until all of it is complete. A log elsewhere is made where it is to be: it is
-// nobody's until the identity that it belongs to has its place.
+// unfinishedSuffix is that of a member's directory until all of it is complete. A log elsewhere is
+// made where it is to be: it is nobody's until the identity that it belongs to has its place.
 //
 //	DATA/member.unfinished    is made, synced, and then renamed:
 //	DATA/member
 const unfinishedSuffix = ".unfinished"
 
-// unfinished refuses a directory in which a disk was being made. That of a member has the directory of the
-// snapshots from the moment when it has its name.
+// unfinished refuses a directory in which a disk was being made. That of a member has the directory
+// of the snapshots from the moment when it has its name.
 func (o *storageOptions) unfinished() error {
 	fs := orOS(o.FS)
 	if _, err := fs.ReadDir(o.Dir + unfinishedSuffix); err != nil || there(fs, filepath.Join(o.Dir, "snap")) {
 		return nil
 	}
-	return fmt.Errorf("raft: the making of a member from a backup was interrupted in %s: do it again, or remove that directory", o.Dir+unfinishedSuffix)
+	return fmt.Errorf("raft: the making of a member from a backup was interrupted in %s: do it again, or remove that "+
+		"directory", o.Dir+unfinishedSuffix)
 }
 
 func orOS(fs disk.FS) disk.FS {
@@ -199,8 +207,8 @@ func there(fs disk.FS, dir string) bool {
 	return !errors.Is(err, iofs.ErrNotExist)
 }
 
-// makeDisks makes disks aside, all of them, and then gives each its name. After an error in the first part nothing is
-// left of them.
+// makeDisks makes disks aside, all of them, and then gives each its name. After an error in the
+// first part nothing is left of them.
 func makeDisks(fs disk.FS, disks []newDisk) (err error) {
 	var homes []*Home
 	for i := range disks {
@@ -250,8 +258,8 @@ func (d *newDisk) aside(fs disk.FS) storageOptions {
 	return o
 }
 
-// occupy makes the directories, if need be, keeps other processes out of them until the home is closed, and refuses them when
-// somebody lives there.
+// occupy makes the directories, if need be, keeps other processes out of them until the home is
+// closed, and refuses them when somebody lives there.
 func (d *newDisk) occupy(fs disk.FS) (home *Home, err error) {
 	o := d.final()
 	if fs != nil { // only the real disk has other processes
@@ -263,7 +271,8 @@ func (d *newDisk) occupy(fs disk.FS) (home *Home, err error) {
 	return home, cmp.Or(err, d.free(orOS(fs)))
 }
 
-// free returns an error when somebody lives in the directories. The log of a making that was interrupted is nobody.
+// free returns an error when somebody lives in the directories. The log of a making that was
+// interrupted is nobody.
 func (d *newDisk) free(fs disk.FS) error {
 	o, aside := d.final(), d.aside(fs)
 	o.FS = fs
@@ -278,7 +287,8 @@ func (d *newDisk) free(fs disk.FS) error {
 	if err == nil && (log == identity{} || begun.owns(log)) {
 		return o.foreign()
 	}
-	return cmp.Or(err, o.refuse("give another directory for the log, or remove it", "there is a log in %s already", o.walDir()))
+	return cmp.Or(err, o.refuse("give another directory for the log, or remove it", "there is a log in %s already",
+		o.walDir()))
 }
 
 // makePath makes a directory and those above it that are missing, durably.
@@ -296,8 +306,9 @@ func makePath(fs disk.FS, dir string) error {
 	return fs.SyncDir(filepath.Dir(dir))
 }
 
-// makeAside makes the disk aside, complete and durable, in the way of a member that joins: an empty log, a snapshot that
-// comes from elsewhere, which the opening finds and notes in the log, and the entries behind it.
+// makeAside makes the disk aside, complete and durable, in the way of a member that joins: an empty
+// log, a snapshot that comes from elsewhere, which the opening finds and notes in the log, and the
+// entries behind it.
 func (d *newDisk) makeAside(fs disk.FS) error {
 	if err := d.removeAside(fs); err != nil {
 		return err
@@ -337,7 +348,8 @@ func (d *newDisk) saveSnapshot(o *storageOptions) error {
 // batchEntries of a copied log are written at once.
 const batchEntries = 1000
 
-// append writes state and entries to the log. Until the last batch is there, nothing counts as committed that is not.
+// append writes state and entries to the log. Until the last batch is there, nothing counts as
+// committed that is not.
 func (d *newDisk) append(s *storage) error {
 	es := d.entries
 	for {

@@ -24,11 +24,11 @@ type Wreck struct {
 	Last uint64 // the highest index that is sure to have been written
 }
 
-// Salvage reads the data directory of a member that does not start, and makes a state of all that is
-// whole: the newest whole snapshot, and the entries behind it up to the first that is damaged or
+// Salvage reads the data directory of a member that does not start, and makes a state of all that
+// is whole: the newest whole snapshot, and the entries behind it up to the first that is damaged or
 // missing. All of them count, committed or not, as for a member whose cluster is lost: some of them
-// were acknowledged. It changes nothing, and keeps others out of the directory meanwhile. The error is
-// that a process uses the directory, that nothing is there, or that a member starts in it.
+// were acknowledged. It changes nothing, and keeps others out of the directory meanwhile. The error
+// is that a process uses the directory, that nothing is there, or that a member starts in it.
 func Salvage(dir string, o SalvageOptions) (*Wreck, error) {
 	c := Config{Dir: dir, WALDir: o.WALDir}
 	so := c.storage()
@@ -110,8 +110,8 @@ func (v *salvor) reached() bool {
 	return n > 0 && v.replay.entries[n-1].Index > v.base.Index
 }
 
-// missing takes note of a gap. One before the first entry behind the snapshot may have held only what the snapshot
-// has: then the log goes on without a hole behind it, and nothing is lost.
+// missing takes note of a gap. One before the first entry behind the snapshot may have held only
+// what the snapshot has: then the log goes on without a hole behind it, and nothing is lost.
 func (v *salvor) missing(f Fault) {
 	v.fault(f)
 	v.over = v.over || v.reached()
@@ -131,8 +131,8 @@ func (v *salvor) fault(f Fault) {
 	v.wreck.Faults = append(v.wreck.Faults, f)
 }
 
-// loose looks at a record that can be read, and can't be taken over. One that nothing proves ends what is whole if it
-// is of an entry behind the snapshot.
+// loose looks at a record that can be read, and can't be taken over. One that nothing proves ends
+// what is whole if it is of an entry behind the snapshot.
 func (v *salvor) loose(r wal.Salvaged) {
 	if state, err := decodeState(r.Data); r.Kind == recordState && r.Damage == nil && err == nil {
 		v.wreck.Last = max(v.wreck.Last, state.Commit)

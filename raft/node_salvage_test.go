@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// numbers is a directory whose member got the commands c000, c001, … and was stopped. It has a snapshot
-// behind each of the commands that are named.
+// numbers is a directory whose member got the commands c000, c001, … and was stopped. It has a
+// snapshot behind each of the commands that are named.
 func numbers(t *testing.T, n int, snapshots ...int) (dir string, commands []string) {
 	t.Helper()
 	c := nodeConfig(t.TempDir())
@@ -102,11 +102,13 @@ func TestSalvageMakesAClusterOfWhatIsWhole(t *testing.T) {
 		t.Errorf("saved %q, lost %q", saved, lost)
 	}
 	// The command with the flipped bit is one of those that can be read, and reads wrong.
-	if !w.Cut || w.Lost != 19 || w.Last != w.Index+19 || w.Self.Name != "n1" || len(w.Faults) != 1 || w.Faults[0].File != path {
+	if !w.Cut || w.Lost != 19 || w.Last != w.Index+19 || w.Self.Name != "n1" || len(w.Faults) != 1 ||
+		w.Faults[0].File != path {
 		t.Errorf("%+v of %+v at %d", w, w.Self, w.Index)
 	}
 	again := t.TempDir()
-	s, err := Found(w.Frozen, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: again}}, SegmentBytes: 1 << 16})
+	s, err := Found(w.Frozen, RestoreOptions{Cluster: named(1), Places: []Place{{Name: "m1", Dir: again}},
+		SegmentBytes: 1 << 16})
 	if err != nil || s.Membership.ClusterID == w.Membership.ClusterID {
 		t.Fatalf("%v: cluster %x of %x", err, s.Membership.ClusterID, w.Membership.ClusterID)
 	}
@@ -117,7 +119,8 @@ func TestSalvageMakesAClusterOfWhatIsWhole(t *testing.T) {
 	}
 }
 
-// Whatever byte is wrong, what is saved is what was agreed up to some entry, and only one batch of what follows can't be read.
+// Whatever byte is wrong, what is saved is what was agreed up to some entry, and only one batch of
+// what follows can't be read.
 func TestSalvageSavesABeginningWhateverIsWrong(t *testing.T) {
 	dir, commands := numbers(t, 30)
 	path, data := logFile(t, dir, "wal/*.wal")
@@ -132,17 +135,20 @@ func TestSalvageSavesABeginningWhateverIsWrong(t *testing.T) {
 		f.WriteAt([]byte{data[at] ^ 0x10}, int64(at))
 		var lost []string
 		sm := &register{}
-		w, err := Salvage(dir, SalvageOptions{State: func() StateMachine { return sm }, Lost: func(cmd []byte) { lost = append(lost, string(cmd)) }})
+		w, err := Salvage(dir, SalvageOptions{State: func() StateMachine { return sm },
+			Lost: func(cmd []byte) { lost = append(lost, string(cmd)) }})
 		f.WriteAt(data[at:at+1], int64(at))
 		if err != nil && strings.Contains(err.Error(), "a member starts there") {
 			continue
 		}
 		salvages++
 		saved := sm.list()
-		if err != nil || len(saved) > len(commands) || !slices.Equal(saved, commands[:len(saved)]) || len(w.Faults) == 0 {
+		if err != nil || len(saved) > len(commands) || !slices.Equal(saved, commands[:len(saved)]) ||
+			len(w.Faults) == 0 {
 			t.Fatalf("byte %d: %v, saved %q", at, err, saved)
 		}
-		if sure := lost[min(2, len(lost)):]; len(lost) < len(commands)-len(saved)-1 || !slices.Equal(sure, commands[len(commands)-len(sure):]) {
+		if sure := lost[min(2, len(lost)):]; len(lost) < len(commands)-len(saved)-1 || !slices.Equal(sure,
+			commands[len(commands)-len(sure):]) {
 			t.Fatalf("byte %d: saved %d, lost %q", at, len(saved), lost)
 		}
 	}
@@ -151,7 +157,8 @@ func TestSalvageSavesABeginningWhateverIsWrong(t *testing.T) {
 	}
 }
 
-// What the snapshot holds is not lost, though the log that it came from is damaged, and with it the start.
+// What the snapshot holds is not lost, though the log that it came from is damaged, and with it the
+// start.
 func TestDamageBelowTheSnapshotCostsNothing(t *testing.T) {
 	dir, commands := numbers(t, 30, 20)
 	path, data := logFile(t, dir, "wal/*.wal")
@@ -159,12 +166,14 @@ func TestDamageBelowTheSnapshotCostsNothing(t *testing.T) {
 
 	w, saved, lost := salvage(t, dir)
 
-	if !slices.Equal(saved, commands) || len(lost) > 0 || w.Cut || w.Lost > 0 || w.Last != w.Index || len(w.Faults) == 0 {
+	if !slices.Equal(saved, commands) || len(lost) > 0 || w.Cut || w.Lost > 0 || w.Last != w.Index ||
+		len(w.Faults) == 0 {
 		t.Errorf("saved %q, lost %q: %+v", saved, lost, w)
 	}
 }
 
-// A snapshot that is damaged is passed over for an older one, from which the log goes on up to its own damage.
+// A snapshot that is damaged is passed over for an older one, from which the log goes on up to its
+// own damage.
 func TestSalvageBeginsWithAnOlderSnapshot(t *testing.T) {
 	dir, commands := numbers(t, 60, 20, 40)
 	path, data := logFile(t, dir, "wal/*.wal")
@@ -186,7 +195,8 @@ func TestSalvageBeginsWithAnOlderSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, saved, lost = salvage(t, dir)
-	if len(saved) == 0 || !slices.Equal(saved, commands[:len(saved)]) || len(lost) > 0 || len(w.Faults) != 2 || w.Self.ID != 0 {
+	if len(saved) == 0 || !slices.Equal(saved, commands[:len(saved)]) || len(lost) > 0 || len(w.Faults) != 2 ||
+		w.Self.ID != 0 {
 		t.Errorf("without a log: saved %q, lost %q: %+v of %+v", saved, lost, w.Faults, w.Self)
 	}
 }
@@ -218,7 +228,8 @@ func TestSalvageLeavesMembersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	var inUse *DirError
-	if _, err := Salvage(dir, o); !errors.As(err, &inUse) || !strings.Contains(err.Error(), "in use by another process") {
+	if _, err := Salvage(dir, o); !errors.As(err, &inUse) || !strings.Contains(err.Error(),
+		"in use by another process") {
 		t.Errorf("a directory that is locked: %v", err)
 	}
 	home.settled = true

@@ -16,7 +16,8 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Kinds of the records in the log on disk. A new kind needs a line in replayer.record and in Describe.
+// Kinds of the records in the log on disk. A new kind needs a line in replayer.record and in
+// Describe.
 const (
 	recordState       byte = 1 // State
 	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
@@ -68,8 +69,9 @@ func (o *storageOptions) walDir() string {
 // recovery is what openStorage found. Of Replayed it says no membership.
 type recovery struct {
 	boot
-	ID      uint64       // of this member
-	Reader  *snap.Reader // the snapshot that boot begins with, to restore the state machine from; nil when there is none
+	ID uint64 // of this member
+	// the snapshot that boot begins with, to restore the state machine from; nil when there is none
+	Reader  *snap.Reader
 	Torn    wal.Repair
 	Damaged []snap.Damage // newer snapshots that could not be used
 }
@@ -85,9 +87,10 @@ func splitTag(t wal.Tag) (cluster, member uint64) {
 	return binary.BigEndian.Uint64(t[:8]), binary.BigEndian.Uint64(t[8:])
 }
 
-// createStorage makes the disk of a new member, in an incarnation of its own, with the entries that every first member of the cluster begins
-// with. One last rename makes it a member; what an interrupted start left behind does not count (pitfall H10). The identity
-// comes first, so that a log is never there whose data directory does not know of it.
+// createStorage makes the disk of a new member, in an incarnation of its own, with the entries that
+// every first member of the cluster begins with. One last rename makes it a member; what an
+// interrupted start left behind does not count (pitfall H10). The identity comes first, so that a
+// log is never there whose data directory does not know of it.
 func createStorage(o storageOptions, cluster, member, incarnation uint64, first []Entry) error {
 	tag := makeTag(cluster, member)
 	if err := o.writeIdentity(newIdentity(tag, incarnation, "")); err != nil {
@@ -221,7 +224,8 @@ func (s *storage) first() uint64 { return max(s.log.First(), s.anew.Load()+1) }
 func (s *storage) explain(err error, r *recovery) error {
 	if errors.Is(err, wal.ErrReleased) && len(r.Damaged) > 0 {
 		d := r.Damaged[0]
-		return fmt.Errorf("raft: the snapshot %s is damaged at offset %d (%s), and the log does not go back far enough to do without it: %w; %s",
+		return fmt.Errorf("raft: the snapshot %s is damaged at offset %d (%s), and the log does not go back far "+
+			"enough to do without it: %w; %s",
 			d.File, d.Offset, d.Reason, err, restoreOrReplace)
 	}
 	return err
@@ -230,7 +234,8 @@ func (s *storage) explain(err error, r *recovery) error {
 // check is the last word before a member starts (pitfall B12).
 func (r *recovery) check() error {
 	if r.State.Commit > r.last() {
-		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are missing; %s",
+		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are "+
+			"missing; %s",
 			r.State.Commit, r.last(), r.Snapshot.Index, restoreOrReplace)
 	}
 	return nil
@@ -288,8 +293,8 @@ func (r *replayer) record(rec wal.Record) (err error) {
 	}
 }
 
-// entry takes an entry's place in the log. Entries below the snapshot are skipped, but not the snapshot's own:
-// its term tells whether what follows belongs to it.
+// entry takes an entry's place in the log. Entries below the snapshot are skipped, but not the
+// snapshot's own: its term tells whether what follows belongs to it.
 func (r *replayer) entry(data []byte) error {
 	e, err := decodeEntry(data)
 	if err == nil {
@@ -303,9 +308,10 @@ func (r *replayer) entry(data []byte) error {
 	return nil
 }
 
-// handOn gives the rebuilder what is committed, and forgets it. It is called between two writes: the entries of a
-// write, which come behind its State, may take the place of others that the State would count as
-// committed. Those that a write has left at or below its commit index are never replaced.
+// handOn gives the rebuilder what is committed, and forgets it. It is called between two writes:
+// the entries of a write, which come behind its State, may take the place of others that the State
+// would count as committed. Those that a write has left at or below its commit index are never
+// replaced.
 func (r *replayer) handOn() error {
 	es := r.after()
 	if r.to == nil || len(es) == 0 || es[0].Index > r.state.Commit {
@@ -335,7 +341,8 @@ func (r *replayer) makeRoom(index uint64) error {
 		return fmt.Errorf("raft: entry %d comes again, though %d is committed", index, r.handed.Index)
 	case index <= r.base.Index:
 		r.entries = nil
-	case len(r.entries) == 0 && r.handed.Index == 0: // there is a gap before it: the member that wrote it had started from base
+	// there is a gap before it: the member that wrote it had started from base
+	case len(r.entries) == 0 && r.handed.Index == 0:
 		r.anew = r.base.Index
 	case len(r.entries) > 0:
 		r.entries = r.entries[:index-min(index, r.entries[0].Index)]
@@ -366,7 +373,8 @@ func (r *replayer) unnoted(e *Entry) error {
 func (r *replayer) snapshot(data []byte) error {
 	s, err := decodeSnapshot(data)
 	if err == nil && s.Index <= r.handed.Index {
-		err = fmt.Errorf("raft: the snapshot at %d takes the place of the log, though %d is committed", s.Index, r.handed.Index)
+		err = fmt.Errorf("raft: the snapshot at %d takes the place of the log, though %d is committed", s.Index,
+			r.handed.Index)
 	}
 	r.entries = nil
 	return r.began(s.Index, err)
@@ -393,8 +401,8 @@ func (r *replayer) holdsBase() bool {
 		len(r.entries) > 0 && r.entries[0].Index == r.base.Index && r.entries[0].Term == r.base.Term
 }
 
-// after returns the entries behind the snapshot that are not handed on: none, when the log's entry at its index is
-// another one (§7; pitfall E1).
+// after returns the entries behind the snapshot that are not handed on: none, when the log's entry
+// at its index is another one (§7; pitfall E1).
 func (r *replayer) after() []Entry {
 	switch {
 	case len(r.entries) > 0 && r.entries[0].Index > r.base.Index:
@@ -429,7 +437,8 @@ func (s *storage) persist(p *Persist) error {
 	return err
 }
 
-// record adds a record whose bytes were just appended to buf. When that moved buf, the earlier records keep the old one.
+// record adds a record whose bytes were just appended to buf. When that moved buf, the earlier
+// records keep the old one.
 func (s *storage) record(kind byte, grown []byte) {
 	s.recs = append(s.recs, wal.Record{Kind: kind, Data: grown[len(s.buf):]})
 	s.buf = grown
@@ -443,8 +452,8 @@ func (s *storage) forget() {
 	clear(s.recs)
 }
 
-// saveSnapshot writes the state machine's frozen state; when it returns, the snapshot is durable and has its
-// name (pitfall E4). It returns the size of the body in bytes.
+// saveSnapshot writes the state machine's frozen state; when it returns, the snapshot is durable
+// and has its name (pitfall E4). It returns the size of the body in bytes.
 func (s *storage) saveSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
 	w, err := s.snaps.Create(meta.Index, appendSnapshot(nil, &meta))
 	if err != nil {
@@ -471,8 +480,8 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// maxKeptBytes of the log are kept for members that lag, beyond what the snapshots need: one that lags further
-// gets a new snapshot (pitfall E6).
+// maxKeptBytes of the log are kept for members that lag, beyond what the snapshots need: one that
+// lags further gets a new snapshot (pitfall E6).
 const maxKeptBytes = 4 << 30
 
 // release cuts the log: it keeps what the older of the two newest snapshots needs, and, up to

@@ -42,8 +42,8 @@ func entries(term uint64, from, to uint64) (es []Entry) {
 
 func indexTerms(es []Entry) (s string) { return entryNames(es) }
 
-// pitfall B14: all that is fetched at a time goes in one message. The log is read on for as long as it does not say what holds,
-// and that may be far.
+// pitfall B14: all that is fetched at a time goes in one message. The log is read on for as long as
+// it does not say what holds, and that may be far.
 func TestNoMoreIsFetchedThanFitsAMessage(t *testing.T) {
 	s, _ := reopen(t, testStorage(t))
 	for _, p := range []Persist{
@@ -78,7 +78,8 @@ func TestWhatWasPersistedIsThereAfterReopening(t *testing.T) {
 	s.close()
 	_, r := reopen(t, o)
 
-	if got := indexTerms(r.Entries); got != "1@1 2@1 3@2 4@2 5@3" || r.State != (State{Term: 3, Commit: 3}) || r.ID != 1 {
+	if got := indexTerms(r.Entries); got != "1@1 2@1 3@2 4@2 5@3" || r.State != (State{Term: 3, Commit: 3}) ||
+		r.ID != 1 {
 		t.Fatalf("member %d, state %+v, entries %s", r.ID, r.State, got)
 	}
 }
@@ -86,7 +87,8 @@ func TestWhatWasPersistedIsThereAfterReopening(t *testing.T) {
 func saveTestSnapshot(t *testing.T, s *storage, index, term uint64) Snapshot {
 	t.Helper()
 	meta := Snapshot{Index: index, Term: term, Membership: voters(3)}
-	if _, err := s.saveSnapshot(meta, func(w io.Writer) error { _, err := io.WriteString(w, "state"); return err }); err != nil {
+	if _, err := s.saveSnapshot(meta,
+		func(w io.Writer) error { _, err := io.WriteString(w, "state"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	return meta
@@ -261,7 +263,8 @@ func TestADiskKeepsItsIncarnation(t *testing.T) {
 	}
 }
 
-// A member that lags gets a large piece wherever in its segment the piece begins: each costs the reading of all that is before it.
+// A member that lags gets a large piece wherever in its segment the piece begins: each costs the
+// reading of all that is before it.
 func TestFarBehindInASegmentAsMuchIsFetchedAsAtItsBeginning(t *testing.T) {
 	o := testStorage(t)
 	s, _ := reopen(t, o)
@@ -308,7 +311,8 @@ func handOn(t *testing.T, o storageOptions) (*storage, *recovery, *handedOn) {
 	return s, r, to
 }
 
-// A start holds no more of the log than a running member: what is committed is handed on while the log is read.
+// A start holds no more of the log than a running member: what is committed is handed on while the
+// log is read.
 func TestAStartHandsOnWhatIsCommittedAsItReads(t *testing.T) {
 	o := testStorage(t)
 	s, _ := reopen(t, o)
@@ -323,8 +327,10 @@ func TestAStartHandsOnWhatIsCommittedAsItReads(t *testing.T) {
 
 	s, r, to := handOn(t, o)
 
-	if to.longest > batch+rebuildPiece/entryOverhead || len(to.names) != int(r.State.Commit) || r.Replayed.Index != r.State.Commit {
-		t.Errorf("%d entries are handed on, up to %d at a time, and the last one is %d; %d are committed", len(to.names), to.longest, r.Replayed.Index, r.State.Commit)
+	if to.longest > batch+rebuildPiece/entryOverhead || len(to.names) != int(r.State.Commit) ||
+		r.Replayed.Index != r.State.Commit {
+		t.Errorf("%d entries are handed on, up to %d at a time, and the last one is %d; %d are committed",
+			len(to.names), to.longest, r.Replayed.Index, r.State.Commit)
 	}
 	if len(r.Entries) != last-int(r.State.Commit) || r.Entries[0].Index != r.State.Commit+1 || s.last != last {
 		t.Errorf("%d entries are left, up to %d", len(r.Entries), s.last)

@@ -144,7 +144,8 @@ func TestManyProposersShareWritesAndEachGetsItsOwnResult(t *testing.T) {
 		all.Go(func() {
 			for i := range 50 {
 				cmd := fmt.Sprintf("%d-%d", w, i)
-				if r, err := n.Propose(context.Background(), []byte(cmd)); err != nil || r.Value != fmt.Sprintf("%d:%s", r.Index, cmd) {
+				if r, err := n.Propose(context.Background(), []byte(cmd)); err != nil || r.Value != fmt.Sprintf("%d:%s",
+					r.Index, cmd) {
 					t.Errorf("%s: %+v, %v", cmd, r, err)
 				}
 				if err := n.Read(context.Background()); err != nil {
@@ -324,7 +325,8 @@ func (f *firstWord) Follow(Membership) {}
 func (f *firstWord) Send([]Message)    {}
 func (f *firstWord) Close()            {}
 
-// pitfall D14: in the old cluster's name a forced member would declare the others removed, who may be a majority that lives.
+// pitfall D14: in the old cluster's name a forced member would declare the others removed, who may
+// be a majority that lives.
 func TestAForcedMemberNeverSpeaksForItsOldCluster(t *testing.T) {
 	c := nodeConfig(t.TempDir())
 	stopNode(t, openNode(t, c, &register{}))

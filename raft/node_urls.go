@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// ErrUser is the error of a URL with a user in it. It shows nothing of the URL, which may have a password.
+// ErrUser is the error of a URL with a user in it. It shows nothing of the URL, which may have a
+// password.
 var ErrUser = errors.New("the URL of a member has no user and password (@) in it")
 
 // ParseURL checks one URL of a member: http or https, host:port, and nothing

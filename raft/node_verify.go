@@ -54,14 +54,16 @@ func (r *Report) String() string {
 // VerifyOptions say how Verify looks.
 type VerifyOptions struct {
 	WALDir string // where the log of the directory is, when it is not inside
-	// State makes an empty state machine, to restore the newest snapshot and apply the log behind it. It gives a fault when it
-	// refuses one of them, and the digest if it is a Digester. nil: what snapshots and commands hold is covered by checksums only.
+	// State makes an empty state machine, to restore the newest snapshot and apply the log behind
+	// it. It gives a fault when it refuses one of them, and the digest if it is a Digester. nil:
+	// what snapshots and commands hold is covered by checksums only.
 	State func() StateMachine
 }
 
-// Verify checks every byte of a data directory or of a backup file: the checksums of snapshots and log, that the log is without a gap, and that
-// its records follow from one another by the rules of Raft. It changes nothing. On a directory whose member runs, it
-// sees some moment of the call; what is written or removed meanwhile is looked at again until it stands still. The error is that
+// Verify checks every byte of a data directory or of a backup file: the checksums of snapshots and
+// log, that the log is without a gap, and that its records follow from one another by the rules of
+// Raft. It changes nothing. On a directory whose member runs, it sees some moment of the call; what
+// is written or removed meanwhile is looked at again until it stands still. The error is that
 // nothing is there to look at, or that it can't be read.
 func Verify(path string, o VerifyOptions) (Report, error) {
 	info, err := os.Stat(path)
@@ -152,12 +154,12 @@ func (s *survey) blame(path string, err error) {
 	s.report.Faults = append(s.report.Faults, f)
 }
 
-// looks at a disk are repeated until two of them agree on what is wrong: a process that writes may be seen in the midst of it, but
-// not twice at the same place.
+// looks at a disk are repeated until two of them agree on what is wrong: a process that writes may
+// be seen in the midst of it, but not twice at the same place.
 const looks = 6
 
-// steadily returns the first look that finds nothing wrong, or the same as the one before; after so many looks the last one, and
-// of its faults those that the one before had as well.
+// steadily returns the first look that finds nothing wrong, or the same as the one before; after so
+// many looks the last one, and of its faults those that the one before had as well.
 func steadily(look func() (*survey, error)) (*survey, error) {
 	var before []Fault
 	for n := 1; ; n++ {
@@ -177,7 +179,8 @@ func steadily(look func() (*survey, error)) (*survey, error) {
 // settle drops the faults that were not there at the look before.
 func (s *survey) settle(before []Fault) {
 	s.report.Faults = slices.DeleteFunc(s.report.Faults, func(f Fault) bool { return !slices.Contains(before, f) })
-	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is less to do", looks)
+	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is "+
+		"less to do", looks)
 }
 
 // surveyFile looks at a backup, or at any snapshot.
@@ -204,7 +207,8 @@ func (s *survey) found(r *snap.Reader, meta Snapshot) {
 	s.newest, s.reader, s.report.Snapshot = meta, r, meta
 }
 
-// surveyDisk looks at a member's disk as openStorage does, and at what that passes over, and changes nothing.
+// surveyDisk looks at a member's disk as openStorage does, and at what that passes over, and
+// changes nothing.
 func surveyDisk(o storageOptions) (*survey, error) {
 	s := &survey{logDir: o.walDir()}
 	s.surveySnapshots(&o)
@@ -271,7 +275,8 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 	s.say("%s: log of member %x of cluster %x: %d files, %d records; term %d, %d committed, last entry %d",
 		o.walDir(), r.ID, cluster, log.Segments, s.audit.records, state.Term, s.report.Commit, last)
 	if torn := log.Torn; torn != (wal.Repair{}) {
-		s.say("%s: offset %d: the last %d bytes are those of a write that was cut short, or goes on (%s): a start cuts them off, and nothing that was acknowledged",
+		s.say("%s: offset %d: the last %d bytes are those of a write that was cut short, or goes on (%s): a start "+
+			"cuts them off, and nothing that was acknowledged",
 			torn.File, torn.Offset, torn.Bytes, torn.Reason)
 	}
 	if cluster == copied {
@@ -283,10 +288,12 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 	if noted, err := o.readIdentity(); err != nil {
 		s.blame(o.identityFile(), err)
 	} else if noted != (identity{}) && !noted.owns(newIdentity(log.Tag, s.replay.incarnation, "")) {
-		s.blame(o.identityFile(), fmt.Errorf("the log in here is to be that of member %s of cluster %s", noted.Member, noted.Cluster))
+		s.blame(o.identityFile(), fmt.Errorf("the log in here is to be that of member %s of cluster %s", noted.Member,
+			noted.Cluster))
 	}
 	if log.First > first {
-		s.blame(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d", log.First, s.newest.Index))
+		s.blame(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d",
+			log.First, s.newest.Index))
 	}
 }
 
@@ -309,6 +316,7 @@ func (s *survey) apply(sm StateMachine) {
 	}
 	if d, ok := sm.(Digester); ok {
 		s.report.Digest = d.Digest()
-		s.say("the state at entry %d has the digest %016x, as that of every other member at this entry", s.report.Commit, s.report.Digest)
+		s.say("the state at entry %d has the digest %016x, as that of every other member at this entry",
+			s.report.Commit, s.report.Digest)
 	}
 }

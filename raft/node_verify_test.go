@@ -27,7 +27,8 @@ type unable struct{ error }
 
 func (unable) Fatal() bool { return true }
 
-// writtenDir is a data directory with two snapshots and a log behind them, and the member that wrote it.
+// writtenDir is a data directory with two snapshots and a log behind them, and the member that
+// wrote it.
 func writtenDir(t *testing.T) (string, *Node) {
 	t.Helper()
 	c := nodeConfig(t.TempDir())
@@ -56,10 +57,12 @@ func TestVerifySaysWhatThereIsAndChangesNothing(t *testing.T) {
 		if tree(t, dir) != before {
 			t.Error("something has changed")
 		}
-		if index, _ := n.Applied(); r.Running != running || r.Last != index || r.Snapshot.Index == 0 || r.Commit < r.Snapshot.Index || r.Digest < 5 {
+		if index, _ := n.Applied(); r.Running != running || r.Last != index || r.Snapshot.Index == 0 ||
+			r.Commit < r.Snapshot.Index || r.Digest < 5 {
 			t.Errorf("%+v", r)
 		}
-		for _, words := range []string{"snapshot at entry", "log of member 1 of cluster 1", "digest 000000000000000", "every record is right"} {
+		for _, words := range []string{"snapshot at entry", "log of member 1 of cluster 1", "digest 000000000000000",
+			"every record is right"} {
 			if !strings.Contains(r.String(), words) {
 				t.Errorf("it does not say %q:\n%s", words, &r)
 			}
@@ -76,8 +79,8 @@ func TestVerifySaysWhatThereIsAndChangesNothing(t *testing.T) {
 	}
 }
 
-// Every byte of a directory's files counts: one that is not what was written is a fault at that place or before it,
-// or what a start would cut off.
+// Every byte of a directory's files counts: one that is not what was written is a fault at that
+// place or before it, or what a start would cut off.
 //
 // pitfall H3, pitfall H14
 func TestVerifyFindsEveryWrongByteOfADirectory(t *testing.T) {
@@ -141,7 +144,8 @@ func TestVerifySaysWhichFileIsMissing(t *testing.T) {
 
 	damage(snaps[1])
 	r, err := Verify(dir, VerifyOptions{State: withDigest})
-	if err != nil || len(r.Faults) != 1 || r.Faults[0].File != snaps[1] || !strings.Contains(r.String(), "starts here in spite of that") {
+	if err != nil || len(r.Faults) != 1 || r.Faults[0].File != snaps[1] || !strings.Contains(r.String(),
+		"starts here in spite of that") {
 		t.Errorf("%v\n%s", err, &r)
 	}
 	os.Remove(logs[0])
@@ -194,13 +198,15 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 		return wal.Record{Kind: recordSnapshot, Data: appendSnapshot(nil, &Snapshot{Index: index, Term: 1})}
 	}
 	disk := func(v uint64) wal.Record { return wal.Record{Kind: recordIncarnation, Data: appendFixed(nil, v)} }
-	change := wal.Record{Kind: recordEntry, Data: appendEntry(nil, &Entry{Index: 1, Term: 1, Kind: EntryChange, Data: []byte{99}})}
+	change := wal.Record{Kind: recordEntry, Data: appendEntry(nil, &Entry{Index: 1, Term: 1, Kind: EntryChange,
+		Data: []byte{99}})}
 
 	for _, c := range []struct {
 		words string // of the fault at the last record; empty: there is none
 		log   []wal.Record
 	}{
-		{"", []wal.Record{disk(5), state(1, 0, 1), entry(1, 1), state(2, 1, 1), entry(2, 2), entry(3, 2), state(3, 0, 2), entry(3, 3), disk(5)}},
+		{"", []wal.Record{disk(5), state(1, 0, 1), entry(1, 1), state(2, 1, 1), entry(2, 2), entry(3, 2),
+			state(3, 0, 2), entry(3, 3), disk(5)}},
 		{"", []wal.Record{state(2, 0, 0), entry(900, 1), entry(901, 2)}},
 		{"", []wal.Record{state(3, 0, 0), entry(1, 3), received(9), state(3, 0, 9), entry(10, 3)}},
 		{"", []wal.Record{state(2, 0, 0), entry(1, 1), state(3, 0, 1), entry(1, 3)}}, // committed is the new one
@@ -212,7 +218,8 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 		{"entry 11 follows entry 9", []wal.Record{state(1, 0, 0), received(9), entry(11, 1)}},
 		{"before the member knew", []wal.Record{state(1, 0, 0), entry(1, 2)}},
 		{"and the one before of term 2", []wal.Record{state(2, 0, 0), entry(1, 2), entry(2, 1)}},
-		{"takes the place of a committed one", []wal.Record{state(1, 0, 0), entry(1, 1), state(1, 0, 1), state(2, 0, 1), entry(1, 2)}},
+		{"takes the place of a committed one", []wal.Record{state(1, 0, 0), entry(1, 1), state(1, 0, 1), state(2, 0, 1),
+			entry(1, 2)}},
 		{"without an index", []wal.Record{state(1, 0, 0), entry(0, 1)}},
 		{"incarnation 6, and was 5", []wal.Record{disk(5), disk(6)}},
 		{"entry 1: raft: the encoding ends", []wal.Record{state(1, 0, 0), change}},
@@ -253,7 +260,14 @@ func TestAFaultThatMovesIsNone(t *testing.T) {
 		t.Errorf("%v after %d looks, %v", s.report.Faults, offset, err)
 	}
 	offset = 100
-	if s, _ := steadily(func() (*survey, error) { offset++; s := &survey{}; s.blame("", &torn); return s, nil }); len(s.report.Faults) != 1 || offset != 102 {
+	if s, _ := steadily(func() (*survey,
+		error) {
+		offset++
+		s := &survey{}
+		s.blame("", &torn)
+		return s, nil
+	}); len(s.report.Faults) != 1 ||
+		offset != 102 {
 		t.Errorf("%v after %d looks", s.report.Faults, offset-100)
 	}
 }

@@ -113,8 +113,9 @@ func (ws *waiters) within(ids []uint64, limit int) (n int) {
 	return n
 }
 
-// propose appends the proposals that somebody waits for to batch. They count as asked in a term from now on: what is answered
-// before is never made, and what is made is never answered as if it were not.
+// propose appends the proposals that somebody waits for to batch. They count as asked in a term
+// from now on: what is answered before is never made, and what is made is never answered as if it
+// were not.
 func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []proposal {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -157,7 +158,8 @@ func (ws *waiters) dead(term uint64) (ids []uint64) {
 	return ids
 }
 
-// skip gives up the proposals up to term: a snapshot took the place of the entries that told what became of them.
+// skip gives up the proposals up to term: a snapshot took the place of the entries that told what
+// became of them.
 func (ws *waiters) skip(index, term uint64) {
 	var lost []*waiter
 	ws.mu.Lock()
@@ -211,7 +213,8 @@ func (ws *waiters) answerReads(ids []uint64, index uint64) {
 	}
 }
 
-// answerAll answers the proposals of one batch, and the reads that it makes safe. It sets the waiters in batch.
+// answerAll answers the proposals of one batch, and the reads that it makes safe. It sets the
+// waiters in batch.
 func (ws *waiters) answerAll(batch []answer, applied uint64) {
 	ws.mu.Lock()
 	ws.applied = applied
@@ -278,7 +281,8 @@ func (ws *waiters) close() {
 	}
 }
 
-// giveUp answers a waiter that nobody else will; unasked is the error of a request that was never made.
+// giveUp answers a waiter that nobody else will; unasked is the error of a request that was never
+// made.
 func (w *waiter) giveUp(unasked error) {
 	err := unasked
 	if w.asked != 0 {

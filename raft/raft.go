@@ -150,14 +150,16 @@ func newCore(cfg coreConfig, b boot) *core {
 	c.commit = max(b.State.Commit, b.Snapshot.Index)
 	c.applying, c.applied = c.log.base, c.log.base
 	if c.commit > c.log.last() || c.applying > c.commit { // pitfall B12
-		panic(fmt.Sprintf("raft: applied %d ≤ committed %d ≤ last %d does not hold", c.applying, c.commit, c.log.last()))
+		panic(fmt.Sprintf("raft: applied %d ≤ committed %d ≤ last %d does not hold", c.applying, c.commit,
+			c.log.last()))
 	}
 	c.unapplied = entriesSize(c.log.slice(c.applying+1, c.commit, maxInt))
 	c.becomeFollower(c.term, None)
 	return c
 }
 
-// advance says what this member's monotonic clock shows, in nanoseconds. It comes before any input of that moment.
+// advance says what this member's monotonic clock shows, in nanoseconds. It comes before any input
+// of that moment.
 func (c *core) advance(now int64) { c.clock.now = max(c.clock.now, now) }
 
 // tick says that one tick has passed.
@@ -176,7 +178,8 @@ func (c *core) tick() {
 	}
 }
 
-// calm is how many ticks may pass before the clock alone gives the core something to do, a heartbeat's at most.
+// calm is how many ticks may pass before the clock alone gives the core something to do, a
+// heartbeat's at most.
 func (c *core) calm() int {
 	switch {
 	case len(c.writes) > 0: // the disk is watched closely
@@ -312,7 +315,8 @@ func (c *core) hear(m *Message) {
 	}
 }
 
-// hearsLeader tells whether this member has reason to believe that a leader is at work (pitfall A10).
+// hearsLeader tells whether this member has reason to believe that a leader is at work (pitfall
+// A10).
 func (c *core) hearsLeader() bool {
 	return c.role == Leader || c.leader != None && !c.leaderLost && c.quiet < c.ElectionTicks
 }
@@ -338,7 +342,8 @@ func (c *core) becomeFollower(term, leader uint64) {
 	c.refuseReads()
 }
 
-// enterTerm is the only place where the term changes, and where a vote is forgotten (pitfalls A3, A5).
+// enterTerm is the only place where the term changes, and where a vote is forgotten (pitfalls A3,
+// A5).
 func (c *core) enterTerm(term uint64) {
 	if term < c.term {
 		panic(fmt.Sprintf("raft: term falls from %d to %d", c.term, term))

@@ -45,8 +45,9 @@ func (c *core) read(id uint64) error {
 	return nil
 }
 
-// beginReads begins a round for the reads that wait; not before the leader knows what is committed, which is when
-// an entry of its own term is (pitfall C2), and only rounds begun after a read's arrival count for it (pitfall C4).
+// beginReads begins a round for the reads that wait; not before the leader knows what is committed,
+// which is when an entry of its own term is (pitfall C2), and only rounds begun after a read's
+// arrival count for it (pitfall C4).
 func (c *core) beginReads() {
 	q := &c.reads
 	if c.role != Leader || len(q.waiting) == 0 || len(q.confirming) > 0 || c.commit < c.lead.start {
@@ -59,8 +60,8 @@ func (c *core) beginReads() {
 	c.releaseReads()
 }
 
-// releaseReads answers the reads whose round a majority of the voters has answered, of the configuration as it is now
-// (pitfall C9).
+// releaseReads answers the reads whose round a majority of the voters has answered, of the
+// configuration as it is now (pitfall C9).
 func (c *core) releaseReads() {
 	q := &c.reads
 	if len(q.confirming) == 0 || c.quorumOf(c.lead.round, func(p *progress) uint64 { return p.round }) < q.round {
@@ -87,7 +88,8 @@ func (c *core) handleReadIndex(m *Message) {
 	}
 }
 
-// handleReadIndexAnswer passes the leader's answer on; whether anybody still waits for that id is the driver's to know.
+// handleReadIndexAnswer passes the leader's answer on; whether anybody still waits for that id is
+// the driver's to know.
 func (c *core) handleReadIndexAnswer(m *Message) {
 	c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: m.Index, Never: m.Reject})
 }

@@ -8,7 +8,8 @@ import (
 // beatAnswer answers the last round of heartbeats for a member.
 func beatAnswer(t *testing.T, c *core, from uint64) Effects {
 	t.Helper()
-	return say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Round: c.lead.round, Index: c.log.last(), LogTerm: c.term})
+	return say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Round: c.lead.round, Index: c.log.last(),
+		LogTerm: c.term})
 }
 
 // readyLeader is a leader of n that has committed in its own term.
@@ -90,7 +91,8 @@ func TestReadIsConfirmedByVotersAlone(t *testing.T) {
 	}
 }
 
-// pitfall C1, pitfall C3: with the leadership its reads end, and an answer of an earlier term is dropped.
+// pitfall C1, pitfall C3: with the leadership its reads end, and an answer of an earlier term is
+// dropped.
 func TestReadDoesNotOutliveItsTerm(t *testing.T) {
 	c := readyLeader(t, 3)
 	mustRead(t, c, 7)
@@ -137,7 +139,8 @@ func TestReadsThatWillNeverBeSafeAreToldSo(t *testing.T) {
 	wantMessages(t, only(ReadIndexAnswer, e.Messages), "n1@3 → n2 ReadIndexAnswer read=8 index=0 reject")
 	late := say(t, c, Message{Kind: ReadIndex, From: 2, Term: c.term, Round: 9})
 	wantMessages(t, only(ReadIndexAnswer, late.Messages), "n1@3 → n2 ReadIndexAnswer read=9 index=0 reject")
-	if got := say(t, c, Message{Kind: ReadIndexAnswer, From: 3, Term: c.term, Round: 10, Reject: true}).Reads; len(got) != 1 || !got[0].Never {
+	if got := say(t, c, Message{Kind: ReadIndexAnswer, From: 3, Term: c.term, Round: 10,
+		Reject: true}).Reads; len(got) != 1 || !got[0].Never {
 		t.Errorf("a refusal brings %+v", got)
 	}
 }

@@ -41,7 +41,8 @@ func (c *core) appendOwn(e Entry) uint64 {
 	return e.Index
 }
 
-// tickLeader keeps the leadership honest: it beats, and gives way when it has lost its majority or its disk.
+// tickLeader keeps the leadership honest: it beats, and gives way when it has lost its majority or
+// its disk.
 func (c *core) tickLeader() {
 	c.lead.ticks++
 	for i := range c.lead.members {
@@ -78,7 +79,8 @@ func (c *core) hasQuorum() bool {
 	return alive >= c.configs.now().quorum()
 }
 
-// answers tells whether a member answered the leader within an election timeout. The leader itself does.
+// answers tells whether a member answered the leader within an election timeout. The leader itself
+// does.
 func (c *core) answers(id uint64) bool {
 	p := c.lead.progress(id)
 	return id == c.ID || p != nil && p.quiet < c.ElectionTicks
@@ -99,10 +101,12 @@ func (c *core) beat() {
 func (c *core) sendHeartbeat(p *progress, round uint64) {
 	commit := min(p.match, c.commit)
 	p.told = max(p.told, commit)
-	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest(), Reject: !c.answers(p.id)})
+	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest(),
+		Reject: !c.answers(p.id)})
 }
 
-// broadcastAppend answers every member's proposals, and sends it what it lacks, as far as its window allows.
+// broadcastAppend answers every member's proposals, and sends it what it lacks, as far as its
+// window allows.
 func (c *core) broadcastAppend() {
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
@@ -224,8 +228,9 @@ func (c *core) fetched(to uint64, es []Entry) {
 // probeBytes of entries go with a probe, which may have to be sent more than once.
 const probeBytes = 64 << 10
 
-// fitting returns es, or none of them for a probe that would be large: whether the logs agree can be
-// told without entries, and a large probe that is lost is missed for as long as it takes on a slow link.
+// fitting returns es, or none of them for a probe that would be large: whether the logs agree can
+// be told without entries, and a large probe that is lost is missed for as long as it takes on a
+// slow link.
 func (c *core) fitting(p *progress, es []Entry) []Entry {
 	if p.sending == probing && entriesSize(es) > 2*probeBytes {
 		return nil
@@ -256,11 +261,13 @@ func (c *core) handleAppend(m *Message) {
 		return // it comes behind what was dropped, and would be sent again with it at each refusal
 	case !c.log.matches(prev, m.LogTerm):
 		hint, term := c.log.findConflict(min(prev, c.log.last()), m.LogTerm)
-		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term, Commit: c.commit})
+		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term,
+			Commit: c.commit})
 		return
 	}
 	if prev == c.log.last() && len(es) > 0 && (c.refusing || c.isFull()) {
-		c.refusing, c.refusedIn = true, c.term // nothing is answered: the leader's window fills until appliedTo asks for more
+		// nothing is answered: the leader's window fills until appliedTo asks for more
+		c.refusing, c.refusedIn = true, c.term
 		return
 	}
 	c.store(es)
@@ -269,8 +276,8 @@ func (c *core) handleAppend(m *Message) {
 	c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: last}, last)
 }
 
-// store appends what the log lacks. It drops entries only from the first one on whose term differs: an old
-// or doubled message must not shorten the log (pitfall B3).
+// store appends what the log lacks. It drops entries only from the first one on whose term differs:
+// an old or doubled message must not shorten the log (pitfall B3).
 func (c *core) store(es []Entry) {
 	for i := range es {
 		e := &es[i]
@@ -289,11 +296,13 @@ func (c *core) store(es []Entry) {
 	}
 }
 
-// commitTo moves a follower's commit index. A leader counts only on what a member has told it to be on its disk; if that
-// is not there, the disk has forgotten: it was emptied, or an old copy took its place (pitfalls D10, D11).
+// commitTo moves a follower's commit index. A leader counts only on what a member has told it to be
+// on its disk; if that is not there, the disk has forgotten: it was emptied, or an old copy took
+// its place (pitfalls D10, D11).
 func (c *core) commitTo(index uint64) {
 	if index > c.log.last() {
-		c.broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data directory is an old copy; remove the member, empty the directory and add it anew",
+		c.broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data "+
+			"directory is an old copy; remove the member, empty the directory and add it anew",
 			c.log.last(), index)
 		return
 	}
@@ -312,13 +321,15 @@ func (c *core) setCommit(index uint64) {
 func (c *core) handleHeartbeat(m *Message) {
 	c.commitTo(m.Commit)
 	if l := &c.log; m.Round != 0 {
-		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: l.last(), LogTerm: l.lastTerm(), Hint: l.durable})
+		c.send(Message{Kind: HeartbeatAnswer, To: m.From, Round: m.Round, Index: l.last(), LogTerm: l.lastTerm(),
+			Hint: l.durable})
 	}
 }
 
-// handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an Append that has not
-// arrived, or its answer. If the member's last entry is in the own log, all before it is (§5.3, log matching). That is
-// seen in the log in memory, or by what was just sent from the disk; otherwise a probe will tell.
+// handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an
+// Append that has not arrived, or its answer. If the member's last entry is in the own log, all
+// before it is (§5.3, log matching). That is seen in the log in memory, or by what was just sent
+// from the disk; otherwise a probe will tell.
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
@@ -398,7 +409,8 @@ func (c *core) advanceCommit() {
 	c.beginReads()
 }
 
-// quorumOf returns the highest value that a majority of the voters has reached: own for this member, of for the others.
+// quorumOf returns the highest value that a majority of the voters has reached: own for this
+// member, of for the others.
 func (c *core) quorumOf(own uint64, of func(*progress) uint64) uint64 {
 	var room [8]uint64
 	values := room[:0]

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// pitfall B10: nobody writes after the append that got lost, so nothing but the heartbeats can show the loss.
+// pitfall B10: nobody writes after the append that got lost, so nothing but the heartbeats can show
+// the loss.
 func TestLostAppendIsSentAgainThoughTheFollowersOldTailIsLonger(t *testing.T) {
 	c := newLeader(t, 2, 1, 2) // entry 3@3 opens its term
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 2, Hint: 1, LogTerm: 1})
@@ -40,7 +41,8 @@ func TestMemberThatLacksEverythingIsFedFromTheDisk(t *testing.T) {
 	wantMessages(t, sent, "n1@2 → n2 Append base=0@0 [1@1 2@1] commit=4")
 }
 
-// A member that is just behind the snapshot needs no other one, though the snapshot is all that the disk has before it.
+// A member that is just behind the snapshot needs no other one, though the snapshot is all that the
+// disk has before it.
 func TestMemberAtTheSnapshotIsFedFromTheDisk(t *testing.T) {
 	c := newLeader(t, 1, 1, 1, 1, 1)
 	settle(t, c)
@@ -69,8 +71,8 @@ func follow(t *testing.T, c *core, m Member) {
 	settle(t, c)
 }
 
-// Each row of the receiver's side of §5.3: the follower has 1@1 2@1 3@2 4@2, of which 2 are committed.
-// pitfall B3, pitfall B4, pitfall B6, pitfall E3
+// Each row of the receiver's side of §5.3: the follower has 1@1 2@1 3@2 4@2, of which 2 are
+// committed. pitfall B3, pitfall B4, pitfall B6, pitfall E3
 func TestAppendToAFollower(t *testing.T) {
 	entries := func(first uint64, terms ...uint64) (es []Entry) {
 		for i, term := range terms {
@@ -101,7 +103,8 @@ func TestAppendToAFollower(t *testing.T) {
 		b.State = State{Term: 3, Commit: 2}
 		f := newCore(testConfig(1), b)
 
-		sent := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: c.base, LogTerm: c.term, Entries: c.entries, Commit: c.commit}).Messages
+		sent := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: c.base, LogTerm: c.term, Entries: c.entries,
+			Commit: c.commit}).Messages
 
 		if got := entryNames(f.log.entries); got != c.wantLog || f.commit != c.wantCommit {
 			t.Errorf("%s: log %s, commit %d, want %s, %d", c.name, got, f.commit, c.wantLog, c.wantCommit)
@@ -125,8 +128,8 @@ func TestTruncatingACommittedEntryPanics(t *testing.T) {
 	c.truncateLog(2)
 }
 
-// pitfall B5: the write of the old entry ends after another one took its place. The term is no protection: the new one was
-// in the same write.
+// pitfall B5: the write of the old entry ends after another one took its place. The term is no
+// protection: the new one was in the same write.
 func TestAnswerToAnEntryWaitsForThatVeryEntry(t *testing.T) {
 	c := newMember(3)
 	c.step(Message{Kind: Append, From: 2, To: 1, Term: 1, Entries: []Entry{{Index: 1, Term: 1}}})
@@ -143,7 +146,8 @@ func TestAnswerToAnEntryWaitsForThatVeryEntry(t *testing.T) {
 	wantMessages(t, c.effects(true).Messages, "n1@2 → n3 AppendAnswer match=1")
 }
 
-// pitfall B1: three of five have 2@1 on disk, and it is not committed before an entry of the leader's own term is.
+// pitfall B1: three of five have 2@1 on disk, and it is not committed before an entry of the
+// leader's own term is.
 func TestOnlyEntriesOfTheOwnTermAreCommittedByCounting(t *testing.T) {
 	c := newLeader(t, 5, 1, 1)
 	ack := func(from, index uint64) {
@@ -275,7 +279,8 @@ func TestAppendsInFlightAreBounded(t *testing.T) {
 	}
 }
 
-// pitfall F2: a leader that hears no majority steps down after an election timeout, and sends nothing any more.
+// pitfall F2: a leader that hears no majority steps down after an election timeout, and sends
+// nothing any more.
 func TestLeaderWithoutMajorityFallsSilent(t *testing.T) {
 	c := newLeader(t, 5)
 	for range c.ElectionTicks - 1 {
@@ -295,7 +300,8 @@ func TestLeaderWithoutMajorityFallsSilent(t *testing.T) {
 func TestLeaderWithAStalledDiskHandsOverAndStepsDown(t *testing.T) {
 	c := newLeader(t, 3)
 	answer := func(kind MessageKind) {
-		c.step(Message{Kind: kind, From: 2, To: 1, Term: c.term, Index: c.log.last(), LogTerm: c.term, Round: c.lead.round})
+		c.step(Message{Kind: kind, From: 2, To: 1, Term: c.term, Index: c.log.last(), LogTerm: c.term,
+			Round: c.lead.round})
 	}
 	if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
 		t.Fatal(err)
@@ -330,9 +336,9 @@ func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 	}
 }
 
-// pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as lost.
-// pitfall L5: whether an Append is late depends on time, however many rounds of heartbeats reads
-// begin.
+// pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as
+// lost. pitfall L5: whether an Append is late depends on time, however many rounds of heartbeats
+// reads begin.
 func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 	for name, readsATick := range map[string]int{"without reads": 0, "with reads": 50} {
 		t.Run(name, func(t *testing.T) {
@@ -351,7 +357,8 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 				for range readsATick + 1 {
 					c.askRead(read{id: 1, from: c.ID})
 					settle(t, c)
-					answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2, Hint: 2}
+					answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2,
+						LogTerm: 2, Hint: 2}
 					for range only(Append, say(t, c, answer).Messages) {
 						again = append(again, tick)
 					}
@@ -359,7 +366,8 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 			}
 
 			if want := []int{7, 9, 13}; !slices.Equal(again[:min(3, len(again))], want) {
-				t.Errorf("probed after %v ticks, want %v: 1, and one for each %d bytes; then twice that of a probe", again, want, slowest)
+				t.Errorf("probed after %v ticks, want %v: 1, and one for each %d bytes; then twice that of a probe",
+					again, want, slowest)
 			}
 		})
 	}

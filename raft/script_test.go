@@ -14,8 +14,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected parts of testdata")
 
 // TestScripts plays the lessons of testdata. A line of a script is prose (#), a command (>), or,
-// indented, what came of the command before it; with -update that is written anew. With -html raft.html all scripts, or those
-// that -run names, become scenes of a page to be watched.
+// indented, what came of the command before it; with -update that is written anew. With -html
+// raft.html all scripts, or those that -run names, become scenes of a page to be watched.
 //
 // A command begins with the member that it is about, or with what happens to all:
 //
@@ -59,7 +59,8 @@ func TestScripts(t *testing.T) {
 	writePage(t, "Raft, scene by scene", played)
 }
 
-// golden fails when something came out otherwise than a file has it; with -update the file is written anew.
+// golden fails when something came out otherwise than a file has it; with -update the file is
+// written anew.
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
@@ -267,7 +268,8 @@ func (w *world) showAll([]string) {
 	}
 }
 
-// logNames prints a log: what the memory no longer holds as …, what is not yet on the disk in brackets.
+// logNames prints a log: what the memory no longer holds as …, what is not yet on the disk in
+// brackets.
 func logNames(l *entryLog) string {
 	var b strings.Builder
 	if l.base > 0 {

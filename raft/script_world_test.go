@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// world is the cluster of a script: members, their disks and the network between them. Nothing in it happens by chance, and
-// nothing by itself: a message stays on the wire until the script delivers it.
+// world is the cluster of a script: members, their disks and the network between them. Nothing in
+// it happens by chance, and nothing by itself: a message stays on the wire until the script
+// delivers it.
 type world struct {
 	t       *testing.T
 	config  coreConfig // of every member, but for its ID
@@ -300,8 +301,8 @@ type safety struct {
 	committed map[uint64]uint64 // terms, by index
 }
 
-// check fails when two members lead in one term (election safety), when two committed entries have one
-// index (state machine safety), or when a leader lacks one (leader completeness; fig. 3).
+// check fails when two members lead in one term (election safety), when two committed entries have
+// one index (state machine safety), or when a leader lacks one (leader completeness; fig. 3).
 func (s *safety) check(t *testing.T, c *core) {
 	t.Helper()
 	for i := c.log.base + 1; i <= c.commit; i++ {

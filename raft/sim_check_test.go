@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// simChecker knows what all members together have done, and compares every new thing with it. It looks only at what a step has changed.
+// simChecker knows what all members together have done, and compares every new thing with it. It
+// looks only at what a step has changed.
 type simChecker struct {
 	w       *simWorld
 	log     [][]simRecord     // by index: the entries that ever stood there, seldom more than one
@@ -25,19 +26,20 @@ type simChecker struct {
 	latestTerm   uint64 // that had a leader
 	settledIndex uint64 // the highest index that an answered client knows of
 
-	// Since the first entry that a leader stamped was agreed: the cluster clock runs no faster than the fastest clock (pitfalls I1, I2, I3).
+	// Since the first entry that a leader stamped was agreed: the cluster clock runs no faster than
+	// the fastest clock (pitfalls I1, I2, I3).
 	clockStart, clockStartedAt int64
 }
 
-// What becomes of a proposal that is not agreed: it was refused and is in no log (pitfall G2), or nobody will ever
-// commit it (pitfall G3).
+// What becomes of a proposal that is not agreed: it was refused and is in no log (pitfall G2), or
+// nobody will ever commit it (pitfall G3).
 const (
 	refusedForEver = ^uint64(0) - iota
 	deadForEver
 )
 
-// simRecord is what all logs that hold an entry of this index and term must agree on: by induction, the
-// entry before it and so all before it (log matching, §5.3).
+// simRecord is what all logs that hold an entry of this index and term must agree on: by induction,
+// the entry before it and so all before it (log matching, §5.3).
 type simRecord struct {
 	entry  Entry
 	before uint64 // the term of the entry before it
@@ -56,7 +58,8 @@ type simConfig struct {
 	membership Membership
 }
 
-// simSeen is what the checker knows of one process. Term, vote and what it has spoken outlive a crash.
+// simSeen is what the checker knows of one process. Term, vote and what it has spoken outlive a
+// crash.
 type simSeen struct {
 	term, vote uint64
 	spoken     State // the latest term it spoke in, and its vote in it
@@ -70,7 +73,8 @@ type simSeen struct {
 }
 
 func newSimChecker(w *simWorld, first []Entry) simChecker {
-	k := simChecker{w: w, bodies: map[uint64]uint64{}, requests: map[uint64]*simRequest{}, loads: map[uint64]simLoad{}, leaders: make([]uint64, 2), proposals: make([]uint64, 1), events: make([]simTold, 1)}
+	k := simChecker{w: w, bodies: map[uint64]uint64{}, requests: map[uint64]*simRequest{}, loads: map[uint64]simLoad{},
+		leaders: make([]uint64, 2), proposals: make([]uint64, 1), events: make([]simTold, 1)}
 	n := len(first) + 1
 	k.log, k.agreed, k.digests = make([][]simRecord, n), make([]simAgreed, n), make([]uint64, n)
 	k.configs = []simConfig{{membership: simCluster}}
@@ -114,8 +118,8 @@ func (k *simChecker) asks(c *simCall) {
 	k.requests[c.id] = c.request
 }
 
-// executes tells whether an entry executes its command. Members apply the log in order, so the first that one of them applies
-// is the first in the log.
+// executes tells whether an entry executes its command. Members apply the log in order, so the
+// first that one of them applies is the first in the log.
 func (k *simChecker) executes(e *Entry) bool {
 	r := k.requests[e.ID]
 	if r != nil && r.first == 0 {
@@ -124,7 +128,8 @@ func (k *simChecker) executes(e *Entry) bool {
 	return r == nil || r.first == e.Index
 }
 
-// dead: a proposal that a member no longer waits for, because a later term has begun to be applied, is not and will not be agreed.
+// dead: a proposal that a member no longer waits for, because a later term has begun to be applied,
+// is not and will not be agreed.
 func (k *simChecker) dead(id uint64) {
 	if at := k.proposals[id]; at != 0 {
 		k.w.violated("a proposal that is given up for dead was refused, or is agreed at %d", at)
@@ -180,12 +185,14 @@ func (k *simChecker) after(p *simProcess, e *Effects) {
 	}
 	k.checkBounds(p, e)
 	if k.w.trace != nil && (c.role != s.role || c.term != s.term || c.commit != s.commit) {
-		k.w.tracef("%s n%x %v term=%d commit=%d last=%d@%d", k.w.clock(), p.id, roleNames[c.role], c.term, c.commit, c.log.last(), c.log.lastTerm())
+		k.w.tracef("%s n%x %v term=%d commit=%d last=%d@%d", k.w.clock(), p.id, roleNames[c.role], c.term, c.commit,
+			c.log.last(), c.log.lastTerm())
 	}
 	s.role, s.term, s.vote, s.commit = c.role, c.term, c.vote, c.commit
 }
 
-var roleNames = [...]string{Follower: "Follower", PreCandidate: "PreCandidate", Candidate: "Candidate", Leader: "Leader"}
+var roleNames = [...]string{Follower: "Follower", PreCandidate: "PreCandidate", Candidate: "Candidate",
+	Leader: "Leader"}
 
 // checkTerm: a term never falls; in one term there is one vote (§5.2; pitfalls A1, A3, A5).
 func (k *simChecker) checkTerm(p *simProcess) {
@@ -234,8 +241,8 @@ func (k *simChecker) mustHold(p *simProcess, index uint64) {
 	}
 }
 
-// checkLog finds what has changed in a log since it was last looked at: from the end back to the first entry that is the same, because
-// then all before it are.
+// checkLog finds what has changed in a log since it was last looked at: from the end back to the
+// first entry that is the same, because then all before it are.
 func (k *simChecker) checkLog(p *simProcess) {
 	l, s := &p.core.log, &p.seen
 	last, lastTerm := l.last(), l.lastTerm()
@@ -256,7 +263,8 @@ func (k *simChecker) checkLog(p *simProcess) {
 	k.checkConfig(p)
 }
 
-// truncated: a leader never shortens its log (fig. 3), and nobody drops what is committed (pitfalls B3, E1).
+// truncated: a leader never shortens its log (fig. 3), and nobody drops what is committed (pitfalls
+// B3, E1).
 func (k *simChecker) truncated(p *simProcess, last uint64) {
 	s := &p.seen
 	if s.role == Leader && p.core.role == Leader && s.term == p.core.term {
@@ -274,7 +282,8 @@ func (k *simChecker) truncated(p *simProcess, last uint64) {
 	s.terms = s.terms[:min(last+1, uint64(len(s.terms)))]
 }
 
-// appended: one term, one content, one past (log matching); the cluster clock never goes back along a log.
+// appended: one term, one content, one past (log matching); the cluster clock never goes back along
+// a log.
 func (k *simChecker) appended(p *simProcess, index uint64) {
 	l, s := &p.core.log, &p.seen
 	e := l.at(index)
@@ -306,7 +315,9 @@ func (k *simChecker) record(p *simProcess, r simRecord) {
 		k.w.violated("entry %d@%d holds a proposal that was refused", e.Index, e.Term)
 	}
 	if own := k.agreed[min(p.core.commit, k.commit())].term == e.Term; e.Kind == EntryChange && !own {
-		k.w.violated("n%x changes the membership by %d@%d before anything of its term is committed", p.id, e.Index, e.Term) // pitfall D1
+		// pitfall D1
+		k.w.violated("n%x changes the membership by %d@%d before anything of its term is committed", p.id,
+			e.Index, e.Term)
 	}
 	k.checkStamp(e)
 	k.log[e.Index] = append(k.log[e.Index], r)
@@ -324,8 +335,8 @@ func (k *simChecker) find(index, term uint64) *simRecord {
 	return nil
 }
 
-// checkStamp: the cluster clock runs no faster than the fastest of the members' clocks. A leader that comes too late for
-// anything to be committed in its term may have another idea of the time.
+// checkStamp: the cluster clock runs no faster than the fastest of the members' clocks. A leader
+// that comes too late for anything to be committed in its term may have another idea of the time.
 func (k *simChecker) checkStamp(e *Entry) {
 	const fastest = 1.1001
 	if e.Term < k.agreed[k.commit()].committer {
@@ -363,12 +374,14 @@ func (k *simChecker) configAt(index uint64) simConfig {
 	}
 }
 
-// checkConfig: the configuration in force is the last one in the log (pitfalls D3, D4), and at most one is not yet agreed (pitfall D2).
+// checkConfig: the configuration in force is the last one in the log (pitfalls D3, D4), and at most
+// one is not yet agreed (pitfall D2).
 func (k *simChecker) checkConfig(p *simProcess) {
 	s, now := &p.seen, p.core.configs.now()
 	top := s.configs[len(s.configs)-1]
 	if now.index != top.index || !slices.Equal(now.voters, newConfig(0, 0, top.membership).voters) {
-		k.w.violated("n%x goes by the configuration of entry %d, but the last one in its log is that of %d", p.id, now.index, top.index)
+		k.w.violated("n%x goes by the configuration of entry %d, but the last one in its log is that of %d", p.id,
+			now.index, top.index)
 	}
 	if n := len(s.configs); n > 1 && s.configs[n-2].index > k.commit() {
 		k.w.violated("two changes are under way in the log of n%x: %d and %d", p.id, s.configs[n-2].index, top.index)
@@ -385,23 +398,27 @@ func (k *simChecker) checkCommit(p *simProcess) {
 		k.agree(p)
 	}
 	if t, ok := c.log.term(c.commit); ok && t != k.agreed[c.commit].term {
-		k.w.violated("state machine safety: n%x committed %d@%d, but %d@%d is committed", p.id, c.commit, t, c.commit, k.agreed[c.commit].term)
+		k.w.violated("state machine safety: n%x committed %d@%d, but %d@%d is committed", p.id, c.commit, t, c.commit,
+			k.agreed[c.commit].term)
 	}
 }
 
-// agree takes note of newly committed entries: only a leader may find out, and a majority must have them on disk (pitfalls A4, B9).
+// agree takes note of newly committed entries: only a leader may find out, and a majority must have
+// them on disk (pitfalls A4, B9).
 func (k *simChecker) agree(p *simProcess) {
 	c, s := p.core, &p.seen
 	if c.role != Leader && s.role != Leader {
 		k.w.violated("n%x, which does not lead, committed %d", p.id, c.commit)
 	}
 	if term := s.terms[c.commit]; term != c.term {
-		k.w.violated("n%x, which leads in term %d, commits %d@%d by counting", p.id, c.term, c.commit, term) // §5.4.2, pitfall B1
+		// §5.4.2, pitfall B1
+		k.w.violated("n%x, which leads in term %d, commits %d@%d by counting", p.id, c.term, c.commit, term)
 	}
 	k.checkMajority(p)
 	for i := k.commit() + 1; i <= c.commit; i++ {
 		e := &k.find(i, s.terms[i]).entry
-		k.agreed = append(k.agreed, simAgreed{term: e.Term, committer: c.term, bytes: k.agreed[i-1].bytes + entrySize(e)})
+		k.agreed = append(k.agreed, simAgreed{term: e.Term, committer: c.term, bytes: k.agreed[i-1].bytes +
+			entrySize(e)})
 		k.noteConfig(e)
 		k.noteProposal(e)
 	}
@@ -519,10 +536,12 @@ func (k *simChecker) termOf(p *simProcess, index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// stepped: an Append proves no more than that the log agrees with the leader's up to its own end (pitfall B4); and a leader believes of
-// the disk of a member of its term what is on it (pitfalls B5, B8, B9).
+// stepped: an Append proves no more than that the log agrees with the leader's up to its own end
+// (pitfall B4); and a leader believes of the disk of a member of its term what is on it (pitfalls
+// B5, B8, B9).
 func (k *simChecker) stepped(p *simProcess, m *Message, commit uint64) {
-	if proven := m.Index + uint64(len(m.Entries)); p.core != nil && m.Kind == Append && p.core.commit > max(commit, proven) {
+	if proven := m.Index + uint64(len(m.Entries)); p.core != nil && m.Kind == Append &&
+		p.core.commit > max(commit, proven) {
 		k.w.violated("n%x commits %d because of a message that ends at %d", p.id, p.core.commit, proven)
 	}
 	if p.core == nil || p.core.role != Leader || m.Kind != AppendAnswer && m.Kind != HeartbeatAnswer {
@@ -558,7 +577,8 @@ func simFaceOf(c *core) simFace {
 	return simFace{c.term, c.vote, c.leader, c.commit, c.log.last(), c.log.durable, c.role, c.quiet, c.patience}
 }
 
-// applying: entry after entry, each only when it is agreed, and the same one everywhere (state machine safety, fig. 3; pitfalls C6, I6).
+// applying: entry after entry, each only when it is agreed, and the same one everywhere (state
+// machine safety, fig. 3; pitfalls C6, I6).
 func (k *simChecker) applying(p *simProcess, e *Entry) {
 	switch {
 	case e.Index != p.applied+1:

@@ -46,7 +46,8 @@ func (c *simClient) next() {
 		return
 	}
 	w := c.w
-	call := &simCall{client: c, op: c.choose(), floor: w.check.settledIndex, leader: w.check.latestTerm, from: w.check.moment()}
+	call := &simCall{client: c, op: c.choose(), floor: w.check.settledIndex, leader: w.check.latestTerm,
+		from: w.check.moment()}
 	c.call = call
 	w.history = append(w.history, call)
 	deadline := w.between(20, 60)
@@ -93,7 +94,8 @@ func (c *simCall) read() {
 	p.read(c)
 }
 
-// propose asks a member, and when that one knows no leader, or the leader does not take it, another one.
+// propose asks a member, and when that one knows no leader, or the leader does not take it, another
+// one.
 func (c *simCall) propose(p *simProcess) {
 	w := c.client.w
 	if p == nil || p.core == nil || p.paused {
@@ -134,14 +136,16 @@ func (c *simCall) late() {
 	c.fail()
 }
 
-// simRequests bounds the proposals with a request id in a run: every snapshot holds what became of them.
+// simRequests bounds the proposals with a request id in a run: every snapshot holds what became of
+// them.
 const simRequests = 600
 
 // simTries is how often a client asks again for what has a request id.
 const simTries = 3
 
-// fail ends a call without an answer: its deadline is over, or the member it asked has died (pitfall G1). One that has a
-// request id may be made again, and happens once all the same (pitfalls G3, G5).
+// fail ends a call without an answer: its deadline is over, or the member it asked has died
+// (pitfall G1). One that has a request id may be made again, and happens once all the same
+// (pitfalls G3, G5).
 func (c *simCall) fail() {
 	if c.done {
 		return
@@ -174,7 +178,8 @@ func (c *simCall) impatient() {
 func (c *simCall) wrote(index uint64, r linear.Result) {
 	w := c.client.w
 	if index <= c.floor {
-		w.violated("linearizability: a write went to index %d, but what had ended before it began was at %d", index, c.floor)
+		w.violated("linearizability: a write went to index %d, but what had ended before it began was at %d",
+			index, c.floor)
 	}
 	w.count(countWrites)
 	c.answered(index, r)
@@ -184,7 +189,8 @@ func (c *simCall) wrote(index uint64, r linear.Result) {
 func (c *simCall) saw(index uint64, r linear.Result) {
 	w := c.client.w
 	if index < c.floor && !w.mutant.trusted() {
-		w.violated("linearizability: n%x read at index %d, but what had ended before the read began was at %d", c.at.id, index, c.floor)
+		w.violated("linearizability: n%x read at index %d, but what had ended before the read began was at %d", c.at.id,
+			index, c.floor)
 	}
 	if w.check.latestTerm > c.leader {
 		w.count(countReadsOverChange)

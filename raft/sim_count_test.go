@@ -52,7 +52,8 @@ const (
 	simCountsEnd
 )
 
-// simCountTable says how often each thing must happen in a million steps, or the simulation proves less than it seems to.
+// simCountTable says how often each thing must happen in a million steps, or the simulation proves
+// less than it seems to.
 var simCountTable = [simCountsEnd]struct {
 	name       string
 	perMillion int

@@ -5,7 +5,8 @@ import "testing"
 // simDigestEvery is how many entries are applied between two digests.
 const simDigestEvery = 20
 
-// scheduleSpoiling turns over, now and then, a bit in what one member has made of the log so far, when the others are a majority.
+// scheduleSpoiling turns over, now and then, a bit in what one member has made of the log so far,
+// when the others are a majority.
 func (w *simWorld) scheduleSpoiling() {
 	w.after(w.around(100), func() {
 		p := w.anyone()
@@ -32,7 +33,8 @@ func (w *simWorld) undiscovered() string {
 	return ""
 }
 
-// digest does what Node.digest does, and ends a member that differs. Only its memory is spoiled here, so a restart mends it.
+// digest does what Node.digest does, and ends a member that differs. Only its memory is spoiled
+// here, so a restart mends it.
 func (p *simProcess) digest(e *Entry) {
 	if !p.w.digests {
 		return
@@ -62,15 +64,16 @@ func (p *simProcess) digest(e *Entry) {
 	}
 }
 
-// writeOn is a client that goes on when the others are done, for as long as a member is spoiled: what nobody writes to is not compared.
+// writeOn is a client that goes on when the others are done, for as long as a member is spoiled:
+// what nobody writes to is not compared.
 func (p *simProcess) writeOn() {
 	if p.w.digests && p.w.calm && p.core.role == Leader && p.w.undiscovered() != "" {
 		p.input(func(c *core) { _ = c.proposeStamp() })
 	}
 }
 
-// pitfall I8: whatever else goes wrong, a member whose state differs from the majority's finds out by the digests in the log, and stops; and
-// no other one does.
+// pitfall I8: whatever else goes wrong, a member whose state differs from the majority's finds out
+// by the digests in the log, and stops; and no other one does.
 func TestAMemberThatIsSpoiledIsFoundInTheSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
 	t.Parallel()
@@ -81,11 +84,13 @@ func TestAMemberThatIsSpoiledIsFoundInTheSimulation(t *testing.T) {
 	}
 
 	for seed := uint64(1); seed <= 1+simSeeds()/20; seed++ {
-		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: "lan", whole: true, digests: true, bias: steady}, &done)
+		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: "lan", whole: true, digests: true, bias: steady},
+			&done)
 	}
 
 	spoiled, found, compared := done.events[countSpoiled], done.events[countDiscovered], done.events[countCompared]
-	t.Logf("%d steps: %d spoiled, %d found before a restart mended it, %d times a member was like the others", done.steps, spoiled, found, compared)
+	t.Logf("%d steps: %d spoiled, %d found before a restart mended it, %d times a member was like the others",
+		done.steps, spoiled, found, compared)
 	if !simBrief() && (found < 5 || compared < 100) {
 		t.Error("that is too few")
 	}

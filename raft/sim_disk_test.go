@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// simDisk is what survives of a member. The error of a write ends the member's life: what it wrote may or may not be there.
+// simDisk is what survives of a member. The error of a write ends the member's life: what it wrote
+// may or may not be there.
 type simDisk interface {
 	open() (boot, any, error)                    // what a start finds: the log, and the state of the newest snapshot
 	write(*Persist) error                        // done and synced
@@ -39,7 +40,8 @@ func (w *simWorld) newDisk(id uint64, first []Entry) simDisk {
 	return &d
 }
 
-// simMemory is a disk of which only the meaning is kept: a write is there as a whole, or not at all.
+// simMemory is a disk of which only the meaning is kept: a write is there as a whole, or not at
+// all.
 type simMemory struct {
 	w        *simWorld
 	state    State

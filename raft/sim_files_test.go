@@ -17,11 +17,13 @@ import (
 	"etcd2/wal/disk"
 )
 
-// simFS is a file system in memory that loses at a power cut what was not synced: of each sector that was written the
-// new or the old bytes stay, of each name that was changed the new one or the old. It may fail, have no room left, and turn a bit over.
+// simFS is a file system in memory that loses at a power cut what was not synced: of each sector
+// that was written the new or the old bytes stay, of each name that was changed the new one or the
+// old. It may fail, have no room left, and turn a bit over.
 //
-// The log makes the next segment's file ready in a goroutine of its own, under a name aside. What happens to such names is not counted, and
-// they are gone after a power cut, so that a run does not depend on that goroutine's pace.
+// The log makes the next segment's file ready in a goroutine of its own, under a name aside. What
+// happens to such names is not counted, and they are gone after a power cut, so that a run does not
+// depend on that goroutine's pace.
 type simFS struct {
 	mu   sync.Mutex // protects the rest
 	root *simNode
@@ -43,7 +45,9 @@ type simNode struct {
 	lastSync      int  // the lowest offset that the last sync made durable
 	aside         bool // it has never had a name that counts
 	noRoom        bool
-	broken        bool // a sync failed: the system takes its pages for clean, and they never get to the disk (pitfall H8)
+	// a sync failed: the system takes its pages for clean, and they never get to the disk (pitfall
+	// H8)
+	broken bool
 }
 
 type simWrite struct {
@@ -63,8 +67,8 @@ func newSimDir() *simNode {
 
 func isAside(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
-// change runs a change of the file system, unless the power is cut before, or just after it. When it is to fail with an error, do
-// learns of it, and what it then does is all that happens.
+// change runs a change of the file system, unless the power is cut before, or just after it. When
+// it is to fail with an error, do learns of it, and what it then does is all that happens.
 func (fs *simFS) change(kind simCallKind, aside bool, do func(failing bool)) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -261,7 +265,8 @@ func (f *simFile) Size() (int64, error) {
 
 func (f *simFile) Close() error { return nil }
 
-// failAfter lets so many more changes happen before one fails with an error, or the power is cut. A negative number: none does.
+// failAfter lets so many more changes happen before one fails with an error, or the power is cut. A
+// negative number: none does.
 func (fs *simFS) failAfter(changes int, with error) { fs.failAt(anyCall, changes, with) }
 
 // failAt is failAfter for changes of one kind.
@@ -285,7 +290,8 @@ const (
 	callKindsEnd
 )
 
-// fillUp leaves no room for snapshots, nor for the segment after the next: that one may be in the making.
+// fillUp leaves no room for snapshots, nor for the segment after the next: that one may be in the
+// making.
 func (fs *simFS) fillUp(log string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -311,8 +317,8 @@ func segmentNumber(name string) uint64 {
 	return n
 }
 
-// rot turns one bit over, in a file that counts and below what was synced before the last time: the last batch of a log can't be
-// told from one that a crash has torn.
+// rot turns one bit over, in a file that counts and below what was synced before the last time: the
+// last batch of a log can't be told from one that a crash has torn.
 func (fs *simFS) rot(r *rand.Rand) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -342,7 +348,8 @@ func (fs *simFS) cut(r *rand.Rand) *simFS {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.dead = true
-	return &simFS{root: fs.root.survivor(r), fuse: -1, full: fs.full, forgetsSync: fs.forgetsSync, forgetsNames: fs.forgetsNames}
+	return &simFS{root: fs.root.survivor(r), fuse: -1, full: fs.full, forgetsSync: fs.forgetsSync,
+		forgetsNames: fs.forgetsNames}
 }
 
 func (n *simNode) survivor(r *rand.Rand) *simNode {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// filmedSteps is how many steps of a run a page shows, its last ones, unless -sim.window asks for others.
+// filmedSteps is how many steps of a run a page shows, its last ones, unless -sim.window asks for
+// others.
 const filmedSteps = 1000
 
 // filmed is simulate that also writes the page that -html asks for.
@@ -24,7 +25,8 @@ func filmed(t *testing.T, setup simSetup) simReport {
 	r := simulate(setup)
 	from, to := window(t, setup.film, *simWindow)
 	title := fmt.Sprintf("Seed %d", setup.seed)
-	prose := fmt.Sprintf("# %s\n#\n# %v\n#\n# %s\n", title, r.profile, cmp.Or(strings.ReplaceAll(r.failure, "\n", " "), "All is well."))
+	prose := fmt.Sprintf("# %s\n#\n# %v\n#\n# %s\n", title, r.profile, cmp.Or(strings.ReplaceAll(r.failure, "\n", " "),
+		"All is well."))
 	writePage(t, title, []scene{{"Simulation", fmt.Sprintf("seed-%d", setup.seed), setup.film.part(prose, from, to)}})
 	return r
 }
@@ -49,7 +51,8 @@ func window(t *testing.T, f *film, ticks string) (from, to int) {
 		}
 	}
 	if from == to {
-		t.Fatalf("nothing happens between %v and %v; the last step is at %v", low, high, clockOf(f.lines[len(f.lines)-1]))
+		t.Fatalf("nothing happens between %v and %v; the last step is at %v", low, high,
+			clockOf(f.lines[len(f.lines)-1]))
 	}
 	return from, to
 }
@@ -83,7 +86,8 @@ func TestAFilmChangesNothingInARun(t *testing.T) {
 	seen := simulate(setup)
 
 	end := setup.film.lines[len(setup.film.lines)-1]
-	if plain.hash != seen.hash || plain.failure == "" || plain.failure != seen.failure || !strings.Contains(end, plain.failure) {
+	if plain.hash != seen.hash || plain.failure == "" || plain.failure != seen.failure || !strings.Contains(end,
+		plain.failure) {
 		t.Errorf("%x %q, filmed %x %q, which ends with %q", plain.hash, plain.failure, seen.hash, seen.failure, end)
 	}
 }
@@ -102,12 +106,14 @@ func TestAWindowShowsWhatHappensInIt(t *testing.T) {
 		t.Errorf("the last steps are those from %d up to %d of %d", lastFrom, lastTo, len(whole.steps))
 	}
 	first, last := clockOf(f.lines[1]), clockOf(f.lines[len(f.lines)-1])
-	if f.lines[0] != "# Title\n" || first < 100 || last > 200 || last < 190 || len(f.steps) != to-from || f.steps[to-from-1].lines != len(f.lines) {
+	if f.lines[0] != "# Title\n" || first < 100 || last > 200 || last < 190 || len(f.steps) != to-from ||
+		f.steps[to-from-1].lines != len(f.lines) {
 		t.Errorf("%d steps from %v to %v, begun by %q", len(f.steps), first, last, f.lines[0])
 	}
 	members := viewsOf(whole.steps[:from+1])
 	for id := range members {
-		if began := slices.ContainsFunc(f.steps[0].views, func(v memberView) bool { return v.ID == id }); began != f.everUp(id) {
+		if began := slices.ContainsFunc(f.steps[0].views,
+			func(v memberView) bool { return v.ID == id }); began != f.everUp(id) {
 			t.Errorf("%s is there from the beginning: %v", id, began)
 		}
 	}

@@ -8,8 +8,9 @@ import (
 
 // The tests in this file show in a few lines what the simulation found the hard way.
 
-// pitfall D6: n1 led, put its own removal into its log, and crashed before n2 had the entry. n2 can't win against the
-// longer log, so n1 must campaign once more, though it is not in its own configuration.
+// pitfall D6: n1 led, put its own removal into its log, and crashed before n2 had the entry. n2
+// can't win against the longer log, so n1 must campaign once more, though it is not in its own
+// configuration.
 func TestMemberWhoseRemovalIsNotAgreedStillCampaigns(t *testing.T) {
 	b := bootOf(2, 1, 1)
 	b.Entries = append(b.Entries, Entry{Index: 3, Term: 1, Kind: EntryChange,
@@ -26,7 +27,8 @@ func TestMemberWhoseRemovalIsNotAgreedStillCampaigns(t *testing.T) {
 	}
 }
 
-// pitfall B10: the entry arrived, the answer got lost, and nobody writes any more: the next heartbeat tells the leader.
+// pitfall B10: the entry arrived, the answer got lost, and nobody writes any more: the next
+// heartbeat tells the leader.
 func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 	c := newLeader(t, 2)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})
@@ -35,7 +37,8 @@ func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 	}
 	pass(t, c, 1)
 
-	onTheWayToTheDisk := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: c.term, Hint: 1}
+	onTheWayToTheDisk := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2,
+		LogTerm: c.term, Hint: 1}
 	say(t, c, onTheWayToTheDisk)
 	before := c.commit
 	onDisk := onTheWayToTheDisk
@@ -47,8 +50,8 @@ func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 	}
 }
 
-// pitfall B10: as before, but the member lags so far behind that its last entry is no longer in the leader's memory. What was just
-// read from the disk and sent tells that this entry is the leader's.
+// pitfall B10: as before, but the member lags so far behind that its last entry is no longer in the
+// leader's memory. What was just read from the disk and sent tells that this entry is the leader's.
 func TestHeartbeatMakesUpForALostAcknowledgementOfOldEntries(t *testing.T) {
 	c := newLeader(t, 1, 1, 1, 1, 1)
 	follow(t, c, Member{ID: 2, Learner: true})
@@ -74,8 +77,9 @@ func TestHeartbeatMakesUpForALostAcknowledgementOfOldEntries(t *testing.T) {
 	}
 }
 
-// pitfall E10: a new leader knows nothing yet of a member whose connection breaks. It must not take that for a member that
-// lacks everything: the snapshot is long, and a disk that is nearly full has no room for it.
+// pitfall E10: a new leader knows nothing yet of a member whose connection breaks. It must not take
+// that for a member that lacks everything: the snapshot is long, and a disk that is nearly full has
+// no room for it.
 func TestBrokenConnectionOfANewLeaderCostsNoSnapshot(t *testing.T) {
 	b := bootOf(2, 1, 1, 1, 1)
 	b.Snapshot = Snapshot{Index: 3, Term: 1, Membership: b.Snapshot.Membership}
@@ -86,7 +90,8 @@ func TestBrokenConnectionOfANewLeaderCostsNoSnapshot(t *testing.T) {
 
 	c.lost(2)
 	pass(t, c, c.HeartbeatTicks)
-	said := say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 4, LogTerm: 1, Hint: 4}).Messages
+	said := say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 4, LogTerm: 1,
+		Hint: 4}).Messages
 
 	wantMessages(t, said, "n1@2 → n2 Append base=4@1 [5@2] commit=3")
 }
@@ -103,8 +108,9 @@ func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
 	}
 }
 
-// pitfall L5: a member's disk stands still, and a probe waits for it. The member answers heartbeats meanwhile, and says what it has: so
-// the probe, with its entries, is not sent again with each of them.
+// pitfall L5: a member's disk stands still, and a probe waits for it. The member answers heartbeats
+// meanwhile, and says what it has: so the probe, with its entries, is not sent again with each of
+// them.
 func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 	c := newLeader(t, 2)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: c.log.last(), Hint: 0})
@@ -125,14 +131,16 @@ func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// pitfall L5: a member whose state machine is slow drops what the leader has on its way to it, most of a window. If it went on as soon as there
-// is room for one entry, it would drop as much again behind that one.
+// pitfall L5: a member whose state machine is slow drops what the leader has on its way to it, most
+// of a window. If it went on as soon as there is room for one entry, it would drop as much again
+// behind that one.
 func TestAMemberThatDropsEntriesGoesOnWhenHalfOfThemAreApplied(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = 10 * entryOverhead
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
 	bring := func(index uint64) {
-		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(), Commit: index,
+		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(),
+			Commit:  index,
 			Entries: []Entry{{Index: index, Term: 2, Kind: EntryCommand}}})
 		for e := c.effects(true); e.Persist != nil; e = c.effects(true) {
 			c.persisted(e.Persist.Seq)
@@ -156,15 +164,17 @@ func TestAMemberThatDropsEntriesGoesOnWhenHalfOfThemAreApplied(t *testing.T) {
 	wantMessages(t, c.effects(true).Messages, fmt.Sprintf("n1@2 → n2 AppendAnswer reject=%d hint=%d@2", last+1, last))
 }
 
-// pitfall L5: a member has a long tail that was never agreed, and the leader's entries in its place have left the memory, so that the leader
-// can't compare terms. It does not go back by one entry in each round trip: what the member knows to be committed is the same in both logs.
+// pitfall L5: a member has a long tail that was never agreed, and the leader's entries in its place
+// have left the memory, so that the leader can't compare terms. It does not go back by one entry in
+// each round trip: what the member knows to be committed is the same in both logs.
 func TestALongTailThatDiffersFromOldEntriesCostsFewRoundTrips(t *testing.T) {
 	terms := slices.Repeat([]uint64{4}, 99)
 	c := newLeader(t, 1, terms...)
 	follow(t, c, Member{ID: 2, Learner: true})
 	c.log.trim(90)
 	reject := func(index, commit uint64) []Fetch {
-		return say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: index, Hint: min(index, 80), LogTerm: 3, Commit: commit}).Fetch
+		return say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: index,
+			Hint: min(index, 80), LogTerm: 3, Commit: commit}).Fetch
 	}
 
 	first := reject(101, 7)
@@ -177,14 +187,16 @@ func TestALongTailThatDiffersFromOldEntriesCostsFewRoundTrips(t *testing.T) {
 	}
 }
 
-// pitfall L5: what a leader has on its way behind an Append that was dropped is not refused, or all of it would come again at once, and be
-// dropped at its first entry, and so on. The leader of a later term is told where this log ends.
+// pitfall L5: what a leader has on its way behind an Append that was dropped is not refused, or all
+// of it would come again at once, and be dropped at its first entry, and so on. The leader of a
+// later term is told where this log ends.
 func TestWhatFollowsADroppedAppendIsNotRefused(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = entryOverhead
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
 	bring := func(term, index uint64) (answers []Message) {
-		c.step(Message{Kind: Append, From: 2, To: 1, Term: term, Index: index - 1, LogTerm: min(index-1, 2), Commit: index,
+		c.step(Message{Kind: Append, From: 2, To: 1, Term: term, Index: index - 1, LogTerm: min(index-1, 2),
+			Commit:  index,
 			Entries: []Entry{{Index: index, Term: term, Kind: EntryCommand}}})
 
 		for {

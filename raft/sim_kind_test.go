@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// simKind is a kind of world: what its links, its clients and its disks are like. All kinds have the faults that a seed draws; a kind may
-// add some, and leave out those that would hide what it is there to show.
+// simKind is a kind of world: what its links, its clients and its disks are like. All kinds have
+// the faults that a seed draws; a kind may add some, and leave out those that would hide what it is
+// there to show.
 type simKind struct {
 	name  string
 	share int                           // of the seeds, in twelfths
@@ -43,7 +44,8 @@ func simKindNames() string {
 	return strings.Join(names, ", ")
 }
 
-// The faults that hide who is to blame when a member lags or when bytes are sent twice: half of the runs of some kinds have none of them.
+// The faults that hide who is to blame when a member lags or when bytes are sent twice: half of the
+// runs of some kinds have none of them.
 const (
 	faultsOfLinks = faultLoss | faultDoubles | faultReorder | faultMisaddress | faultPartition | faultClog | faultReset
 	faultsOfLives = faultCrash | faultPower | faultPause | faultBadDisk | faultFullDisk | faultRot | faultWipe
@@ -58,8 +60,9 @@ func (p *simProfile) soften(r *rand.Rand) {
 	}
 }
 
-// shapeWAN makes round trips that are much longer than the time between two writes: a tick is 25 ms here, and some members are 80 to 400 ms
-// away. The links have a bandwidth, and some entries are large.
+// shapeWAN makes round trips that are much longer than the time between two writes: a tick is 25 ms
+// here, and some members are 80 to 400 ms away. The links have a bandwidth, and some entries are
+// large.
 func (p *simProfile) shapeWAN(r *rand.Rand) {
 	p.soften(r)
 	p.distance = 1.6 + 6.4*r.Float64()
@@ -70,8 +73,8 @@ func (p *simProfile) shapeWAN(r *rand.Rand) {
 	p.streamEvery = 0.3 + r.Float64()
 }
 
-// enlarge makes entries of up to 10 MiB possible: nobody copies them. In a whole world they are, and so they are
-// smaller by a factor of 128.
+// enlarge makes entries of up to 10 MiB possible: nobody copies them. In a whole world they are,
+// and so they are smaller by a factor of 128.
 func (p *simProfile) enlarge(r *rand.Rand) {
 	p.appendBytes = (64 << 10) << r.IntN(5)
 	p.inflightBytes = p.appendBytes * (4 + r.IntN(8))
@@ -87,7 +90,8 @@ func (p *simProfile) enlarge(r *rand.Rand) {
 	p.bulkyEvery = float64(p.bulky) / (0.3 * p.throughput())
 }
 
-// throughput is how many bytes of entries get to the farthest member in a tick: what its link carries, or a window for each round trip.
+// throughput is how many bytes of entries get to the farthest member in a tick: what its link
+// carries, or a window for each round trip.
 func (p *simProfile) throughput() float64 {
 	t := float64(p.inflightBytes) / p.roundTrip()
 	if p.rate != 0 {
@@ -96,11 +100,12 @@ func (p *simProfile) throughput() float64 {
 	return t
 }
 
-// roundTrip is the time that an Append and its answer take, in ticks, with the write and the sync between them.
+// roundTrip is the time that an Append and its answer take, in ticks, with the write and the sync
+// between them.
 func (p *simProfile) roundTrip() float64 { return 2*max(p.delay, p.distance*simJitter) + p.diskDelay }
 
-// shapeBusy has clients that never pause, and a disk that is always at work, while snapshots, cuts, transfers, joins and expiries want their
-// turn.
+// shapeBusy has clients that never pause, and a disk that is always at work, while snapshots, cuts,
+// transfers, joins and expiries want their turn.
 func (p *simProfile) shapeBusy(r *rand.Rand) {
 	p.soften(r)
 	p.think, p.delay, p.diskDelay = 0.02, 0.02+0.1*r.Float64(), 0.2+0.5*r.Float64()
@@ -117,7 +122,8 @@ func (p *simProfile) shapeSilence(*rand.Rand) {
 	p.faults |= faultSilence | faultGiveUp
 }
 
-// shapeReaders has rounds of heartbeats that are driven by reads, and not by time, beside a member with a slow link and bulky entries.
+// shapeReaders has rounds of heartbeats that are driven by reads, and not by time, beside a member
+// with a slow link and bulky entries.
 func (p *simProfile) shapeReaders(r *rand.Rand) {
 	p.soften(r)
 	p.distance, p.near = 0.5+2*r.Float64(), 0.01+0.02*r.Float64()
@@ -127,7 +133,8 @@ func (p *simProfile) shapeReaders(r *rand.Rand) {
 	p.heartbeatTicks, p.electionTicks = 4, 40
 }
 
-// shapeDisks has disks that fail at every kind of call, at every point of what they do, while new input is there.
+// shapeDisks has disks that fail at every kind of call, at every point of what they do, while new
+// input is there.
 func (p *simProfile) shapeDisks(r *rand.Rand) {
 	p.faults |= faultBadDisk
 	p.pace = 0.25 + 0.25*r.Float64()

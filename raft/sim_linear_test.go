@@ -2,13 +2,14 @@ package raft
 
 import "etcd2/raft/linear"
 
-// checkHistory fails when the clients' calls have no order that explains all answers and keeps each call between its beginning
-// and its end. Keys are independent, so each has a history of its own.
+// checkHistory fails when the clients' calls have no order that explains all answers and keeps each
+// call between its beginning and its end. Keys are independent, so each has a history of its own.
 func (w *simWorld) checkHistory() {
 	var byKey [simKeys][]linear.Call
 	for _, c := range w.history {
 		if c.known || c.asked {
-			byKey[c.op.key] = append(byKey[c.op.key], linear.Call{Op: c.op.Op, Result: c.result, From: c.from, To: c.to, Known: c.known})
+			byKey[c.op.key] = append(byKey[c.op.key], linear.Call{Op: c.op.Op, Result: c.result, From: c.from, To: c.to,
+				Known: c.known})
 		}
 	}
 	for key, calls := range byKey {

@@ -7,8 +7,8 @@ import (
 	"etcd2/store"
 )
 
-// What nobody waits for: a stream of small entries, large ones now and then, and reads. It lets no window of time pass without any, and
-// the checker sees how long the entries take.
+// What nobody waits for: a stream of small entries, large ones now and then, and reads. It lets no
+// window of time pass without any, and the checker sees how long the entries take.
 
 // simLoad is one entry of it.
 type simLoad struct {
@@ -33,7 +33,8 @@ func (w *simWorld) startLoad() {
 	})
 }
 
-// repeat has something done to the leader again and again, until the faults end; every is the mean time between, in ticks, or 0 for never.
+// repeat has something done to the leader again and again, until the faults end; every is the mean
+// time between, in ticks, or 0 for never.
 func (w *simWorld) repeat(every float64, do func(*simProcess)) {
 	if every == 0 {
 		return
@@ -71,10 +72,12 @@ func (w *simWorld) passOn(p *simProcess, size int) {
 	})
 }
 
-// fillerKind is in the place of an operation's kind in an entry of the load, which changes no register.
+// fillerKind is in the place of an operation's kind in an entry of the load, which changes no
+// register.
 const fillerKind = 0xff
 
-// simFiller is what all entries of the load hold. They share it: their sizes are counted, and nothing is copied.
+// simFiller is what all entries of the load hold. They share it: their sizes are counted, and
+// nothing is copied.
 var simFiller = sync.OnceValue(func() []byte {
 	b := make([]byte, 10<<20)
 	b[0] = fillerKind

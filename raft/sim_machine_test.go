@@ -55,7 +55,8 @@ func (r *simRegisters) apply(e *Entry) (result linear.Result) {
 	if e.Kind != EntryCommand || e.Data[0] == fillerKind {
 		return result
 	}
-	o := linear.Op{Kind: linear.Kind(e.Data[0]), Value: binary.LittleEndian.Uint64(e.Data[2:]), Expect: binary.LittleEndian.Uint64(e.Data[10:])}
+	o := linear.Op{Kind: linear.Kind(e.Data[0]), Value: binary.LittleEndian.Uint64(e.Data[2:]),
+		Expect: binary.LittleEndian.Uint64(e.Data[10:])}
 	key := e.Data[1]
 	r.values[key], result = o.Apply(r.values[key])
 	r.sum = simMix(r.sum, r.values[key])

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// simMutant breaks one rule, from outside: it changes what goes into a core or comes out of it, or does, after a step, the
-// opposite of what the rule says. The hooks may be nil.
+// simMutant breaks one rule, from outside: it changes what goes into a core or comes out of it, or
+// does, after a step, the opposite of what the rule says. The hooks may be nil.
 type simMutant struct {
 	name string // M… of the test programme
 	rule string // that it breaks
@@ -144,34 +144,38 @@ var simMutants = []simMutant{
 			commitByForce(c, c.quorumOf(c.log.durable, matchOf))
 		}
 	}},
-	{name: "M2", rule: "a vote is on disk before it is given", write: func(_ *simProcess, q *Persist) { q.State.Vote = None }},
+	{name: "M2", rule: "a vote is on disk before it is given",
+		write: func(_ *simProcess, q *Persist) { q.State.Vote = None }},
 	{name: "M3", from: 3, rule: "no read before the own term has committed", input: func(c *core) {
 		if c.role == Leader {
 			defer withoutStart(c)()
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 159, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it", step: func(c *core, m *Message) func() {
-		if m.Kind == HeartbeatAnswer && c.role == Leader {
-			m.Round = c.lead.round
-		}
-		return func() {}
-	}},
+	{name: "M4", from: 159, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it",
+		step: func(c *core, m *Message) func() {
+			if m.Kind == HeartbeatAnswer && c.role == Leader {
+				m.Round = c.lead.round
+			}
+			return func() {}
+		}},
 	{name: "M5", rule: "no change before the own term has committed", bias: quarrelsome, change: withoutStart},
 	{name: "M6", rule: "a log is truncated only at a conflict", step: func(c *core, m *Message) func() {
 		last := max(m.Index, c.commit)
-		if m.Kind == Append && c.role == Follower && m.Term == c.term && c.log.matches(m.Index, m.LogTerm) && last < c.log.last() {
+		if m.Kind == Append && c.role == Follower && m.Term == c.term && c.log.matches(m.Index, m.LogTerm) &&
+			last < c.log.last() {
 			c.truncateLog(last + 1)
 		}
 		return func() {}
 	}},
-	{name: "M7", from: 12, rule: "a follower commits no further than the message proves", step: func(c *core, m *Message) func() {
-		return func() {
-			if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
-				c.setCommit(max(c.commit, min(m.Commit, c.log.last())))
+	{name: "M7", from: 12, rule: "a follower commits no further than the message proves",
+		step: func(c *core, m *Message) func() {
+			return func() {
+				if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
+					c.setCommit(max(c.commit, min(m.Commit, c.log.last())))
+				}
 			}
-		}
-	}},
+		}},
 	{name: "M8", rule: "a PreVote changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == PreVote && m.Term > c.term {
@@ -188,7 +192,8 @@ var simMutants = []simMutant{
 		}
 	}},
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
-	{name: "M11", from: 16, bias: forgetful, rule: "a snapshot takes the place of a log that differs", step: keepLogBehindSnapshot},
+	{name: "M11", from: 16, bias: forgetful, rule: "a snapshot takes the place of a log that differs",
+		step: keepLogBehindSnapshot},
 	{name: "M12", from: 34, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
@@ -196,9 +201,10 @@ var simMutants = []simMutant{
 			}
 		}
 	}},
-	{name: "M13", from: 14, whole: true, bias: unlucky, rule: "every write is synced", files: func(fs *simFS, r *rand.Rand) {
-		fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
-	}},
+	{name: "M13", from: 14, whole: true, bias: unlucky, rule: "every write is synced",
+		files: func(fs *simFS, r *rand.Rand) {
+			fs.forgetsSync = func() bool { return r.IntN(1000) == 0 }
+		}},
 	{name: "M14", whole: true, rule: "every new name is synced", files: func(fs *simFS, _ *rand.Rand) {
 		fs.forgetsNames = func() bool { return true }
 	}},
@@ -222,7 +228,8 @@ var simMutants = []simMutant{
 			c.clock.start, c.clock.startedAt = c.Wall, 0
 		}
 	}},
-	{name: "M18", from: 12, whole: true, bias: fleeting, rule: "keys expire in one order everywhere", expiry: swapExpiries},
+	{name: "M18", from: 12, whole: true, bias: fleeting, rule: "keys expire in one order everywhere",
+		expiry: swapExpiries},
 	{name: "M19", from: 31, whole: true, rule: "a snapshot holds which requests were executed", windowless: true},
 	{name: "M20", whole: true, rule: "a watcher looks up the past and is registered in one step", peeking: true},
 	{name: "M21", from: 7, rule: "a learner does not count", input: func(c *core) {
@@ -239,46 +246,52 @@ var simMutants = []simMutant{
 			c.reads.waiting = nil
 		}
 	}},
-	{name: "M23", rule: "a heartbeat carries no commit index beyond what the member has", effects: func(c *core, e *Effects) {
-		for i := range e.Messages {
-			if m := &e.Messages[i]; m.Kind == Heartbeat {
-				m.Commit = c.commit
+	{name: "M23", rule: "a heartbeat carries no commit index beyond what the member has",
+		effects: func(c *core, e *Effects) {
+			for i := range e.Messages {
+				if m := &e.Messages[i]; m.Kind == Heartbeat {
+					m.Commit = c.commit
+				}
 			}
-		}
-	}},
-	{name: "old proposals", from: 138, bias: belated, rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
-		if m.Kind == Propose && c.role == Leader {
-			m.Term = c.term
-		}
-		return func() {}
-	}},
-	{name: "M25", from: 3, world: "wan", rule: "a learner has caught up with a mark that stands still", step: atHeartbeatAnswer(func(c *core, p *progress, _ *Message) {
-		p.catchUp.goal = c.commit // p.catchUp is judged next
-		if p.match < c.commit {
-			p.catchUp = catchUp{}
-		}
-	})},
-	{name: "M26", from: 31, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats", step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
-		c.lead.ticks++
-	})},
-	{name: "M27", from: 5, world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats", input: func(c *core) {
-		for i := range c.lead.members {
-			if len(c.reads.waiting) > 0 {
-				c.lead.members[i].quiet++
+		}},
+	{name: "old proposals", from: 138, bias: belated,
+		rule: "a leader takes no proposal that was meant for another term", step: func(c *core, m *Message) func() {
+			if m.Kind == Propose && c.role == Leader {
+				m.Term = c.term
 			}
-		}
-	}},
+			return func() {}
+		}},
+	{name: "M25", from: 3, world: "wan", rule: "a learner has caught up with a mark that stands still",
+		step: atHeartbeatAnswer(func(c *core, p *progress, _ *Message) {
+			p.catchUp.goal = c.commit // p.catchUp is judged next
+			if p.match < c.commit {
+				p.catchUp = catchUp{}
+			}
+		})},
+	{name: "M26", from: 31, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats",
+		step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
+			c.lead.ticks++
+		})},
+	{name: "M27", from: 5, world: "readers", rule: "a member is quiet for ticks, not for rounds of heartbeats",
+		input: func(c *core) {
+			for i := range c.lead.members {
+				if len(c.reads.waiting) > 0 {
+					c.lead.members[i].quiet++
+				}
+			}
+		}},
 	{name: "M28", world: "busy", bias: alone, rule: "the log is cut though the disk is never idle", idle: true},
 	{name: "M29", world: "silence", rule: "a request that is answered is kept nowhere", keeping: true},
 	{name: "M30", bias: outpaced, rule: "a member is fed from the disk by a pipeline", waiting: true},
 	{name: "M31", world: "disks", whole: true, rule: "an error of the disk is no success", believing: true},
 	{name: "M32", from: 4, world: "disks", whole: true, rule: "an error of the disk ends the process", hanging: true},
-	{name: "M33", rule: "no message holds a term that can't be counted on from", step: func(c *core, m *Message) func() {
-		if m.Kind == Vote {
-			m.Term = ^uint64(0)
-		}
-		return func() {}
-	}},
+	{name: "M33", rule: "no message holds a term that can't be counted on from",
+		step: func(c *core, m *Message) func() {
+			if m.Kind == Vote {
+				m.Term = ^uint64(0)
+			}
+			return func() {}
+		}},
 	{name: "M34", from: 12, whole: true, rule: "a request that comes again is found, however late", forgetting: true},
 	{name: "M35", rule: "proposals that are passed on are taken once", step: func(c *core, m *Message) func() {
 		if p := c.lead.progress(m.From); p != nil && m.Kind == Propose && m.Term == c.term {
@@ -289,13 +302,14 @@ var simMutants = []simMutant{
 		return func() {}
 	}},
 	{name: "M24", bias: wasteful, rule: "a member without its disk never comes back under its id", forgetful: true},
-	{name: "local reads", rule: "a follower asks the leader, and the history shows it when not", unwatched: true, input: func(c *core) {
-		for i := range c.out.Messages {
-			if m := &c.out.Messages[i]; m.Kind == ReadIndex {
-				c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: c.applying})
+	{name: "local reads", rule: "a follower asks the leader, and the history shows it when not", unwatched: true,
+		input: func(c *core) {
+			for i := range c.out.Messages {
+				if m := &c.out.Messages[i]; m.Kind == ReadIndex {
+					c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: c.applying})
+				}
 			}
-		}
-	}},
+		}},
 }
 
 // atHeartbeatAnswer does something just before a leader takes in the answer to a heartbeat.
@@ -359,7 +373,8 @@ func keepLogBehindSnapshot(c *core, m *Message) func() {
 	}
 }
 
-// swapExpiries lets two keys that expire at one entry do so in the other order, at every other member.
+// swapExpiries lets two keys that expire at one entry do so in the other order, at every other
+// member.
 func swapExpiries(m *simStore, keys []int) {
 	if len(keys) < 2 || m.id%2 == 0 {
 		return
@@ -378,7 +393,8 @@ func swapExpiries(m *simStore, keys []int) {
 	}
 }
 
-// The biases: nobody but a few writers, faults in quick succession, and what brings the rule to bear.
+// The biases: nobody but a few writers, faults in quick succession, and what brings the rule to
+// bear.
 
 // hectic leaves most of the steps to the faults.
 func hectic(p *simProfile) {
@@ -387,14 +403,16 @@ func hectic(p *simProfile) {
 	p.faults &^= faultSlowDisk | faultStallDisk | faultBadDisk | faultFullDisk | faultRot | faultWipe
 }
 
-// quarrelsome is where two leaders may change the membership without knowing of each other: with an even number of members.
+// quarrelsome is where two leaders may change the membership without knowing of each other: with an
+// even number of members.
 func quarrelsome(p *simProfile) {
 	hectic(p)
 	p.members = 4
 	p.faults |= faultChange
 }
 
-// belated is where a leader may not hear that it was deposed, and then late answers to its heartbeats arrive.
+// belated is where a leader may not hear that it was deposed, and then late answers to its
+// heartbeats arrive.
 func belated(p *simProfile) {
 	hectic(p)
 	p.clients, p.think, p.reads = 6, 1, 0.6
@@ -441,8 +459,8 @@ func wasteful(p *simProfile) {
 	p.members, p.faults = 3, p.faults|faultWipe
 }
 
-// The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary run begins with the seed
-// that has caught it before; a campaign, with the first.
+// The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary
+// run begins with the seed that has caught it before; a campaign, with the first.
 func TestEveryMutantIsCaught(t *testing.T) {
 	t.Parallel()
 	for i := range simMutants {
@@ -456,7 +474,8 @@ func TestEveryMutantIsCaught(t *testing.T) {
 		}
 		r := simReport{}
 		for ; r.failure == "" && steps < 5_000_000; seed++ {
-			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias, whole: x.whole, world: cmp.Or(x.world, "lan")})
+			r = simulate(simSetup{seed: seed, steps: 20_000, mutant: x, bias: x.bias, whole: x.whole,
+				world: cmp.Or(x.world, "lan")})
 			steps += r.done.steps
 		}
 		if r.failure == "" {

@@ -25,7 +25,8 @@ func (n *simNetwork) spread(p *simProfile, r *rand.Rand) {
 	}
 }
 
-// simLink is one direction between two members. What brings entries goes a lane of its own, so that it holds up nothing else.
+// simLink is one direction between two members. What brings entries goes a lane of its own, so that
+// it holds up nothing else.
 type simLink struct {
 	cut     bool
 	clogged int64    // nothing arrives before
@@ -86,7 +87,8 @@ func (w *simWorld) dropMessage(m *Message) {
 	}
 }
 
-// excuse notes that something has gone wrong between two members: what was sent may have to be sent again, and it may take longer.
+// excuse notes that something has gone wrong between two members: what was sent may have to be sent
+// again, and it may take longer.
 func (w *simWorld) excuse(a, b uint64) {
 	w.network.excuses[a]++
 	w.network.excuses[b]++
@@ -99,10 +101,12 @@ func (w *simWorld) trouble(d int64) {
 	w.troubled = max(w.troubled, w.struck)
 }
 
-// simJitter is how much longer than its mean the way of a message takes at most, in a world with distances.
+// simJitter is how much longer than its mean the way of a message takes at most, in a world with
+// distances.
 const simJitter = 1.2
 
-// transit is how long a message is on its way, and lane which one it goes. A link with a bandwidth sends a lane's messages one after the other.
+// transit is how long a message is on its way, and lane which one it goes. A link with a bandwidth
+// sends a lane's messages one after the other.
 func (w *simWorld) transit(l *simLink, m *Message) (t int64, lane int) {
 	if w.profile.distance == 0 {
 		return w.around(w.profile.delay), 0
@@ -125,9 +129,10 @@ func laneOf(m *Message) int {
 	return 0
 }
 
-// isFull reports whether a message finds no room in its lane. A lane queues two windows, because a transport has a bound: what a
-// deposed leader has sent must not keep its followers for longer than an election takes (seed 1795933725056324518, wan). What is
-// dropped for that reason is no excuse: a leader that keeps to its window needs no more.
+// isFull reports whether a message finds no room in its lane. A lane queues two windows, because a
+// transport has a bound: what a deposed leader has sent must not keep its followers for longer than
+// an election takes (seed 1795933725056324518, wan). What is dropped for that reason is no excuse:
+// a leader that keeps to its window needs no more.
 func (w *simWorld) isFull(l *simLink, m *Message) bool {
 	queued := w.profile.rate * float64(l.free[laneOf(m)]-w.now) / float64(simTick)
 	return queued > float64(2*w.profile.inflightBytes)
@@ -191,7 +196,8 @@ func (w *simWorld) arrive(l *simLink, resets int, to uint64, m *Message) {
 	}
 }
 
-// sendSnapshot sends a snapshot's bytes and then the message. The sender is told how it ended; a sender that died is not.
+// sendSnapshot sends a snapshot's bytes and then the message. The sender is told how it ended; a
+// sender that died is not.
 func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	l := &w.network.links[p.id][m.To]
 	state := p.disk.file(m.Snapshot.Index)
@@ -213,7 +219,8 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	})
 }
 
-// receiveSnapshot takes a snapshot, unless the disk has no room for it; any other error of the disk ends this life.
+// receiveSnapshot takes a snapshot, unless the disk has no room for it; any other error of the disk
+// ends this life.
 func (p *simProcess) receiveSnapshot(m *Message, state any) bool {
 	err := p.disk.receive(m.Snapshot, state)
 	switch {
@@ -348,7 +355,9 @@ func TestALinkOfTheSimulationQueuesTwoWindows(t *testing.T) {
 	w.send(p, &Message{Kind: Heartbeat, From: 1, To: 2})
 
 	queued := int(w.profile.rate * float64(l.free[1]-w.now) / float64(simTick))
-	if least := 2 * w.profile.inflightBytes; queued < least || queued > least+2*size || lost < 90 || w.done.events[countLost] != lost {
-		t.Errorf("%d bytes are queued, with windows of %d; %d of 100 messages are lost, and then %d", queued, w.profile.inflightBytes, lost, w.done.events[countLost])
+	if least := 2 * w.profile.inflightBytes; queued < least || queued > least+2*size || lost < 90 ||
+		w.done.events[countLost] != lost {
+		t.Errorf("%d bytes are queued, with windows of %d; %d of 100 messages are lost, and then %d", queued,
+			w.profile.inflightBytes, lost, w.done.events[countLost])
 	}
 }

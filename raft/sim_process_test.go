@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// simProcess is one member's process: a core and, around it, what a Node does for one, without goroutines.
+// simProcess is one member's process: a core and, around it, what a Node does for one, without
+// goroutines.
 type simProcess struct {
 	w    *simWorld
 	id   uint64
@@ -165,7 +166,8 @@ func (p *simProcess) tick() {
 // expireKeys has a leader stamp the log when a key is due, as Node.expireKeys does.
 func (p *simProcess) expireKeys() {
 	c := p.core
-	if due, ok := p.machine.nextDue(); ok && c.role == Leader && c.clock.time(&c.log) >= due && c.log.last() == p.applied {
+	if due, ok := p.machine.nextDue(); ok && c.role == Leader && c.clock.time(&c.log) >= due &&
+		c.log.last() == p.applied {
 		p.input(func(c *core) { _ = c.proposeStamp() })
 	}
 }
@@ -192,7 +194,8 @@ func (p *simProcess) deliver(m *Message) {
 	w.check.stepped(p, m, commit)
 }
 
-// input is the only way to the core: one input, the checks, and all that the world must do because of it.
+// input is the only way to the core: one input, the checks, and all that the world must do because
+// of it.
 func (p *simProcess) input(f func(*core)) {
 	c := p.core
 	c.advance(p.mono())
@@ -264,7 +267,8 @@ func (p *simProcess) written(q *Persist) {
 	p.w.mutant.afterWrite(p)
 }
 
-// fails has the process learn of an error of its disk, now or a little later: until then new input comes, and nothing more is written (pitfall L2).
+// fails has the process learn of an error of its disk, now or a little later: until then new input
+// comes, and nothing more is written (pitfall L2).
 func (p *simProcess) fails(err error) {
 	if p.w.calm || p.w.chance(0.5) {
 		p.failed(err)
@@ -371,7 +375,8 @@ func (p *simProcess) apply(e *Entry) {
 	p.bury(e.Term)
 }
 
-// bury gives up the proposals of earlier terms, when an entry of this one is applied: they are dead, and may be made again (pitfall G3).
+// bury gives up the proposals of earlier terms, when an entry of this one is applied: they are
+// dead, and may be made again (pitfall G3).
 func (p *simProcess) bury(term uint64) {
 	for _, c := range slices.Clone(p.waiters) {
 		if c.term < term {
@@ -394,7 +399,8 @@ func (p *simProcess) refused(id uint64) {
 	}
 }
 
-// maybeSnapshot freezes the state now and has it on disk later, and cuts the log behind it later still, as Node.writeSnapshot does.
+// maybeSnapshot freezes the state now and has it on disk later, and cuts the log behind it later
+// still, as Node.writeSnapshot does.
 func (p *simProcess) maybeSnapshot() {
 	least := uint64(p.w.profile.snapshotEvery)
 	if p.wanted {
@@ -445,8 +451,8 @@ func (p *simProcess) cutLog() {
 	p.input(func(c *core) { c.compact(Snapshot{}, first) })
 }
 
-// propose puts a client's write into the log, or passes it on to the leader; when there is none, the write may wait for one. It is false
-// when that is not so, or the leader does not take it.
+// propose puts a client's write into the log, or passes it on to the leader; when there is none,
+// the write may wait for one. It is false when that is not so, or the leader does not take it.
 func (p *simProcess) propose(c *simCall) bool {
 	if p.core.leader == None && p.w.chance(0.5) {
 		c.asked = c.tries > 0
@@ -470,7 +476,8 @@ func (p *simProcess) retake() {
 	}
 }
 
-// ask makes one try. Each has an id of its own, so that the checker can tell which of them was applied.
+// ask makes one try. Each has an id of its own, so that the checker can tell which of them was
+// applied.
 func (p *simProcess) ask(c *simCall) bool {
 	c.id, c.term, c.asked = p.w.check.newID(), p.core.term, true
 	p.w.check.asks(c)
@@ -495,7 +502,8 @@ func (p *simProcess) ask(c *simCall) bool {
 	return err == nil
 }
 
-// read begins a client's read. Until a leader answers, it is tried again, with a new id each time (pitfall C3).
+// read begins a client's read. Until a leader answers, it is tried again, with a new id each time
+// (pitfall C3).
 func (p *simProcess) read(c *simCall) {
 	p.reads = append(p.reads, c)
 	p.try(c)

@@ -56,7 +56,8 @@ func (f simFaults) String() string {
 	return strings.Join(names, " ")
 }
 
-// simProfile is the character of a run: which faults happen, and how large everything is. Durations are means in ticks.
+// simProfile is the character of a run: which faults happen, and how large everything is. Durations
+// are means in ticks.
 type simProfile struct {
 	kind    *simKind
 	whole   bool
@@ -111,8 +112,9 @@ func drawProfile(r *rand.Rand, setup *simSetup) (p simProfile) {
 // on tells whether a fault may happen now.
 func (w *simWorld) on(f simFaults) bool { return !w.calm && w.profile.faults&f != 0 }
 
-// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest clock, and the time to bring a member the
-// bytes that it lacks: a window for each round trip, in which its disk writes once. Nothing is forgiven for each entry: catching up is a pipeline.
+// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest
+// clock, and the time to bring a member the bytes that it lacks: a window for each round trip, in
+// which its disk writes once. Nothing is forgiven for each entry: catching up is a pipeline.
 func (p *simProfile) patience(bytes int) int64 {
 	return int64((10*float64(p.electionTicks)*1.1 + 2*float64(bytes)/p.throughput()) * float64(simTick))
 }
@@ -128,7 +130,8 @@ func (p *simProfile) drawRate(r *rand.Rand) float64 {
 
 func (p *simProfile) core(id uint64, r *rand.Rand) coreConfig {
 	return coreConfig{
-		ID: id, ElectionTicks: p.electionTicks, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r), WallCommand: simWall,
+		ID: id, ElectionTicks: p.electionTicks, HeartbeatTicks: p.heartbeatTicks, Rand: newRand(r), Wall: p.drawWall(r),
+		WallCommand:    simWall,
 		MaxAppendBytes: p.appendBytes, MaxWriteBytes: p.inflightBytes, MaxInflightBytes: p.inflightBytes,
 		MaxUncommittedBytes: p.uncommittedBytes, MaxTailBytes: p.tailBytes, MaxUnappliedBytes: 2 * p.inflightBytes,
 	}
@@ -274,8 +277,9 @@ func (w *simWorld) kill(p *simProcess, down int64) {
 	})
 }
 
-// breakOff has the others notice that a process has ended, where connections break, or where windows are so large that it would take
-// too long to find out by time alone (seed 1795913457481871434, readers).
+// breakOff has the others notice that a process has ended, where connections break, or where
+// windows are so large that it would take too long to find out by time alone (seed
+// 1795913457481871434, readers).
 func (w *simWorld) breakOff(p *simProcess) {
 	for _, q := range w.running() {
 		if w.profile.faults&faultReset != 0 || w.profile.bulky > 0 {
@@ -350,8 +354,8 @@ func (w *simWorld) afflict(p *simProcess, errno syscall.Errno) {
 	p.disk.fail(errno)
 }
 
-// rot turns over a bit of what a process has on disk, when the cluster could bear the loss of all of it, and starts the process on
-// that: with all that it had, or not at all (pitfalls H2, H14).
+// rot turns over a bit of what a process has on disk, when the cluster could bear the loss of all
+// of it, and starts the process on that: with all that it had, or not at all (pitfalls H2, H14).
 func (w *simWorld) rot(p *simProcess) {
 	if w.whole && w.bearable(p) {
 		w.count(countRots)
@@ -376,9 +380,10 @@ func (w *simWorld) wipe(p *simProcess) {
 	w.lose(p, "wiped")
 }
 
-// bearable tells whether the cluster can do without a voter's disk: the others that have theirs are a majority, and
-// no change of the membership is under way that might alter that. Such a change may also be on the disk of a member whose
-// log no longer has it in memory, as long as the write that cuts it off is not done (seed 1795912780753324449, wan).
+// bearable tells whether the cluster can do without a voter's disk: the others that have theirs are
+// a majority, and no change of the membership is under way that might alter that. Such a change may
+// also be on the disk of a member whose log no longer has it in memory, as long as the write that
+// cuts it off is not done (seed 1795912780753324449, wan).
 func (w *simWorld) bearable(p *simProcess) bool {
 	k, left := &w.check, 0
 	config := newConfig(0, 0, k.configs[len(k.configs)-1].membership)
@@ -396,8 +401,8 @@ func (w *simWorld) bearable(p *simProcess) bool {
 	return config.votes(p.id) && left >= config.quorum()
 }
 
-// lose is the end of a process whose disk is gone: under its old id it may never come back, because it has forgotten its votes
-// and its entries (pitfall D10).
+// lose is the end of a process whose disk is gone: under its old id it may never come back, because
+// it has forgotten its votes and its entries (pitfall D10).
 func (w *simWorld) lose(p *simProcess, why string) {
 	w.tracef("%s n%x has lost its disk: %s", w.clock(), p.id, why)
 	p.gone, p.retired = true, true
@@ -430,10 +435,11 @@ func (w *simWorld) replaced(p *simProcess) {
 	w.after(w.between(5, 20), func() { w.replaced(p) })
 }
 
-// change has a leader add, remove or rename a member. While one is lost, the operators leave the others alone; in some worlds also while
-// one has no vote.
+// change has a leader add, remove or rename a member. While one is lost, the operators leave the
+// others alone; in some worlds also while one has no vote.
 func (w *simWorld) change(l *simProcess) {
-	if w.anyLost() || w.profile.orderly && len(l.core.configs.now().voters) < len(l.core.configs.now().membership.Members) {
+	if w.anyLost() || w.profile.orderly &&
+		len(l.core.configs.now().voters) < len(l.core.configs.now().membership.Members) {
 		return
 	}
 	members := l.core.configs.now().membership.Members

@@ -1,7 +1,8 @@
 package raft
 
-// What holds under strain: no queue grows without end, little is sent twice, and nothing waits longer than its round trips and bytes need. What may
-// take longer, or be sent again, because a fault has struck is excused: simWorld.trouble and simWorld.excuse note it.
+// What holds under strain: no queue grows without end, little is sent twice, and nothing waits
+// longer than its round trips and bytes need. What may take longer, or be sent again, because a
+// fault has struck is excused: simWorld.trouble and simWorld.excuse note it.
 
 // checkBounds: no queue grows without end (pitfalls B13, L3).
 func (k *simChecker) checkBounds(p *simProcess, e *Effects) {
@@ -37,7 +38,8 @@ func (k *simChecker) checkBounds(p *simProcess, e *Effects) {
 // largest is the size of the largest entry.
 func (p *simProfile) largest() int { return max(2700, p.bulky+2*entryOverhead) }
 
-// window is how many bytes may be on their way to one member: those of the window, and as many as one read of the log from disk may bring.
+// window is how many bytes may be on their way to one member: those of the window, and as many as
+// one read of the log from disk may bring.
 func (p *simProfile) window() int { return 2*p.inflightBytes + p.appendBytes + 2*p.largest() }
 
 // simSent is what a leader has sent to one member in one term.
@@ -69,10 +71,13 @@ func (k *simChecker) sends(p *simProcess, m *Message) {
 	}
 	allowed := s.first / 5
 	if k.w.profile.faults&faultSlowApply != 0 {
-		allowed += s.first // a window is dropped when twice as much is not applied, and comes again when half of that is
+		// a window is dropped when twice as much is not applied, and comes again when half of that
+		// is
+		allowed += s.first
 	}
 	if allowed += int64(k.w.profile.window()) * int64(1+excuses-s.excuses); s.again > allowed {
-		k.w.violated("n%x has sent n%x %d bytes, and %d bytes again, with %d faults between them", p.id, m.To, s.first, s.again, excuses-s.excuses)
+		k.w.violated("n%x has sent n%x %d bytes, and %d bytes again, with %d faults between them", p.id, m.To, s.first,
+			s.again, excuses-s.excuses)
 	}
 }
 
@@ -93,8 +98,8 @@ type simLearning struct {
 	match uint64 // what it had then
 }
 
-// checkLearners: a learner that can be reached gets its vote within ten round trips, and the time to send what it lacks and what is
-// written meanwhile (pitfall L4).
+// checkLearners: a learner that can be reached gets its vote within ten round trips, and the time
+// to send what it lacks and what is written meanwhile (pitfall L4).
 func (k *simChecker) checkLearners(p *simProcess) {
 	if p.core.role != Leader {
 		clear(p.learning)
@@ -119,9 +124,11 @@ func (k *simChecker) checkLearners(p *simProcess) {
 	}
 }
 
-// joining is how long a learner that lacks so many bytes may be without a vote: it may need a snapshot first.
+// joining is how long a learner that lacks so many bytes may be without a vote: it may need a
+// snapshot first.
 func (p *simProfile) joining(bytes int) int64 {
-	ticks := 10*p.roundTrip() + 2*float64(bytes)/p.throughput() + 8*p.transferDelay + 20*p.diskDelay + float64(5*p.heartbeatTicks+p.electionTicks)
+	ticks := 10*p.roundTrip() + 2*float64(bytes)/p.throughput() + 8*p.transferDelay + 20*p.diskDelay +
+		float64(5*p.heartbeatTicks+p.electionTicks)
 	return int64(1.1 * ticks * float64(simTick))
 }
 
@@ -149,8 +156,8 @@ func (w *simWorld) allReach(l *simProcess) bool {
 	return true
 }
 
-// tookLoad: an entry is agreed after a few round trips, and the time to send what was before it; so nothing waits behind a large entry for
-// longer than a window (pitfall L7).
+// tookLoad: an entry is agreed after a few round trips, and the time to send what was before it; so
+// nothing waits behind a large entry for longer than a window (pitfall L7).
 func (k *simChecker) tookLoad(e *Entry) {
 	l, ok := k.loads[e.ID]
 	delete(k.loads, e.ID)
@@ -161,7 +168,8 @@ func (k *simChecker) tookLoad(e *Entry) {
 	k.w.count(countTimed)
 	ticks := 4*p.roundTrip() + 2*float64(l.bytes)/p.throughput() + 20*p.diskDelay + float64(2*p.heartbeatTicks)
 	if took := float64(k.w.now-l.at) / float64(simTick); took > ticks {
-		k.w.violated("entry %d, with %d bytes up to it under way, took %.1f ticks, and %.1f are allowed", e.Index, l.bytes, took, ticks)
+		k.w.violated("entry %d, with %d bytes up to it under way, took %.1f ticks, and %.1f are allowed", e.Index,
+			l.bytes, took, ticks)
 	}
 }
 

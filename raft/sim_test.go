@@ -13,18 +13,19 @@ import (
 )
 
 var (
-	simSeed    = flag.Uint64("sim.seed", 0, "simulate this seed only, and print its trace")
-	simTime    = flag.Duration("sim.time", 0, "simulate one seed after the other for so long")
-	simSteps   = flag.Int("sim.steps", 30_000, "steps of a run before its faults end")
-	simWhole   = flag.Bool("sim.whole", false, "with the real log, snapshots and store, for -sim.seed and -sim.time")
-	simWhat    = flag.String("sim.world", "", "simulate worlds of this kind only: "+simKindNames())
-	simWindow  = flag.String("sim.window", "", "what -html shows of a run, FROM-TO in ticks as the trace has them; empty: its last 1000 steps")
+	simSeed   = flag.Uint64("sim.seed", 0, "simulate this seed only, and print its trace")
+	simTime   = flag.Duration("sim.time", 0, "simulate one seed after the other for so long")
+	simSteps  = flag.Int("sim.steps", 30_000, "steps of a run before its faults end")
+	simWhole  = flag.Bool("sim.whole", false, "with the real log, snapshots and store, for -sim.seed and -sim.time")
+	simWhat   = flag.String("sim.world", "", "simulate worlds of this kind only: "+simKindNames())
+	simWindow = flag.String("sim.window", "",
+		"what -html shows of a run, FROM-TO in ticks as the trace has them; empty: its last 1000 steps")
 	simOnly    = flag.String("sim.mutant", "", "the only mutant to be caught")
 	simWithout = flag.String("sim.without", "", "faults to be left out, separated by commas")
 )
 
-// simBrief reports whether few seeds must do: all of them take -long, and -race costs a factor of ten. Then nothing is said of
-// how often a thing has happened.
+// simBrief reports whether few seeds must do: all of them take -long, and -race costs a factor of
+// ten. Then nothing is said of how often a thing has happened.
 func simBrief() bool { return raceEnabled || !testpace.Long() }
 
 // simSeeds is how many seeds an ordinary test runs.
@@ -35,10 +36,11 @@ func simSeeds() uint64 {
 	return testpace.Pick[uint64](12, 40, 240)
 }
 
-// pitfall A1, pitfall A4, pitfall A5, pitfall A8, pitfall B2, pitfall B3, pitfall B5, pitfall B7, pitfall B8, pitfall B9, pitfall B10,
-// pitfall B11, pitfall B12, pitfall B13, pitfall C1, pitfall C2, pitfall C3, pitfall C4, pitfall C5, pitfall C6, pitfall C9,
-// pitfall D9, pitfall D10, pitfall E11, pitfall F8, pitfall G1, pitfall G2, pitfall G3, pitfall G6: see the rules of
-// simChecker, each with its rows.
+// pitfall A1, pitfall A4, pitfall A5, pitfall A8, pitfall B2, pitfall B3, pitfall B5, pitfall B7,
+// pitfall B8, pitfall B9, pitfall B10, pitfall B11, pitfall B12, pitfall B13, pitfall C1, pitfall
+// C2, pitfall C3, pitfall C4, pitfall C5, pitfall C6, pitfall C9, pitfall D9, pitfall D10, pitfall
+// E11, pitfall F8, pitfall G1, pitfall G2, pitfall G3, pitfall G6: see the rules of simChecker,
+// each with its rows.
 func TestSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
 	t.Parallel()
@@ -51,11 +53,12 @@ func TestSimulation(t *testing.T) {
 	checkCounts(t, &done, false)
 }
 
-// The same with the real log, snapshots, messages and store, above a simulated disk that tears what was not synced, and fails, fills up
-// and rots.
+// The same with the real log, snapshots, messages and store, above a simulated disk that tears what
+// was not synced, and fails, fills up and rots.
 //
-// pitfall A2, pitfall E4, pitfall E7, pitfall E8, pitfall E12, pitfall H2, pitfall H7, pitfall H8, pitfall H9, pitfall H14,
-// pitfall G5, pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6, pitfall I10, pitfall I13
+// pitfall A2, pitfall E4, pitfall E7, pitfall E8, pitfall E12, pitfall H2, pitfall H7, pitfall H8,
+// pitfall H9, pitfall H14, pitfall G5, pitfall H15, pitfall I1, pitfall I2, pitfall I3, pitfall I6,
+// pitfall I10, pitfall I13
 func TestWholeSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
 	t.Parallel()
@@ -89,7 +92,8 @@ func runSeed(t *testing.T, setup simSetup, done *simCounts) {
 	trace := &simTail{}
 	setup.trace = trace
 	r = filmed(t, setup)
-	t.Fatalf("shrunk (%v): %s\n%s\nthe whole trace, and a page of it: go test ./raft -run Simulation -html run.html -v -sim.seed=%d -sim.steps=%d -sim.whole=%v -sim.world=%s -sim.without=%s",
+	t.Fatalf("shrunk (%v): %s\n%s\nthe whole trace, and a page of it: go test ./raft -run Simulation -html run.html "+
+		"-v -sim.seed=%d -sim.steps=%d -sim.whole=%v -sim.world=%s -sim.without=%s",
 		r.profile, r.failure, trace, setup.seed, setup.steps, setup.whole, r.profile.kind.name, strings.ReplaceAll(setup.without.String(), " ", ","))
 }
 
@@ -122,7 +126,8 @@ func (t *simTail) Write(p []byte) (int, error) {
 
 func (t *simTail) String() string { return strings.Join(t.lines, "") }
 
-// checkCounts fails when too little has happened. The seeds are always the same, and so are the counts.
+// checkCounts fails when too little has happened. The seeds are always the same, and so are the
+// counts.
 func checkCounts(t *testing.T, done *simCounts, whole bool) {
 	t.Helper()
 	t.Logf("%d steps\n%v", done.steps, done)
@@ -161,7 +166,8 @@ func TestSimulationOfASeed(t *testing.T) {
 	if *simSeed == 0 {
 		t.Skip("-sim.seed names the seed to be shown")
 	}
-	setup := simSetup{seed: *simSeed, steps: *simSteps, world: *simWhat, without: parseFaults(t, *simWithout), whole: *simWhole, trace: t.Output()}
+	setup := simSetup{seed: *simSeed, steps: *simSteps, world: *simWhat, without: parseFaults(t, *simWithout),
+		whole: *simWhole, trace: t.Output()}
 
 	r := filmed(t, setup)
 
@@ -200,7 +206,8 @@ func TestCampaign(t *testing.T) {
 		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: *simWhat, whole: *simWhole}, &done)
 	}
 
-	t.Logf("%d steps, %d in a second of the processor\n%v", done.steps, int(float64(done.steps)/(cpuTime()-began).Seconds()), &done)
+	t.Logf("%d steps, %d in a second of the processor\n%v", done.steps,
+		int(float64(done.steps)/(cpuTime()-began).Seconds()), &done)
 }
 
 func (p *simProfile) String() string {

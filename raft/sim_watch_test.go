@@ -27,8 +27,8 @@ func (k *simChecker) told(id uint64, index uint64, t simTold) {
 	}
 }
 
-// simWatcher is a client that watches, mostly at one member. When that one is down it goes on wherever it finds
-// one, with the index after the last event that it has seen.
+// simWatcher is a client that watches, mostly at one member. When that one is down it goes on
+// wherever it finds one, with the index after the last event that it has seen.
 type simWatcher struct {
 	w         *simWorld
 	home      uint64 // member that it prefers
@@ -92,7 +92,8 @@ func (c *simWatcher) choose() *simProcess {
 	return c.w.anyone()
 }
 
-// connect begins to watch at a member. A client that has seen nothing yet may begin in the past or in the future.
+// connect begins to watch at a member. A client that has seen nothing yet may begin in the past or
+// in the future.
 func (c *simWatcher) connect(p *simProcess) {
 	c.cursor = nil
 	if p == nil || p.paused {
@@ -148,7 +149,8 @@ var over = func() context.Context {
 	return ctx
 }()
 
-// drain sees all events that are there: those of the log that match, each once and in order, or the news that some are gone.
+// drain sees all events that are there: those of the log that match, each once and in order, or the
+// news that some are gone.
 func (c *simWatcher) drain() {
 	s := c.at.machine.(*simStore).store
 	for {
@@ -172,7 +174,8 @@ func (c *simWatcher) saw(e *store.Event) {
 	}
 	c.nothingUpTo(e.Index - 1)
 	if t := (simTold{e.Action, e.Node.Path, e.Node.Value}); t != c.w.check.events[e.Index] || !c.wants(t) {
-		c.w.violated("a watcher of %s at n%x sees %v at %d, where %v happened", c.path, c.at.id, t, e.Index, c.w.check.events[e.Index])
+		c.w.violated("a watcher of %s at n%x sees %v at %d, where %v happened", c.path, c.at.id, t, e.Index,
+			c.w.check.events[e.Index])
 	}
 	c.w.count(countWatched)
 	c.next, c.looked = e.Index+1, e.Index
@@ -191,11 +194,13 @@ func (c *simWatcher) wants(t simTold) bool {
 	return t.path == c.path || c.recursive && strings.HasPrefix(t.path, strings.TrimSuffix(c.path, "/")+"/")
 }
 
-// cleared: a watcher is turned away only when what it wants may be gone (pitfall E12): the history holds so many events at least.
+// cleared: a watcher is turned away only when what it wants may be gone (pitfall E12): the history
+// holds so many events at least.
 func (c *simWatcher) cleared(s *store.Store, so bool) {
 	const held = 20
 	if !so || c.next+held > s.Index() {
-		c.w.violated("a watcher of %s from %d on is turned away by n%x, which is at %d", c.path, c.next, c.at.id, s.Index())
+		c.w.violated("a watcher of %s from %d on is turned away by n%x, which is at %d", c.path, c.next,
+			c.at.id, s.Index())
 	}
 	c.w.count(countCleared)
 	c.next = 0

@@ -17,8 +17,8 @@ import (
 	"etcd2/wal"
 )
 
-// simFiles is a disk with the real log and the real snapshots on it. The simMemory in it says what it must hold, and feeds the members
-// that lag.
+// simFiles is a disk with the real log and the real snapshots on it. The simMemory in it says what
+// it must hold, and feeds the members that lag.
 type simFiles struct {
 	simMemory
 	id      uint64
@@ -54,8 +54,8 @@ func (d *simFiles) injected(err error) error {
 	return err
 }
 
-// open starts on what is there. Now and then the power fails meanwhile (pitfall H7). There must be room enough for a start,
-// however full the disk is (pitfall H9).
+// open starts on what is there. Now and then the power fails meanwhile (pitfall H7). There must be
+// room enough for a start, however full the disk is (pitfall H9).
 func (d *simFiles) open() (boot, any, error) {
 	d.options.FS = d.fs
 	there, err := storageExists(d.options)
@@ -100,11 +100,13 @@ func (g *simReceiver) replay(es []Entry) error {
 	return nil
 }
 
-// giveBack puts what was handed on back in front of the rest: all that is known to be committed, and no more.
+// giveBack puts what was handed on back in front of the rest: all that is known to be committed,
+// and no more.
 func (g *simReceiver) giveBack(d *simFiles, r *recovery) {
 	handed := r.Snapshot.Index + uint64(len(g.entries))
 	if handed != r.base().Index || handed != max(r.State.Commit, r.Snapshot.Index) {
-		d.w.violated("a start of n%x has handed on %d entries behind %d, and %d is committed", d.id, len(g.entries), r.Snapshot.Index, r.State.Commit)
+		d.w.violated("a start of n%x has handed on %d entries behind %d, and %d is committed", d.id, len(g.entries),
+			r.Snapshot.Index, r.State.Commit)
 	}
 	r.Entries, r.Replayed = append(g.entries, r.Entries...), Snapshot{}
 }
@@ -140,7 +142,8 @@ func (d *simFiles) compare(r *recovery) {
 		d.simMemory = before
 	}
 	if !d.holds(r) {
-		d.w.violated("the disk of n%x: %+v and %d entries behind %d were found; %+v and entries up to %d behind %d were synced",
+		d.w.violated("the disk of n%x: %+v and %d entries behind %d were found; %+v and entries up to %d behind %d "+
+			"were synced",
 			d.id, r.State, len(r.Entries), r.Snapshot.Index, d.state, d.last(), d.snapshot.Index)
 	}
 	if r.First <= d.anew {
@@ -148,7 +151,8 @@ func (d *simFiles) compare(r *recovery) {
 	}
 	d.half = nil
 	d.state = r.State
-	if next := r.Snapshot.Index + 1; len(r.Entries) > 0 && next < d.first { // behind an older snapshot (seed 1795951802757429144, lan, whole)
+	// behind an older snapshot (seed 1795951802757429144, lan, whole)
+	if next := r.Snapshot.Index + 1; len(r.Entries) > 0 && next < d.first {
 		d.first, d.log = next, append(slices.Clone(r.Entries[:d.first-next]), d.log...)
 	}
 	if r.Snapshot.Index > d.snapshot.Index { // its file was whole, and nothing in the log knew of it
@@ -162,10 +166,12 @@ func (d *simFiles) compare(r *recovery) {
 	}
 }
 
-// holds tells whether what was found is what the model has. Instead of a damaged snapshot there may be an older one, and more of the log.
+// holds tells whether what was found is what the model has. Instead of a damaged snapshot there may
+// be an older one, and more of the log.
 func (d *simFiles) holds(r *recovery) bool {
 	switch {
-	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index && len(r.Damaged) == 0:
+	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index &&
+		len(r.Damaged) == 0:
 		return false
 	case r.Snapshot.Index > d.snapshot.Index && !d.simMemory.has(r.Snapshot.Index, r.Snapshot.Term):
 		return len(r.Entries) == 0
@@ -212,7 +218,8 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 		d.w.violated("%d entries were read from %d on, of %d", len(got), f.From, f.Last)
 	}
 	for i := range got {
-		if e := &d.log[f.From-d.first+uint64(i)]; got[i].Index != e.Index || got[i].Term != e.Term || string(got[i].Data) != string(e.Data) {
+		if e := &d.log[f.From-d.first+uint64(i)]; got[i].Index != e.Index || got[i].Term != e.Term ||
+			string(got[i].Data) != string(e.Data) {
 			d.w.violated("entry %d@%d was read where %d@%d is", got[i].Index, got[i].Term, e.Index, e.Term)
 		}
 	}
@@ -263,7 +270,8 @@ func (d *simFiles) release(keep uint64) (uint64, error) {
 	return max(first, 1), nil
 }
 
-// fail lets one of the next changes fail, or leaves no room for what comes after the segment in the making.
+// fail lets one of the next changes fail, or leaves no room for what comes after the segment in the
+// making.
 func (d *simFiles) fail(errno syscall.Errno) {
 	switch {
 	case errno == syscall.ENOSPC && d.w.chance(0.7):
@@ -310,7 +318,8 @@ func (d *simFiles) restored(index uint64) any {
 	return b
 }
 
-// frozen: the same bytes at the same index everywhere, and what they hold is all that there is (pitfalls E7, E8).
+// frozen: the same bytes at the same index everywhere, and what they hold is all that there is
+// (pitfalls E7, E8).
 func (k *simChecker) frozen(index uint64, state any) {
 	write, ok := state.(func(io.Writer) error)
 	if !ok {
@@ -412,7 +421,8 @@ const leases = "/ttl/"
 // lease is a command that sets a key for a while; its value is that time in nanoseconds.
 func (w *simWorld) lease() []byte {
 	ttl := w.between(1, 200)
-	c := store.Command{Op: store.OpSet, Path: leasePath(w.rand.IntN(simLeases)), HasTTL: true, TTL: time.Duration(ttl), Value: strconv.FormatInt(ttl, 10)}
+	c := store.Command{Op: store.OpSet, Path: leasePath(w.rand.IntN(simLeases)), HasTTL: true, TTL: time.Duration(ttl),
+		Value: strconv.FormatInt(ttl, 10)}
 	return c.Append(nil)
 }
 
@@ -484,7 +494,8 @@ func errorResult(e *store.Error) linear.Result {
 	return linear.Result{Value: valueOf(held)}
 }
 
-// textOf is a value as the store has it: a number, and behind it dots to make some of them longer than a sector.
+// textOf is a value as the store has it: a number, and behind it dots to make some of them longer
+// than a sector.
 func textOf(v uint64) string { return strconv.FormatUint(v, 10) + strings.Repeat(".", int(v*v%1200)) }
 
 // valueOf reads a value; what is none counts as 0, which is no value.
@@ -521,8 +532,8 @@ func (m *simStore) expired() (keys []int) {
 	return keys
 }
 
-// tell says which events an entry must have made: of each key that has expired, and of the command, unless it is one that was
-// executed before (pitfalls G3, G5).
+// tell says which events an entry must have made: of each key that has expired, and of the command,
+// unless it is one that was executed before (pitfalls G3, G5).
 func (m *simStore) tell(index uint64, expired []int, result any, executes bool) {
 	event, _ := result.(*store.Event)
 	if !executes {
@@ -543,11 +554,13 @@ func (m *simStore) tell(index uint64, expired []int, result any, executes bool) 
 	}
 }
 
-// checkLeases: a key lives exactly as long as its time to live, by the stamps in the log (pitfalls I1, I2, I13).
+// checkLeases: a key lives exactly as long as its time to live, by the stamps in the log (pitfalls
+// I1, I2, I13).
 func (m *simStore) checkLeases(e *Entry) {
 	for i, due := range m.due {
 		if _, err := m.store.Get(leasePath(i)); (err == nil) != (due != 0) {
-			m.w.violated("key %d expires at %d, and at %d, after entry %d, n%x has it: %v", i, due, m.stamp, e.Index, m.id, err == nil)
+			m.w.violated("key %d expires at %d, and at %d, after entry %d, n%x has it: %v", i, due, m.stamp, e.Index,
+				m.id, err == nil)
 		}
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// The simulation runs a whole cluster in one goroutine, in virtual time, from one
-// seed: the seed picks the faults (simProfile), and then every delay, loss and crash. What the members must never do is
-// checked after every step (simChecker), and what they must at last do when the faults have ended.
+// The simulation runs a whole cluster in one goroutine, in virtual time, from one seed: the seed
+// picks the faults (simProfile), and then every delay, loss and crash. What the members must never
+// do is checked after every step (simChecker), and what they must at last do when the faults have
+// ended.
 //
 //	 clients ──▶ process 1 ◀──▶ network ◀──▶ process 2 …      agenda: what happens next, by virtual time
 //	                │  core                                   nemesis: partitions, crashes, stalls, operators
@@ -163,7 +164,8 @@ func (w *simWorld) around(ticks float64) int64 {
 	return int64(w.rand.ExpFloat64() * ticks * float64(simTick))
 }
 
-// between draws a number of ticks, as a duration. Where the election timeout is longer, so is everything that is measured against it.
+// between draws a number of ticks, as a duration. Where the election timeout is longer, so is
+// everything that is measured against it.
 func (w *simWorld) between(low, high int) int64 {
 	unit := simTick * int64(w.profile.electionTicks) / simElection
 	return int64(low)*unit + w.rand.Int64N(int64(high-low)*unit+1)
@@ -199,7 +201,8 @@ func (w *simWorld) leader() (leader *simProcess) {
 }
 
 // recoverAndSettle ends the faults: then, within ten election timeouts, one leader; and as soon as
-// the log can be sent, everything applied everywhere and every client answered (pitfalls B10, E11, F8, G1).
+// the log can be sent, everything applied everywhere and every client answered (pitfalls B10, E11,
+// F8, G1).
 func (w *simWorld) recoverAndSettle() {
 	w.calm, w.silent = true, false
 	w.network.heal()
@@ -242,7 +245,8 @@ func (w *simWorld) recoverAndSettle() {
 	}
 }
 
-// lacking is the size of all entries after an index, of those that are agreed and those that may yet be.
+// lacking is the size of all entries after an index, of those that are agreed and those that may
+// yet be.
 func (w *simWorld) lacking(index uint64) int {
 	open := 0
 	for _, p := range w.running() {
@@ -327,7 +331,8 @@ func simMix(h, v uint64) uint64 {
 	return h ^ h>>27
 }
 
-// simAgenda holds what will happen, earliest first; events of one moment come in the order in which they were entered.
+// simAgenda holds what will happen, earliest first; events of one moment come in the order in which
+// they were entered.
 type simAgenda struct {
 	heap []simEvent
 	seq  uint64

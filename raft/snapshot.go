@@ -1,7 +1,8 @@
 package raft
 
 // appliedTo says how far the state machine has come. What it has applied may leave the memory, and
-// then a member that dropped an Append may go on: it asks for what comes next, when a leader is known.
+// then a member that dropped an Append may go on: it asks for what comes next, when a leader is
+// known.
 func (c *core) appliedTo(index uint64) {
 	if index > c.applied {
 		if from := max(c.applied, c.log.base) + 1; from <= index {
@@ -31,7 +32,8 @@ func (c *core) isBehind() bool {
 	return c.role == Leader && (c.commit-c.applied >= maxUnapplied || c.isFull())
 }
 
-// trimTail forgets entries that are applied, when they are many: members that lag get them from the disk.
+// trimTail forgets entries that are applied, when they are many: members that lag get them from the
+// disk.
 func (c *core) trimTail() {
 	if c.log.bytes <= c.MaxTailBytes {
 		return
@@ -44,7 +46,8 @@ func (c *core) trimTail() {
 	c.log.trim(index)
 }
 
-// compact says that a snapshot is on disk, and which index is the first that the log on disk still has.
+// compact says that a snapshot is on disk, and which index is the first that the log on disk still
+// has.
 func (c *core) compact(s Snapshot, first uint64) {
 	if s.Index > c.snapshot.Index {
 		c.snapshot = s
@@ -53,8 +56,8 @@ func (c *core) compact(s Snapshot, first uint64) {
 	c.configs.compact(s.Index)
 }
 
-// lacked is the lowest index that a member within reach has yet to be sent: the log from there on must be kept, or it would need
-// another snapshot when it has this one, for ever (pitfall E6).
+// lacked is the lowest index that a member within reach has yet to be sent: the log from there on
+// must be kept, or it would need another snapshot when it has this one, for ever (pitfall E6).
 func (c *core) lacked() uint64 {
 	from := c.log.last() + 1
 	for i := range c.lead.members {
@@ -68,8 +71,8 @@ func (c *core) lacked() uint64 {
 	return from
 }
 
-// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent. While there is none
-// that the member lacks, the next round of heartbeats tries again.
+// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent.
+// While there is none that the member lacks, the next round of heartbeats tries again.
 func (c *core) sendSnapshot(p *progress) {
 	if c.snapshot.Index < p.next {
 		p.rest(c.lead.round)
@@ -94,8 +97,8 @@ func (c *core) sent(to uint64, arrived bool) {
 	}
 }
 
-// handleSnapshot installs a snapshot whose bytes are whole on this member's disk (§7). One at or below the commit index is old
-// news and changes nothing (pitfall E2).
+// handleSnapshot installs a snapshot whose bytes are whole on this member's disk (§7). One at or
+// below the commit index is old news and changes nothing (pitfall E2).
 func (c *core) handleSnapshot(m *Message) {
 	s := m.Snapshot
 	switch {

@@ -47,7 +47,8 @@ func TestSnapshotIsVouchedForWhenTheDiskHasNotedIt(t *testing.T) {
 	f := newFollower()
 	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Entries: []Entry{{Index: 5, Term: 3}}})
 	old := f.effects(true).Persist
-	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3, Membership: voters(3)}})
+	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3,
+		Membership: voters(3)}})
 	early := f.effects(false).Messages
 
 	f.persisted(old.Seq)
@@ -61,32 +62,39 @@ func TestSnapshotIsVouchedForWhenTheDiskHasNotedIt(t *testing.T) {
 	wantMessages(t, f.effects(true).Messages, "n1@3 → n2 AppendAnswer match=5", "n1@3 → n2 AppendAnswer match=9")
 }
 
-// What was committed and not yet handed over is in the snapshot; it must not be applied on top of it.
+// What was committed and not yet handed over is in the snapshot; it must not be applied on top of
+// it.
 func TestNothingOlderIsAppliedAfterARestore(t *testing.T) {
 	f := newFollower()
 	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Commit: 4})
-	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3, Membership: voters(3)}})
+	f.step(Message{Kind: InstallSnapshot, From: 2, To: 1, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 3,
+		Membership: voters(3)}})
 
 	e := settle(t, f)
-	after := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: 9, LogTerm: 3, Entries: []Entry{{Index: 10, Term: 3}}, Commit: 10})
+	after := say(t, f, Message{Kind: Append, From: 2, Term: 3, Index: 9, LogTerm: 3,
+		Entries: []Entry{{Index: 10, Term: 3}}, Commit: 10})
 
 	if e.Restore == nil || len(e.Committed) != 0 || entryNames(after.Committed) != "10@3" {
-		t.Fatalf("restored %v with %s, then applied %s", e.Restore, entryNames(e.Committed), entryNames(after.Committed))
+		t.Fatalf("restored %v with %s, then applied %s", e.Restore, entryNames(e.Committed),
+			entryNames(after.Committed))
 	}
 }
 
-// The configuration of a snapshot is in force with it, and the one in the log that was replaced is not.
+// The configuration of a snapshot is in force with it, and the one in the log that was replaced is
+// not.
 func TestSnapshotBringsItsConfiguration(t *testing.T) {
 	f := newFollower()
 
-	say(t, f, Message{Kind: InstallSnapshot, From: 2, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 2, Membership: voters(5)}})
+	say(t, f, Message{Kind: InstallSnapshot, From: 2, Term: 3, Snapshot: &Snapshot{Index: 9, Term: 2,
+		Membership: voters(5)}})
 
 	if got := len(f.configs.now().voters); got != 5 {
 		t.Fatalf("%d voters, want 5", got)
 	}
 }
 
-// pitfall E11: an answer at or above the snapshot's index ends the state, whatever became of the sending.
+// pitfall E11: an answer at or above the snapshot's index ends the state, whatever became of the
+// sending.
 func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
 	c := newLeader(t, 3, 1, 1)
 	p := c.lead.progress(2)
@@ -125,7 +133,8 @@ func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1})
 	applied := c.applied
 	bring := func(index uint64) (answers []Message) {
-		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(), Commit: index,
+		c.step(Message{Kind: Append, From: 2, To: 1, Term: 2, Index: index - 1, LogTerm: c.log.lastTerm(),
+			Commit:  index,
 			Entries: []Entry{{Index: index, Term: 2, Kind: EntryCommand, Data: []byte("x")}}})
 		for {
 			e := c.effects(true)
@@ -167,8 +176,8 @@ func TestAMemberThatLaggedAsksWhenItHearsTheLeaderAgain(t *testing.T) {
 	}
 }
 
-// A member that has refused for long is being probed, ever more seldom. It need not wait for the next
-// probe when it asks for what comes next.
+// A member that has refused for long is being probed, ever more seldom. It need not wait for the
+// next probe when it asks for what comes next.
 func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	has := c.log.last()
@@ -181,7 +190,8 @@ func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
 	settle(t, c)
 	for range 50 {
 		pass(t, c, 1)
-		say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: 2, Round: c.lead.round, Index: has, LogTerm: 2, Hint: has})
+		say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: 2, Round: c.lead.round, Index: has,
+			LogTerm: 2, Hint: has})
 	}
 	if p := c.lead.progress(2); p.sending != probing || !p.waiting {
 		t.Fatalf("the member is in %s", sendingNames[p.sending])
@@ -226,8 +236,8 @@ func TestALeaderWhoseStateMachineLagsLetsProposalsWait(t *testing.T) {
 	}
 }
 
-// A member that takes much at once, since it lagged, writes it in parts: to encode all of it at once would take as much
-// memory again. What a part counts as committed is on the disk with it.
+// A member that takes much at once, since it lagged, writes it in parts: to encode all of it at
+// once would take as much memory again. What a part counts as committed is on the disk with it.
 func TestWhatIsWrittenAtOnceIsBounded(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxWriteBytes = 3 * entryOverhead

@@ -26,10 +26,13 @@ type Stats struct {
 	FsyncNanos      atomic.Int64  // how long the last write and fsync of the log took
 
 	// Wall clock in Unix nanoseconds.
-	LastFsync   atomic.Int64 // when the last fsync of the log ended
-	FsyncSince  atomic.Int64 // when the one in flight began; 0: there is none
-	InTouch     atomic.Int64 // when this member last led, or heard the leader and was heard by it; at first when it started
-	BehindSince atomic.Int64 // since when at least there is a committed entry that is not applied yet, always the same one; 0: there is none
+	LastFsync  atomic.Int64 // when the last fsync of the log ended
+	FsyncSince atomic.Int64 // when the one in flight began; 0: there is none
+	// when this member last led, or heard the leader and was heard by it; at first when it started
+	InTouch atomic.Int64
+	// since when at least there is a committed entry that is not applied yet, always the same one;
+	// 0: there is none
+	BehindSince atomic.Int64
 
 	AppendsSent     Traffic // to all members
 	AppendsReceived Traffic // from leaders
@@ -41,7 +44,8 @@ type Stats struct {
 	Propose  Histogram // from Propose to its result
 }
 
-// HistogramBounds are the upper bounds of a Histogram's buckets, in seconds: 100 µs doubling to 13 s.
+// HistogramBounds are the upper bounds of a Histogram's buckets, in seconds: 100 µs doubling to 13
+// s.
 var HistogramBounds = func() (b [18]float64) {
 	for i := range b {
 		b[i] = 0.0001 * float64(uint(1)<<i)
@@ -80,7 +84,8 @@ func (h *Histogram) Snapshot() (cumulative [len(HistogramBounds)]uint64, count u
 // trafficWindow is over how many whole seconds a Traffic has its rates.
 const trafficWindow = 10
 
-// Traffic counts messages and their bytes. The zero value is ready; all methods may be called from any goroutine.
+// Traffic counts messages and their bytes. The zero value is ready; all methods may be called from
+// any goroutine.
 type Traffic struct {
 	mu    sync.Mutex // protects the rest
 	count uint64

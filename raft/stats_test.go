@@ -118,10 +118,12 @@ func TestTrafficHasRatesOverTheLastTenSeconds(t *testing.T) {
 
 func TestOnlyAppendsAreTraffic(t *testing.T) {
 	var traffic Traffic
-	traffic.noteAppends([]Message{{Kind: Heartbeat}, {Kind: Append, Entries: []Entry{{Data: make([]byte, 100)}, {}}}, {Kind: AppendAnswer}, {Kind: Append}})
+	traffic.noteAppends([]Message{{Kind: Heartbeat}, {Kind: Append, Entries: []Entry{{Data: make([]byte, 100)}, {}}},
+		{Kind: AppendAnswer}, {Kind: Append}})
 	traffic.noteAppends([]Message{{Kind: Vote}})
 	now := time.Now()
-	if _, bytes := traffic.Rates(now.Add(time.Second)); traffic.Count() != 2 || bytes != float64(100+2*entryOverhead)/trafficWindow {
+	if _, bytes := traffic.Rates(now.Add(time.Second)); traffic.Count() != 2 ||
+		bytes != float64(100+2*entryOverhead)/trafficWindow {
 		t.Errorf("%d appends, %v bytes a second", traffic.Count(), bytes)
 	}
 }

@@ -34,8 +34,9 @@ type Member struct {
 	Version    string   // of its program, "2.4.0"; empty until it has started once
 	Learner    bool     // replicates without a vote
 
-	// Incarnation is a random number that was made with the member's disk; 0 until it has started once. It never changes
-	// to another one: a disk that was emptied is a new one, and knows nothing of what was voted and acknowledged (pitfall D10).
+	// Incarnation is a random number that was made with the member's disk; 0 until it has started
+	// once. It never changes to another one: a disk that was emptied is a new one, and knows
+	// nothing of what was voted and acknowledged (pitfall D10).
 	Incarnation uint64
 }
 
@@ -56,7 +57,8 @@ const (
 	ChangeRemove                        // remove Member.ID for ever
 	ChangeUpdate                        // replace the attributes of Member.ID by those that Member has
 	ChangeVersion                       // set the cluster's version to Member.Version
-	ChangeForce                         // Member.ID becomes the only member of a new cluster, ClusterID (--force-new-cluster)
+	// Member.ID becomes the only member of a new cluster, ClusterID (--force-new-cluster)
+	ChangeForce
 )
 
 // Change is one change of the membership, of one server at a time (diss. 4.1).

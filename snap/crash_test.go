@@ -35,7 +35,8 @@ func check(r *Reader) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(body, testBody(r.Index())) || r.Size() != int64(len(body)) || !bytes.Equal(r.Meta(), testMeta(r.Index())) {
+	if !bytes.Equal(body, testBody(r.Index())) || r.Size() != int64(len(body)) || !bytes.Equal(r.Meta(),
+		testMeta(r.Index())) {
 		return fmt.Errorf("snapshot %d is not what was written", r.Index())
 	}
 	return nil

@@ -33,9 +33,9 @@ The bytes are drawn in format.go.
 	Reader    a snapshot that is being read
 	Damage    a file that is not what was written
 
-The file system is a disk.FS, so that tests can crash it and make it fail.
-Inside, encoder makes the bytes that Writer and Stream write; aside is the file that both Writer and Receiver write before it has a
-name; spot is where a block begins and the sum that it goes on from.
+The file system is a disk.FS, so that tests can crash it and make it fail. Inside, encoder makes the
+bytes that Writer and Stream write; aside is the file that both Writer and Receiver write before it
+has a name; spot is where a block begins and the sum that it goes on from.
 
 # Life of a snapshot
 
@@ -58,13 +58,14 @@ what newer snapshots have made superfluous, as soon as no Reader is open on it.
     and never more than the file.
   - A Reader never returns a byte of a block that it has not checked.
   - A file that an open Reader uses is not removed.
-  - One file that came in part is kept at most: not over a restart, another transfer or a second Purge.
+  - One file that came in part is kept at most: not over a restart, another transfer or a second
+    Purge.
   - The first error of an unfinished snapshot ends it; nothing is tried again.
 
 # What is left out
 
-There is no compression, and no snapshot that holds only what has changed. Damaged files are left in place
-until newer sound ones make them superfluous, for whoever wants to look at them. A failed snapshot is
-reported and costs nothing else; whether to stop is the caller's decision.
+There is no compression, and no snapshot that holds only what has changed. Damaged files are left in
+place until newer sound ones make them superfluous, for whoever wants to look at them. A failed
+snapshot is reported and costs nothing else; whether to stop is the caller's decision.
 */
 package snap

@@ -46,7 +46,8 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("snap: %s: offset %d: %s", d.File, d.Offset, d.Reason)
 }
 
-// Exists tells whether dir was ever opened here, without making it. fs nil means the operating system's.
+// Exists tells whether dir was ever opened here, without making it. fs nil means the operating
+// system's.
 func Exists(dir string, fs disk.FS) (bool, error) {
 	if fs == nil {
 		fs = disk.OS{}
@@ -68,8 +69,9 @@ func Open(dir string, fs disk.FS) (*Dir, error) {
 	return d, nil
 }
 
-// Look is Open for one who only reads: it changes nothing, and another process may be writing
-// to dir. A snapshot that is listed may then be gone when it is opened. fs nil means the operating system's.
+// Look is Open for one who only reads: it changes nothing, and another process may be writing to
+// dir. A snapshot that is listed may then be gone when it is opened. fs nil means the operating
+// system's.
 func Look(dir string, fs disk.FS) *Dir {
 	if fs == nil {
 		fs = disk.OS{}

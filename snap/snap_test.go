@@ -330,7 +330,8 @@ func TestDamageWhileReadingIsFound(t *testing.T) {
 	n, err := io.Copy(io.Discard, r)
 
 	var damage *Damage
-	if !errors.As(err, &damage) || n != blockBytes || damage.Offset != int64(headerSize+2*blockHeader+len(testMeta(4))+blockBytes) {
+	if !errors.As(err, &damage) || n != blockBytes ||
+		damage.Offset != int64(headerSize+2*blockHeader+len(testMeta(4))+blockBytes) {
 		t.Fatalf("%d bytes, then %v", n, err)
 	}
 	if want := fmt.Sprintf("snap: %s: offset %d: ", dir.file(4), damage.Offset); !strings.HasPrefix(err.Error(), want) {

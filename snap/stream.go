@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// Stream writes the file of one snapshot to an io.Writer: to the network, say. What comes out is a snapshot
-// only when Close has returned without an error; anything shorter has no trailer, and OpenFile refuses it.
-// Not for concurrent use.
+// Stream writes the file of one snapshot to an io.Writer: to the network, say. What comes out is a
+// snapshot only when Close has returned without an error; anything shorter has no trailer, and
+// OpenFile refuses it. Not for concurrent use.
 type Stream struct {
 	out     io.Writer
 	err     error // the first one; nothing is tried again after it

@@ -12,31 +12,41 @@ var operations = [...]struct {
 	run   func(*Store, Command) (*Event, *Error)
 	count func(*Stats) (success, fail *uint64)
 }{
-	OpSet:              {(*Store).set, func(t *Stats) (_, _ *uint64) { return &t.SetsSuccess, &t.SetsFail }},
-	OpCreate:           {(*Store).create, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
-	OpCreateInOrder:    {(*Store).createInOrder, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
-	OpUpdate:           {(*Store).update, func(t *Stats) (_, _ *uint64) { return &t.UpdateSuccess, &t.UpdateFail }},
-	OpCompareAndSwap:   {(*Store).compareAndSwap, func(t *Stats) (_, _ *uint64) { return &t.CompareAndSwapSuccess, &t.CompareAndSwapFail }},
-	OpDelete:           {(*Store).delete, func(t *Stats) (_, _ *uint64) { return &t.DeleteSuccess, &t.DeleteFail }},
-	OpCompareAndDelete: {(*Store).compareAndDelete, func(t *Stats) (_, _ *uint64) { return &t.CompareAndDeleteSuccess, &t.CompareAndDeleteFail }},
+	OpSet:    {(*Store).set, func(t *Stats) (_, _ *uint64) { return &t.SetsSuccess, &t.SetsFail }},
+	OpCreate: {(*Store).create, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
+	OpCreateInOrder: {(*Store).createInOrder, func(t *Stats) (_,
+		_ *uint64) {
+		return &t.CreateSuccess, &t.CreateFail
+	}},
+	OpUpdate: {(*Store).update, func(t *Stats) (_, _ *uint64) { return &t.UpdateSuccess, &t.UpdateFail }},
+	OpCompareAndSwap: {(*Store).compareAndSwap, func(t *Stats) (_,
+		_ *uint64) {
+		return &t.CompareAndSwapSuccess, &t.CompareAndSwapFail
+	}},
+	OpDelete: {(*Store).delete, func(t *Stats) (_, _ *uint64) { return &t.DeleteSuccess, &t.DeleteFail }},
+	OpCompareAndDelete: {(*Store).compareAndDelete, func(t *Stats) (_,
+		_ *uint64) {
+		return &t.CompareAndDeleteSuccess, &t.CompareAndDeleteFail
+	}},
 }
 
-// Apply executes the command of one log entry. Whatever is due at now expires first, then the command sees the tree.
-// It returns *Event or *Error, or nil for an empty command, OpAdvance and OpClock. cmd is not kept.
+// Apply executes the command of one log entry. Whatever is due at now expires first, then the
+// command sees the tree. It returns *Event or *Error, or nil for an empty command, OpAdvance and
+// OpClock. cmd is not kept.
 //
-// A command that was judged by another revision of users and roles than the present one gives ErrRevision and is not executed (K9). Those
-// that carry none were judged when there was none.
+// A command that was judged by another revision of users and roles than the present one gives
+// ErrRevision and is not executed (K9). Those that carry none were judged when there was none.
 //
 // A command whose RequestID was executed before is not executed again: the answer is the first one,
 // or an error when that is forgotten (see once). The store index stays, unless keys expire. So a
 // client that got no answer can safely ask again (G3, diss. 6.3).
 //
-// Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike. A command of a later
-// version gives an error that wraps ErrVersion and changes nothing, not even the applied index: the caller
-// must stop the member (I7).
+// Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike.
+// A command of a later version gives an error that wraps ErrVersion and changes nothing, not even
+// the applied index: the caller must stop the member (I7).
 //
-// now never goes back: an earlier one counts as the last. index must follow the one before; anything else would apply an entry
-// twice or lose one, and panics (I6).
+// now never goes back: an earlier one counts as the last. index must follow the one before;
+// anything else would apply an entry twice or lose one, and panics (I6).
 func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,8 +292,8 @@ func (s *Store) ends(c Command) *Ends {
 	return &Ends{Due: due, Shown: shown}
 }
 
-// write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps old's value;
-// update and compareAndSwap keep its creation (API section 6).
+// write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps
+// old's value; update and compareAndSwap keep its creation (API section 6).
 func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
 	if c.Frugal && c.grows(a, old) {
 		return nil, s.fail(CodeQuota, c.Path)
@@ -304,7 +314,8 @@ func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
 	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh), nil
 }
 
-// extend gives a directory the time to live that c has. Only the event shows a new index (API section 6).
+// extend gives a directory the time to live that c has. Only the event shows a new index (API
+// section 6).
 func (s *Store) extend(c Command, old *Node) *Event {
 	s.index++
 	n := old.own(s.epoch.Load())
@@ -319,7 +330,8 @@ func (s *Store) extend(c Command, old *Node) *Event {
 	return s.record(c.Space, e, c.Refresh)
 }
 
-// put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its timer.
+// put puts n, which is not in the tree yet, in the place of old, which may be nil, and arms its
+// timer.
 func (s *Store) put(space Space, n, old *Node, ends *Ends) {
 	if old != nil && old.timer != nil {
 		old.timer.remove()
@@ -356,8 +368,8 @@ func (n *Node) disarm() {
 	}
 }
 
-// record completes the event, gives it its place in the chain and in the history, and wakes its watchers. A silent one
-// (a refresh, a change of users or roles) has only the places.
+// record completes the event, gives it its place in the chain and in the history, and wakes its
+// watchers. A silent one (a refresh, a change of users or roles) has only the places.
 func (s *Store) record(space Space, e *Event, silent bool) *Event {
 	e.Index, e.Stamp = s.index, s.now
 	s.link(space, e, silent)

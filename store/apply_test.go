@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// The rules of sections 6 to 11 and 13, a command each. Every case begins with the same tree at index 9.
+// The rules of sections 6 to 11 and 13, a command each. Every case begins with the same tree at
+// index 9.
 func TestCommandsAnswerAsSpecified(t *testing.T) {
-	prepare := []Command{set("/f", "1"), set("/d/x", "1"), set("/e", "").dir(), set("/h/_x", "1"), set("/t", "1").ttl(time.Hour), advance(4)}
+	prepare := []Command{set("/f", "1"), set("/d/x", "1"), set("/e", "").dir(), set("/h/_x", "1"),
+		set("/t", "1").ttl(time.Hour), advance(4)}
 	const hour = "until 1h0m0s"
 	for _, c := range []struct {
 		section string
@@ -61,7 +63,8 @@ func TestCommandsAnswerAsSpecified(t *testing.T) {
 		{"9 missing", post("/new/q", "v").ttl(time.Hour), "create /new/q/00000000000000000010=v 10/10 " + hour},
 		{"9 root", post("/", "").dir(), "create /00000000000000000010/ 10/10"},
 		{"9 file", post("/f", "v"), "104 /f at 9"},
-		{"9 refresh is nothing", post("/d", "").refresh().ttl(time.Hour), "create /d/00000000000000000010= 10/10 " + hour},
+		{"9 refresh is nothing", post("/d", "").refresh().ttl(time.Hour), "create /d/00000000000000000010= 10/10 " +
+			hour},
 
 		{"10 root", del("/").recursive(), "107 / at 9"},
 		{"10 missing", del("/d/k/j"), "100 /d/k at 9"},
@@ -80,15 +83,19 @@ func TestCommandsAnswerAsSpecified(t *testing.T) {
 		{"10 compare directory", compareDelete("/d").prev("2", 0).recursive(), "102 /d at 9"},
 		{"10 compare root", compareDelete("/").prev("2", 0), "102  at 9"},
 
-		{"13 update", update("/t", "").refresh().ttl(2 * time.Hour), "update /t=1 5/10 until 2h0m0s was /t=1 5/5 " + hour},
+		{"13 update", update("/t", "").refresh().ttl(2 * time.Hour), "update /t=1 5/10 until 2h0m0s was /t=1 5/5 " +
+			hour},
 		{"13 plain", set("/f", "").refresh().ttl(time.Hour), "set /f=1 10/10 " + hour + " was /f=1 1/1"},
 		{"13 missing", set("/new/k", "").refresh().ttl(time.Hour), "100 /new at 9"},
 		{"13 directory", set("/d", "").refresh().ttl(time.Hour), "102 /d at 9"},
-		{"13 swap", swap("/f", "").refresh().prev("1", 0).ttl(time.Hour), "compareAndSwap /f=1 1/10 " + hour + " was /f=1 1/1"},
+		{"13 swap", swap("/f", "").refresh().prev("1", 0).ttl(time.Hour), "compareAndSwap /f=1 1/10 " + hour +
+			" was /f=1 1/1"},
 		{"13 swap fails", swap("/f", "").refresh().prev("2", 0).ttl(time.Hour), "101 [2 != 1] at 9"},
 		{"13 create", create("/n", "").refresh().ttl(time.Hour), "create /n= 10/10 " + hour},
-		{"13 update of a directory", update("/d", "").refresh().ttl(time.Hour), "update /d/ 2/10 " + hour + " was /d/ 2/2"},
-		{"13 plain dir on a file", set("/f", "").refresh().ttl(time.Hour).dir(), "set /f/ 10/10 " + hour + " was /f=1 1/1"},
+		{"13 update of a directory", update("/d", "").refresh().ttl(time.Hour), "update /d/ 2/10 " + hour +
+			" was /d/ 2/2"},
+		{"13 plain dir on a file", set("/f", "").refresh().ttl(time.Hour).dir(), "set /f/ 10/10 " + hour +
+			" was /f=1 1/1"},
 
 		{"12 no wrap", set("/f", "v").ttl(math.MaxInt64), "set /f=v 10/10 was /f=1 1/1"},
 		{"12 no wrap", update("/t", "v").ttl(math.MaxInt64), "update /t=v 5/10 was /t=1 5/5 " + hour},
@@ -139,8 +146,8 @@ func TestExpiryComesBeforeTheCommand(t *testing.T) {
 	expect(t, "expiry", sketch(s.history.at(2)), "expire /k= 1/2 was /k=1 1/1 until 150ns")
 }
 
-// A key lives exactly as long as the cluster clock says: through the last nanosecond before its end.
-// pitfall I1
+// A key lives exactly as long as the cluster clock says: through the last nanosecond before its
+// end. pitfall I1
 func TestKeyLivesToTheNanosecond(t *testing.T) {
 	s := New(Limits{})
 	s.at(1e9, set("/k", "1").ttl(time.Second))
@@ -155,9 +162,9 @@ func TestKeyLivesToTheNanosecond(t *testing.T) {
 	}
 }
 
-// Nodes that are due together expire in the order of time, then path, each by its own event; what lies in a
-// directory that is due goes with it; the node of such an event has no dir flag (API section 12).
-// pitfall I4
+// Nodes that are due together expire in the order of time, then path, each by its own event; what
+// lies in a directory that is due goes with it; the node of such an event has no dir flag (API
+// section 12). pitfall I4
 func TestExpiriesComeInOrder(t *testing.T) {
 	s := New(Limits{})
 	for _, c := range []Command{
@@ -174,7 +181,8 @@ func TestExpiriesComeInOrder(t *testing.T) {
 		e := s.history.at(i)
 		got = append(got, fmt.Sprintf("%d %s dir=%v", i, e.Node.Path, e.Node.Dir))
 	}
-	expect(t, "events", strings.Join(got, ", "), "8 /d/early dir=false, 9 /c dir=false, 10 /d dir=false, 11 /a dir=false, 12 /b dir=false")
+	expect(t, "events", strings.Join(got, ", "),
+		"8 /d/early dir=false, 9 /c dir=false, 10 /d dir=false, 11 /a dir=false, 12 /b dir=false")
 	expect(t, "what stays", s.listing(), "/z=1 7/7 until 30ns\n")
 	s.check(t)
 }
@@ -293,7 +301,8 @@ func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 		{"an empty id", append([]byte{version, headRequest, 0}, named[5:]...)},
 		{"an id too long", set("/k", "v").named(strings.Repeat("i", MaxRequestID+1)).bytes()},
 		{"a user too long", set("/k", "v").named("i").from(strings.Repeat("u", MaxUser+1)).bytes()},
-		{"an id with a length that overflows", append([]byte{version, headRequest, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, named[2:]...)},
+		{"an id with a length that overflows", append([]byte{version, headRequest, 255, 255, 255, 255, 255, 255, 255,
+			255, 255, 1}, named[2:]...)},
 		{"lengths that overflow", append(append([]byte{version, 0, 1, 0, 0, 0, 0},
 			255, 255, 255, 255, 255, 255, 255, 255, 255, 1), 2, 0, 'x')},
 	} {
@@ -332,7 +341,8 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 		advance(3),
 		offset(-1),
 		post("/", "v").named("a name"),
-		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)).from(strings.Repeat("\xfe", MaxUser)).after(math.MaxUint64),
+		set("/k", "v").named(strings.Repeat("\xff", MaxRequestID)).from(strings.Repeat("\xfe",
+			MaxUser)).after(math.MaxUint64),
 		set("/k", "v").named("i").judged(math.MaxUint64),
 		set("/k", "v").in(Auth),
 	} {
@@ -346,7 +356,8 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 	}
 }
 
-// Empty entries and OpAdvance answer nothing; the latter takes its indices, at which nothing is told.
+// Empty entries and OpAdvance answer nothing; the latter takes its indices, at which nothing is
+// told.
 func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s := New(Limits{})
 	w, _ := s.Watch("/", true, 0)
@@ -361,18 +372,22 @@ func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s.check(t)
 }
 
-// A time to live of a directory takes along whatever is in it then: it needs the right to that, whether the directory is there already or
-// not. That of a file does not.
+// A time to live of a directory takes along whatever is in it then: it needs the right to that,
+// whether the directory is there already or not. That of a file does not.
 func TestATimeToLiveOfADirectoryNeedsTheRightToAllBelow(t *testing.T) {
 	for _, c := range []struct {
 		do   Command
 		done bool
 	}{
-		{update("/d", "").dir().ttl(0), false}, {update("/d", "").ttl(time.Hour), false}, {update("/d", "").refresh().ttl(time.Hour), false},
-		{update("/empty", "").dir().ttl(0), false}, {set("/new", "").dir().ttl(time.Hour), false}, {set("/f", "").dir().ttl(time.Hour), false},
+		{update("/d", "").dir().ttl(0), false}, {update("/d", "").ttl(time.Hour), false}, {update("/d",
+			"").refresh().ttl(time.Hour), false},
+		{update("/empty", "").dir().ttl(0), false}, {set("/new", "").dir().ttl(time.Hour), false}, {set("/f",
+			"").dir().ttl(time.Hour), false},
 		{create("/new", "").dir().ttl(time.Hour), false}, {post("/q", "").dir().ttl(time.Hour), false},
-		{update("/d", "").dir(), true}, {set("/new", "").dir(), true}, {update("/f", "2").ttl(time.Hour), true}, {set("/f", "").refresh().ttl(0), true},
-		{swap("/f", "2").prev("1", 0).dir().ttl(time.Hour), true}, {post("/d", "2").ttl(time.Hour), true}, {create("/d/y", "").ttl(time.Hour), true},
+		{update("/d", "").dir(), true}, {set("/new", "").dir(), true}, {update("/f", "2").ttl(time.Hour),
+			true}, {set("/f", "").refresh().ttl(0), true},
+		{swap("/f", "2").prev("1", 0).dir().ttl(time.Hour), true}, {post("/d", "2").ttl(time.Hour),
+			true}, {create("/d/y", "").ttl(time.Hour), true},
 	} {
 		for _, right := range []bool{false, true} {
 			s := New(Limits{})

@@ -31,7 +31,8 @@ func filled(cmds [][]byte) *Store {
 	return s
 }
 
-// BenchmarkApplySet overwrites keys; the rate at a million keys should be near that at ten thousand.
+// BenchmarkApplySet overwrites keys; the rate at a million keys should be near that at ten
+// thousand.
 func BenchmarkApplySet(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -46,12 +47,14 @@ func BenchmarkApplySet(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyNamed sets keys by commands that have an id each, every one twice: executed, and answered again.
+// BenchmarkApplyNamed sets keys by commands that have an id each, every one twice: executed, and
+// answered again.
 func BenchmarkApplyNamed(b *testing.B) {
 	const n = 10_000
 	cmds := make([][]byte, 0, n)
 	for i := range n {
-		c := Command{Op: OpSet, Path: fmt.Sprintf("/bench/key-%08d", i), Value: strings.Repeat("v", 256), RequestID: fmt.Sprintf("client-%08d", i)}
+		c := Command{Op: OpSet, Path: fmt.Sprintf("/bench/key-%08d", i), Value: strings.Repeat("v", 256),
+			RequestID: fmt.Sprintf("client-%08d", i)}
 		cmds = append(cmds, c.Append(nil))
 	}
 	s, now := New(Limits{}), time.Unix(1, 0)
@@ -169,7 +172,8 @@ func BenchmarkWatch(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyWatched sets a key of so many levels, with a watch at each of eight directories above it.
+// BenchmarkApplyWatched sets a key of so many levels, with a watch at each of eight directories
+// above it.
 func BenchmarkApplyWatched(b *testing.B) {
 	for _, levels := range []int{8, MaxDepth} {
 		b.Run(fmt.Sprint(levels), func(b *testing.B) {
@@ -229,7 +233,8 @@ func BenchmarkHeapPerKey(b *testing.B) {
 	}
 }
 
-// heapInUse is how many bytes are in use after a collection. What a sync.Pool holds goes at the second one.
+// heapInUse is how many bytes are in use after a collection. What a sync.Pool holds goes at the
+// second one.
 func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()

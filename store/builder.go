@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// builder makes directories of the nodes that a decoder has read, in a goroutine of its own: to read them and to hash them and
-// find them a place take about as long. Parts are built in the order in which they are handed over, so that a
-// directory is complete before the one that it is in.
+// builder makes directories of the nodes that a decoder has read, in a goroutine of its own: to
+// read them and to hash them and find them a place take about as long. Parts are built in the order
+// in which they are handed over, so that a directory is complete before the one that it is in.
 type builder struct {
 	epoch uint64
 	clock *clock

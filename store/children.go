@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// pageMax is the most nodes of a leaf and the most kids of an inner page; pageFill is what a bulk build puts there.
+// pageMax is the most nodes of a leaf and the most kids of an inner page; pageFill is what a bulk
+// build puts there.
 const (
 	pageMax  = 32
 	pageFill = pageMax * 3 / 4
@@ -18,13 +19,15 @@ const (
 //	               ┌─────┘     │     └──────┐
 //	leaves     a b c d       f g h      q r s t
 //
-// To look into 32 nodes for their names would be most of the cost of a write to a big directory, since none is in the processor's
-// cache. So a leaf knows how many leading bytes its names share, and keeps the eight bytes behind those of each: names are
-// compared in full only when these heads are equal.
+// To look into 32 nodes for their names would be most of the cost of a write to a big directory,
+// since none is in the processor's cache. So a leaf knows how many leading bytes its names share,
+// and keeps the eight bytes behind those of each: names are compared in full only when these heads
+// are equal.
 //
-// Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and is
-// never changed again. Pages are filled by order of insertion, so that ascending names leave full pages behind; a page
-// is merged with a neighbour when both together fill half a page, and no page stays empty.
+// Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and
+// is never changed again. Pages are filled by order of insertion, so that ascending names leave
+// full pages behind; a page is merged with a neighbour when both together fill half a page, and no
+// page stays empty.
 //
 // An inner page knows how many nodes lie below it. So the place of a name in the directory is found
 // on one way down, and with two places the number of names between them.
@@ -118,8 +121,8 @@ type leaves struct {
 	bounds []string
 }
 
-// add makes leaves of nodes, which ascend by name and come behind those added before. But for the last ones they should
-// be a multiple of pageFill.
+// add makes leaves of nodes, which ascend by name and come behind those added before. But for the
+// last ones they should be a multiple of pageFill.
 func (l *leaves) add(epoch uint64, skip int, nodes []*Node) {
 	for part := range slices.Chunk(nodes, pageFill) {
 		leaf := &page{epoch: epoch, nodes: slices.Clone(part)}
@@ -167,7 +170,8 @@ func (p *page) own(epoch uint64) *page {
 	if p.epoch == epoch {
 		return p
 	}
-	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.heads), p.shared, p.below, slices.Clone(p.kids), slices.Clone(p.bounds)}
+	return &page{epoch, slices.Clone(p.nodes), slices.Clone(p.heads), p.shared, p.below, slices.Clone(p.kids),
+		slices.Clone(p.bounds)}
 }
 
 // kid returns the place of the kid that name belongs to.
@@ -303,7 +307,8 @@ func (p *page) rank(name string, skip int) int {
 	return n
 }
 
-// put stores n in this page, which is owned. When the page overflows, its right part and the bound of that are returned.
+// put stores n in this page, which is owned. When the page overflows, its right part and the bound
+// of that are returned.
 func (p *page) put(n *Node, skip int) (right *page, bound string) {
 	name := n.Path[skip:]
 	var at int
@@ -333,7 +338,8 @@ func (p *page) put(n *Node, skip int) (right *page, bound string) {
 	return p.split(at, skip)
 }
 
-// split moves the upper half to a new page, or only the last one when that is what overflowed the page.
+// split moves the upper half to a new page, or only the last one when that is what overflowed the
+// page.
 func (p *page) split(last, skip int) (right *page, bound string) {
 	at := p.size() / 2
 	if last == p.size()-1 {

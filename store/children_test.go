@@ -10,8 +10,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// A B-tree holds what a sorted slice holds, whatever is put and removed, and its frozen copies hold what it held.
-// pitfall E8
+// A B-tree holds what a sorted slice holds, whatever is put and removed, and its frozen copies hold
+// what it held. pitfall E8
 func TestChildrenAreASortedSlice(t *testing.T) {
 	const steps = 30_000
 	byPath := func(a, b *Node) int { return strings.Compare(a.Path, b.Path) }
@@ -24,7 +24,8 @@ func TestChildrenAreASortedSlice(t *testing.T) {
 		}
 		var shots []shot
 		for step := range steps {
-			// Some seeds grow, some shrink, all have phases of both; names have long and short common beginnings.
+			// Some seeds grow, some shrink, all have phases of both; names have long and short
+			// common beginnings.
 			n := &Node{Path: "/d/" + strings.Repeat("long", g.IntN(3)) + fmt.Sprint(g.IntN(1500))}
 			i, found := slices.BinarySearchFunc(want, n, byPath)
 			switch grow := step/5000%2 == 0; {
@@ -134,7 +135,8 @@ func TestSparsePagesAreMerged(t *testing.T) {
 	}
 }
 
-// A page that came to hold a name below its first bound keeps it when it is merged into the page before it.
+// A page that came to hold a name below its first bound keeps it when it is merged into the page
+// before it.
 func TestMergedPageKeepsNamesBelowItsFirstBound(t *testing.T) {
 	const half = pageFill * pageFill // names of one inner page
 	var nodes []*Node

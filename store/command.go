@@ -160,7 +160,8 @@ func byteOf(so ...bool) (b byte) {
 // errCommand is the one fault of bytes that are no command: nobody made them on purpose.
 var errCommand = errors.New("store: no command")
 
-// decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid command.
+// decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid
+// command.
 func (c *Command) decode(b []byte) error {
 	former := b[0] < version
 	if former {
@@ -190,7 +191,8 @@ func (c *Command) decode(b []byte) error {
 	return c.cut(b, v[3], v[4], v[5])
 }
 
-// cutHead takes what stands before the operation from b and returns the rest, nil when it is not right.
+// cutHead takes what stands before the operation from b and returns the rest, nil when it is not
+// right.
 func (c *Command) cutHead(b []byte) []byte {
 	if len(b) == 0 || b[0] >= headEnd {
 		return nil
@@ -214,8 +216,8 @@ func (c *Command) cutHead(b []byte) []byte {
 	return b
 }
 
-// cutFormer is cutHead for the versions before: with 3 a space and a revision come first, with 2 and 3
-// the request id.
+// cutFormer is cutHead for the versions before: with 3 a space and a revision come first, with 2
+// and 3 the request id.
 func (c *Command) cutFormer(version byte, b []byte) []byte {
 	if version > 2 {
 		if len(b) == 0 || b[0] >= byte(spacesEnd) {
@@ -275,12 +277,13 @@ func (c *Command) valid() bool {
 }
 
 var opNames = [...]string{
-	OpSet: "set", OpCreate: "create", OpCreateInOrder: "create-in-order", OpUpdate: "update", OpCompareAndSwap: "compare-and-swap",
-	OpDelete: "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance", OpClock: "clock",
+	OpSet: "set", OpCreate: "create", OpCreateInOrder: "create-in-order", OpUpdate: "update",
+	OpCompareAndSwap: "compare-and-swap",
+	OpDelete:         "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance", OpClock: "clock",
 }
 
-// Target says what an encoded command writes, without its values: `set "/k"`, or `auth set "/users/u"`.
-// It is "" for bytes that are no command, and for one that writes no node.
+// Target says what an encoded command writes, without its values: `set "/k"`, or `auth set
+// "/users/u"`. It is "" for bytes that are no command, and for one that writes no node.
 func Target(cmd []byte) string {
 	var c Command
 	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil || c.Op >= OpAdvance {
@@ -293,8 +296,8 @@ func (c *Command) target() string {
 	return fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
 }
 
-// Describe prints an encoded command in a line, for people. Of users and roles it shows no values: they hold what passwords are
-// compared with (K11).
+// Describe prints an encoded command in a line, for people. Of users and roles it shows no values:
+// they hold what passwords are compared with (K11).
 func Describe(cmd []byte) string {
 	var c Command
 	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {

@@ -9,9 +9,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// Members that apply the same entries have the same digest after each, whatever history they keep, and also when
-// they begin with a snapshot of another.
-// pitfall I8, pitfall E7
+// Members that apply the same entries have the same digest after each, whatever history they keep,
+// and also when they begin with a snapshot of another. pitfall I8, pitfall E7
 func TestMembersHaveTheSameDigest(t *testing.T) {
 	limits := []Limits{{}, {Events: 1}, {Events: 600, Bytes: 100_000}}
 	for seed := range pace.Pick[uint64](2, 2, 5) {
@@ -43,8 +42,8 @@ func TestMembersHaveTheSameDigest(t *testing.T) {
 	}
 }
 
-// What one member takes differently shows at once, and for good, also when later writes make the trees alike.
-// pitfall I8
+// What one member takes differently shows at once, and for good, also when later writes make the
+// trees alike. pitfall I8
 func TestADifferenceShowsInTheDigest(t *testing.T) {
 	same := func(c Command) func(*Store) { return func(s *Store) { s.do(c) } }
 	failing := swap("/f", "x").prev("no", 0)
@@ -85,7 +84,8 @@ func TestADifferenceShowsInTheDigest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			members := []*Store{New(Limits{}), New(Limits{})}
 			for _, s := range members {
-				for _, p := range []Command{set("/f", "1"), set("/d/x", "1"), set("/d/y", "1"), set("/t", "1").ttl(time.Second), set("/named", "v").named("id")} {
+				for _, p := range []Command{set("/f", "1"), set("/d/x", "1"), set("/d/y", "1"),
+					set("/t", "1").ttl(time.Second), set("/named", "v").named("id")} {
 					s.do(p)
 				}
 			}
@@ -111,12 +111,13 @@ func TestADifferenceShowsInTheDigest(t *testing.T) {
 	}
 }
 
-// A snapshot that is read wrongly shows before anything is applied: the sums are computed from what is there.
-// pitfall I8, pitfall E7
+// A snapshot that is read wrongly shows before anything is applied: the sums are computed from what
+// is there. pitfall I8, pitfall E7
 func TestAWrongRestoreShowsInTheDigest(t *testing.T) {
 	s := New(Limits{Events: 1})
 	for _, c := range []Command{
-		set("/d/e/k", "the value").ttl(time.Hour), set("/d/e/l", "2"), set("/x", "").dir(), create("/d", "").named("the id"), set("/last", ""),
+		set("/d/e/k", "the value").ttl(time.Hour), set("/d/e/l", "2"), set("/x", "").dir(), create("/d",
+			"").named("the id"), set("/last", ""),
 	} {
 		s.do(c)
 	}

@@ -4,9 +4,9 @@
 //
 // The state machine behind the log: files and directories, their times to live, the history of what
 // happened to them, the requests that may come again, and the watchers. Every replica applies the
-// same commands at the same indices and stamps and so comes to the same bytes. There is no clock and
-// no file in here, no goroutine but the one that helps Restore while that runs, and no random source,
-// but for the places in a hash table, which no answer depends on.
+// same commands at the same indices and stamps and so comes to the same bytes. There is no clock
+// and no file in here, no goroutine but the one that helps Restore while that runs, and no random
+// source, but for the places in a hash table, which no answer depends on.
 //
 // # Picture
 //
@@ -24,15 +24,19 @@
 // # Types
 //
 //   - Command is a write as it travels in the log; Event or Error is what comes of it.
-//   - Node is a file or directory. Files never change: a write makes a new one, and tree, events and views share them.
-//   - children is what a directory holds: a B-tree by name, whose pages know how many nodes lie below. A Range selects some of them.
+//   - Node is a file or directory. Files never change: a write makes a new one, and tree, events
+//     and views share them.
+//   - children is what a directory holds: a B-tree by name, whose pages know how many nodes lie
+//     below. A Range selects some of them.
 //   - weight is what a directory knows of all that is below it: timers, hashes, what it costs.
 //   - View is a part of the tree at one moment.
 //   - clock and wheel say which node expires next.
 //   - window is the last requests that had an id, with their answers; facts are those before them,
 //     without.
-//   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by path.
-//   - Space tells the two trees: the keys, and the users and roles of which only package auth knows what they mean.
+//   - history is the last events by index; Watcher is a cursor on it, watchers an index of them by
+//     path.
+//   - Space tells the two trees: the keys, and the users and roles of which only package auth knows
+//     what they mean.
 //   - awaits are those who wait for an index, whatever happens at it (WaitIndex).
 //
 // # Life of a command
@@ -50,13 +54,14 @@
 //
 // # Invariants
 //
-//   - applied grows by one with every entry (I6), now never falls, index grows by one with every event.
+//   - applied grows by one with every entry (I6), now never falls, index grows by one with every
+//     event.
 //   - The history has an entry for each index from first to index.
 //   - A node of the tree that expires has exactly one armed timer, and there is no other.
-//   - A directory counts the timers below it; its changed is at least that of every directory in it and at least the modified index of
-//     every file in it.
-//   - What has an epoch before the store's is never written again: directories, pages of children. Whoever takes a
-//     view raises the epoch. A write copies what it meets on its way, once.
+//   - A directory counts the timers below it; its changed is at least that of every directory in it
+//     and at least the modified index of every file in it.
+//   - What has an epoch before the store's is never written again: directories, pages of children.
+//     Whoever takes a view raises the epoch. A write copies what it meets on its way, once.
 //   - A command with an id that was executed before changes nothing: neither while its answer is
 //     remembered (TestARetryGetsTheFirstAnswer), nor while only the fact is
 //     (TestWhatFellOutOfTheWindowIsNotExecutedAgain), nor later, if it has an index from before its
@@ -71,20 +76,22 @@
 //     requests and facts. Its cost is the memory that they take (TestTheCostIsThatOfTheMemory).
 //   - The expiration that a node shows is computed once, from the last offset between wall clock
 //     and cluster clock in the log (TestEveryMemberShowsTheSameEnd).
-//   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest), others not
-//     (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only where Limits are: a member
-//     keeps the history that it is told to keep (--event-history), and the digest does not look at it.
-//   - A change of users and roles takes an index and raises the revision, and is told nowhere: not in the history, not to a watch, not to a Get
-//     (TestUsersAndRolesAreNoKeys). A command that was judged by another revision does nothing
-//     (TestACommandJudgedByAnOldRevisionIsRefused).
+//   - Members that applied the same entries have the same Digest (TestMembersHaveTheSameDigest),
+//     others not (TestADifferenceShowsInTheDigest). The bytes that Freeze writes are the same only
+//     where Limits are: a member keeps the history that it is told to keep (--event-history), and
+//     the digest does not look at it.
+//   - A change of users and roles takes an index and raises the revision, and is told nowhere: not
+//     in the history, not to a watch, not to a Get (TestUsersAndRolesAreNoKeys). A command that was
+//     judged by another revision does nothing (TestACommandJudgedByAnOldRevisionIsRefused).
 //   - A tree that another server has left, planted node by node, keeps all of this
 //     (TestAPlantedTreeGoesOn).
 //   - A watcher's next is at or before the first event that it is to be told and has not been.
 //
 // # What is left out
 //
-// Parsing, JSON, who has which rights, the limits on keys and values and what a request id may look like belong to http, checksums of files to snap
-// and wal, comparing digests to whoever knows other members'. Nodes expire only when Apply is called: the
-// leader asks NextDue when that has to be. Directories do not count their nodes. "API section" in a
-// comment means a section of http/API.md, "diss." Ongaro's dissertation, letters with numbers a row of raft/PITFALLS.md.
+// Parsing, JSON, who has which rights, the limits on keys and values and what a request id may look
+// like belong to http, checksums of files to snap and wal, comparing digests to whoever knows other
+// members'. Nodes expire only when Apply is called: the leader asks NextDue when that has to be.
+// Directories do not count their nodes. "API section" in a comment means a section of http/API.md,
+// "diss." Ongaro's dissertation, letters with numbers a row of raft/PITFALLS.md.
 package store

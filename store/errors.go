@@ -6,11 +6,13 @@ import (
 	"net/http"
 )
 
-// ErrVersion is wrapped by what Apply returns for a command written by another version of this package.
-// The member must stop: skipping the command would make its tree differ from the others' (I7).
+// ErrVersion is wrapped by what Apply returns for a command written by another version of this
+// package. The member must stop: skipping the command would make its tree differ from the others'
+// (I7).
 var ErrVersion = errors.New("unknown command version")
 
-// fatal is an error of Apply after which the caller must not go on; raft.Fatal tells it from a command's result.
+// fatal is an error of Apply after which the caller must not go on; raft.Fatal tells it from a
+// command's result.
 type fatal struct{ error }
 
 // Fatal is true.
@@ -19,8 +21,8 @@ func (fatal) Fatal() bool { return true }
 // Unwrap leads to ErrVersion.
 func (f fatal) Unwrap() error { return f.error }
 
-// ErrRevision is what Apply returns for a command that was judged by users and roles that have changed since: nothing was
-// done, and who judges again may propose it again (K9).
+// ErrRevision is what Apply returns for a command that was judged by users and roles that have
+// changed since: nothing was done, and who judges again may propose it again (K9).
 var ErrRevision = errors.New("store: users or roles have changed meanwhile")
 
 // ErrFellBehind ends a watcher that the history has overtaken.
@@ -79,7 +81,8 @@ var codes = map[int]struct {
 	CodeHistoryCleared: {"The event in requested index is outdated and cleared", http.StatusBadRequest},
 }
 
-// Error is an error of the keys API: code, cause and the store index at that moment (API section 11).
+// Error is an error of the keys API: code, cause and the store index at that moment (API section
+// 11).
 type Error struct {
 	Code  int
 	Cause string

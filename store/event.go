@@ -17,8 +17,10 @@ const (
 	ActionExpire           Action = "expire"
 )
 
-// actions gives each action of an event its number, in frozen states and in the digest. New ones go to the end.
-var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAndSwap, ActionDelete, ActionCompareAndDelete, ActionExpire}
+// actions gives each action of an event its number, in frozen states and in the digest. New ones go
+// to the end.
+var actions = [...]Action{ActionSet, ActionCreate, ActionUpdate, ActionCompareAndSwap, ActionDelete,
+	ActionCompareAndDelete, ActionExpire}
 
 func (a Action) number() int { return slices.Index(actions[:], a) }
 
@@ -36,8 +38,8 @@ func (e *Event) removes() bool {
 	return e.Action == ActionDelete || e.Action == ActionCompareAndDelete || e.Action == ActionExpire
 }
 
-// matches reports whether a watch at path is told of e. It is the one rule for past and live events (API sections 14,
-// 15.2 and 20):
+// matches reports whether a watch at path is told of e. It is the one rule for past and live events
+// (API sections 14, 15.2 and 20):
 //
 //   - what happens at the watched key;
 //   - to a recursive watch, what happens below it, unless an element below it is hidden;
@@ -54,7 +56,8 @@ func (e *Event) matches(path string, recursive bool) bool {
 	}
 }
 
-// eventOverhead is what the history counts for an event beside keys and values: the event and two nodes.
+// eventOverhead is what the history counts for an event beside keys and values: the event and two
+// nodes.
 const eventOverhead = 256
 
 // size is what the event counts against Limits.Bytes. It depends on nothing but the event, so that

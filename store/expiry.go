@@ -27,7 +27,8 @@ type timer struct {
 	next, prev *timer // in its slot
 }
 
-// wheel is one wheel of a hierarchical timing wheel. Its slots follow the digits of the tick in base 64:
+// wheel is one wheel of a hierarchical timing wheel. Its slots follow the digits of the tick in
+// base 64:
 //
 //	level 2   [ | |x| | ... ]   one slot is 4.096 s
 //	               │
@@ -35,9 +36,9 @@ type timer struct {
 //	             │
 //	level 0   [ | | |x| ... ]   one slot is 1 ms: a list of timers
 //
-// A slot holds a list until it is crowded, then a finer wheel. Time does not turn anything: places are absolute, so
-// that inserting, removing and finding the earliest take a step a level and at most one look at a
-// short list, and nothing is ever moved because time passes.
+// A slot holds a list until it is crowded, then a finer wheel. Time does not turn anything: places
+// are absolute, so that inserting, removing and finding the earliest take a step a level and at
+// most one look at a short list, and nothing is ever moved because time passes.
 type wheel struct {
 	level int
 	up    *wheel // the wheel in whose slot this one is
@@ -198,8 +199,8 @@ func (s *Store) NextDue() (time.Time, bool) {
 	return time.Unix(0, t.expires), true
 }
 
-// expire removes what is due, each node by an event of its own; what lies in a directory that is due
-// goes with it. s.mu must be held.
+// expire removes what is due, each node by an event of its own; what lies in a directory that is
+// due goes with it. s.mu must be held.
 func (s *Store) expire() {
 	due := s.clock.due(s.now)
 	for _, t := range due {

@@ -12,7 +12,8 @@ import (
 // The wheels fire what a sorted list fires, in its order, and know the earliest at every moment.
 func TestClockIsASortedList(t *testing.T) {
 	const steps = 20_000
-	for seed, reach := range []int64{1e6, 1e8, 1e11, 1e15, math.MaxInt64 / 2} { // how far away timers are, in nanoseconds
+	// how far away timers are, in nanoseconds
+	for seed, reach := range []int64{1e6, 1e8, 1e11, 1e15, math.MaxInt64 / 2} {
 		g := rand.New(rand.NewPCG(uint64(seed), 2))
 		c, now, want := newClock(), int64(0), []*timer{}
 		for step := range steps {
@@ -78,8 +79,10 @@ func wellFormedClock(t *testing.T, c *clock, want []*timer) {
 func TestEveryMemberShowsTheSameEnd(t *testing.T) {
 	s := New(Limits{})
 	for _, c := range []Command{
-		set("/early", "").ttl(time.Hour), offset(time.Minute), set("/f", "").ttl(time.Hour), set("/d", "").dir().ttl(time.Hour),
-		offset(-time.Minute), set("/f/x", ""), set("/d/x", ""), swap("/early", "2").prev("", 1).ttl(time.Hour), offset(math.MaxInt64), set("/far", "").ttl(time.Hour),
+		set("/early", "").ttl(time.Hour), offset(time.Minute), set("/f", "").ttl(time.Hour), set("/d",
+			"").dir().ttl(time.Hour),
+		offset(-time.Minute), set("/f/x", ""), set("/d/x", ""), swap("/early", "2").prev("",
+			1).ttl(time.Hour), offset(math.MaxInt64), set("/far", "").ttl(time.Hour),
 	} {
 		s.do(c)
 	}

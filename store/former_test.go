@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// The files in testdata were written by the last build that knew no version 4: commands, one a line,
-// and last the state after them. A member that finds the state and one that finds the commands have
-// the same state afterwards, and do the same with what follows.
+// The files in testdata were written by the last build that knew no version 4: commands, one a
+// line, and last the state after them. A member that finds the state and one that finds the
+// commands have the same state afterwards, and do the same with what follows.
 func TestWhatBuildsBeforeVersion4WroteIsRead(t *testing.T) {
 	for _, name := range []string{"former-2.txt", "former-3.txt"} {
 		t.Run(name, func(t *testing.T) {
@@ -28,7 +28,8 @@ func TestWhatBuildsBeforeVersion4WroteIsRead(t *testing.T) {
 			at := time.Unix(1.7e9, 100)
 			for _, s := range []*Store{replayed, found} {
 				again, _ := s.Apply(uint64(len(commands)+1), at, retry.Append(nil)).(*Event)
-				expect(t, "the first answer", again != nil && again.Index == 5 && again.Node.Path == "/q/00000000000000000005", true)
+				expect(t, "the first answer", again != nil && again.Index == 5 &&
+					again.Node.Path == "/q/00000000000000000005", true)
 			}
 
 			expect(t, "frozen", string(found.frozenBytes(t)), string(replayed.frozenBytes(t)))

@@ -8,7 +8,8 @@ import (
 	"slices"
 )
 
-// A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length and bytes.
+// A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length
+// and bytes.
 //
 //	state    = "store 4\n"  applied  now  offset  index  chain
 //	           history  requests  directory  auth  "end\n"
@@ -31,8 +32,9 @@ import (
 //	body     = modified  created  ends  [value]        value only of files
 //	ends     = 0 | due  shown
 //
-// Every node that tree and history share is written once, and shared again after Restore. The same state gives the same bytes
-// on every replica. There is no checksum: package snap has one over the file.
+// Every node that tree and history share is written once, and shared again after Restore. The same
+// state gives the same bytes on every replica. There is no checksum: package snap has one over the
+// file.
 const (
 	stateHead = "store 4\n"
 	stateTail = "end\n"
@@ -65,12 +67,13 @@ type frozen struct {
 	history             *history
 }
 
-// Freeze takes the state as it is now, at once and without copying it; the function it returns writes it, in any
-// goroutine and any number of times, while Apply goes on.
+// Freeze takes the state as it is now, at once and without copying it; the function it returns
+// writes it, in any goroutine and any number of times, while Apply goes on.
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := frozen{s.applied, uint64(s.now), s.index, s.offset, s.chain, s.window, s.window.users(), s.roots, s.revision, s.history.freeze()}
+	f := frozen{s.applied, uint64(s.now), s.index, s.offset, s.chain, s.window, s.window.users(), s.roots, s.revision,
+		s.history.freeze()}
 	f.window.order = slices.Clone(s.window.order)
 	s.epoch.Add(1)
 	return f.write

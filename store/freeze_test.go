@@ -23,10 +23,14 @@ func varied() *Store {
 	}
 	s.window.bounds = windowBounds
 	for i, c := range []Command{
-		set("/early", "dropped from the history").named("early"), offset(-time.Second), set("/d/e/f", "1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
-		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h", "").refresh().ttl(time.Hour).named("not told"), set("/x", "").dir().named("told"),
-		post("/q", "a"), post("/q", "b"), swap("/_h", "3").prev("2", 0), del("/q").recursive(), compareDelete("/early").prev("", 4),
-		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late", "7"), create("/a/b/c", "8"), create("/x", "").named("failed"),
+		set("/early", "dropped from the history").named("early"), offset(-time.Second), set("/d/e/f",
+			"1").ttl(time.Hour), set("/d/e/g", "\xff\x00"),
+		update("/d/e", "").ttl(time.Minute), set("/_h", "2"), update("/_h",
+			"").refresh().ttl(time.Hour).named("not told"), set("/x", "").dir().named("told"),
+		post("/q", "a"), post("/q", "b"), swap("/_h",
+			"3").prev("2", 0), del("/q").recursive(), compareDelete("/early").prev("", 4),
+		set("/soon", "4").ttl(1), set("/f", "5"), set("/f", "").dir(), advance(3), set("/late", "6"), set("/late",
+			"7"), create("/a/b/c", "8"), create("/x", "").named("failed"),
 	} {
 		s.at(int64(i)*1e9, c.after(s.applied))
 	}
@@ -48,8 +52,8 @@ func (s *Store) nodes() int {
 	return len(seen)
 }
 
-// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which nodes these share, requests, digest.
-// pitfall E7, pitfall G5
+// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which
+// nodes these share, requests, digest. pitfall E7, pitfall G5
 func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 	s := varied()
 	state := s.frozenBytes(t)
@@ -69,15 +73,18 @@ func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 	again, _ := r.NextDue()
 	expect(t, "next due", again, due)
 	for i := range s.index + 2 {
-		if a, b := s.history.at(i), r.history.at(i); (a == nil) != (b == nil) || a != nil && (sketch(a) != sketch(b) || a.Stamp != b.Stamp) {
+		if a, b := s.history.at(i), r.history.at(i); (a == nil) != (b == nil) || a != nil && (sketch(a) != sketch(b) ||
+			a.Stamp != b.Stamp) {
 			t.Errorf("event %d: %v and %v", i, a, b)
 		}
 	}
 	for i, was := range s.window.order {
 		got := r.window.order[i]
-		expect(t, "request", fmt.Sprint(got.name, got.check, got.entry, got.stamp, sketch(got.answer)), fmt.Sprint(was.name, was.check, was.entry, was.stamp, sketch(was.answer)))
+		expect(t, "request", fmt.Sprint(got.name, got.check, got.entry, got.stamp, sketch(got.answer)),
+			fmt.Sprint(was.name, was.check, was.entry, was.stamp, sketch(was.answer)))
 		e, told := got.answer.(*Event)
-		expect(t, "shared with the history", told && r.history.at(e.Index) == e, was.name == (&Command{RequestID: "told"}).name())
+		expect(t, "shared with the history", told && r.history.at(e.Index) == e,
+			was.name == (&Command{RequestID: "told"}).name())
 	}
 	if !bytes.Equal(r.frozenBytes(t), state) {
 		t.Error("frozen again it has other bytes")
@@ -95,7 +102,8 @@ func TestRestoreKeepsItsOwnLimits(t *testing.T) {
 	r.check(t)
 }
 
-// The state is refused with the reason at whatever byte it ends, or goes wrong, and the old state stays.
+// The state is refused with the reason at whatever byte it ends, or goes wrong, and the old state
+// stays.
 func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 	state := varied().frozenBytes(t)
 	s := New(Limits{})

@@ -111,7 +111,8 @@ func canonicalSeeds() [][]byte {
 	return [][]byte{[]byte("/a/b"), []byte("//a/./../b/"), []byte("../.."), []byte("/\x00/_h/..."), {}}
 }
 
-// canonicalIsStable checks that the canonical form of any text is a key, and its own canonical form.
+// canonicalIsStable checks that the canonical form of any text is a key, and its own canonical
+// form.
 func canonicalIsStable(t *testing.T, b []byte) {
 	key := Canonical(string(b))
 	bad := strings.Contains(key+"/", "/./") || strings.Contains(key+"/", "/../") || strings.Contains(key, "//")

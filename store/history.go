@@ -15,11 +15,12 @@ type Limits struct {
 	Bytes  int   // and how many bytes of keys and values; 0 means DefaultBytes
 }
 
-// chunkEntries is how many entries a chunk has. Chunk i holds the indices i*chunkEntries to (i+1)*chunkEntries-1.
+// chunkEntries is how many entries a chunk has. Chunk i holds the indices i*chunkEntries to
+// (i+1)*chunkEntries-1.
 const chunkEntries = 512
 
-// history is the last events of the store, an entry for every index from first to next-1. The entry of an index at
-// which nothing is told (a refresh, a change of the membership) is nil.
+// history is the last events of the store, an entry for every index from first to next-1. The entry
+// of an index at which nothing is told (a refresh, a change of the membership) is nil.
 //
 //	chunks   [ · · · 3 4 5 6 7 ] [ 8 9 10 11 … ] [ 16 17 18 ⊔ ⊔ ⊔ ]
 //	                 ↑ first                                ↑ next
@@ -36,7 +37,8 @@ type history struct {
 	chunks []*chunk // the first one is that of index first
 }
 
-// chunk is a part of the history. One whose epoch is older than the history's is shared with a frozen one.
+// chunk is a part of the history. One whose epoch is older than the history's is shared with a
+// frozen one.
 type chunk struct {
 	epoch  uint64
 	events [chunkEntries]*Event

@@ -23,7 +23,8 @@ func (s *Store) invariants() error {
 		return fmt.Errorf("%d timers of users and roles, %w", timers, err)
 	}
 	if changed := s.roots[Auth].inside.changed; changed != s.revision || s.AuthRevision() != s.revision {
-		return fmt.Errorf("users and roles changed at %d, their revision is %d, and %d as told", changed, s.revision, s.AuthRevision())
+		return fmt.Errorf("users and roles changed at %d, their revision is %d, and %d as told", changed, s.revision,
+			s.AuthRevision())
 	}
 	if err := s.clock.top.wellFormed(armed); err != nil {
 		return err
@@ -91,7 +92,8 @@ func (w *window) wellFormed(now int64) error {
 	bytes, last, entry := 0, now-int64(windowTime)+1, uint64(0)
 	for _, r := range w.order {
 		_, forgotten := w.facts.find(r.name)
-		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= max(entry, w.horizonOf(r.name.user())) && r.check != noCheck {
+		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= max(entry,
+			w.horizonOf(r.name.user())) && r.check != noCheck {
 			return fmt.Errorf("request %+v at %d behind one of %d and entry %d", r, now, last, entry)
 		}
 		h := held[r.name.user()]
@@ -110,22 +112,26 @@ func (w *window) wellFormed(now int64) error {
 		answers, knowing = answers+min(1, h.answers), knowing+min(1, h.facts)
 	}
 	if len(w.shares) != len(held) || answers != w.answers || knowing != w.knowing {
-		return fmt.Errorf("%d users, %d with answers, %d with facts, counted as %d, %d and %d", len(held), answers, knowing, len(w.shares), w.answers, w.knowing)
+		return fmt.Errorf("%d users, %d with answers, %d with facts, counted as %d, %d and %d", len(held), answers,
+			knowing, len(w.shares), w.answers, w.knowing)
 	}
 	if len(w.byName) != names || bytes != w.bytes || sum != w.sum {
-		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName), bytes, w.bytes, w.sum, sum)
+		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName),
+			bytes, w.bytes, w.sum, sum)
 	}
 	newest := 0 // the last answer stays, whatever its size
 	if names > 0 {
 		newest = w.order[names-1].size()
 	}
-	if names > w.bounds.answers || bytes > w.bounds.bytes+newest || w.facts.count() > w.bounds.facts+w.bounds.answers+w.bounds.facts/movesAnEntry+1 {
+	if names > w.bounds.answers || bytes > w.bounds.bytes+newest ||
+		w.facts.count() > w.bounds.facts+w.bounds.answers+w.bounds.facts/movesAnEntry+1 {
 		return fmt.Errorf("%d requests of %d bytes and %d facts are too many", names, bytes, w.facts.count())
 	}
 	return nil
 }
 
-// tree checks a directory and what is below, gathers its timers in armed, and returns how many there are.
+// tree checks a directory and what is below, gathers its timers in armed, and returns how many
+// there are.
 func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 	d, below := dir.inside, weight{}
 	if d.epoch > s.epoch.Load() || d.children.skip != stem(dir.Path)+1 {
@@ -155,7 +161,8 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 		}
 		below = below.plus(n.total())
 		if changed > d.changed || d.changed > s.index {
-			return 0, fmt.Errorf("directory %q changed at %d, %q in it at %d, the store at %d", dir.Path, d.changed, n.Path, changed, s.index)
+			return 0, fmt.Errorf("directory %q changed at %d, %q in it at %d, the store at %d", dir.Path, d.changed,
+				n.Path, changed, s.index)
 		}
 	}
 	if timers != d.below.timers {
@@ -167,7 +174,8 @@ func (s *Store) tree(dir *Node, armed map[*timer]bool) (timers int, err error) {
 	return timers, nil
 }
 
-// wellFormed checks a page whose names lie from low up to high ("" is no bound), and returns its height.
+// wellFormed checks a page whose names lie from low up to high ("" is no bound), and returns its
+// height.
 func (p *page) wellFormed(skip int, low, high string) (height int, err error) {
 	if p.size() == 0 || p.size() > pageMax {
 		return 0, fmt.Errorf("page of %d", p.size())
@@ -210,7 +218,8 @@ func (p *page) wellFormedLeaf(skip int, low, high string) error {
 		if name <= last || name < low || high != "" && name >= high {
 			return fmt.Errorf("name %q behind %q in [%q, %q)", name, last, low, high)
 		}
-		if len(name) < int(p.shared) || name[:p.shared] != p.nodes[0].Path[skip:][:p.shared] || p.heads[i] != head(name[p.shared:]) {
+		if len(name) < int(p.shared) || name[:p.shared] != p.nodes[0].Path[skip:][:p.shared] ||
+			p.heads[i] != head(name[p.shared:]) {
 			return fmt.Errorf("name %q: shared %d, head %x", name, p.shared, p.heads[i])
 		}
 		last = name
@@ -260,7 +269,8 @@ func (h *history) wellFormed(index uint64) error {
 	}
 	held := h.next - h.first
 	if h.next != index+1 || bytes != h.bytes || held > uint64(h.limits.Events) || bytes > h.limits.Bytes && held > 1 {
-		return fmt.Errorf("history [%d, %d) at index %d, %d bytes counted as %d", h.first, h.next, index, bytes, h.bytes)
+		return fmt.Errorf("history [%d, %d) at index %d, %d bytes counted as %d", h.first, h.next, index,
+			bytes, h.bytes)
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// model is the specification written down as plainly as can be: a map of nodes, and a scan of it for every question.
+// model is the specification written down as plainly as can be: a map of nodes, and a scan of it
+// for every question.
 type model struct {
 	nodes    map[string]Node
 	secrets  map[string]Node // users and roles
@@ -31,7 +32,8 @@ type model struct {
 }
 
 func newModel() *model {
-	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, window: windowBounds, horizons: map[string]uint64{}}
+	return &model{nodes: map[string]Node{}, secrets: map[string]Node{}, window: windowBounds,
+		horizons: map[string]uint64{}}
 }
 
 // asked is a command with an id that was executed.
@@ -84,16 +86,19 @@ func (m *model) once(c Command) string {
 		return fmt.Sprintf("209 request id %q was used for another command at %d", c.RequestID, m.index)
 	}
 	if i := slices.IndexFunc(m.facts, same); i >= 0 && m.facts[i].index == 0 {
-		return fmt.Sprintf("213 request id %q was refused before: the answer is no longer kept at %d", c.RequestID, m.index)
+		return fmt.Sprintf("213 request id %q was refused before: the answer is no longer kept at %d",
+			c.RequestID, m.index)
 	} else if i >= 0 {
-		return fmt.Sprintf("213 request id %q was executed at index %d: the answer is no longer kept, read the key at %d", c.RequestID, m.facts[i].index, m.index)
+		return fmt.Sprintf("213 request id %q was executed at index %d: the answer is no longer kept, read the key "+
+			"at %d", c.RequestID, m.facts[i].index, m.index)
 	}
 	horizon, there := m.horizons[c.User]
 	if !there {
 		horizon = m.horizons["(others)"]
 	}
 	if c.RequestIndex < horizon {
-		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to %d is forgotten at %d",
+		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to "+
+			"%d is forgotten at %d",
 			c.RequestID, c.RequestIndex, horizon, m.index)
 	}
 	before := m.index
@@ -131,7 +136,8 @@ func (m *model) lose(i int) {
 		}
 		user := oldest.command.User
 		m.horizons[user] = max(m.horizons[user], oldest.entry)
-		if theirs := func(a asked) bool { return a.command.User == user }; !slices.ContainsFunc(m.facts, theirs) && !slices.ContainsFunc(m.asked, theirs) {
+		if theirs := func(a asked) bool { return a.command.User == user }; !slices.ContainsFunc(m.facts, theirs) &&
+			!slices.ContainsFunc(m.asked, theirs) {
 			m.horizons["(others)"] = max(m.horizons["(others)"], m.horizons[user])
 			delete(m.horizons, user)
 		}
@@ -201,7 +207,8 @@ func (m *model) take(a Action, path string) *Event {
 	return &Event{Action: a, Node: &n, Prev: &old}
 }
 
-// way returns the first path on the way to path that is missing, or that is a file although it should be a directory.
+// way returns the first path on the way to path that is missing, or that is a file although it
+// should be a directory.
 func (m *model) way(path string) (missing, file string) {
 	for i, b := range path + "/" {
 		if i == 0 || b != '/' {
@@ -318,7 +325,8 @@ func (m *model) write(a Action, c Command, old *Node) *Event {
 	return &Event{Action: a, Node: &n, Prev: old}
 }
 
-// update changes value and ttl of a node that exists. A directory keeps its old index, but for the event.
+// update changes value and ttl of a node that exists. A directory keeps its old index, but for the
+// event.
 func (m *model) update(c Command, old Node) *Event {
 	m.index++
 	n := old
@@ -334,12 +342,14 @@ func (m *model) update(c Command, old Node) *Event {
 	return &Event{Action: ActionUpdate, Node: &n, Prev: &old}
 }
 
-// listing is all nodes, one a line, as Store.listing has them: every directory followed by what is in it.
+// listing is all nodes, one a line, as Store.listing has them: every directory followed by what is
+// in it.
 func (m *model) listing() string { return listing(m.nodes) }
 
 func listing(nodes map[string]Node) string {
 	paths := slices.Collect(maps.Keys(nodes))
-	slices.SortFunc(paths, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
+	slices.SortFunc(paths,
+		func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
 	var b strings.Builder
 	for _, p := range paths {
 		n := nodes[p]
@@ -400,12 +410,14 @@ func (g *generator) next(index uint64) (int64, Command) {
 	return g.now - int64(g.IntN(2))*int64(time.Minute), g.name(c)
 }
 
-// name gives the command an id sometimes, or takes one again that had one, perhaps so long ago that it is forgotten.
+// name gives the command an id sometimes, or takes one again that had one, perhaps so long ago that
+// it is forgotten.
 func (g *generator) name(c Command) Command {
 	switch g.IntN(10) {
 	case 0:
 		if c.Op < OpAdvance {
-			c = c.named(fmt.Sprint(g.IntN(1000))).from(g.pick("", "", "alice")).after(g.entry - min(g.entry, 1+uint64(g.IntN(100))))
+			c = c.named(fmt.Sprint(g.IntN(1000))).from(g.pick("", "", "alice")).after(g.entry - min(g.entry,
+				1+uint64(g.IntN(100))))
 			g.named = append(g.named, c)
 		}
 	case 1:
@@ -416,7 +428,8 @@ func (g *generator) name(c Command) Command {
 	return c
 }
 
-// secure gives the command the revision that it needs, or sometimes another one, and turns some into commands on users and roles.
+// secure gives the command the revision that it needs, or sometimes another one, and turns some
+// into commands on users and roles.
 func (g *generator) secure(c Command, revision uint64) Command {
 	if c.Op >= OpAdvance {
 		return c
@@ -430,9 +443,9 @@ func (g *generator) secure(c Command, revision uint64) Command {
 	return c
 }
 
-// What the specification says of every command, alone and in any company, is what the store does; those that have an id
-// it does once, however long ago that was.
-// pitfall G3, pitfall I1, pitfall I3, pitfall K9
+// What the specification says of every command, alone and in any company, is what the store does;
+// those that have an id it does once, however long ago that was. pitfall G3, pitfall I1, pitfall
+// I3, pitfall K9
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	commands := pace.Pick(10_000, 20_000, 200_000)
 	s, m, g := New(Limits{Events: 1000}), newModel(), newGenerator(1)
@@ -465,7 +478,8 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 				t.Fatalf("command %d, %+v:\n got\n%s\nwant\n%s", i, c, got, want)
 			}
 			if got, want := s.secrets(), listing(m.secrets); got != want || s.revision != m.revision {
-				t.Fatalf("command %d, %+v: users and roles of %d and %d:\n got\n%s\nwant\n%s", i, c, s.revision, m.revision, got, want)
+				t.Fatalf("command %d, %+v: users and roles of %d and %d:\n got\n%s\nwant\n%s", i, c, s.revision,
+					m.revision, got, want)
 			}
 		}
 	}
@@ -476,8 +490,8 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	}
 }
 
-// Replicas that apply the same log hold the same bytes, also one that begins with a snapshot of another.
-// pitfall G5, pitfall I4, pitfall E7, pitfall E8
+// Replicas that apply the same log hold the same bytes, also one that begins with a snapshot of
+// another. pitfall G5, pitfall I4, pitfall E7, pitfall E8
 func TestReplicasHoldTheSameBytes(t *testing.T) {
 	limits := Limits{Events: 700, Bytes: 200_000}
 	for seed := range uint64(5) {

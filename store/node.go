@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// Node is one file or directory as it was at some index. Files are immutable: a write makes a new Node, and tree, events
-// and views share it. A directory's children are reached through the View that showed it; the
-// directories in events have none.
+// Node is one file or directory as it was at some index. Files are immutable: a write makes a new
+// Node, and tree, events and views share it. A directory's children are reached through the View
+// that showed it; the directories in events have none.
 type Node struct {
 	Path     string // absolute; "/" for the root
 	Value    string // files only; cut from the same allocation as Path
@@ -38,8 +38,8 @@ type Ends struct {
 	Shown int64 // wall clock, in nanoseconds since 1970, by the offset in the log at that time
 }
 
-// directory is what a directory of the tree has inside. One whose epoch is older than the store's may be seen by
-// a view: it and its Node are never changed again but replaced by copies.
+// directory is what a directory of the tree has inside. One whose epoch is older than the store's
+// may be seen by a view: it and its Node are never changed again but replaced by copies.
 type directory struct {
 	epoch    uint64
 	changed  uint64 // highest index at which anything here or below changed, refreshes included
@@ -137,8 +137,8 @@ func (n *Node) lastChange() uint64 {
 	return n.Modified
 }
 
-// deepest returns the last node on the way from the space's root to path: the node itself, the file that
-// is in the way, or the last directory that exists. s.mu must be held.
+// deepest returns the last node on the way from the space's root to path: the node itself, the file
+// that is in the way, or the last directory that exists. s.mu must be held.
 func (s *Store) deepest(space Space, path string) *Node {
 	n, end := s.roots[space], 0
 	for len(n.Path) < len(path) && n.Dir {
@@ -165,8 +165,8 @@ func (s *Store) find(space Space, path string) (*Node, *Error) {
 	}
 }
 
-// changed returns the highest index at which the key path changed, or anything below it; when there is no such
-// node, anything in the last directory on the way to it. s.mu must be held.
+// changed returns the highest index at which the key path changed, or anything below it; when there
+// is no such node, anything in the last directory on the way to it. s.mu must be held.
 func (s *Store) changed(path string) uint64 {
 	n := s.deepest(Keys, path)
 	if !n.Dir && len(n.Path) < len(path) {
@@ -175,8 +175,9 @@ func (s *Store) changed(path string) uint64 {
 	return n.lastChange()
 }
 
-// above returns the directory that holds path, ready to be written: it and all above it are owned, made when
-// missing, marked as changed at the present index, and weigh more by this. s.mu must be held.
+// above returns the directory that holds path, ready to be written: it and all above it are owned,
+// made when missing, marked as changed at the present index, and weigh more by this. s.mu must be
+// held.
 func (s *Store) above(space Space, path string, more weight) *directory {
 	root := &s.roots[space]
 	*root = (*root).own(s.epoch.Load())
@@ -187,7 +188,8 @@ func (s *Store) above(space Space, path string, more weight) *directory {
 		n := at.inside.children.get(path[:end])
 		if n == nil {
 			if len(made) < end {
-				// The new directories cut their paths from it, and none keeps more than twice its path.
+				// The new directories cut their paths from it, and none keeps more than twice its
+				// path.
 				made = strings.Clone(path[:min(2*end, len(path))])
 			}
 			n = newDirectory(made[:end], s.index, s.epoch.Load())

@@ -33,7 +33,8 @@ func TestGetFindsOrSaysWhereTheWayEnds(t *testing.T) {
 	}
 }
 
-// Listings are sorted and leave out hidden names; a hidden directory lists its own children (API section 14).
+// Listings are sorted and leave out hidden names; a hidden directory lists its own children (API
+// section 14).
 func TestChildrenAreSortedAndNotHidden(t *testing.T) {
 	s := New(Limits{})
 	for _, k := range []string{"/d/b", "/d/_h/x", "/d/_h/_y", "/d/a_b", "/d/B", "/d/_", "/d/a/z"} {
@@ -135,7 +136,8 @@ func TestStatsCountWhatHappened(t *testing.T) {
 	s := New(Limits{})
 	for _, c := range []Command{
 		set("/f", "1"), set("/f/x", "1"), set("/d/x", "1"), set("/d", "1"), // 2 and 2
-		create("/c", "1"), post("/d", "1"), create("/c", "1"), post("/f", "1"), create("/f/x", "1"), // 2 and 3; two of these count as sets too
+		// 2 and 3; two of these count as sets too
+		create("/c", "1"), post("/d", "1"), create("/c", "1"), post("/f", "1"), create("/f/x", "1"),
 		update("/f", "2"), update("/d", "x"), update("/", "x"), // 1 and 2
 		swap("/f", "3").prev("2", 0), swap("/f", "3").prev("2", 0), swap("/", "3").prev("2", 0), // 1 and 2
 		compareDelete("/f").prev("2", 0), compareDelete("/d").prev("2", 0), compareDelete("/f").prev("3", 0), // 1 and 2
@@ -185,7 +187,8 @@ func TestErrorsHaveTextAndStatus(t *testing.T) {
 // What a Range selects is what a look at every name selects, and Count counts it.
 func TestARangeIsWhatALookAtEveryNameFinds(t *testing.T) {
 	s := New(Limits{})
-	names := []string{"B", "_", "_a", "_a\xff", "_b", "`", "a", "a\xff", "a\xff\xfe", "a\xff\xffz", "aa", "ab", "b", "\xff", "\xff\xff"}
+	names := []string{"B", "_", "_a", "_a\xff", "_b", "`", "a", "a\xff", "a\xff\xfe", "a\xff\xffz", "aa", "ab", "b",
+		"\xff", "\xff\xff"}
 	for i := range 100 {
 		names = append(names, fmt.Sprint("a", i), fmt.Sprint("_", i))
 	}

@@ -13,8 +13,9 @@ const (
 	formerDepth = 4096
 )
 
-// Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".." elements, no
-// trailing slash. It is idempotent. Everything in this package expects canonical paths (J7).
+// Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".."
+// elements, no trailing slash. It is idempotent. Everything in this package expects canonical paths
+// (J7).
 func Canonical(p string) string {
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
@@ -40,7 +41,8 @@ func join(dir, name string) string {
 	return dir[:stem(dir)] + "/" + name
 }
 
-// stem is the length of a directory's path as a prefix of the paths below it: the root's slash belongs to them.
+// stem is the length of a directory's path as a prefix of the paths below it: the root's slash
+// belongs to them.
 func stem(dir string) int {
 	if dir == "/" {
 		return 0
@@ -54,7 +56,8 @@ func below(p, dir string) bool {
 	return len(p) > n+1 && p[n] == '/' && p[:n] == dir[:n]
 }
 
-// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_" (API section 14).
+// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_"
+// (API section 14).
 func hidden(rest string) bool {
 	return strings.Contains(rest, "/_")
 }

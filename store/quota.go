@@ -3,11 +3,11 @@ package store
 import "bytes"
 
 // Mark returns a command as its leader puts it into the log: frugal if the leader's tree costs more
-// than its Limits.Tree, and otherwise not. A frugal command gets CodeQuota at every member if it would
-// make the tree grow, whatever the limits there: so Apply stays a function of the log, and members
-// with different limits have the same tree. What makes it smaller, refreshes it, or gives it another
-// time to live is executed. Users and roles are never frugal: they are few, and keys alone must not be
-// able to keep an administrator from taking rights away.
+// than its Limits.Tree, and otherwise not. A frugal command gets CodeQuota at every member if it
+// would make the tree grow, whatever the limits there: so Apply stays a function of the log, and
+// members with different limits have the same tree. What makes it smaller, refreshes it, or gives
+// it another time to live is executed. Users and roles are never frugal: they are few, and keys
+// alone must not be able to keep an administrator from taking rights away.
 //
 // cmd is not changed. What is in the log already when the tree becomes full is applied.
 func (s *Store) Mark(cmd []byte) []byte {
@@ -23,16 +23,16 @@ func (s *Store) Mark(cmd []byte) []byte {
 	return cmd
 }
 
-// grows reports whether the node that c makes in the place of old, a file or nil, costs more without
-// its time to live.
+// grows reports whether the node that c makes in the place of old, a file or nil, costs more
+// without its time to live.
 func (c *Command) grows(a Action, old *Node) bool {
 	dir := c.Dir && a != ActionUpdate
 	return old == nil || !c.Refresh && (dir || len(c.Value) > len(old.Value))
 }
 
-// Freed returns how many bytes of memory have left the tree and the history since the start, by what
-// nodes and events cost. So whoever has kept something for a while, as a view, keeps no more from being
-// collected than what this has grown by. It never blocks.
+// Freed returns how many bytes of memory have left the tree and the history since the start, by
+// what nodes and events cost. So whoever has kept something for a while, as a view, keeps no more
+// from being collected than what this has grown by. It never blocks.
 func (s *Store) Freed() uint64 { return s.freed.Load() }
 
 // weigh notes whether the tree is full, and what has been freed. s.mu must be held.
@@ -43,8 +43,8 @@ func (s *Store) weigh() {
 	}
 }
 
-// Cost returns about how many bytes of memory the nodes of both trees take, which is a function of the
-// state, and the Limits.Tree of this member.
+// Cost returns about how many bytes of memory the nodes of both trees take, which is a function of
+// the state, and the Limits.Tree of this member.
 func (s *Store) Cost() (bytes, quota int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

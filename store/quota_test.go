@@ -53,7 +53,8 @@ func TestAFrugalCommandGrowsNothing(t *testing.T) {
 // Members with different limits that apply what one of them has marked have the same tree.
 // pitfall I8
 func TestMembersWithDifferentQuotasHaveTheSameTree(t *testing.T) {
-	leader, others := New(Limits{Tree: 20_000}), []*Store{New(Limits{Tree: 1}), New(Limits{Tree: 1 << 40}), New(Limits{})}
+	leader, others := New(Limits{Tree: 20_000}), []*Store{New(Limits{Tree: 1}), New(Limits{Tree: 1 << 40}),
+		New(Limits{})}
 	g, refused := newGenerator(1), 0
 	for range 5000 {
 		now, c := g.next(leader.index)

@@ -2,8 +2,8 @@ package store
 
 import "slices"
 
-// Range selects children of a directory by name: those that begin with Prefix and sort behind After.
-// Hidden ones are left out, unless Prefix begins like their names, with an underscore.
+// Range selects children of a directory by name: those that begin with Prefix and sort behind
+// After. Hidden ones are left out, unless Prefix begins like their names, with an underscore.
 type Range struct{ Prefix, After string }
 
 // interval is the names that are not before from, and before to; there is no end when to is "".
@@ -28,7 +28,8 @@ func (r Range) intervals() []interval {
 	return []interval{{from, "_"}, {max(from, "`"), ""}}
 }
 
-// behind returns the least name that sorts behind all that begin with prefix; "" when there is none.
+// behind returns the least name that sorts behind all that begin with prefix; "" when there is
+// none.
 func behind(prefix string) string {
 	for i, c := range slices.Backward([]byte(prefix)) {
 		if c < 0xff {

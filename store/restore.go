@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// Restore replaces the state by one written by Freeze. What is not such a state gives an error that says what is wrong and
-// at which byte, and leaves the old state as it was. It trusts no length: memory grows only with what is really there.
+// Restore replaces the state by one written by Freeze. What is not such a state gives an error that
+// says what is wrong and at which byte, and leaves the old state as it was. It trusts no length:
+// memory grows only with what is really there.
 //
-// Watchers stay. Each goes on in the restored history behind the last index it could have seen, or gets ErrFellBehind
-// when that does not reach so far (E12).
+// Watchers stay. Each goes on in the restored history behind the last index it could have seen, or
+// gets ErrFellBehind when that does not reach so far (E12).
 func (s *Store) Restore(r io.Reader) error {
 	d := decoder{
 		in:    bufio.NewReaderSize(r, 64<<10),
@@ -41,7 +42,8 @@ func (s *Store) adopt(t *Store) {
 	s.arrive()
 }
 
-// decoder reads a frozen state into a store of its own. After the first error all its methods return zero values.
+// decoder reads a frozen state into a store of its own. After the first error all its methods
+// return zero values.
 type decoder struct {
 	in    *bufio.Reader
 	at    int64 // bytes read
@@ -287,8 +289,8 @@ func (d *decoder) facts() {
 	}
 }
 
-// request reads a request and its answer. It returns the entry of the request, or last if that is not
-// known.
+// request reads a request and its answer. It returns the entry of the request, or last if that is
+// not known.
 func (d *decoder) request(last uint64) uint64 {
 	w, r := &d.store.window, &request{}
 	if d.version >= '4' {
@@ -353,7 +355,8 @@ func (d *decoder) answer() any {
 		}
 		return e
 	case answerError:
-		return &Error{Code: int(d.upTo(999, "code")), Index: d.upTo(d.store.index, "index of an error"), Cause: d.string()}
+		return &Error{Code: int(d.upTo(999, "code")), Index: d.upTo(d.store.index, "index of an error"),
+			Cause: d.string()}
 	default:
 		d.fail("an answer of kind %d", kind)
 		return nil
@@ -414,7 +417,8 @@ func (d *decoder) auth() {
 	s.roots[Auth].inside = d.directory(1)
 }
 
-// directory reads what is in the directory at d.path, whose children are at this depth. The builder fills it.
+// directory reads what is in the directory at d.path, whose children are at this depth. The builder
+// fills it.
 func (d *decoder) directory(depth int) *directory {
 	inside := &directory{epoch: d.epoch, changed: d.upTo(d.store.index, "changed index")}
 	inside.children.skip = len(d.path) + 1
@@ -462,9 +466,9 @@ func (d *decoder) child(depth int) *Node {
 	return n
 }
 
-// pathOf returns path as a string, cut from that of the directory read before, which may lie in it: so
-// a long chain of directories has its path about twice, not once a level. None keeps more than twice
-// its path.
+// pathOf returns path as a string, cut from that of the directory read before, which may lie in it:
+// so a long chain of directories has its path about twice, not once a level. None keeps more than
+// twice its path.
 func (d *decoder) pathOf(path []byte) string {
 	if len(d.whole) > 2*len(path) || !strings.HasPrefix(d.whole, string(path)) {
 		d.whole = string(path)

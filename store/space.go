@@ -1,7 +1,7 @@
 package store
 
-// Space names one of the trees that a store has. They share the index, the log and the snapshot, and nothing else: no path leads from
-// one into the other.
+// Space names one of the trees that a store has. They share the index, the log and the snapshot,
+// and nothing else: no path leads from one into the other.
 type Space uint8
 
 // The spaces.
@@ -13,8 +13,9 @@ const (
 
 var spaceNames = [spacesEnd]string{Auth: "auth "}
 
-// AuthRevision is the index of the last change in the space Auth, 0 when there never was one. It costs next to nothing: whoever serves
-// a request asks before and after (K9). What is read between two equal answers was read while they held.
+// AuthRevision is the index of the last change in the space Auth, 0 when there never was one. It
+// costs next to nothing: whoever serves a request asks before and after (K9). What is read between
+// two equal answers was read while they held.
 func (s *Store) AuthRevision() uint64 { return s.judged.Load() }
 
 // Auth returns the root of the space Auth as of one moment, and the revision that it has.

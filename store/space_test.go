@@ -38,8 +38,8 @@ func TestUsersAndRolesAreNoKeys(t *testing.T) {
 	s.check(t)
 }
 
-// A command that was judged by users and roles that have changed since is refused; the time it brings passes all the same.
-// pitfall K9
+// A command that was judged by users and roles that have changed since is refused; the time it
+// brings passes all the same. pitfall K9
 func TestACommandJudgedByAnOldRevisionIsRefused(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/k", "1"))
@@ -87,8 +87,10 @@ func TestUsersAndRolesAreInTheSnapshot(t *testing.T) {
 func TestADifferenceInUsersShowsInTheDigest(t *testing.T) {
 	digests := map[uint64]string{}
 	for name, c := range map[string]Command{
-		"nothing": advance(1), "a key": set("/users/u", "1"), "a user": set("/users/u", "1").in(Auth), "another user": set("/users/v", "1").in(Auth),
-		"another password": set("/users/u", "2").in(Auth), "a refusal": set("/users/u", "1").judged(1), "an error": del("/x"), "an error of users": del("/y").in(Auth),
+		"nothing": advance(1), "a key": set("/users/u", "1"), "a user": set("/users/u",
+			"1").in(Auth), "another user": set("/users/v", "1").in(Auth),
+		"another password": set("/users/u", "2").in(Auth), "a refusal": set("/users/u",
+			"1").judged(1), "an error": del("/x"), "an error of users": del("/y").in(Auth),
 	} {
 		s := New(Limits{})
 		s.do(c)

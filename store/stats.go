@@ -1,7 +1,8 @@
 package store
 
-// Stats are the counters of /v2/stats/store. They count what this member did since it started and are no
-// part of the state. Unlike in etcd 2, what fails is never counted as a success (API section 17.3).
+// Stats are the counters of /v2/stats/store. They count what this member did since it started and
+// are no part of the state. Unlike in etcd 2, what fails is never counted as a success (API section
+// 17.3).
 type Stats struct {
 	GetsSuccess, GetsFail, SetsSuccess, SetsFail, DeleteSuccess, DeleteFail                  uint64
 	UpdateSuccess, UpdateFail, CreateSuccess, CreateFail                                     uint64

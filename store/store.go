@@ -5,11 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// Store is the tree with its timers, watchers and history. Apply, Freeze, Restore, NextDue and Digest belong
-// to the applier; all other methods may be called from any goroutine.
+// Store is the tree with its timers, watchers and history. Apply, Freeze, Restore, NextDue and
+// Digest belong to the applier; all other methods may be called from any goroutine.
 type Store struct {
-	// mu protects everything below: the applier writes under the lock; the others read under the read lock, each
-	// for a look at a few nodes, and never while they wait or walk a view. Watch and Close write the watcher index.
+	// mu protects everything below: the applier writes under the lock; the others read under the
+	// read lock, each for a look at a few nodes, and never while they wait or walk a view. Watch
+	// and Close write the watcher index.
 	mu sync.RWMutex
 
 	// The state: what Freeze writes and every replica has alike.
@@ -29,8 +30,8 @@ type Store struct {
 	awaits   awaits // calls of WaitIndex
 	stats    Stats  // but for what gets counts
 
-	// epoch is raised, also under the read lock, by whoever takes a view of the tree: directories and pages of
-	// earlier epochs are shared from then on and copied by the next write to them.
+	// epoch is raised, also under the read lock, by whoever takes a view of the tree: directories
+	// and pages of earlier epochs are shared from then on and copied by the next write to them.
 	epoch atomic.Uint64
 	gets  struct{ success, fail atomic.Uint64 }
 
@@ -53,7 +54,8 @@ func New(l Limits) *Store {
 	return s
 }
 
-// Get looks a key up: the view holds it as of one moment, with the index of that moment (I12). path must be canonical.
+// Get looks a key up: the view holds it as of one moment, with the index of that moment (I12). path
+// must be canonical.
 func (s *Store) Get(path string) (View, *Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -5,8 +5,9 @@ import (
 	"context"
 )
 
-// WaitIndex returns when the store index is n or more: a client that knows the index of a write finds that write here. It
-// returns the context's error when that is done before. Reads after it see the index, also one that a Restore brought.
+// WaitIndex returns when the store index is n or more: a client that knows the index of a write
+// finds that write here. It returns the context's error when that is done before. Reads after it
+// see the index, also one that a Restore brought.
 func (s *Store) WaitIndex(ctx context.Context, n uint64) error {
 	if s.Index() >= n {
 		return nil
@@ -52,8 +53,8 @@ func (s *Store) forget(w *await) {
 	}
 }
 
-// arrive ends the calls that wait for the present index or less. It looks at no others, so that it costs nothing how many
-// wait for an index far away. s.mu must be held.
+// arrive ends the calls that wait for the present index or less. It looks at no others, so that it
+// costs nothing how many wait for an index far away. s.mu must be held.
 func (s *Store) arrive() {
 	for len(s.awaits) > 0 && s.awaits[0].index <= s.index {
 		close(heap.Pop(&s.awaits).(*await).reached)

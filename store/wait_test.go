@@ -11,7 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// begin calls WaitIndex in a goroutine of its own, waits until it waits, and returns where its result comes.
+// begin calls WaitIndex in a goroutine of its own, waits until it waits, and returns where its
+// result comes.
 func (s *Store) begin(ctx context.Context, n uint64) chan error {
 	done := make(chan error, 1)
 	go func() { done <- s.WaitIndex(ctx, n) }()

@@ -24,9 +24,10 @@ type Watcher struct {
 // lookMax is how many entries of the history a watcher looks at before it lets go of the lock.
 const lookMax = 1024
 
-// Watch begins a watch at path: every matching event from index since on (0: from now on), in order, none twice.
-// A since that the history no longer reaches gives code 401, unless nothing at or below path changed since. path must be
-// canonical; it need not exist. Registering and deciding where to begin are one step (I9).
+// Watch begins a watch at path: every matching event from index since on (0: from now on), in
+// order, none twice. A since that the history no longer reaches gives code 401, unless nothing at
+// or below path changed since. path must be canonical; it need not exist. Registering and deciding
+// where to begin are one step (I9).
 func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +35,8 @@ func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Err
 	w := &Watcher{store: s, path: path, recursive: recursive, began: s.index, from: since, wake: make(chan struct{}, 1)}
 	if since > 0 && since <= s.index {
 		if s.cleared(path, since) {
-			return nil, s.fail(CodeHistoryCleared, fmt.Sprintf("the requested history has been cleared [%d/%d]", s.history.first, since))
+			return nil, s.fail(CodeHistoryCleared, fmt.Sprintf("the requested history has been cleared [%d/%d]",
+				s.history.first, since))
 		}
 		w.next = since
 	}
@@ -42,7 +44,8 @@ func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Err
 	return w, nil
 }
 
-// cleared reports whether an event from since on that concerns a watch at path may be lost. s.mu must be held.
+// cleared reports whether an event from since on that concerns a watch at path may be lost. s.mu
+// must be held.
 func (s *Store) cleared(path string, since uint64) bool {
 	return since < s.history.first && s.changed(path) >= since
 }
@@ -85,8 +88,8 @@ func (w *Watcher) Ready() (*Event, error) {
 	}
 }
 
-// look returns the next event that matches, if there is one among the next lookMax entries, and whether there
-// are more entries to look at.
+// look returns the next event that matches, if there is one among the next lookMax entries, and
+// whether there are more entries to look at.
 func (w *Watcher) look() (e *Event, more bool, err error) {
 	w.store.mu.RLock()
 	defer w.store.mu.RUnlock()
@@ -135,9 +138,9 @@ func (w *Watcher) Close() {
 }
 
 // watchers is the index of all watchers by their paths: a tree that has a perch where watchers sit
-// and where two ways part, and none on the way between. So a watch makes two perches at most, however
-// deep its path, and an event reads its key once on the way from the root to it: it costs nothing how
-// many watchers sit elsewhere.
+// and where two ways part, and none on the way between. So a watch makes two perches at most,
+// however deep its path, and an event reads its key once on the way from the root to it: it costs
+// nothing how many watchers sit elsewhere.
 //
 //	watched        perches
 //	/a/b/c/d       "" ── /a/b ┬─ /a/b/c/d
@@ -168,8 +171,8 @@ func (x *watchers) add(w *Watcher) {
 	x.count++
 }
 
-// toward returns the perch below p on the way to path, as far as path leads. It makes one where there
-// is none.
+// toward returns the perch below p on the way to path, as far as path leads. It makes one where
+// there is none.
 func (p *perch) toward(path string) *perch {
 	name := p.element(path)
 	k := p.kids[name]
@@ -249,8 +252,8 @@ func (p *perch) idle() bool {
 	return true
 }
 
-// wake notifies the watchers that e matches: recursive ones above its key, all at its key, and when a directory went,
-// all below.
+// wake notifies the watchers that e matches: recursive ones above its key, all at its key, and when
+// a directory went, all below.
 func (x *watchers) wake(e *Event) {
 	p, key := &x.root, e.Node.Path
 	for len(p.path) < len(key) {

@@ -97,7 +97,8 @@ func TestWatchHearsWhatSection15Says(t *testing.T) {
 	}
 }
 
-// A watch from behind what another one has seen goes on where that one was: neither misses or doubles an event.
+// A watch from behind what another one has seen goes on where that one was: neither misses or
+// doubles an event.
 func TestAWatchGoesOnBehindWhatWasSeen(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/a", "1"))
@@ -138,11 +139,13 @@ func TestWatchOfTheFutureSkipsWhatComesBefore(t *testing.T) {
 	}
 
 	told, err := w.drain()
-	expect(t, "told", fmt.Sprint(told, err), "[set /a=x 4/4 was /a=x 3/3 set /a=x 5/5 was /a=x 4/4 set /a=x 6/6 was /a=x 5/5] <nil>")
+	expect(t, "told", fmt.Sprint(told, err),
+		"[set /a=x 4/4 was /a=x 3/3 set /a=x 5/5 was /a=x 4/4 set /a=x 6/6 was /a=x 5/5] <nil>")
 	expect(t, "index", w.Index(), uint64(1))
 }
 
-// With 1000 events kept the oldest index is P-999, as in 2.3.8; a subtree that has not changed since waits all the same.
+// With 1000 events kept the oldest index is P-999, as in 2.3.8; a subtree that has not changed
+// since waits all the same.
 func TestClearedHistoryIsRefusedOnlyWhereSomethingChanged(t *testing.T) {
 	s := New(Limits{Events: 1000})
 	s.do(set("/quiet/key", "1"))
@@ -180,8 +183,8 @@ func TestClearedHistoryIsRefusedOnlyWhereSomethingChanged(t *testing.T) {
 	}
 }
 
-// A watcher whose subtree was quiet while the history moved on hears the next event; one that missed something is told so.
-// pitfall I11
+// A watcher whose subtree was quiet while the history moved on hears the next event; one that
+// missed something is told so. pitfall I11
 func TestWatcherFallsBehindOnlyWhenItMissesSomething(t *testing.T) {
 	s := New(Limits{Events: 10})
 	s.do(set("/quiet", "1"))
@@ -202,8 +205,8 @@ func TestWatcherFallsBehindOnlyWhenItMissesSomething(t *testing.T) {
 	expect(t, "the quiet watcher", fmt.Sprint(told, err), "[set /quiet=2 32/32 was /quiet=1 1/1] <nil>")
 }
 
-// Every watcher hears the events of the log from its index on that match, each once, in order, whenever it registers and reads.
-// pitfall I10, pitfall I11
+// Every watcher hears the events of the log from its index on that match, each once, in order,
+// whenever it registers and reads. pitfall I10, pitfall I11
 func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 	type reader struct {
 		w     *Watcher
@@ -257,7 +260,8 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 				want = want[:min(len(want), len(r.told))]
 			}
 			if !slices.Equal(r.told, want) {
-				t.Fatalf("seed %d: watch of %s (recursive %v) since %d:\n got %q\nwant %q", seed, r.w.path, r.w.recursive, r.since, r.told, want)
+				t.Fatalf("seed %d: watch of %s (recursive %v) since %d:\n got %q\nwant %q", seed, r.w.path,
+					r.w.recursive, r.since, r.told, want)
 			}
 			r.w.Close()
 		}
@@ -281,8 +285,8 @@ func wanted(m *model, w *Watcher, since uint64) (lines []string) {
 	return lines
 }
 
-// After a snapshot was received a watcher hears the history that it carries, in order, or that it fell behind.
-// pitfall E12
+// After a snapshot was received a watcher hears the history that it carries, in order, or that it
+// fell behind. pitfall E12
 func TestWatcherGoesOnAfterRestore(t *testing.T) {
 	ahead, s := New(Limits{Events: 50}), New(Limits{Events: 50})
 	for _, c := range []Command{set("/near", "0"), set("/far", "0"), set("/quiet", "0")} {
@@ -404,9 +408,8 @@ func TestCloseTwiceIsOnce(t *testing.T) {
 	}
 }
 
-// With writers, readers and watchers at work: a view's index is at least that of all it shows, and a watch from
-// the next index on misses nothing, doubles nothing.
-// pitfall I9, pitfall I12
+// With writers, readers and watchers at work: a view's index is at least that of all it shows, and
+// a watch from the next index on misses nothing, doubles nothing. pitfall I9, pitfall I12
 func TestWatchFromTheIndexOfAViewMissesNothing(t *testing.T) {
 	const writes = 4000
 	s := New(Limits{})
@@ -438,8 +441,8 @@ func TestWatchFromTheIndexOfAViewMissesNothing(t *testing.T) {
 	group.Wait()
 }
 
-// follow takes views and follows each by a watch up to a few events, until the store is at index last: the tree seen and
-// the events heard must give the tree as it is.
+// follow takes views and follows each by a watch up to a few events, until the store is at index
+// last: the tree seen and the events heard must give the tree as it is.
 func follow(t *testing.T, s *Store, last uint64) {
 	for at := uint64(0); at < last; {
 		v, err := s.Get("/d")

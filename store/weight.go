@@ -36,16 +36,16 @@ func (n *Node) alone() weight {
 	return w
 }
 
-// What a node takes of memory, in bytes, besides its texts: with its place in a page of the directory
-// that it is in, with the first page of its own, and with its part of the wheels.
+// What a node takes of memory, in bytes, besides its texts: with its place in a page of the
+// directory that it is in, with the first page of its own, and with its part of the wheels.
 const (
 	fileCost      = 144
 	directoryCost = 368
 	endsCost      = 192
 )
 
-// cost is about how many bytes of memory n takes, without what is below it. It depends on nothing but
-// the node, so that it is the same at every member, and after a restore.
+// cost is about how many bytes of memory n takes, without what is below it. It depends on nothing
+// but the node, so that it is the same at every member, and after a restore.
 func (n *Node) cost() int64 {
 	c := fileCost
 	if n.Dir {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Like all that a directory knows of what is below it, the cost is the same after a restore: see check.
+// Like all that a directory knows of what is below it, the cost is the same after a restore: see
+// check.
 func TestTheCostIsTheSameAfterARestore(t *testing.T) {
 	s := varied()
 	s.do(set("/users/u", "secret").in(Auth))

@@ -21,8 +21,8 @@ type bounds struct {
 // windowBounds are the bounds of every store, except in tests. 300,000 facts take 15 MiB.
 var windowBounds = bounds{answers: 10_000, bytes: 16 << 20, facts: 300_000}
 
-// name stands for a user's request id: the same id of another user is another name. The first 8 bytes
-// are the user's, those of all names of it.
+// name stands for a user's request id: the same id of another user is another name. The first 8
+// bytes are the user's, those of all names of it.
 type name [24]byte
 
 // name returns parts of two SHA-256: nobody can find two ids with the same name.
@@ -52,13 +52,13 @@ type request struct {
 	answer any               // *Event, shared with the history while that has it, or *Error
 }
 
-// noCheck is the checksum of a command of a version before 4. Its request has neither a checksum nor
-// an entry, so that all members remember the same of it, whether they found it in a log or in a state
-// of that time. It is forgotten with its answer, and no fact is kept.
+// noCheck is the checksum of a command of a version before 4. Its request has neither a checksum
+// nor an entry, so that all members remember the same of it, whether they found it in a log or in a
+// state of that time. It is forgotten with its answer, and no fact is kept.
 var noCheck [sha256.Size]byte
 
-// window remembers the requests that had an id, so that none is executed twice (pitfall G3). For each
-// user its parts follow each other, by the entries at which the requests were executed:
+// window remembers the requests that had an id, so that none is executed twice (pitfall G3). For
+// each user its parts follow each other, by the entries at which the requests were executed:
 //
 //	                 horizon
 //	forgotten           │  facts                  │  order
@@ -69,9 +69,9 @@ var noCheck [sha256.Size]byte
 // that is unknown, and may have been tried first before the horizon, gets an error and is not
 // executed.
 //
-// A bound falls to the users in equal parts. When it is passed, the oldest of a user that holds more
-// than its part is dropped: so no user can have another's requests forgotten beyond that one's part.
-// What one entry of the log may cost is bounded, too: see shed and trim.
+// A bound falls to the users in equal parts. When it is passed, the oldest of a user that holds
+// more than its part is dropped: so no user can have another's requests forgotten beyond that one's
+// part. What one entry of the log may cost is bounded, too: see shed and trim.
 type window struct {
 	bounds  bounds
 	order   []*request // with an answer, from the oldest on; their stamps never fall
@@ -189,8 +189,8 @@ func (w *window) add(r *request) {
 		func(h *share) bool { return h.bytes > w.bounds.bytes/w.answers })
 }
 
-// shed forgets answers of users that hold too much, from the oldest on, as long as a bound is passed;
-// but the last answer stays, whatever its size. It looks at each answer once.
+// shed forgets answers of users that hold too much, from the oldest on, as long as a bound is
+// passed; but the last answer stays, whatever its size. It looks at each answer once.
 func (w *window) shed(passed func() bool, tooMuch func(*share) bool) {
 	var kept []*request
 	at := 0
@@ -219,7 +219,8 @@ func (w *window) expire(now int64) {
 	}
 }
 
-// drop forgets an answer, which the caller takes out of order, and keeps the fact that there was one.
+// drop forgets an answer, which the caller takes out of order, and keeps the fact that there was
+// one.
 func (w *window) drop(r *request) {
 	delete(w.byName, r.name)
 	w.bytes -= r.size()
@@ -250,9 +251,9 @@ func (w *window) keep(f fact) {
 const movesAnEntry = 1000
 
 // trim forgets, beyond the bound, the oldest facts of users that have more than their part: the
-// horizon of each moves to them. Older facts of other users go to the end of the queue; when there are
-// many of them, the bound is passed until later entries have moved the rest. While all are moved once,
-// no more than bounds.answers and one for each of these entries come in.
+// horizon of each moves to them. Older facts of other users go to the end of the queue; when there
+// are many of them, the bound is passed until later entries have moved the rest. While all are
+// moved once, no more than bounds.answers and one for each of these entries come in.
 func (w *window) trim() {
 	for moves := 0; w.facts.count() > w.bounds.facts && moves < movesAnEntry; {
 		oldest := w.facts.drop()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A command that comes again, with its id, gets its first answer whatever happened in between, and does nothing.
-// pitfall G3
+// A command that comes again, with its id, gets its first answer whatever happened in between, and
+// does nothing. pitfall G3
 func TestARetryGetsTheFirstAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -20,7 +20,8 @@ func TestARetryGetsTheFirstAnswer(t *testing.T) {
 		{"set", set("/f", "mine").ttl(time.Hour), "set /f=mine 10/10 until 1h0m0s was /f=1 1/1"},
 		{"a refresh", set("/f", "").refresh().ttl(time.Hour), "set /f=1 10/10 until 1h0m0s was /f=1 1/1"},
 		{"a name in order", post("/q", "job"), "create /q/00000000000000000010=job 10/10"},
-		{"a swap does not refuse its own success", swap("/f", "2").prev("1", 0), "compareAndSwap /f=2 1/10 was /f=1 1/1"},
+		{"a swap does not refuse its own success", swap("/f", "2").prev("1", 0),
+			"compareAndSwap /f=2 1/10 was /f=1 1/1"},
 		{"a create does not refuse its own success", create("/new", "v"), "create /new=v 10/10"},
 		{"a delete does not miss what it deleted", del("/d").recursive(), "delete /d/ 2/10 was /d/ 2/2"},
 		{"an error", create("/f", "v"), "105 /f at 9"},
@@ -76,7 +77,8 @@ func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
 		answer := s.do(first)
 		tree := s.listing()
 
-		expect(t, "other command", sketch(s.do(other.named("id\xff"))), `209 request id "id\xff" was used for another command at 2`)
+		expect(t, "other command", sketch(s.do(other.named("id\xff"))),
+			`209 request id "id\xff" was used for another command at 2`)
 
 		expect(t, "tree", s.listing(), tree)
 		expect(t, "first command", s.do(first), answer)
@@ -92,7 +94,8 @@ func TestAnIDBelongsToItsUser(t *testing.T) {
 
 	expect(t, "another user", sketch(s.do(set("/k", "2").named("id").from("bob"))), "set /k=2 2/2")
 	expect(t, "nobody", sketch(s.do(set("/k", "3").named("id"))), "set /k=3 3/3 was /k=2 2/2")
-	expect(t, "where the user ends", sketch(s.do(set("/k", "4").named("eid").from("alic"))), "set /k=4 4/4 was /k=3 3/3")
+	expect(t, "where the user ends", sketch(s.do(set("/k", "4").named("eid").from("alic"))),
+		"set /k=4 4/4 was /k=3 3/3")
 	expect(t, "alice again", sketch(s.do(set("/secret", "1").named("id").from("alice"))), "set /secret=1 1/1")
 	s.check(t)
 }
@@ -167,7 +170,8 @@ func TestWhatFellOutOfTheWindowIsNotExecutedAgain(t *testing.T) {
 		case *Event:
 			expect(t, "value", a.Node.Value, fmt.Sprint(i))
 		case *Error:
-			expect(t, "error", sketch(a), fmt.Sprintf(`213 request id "%d" was executed at index %d: the answer is no longer kept, read the key at %d`, i, i+1, index))
+			expect(t, "error", sketch(a),
+				fmt.Sprintf(`213 request id "%d" was executed at index %d: the answer is no longer kept, read the key at %d`, i, i+1, index))
 			forgotten++
 		}
 	}
@@ -194,7 +198,8 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 		return set(fmt.Sprintf("/%d", i), "").named(fmt.Sprint(i)).after(uint64(i - 1))
 	}
 	forgotten := func(id string, index int) string {
-		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to 3 is forgotten at 9", id, index)
+		return fmt.Sprintf("214 request id %q may have been executed: its index is %d, and what was executed up to 3 "+
+			"is forgotten at 9", id, index)
 	}
 	for _, c := range []struct {
 		name  string
@@ -202,7 +207,8 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 		want  string
 	}{
 		{"the answer is there", request(8), "set /8= 7/7"},
-		{"it was executed", request(5), `213 request id "5" was executed at index 4: the answer is no longer kept, read the key at 9`},
+		{"it was executed", request(5),
+			`213 request id "5" was executed at index 4: the answer is no longer kept, read the key at 9`},
 		{"it was refused", request(4), `213 request id "4" was refused before: the answer is no longer kept at 9`},
 		{"it is forgotten", request(3), forgotten("3", 2)},
 		{"it is forgotten, and has no index", request(3).after(0), forgotten("3", 0)},
@@ -224,9 +230,9 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 	}
 }
 
-// Each user has a part of the window that no other one can take: neither its answers, by many requests or by big ones, nor the facts
-// behind them, nor the horizon. A restored member knows the same.
-// pitfall G3, pitfall G5
+// Each user has a part of the window that no other one can take: neither its answers, by many
+// requests or by big ones, nor the facts behind them, nor the horizon. A restored member knows the
+// same. pitfall G3, pitfall G5
 func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
 	big := strings.Repeat("v", 1<<20)
 	mine := func(i int) Command { return post("/q", "mine").named(fmt.Sprint(i)).from("alice").after(1) }
@@ -239,7 +245,8 @@ func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
 		want   string // the codes of her retries; 200 is the first answer
 	}{
 		{"by count", bounds{10, 1 << 20, 10}, 100, "", 5, "200 200 200 200 200"},
-		{"by count, beyond her part", bounds{10, 1 << 20, 10}, 100, "", 12, "214 214 213 213 213 213 213 200 200 200 200 200"},
+		{"by count, beyond her part", bounds{10, 1 << 20, 10}, 100, "", 12,
+			"214 214 213 213 213 213 213 200 200 200 200 200"},
 		{"by two big writes", bounds{10, 1 << 20, 10}, 2, big, 2, "200 200"},
 		{"by many big writes", bounds{10, 1 << 20, 10}, 50, big, 5, "200 200 200 200 200"},
 		{"by other people", bounds{40, 1 << 20, 40}, 400, "everybody", 10, "200 200 200 200 200 200 200 200 200 200"},
@@ -283,9 +290,8 @@ func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
 	}
 }
 
-// However many facts and answers of others stand before those that are to be forgotten, no entry of the
-// log takes long; the bounds hold again when all have had their turn.
-// pitfall G5
+// However many facts and answers of others stand before those that are to be forgotten, no entry of
+// the log takes long; the bounds hold again when all have had their turn. pitfall G5
 func TestNoEntryMovesManyFacts(t *testing.T) {
 	s, command := New(Limits{Events: 1}), 0
 	s.window.bounds = bounds{answers: 100, bytes: 1 << 20, facts: 20_000}
@@ -327,7 +333,8 @@ func TestManyAnswersAreForgottenInOnePass(t *testing.T) {
 	w := window{bounds: windowBounds}
 	add := func(user string, id, size int) {
 		c := Command{RequestID: fmt.Sprint(id), User: user}
-		w.add(&request{name: c.name(), entry: uint64(id + 1), check: sha256.Sum256(nil), answer: &Error{Cause: strings.Repeat("x", size)}})
+		w.add(&request{name: c.name(), entry: uint64(id + 1), check: sha256.Sum256(nil),
+			answer: &Error{Cause: strings.Repeat("x", size)}})
 	}
 	for id := range 10_000 {
 		add([]string{"alice", "bob"}[id/5000], id, 1400)
@@ -377,18 +384,20 @@ func TestTheWindowsMemoryIsBounded(t *testing.T) {
 		t.Errorf("they take %d bytes", grown)
 	}
 	kept, bytes, facts := s.Remembered()
-	expect(t, "remembered", fmt.Sprint(kept, bytes, facts), fmt.Sprint(windowBounds.answers, s.window.bytes, windowBounds.facts))
+	expect(t, "remembered", fmt.Sprint(kept, bytes, facts), fmt.Sprint(windowBounds.answers, s.window.bytes,
+		windowBounds.facts))
 	none := (&Command{}).name()
 	expect(t, "horizon", s.window.horizonOf(none.user()), uint64(5001))
 	s.check(t)
 }
 
-// A member that begins with a snapshot knows what was asked before, also what the history no longer has.
-// pitfall G5, pitfall E7
+// A member that begins with a snapshot knows what was asked before, also what the history no longer
+// has. pitfall G5, pitfall E7
 func TestTheWindowIsInTheSnapshot(t *testing.T) {
 	commands := []Command{
 		post("/q", "a").named("1"), create("/q", "").named("2"), set("/t", "v").ttl(time.Hour).named("3"),
-		update("/t", "").refresh().ttl(time.Hour).named("4"), update("/q", "").ttl(time.Hour).named("5"), del("/t").named("6"),
+		update("/t", "").refresh().ttl(time.Hour).named("4"), update("/q",
+			"").ttl(time.Hour).named("5"), del("/t").named("6"),
 	}
 	s := New(Limits{Events: 2})
 	var first []string
@@ -433,7 +442,8 @@ func TestDescribePrintsACommand(t *testing.T) {
 		{del("/d").dir().recursive().bytes(), `delete "/d" dir=true recursive=true`},
 		{advance(2).bytes(), "advance 2"},
 		{offset(-90 * time.Second).bytes(), "clock offset=-1m30s"},
-		{set("/k", "").named("id").from("alice").after(9).judged(7).bytes(), `set "/k" requestId="id" user="alice" requestIndex=9 revision=7`},
+		{set("/k", "").named("id").from("alice").after(9).judged(7).bytes(),
+			`set "/k" requestId="id" user="alice" requestIndex=9 revision=7`},
 		{[]byte{version + 1, 'x'}, `no command: "\x05x"`},
 		{[]byte{version}, `no command: "\x04"`},
 		{nil, `no command: ""`},

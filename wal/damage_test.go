@@ -101,7 +101,8 @@ func TestWhatRemainsOfATornBatchIsZeroed(t *testing.T) {
 	appendText(t, l, 2, "two")
 	end := l.at.offset
 	closeLog(t, l)
-	if rest := torn.Content(segmentFile(l.last()))[end+markSize:]; slices.ContainsFunc(rest, func(b byte) bool { return b != 0 }) {
+	if rest := torn.Content(segmentFile(l.last()))[end+markSize:]; slices.ContainsFunc(rest,
+		func(b byte) bool { return b != 0 }) {
 		t.Fatal("old bytes stand behind the new batch")
 	}
 }

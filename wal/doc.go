@@ -81,7 +81,8 @@ the last batch, and so after a clean stop each batch has one that follows it.
   - What Open has replayed is durable when it returns, whatever the page cache had
     made of it: it writes the last frame again, and syncs the file and the names.
   - Segments are removed oldest first, and each removal is durable before the next.
-  - Salvage changes nothing, and calls sound only what was written (TestSalvageGoesOnBehindEveryFlippedBit).
+  - Salvage changes nothing, and calls sound only what was written
+    (TestSalvageGoesOnBehindEveryFlippedBit).
   - The first error of a write, a sync, a rename ends the log: every later call
     returns it, and nothing is tried again.
   - Behind the last batch of a segment there is always room for a mark and a seal.

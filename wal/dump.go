@@ -49,8 +49,9 @@ func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record
 	return f, err
 }
 
-// outgrown tells whether a segment that was read as the last one, with an error, is none any more, and sound: then
-// the error was that of one who read while it was written to, and what was visited is the log as it was.
+// outgrown tells whether a segment that was read as the last one, with an error, is none any more,
+// and sound: then the error was that of one who read while it was written to, and what was visited
+// is the log as it was.
 func outgrown(fs disk.FS, dir string, last segment) bool {
 	segments, err := listSegments(fs, dir)
 	i := slices.IndexFunc(segments, func(s segment) bool { return s.number == last.number })
@@ -64,7 +65,8 @@ func outgrown(fs disk.FS, dir string, last segment) bool {
 func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) error {
 	f, err := Scan(dir, fs, visit)
 	if torn := f.Torn; err == nil && torn != (Repair{}) {
-		err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset, torn.Bytes, torn.Reason)
+		err = fmt.Errorf("wal: %s: offset %d: %d bytes of a torn tail: %s", torn.File, torn.Offset,
+			torn.Bytes, torn.Reason)
 	}
 	return err
 }

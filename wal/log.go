@@ -27,7 +27,8 @@ type Options struct {
 // DefaultSegmentBytes is the size of a segment when Options doesn't say it.
 const DefaultSegmentBytes = 32 << 20
 
-// defaultLargeBatch is where writing twice as much begins to take as long as recording what was written.
+// defaultLargeBatch is where writing twice as much begins to take as long as recording what was
+// written.
 const defaultLargeBatch = 64 << 10
 
 func (o Options) withDefaults() Options {

@@ -97,7 +97,8 @@ func wantDamage(t *testing.T, err error, file string, offset int64) {
 func TestReplayGivesWhatWasAppended(t *testing.T) {
 	d := disktest.New()
 	l := testLog(t, d, Options{})
-	want := []Record{{1, nil}, {255, []byte{0}}, {7, bytes.Repeat([]byte("x"), 700)}, {7, bytes.Repeat([]byte("y"), 5000)}}
+	want := []Record{{1, nil}, {255, []byte{0}}, {7, bytes.Repeat([]byte("x"), 700)},
+		{7, bytes.Repeat([]byte("y"), 5000)}}
 	for i := range want {
 		if err := l.Append(uint64(i), want[i:i+1]); err != nil {
 			t.Fatal(err)
@@ -190,7 +191,8 @@ func TestReadingStartsAtTheLastSegmentNotAbove(t *testing.T) {
 		appendText(t, l, label, fmt.Sprint(label, big))
 	}
 
-	for from, want := range map[uint64]string{120: "100", 160: "150", 250: "150", 149: "100", 300: "300", 1 << 63: "300"} {
+	for from, want := range map[uint64]string{120: "100", 160: "150", 250: "150", 149: "100", 300: "300",
+		1 << 63: "300"} {
 		texts, err := readTexts(l, from)
 		if err != nil || !strings.HasPrefix(texts[0], want) {
 			t.Errorf("from %d: begins with %.4s, not %s: %v", from, texts[0], want, err)
@@ -216,7 +218,8 @@ func TestReleaseRemovesWhatNoReaderFromTheLabelOnNeeds(t *testing.T) {
 		t.Errorf("the log begins at label %d, and says %d", l.segments[0].label, l.First())
 	}
 	if len(l.segments) != kept-2 || kept >= all || l.segments[0].label > 25 || l.segments[1].label <= 25 {
-		t.Fatalf("of %d segments %d and then %d stayed, the first with label %d", all, kept, len(l.segments), l.segments[0].label)
+		t.Fatalf("of %d segments %d and then %d stayed, the first with label %d", all, kept, len(l.segments),
+			l.segments[0].label)
 	}
 	texts, err := readTexts(l, 25)
 	if err != nil || texts[len(texts)-1] != fmt.Sprintf("%0200d", 39) {
@@ -351,7 +354,8 @@ func TestAnErrorOfReplayStopsTheStart(t *testing.T) {
 		return nil
 	})
 
-	if want := "0000000000000001-0000000000000000.wal: offset 144: kind 77 is unknown"; !errors.Is(err, unknown) || !strings.HasSuffix(err.Error(), want) {
+	if want := "0000000000000001-0000000000000000.wal: offset 144: kind 77 is unknown"; !errors.Is(err, unknown) ||
+		!strings.HasSuffix(err.Error(), want) {
 		t.Fatal(err)
 	}
 	if d.OpenFiles != 0 {
@@ -368,7 +372,8 @@ func TestALogIsCreatedOnceAndNeverTakenForGranted(t *testing.T) {
 	if err := d.Mkdir("wal"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := replayed(d, 0); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "wal: no segment is there") {
+	if _, _, err := replayed(d, 0); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(),
+		"wal: no segment is there") {
 		t.Errorf("opening an empty directory: %v", err)
 	}
 	for _, want := range []error{nil, os.ErrExist} {

@@ -287,7 +287,8 @@ func (r *Reader) Batches() iter.Seq2[[]Record, error] {
 // errStopped ends a read whose consumer wants no more.
 var errStopped = errors.New("stopped")
 
-// through yields what is left of the first of the segments, and goes over to the second, if there is one.
+// through yields what is left of the first of the segments, and goes over to the second, if there
+// is one.
 func (r *Reader) through(segments []segment, yield func([]Record, error) bool) error {
 	s := segments[0]
 	return withSegment(r.log.fs, r.log.dir, s, r.at, s.end, func(c *cursor) error {

@@ -34,8 +34,8 @@ func testReader(t *testing.T, l *Log, from uint64) *Reader {
 	return r
 }
 
-// However it is divided, what is read is the same: also where a piece ends with a segment, at a mark, or at the end of the log, which then
-// grows.
+// However it is divided, what is read is the same: also where a piece ends with a segment, at a
+// mark, or at the end of the log, which then grows.
 func TestAReaderGoesOnWhereItStopped(t *testing.T) {
 	for piece := 1; piece <= 7; piece++ {
 		d := disktest.New()
@@ -60,8 +60,10 @@ func TestAReaderGoesOnWhereItStopped(t *testing.T) {
 		none, end := readOn(r, 100)
 
 		want, whole := readTexts(l, 0)
-		if got = append(got, rest...); !slices.Equal(got, want) || len(want) != 60 || len(l.segments) < 5 || len(none) != 0 {
-			t.Errorf("in pieces of %d batches it reads %d of %d records in %d segments, and then %d", piece, len(got), len(want), len(l.segments), len(none))
+		if got = append(got, rest...); !slices.Equal(got, want) || len(want) != 60 || len(l.segments) < 5 ||
+			len(none) != 0 {
+			t.Errorf("in pieces of %d batches it reads %d of %d records in %d segments, and then %d", piece, len(got),
+				len(want), len(l.segments), len(none))
 		}
 		if err := errors.Join(err, end, whole); err != nil {
 			t.Error(err)

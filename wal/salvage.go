@@ -42,7 +42,8 @@ func Salvage(dir string, fs disk.FS, visit func(Salvaged)) (Tag, error) {
 	slices.SortStableFunc(list, func(a, b remains) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), s.rank(a)-s.rank(b), cmp.Compare(a.label, b.label))
 	})
-	// Of two with one number, one is a copy, or foreign: whether anything is missing shows behind them.
+	// Of two with one number, one is a copy, or foreign: whether anything is missing shows behind
+	// them.
 	list = slices.CompactFunc(list, func(a, b remains) bool { return a.number == b.number })
 	for i := range list {
 		s.segment(&list[i], list[i+1:])
@@ -190,8 +191,8 @@ func (s *salvage) segment(r *remains, later []remains) {
 	}
 }
 
-// join finds the place that r goes on from, and tells that something is missing before it. A damaged
-// header loses nothing when the frames behind it go on from the segment before.
+// join finds the place that r goes on from, and tells that something is missing before it. A
+// damaged header loses nothing when the frames behind it go on from the segment before.
 func (s *salvage) join(r *remains) {
 	follows := r.number == s.number+1
 	switch {
@@ -208,10 +209,12 @@ func (s *salvage) join(r *remains) {
 	}
 }
 
-// end is the offset where the frames of r end, as the segment after it says, or else the file's end.
+// end is the offset where the frames of r end, as the segment after it says, or else the file's
+// end.
 func (r *remains) end(later []remains) int64 {
 	end := r.length &^ 7
-	if len(later) > 0 && later[0].reason == "" && later[0].number == r.number+1 && (r.reason != "" || later[0].tag == r.tag) {
+	if len(later) > 0 && later[0].reason == "" && later[0].number == r.number+1 && (r.reason != "" ||
+		later[0].tag == r.tag) {
 		end = min(end, later[0].previousEnd)
 	}
 	return max(headerSize, end)
@@ -291,7 +294,8 @@ func (s *salvage) records(c *cursor, payload []byte, unproven *Damage) {
 	}
 }
 
-// mayBeTorn reports whether what is wrong at the cursor may be a torn tail, if no frame follows it: see cursor.tail.
+// mayBeTorn reports whether what is wrong at the cursor may be a torn tail, if no frame follows it:
+// see cursor.tail.
 func (s *salvage) mayBeTorn(c *cursor) bool { return s.last && !s.lost && c.at.offset != headerSize }
 
 // resume moves the cursor from where no frame is to the next one, if there is any.

@@ -51,8 +51,8 @@ func numbered(i, j, size int) (texts []string) {
 	return texts
 }
 
-// Behind a flipped bit everything is found again. At most one batch is lost, and one can't be proven; before it nothing
-// is, and what is called sound is what was written.
+// Behind a flipped bit everything is found again. At most one batch is lost, and one can't be
+// proven; before it nothing is, and what is called sound is what was written.
 func TestSalvageGoesOnBehindEveryFlippedBit(t *testing.T) {
 	d := disktest.New()
 	l := hundred(t, d)
@@ -65,14 +65,18 @@ func TestSalvageGoesOnBehindEveryFlippedBit(t *testing.T) {
 			copied := d.Kill()
 			copied.Content(segmentFile(s))[bit/8] ^= 1 << (bit % 8)
 			w := salvaged(t, copied)
-			harmless := bit/8 < headerSize || len(w.damages) == 0 && func() bool { _, _, err := replayed(copied, 0); return err == nil }()
+			harmless := bit/8 < headerSize || len(w.damages) == 0 &&
+				func() bool { _, _, err := replayed(copied, 0); return err == nil }()
 			switch {
 			case harmless && slices.Equal(w.sound, all):
-			case !harmless && len(w.damages) == 1 && w.damages[0].File == segmentFile(s) && w.damages[0].Offset <= int64(bit/8) &&
-				slices.Equal(w.sound[:w.before], all[:w.before]) && slices.Equal(w.sound[w.before:], all[100-len(w.sound)+w.before:]) &&
+			case !harmless && len(w.damages) == 1 && w.damages[0].File == segmentFile(s) &&
+				w.damages[0].Offset <= int64(bit/8) &&
+				slices.Equal(w.sound[:w.before], all[:w.before]) && slices.Equal(w.sound[w.before:],
+				all[100-len(w.sound)+w.before:]) &&
 				len(w.sound) >= 98 && len(w.unproven) <= 1 && len(w.sound)+len(w.unproven) >= 99:
 			default:
-				t.Fatalf("%s, bit %d of byte %d: %d records before %+v, %d in all, %q", s.name(), bit%8, bit/8, w.before, w.damages, len(w.sound), w.unproven)
+				t.Fatalf("%s, bit %d of byte %d: %d records before %+v, %d in all, %q", s.name(), bit%8, bit/8,
+					w.before, w.damages, len(w.sound), w.unproven)
 			}
 		}
 	}
@@ -100,7 +104,8 @@ func TestSalvageCallsATornTailNoDamage(t *testing.T) {
 	}
 }
 
-// Segments that are missing, doubled, swapped or foreign: what the files hold together is found, in order.
+// Segments that are missing, doubled, swapped or foreign: what the files hold together is found, in
+// order.
 func TestSalvagePutsSegmentsTogether(t *testing.T) {
 	d := disktest.New()
 	l := testLog(t, d, Options{Tag: Tag{1}})
@@ -118,7 +123,8 @@ func TestSalvagePutsSegmentsTogether(t *testing.T) {
 			to = int(segments[i+1].label)
 		}
 		lost := map[string]int{ // as many of its last records; of the others nothing is lost
-			"removed": to - from, "cut to 0": to - from, "foreign": to - from, "cut": max(0, to-from-(900-headerSize)/frame),
+			"removed": to - from, "cut to 0": to - from, "foreign": to - from, "cut": max(0,
+				to-from-(900-headerSize)/frame),
 		}
 		for what, spoil := range spoilings(segments, i, foreign) {
 			spoiled := d.Kill()
@@ -127,9 +133,11 @@ func TestSalvagePutsSegmentsTogether(t *testing.T) {
 			w := salvaged(t, spoiled)
 
 			want := slices.Delete(slices.Clone(all), to-lost[what], to)
-			told := lost[what] > 0 && !(what == "removed" && i == 0) || // as after a Release: the caller knows the first
+			// as after a Release: the caller knows the first
+			told := lost[what] > 0 && !(what == "removed" && i == 0) ||
 				what == "cut" && i+1 == len(segments) // nobody knows what stood there
-			if !slices.Equal(w.sound, want) || (len(w.damages) == 1) != told || len(w.damages) > 1 || len(w.unproven) > 0 {
+			if !slices.Equal(w.sound, want) || (len(w.damages) == 1) != told || len(w.damages) > 1 ||
+				len(w.unproven) > 0 {
 				t.Errorf("segment %d of %d %s: %d of %d to %d are lost, and there are %q; %+v",
 					s.number, len(segments), what, lost[what], from, to, w.sound, w.damages)
 			}
@@ -156,7 +164,8 @@ func TestSalvageGoesOnBehindPagesThatCannotBeRead(t *testing.T) {
 		}
 	})
 	all := numbered(0, 300, 100)
-	if n := len(sound); err != nil || places == 0 || places > 2 || n < 230 || n >= 300 || !slices.Equal(sound[n-100:], all[200:]) || sound[50] != all[50] {
+	if n := len(sound); err != nil || places == 0 || places > 2 || n < 230 || n >= 300 || !slices.Equal(sound[n-100:],
+		all[200:]) || sound[50] != all[50] {
 		t.Errorf("%v: %d records, %d places", err, n, places)
 	}
 }

@@ -41,7 +41,8 @@ func TestAScanTellsWhatIsThereAndChangesNothing(t *testing.T) {
 			names++
 		}
 	}
-	if err != nil || f.Tag != o.Tag || f.First != first || f.Segments != names || f.Torn != (Repair{}) || kept == 0 || kept == 20 {
+	if err != nil || f.Tag != o.Tag || f.First != first || f.Segments != names || f.Torn != (Repair{}) ||
+		kept == 0 || kept == 20 {
 		t.Errorf("%+v with %d records, %v; want %d segments from %d on", f, kept, err, names, first)
 	}
 	if _, err := Scan("nowhere", d, nil); !errors.Is(err, os.ErrNotExist) {

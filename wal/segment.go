@@ -178,8 +178,8 @@ func loadSegment(fs disk.FS, dir string, named header) (segment, error) {
 	return s, cmp.Or(err, f.Close())
 }
 
-// openSegment opens the file of a segment that was seen: when it is there no more, it is ErrReleased and not
-// os.ErrNotExist, which would be that there is no log.
+// openSegment opens the file of a segment that was seen: when it is there no more, it is
+// ErrReleased and not os.ErrNotExist, which would be that there is no log.
 func openSegment(fs disk.FS, dir string, h header) (f disk.File, path string, err error) {
 	path = filepath.Join(dir, h.name())
 	f, err = fs.Open(path)
@@ -224,7 +224,8 @@ func readHeader(f disk.File, path string, named header) (segment, error) {
 		return segment{}, fmt.Errorf("wal: open: %w", err)
 	}
 	if size != h.size {
-		return segment{}, &Damage{path, min(size, h.size), fmt.Sprintf("the file has %d bytes and was made with %d", size, h.size)}
+		return segment{}, &Damage{path, min(size, h.size), fmt.Sprintf("the file has %d bytes and was made with %d",
+			size, h.size)}
 	}
 	return segment{header: h, salt: salt}, nil
 }

@@ -11,10 +11,10 @@ import (
 // spare is the file of the next segment while it is made ready in the background. It has its whole
 // length, so that Append does not wait for the file system to look for room.
 //
-// Where small batches are to come, it is written full of zeros as well: an fdatasync over bytes that
-// were written before takes a third to two thirds of one that has to record that they now are. For
-// large batches the disk would write twice as much, and little would be gained. How far the zeros
-// reach matters to the speed only: what was never written reads as zeros, too.
+// Where small batches are to come, it is written full of zeros as well: an fdatasync over bytes
+// that were written before takes a third to two thirds of one that has to record that they now are.
+// For large batches the disk would write twice as much, and little would be gained. How far the
+// zeros reach matters to the speed only: what was never written reads as zeros, too.
 //
 // Its fields belong to the goroutine until done is closed.
 type spare struct {

@@ -69,13 +69,14 @@ func TestZerosAreWrittenAheadOfSmallBatchesAndOfNoLargeOnes(t *testing.T) {
 			t.Errorf("%d zeros were written at once", slices.Max(c.zeros))
 		}
 		if made := len(l.segments) - 1; made < 2 || ahead != (zeros >= made*segment) || ahead != (zeros > 0) {
-			t.Errorf("batches of %d bytes: %d bytes of batches and %d zeros in %d segments", size, c.frames, zeros, made)
+			t.Errorf("batches of %d bytes: %d bytes of batches and %d zeros in %d segments", size,
+				c.frames, zeros, made)
 		}
 	}
 }
 
-// A spare may be needed before all of its zeros were written. The batches that then go where none are
-// survive as those do that find some.
+// A spare may be needed before all of its zeros were written. The batches that then go where none
+// are survive as those do that find some.
 //
 // pitfall H1
 func TestWhatIsWrittenBehindTheZerosSurvives(t *testing.T) {

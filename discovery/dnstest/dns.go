@@ -3,8 +3,8 @@ Package dnstest is a DNS server for tests.
 
 # What it is
 
-A server that knows a few names and answers over UDP, on loopback. It says what a test wants to be said, and that may be nothing. Only tests import
-this package.
+A server that knows a few names and answers over UDP, on loopback. It says what a test wants to be
+said, and that may be nothing. Only tests import this package.
 
 # Picture
 
@@ -17,8 +17,9 @@ this package.
 
 # Life of a question
 
-It has one name and one type. When the zone has an answer, that is the reply; when it has another type of the name, the reply is empty; else there is
-no such name. The answer "fail" is a SERVFAIL, and "silence" none at all.
+It has one name and one type. When the zone has an answer, that is the reply; when it has another
+type of the name, the reply is empty; else there is no such name. The answer "fail" is a SERVFAIL,
+and "silence" none at all.
 
 # Invariants
 
@@ -42,7 +43,8 @@ import (
 	"testing"
 )
 
-// A Zone is what the server knows: by question, as "SRV _etcd-server._tcp.example." or "A a.example.", the answers.
+// A Zone is what the server knows: by question, as "SRV _etcd-server._tcp.example." or "A
+// a.example.", the answers.
 type Zone map[string][]string
 
 // Serve answers at an address until the end of the test, and returns that with its port.

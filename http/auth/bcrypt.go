@@ -27,8 +27,8 @@ var (
 )
 
 // ParseBcrypt returns the Secret of a bcrypt hash as etcd 2 stores it, "$2a$10$" and 53 characters;
-// "$2b$" and "$2y$" mean the same. A hash of another form, or with a cost beyond 4 to 14, is an error,
-// which does not quote it.
+// "$2b$" and "$2y$" mean the same. A hash of another form, or with a cost beyond 4 to 14, is an
+// error, which does not quote it.
 func ParseBcrypt(hash string) (Secret, error) {
 	part := bcryptForm.FindStringSubmatch(hash)
 	if part == nil {
@@ -36,7 +36,8 @@ func ParseBcrypt(hash string) (Secret, error) {
 	}
 	cost, _ := strconv.Atoi(part[1])
 	if cost < minBcryptCost || cost > maxBcryptCost {
-		return Secret{}, fmt.Errorf("auth: a bcrypt hash of cost %d: only %d to %d are checked", cost, minBcryptCost, maxBcryptCost)
+		return Secret{}, fmt.Errorf("auth: a bcrypt hash of cost %d: only %d to %d are checked", cost, minBcryptCost,
+			maxBcryptCost)
 	}
 	salt, _ := bcryptEncoding.DecodeString(part[2])
 	key, _ := bcryptEncoding.DecodeString(part[3])

@@ -12,7 +12,8 @@ import (
 	"etcd2/store"
 )
 
-// Hashes that glibc 2.36 (libxcrypt) and etcd 2.3.8 have made. The last two passwords differ behind the 72nd byte.
+// Hashes that glibc 2.36 (libxcrypt) and etcd 2.3.8 have made. The last two passwords differ behind
+// the 72nd byte.
 var bcryptVectors = []struct{ password, hash string }{
 	{"correct horse", "$2a$10$WWkQnenzZgosnVCyXb34BeJ6U0tk0xQDsq92VkmTROR458v7UK7Se"},
 	{"päss wörd 世", "$2a$10$IRlPVwcBhrNr8fKBlnU95eMDEbxPmcqU4RmLAJBxT3n582sTr/2Na"},
@@ -40,8 +41,10 @@ func TestBcryptIsThatOfOthers(t *testing.T) {
 func TestBcryptHashesHaveBounds(t *testing.T) {
 	const salt, key = "CCCCCCCCCCCCCCCCCCCCC.", "E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	for _, hash := range []string{
-		"", "$2a$05$", "$2x$05$" + salt + key, "$1$05$" + salt + key, "$2a$5$" + salt + key, "$2a$05$" + salt + key + "x",
-		"$2a$05$" + salt + key[:30], "$2a$05$" + salt + key[:30] + "!", "$2a$03$" + salt + key, "$2a$15$" + salt + key, "$2a$99$" + salt + key,
+		"", "$2a$05$", "$2x$05$" + salt + key, "$1$05$" + salt + key, "$2a$5$" + salt + key, "$2a$05$" +
+			salt + key + "x",
+		"$2a$05$" + salt + key[:30], "$2a$05$" + salt + key[:30] + "!", "$2a$03$" + salt + key, "$2a$15$" + salt +
+			key, "$2a$99$" + salt + key,
 	} {
 		if s, err := ParseBcrypt(hash); err == nil || len(hash) > 10 && strings.Contains(err.Error(), salt) {
 			t.Errorf("%q is %v, %v", hash, s, err)
@@ -104,7 +107,8 @@ func TestTheFirstRightLoginHashesAnew(t *testing.T) {
 	}
 
 	u := w.State().users["u"]
-	if proposed != 1 || u.Secret.BcryptCost != 0 || u.Secret.Iterations != 10 || !u.Secret.is("u-pw") || !slices.Equal(u.Roles, []string{"r"}) {
+	if proposed != 1 || u.Secret.BcryptCost != 0 || u.Secret.Iterations != 10 || !u.Secret.is("u-pw") ||
+		!slices.Equal(u.Roles, []string{"r"}) {
 		t.Errorf("after %d commands u is %+v", proposed, u)
 	}
 	if w.State().bcryptCost != 0 {
@@ -171,7 +175,8 @@ func TestHashingAnewMayFail(t *testing.T) {
 	}
 }
 
-// A password that bcrypt cuts is let in with any end; hashed anew, a mistyped end would be the only right one.
+// A password that bcrypt cuts is let in with any end; hashed anew, a mistyped end would be the only
+// right one.
 func TestAPasswordThatBcryptCutsIsNotHashedAnew(t *testing.T) {
 	w := newWorld(t).enabled()
 	w.renewing(func() error { t.Error("it is hashed anew"); return nil })

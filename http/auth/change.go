@@ -34,8 +34,9 @@ func rootRoleStays() *Refusal {
 	return refuse(http.StatusForbidden, "auth: Cannot modify role root: is root role.")
 }
 
-// Change is how to get from one state to another, and what to answer then. The commands are to be proposed in order, each judged by the
-// revision that the one before has made, the first by the state's.
+// Change is how to get from one state to another, and what to answer then. The commands are to be
+// proposed in order, each judged by the revision that the one before has made, the first by the
+// state's.
 type Change struct {
 	Commands []store.Command
 	Status   int    // of HTTP
@@ -61,7 +62,8 @@ func turn(to string) store.Command {
 	return store.Command{Op: store.OpSet, Space: store.Auth, Path: switchPath, Value: to}
 }
 
-// Enable turns access rights on. Without a role guest everybody goes on doing with keys as before: the role is made, with all rights.
+// Enable turns access rights on. Without a role guest everybody goes on doing with keys as before:
+// the role is made, with all rights.
 func (st *State) Enable() (Change, error) {
 	c := Change{Status: http.StatusOK, Did: "auth enabled"}
 	switch {
@@ -102,7 +104,8 @@ type namedUser struct {
 	Roles []string `json:"roles"`
 }
 
-// PutUser makes or changes the user. hash is called when there is a password to be stored. Errors are of hash, or a *Refusal.
+// PutUser makes or changes the user. hash is called when there is a password to be stored. Errors
+// are of hash, or a *Refusal.
 func (st *State) PutUser(up UserUpdate, hash func() (Secret, error)) (Change, error) {
 	updates, old := len(up.Grant)+len(up.Revoke) > 0, st.users[up.User]
 	switch {
@@ -138,8 +141,8 @@ func createUser(up UserUpdate, old *User, status int, hash func() (Secret, error
 	return u.change(status, "user created"), nil
 }
 
-// update grants before it revokes. A user without roles that never changed has none at all, and an empty list afterwards: that is a
-// change, once (section 18.4).
+// update grants before it revokes. A user without roles that never changed has none at all, and an
+// empty list afterwards: that is a change, once (section 18.4).
 func (u *User) update(up UserUpdate, hash func() (Secret, error)) (c Change, err error) {
 	next := User{Name: u.Name, Secret: u.Secret, Roles: asSet(u.Roles)}
 	for _, role := range up.Grant {
@@ -192,7 +195,8 @@ func (st *State) DeleteUser(name string) (Change, error) {
 	case st.users[name] == nil:
 		return Change{}, refuse(http.StatusNotFound, "auth: User %s does not exist", name)
 	}
-	return Change{Commands: []store.Command{remove(usersDir, name)}, Status: http.StatusOK, Did: "user deleted", Name: name}, nil
+	return Change{Commands: []store.Command{remove(usersDir, name)}, Status: http.StatusOK, Did: "user deleted",
+		Name: name}, nil
 }
 
 // RoleUpdate is the body of PUT /v2/auth/roles/NAME.
@@ -245,7 +249,8 @@ func (r *Role) update(up RoleUpdate) (c Change, err error) {
 	return next.change(http.StatusOK, "role changed", next), nil
 }
 
-// merge returns the patterns have with those granted and without those revoked, which need not be there.
+// merge returns the patterns have with those granted and without those revoked, which need not be
+// there.
 func merge(kind string, have, grant, revoke []string) ([]string, error) {
 	list := asSet(have)
 	for _, p := range grant {
@@ -259,7 +264,8 @@ func merge(kind string, have, grant, revoke []string) ([]string, error) {
 }
 
 func (r *Role) change(status int, did string, body any) Change {
-	return Change{Commands: []store.Command{set(rolesDir, r.Name, r)}, Status: status, Body: body, Did: did, Name: r.Name}
+	return Change{Commands: []store.Command{set(rolesDir, r.Name, r)}, Status: status, Body: body, Did: did,
+		Name: r.Name}
 }
 
 // DeleteRole removes a role; users keep its name.
@@ -270,5 +276,6 @@ func (st *State) DeleteRole(name string) (Change, error) {
 	case st.roles[name] == nil:
 		return Change{}, refuse(http.StatusNotFound, "auth: Role %s doesn't exist.", name)
 	}
-	return Change{Commands: []store.Command{remove(rolesDir, name)}, Status: http.StatusOK, Did: "role deleted", Name: name}, nil
+	return Change{Commands: []store.Command{remove(rolesDir, name)}, Status: http.StatusOK, Did: "role deleted",
+		Name: name}, nil
 }

@@ -13,20 +13,22 @@ import (
 // maxKnown is how many verified credentials are remembered.
 const maxKnown = 10_000
 
-// known remembers credentials that were right, so that a password is hashed once and not with every request (K7). It holds no
-// password, only a keyed hash of the header that brought it.
+// known remembers credentials that were right, so that a password is hashed once and not with every
+// request (K7). It holds no password, only a keyed hash of the header that brought it.
 type known struct {
 	mu    sync.RWMutex // protects users
 	users map[sum]knownUser
 }
 
-// knownUser is whose the credential is, and what it was compared with: when that is another now, it is forgotten.
+// knownUser is whose the credential is, and what it was compared with: when that is another now, it
+// is forgotten.
 type knownUser struct {
 	name string
 	key  []byte
 }
 
-// user returns the user of st that the credential belongs to, nil when it is not known or no longer right.
+// user returns the user of st that the credential belongs to, nil when it is not known or no longer
+// right.
 func (n *known) user(credential sum, st *State) *User {
 	n.mu.RLock()
 	was, ok := n.users[credential]
@@ -97,8 +99,9 @@ type guesser struct {
 	bcryptCost             int // of the state that judges him
 }
 
-// try begins to compare a password with that of u, nil for somebody unknown, or joins who does. The work goes on
-// when those who asked for it have gone, so that it is not done again for the next one.
+// try begins to compare a password with that of u, nil for somebody unknown, or joins who does. The
+// work goes on when those who asked for it have gone, so that it is not done again for the next
+// one.
 func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	secret := &k.nobody
 	if u != nil && len(u.Secret.Key) > 0 { // without a key nobody can log in as u before a password is set
@@ -141,8 +144,9 @@ func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	return t, nil
 }
 
-// compare does the work that a password costs, when it is its turn. The place in the queue is the caller's before, nobody's after.
-// For a right password that bcrypt has hashed it also returns the Secret to store instead.
+// compare does the work that a password costs, when it is its turn. The place in the queue is the
+// caller's before, nobody's after. For a right password that bcrypt has hashed it also returns the
+// Secret to store instead.
 func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) {
 	k.queue.turn <- struct{}{}
 	defer func() {
@@ -162,7 +166,8 @@ func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) 
 }
 
 // other returns a Secret of nobody, of the other kind. While there are hashes of bcrypt, a wrong
-// password costs both kinds, so that the time does not tell which a user has, or whether there is one.
+// password costs both kinds, so that the time does not tell which a user has, or whether there is
+// one.
 func (k *Keeper) other(secret *Secret, bcryptCost int) *Secret {
 	if secret.BcryptCost > 0 {
 		return &k.nobody
@@ -176,7 +181,8 @@ const renewTime = 10 * time.Second
 // renew stores fresh in place of the hash with which u has just logged in, through the log. It does
 // nothing when the hash is another one meanwhile. What else changes meanwhile is kept: a change of
 // users or roles makes the revision another, and the next round begins with that. When the cluster
-// does not agree, the next check of the password, after a restart or at another member, tries again.
+// does not agree, the next check of the password, after a restart or at another member, tries
+// again.
 func (k *Keeper) renew(u *User, fresh *Secret, credential sum) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewTime)
 	defer cancel()
@@ -198,8 +204,8 @@ func (k *Keeper) renew(u *User, fresh *Secret, credential sum) {
 	k.log.Info("auth: a password that etcd had hashed with bcrypt was hashed anew", "user", u.Name)
 }
 
-// noteWrong logs a wrong password, at most one a second. The name of somebody unknown is left out: it may be a password that was
-// typed into the wrong field (K11).
+// noteWrong logs a wrong password, at most one a second. The name of somebody unknown is left out:
+// it may be a password that was typed into the wrong field (K11).
 func (k *Keeper) noteWrong(u *User, origin string) {
 	left, now := k.wrong.next()
 	if !now {

@@ -17,7 +17,8 @@ import (
 
 var anyKey = Right{Access: Read, Path: "/k"}
 
-// occupied takes the turn to hash, so that nobody else hashes before the returned function is called.
+// occupied takes the turn to hash, so that nobody else hashes before the returned function is
+// called.
 func (w *world) occupied() (release func()) {
 	w.queue.turn <- struct{}{}
 	return func() { <-w.queue.turn }
@@ -136,8 +137,8 @@ func TestOneCoreHashes(t *testing.T) {
 	}
 }
 
-// Beyond the bounds, of all and of one address, callers are told to come again; who is known is not concerned.
-// pitfall K7
+// Beyond the bounds, of all and of one address, callers are told to come again; who is known is not
+// concerned. pitfall K7
 func TestTheQueueIsBounded(t *testing.T) {
 	w := newWorld(t).enabled()
 	if err := w.judge(as("root"), anyKey); err != nil {
@@ -199,8 +200,8 @@ func TestWhoWaitsMayGo(t *testing.T) {
 	})
 }
 
-// An unknown user costs as much as a wrong password: the same hash, or both kinds while there are both.
-// pitfall K8
+// An unknown user costs as much as a wrong password: the same hash, or both kinds while there are
+// both. pitfall K8
 func TestAnUnknownUserCostsAsMuch(t *testing.T) {
 	w := newWorld(t)
 	w.iterations, w.nobody.Iterations = 5_000, 5_000
@@ -237,9 +238,8 @@ func costsAlike(t *testing.T, w *world, names ...string) {
 	}
 }
 
-// Wrong passwords make the next try wait longer and longer, for the user from that address, whether it exists or not; others
-// from elsewhere do not notice.
-// pitfall K12
+// Wrong passwords make the next try wait longer and longer, for the user from that address, whether
+// it exists or not; others from elsewhere do not notice. pitfall K12
 func TestGuessersWait(t *testing.T) {
 	for _, name := range []string{"root", "nobody"} {
 		w := newWorld(t).enabled()
@@ -332,8 +332,8 @@ func TestARightPasswordIsNotDelayedByTheGuessesOfOthers(t *testing.T) {
 	}
 }
 
-// By many names one address guesses at the rate of its grace, and no faster, for as long as it likes.
-// pitfall K12
+// By many names one address guesses at the rate of its grace, and no faster, for as long as it
+// likes. pitfall K12
 func TestGuessesByManyNamesHaveARate(t *testing.T) {
 	w := newWorld(t).enabled()
 	now := time.Unix(1000, 0)
@@ -352,8 +352,8 @@ func TestGuessesByManyNamesHaveARate(t *testing.T) {
 	}
 }
 
-// Wrong passwords are logged, once a second, without the password and without a name that nobody has.
-// pitfall K11, pitfall K12
+// Wrong passwords are logged, once a second, without the password and without a name that nobody
+// has. pitfall K11, pitfall K12
 func TestWrongPasswordsAreLoggedNowAndThen(t *testing.T) {
 	w := newWorld(t).enabled()
 	now := time.Unix(1000, 0)
@@ -365,7 +365,8 @@ func TestWrongPasswordsAreLoggedNowAndThen(t *testing.T) {
 	w.judge(by(header("hunter2", "x")), anyKey)
 	w.judge(by("hunter2"), anyKey)
 	got := w.log.String()
-	if strings.Count(got, "\n") != 2 || !strings.Contains(got, `user=root from=192.0.2.1 "not logged before"=0`) || !strings.Contains(got, `user=(unknown) from=192.0.2.1 "not logged before"=4`) {
+	if strings.Count(got, "\n") != 2 || !strings.Contains(got, `user=root from=192.0.2.1 "not logged before"=0`) ||
+		!strings.Contains(got, `user=(unknown) from=192.0.2.1 "not logged before"=4`) {
 		t.Error(got)
 	}
 	if strings.Contains(got, "hunter2") {
@@ -373,8 +374,8 @@ func TestWrongPasswordsAreLoggedNowAndThen(t *testing.T) {
 	}
 }
 
-// What the API shows, and what the log and the snapshot hold, has neither password nor, as far as it is shown, hash.
-// pitfall K11
+// What the API shows, and what the log and the snapshot hold, has neither password nor, as far as
+// it is shown, hash. pitfall K11
 func TestNoSecretIsShown(t *testing.T) {
 	w := newWorld(t).enabled()
 	st := w.State()

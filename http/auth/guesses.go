@@ -5,12 +5,14 @@ import (
 	"time"
 )
 
-// What a wrong password costs the next try of the same user from the same address: nothing at first, since people mistype, then a time that
-// doubles. Tries from one address at whatever users count together, with more patience.
+// What a wrong password costs the next try of the same user from the same address: nothing at
+// first, since people mistype, then a time that doubles. Tries from one address at whatever users
+// count together, with more patience.
 //
 // Many users may share an address, and who of them guesses must not delay the others. So a user who
-// mistyped at most graceGuesses times there is tried at once even when the address must wait. An address
-// has graceBurst such tries, and one more each graceEvery: by many names it guesses no faster.
+// mistyped at most graceGuesses times there is tried at once even when the address must wait. An
+// address has graceBurst such tries, and one more each graceEvery: by many names it guesses no
+// faster.
 const (
 	graceGuesses = 3
 	graceBurst   = 10
@@ -39,8 +41,8 @@ type guess struct {
 	spent  time.Time // of an address: when all its tries by grace are there again; zero: now
 }
 
-// wait returns how long one, a user at an address, must wait before a try; all is the address. A wait of
-// 0 may use up a try by grace.
+// wait returns how long one, a user at an address, must wait before a try; all is the address. A
+// wait of 0 may use up a try by grace.
 func (g *guesses) wait(one, all sum) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,7 +55,8 @@ func (g *guesses) wait(one, all sum) time.Duration {
 	return min(shared, address.grace(now))
 }
 
-// at returns the entry of name, an empty one when it has none, or a forgotten one. g.mu must be held.
+// at returns the entry of name, an empty one when it has none, or a forgotten one. g.mu must be
+// held.
 func (g *guesses) at(name sum, now time.Time) *guess {
 	e := g.table[name]
 	if e == nil || now.Sub(e.last) >= forgetGuess {

@@ -17,7 +17,8 @@ import (
 	"etcd2/store"
 )
 
-// ErrDenied is the one answer to an unknown user, a wrong password and a right that is missing (K8).
+// ErrDenied is the one answer to an unknown user, a wrong password and a right that is missing
+// (K8).
 //
 //lint:ignore ST1005 these are the words of the API
 var ErrDenied = errors.New("Insufficient credentials")
@@ -87,8 +88,8 @@ const (
 	whoUnknown = "(unknown)"
 )
 
-// WrongPassword is the proof of a caller whose password is not that of the user named. A Keeper logs
-// these itself.
+// WrongPassword is the proof of a caller whose password is not that of the user named. A Keeper
+// logs these itself.
 const WrongPassword = "wrong password"
 
 // everything are the rights of everybody while rights do not count.
@@ -100,9 +101,9 @@ type Config struct {
 	Logger     *slog.Logger // nil: slog.Default()
 	Iterations int          // of new passwords; 0: DefaultIterations
 
-	// Propose has the commands agreed on and executed, the first judged by the revision, each of the others
-	// by the one that the last has made. Its error is store.ErrRevision when the revision is another. nil:
-	// hashes of bcrypt stay as they are.
+	// Propose has the commands agreed on and executed, the first judged by the revision, each of
+	// the others by the one that the last has made. Its error is store.ErrRevision when the
+	// revision is another. nil: hashes of bcrypt stay as they are.
 	Propose func(ctx context.Context, commands []store.Command, revision uint64) error
 }
 
@@ -168,11 +169,13 @@ func (k *Keeper) State() *State {
 	return st
 }
 
-// Holds reports whether nothing that the verdict rests on has changed: what was done between the verdict and now was allowed (K9).
+// Holds reports whether nothing that the verdict rests on has changed: what was done between the
+// verdict and now was allowed (K9).
 func (k *Keeper) Holds(v Verdict) bool { return k.store.AuthRevision() == v.State.Revision }
 
-// Judge decides whether the caller has the right. It may wait for a password to be checked, no longer than ctx. Errors are ErrDenied
-// or a *Later; the verdict then says for the log who the caller is.
+// Judge decides whether the caller has the right. It may wait for a password to be checked, no
+// longer than ctx. Errors are ErrDenied or a *Later; the verdict then says for the log who the
+// caller is.
 func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, error) {
 	st := k.State()
 	v := Verdict{User: whoAnybody, Proof: c.proof(), rights: &everything}
@@ -194,7 +197,8 @@ func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, erro
 	return v, nil
 }
 
-// identify returns the user, nil for guest. A header that names nobody is not taken for guest, nor is a certificate.
+// identify returns the user, nil for guest. A header that names nobody is not taken for guest, nor
+// is a certificate.
 func (k *Keeper) identify(ctx context.Context, st *State, c Caller) (*User, error) {
 	switch {
 	case len(c.Authorization) > 1:

@@ -17,8 +17,8 @@ const (
 type Right struct {
 	Access Access
 
-	// Path is the key as it was asked for: the canonical one, with a slash behind it if the request had one, "" for the root without
-	// one (section 18.3). Admin has none.
+	// Path is the key as it was asked for: the canonical one, with a slash behind it if the request
+	// had one, "" for the root without one (section 18.3). Admin has none.
 	Path      string
 	Recursive bool // the whole subtree is read, watched or deleted
 }
@@ -42,8 +42,9 @@ func (r *rights) may(need Right) bool {
 	return false
 }
 
-// covers reports whether one of the patterns allows all that the right touches. One that allows a path by its star allows everything
-// below that path, since all of it begins with the path; no other pattern does so, and no two together are asked (K10).
+// covers reports whether one of the patterns allows all that the right touches. One that allows a
+// path by its star allows everything below that path, since all of it begins with the path; no
+// other pattern does so, and no two together are asked (K10).
 func covers(patterns []string, need Right) bool {
 	for _, p := range patterns {
 		prefix, star := strings.CutSuffix(p, "*")

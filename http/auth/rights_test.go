@@ -80,11 +80,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"rw", "r/r/a +r/r/a +r/r/ w/w/a +w/w/a w/one"},
 		{"gone", ""},
 		{"guest", "r/r/a +r/r/a +r/r/"},
-		{"admin", "r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x w w/ w/w/a w/drop w/one +w/w/a +w/one +w/drop admin"},
-		{"root", "r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x w w/ w/w/a w/drop w/one +w/w/a +w/one +w/drop admin"},
+		{"admin", "r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x w w/ w/w/a w/drop w/one " +
+			"+w/w/a +w/one +w/drop admin"},
+		{"root", "r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x w w/ w/w/a w/drop w/one " +
+			"+w/w/a +w/one +w/drop admin"},
 	} {
 		may := strings.Fields(c.may)
-		for _, right := range strings.Fields("r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x w w/ w/w/a w/drop w/one +w/w/a +w/one +w/drop admin") {
+		for _, right := range strings.Fields("r r/ r/r/a r/public r/publicly r/drop +r +r/ +r/r/a +r/r/ +r/public/x " +
+			"w w/ w/w/a w/drop w/one +w/w/a +w/one +w/drop admin") {
 			text, recursive := strings.CutPrefix(right, "+")
 			need := Right{Access: Read, Path: text[1:], Recursive: recursive}
 			if text[0] == 'w' {
@@ -101,7 +104,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-// A header that is not a user's with his password gives no right, also none of guest's, and no panic.
+// A header that is not a user's with his password gives no right, also none of guest's, and no
+// panic.
 func TestNoHeaderMakesAGuest(t *testing.T) {
 	w := newWorld(t).enabled() // guest may do everything with keys
 	w.user("u")
@@ -110,9 +114,12 @@ func TestNoHeaderMakesAGuest(t *testing.T) {
 		t.Fatalf("guest: %v", err)
 	}
 	for _, h := range []string{
-		header("root", "x"), header("root", ""), header("", ""), header("", "root-pw"), header("nobody", "root-pw"), header("Root", "root-pw"),
-		header("root", "root-pw "), header("root", "ROOT-PW"), header("root:", "root-pw"), header("root\x00", "root-pw"), header("guest", ""),
-		"Basic", "Basic ", "Basic ???", "Bearer x", " ", "Basic  cm9vdDpyb290LXB3", "Basic cm9vdDpyb290LXB3 ", "Basic cm9vdDpyb290LXB3=", "Basic cm9vdA==", "cm9vdDpyb290LXB3",
+		header("root", "x"), header("root", ""), header("", ""), header("", "root-pw"), header("nobody",
+			"root-pw"), header("Root", "root-pw"),
+		header("root", "root-pw "), header("root", "ROOT-PW"), header("root:", "root-pw"), header("root\x00",
+			"root-pw"), header("guest", ""),
+		"Basic", "Basic ", "Basic ???", "Bearer x", " ", "Basic  cm9vdDpyb290LXB3", "Basic cm9vdDpyb290LXB3 ",
+		"Basic cm9vdDpyb290LXB3=", "Basic cm9vdA==", "cm9vdDpyb290LXB3",
 	} {
 		c := by(h)
 		c.Address = h // each guesses for himself
@@ -120,12 +127,14 @@ func TestNoHeaderMakesAGuest(t *testing.T) {
 			t.Errorf("%q: %v", h, err)
 		}
 	}
-	for _, h := range [][]string{{header("root", "root-pw"), ""}, {"", header("root", "root-pw")}, {header("root", "root-pw"), header("root", "root-pw")}} {
+	for _, h := range [][]string{{header("root", "root-pw"), ""}, {"", header("root", "root-pw")},
+		{header("root", "root-pw"), header("root", "root-pw")}} {
 		if err := w.judge(Caller{Authorization: h}, need); err != ErrDenied {
 			t.Errorf("%q: %v", h, err)
 		}
 	}
-	for _, h := range []string{header("root", "root-pw"), "basic " + header("root", "root-pw")[6:], "BASIC " + header("root", "root-pw")[6:]} {
+	for _, h := range []string{header("root", "root-pw"), "basic " + header("root", "root-pw")[6:], "BASIC " +
+		header("root", "root-pw")[6:]} {
 		if err := w.judge(by(h), need); err != nil {
 			t.Errorf("%q: %v", h, err)
 		}
@@ -169,7 +178,8 @@ func TestACertificateIsAUserOrNobody(t *testing.T) {
 	}
 }
 
-// keysBelow are all keys of up to three elements, of a few names of which one is part of another; "new" is in no pattern.
+// keysBelow are all keys of up to three elements, of a few names of which one is part of another;
+// "new" is in no pattern.
 var keysBelow = func() (keys []string) {
 	level := []string{""}
 	for range 3 {
@@ -195,9 +205,9 @@ func randomPath(g *rand.Rand) string {
 	return p
 }
 
-// Whoever may read, watch or delete a subtree may do so with each key in it, one by one: the answer is compared with that of an oracle
-// which asks for every key, as many times as it takes.
-// pitfall K10, pitfall J7
+// Whoever may read, watch or delete a subtree may do so with each key in it, one by one: the answer
+// is compared with that of an oracle which asks for every key, as many times as it takes. pitfall
+// K10, pitfall J7
 func TestNoRightReachesFurtherThanItsKeys(t *testing.T) {
 	g := rand.New(rand.NewPCG(1, 10))
 	granted, refused := 0, 0
@@ -242,7 +252,8 @@ func TestNoRightReachesFurtherThanItsKeys(t *testing.T) {
 }
 
 // escapes are pieces that a key might be smuggled past a pattern with.
-var escapes = []string{"/", "//", ".", "..", "/./", "/../", "%2e", "%2F", "\x00", "*", "a", "A", "secret", "public", "é", "\xff", "\\", " "}
+var escapes = []string{"/", "//", ".", "..", "/./", "/../", "%2e", "%2F", "\x00", "*", "a", "A", "secret", "public",
+	"é", "\xff", "\\", " "}
 
 // What a right to /public/* lets through is a key below /public, however the path is written.
 func FuzzNoPathEscapes(f *testing.F) {
@@ -259,7 +270,8 @@ func noEscape(t *testing.T, path string) {
 		asked += "/"
 	}
 	for _, recursive := range []bool{false, true} {
-		if covers([]string{"/public/*"}, Right{Path: asked, Recursive: recursive}) && key != "/public" && !strings.HasPrefix(key, "/public/") {
+		if covers([]string{"/public/*"}, Right{Path: asked, Recursive: recursive}) && key != "/public" &&
+			!strings.HasPrefix(key, "/public/") {
 			t.Fatalf("%q becomes %q, judged as %q", path, key, asked)
 		}
 	}
@@ -278,7 +290,8 @@ func TestNoPathEscapes(t *testing.T) {
 }
 
 func FuzzJudge(f *testing.F) {
-	for _, h := range []string{header("root", "x"), "Basic", "Basic ?", "Bearer root-pw", header("", ":"), header("u", "u-pw"), header("u", "")} {
+	for _, h := range []string{header("root", "x"), "Basic", "Basic ?", "Bearer root-pw", header("", ":"),
+		header("u", "u-pw"), header("u", "")} {
 		f.Add(h, "/k", "/k*")
 	}
 	w := newWorld(f).enabled()
@@ -286,7 +299,8 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, h, path, pattern string) { judgeAnything(t, w, h, path, pattern) })
 }
 
-// judgeAnything gives a user a right by any pattern, and asks for any path with any header: only the two passwords open anything.
+// judgeAnything gives a user a right by any pattern, and asks for any path with any header: only
+// the two passwords open anything.
 func judgeAnything(t *testing.T, w *world, h, path, pattern string) {
 	c := by(h)
 	c.Address = h

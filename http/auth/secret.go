@@ -10,12 +10,12 @@ import (
 	"etcd2/http/places"
 )
 
-// DefaultIterations is what a password costs today, to its owner once and to a thief of the hashes with every guess (OWASP's
-// advice for PBKDF2 with HMAC-SHA-256).
+// DefaultIterations is what a password costs today, to its owner once and to a thief of the hashes
+// with every guess (OWASP's advice for PBKDF2 with HMAC-SHA-256).
 const DefaultIterations = 600_000
 
-// Secret is what is stored in place of a password: PBKDF2 with HMAC-SHA-256 of it; or the bcrypt hash
-// that etcd 2 stored, until its owner logs in (see Keeper.renew).
+// Secret is what is stored in place of a password: PBKDF2 with HMAC-SHA-256 of it; or the bcrypt
+// hash that etcd 2 stored, until its owner logs in (see Keeper.renew).
 type Secret struct {
 	Iterations int    `json:"iterations"`
 	BcryptCost int    `json:"bcryptCost,omitempty"` // not 0: a hash of ParseBcrypt, without Iterations
@@ -39,8 +39,8 @@ func newSecret(password string, iterations int) (Secret, error) {
 	return s, nil
 }
 
-// is reports whether the password is the one hashed, in a time that depends only on the iterations, or
-// the cost.
+// is reports whether the password is the one hashed, in a time that depends only on the iterations,
+// or the cost.
 func (s *Secret) is(password string) bool {
 	if s.BcryptCost != 0 {
 		return s.BcryptCost >= minBcryptCost && s.BcryptCost <= maxBcryptCost && len(s.Salt) == saltBytes &&

@@ -10,7 +10,8 @@ import (
 	"etcd2/store"
 )
 
-// Where things are in the space store.Auth: a node for the switch, and one for each user and role, whose value is its JSON.
+// Where things are in the space store.Auth: a node for the switch, and one for each user and role,
+// whose value is its JSON.
 const (
 	switchPath = "/enabled"
 	usersDir   = "/users"
@@ -19,8 +20,8 @@ const (
 	switchOn, switchOff = "true", "false"
 )
 
-// The names that mean something. The user root always has the role root, which is built in and may do everything; the role guest is what
-// requests without credentials may do.
+// The names that mean something. The user root always has the role root, which is built in and may
+// do everything; the role guest is what requests without credentials may do.
 const (
 	rootName  = "root"
 	guestName = "guest"
@@ -46,7 +47,8 @@ type Permissions struct {
 	KV Patterns `json:"kv"`
 }
 
-// Patterns are the keys that may be read and written; see match. A nil list prints as null: it was never given.
+// Patterns are the keys that may be read and written; see match. A nil list prints as null: it was
+// never given.
 type Patterns struct {
 	Read  []string `json:"read"`
 	Write []string `json:"write"`
@@ -96,8 +98,8 @@ func newState(v store.View, revision uint64) *State {
 	return st
 }
 
-// readAll reads what is in a directory, by name. What can't be read is not there, and gives nobody a right: only a later version could
-// have written it.
+// readAll reads what is in a directory, by name. What can't be read is not there, and gives nobody
+// a right: only a later version could have written it.
 func readAll[T any](v store.View, dir *store.Node, into map[string]*T) {
 	for n := range v.All(dir) {
 		item := new(T)

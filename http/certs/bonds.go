@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// A bond is a connection that rests on a certificate of the other end, without TLS. It is among the bonds of its Set from the handshake until it
-// is closed, or ended since the certificate would not be accepted any more.
+// A bond is a connection that rests on a certificate of the other end, without TLS. It is among the
+// bonds of its Set from the handshake until it is closed, or ended since the certificate would not
+// be accepted any more.
 type bond struct {
 	net.Conn
 	set    *Set
@@ -32,17 +33,20 @@ type bonds struct {
 	all map[*bond]struct{}
 }
 
-// settle is how long authorities and lists must have been in order, and the same, before connections end for them. Whoever writes a file in place
-// may have written one whole block of two, and the connections of the other authority are not to pay for it.
+// settle is how long authorities and lists must have been in order, and the same, before
+// connections end for them. Whoever writes a file in place may have written one whole block of two,
+// and the connections of the other authority are not to pay for it.
 const settle = 2 * time.Second
 
-// courtesy is how long after that a connection lasts for whose authority is taken out, and who has called. When authorities are changed everywhere, as among
-// members, the caller finds out by itself in that time, ends the connection, and makes one with its new certificate: it knows what it
-// has written, and nothing that is under way is lost. Who is revoked gets no courtesy.
+// courtesy is how long after that a connection lasts for whose authority is taken out, and who has
+// called. When authorities are changed everywhere, as among members, the caller finds out by itself
+// in that time, ends the connection, and makes one with its new certificate: it knows what it has
+// written, and nothing that is under way is lost. Who is revoked gets no courtesy.
 const courtesy = 2 * lookEvery
 
-// Listener returns ln, the connections of which end when the certificate that was shown in a handshake by Server is no longer accepted: it is
-// revoked, or its authority is not trusted any more. What stands between it and TLS must have a method NetConn, as tls.Conn has.
+// Listener returns ln, the connections of which end when the certificate that was shown in a
+// handshake by Server is no longer accepted: it is revoked, or its authority is not trusted any
+// more. What stands between it and TLS must have a method NetConn, as tls.Conn has.
 func (s *Set) Listener(ln net.Listener) net.Listener {
 	if s.files.CA == "" {
 		return ln
@@ -94,8 +98,9 @@ func (b *bond) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// farewell is how long a connection that was ended may still be written to. Whoever owns it hears of the end by reading, and
-// may have a last word: a member that hears nothing takes the other one for dead, and a leader's death calls for an election.
+// farewell is how long a connection that was ended may still be written to. Whoever owns it hears
+// of the end by reading, and may have a last word: a member that hears nothing takes the other one
+// for dead, and a leader's death calls for an election.
 const farewell = time.Second
 
 // end lets nothing more be heard over the connection, and closes it soon, whoever still uses it.
@@ -119,8 +124,8 @@ func (b *bond) forget() {
 	delete(b.set.bonds.all, b)
 }
 
-// tie is the end of a handshake, by the authorities and lists of its beginning. It refuses who is revoked, and takes b, if there is one, among the
-// bonds of who has shown a certificate.
+// tie is the end of a handshake, by the authorities and lists of its beginning. It refuses who is
+// revoked, and takes b, if there is one, among the bonds of who has shown a certificate.
 func (s *Set) tie(b *bond, seen tls.ConnectionState, t *trust) error {
 	if err := t.check(seen.VerifiedChains); err != nil || b == nil || len(seen.VerifiedChains) == 0 {
 		return err
@@ -160,7 +165,8 @@ type severed struct {
 	reason
 }
 
-// sever ends the connections that would not be made any more. Gently it spares who has called and is not revoked.
+// sever ends the connections that would not be made any more. Gently it spares who has called and
+// is not revoked.
 func (s *Set) sever(now time.Time, gently bool) {
 	st, ended := s.current.Load(), map[severed]int{}
 	for _, b := range s.bonds.list() {
@@ -178,7 +184,8 @@ func (s *Set) sever(now time.Time, gently bool) {
 		if v == silent {
 			continue
 		}
-		s.log.Warn("ended the connections with who is no longer accepted", "with", e.with, "subject", e.subject, "serial", e.serial,
+		s.log.Warn("ended the connections with who is no longer accepted", "with", e.with, "subject", e.subject,
+			"serial", e.serial,
 			"connections", n, "reason", e.word, "why", e.text, "timesBefore", kept)
 		if v == lastWord {
 			s.log.Warn("connections with many end; for a minute, more are counted and not logged")
@@ -186,8 +193,9 @@ func (s *Set) sever(now time.Time, gently bool) {
 	}
 }
 
-// judge says why a connection would not be made any more. That a certificate has expired since then is no reason: it is looked at as of the
-// handshake, and as of now for the sake of authorities that were renewed.
+// judge says why a connection would not be made any more. That a certificate has expired since then
+// is no reason: it is looked at as of the handshake, and as of now for the sake of authorities that
+// were renewed.
 func (t *trust) judge(b *bond, now time.Time) (err error) {
 	if slices.ContainsFunc(b.chains, t.keeps) {
 		return nil
@@ -205,14 +213,16 @@ func (t *trust) judge(b *bond, now time.Time) (err error) {
 	return err
 }
 
-// keeps tells whether a chain that was verified before still leads to an authority, past nobody who is revoked.
+// keeps tells whether a chain that was verified before still leads to an authority, past nobody who
+// is revoked.
 func (t *trust) keeps(chain []*x509.Certificate) bool {
 	return slices.ContainsFunc(t.all, chain[len(chain)-1].Equal) && t.checkChain(chain) == nil
 }
 
 // verify is what a handshake does, at a time.
 func (t *trust) verify(b *bond, at time.Time) error {
-	options := x509.VerifyOptions{Roots: t.pool, Intermediates: x509.NewCertPool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	options := x509.VerifyOptions{Roots: t.pool, Intermediates: x509.NewCertPool(), CurrentTime: at,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if b.called {
 		options.KeyUsages[0] = x509.ExtKeyUsageServerAuth
 	}

@@ -128,7 +128,8 @@ func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
 	second.ends("revoked")
 	ann.lives("when another one was revoked")
 	line := w.log.take()
-	if strings.Count(line, "\n") != 1 || !hasAll(line, "level=WARN", "with=127.0.0.1", "CN=joe", "serial="+serial(joe.Leaf.SerialNumber), "connections=2", "reason=revoked", w.CRL) {
+	if strings.Count(line, "\n") != 1 || !hasAll(line, "level=WARN", "with=127.0.0.1", "CN=joe",
+		"serial="+serial(joe.Leaf.SerialNumber), "connections=2", "reason=revoked", w.CRL) {
 		t.Errorf("logged is\n%s", line)
 	}
 	if got := endings(s); got != "revoked 2" {
@@ -165,12 +166,14 @@ func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
 
 	jim.ends("its authority is gone")
 	joe.lives("when another authority is gone")
-	if line := w.log.take(); !hasAll(line, "CN=jim", "issued by CN=Left CA", "reason=authority", "trusts CN=Right CA") || endings(s) != "authority 2" {
+	if line := w.log.take(); !hasAll(line, "CN=jim", "issued by CN=Left CA", "reason=authority",
+		"trusts CN=Right CA") || endings(s) != "authority 2" {
 		t.Errorf("%s: logged is\n%s", endings(s), line)
 	}
 }
 
-// An authority may get another certificate for its key, and then what it has signed is as good as before.
+// An authority may get another certificate for its key, and then what it has signed is as good as
+// before.
 func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
 	w := newWorld(t)
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
@@ -225,7 +228,8 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 	s := w.load()
 	jim := w.hold(echoing(t, s), other.Issue(t, "jim"))
 	now := time.Now()
-	for what, content := range map[string][]byte{"no file": nil, "half": w.ca.PEM()[:99], "the first half of two": both[:len(both)-99]} {
+	for what, content := range map[string][]byte{"no file": nil, "half": w.ca.PEM()[:99],
+		"the first half of two": both[:len(both)-99]} {
 		os.Remove(w.CA)
 		if content != nil {
 			os.WriteFile(w.CA, content, 0o600)
@@ -237,7 +241,8 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 		jim.lives(what)
 	}
 
-	// It is looked at when the first of two is written, then when some of the second one is, and then when all is there.
+	// It is looked at when the first of two is written, then when some of the second one is, and
+	// then when all is there.
 	for _, n := range []int{len(w.ca.PEM()), len(both) - 99} {
 		os.WriteFile(w.CA, both[:n], 0o600)
 		for range n / len(w.ca.PEM()) * 2 {
@@ -312,7 +317,8 @@ func TestWhoIsGoneIsNotKept(t *testing.T) {
 	early := &bond{Conn: all[0], set: s}
 	early.Close() // as somebody does who has waited long enough for the handshake
 	leaf := joe.Leaf
-	seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
+	seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf},
+		VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
 	if err := s.tie(early, seen, s.current.Load().trust); !errors.Is(err, net.ErrClosed) {
 		t.Error(err)
 	}
@@ -334,7 +340,8 @@ func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing
 			p = w.ca.Issue(t, name)
 		}
 		c, _ := net.Pipe()
-		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.Leaf}, VerifiedChains: [][]*x509.Certificate{{p.Leaf, w.ca.Cert}}}
+		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.Leaf},
+			VerifiedChains: [][]*x509.Certificate{{p.Leaf, w.ca.Cert}}}
 
 		err := s.tie(&bond{Conn: c, set: s}, seen, begun.trust)
 
@@ -360,7 +367,8 @@ func (c *nowhere) RemoteAddr() net.Addr            { return &net.TCPAddr{IP: net
 func (w *world) crowd(s *Set, n int, shown []certstest.Pair) (all []*nowhere) {
 	for i := range n {
 		leaf := shown[i%len(shown)].Leaf
-		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
+		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf},
+			VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
 		all = append(all, new(nowhere))
 		if err := s.tie(&bond{Conn: all[i], set: s}, seen, s.current.Load().trust); err != nil {
 			w.t.Fatal(err)
@@ -414,7 +422,8 @@ func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
 	if n := len(s.bonds.list()); n != 4900 {
 		t.Errorf("%d are kept", n)
 	}
-	if n := strings.Count(w.log.take(), "\n"); n != maxLines+2 || endings(s) != "revoked 5100" { // a line each; what was read; that there are more
+	// a line each; what was read; that there are more
+	if n := strings.Count(w.log.take(), "\n"); n != maxLines+2 || endings(s) != "revoked 5100" {
 		t.Errorf("%s, in %d lines", endings(s), n)
 	}
 }

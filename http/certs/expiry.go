@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Expiries calls yield with each certificate that the port shows or trusts, and each revocation list, in the order of the files: the
-// file, whose it is, its serial number in hexadecimal ("" for a list), and when it ends.
+// Expiries calls yield with each certificate that the port shows or trusts, and each revocation
+// list, in the order of the files: the file, whose it is, its serial number in hexadecimal ("" for
+// a list), and when it ends.
 func (s *Set) Expiries(yield func(file, subject, serial string, end time.Time)) {
 	told := map[expiry]bool{}
 	for _, e := range s.current.Load().expiries() {
@@ -50,13 +51,15 @@ func (st *state) expiries() (all []expiry) {
 	return all
 }
 
-// A certificate's end is announced warnBefore, or for a short-lived one in the last quarter of its life, and then once in warnPause.
+// A certificate's end is announced warnBefore, or for a short-lived one in the last quarter of its
+// life, and then once in warnPause.
 const (
 	warnBefore = 30 * 24 * time.Hour
 	warnPause  = 24 * time.Hour
 )
 
-// notice is how long before its end a certificate is announced. Of a list only the end counts: it is short-lived by nature.
+// notice is how long before its end a certificate is announced. Of a list only the end counts: it
+// is short-lived by nature.
 func (e *expiry) notice() time.Duration {
 	if e.begin.IsZero() {
 		return 0
@@ -73,10 +76,12 @@ func (s *Set) warnOfExpiry(now time.Time) {
 			continue
 		}
 		s.warned[key] = now
-		attrs := []any{"file", e.path, "subject", e.subject, "serial", e.serial, "end", date(e.end), "left", left.Round(time.Minute)}
+		attrs := []any{"file", e.path, "subject", e.subject, "serial", e.serial, "end", date(e.end),
+			"left", left.Round(time.Minute)}
 		switch {
 		case e.begin.IsZero():
-			s.log.Warn("a revocation list is past its time; it counts as before, and may lack what was revoked since", attrs...)
+			s.log.Warn("a revocation list is past its time; it counts as before, and may lack what was revoked since",
+				attrs...)
 		case left > 0:
 			s.log.Warn("a certificate expires soon: replace the file, and it is read without a restart", attrs...)
 		default:
@@ -86,7 +91,8 @@ func (s *Set) warnOfExpiry(now time.Time) {
 	for _, e := range s.current.Load().expiries() {
 		if e.own && now.Before(e.begin) && s.warned[e.path+" begins"].IsZero() {
 			s.warned[e.path+" begins"] = now
-			s.log.Error("a certificate is not valid yet: look at this machine's clock", "file", e.path, "subject", e.subject, "begin", date(e.begin), "now", date(now))
+			s.log.Error("a certificate is not valid yet: look at this machine's clock", "file", e.path,
+				"subject", e.subject, "begin", date(e.begin), "now", date(now))
 		}
 	}
 }

@@ -13,21 +13,27 @@ import (
 	"time"
 )
 
-// Files are the files of one port, all in PEM, and what is asked of who connects. The zero Files is a port without TLS.
+// Files are the files of one port, all in PEM, and what is asked of who connects. The zero Files is
+// a port without TLS.
 type Files struct {
-	Cert, Key  string // this member's certificate, with those between it and its authority, and the key; both or none
-	CA         string // the authorities that are trusted, in both directions; "": nobody is asked for a certificate, and the machine's are trusted
+	Cert, Key string // this member's certificate, with those between it and its authority, and the key; both or none
+	// the authorities that are trusted, in both directions; "": nobody is asked for a certificate,
+	// and the machine's are trusted
+	CA         string
 	CRL        string // revocation lists, each signed by one of CA
 	ClientAuth bool   // who connects must show a certificate of CA; otherwise one may, and then it must be right
 
-	// Names are common names of which the certificate at the other end must have one, in both directions; nil: any
-	// will do. They need CA and ClientAuth.
+	// Names are common names of which the certificate at the other end must have one, in both
+	// directions; nil: any will do. They need CA and ClientAuth.
 	Names []string
 
-	Mutual bool // the same is shown to and by the others, which have the same authorities, as members do among themselves
+	// the same is shown to and by the others, which have the same authorities, as members do among
+	// themselves
+	Mutual bool
 
-	// SelfMade is a directory in which Load makes certificate and key, instead of Cert and Key, for the names and addresses in Hosts,
-	// and makes them anew before they expire. Then Client verifies nobody: the certificates of others are self-made as well.
+	// SelfMade is a directory in which Load makes certificate and key, instead of Cert and Key, for
+	// the names and addresses in Hosts, and makes them anew before they expire. Then Client
+	// verifies nobody: the certificates of others are self-made as well.
 	SelfMade string
 	Hosts    []string
 
@@ -38,7 +44,8 @@ type Files struct {
 func (f *Files) remedy(reason string) string {
 	switch {
 	case reason == "usage" && f.Mutual:
-		return "have it issued anew with the usages serverAuth and clientAuth: members call each other in both directions"
+		return "have it issued anew with the usages serverAuth and clientAuth: members call each other in both " +
+			"directions"
 	case reason == "usage":
 		return "have it issued anew with the usage serverAuth"
 	}
@@ -90,23 +97,28 @@ type trust struct {
 func readIdentity(certPath, keyPath string, contents [][]byte) (*identity, error) {
 	cert, key := contents[0], contents[1]
 	if _, err := certificates(cert); err != nil {
-		return nil, &FileError{Cert, certPath, err, "give a file with the certificate in PEM, followed by those between it and its authority"}
+		return nil, &FileError{Cert, certPath, err,
+			"give a file with the certificate in PEM, followed by those between it and its authority"}
 	}
 	if encrypted(key) {
-		return nil, &FileError{Key, keyPath, errors.New("it is encrypted, and nobody is asked for a password"), "decrypt it: openssl pkey -in OLD -out NEW"}
+		return nil, &FileError{Key, keyPath, errors.New("it is encrypted, and nobody is asked for a password"),
+			"decrypt it: openssl pkey -in OLD -out NEW"}
 	}
 	if block, _ := pem.Decode(key); block == nil {
-		return nil, &FileError{Key, keyPath, errors.New("there is no key in it"), "give a file with the private key in PEM"}
+		return nil, &FileError{Key, keyPath, errors.New("there is no key in it"),
+			"give a file with the private key in PEM"}
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, &FileError{Key, keyPath, fmt.Errorf("it is not the key of the certificate in %s: %w", certPath, err), "give certificate and key of one pair"}
+		return nil, &FileError{Key, keyPath, fmt.Errorf("it is not the key of the certificate in %s: %w", certPath,
+			err), "give certificate and key of one pair"}
 	}
 	return &identity{pair, certPath}, nil
 }
 
 func encrypted(key []byte) bool {
-	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
+	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key,
+		[]byte("Proc-Type: 4,ENCRYPTED"))
 }
 
 // readTrust reads authorities and, if there are as many contents, revocation lists.
@@ -122,7 +134,8 @@ func readTrust(f *Files, contents [][]byte) (*trust, error) {
 	}
 	if len(contents) > 1 {
 		if t.lists, err = readLists(contents[1], all); err != nil {
-			return nil, &FileError{CRL, crlPath, err, "give a file with the lists of authorities that are trusted here, in PEM or DER"}
+			return nil, &FileError{CRL, crlPath, err,
+				"give a file with the lists of authorities that are trusted here, in PEM or DER"}
 		}
 	}
 	return t, nil
@@ -156,7 +169,8 @@ func certificates(content []byte) (all []*x509.Certificate, err error) {
 	return all, nil
 }
 
-// A source is some files that are understood together, and what they said when they were last in order.
+// A source is some files that are understood together, and what they said when they were last in
+// order.
 type source[T any] struct {
 	parts []Part
 	paths []string
@@ -169,12 +183,13 @@ type source[T any] struct {
 	err     error             // why value is not what the files say now
 }
 
-// granularity is more than the steps in which a file system counts time. A file that was written just before it was read may be
-// written again without a trace in its time and size.
+// granularity is more than the steps in which a file system counts time. A file that was written
+// just before it was read may be written again without a trace in its time and size.
 const granularity = 2 * time.Second
 
-// look reads the files if they may have changed, and tells whether value is a new one. After an error value is the old one, and the
-// files are read again the next time: a certificate that is replaced is two files, which never change at the same moment (pitfall K2).
+// look reads the files if they may have changed, and tells whether value is a new one. After an
+// error value is the old one, and the files are read again the next time: a certificate that is
+// replaced is two files, which never change at the same moment (pitfall K2).
 func (s *source[T]) look(now time.Time) (changed bool, err error) {
 	if len(s.paths) == 0 {
 		return false, nil

@@ -21,8 +21,10 @@ const (
 
 // Flags are what the command line says of one port's certificates. They are for one goroutine.
 type Flags struct {
-	Port  string // ClientPort or PeerPort
-	Files        // of --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or of those with peer- before them
+	Port string // ClientPort or PeerPort
+	// of --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or
+	// of those with peer- before them
+	Files
 	Auto  bool   // --auto-tls, --peer-auto-tls
 	Names string // --peer-cert-allowed-cn: common names, separated by commas
 	OldCA string // --ca-file, --peer-ca-file: CA with ClientAuth, in the form of etcd 2.0
@@ -41,16 +43,18 @@ func (f *Flags) prefix() string {
 // listen is the flag of the port's URLs.
 func (f *Flags) listen() string { return "listen-" + f.Port + "-urls" }
 
-// Check brings the flags to their one form. It returns an error when they contradict each other, or do not fit the URLs at which the port
-// listens, and warns of what may be meant otherwise.
+// Check brings the flags to their one form. It returns an error when they contradict each other, or
+// do not fit the URLs at which the port listens, and warns of what may be meant otherwise.
 func (f *Flags) Check(urls []string) (warnings []string, err error) {
 	p := f.prefix()
 	if f.OldCA != "" {
 		if f.CA != "" && f.CA != f.OldCA {
-			return nil, fmt.Errorf("--%sca-file=%s and --%strusted-ca-file=%s contradict each other: give the second only", p, f.OldCA, p, f.CA)
+			return nil, fmt.Errorf("--%sca-file=%s and --%strusted-ca-file=%s contradict each other: give the second "+
+				"only", p, f.OldCA, p, f.CA)
 		}
 		f.CA, f.ClientAuth = f.OldCA, true
-		warnings = append(warnings, fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", p, p, p))
+		warnings = append(warnings,
+			fmt.Sprintf("--%sca-file is the old form of --%strusted-ca-file with --%sclient-cert-auth", p, p, p))
 	}
 	if f.Names != "" {
 		f.Files.Names = strings.Split(f.Names, ",")
@@ -60,22 +64,30 @@ func (f *Flags) Check(urls []string) (warnings []string, err error) {
 		return nil, err
 	}
 	if f.Auto && f.Port == PeerPort {
-		warnings = append(warnings, "--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
+		warnings = append(warnings,
+			"--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
 	}
 	if f.Port == PeerPort && f.CA != "" && !f.ClientAuth && secure != "" {
-		warnings = append(warnings, fmt.Sprintf("--peer-trusted-ca-file=%s without --peer-client-cert-auth: whoever reaches the peer port and shows no certificate is taken for a member; give both", f.CA))
+		warnings = append(warnings,
+			fmt.Sprintf("--peer-trusted-ca-file=%s without --peer-client-cert-auth: whoever reaches the peer port "+
+				"and shows no certificate is taken for a member; give both", f.CA))
 	}
 	switch {
 	case secure == "" && f.Scheme() == "https":
 		shown := map[bool]string{true: "auto-tls", false: "cert-file"}[f.Auto]
-		warnings = append(warnings, fmt.Sprintf("the certificate of --%s%s is shown to nobody who connects: all of --%s=%s is http", p, shown, f.listen(), strings.Join(urls, ",")))
+		warnings = append(warnings,
+			fmt.Sprintf("the certificate of --%s%s is shown to nobody who connects: all of --%s=%s is http", p, shown,
+				f.listen(), strings.Join(urls, ",")))
 	case plain != "" && f.ClientAuth:
-		warnings = append(warnings, fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", p, f.listen(), plain))
+		warnings = append(warnings,
+			fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", p,
+				f.listen(), plain))
 	}
 	return warnings, nil
 }
 
-// contradiction returns what is wrong between flags that are right one by one. secure is one of the port's URLs that is https, if any is.
+// contradiction returns what is wrong between flags that are right one by one. secure is one of the
+// port's URLs that is https, if any is.
 func (f *Flags) contradiction(secure string) error {
 	p := f.prefix()
 	switch {
@@ -88,18 +100,24 @@ func (f *Flags) contradiction(secure string) error {
 	case f.Auto && f.Cert != "":
 		return fmt.Errorf("--%sauto-tls and --%scert-file=%s contradict each other: give one of them", p, p, f.Cert)
 	case f.Auto && f.Port == PeerPort && (f.CA != "" || f.ClientAuth):
-		return fmt.Errorf("--%sauto-tls and --%strusted-ca-file=%s contradict each other: self-made certificates have no authority; give --%scert-file and --%skey-file, or no authority",
+		return fmt.Errorf("--%sauto-tls and --%strusted-ca-file=%s contradict each other: self-made certificates "+
+			"have no authority; give --%scert-file and --%skey-file, or no authority",
 			p, p, f.CA, p, p)
 	case f.ClientAuth && f.CA == "":
-		return fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates are accepted", p, p)
+		return fmt.Errorf("--%sclient-cert-auth needs --%strusted-ca-file: give the authorities whose certificates "+
+			"are accepted", p, p)
 	case f.Names != "" && !f.ClientAuth:
-		return fmt.Errorf("--peer-cert-allowed-cn=%s needs --peer-client-cert-auth: give both, since whoever shows no certificate has no name", f.Names)
+		return fmt.Errorf("--peer-cert-allowed-cn=%s needs --peer-client-cert-auth: give both, since whoever shows "+
+			"no certificate has no name", f.Names)
 	case slices.Contains(f.Files.Names, ""):
-		return fmt.Errorf("--peer-cert-allowed-cn=%s has an empty name in it: give names with one comma between two", f.Names)
+		return fmt.Errorf("--peer-cert-allowed-cn=%s has an empty name in it: give names with one comma between two",
+			f.Names)
 	case f.CRL != "" && f.CA == "":
-		return fmt.Errorf("--%s-crl-file=%s needs --%strusted-ca-file: give the authorities that have signed the lists", f.Port, f.CRL, p)
+		return fmt.Errorf("--%s-crl-file=%s needs --%strusted-ca-file: give the authorities that have signed the lists",
+			f.Port, f.CRL, p)
 	case secure != "" && f.Cert == "" && !f.Auto:
-		return fmt.Errorf("--%s=%s needs a certificate: give --%scert-file and --%skey-file, or --%sauto-tls, or an http URL", f.listen(), secure, p, p, p)
+		return fmt.Errorf("--%s=%s needs a certificate: give --%scert-file and --%skey-file, or --%sauto-tls, or an "+
+			"http URL", f.listen(), secure, p, p, p)
 	}
 	return nil
 }
@@ -112,8 +130,8 @@ func (f *Flags) Scheme() string {
 	return "http"
 }
 
-// Load reads the files, or makes a certificate in ownDir for those who call one of the URLs. What is wrong with a file is told with the
-// flag that named it.
+// Load reads the files, or makes a certificate in ownDir for those who call one of the URLs. What
+// is wrong with a file is told with the flag that named it.
 func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, error) {
 	files := f.Files
 	files.Mutual, files.flag = f.Port == PeerPort, "--"+f.flag(Cert)
@@ -131,15 +149,17 @@ func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, erro
 	f.warnOfClients(set)
 	if id := set.current.Load().identity; id != nil && nameless(id.Leaf) {
 		if secure, _ := BySecurity(urls); secure != "" {
-			set.log.Error("whoever connects will refuse this certificate: it is for no name or address; a common name is none",
-				"file", id.path, "subject", subject(id.Leaf), "remedy", "issue one with the host of "+secure+" in subjectAltName")
+			set.log.Error("whoever connects will refuse this certificate: it is for no name or address; a common "+
+				"name is none",
+				"file", id.path, "subject", subject(id.Leaf),
+				"remedy", "issue one with the host of "+secure+" in subjectAltName")
 		}
 	}
 	return set, nil
 }
 
-// warnOfClients warns when both ports trust one authority: then a client's certificate makes its owner
-// a member, unless members have names of their own.
+// warnOfClients warns when both ports trust one authority: then a client's certificate makes its
+// owner a member, unless members have names of their own.
 func (f *Flags) warnOfClients(s *Set) {
 	content, err := os.ReadFile(f.ClientCA)
 	st := s.current.Load()
@@ -148,10 +168,13 @@ func (f *Flags) warnOfClients(s *Set) {
 	}
 	clients, _ := certificates(content)
 	for _, ca := range clients {
-		if _, err := ca.Verify(x509.VerifyOptions{Roots: st.trust.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
-			s.log.Warn("one authority is trusted for clients and for members: whoever has a client's certificate of it is taken for a member",
+		if _, err := ca.Verify(x509.VerifyOptions{Roots: st.trust.pool,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+			s.log.Warn("one authority is trusted for clients and for members: whoever has a client's certificate of "+
+				"it is taken for a member",
 				"authority", subject(ca), "clients", f.ClientCA, "members", f.CA,
-				"remedy", "give members an authority of their own, or name their certificates in --peer-cert-allowed-cn")
+				"remedy", "give members an authority of their own, or name their certificates in "+
+					"--peer-cert-allowed-cn")
 			return
 		}
 	}
@@ -168,7 +191,8 @@ func (f *Flags) flag(p Part) string {
 	return f.prefix() + map[Part]string{Cert: "cert-file", Key: "key-file", CA: "trusted-ca-file"}[p]
 }
 
-// hosts are the names and addresses under which a port is found. One that listens everywhere is found on its machine, too.
+// hosts are the names and addresses under which a port is found. One that listens everywhere is
+// found on its machine, too.
 func hosts(urls []string) (hosts []string) {
 	for _, u := range urls {
 		parsed, err := url.Parse(u)

@@ -11,7 +11,8 @@ import (
 )
 
 func TestASelfMadeCertificateIsForTheAddressesOfItsPort(t *testing.T) {
-	got := hosts([]string{"https://0.0.0.0:1", "https://[::]:1", "https://10.0.0.1:2", "https://db.example:2", "https://10.0.0.1:3"})
+	got := hosts([]string{"https://0.0.0.0:1", "https://[::]:1", "https://10.0.0.1:2", "https://db.example:2",
+		"https://10.0.0.1:3"})
 
 	for _, want := range []string{"localhost", "127.0.0.1", "::1", "10.0.0.1", "db.example"} {
 		if !slices.Contains(got, want) {
@@ -37,12 +38,15 @@ func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
 		words  []string
 	}{
 		{ClientPort, func(f *Flags) { f.Cert = none }, []string{"--cert-file=" + none + ": ", "no such file", "give"}},
-		{PeerPort, func(f *Flags) { f.Cert = other }, []string{"--peer-key-file=" + key + ": ", "not the key of the certificate in " + other, "give"}},
+		{PeerPort, func(f *Flags) { f.Cert = other }, []string{"--peer-key-file=" + key + ": ",
+			"not the key of the certificate in " + other, "give"}},
 		{PeerPort, func(f *Flags) { f.CA = none }, []string{"--peer-trusted-ca-file=" + none + ": ", "no such file"}},
 		{ClientPort, func(f *Flags) { f.CA, f.OldCA = none, none }, []string{"--ca-file=" + none + ": "}},
-		{ClientPort, func(f *Flags) { f.CRL = cert }, []string{"--client-crl-file=" + cert + ": ", "no revocation list"}},
+		{ClientPort, func(f *Flags) { f.CRL = cert }, []string{"--client-crl-file=" + cert + ": ",
+			"no revocation list"}},
 		{PeerPort, func(f *Flags) { f.CRL = cert }, []string{"--peer-crl-file=" + cert + ": "}},
-		{ClientPort, func(f *Flags) { f.Cert, f.Key, f.Auto = "", "", true }, []string{"--auto-tls: ", "not a directory", "written"}},
+		{ClientPort, func(f *Flags) { f.Cert, f.Key, f.Auto = "", "", true }, []string{"--auto-tls: ",
+			"not a directory", "written"}},
 	} {
 		f := good
 		f.Port = c.port
@@ -67,9 +71,11 @@ func TestACertificateForNobodyIsTold(t *testing.T) {
 		for u, wanted := range map[string]bool{"https://127.0.0.1:1": name == "nameless", "http://127.0.0.1:1": false} {
 			var log strings.Builder
 
-			_, err := f.Load(dir, []string{u}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})))
+			_, err := f.Load(dir, []string{u},
+				slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})))
 
-			told := strings.Contains(log.String(), "for no name or address") && strings.Contains(log.String(), f.Cert) &&
+			told := strings.Contains(log.String(), "for no name or address") &&
+				strings.Contains(log.String(), f.Cert) &&
 				strings.Contains(log.String(), "issue one with the host of https://127.0.0.1:1 in subjectAltName")
 			if err != nil || told != wanted {
 				t.Errorf("%s at %s: %v: %s", name, u, err, &log)
@@ -78,7 +84,8 @@ func TestACertificateForNobodyIsTold(t *testing.T) {
 	}
 }
 
-// One authority at both ports makes every client a member: the log says so at the start, unless members have names of their own.
+// One authority at both ports makes every client a member: the log says so at the start, unless
+// members have names of their own.
 func TestOneAuthorityForClientsAndMembersIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	ca, other := certstest.NewAuthority(t, "CA"), certstest.NewAuthority(t, "Other CA")
@@ -91,11 +98,13 @@ func TestOneAuthorityForClientsAndMembersIsWarnedOf(t *testing.T) {
 		warned         bool
 	}{{file, "", true}, {both, "", true}, {apart, "", false}, {"", "", false}, {file, "m0,m1", false}} {
 		var log strings.Builder
-		f := Flags{Port: PeerPort, Files: Files{Cert: cert, Key: key, CA: file, ClientAuth: true}, Names: c.names, ClientCA: c.clients}
+		f := Flags{Port: PeerPort, Files: Files{Cert: cert, Key: key, CA: file, ClientAuth: true}, Names: c.names,
+			ClientCA: c.clients}
 		_, err := f.Check([]string{"https://127.0.0.1:1"})
 		_, loadErr := f.Load(dir, []string{"https://127.0.0.1:1"}, slog.New(slog.NewTextHandler(&log, nil)))
 
-		warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "authority=\"CN=CA") && strings.Contains(log.String(), "--peer-cert-allowed-cn")
+		warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "authority=\"CN=CA") &&
+			strings.Contains(log.String(), "--peer-cert-allowed-cn")
 		if err != nil || loadErr != nil || warned != c.warned {
 			t.Errorf("clients of %q, names %q: %v, %v, log %s", c.clients, c.names, err, loadErr, &log)
 		}
@@ -112,7 +121,8 @@ func TestAPeerPortThatIsOpenToWhoShowsNothingIsWarnedOf(t *testing.T) {
 		url, names    string
 		warned, wrong string
 	}{
-		{open, "https://10.0.0.1:2380", "", "--peer-client-cert-auth: whoever reaches the peer port and shows no certificate", ""},
+		{open, "https://10.0.0.1:2380", "",
+			"--peer-client-cert-auth: whoever reaches the peer port and shows no certificate", ""},
 		{shut, "https://10.0.0.1:2380", "", "", ""},
 		{open, "https://10.0.0.1:2380", "m0", "", "--peer-cert-allowed-cn=m0 needs --peer-client-cert-auth"},
 		{shut, "https://10.0.0.1:2380", "m0,m1", "", ""},
@@ -124,7 +134,8 @@ func TestAPeerPortThatIsOpenToWhoShowsNothingIsWarnedOf(t *testing.T) {
 		if err != nil {
 			text = err.Error()
 		}
-		if got := strings.Join(warnings, "\n"); !strings.Contains(got, c.warned) || c.warned == "" && got != "" || !strings.Contains(text, c.wrong) || c.wrong == "" && text != "" {
+		if got := strings.Join(warnings, "\n"); !strings.Contains(got, c.warned) || c.warned == "" && got != "" ||
+			!strings.Contains(text, c.wrong) || c.wrong == "" && text != "" {
 			t.Errorf("%+v: warned %q, refused %q", c, got, text)
 		}
 	}

@@ -31,7 +31,8 @@ func ownPaths(dir string) (cert, key string) {
 	return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 }
 
-// makeOwn makes a certificate and a key in Files.SelfMade, unless those that are there will do. s.mu must be held, or nobody else know s.
+// makeOwn makes a certificate and a key in Files.SelfMade, unless those that are there will do.
+// s.mu must be held, or nobody else know s.
 func (s *Set) makeOwn(now time.Time) error {
 	dir := s.files.SelfMade
 	if dir == "" || s.ownIsGood(now) {
@@ -49,7 +50,8 @@ func (s *Set) makeOwn(now time.Time) error {
 	if err := cmp.Or(disk.WriteFile(disk.OS{}, keyPath, key), disk.WriteFile(disk.OS{}, certPath, cert)); err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
-	s.log.Info("made a certificate of its own", "certificate", certPath, "for", s.files.Hosts, "end", date(now.Add(ownLife)))
+	s.log.Info("made a certificate of its own", "certificate", certPath, "for", s.files.Hosts,
+		"end", date(now.Add(ownLife)))
 	return nil
 }
 
@@ -98,5 +100,6 @@ func generate(hosts []string, now time.Time) (cert, key []byte, err error) {
 	if err := errors.Join(err, keyErr); err != nil {
 		return nil, nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
 }

@@ -15,10 +15,12 @@ import (
 	"time"
 )
 
-// A reason is why a handshake failed: a word for the metrics, and a sentence for a person. The other end is "it".
+// A reason is why a handshake failed: a word for the metrics, and a sentence for a person. The
+// other end is "it".
 type reason struct{ word, text string }
 
-// level is where a reason belongs in the log. Who only looks whether a port is open, as load balancers do, is no news.
+// level is where a reason belongs in the log. Who only looks whether a port is open, as load
+// balancers do, is no news.
 func (r reason) level() slog.Level {
 	if r.word == "hung-up" || r.word == "slow" {
 		return slog.LevelDebug
@@ -26,13 +28,16 @@ func (r reason) level() slog.Level {
 	return slog.LevelWarn
 }
 
-// faults are the reasons that crypto/tls gives as a text only. TestEveryWrongCertificateIsRefusedInWords knows when a text changes.
+// faults are the reasons that crypto/tls gives as a text only.
+// TestEveryWrongCertificateIsRefusedInWords knows when a text changes.
 var faults = []struct{ text, word, sentence string }{
 	{"client didn't provide a certificate", "no-certificate", "it shows no certificate"},
 	{"unsupported versions", "version", "it knows no TLS of 1.2 or later"},
 	{"no cipher suite", "cipher", "it has no cipher suite in common with this member"},
-	{"doesn't support any of the certificate's signature algorithms", "cipher", "it can't use the kind of key that this member's certificate has"},
-	{"unsupported application protocol", "protocol", "it speaks neither HTTP/1.1 nor what else this port offers (ALPN)"},
+	{"doesn't support any of the certificate's signature algorithms", "cipher",
+		"it can't use the kind of key that this member's certificate has"},
+	{"unsupported application protocol", "protocol",
+		"it speaks neither HTTP/1.1 nor what else this port offers (ALPN)"},
 }
 
 // explain puts the error of a handshake into words. server tells which end this member was.
@@ -56,7 +61,8 @@ func (st *state) explain(err error, server bool) reason {
 	case alert(err) != "":
 		return st.explainAlert(alert(err))
 	case server && strings.Contains(err.Error(), "bad record MAC"):
-		// OpenSSL says in plain text why it refuses a certificate, where TLS 1.3 wants it encrypted; crypto/tls can't read it.
+		// OpenSSL says in plain text why it refuses a certificate, where TLS 1.3 wants it
+		// encrypted; crypto/tls can't read it.
 		return st.explainAlert("what looks like a bad certificate")
 	case hungUp(err):
 		return reason{"hung-up", "it closed the connection before the handshake was done"}
@@ -76,7 +82,8 @@ func (st *state) explain(err error, server bool) reason {
 }
 
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
 }
 
 // explainCertificate says what is wrong with the other end's certificate.
@@ -88,17 +95,21 @@ func (st *state) explainCertificate(c *x509.Certificate, err error, server bool)
 	)
 	switch {
 	case errors.As(err, &name):
-		return reason{"name", fmt.Sprintf("%s was wanted, and its certificate %s is for %s", clip(name.Host), subject(c), names(c))}
+		return reason{"name", fmt.Sprintf("%s was wanted, and its certificate %s is for %s", clip(name.Host),
+			subject(c), names(c))}
 	case errors.As(err, &unknown) && unknown.Cert != nil:
 		return st.explainAuthority(c)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		if now := time.Now(); now.Before(invalid.Cert.NotBefore) {
-			return reason{"not-yet-valid", fmt.Sprintf("its certificate %s is %s", subject(invalid.Cert), strings.TrimPrefix(untimely(invalid.Cert, now).Error(), "it is "))}
+			return reason{"not-yet-valid", fmt.Sprintf("its certificate %s is %s", subject(invalid.Cert),
+				strings.TrimPrefix(untimely(invalid.Cert, now).Error(), "it is "))}
 		}
-		return reason{"expired", fmt.Sprintf("its certificate %s has expired on %s", subject(invalid.Cert), date(invalid.Cert.NotAfter))}
+		return reason{"expired", fmt.Sprintf("its certificate %s has expired on %s", subject(invalid.Cert),
+			date(invalid.Cert.NotAfter))}
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		missing := map[bool]string{true: "clientAuth", false: "serverAuth"}[server]
-		return reason{"usage", fmt.Sprintf("its certificate %s lacks the usage %s; it has %s", subject(c), missing, usages(c))}
+		return reason{"usage", fmt.Sprintf("its certificate %s lacks the usage %s; it has %s", subject(c),
+			missing, usages(c))}
 	}
 	return reason{"certificate", fmt.Sprintf("its certificate %s is no good: %s", subject(c), clip(err.Error()))}
 }
@@ -115,7 +126,8 @@ func (st *state) explainAuthority(c *x509.Certificate) reason {
 			}
 		}
 	}
-	return reason{"authority", fmt.Sprintf("its certificate %s was issued by %s%s; %s", subject(c), clip(c.Issuer.String()), other, st.trusts())}
+	return reason{"authority", fmt.Sprintf("its certificate %s was issued by %s%s; %s", subject(c),
+		clip(c.Issuer.String()), other, st.trusts())}
 }
 
 // trusts says whom this member trusts.
@@ -135,11 +147,13 @@ func explainRecord(record tls.RecordHeaderError, server bool) reason {
 	isTLS := record.RecordHeader[0] == 22 && record.RecordHeader[1] == 3
 	switch {
 	case isTLS:
-		return reason{"tls-on-plain", "it speaks TLS, and this port does not: use an http URL, or give this port a certificate and an https URL"}
+		return reason{"tls-on-plain",
+			"it speaks TLS, and this port does not: use an http URL, or give this port a certificate and an https URL"}
 	case server:
 		return reason{"plain-on-tls", "it does not speak TLS: use an https URL"}
 	}
-	return reason{"plain-on-tls", "it does not speak TLS: use an http URL, or give that port a certificate and an https URL"}
+	return reason{"plain-on-tls",
+		"it does not speak TLS: use an http URL, or give that port a certificate and an https URL"}
 }
 
 // explainAlert is for an end that refuses this member.
@@ -148,11 +162,15 @@ func (st *state) explainAlert(alert string) reason {
 	case !strings.Contains(alert, "certificate"):
 		return reason{"refused-there", fmt.Sprintf("it ends the handshake, saying %q", alert)}
 	case st.identity == nil:
-		return reason{"refused-there", fmt.Sprintf("it refuses, saying %q; this member has no certificate to show", alert)}
+		return reason{"refused-there", fmt.Sprintf("it refuses, saying %q; this member has no certificate to show",
+			alert)}
 	}
 	c := st.identity.Leaf
-	return reason{"refused-there", fmt.Sprintf("it refuses, saying %q; the certificate of this member, %s, was issued by %s for %s with usage %s, and is valid from %s to %s (%s)",
-		alert, subject(c), clip(c.Issuer.String()), names(c), usages(c), date(c.NotBefore), date(c.NotAfter), st.identity.path)}
+	return reason{"refused-there",
+		fmt.Sprintf("it refuses, saying %q; the certificate of this member, %s, was issued by %s for %s with usage "+
+			"%s, and is valid from %s to %s (%s)",
+			alert, subject(c), clip(c.Issuer.String()), names(c), usages(c), date(c.NotBefore), date(c.NotAfter),
+			st.identity.path)}
 }
 
 // alert is what the other end says when it refuses; "" for other errors.
@@ -212,7 +230,8 @@ func nameless(c *x509.Certificate) bool { return len(c.DNSNames)+len(c.IPAddress
 
 func usages(c *x509.Certificate) string {
 	words := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageAny: "any", x509.ExtKeyUsageServerAuth: "serverAuth",
-		x509.ExtKeyUsageClientAuth: "clientAuth", x509.ExtKeyUsageCodeSigning: "codeSigning", x509.ExtKeyUsageEmailProtection: "emailProtection"}
+		x509.ExtKeyUsageClientAuth: "clientAuth", x509.ExtKeyUsageCodeSigning: "codeSigning",
+		x509.ExtKeyUsageEmailProtection: "emailProtection"}
 	var list []string
 	for _, u := range c.ExtKeyUsage {
 		if word, known := words[u]; known {

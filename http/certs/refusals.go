@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// refusals counts the handshakes that failed, or the connections that were ended, and keeps them from filling the log.
+// refusals counts the handshakes that failed, or the connections that were ended, and keeps them
+// from filling the log.
 type refusals struct {
 	mu     sync.Mutex // protects all below
 	counts map[string]uint64
@@ -25,7 +26,8 @@ type repeats struct {
 	kept int       // times since then that it was not
 }
 
-// The same refusal is logged once in refusalPause, and in that time no more than maxLines different ones.
+// The same refusal is logged once in refusalPause, and in that time no more than maxLines different
+// ones.
 const (
 	refusalPause = time.Minute
 	maxLines     = 256
@@ -40,7 +42,8 @@ const (
 	lastWord // spoken, and further ones will not be
 )
 
-// note counts n refusals of a kind, and says whether they are to be logged, and how many were not since the last time.
+// note counts n refusals of a kind, and says whether they are to be logged, and how many were not
+// since the last time.
 func (r *refusals) note(word string, n int, l line, now time.Time) (v verdict, kept int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,8 +74,9 @@ func (r *refusals) makeRoom(now time.Time) bool {
 	return len(r.lines) < maxLines
 }
 
-// Refused takes note of a handshake with who has connected on c, a *tls.Conn if there is one, that failed with err: one line in the log, in the words of a person.
-// A tls.RecordHeaderError whose record is one of TLS is for a port that speaks none.
+// Refused takes note of a handshake with who has connected on c, a *tls.Conn if there is one, that
+// failed with err: one line in the log, in the words of a person. A tls.RecordHeaderError whose
+// record is one of TLS is for a port that speaks none.
 func (s *Set) Refused(c net.Conn, err error) {
 	why := s.current.Load().explain(err, true)
 	if secure, isTLS := c.(*tls.Conn); isTLS && why.word == "refused-there" {
@@ -87,7 +91,8 @@ func (s *Set) Refused(c net.Conn, err error) {
 	s.log.Log(context.Background(), why.level(), "a TLS handshake failed",
 		"from", c.RemoteAddr(), "at", c.LocalAddr(), "reason", why.word, "why", why.text, "timesBefore", kept)
 	if v == lastWord {
-		s.log.Warn("many different TLS handshakes fail; for a minute, more are counted and not logged", "at", c.LocalAddr())
+		s.log.Warn("many different TLS handshakes fail; for a minute, more are counted and not logged",
+			"at", c.LocalAddr())
 	}
 }
 
@@ -99,7 +104,8 @@ func host(a net.Addr) string {
 	return a.String()
 }
 
-// Refusals calls yield with each reason that a handshake has failed for, in order, and how many did.
+// Refusals calls yield with each reason that a handshake has failed for, in order, and how many
+// did.
 func (s *Set) Refusals(yield func(reason string, count uint64)) { s.refusals.each(yield) }
 
 func (r *refusals) each(yield func(word string, count uint64)) {

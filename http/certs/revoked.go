@@ -18,7 +18,8 @@ type list struct {
 	next    time.Time            // when its authority wants to have published a newer one; zero: never
 }
 
-// readLists reads revocation lists, and finds out whose they are. (Anybody may write a list; what counts is the signature.)
+// readLists reads revocation lists, and finds out whose they are. (Anybody may write a list; what
+// counts is the signature.)
 func readLists(content []byte, authorities []*x509.Certificate) (lists []list, err error) {
 	blocks, err := listBlocks(content)
 	if err != nil {
@@ -72,7 +73,8 @@ func attribute(parsed *x509.RevocationList, authorities []*x509.Certificate) (li
 			return l, nil
 		}
 	}
-	return list{}, fmt.Errorf("it is signed by %s, which is none of the trusted authorities, or by a key that is not theirs", clip(parsed.Issuer.String()))
+	return list{}, fmt.Errorf("it is signed by %s, which is none of the trusted authorities, or by a key that is not "+
+		"theirs", clip(parsed.Issuer.String()))
 }
 
 func serial(n *big.Int) string { return n.Text(16) }
@@ -110,8 +112,9 @@ func (t *trust) checkName(c *x509.Certificate) error {
 	return &nameError{c, t.names}
 }
 
-// check refuses a name that is not wanted, and refuses when no way to an authority is without a revoked certificate. A list past its time counts as before: it may
-// lack somebody, but whom it names stays revoked.
+// check refuses a name that is not wanted, and refuses when no way to an authority is without a
+// revoked certificate. A list past its time counts as before: it may lack somebody, but whom it
+// names stays revoked.
 func (t *trust) check(chains [][]*x509.Certificate) (err error) {
 	if len(chains) > 0 {
 		if err := t.checkName(chains[0][0]); err != nil {

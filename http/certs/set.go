@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// A Set is the certificates of one port as its files have them now, or had them when they were last in order. All methods may
-// be called from any goroutine, and those of the zero Files' Set do what there is to do without TLS: Refused and Refusals work.
+// A Set is the certificates of one port as its files have them now, or had them when they were last
+// in order. All methods may be called from any goroutine, and those of the zero Files' Set do what
+// there is to do without TLS: Refused and Refusals work.
 type Set struct {
 	files   Files
 	log     *slog.Logger
@@ -45,18 +46,20 @@ const (
 	lookAgain = time.Second     // between two handshakes, and after a change of trust
 )
 
-// Load reads the files, which must all be in order; an error is a *FileError when one of them is to blame. A nil
-// logger means slog.Default().
+// Load reads the files, which must all be in order; an error is a *FileError when one of them is to
+// blame. A nil logger means slog.Default().
 func Load(f Files, logger *slog.Logger) (*Set, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	s := &Set{files: f, log: logger, bonds: bonds{all: map[*bond]struct{}{}}, told: map[string]string{}, warned: map[string]time.Time{}}
+	s := &Set{files: f, log: logger, bonds: bonds{all: map[*bond]struct{}{}}, told: map[string]string{},
+		warned: map[string]time.Time{}}
 	if err := s.makeOwn(time.Now()); err != nil {
 		return nil, err
 	}
 	if certPath, keyPath := s.paths(); certPath != "" {
-		s.identity = source[*identity]{parts: []Part{Cert, Key}, paths: []string{certPath, keyPath}, read: s.readIdentity}
+		s.identity = source[*identity]{parts: []Part{Cert, Key}, paths: []string{certPath, keyPath},
+			read: s.readIdentity}
 	}
 	if f.CA != "" {
 		s.trust = source[*trust]{parts: []Part{CA}, paths: []string{f.CA}}
@@ -102,7 +105,8 @@ func (s *Set) publish() {
 	s.current.Store(&state{s.identity.value, s.trust.value})
 }
 
-// Watch looks at the files until ctx ends. (Handshakes look as well, so that a new certificate is used at once.)
+// Watch looks at the files until ctx ends. (Handshakes look as well, so that a new certificate is
+// used at once.)
 func (s *Set) Watch(ctx context.Context) {
 	for wait := lookEvery; ; {
 		select {
@@ -130,7 +134,8 @@ func (s *Set) Reread() {
 	case certPath == "" && s.files.CA == "":
 		s.log.Info("no flag names a certificate to read again")
 	case len(s.told) == 0 && s.current.Load() == before:
-		s.log.Info("the certificates are as before", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
+		s.log.Info("the certificates are as before", "certificate", certPath, "trusted", s.files.CA,
+			"revoked", s.files.CRL)
 	}
 }
 
@@ -144,7 +149,8 @@ func (s *Set) state() *state {
 	return s.current.Load()
 }
 
-// look takes in what has changed, and returns when to look again. A fault is logged once, and leaves in force what was in order.
+// look takes in what has changed, and returns when to look again. A fault is logged once, and
+// leaves in force what was in order.
 func (s *Set) look(now time.Time) (wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +168,8 @@ func (s *Set) look(now time.Time) (wait time.Duration) {
 		s.publish()
 		s.advise()
 		certPath, _ := s.paths()
-		s.log.Info("read changed certificates, for handshakes from now on", "certificate", certPath, "trusted", s.files.CA, "revoked", s.files.CRL)
+		s.log.Info("read changed certificates, for handshakes from now on", "certificate", certPath,
+			"trusted", s.files.CA, "revoked", s.files.CRL)
 	}
 	s.inspect(now)
 	if s.renewed.IsZero() {
@@ -202,12 +209,14 @@ func (s *Set) inspect(now time.Time) {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode()&0o007 != 0 && s.warned[path].IsZero() { // pitfall K13
 			s.warned[path] = now
-			s.log.Warn("every user of this machine can read the key; whoever has it can speak for this member", "key", path, "mode", info.Mode(), "remedy", "chmod 600 "+path)
+			s.log.Warn("every user of this machine can read the key; whoever has it can speak for this member",
+				"key", path, "mode", info.Mode(), "remedy", "chmod 600 "+path)
 		}
 	}
 }
 
-// advise tells when the others will refuse this member's certificate. The authorities may be on their way to the others still, so this is no fault.
+// advise tells when the others will refuse this member's certificate. The authorities may be on
+// their way to the others still, so this is no fault.
 func (s *Set) advise() {
 	st := s.current.Load()
 	if st.identity == nil || s.files.SelfMade != "" {
@@ -216,7 +225,8 @@ func (s *Set) advise() {
 	if s.files.Mutual && st.trust != nil {
 		if err := st.trust.checkName(st.identity.Leaf); err != nil {
 			s.log.Error("others will refuse this member's certificate, if they want the same names",
-				"file", st.identity.path, "why", err, "remedy", "have it issued for one of the names, or add its name at every member")
+				"file", st.identity.path, "why", err, "remedy", "have it issued for one of the names, or add its "+
+					"name at every member")
 		}
 	}
 	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
@@ -240,15 +250,17 @@ func (s *Set) advise() {
 			why := st.explainCertificate(st.identity.Leaf, err, u == x509.ExtKeyUsageClientAuth)
 			if why.word != "expired" && why.word != "not-yet-valid" { // those have lines of their own
 				s.log.Error("others will refuse this member's certificate",
-					"flag", s.files.flag, "file", st.identity.path, "reason", why.word, "why", why.text, "remedy", s.files.remedy(why.word))
+					"flag", s.files.flag, "file", st.identity.path, "reason", why.word, "why", why.text,
+					"remedy", s.files.remedy(why.word))
 			}
 		}
 	}
 }
 
-// Server returns the configuration of a listener: TLS 1.2 at the least (pitfall K1), and of the protocols ("h2", "http/1.1") the first that the
-// client knows. Each handshake goes by the files as they are then. Whoever showed a certificate has VerifiedChains in the connection's state, whether ClientAuth
-// demanded it or not. There must be an identity.
+// Server returns the configuration of a listener: TLS 1.2 at the least (pitfall K1), and of the
+// protocols ("h2", "http/1.1") the first that the client knows. Each handshake goes by the files as
+// they are then. Whoever showed a certificate has VerifiedChains in the connection's state, whether
+// ClientAuth demanded it or not. There must be an identity.
 func (s *Set) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -259,8 +271,8 @@ func (s *Set) Server(protocols ...string) *tls.Config {
 	}
 }
 
-// server is the configuration of one handshake. There are no session tickets: who comes back on one would not be looked at again,
-// though its authority may be gone and its certificate revoked.
+// server is the configuration of one handshake. There are no session tickets: who comes back on one
+// would not be looked at again, though its authority may be gone and its certificate revoked.
 func (s *Set) server(b *bond, protocols []string) *tls.Config {
 	st := s.state()
 	c := &tls.Config{
@@ -279,8 +291,9 @@ func (s *Set) server(b *bond, protocols []string) *tls.Config {
 	return c
 }
 
-// Client returns the configuration for calling another member, as the files are now; it is good for the next connection only, and
-// its ServerName is still to be set. It shows this member's certificate to who asks for one, and wants one of CA, or of the machine's authorities without CA.
+// Client returns the configuration for calling another member, as the files are now; it is good for
+// the next connection only, and its ServerName is still to be set. It shows this member's
+// certificate to who asks for one, and wants one of CA, or of the machine's authorities without CA.
 func (s *Set) Client() *tls.Config { return s.client(nil) }
 
 func (s *Set) client(b *bond) *tls.Config {
@@ -288,7 +301,10 @@ func (s *Set) client(b *bond) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.files.SelfMade != ""}
 	if st.identity != nil {
 		// Shown to whomever: one of the wrong authority is refused with a better reason than none.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &st.identity.Certificate, nil }
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate,
+			error) {
+			return &st.identity.Certificate, nil
+		}
 	}
 	if st.trust != nil {
 		c.RootCAs = st.trust.pool
@@ -297,8 +313,9 @@ func (s *Set) client(b *bond) *tls.Config {
 	return c
 }
 
-// DialTLS makes a connection to host:port, whose certificate must be for host. An error of the handshake is in words for a person. The
-// connection ends when the certificate is no longer accepted, as those of Listener do.
+// DialTLS makes a connection to host:port, whose certificate must be for host. An error of the
+// handshake is in words for a person. The connection ends when the certificate is no longer
+// accepted, as those of Listener do.
 func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -319,7 +336,8 @@ func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, e
 	return &dialled{conn, s}, nil
 }
 
-// dialled is a connection whose other end may yet refuse this member's certificate: in TLS 1.3 that shows in the first Read.
+// dialled is a connection whose other end may yet refuse this member's certificate: in TLS 1.3 that
+// shows in the first Read.
 type dialled struct {
 	net.Conn
 	set *Set

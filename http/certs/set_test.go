@@ -64,7 +64,8 @@ func (w *world) load() *Set {
 	return s
 }
 
-// shake lets a client shake hands with a server, and returns how each of them saw it. Errors of the server are told to Refused.
+// shake lets a client shake hands with a server, and returns how each of them saw it. Errors of the
+// server are told to Refused.
 func shake(t *testing.T, s *Set, client *tls.Config) (seen tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
 	ln := listen(t)
@@ -137,14 +138,21 @@ func TestEveryWrongCertificateIsRefusedInWords(t *testing.T) {
 		word  string
 		text  []string
 	}{
-		"expired":       {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Valid(-time.Hour, -time.Minute))}, "expired", []string{"CN=joe", date(time.Now().Add(-time.Minute))[:13]}},
-		"not yet valid": {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Valid(time.Hour, 2*time.Hour))}, "not-yet-valid", []string{"CN=joe", "valid from " + date(time.Now().Add(time.Hour))[:13]}},
-		"wrong CA":      {[]certstest.Pair{other.Issue(t, "joe")}, "authority", []string{"CN=joe", "issued by CN=Wrong CA;", "trusts CN=Right CA", w.CA}},
-		"namesake CA":   {[]certstest.Pair{namesake.Issue(t, "joe")}, "authority", []string{"issued by CN=Right CA, one of the same name", "another key"}},
-		"wrong usage":   {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageServerAuth))}, "usage", []string{"lacks the usage clientAuth", "has serverAuth"}},
-		"revoked":       {[]certstest.Pair{revoked}, "revoked", []string{"CN=revoked", serial(revoked.Leaf.SerialNumber), w.CRL}},
-		"self-signed":   {[]certstest.Pair{certstest.SelfSigned(t, "joe")}, "self-signed", []string{"signed by itself", "trusts CN=Right CA"}},
-		"none":          {nil, "no-certificate", []string{"shows no certificate", "trusts CN=Right CA"}},
+		"expired": {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Valid(-time.Hour, -time.Minute))},
+			"expired", []string{"CN=joe", date(time.Now().Add(-time.Minute))[:13]}},
+		"not yet valid": {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Valid(time.Hour, 2*time.Hour))},
+			"not-yet-valid", []string{"CN=joe", "valid from " + date(time.Now().Add(time.Hour))[:13]}},
+		"wrong CA": {[]certstest.Pair{other.Issue(t, "joe")}, "authority", []string{"CN=joe",
+			"issued by CN=Wrong CA;", "trusts CN=Right CA", w.CA}},
+		"namesake CA": {[]certstest.Pair{namesake.Issue(t, "joe")},
+			"authority", []string{"issued by CN=Right CA, one of the same name", "another key"}},
+		"wrong usage": {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageServerAuth))},
+			"usage", []string{"lacks the usage clientAuth", "has serverAuth"}},
+		"revoked": {[]certstest.Pair{revoked}, "revoked", []string{"CN=revoked",
+			serial(revoked.Leaf.SerialNumber), w.CRL}},
+		"self-signed": {[]certstest.Pair{certstest.SelfSigned(t, "joe")}, "self-signed", []string{"signed by itself",
+			"trusts CN=Right CA"}},
+		"none": {nil, "no-certificate", []string{"shows no certificate", "trusts CN=Right CA"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -159,7 +167,8 @@ func TestEveryWrongCertificateIsRefusedInWords(t *testing.T) {
 				if serverErr == nil || clientErr == nil {
 					t.Fatalf("TLS %x: server %v, client %v", version, serverErr, clientErr)
 				}
-				if strings.Count(line, "\n") != 1 || !hasAll(line, append(c.text, "reason="+c.word, "level=WARN", "from=127.0.0.1")...) {
+				if strings.Count(line, "\n") != 1 || !hasAll(line, append(c.text, "reason="+c.word, "level=WARN",
+					"from=127.0.0.1")...) {
 					t.Errorf("TLS %x: %v\nis logged as\n%s", version, serverErr, line)
 				}
 			}
@@ -178,9 +187,11 @@ func TestARightCertificateIsSeenWithItsChain(t *testing.T) {
 	for _, must := range []bool{true, false} {
 		w.ClientAuth = must
 		s := w.load()
-		seen, serverErr, clientErr := shake(t, s, w.client(w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageClientAuth))))
+		seen, serverErr, clientErr := shake(t, s,
+			w.client(w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageClientAuth))))
 
-		if serverErr != nil || clientErr != nil || len(seen.VerifiedChains) != 1 || seen.VerifiedChains[0][0].Subject.CommonName != "joe" {
+		if serverErr != nil || clientErr != nil || len(seen.VerifiedChains) != 1 ||
+			seen.VerifiedChains[0][0].Subject.CommonName != "joe" {
 			t.Errorf("must %v: server %v, client %v, seen %v", must, serverErr, clientErr, seen.VerifiedChains)
 		}
 	}
@@ -204,7 +215,8 @@ func TestWithoutClientAuthACertificateIsNotNeededButMustBeRight(t *testing.T) {
 func TestNothingOlderThanTLS12IsSpoken(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
-	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true,
+		tls.VersionTLS13: true} {
 		config := w.client(w.ca.Issue(t, "joe"))
 		config.MinVersion, config.MaxVersion = version, version
 		clear(s.lines)
@@ -243,12 +255,14 @@ func TestAClientThatRefusesIsLogged(t *testing.T) {
 
 	_, err, _ := shake(t, s, config)
 
-	if line := w.log.take(); err == nil || !hasAll(line, "reason=refused-there", "CN=m0", "issued by CN=Right CA", "127.0.0.1", w.Cert, "it wanted db.example") {
+	if line := w.log.take(); err == nil || !hasAll(line, "reason=refused-there", "CN=m0", "issued by CN=Right CA",
+		"127.0.0.1", w.Cert, "it wanted db.example") {
 		t.Errorf("%v is logged as %s", err, line)
 	}
 }
 
-// OpenSSL, and so curl, says in plain text why it refuses a certificate, where TLS 1.3 is encrypted already.
+// OpenSSL, and so curl, says in plain text why it refuses a certificate, where TLS 1.3 is encrypted
+// already.
 func TestAClientThatRefusesInPlainTextIsLogged(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
@@ -276,7 +290,8 @@ func TestAClientThatRefusesInPlainTextIsLogged(t *testing.T) {
 
 	s.Refused(raw, tls.Server(raw, s.Server()).Handshake())
 
-	if line := w.log.take(); !hasAll(line, "reason=refused-there", "bad certificate", "CN=m0", "issued by CN=Right CA") {
+	if line := w.log.take(); !hasAll(line, "reason=refused-there", "bad certificate", "CN=m0",
+		"issued by CN=Right CA") {
 		t.Error(line)
 	}
 }
@@ -306,7 +321,8 @@ func TestOneWhoOnlyLooksIsNoNews(t *testing.T) {
 	}
 }
 
-// serve is a member with a certificate, which answers each connection with a byte, or with a plain HTTP answer without one.
+// serve is a member with a certificate, which answers each connection with a byte, or with a plain
+// HTTP answer without one.
 func serve(t *testing.T, config *tls.Config) (address string) {
 	t.Helper()
 	ln := listen(t)
@@ -344,11 +360,17 @@ func TestAWrongMemberIsNotTalkedTo(t *testing.T) {
 	}{
 		"right":       {shows(w.ca.Issue(t, "m1")), nil},
 		"server only": {shows(w.ca.Issue(t, "m1", certstest.Used(x509.ExtKeyUsageServerAuth))), nil},
-		"expired":     {shows(w.ca.Issue(t, "m1", certstest.Valid(-time.Hour, -time.Minute))), []string{"CN=m1", "expired on"}},
-		"wrong CA":    {shows(certstest.NewAuthority(t, "Wrong CA").Issue(t, "m1")), []string{"issued by CN=Wrong CA", "trusts CN=Right CA"}},
-		"wrong usage": {shows(w.ca.Issue(t, "m1", certstest.Used(x509.ExtKeyUsageClientAuth))), []string{"lacks the usage serverAuth"}},
-		"wrong name":  {shows(w.ca.Issue(t, "m1", certstest.For("db.example", "10.0.0.1"))), []string{"127.0.0.1 was wanted", "db.example, 10.0.0.1"}},
-		"CN only":     {shows(w.ca.Issue(t, "127.0.0.1", certstest.For())), []string{"127.0.0.1 was wanted", "no name or address (subjectAltName)"}}, // pitfall K4
+		"expired": {shows(w.ca.Issue(t, "m1", certstest.Valid(-time.Hour, -time.Minute))),
+			[]string{"CN=m1", "expired on"}},
+		"wrong CA": {shows(certstest.NewAuthority(t, "Wrong CA").Issue(t, "m1")), []string{"issued by CN=Wrong CA",
+			"trusts CN=Right CA"}},
+		"wrong usage": {shows(w.ca.Issue(t, "m1", certstest.Used(x509.ExtKeyUsageClientAuth))),
+			[]string{"lacks the usage serverAuth"}},
+		"wrong name": {shows(w.ca.Issue(t, "m1", certstest.For("db.example", "10.0.0.1"))),
+			[]string{"127.0.0.1 was wanted", "db.example, 10.0.0.1"}},
+		// pitfall K4
+		"CN only": {shows(w.ca.Issue(t, "127.0.0.1", certstest.For())), []string{"127.0.0.1 was wanted",
+			"no name or address (subjectAltName)"}},
 		"self-signed": {shows(certstest.SelfSigned(t, "m1")), []string{"signed by itself"}},
 		"revoked":     {shows(revoked), []string{"was revoked"}},
 		"plain":       {nil, []string{"does not speak TLS", "http URL"}},
@@ -367,7 +389,8 @@ func TestAWrongMemberIsNotTalkedTo(t *testing.T) {
 	}
 }
 
-// Where names are wanted, a certificate of another name is none of a member's, whoever calls, and the log says whose it was.
+// Where names are wanted, a certificate of another name is none of a member's, whoever calls, and
+// the log says whose it was.
 func TestOnlyMembersOfTheRightNamesAreTalkedTo(t *testing.T) {
 	w := newWorld(t)
 	w.Names, w.Mutual = []string{"m0", "m1"}, true
@@ -387,7 +410,8 @@ func TestOnlyMembersOfTheRightNamesAreTalkedTo(t *testing.T) {
 		if (called == nil) != right || (calling == nil) != right {
 			t.Errorf("%q calls: %v; is called: %v", name, called, calling)
 		}
-		if words := []string{"reason=common-name", serial(p.Leaf.SerialNumber), "m0", "m1", "from=127.0.0.1"}; !right && (!hasAll(line, words...) || !hasAll(calling.Error(), "m0")) {
+		if words := []string{"reason=common-name", serial(p.Leaf.SerialNumber), "m0", "m1", "from=127.0.0.1"}; !right &&
+			(!hasAll(line, words...) || !hasAll(calling.Error(), "m0")) {
 			t.Errorf("%q is logged as %s, and at the other end %v", name, line, calling)
 		}
 	}
@@ -416,7 +440,8 @@ func TestOneWhoIsRefusedAsAMemberLearnsWhatItHasShown(t *testing.T) {
 			conn.Close()
 		}
 
-		if err == nil || !hasAll(err.Error(), "refuses", "CN=m0", "issued by CN=Right CA", "any") && !hasAll(err.Error(), "refuses", "CN=m0", "clientAuth", w.Cert) {
+		if err == nil || !hasAll(err.Error(), "refuses", "CN=m0", "issued by CN=Right CA", "any") &&
+			!hasAll(err.Error(), "refuses", "CN=m0", "clientAuth", w.Cert) {
 			t.Errorf("TLS %x: %v", version, err)
 		}
 	}
@@ -457,18 +482,24 @@ func TestAChangedPairIsReadWhenItIsWhole(t *testing.T) {
 	}
 
 	step("nothing", func() {}, old)
-	step("the key first", func() { certstest.Write(t, w.dir, "m0-key.pem", next.Key) }, old, "level=ERROR", "going on with those from before", w.Key, "not the key of the certificate", w.Cert)
-	step("half a certificate", func() { os.WriteFile(w.Cert, next.Cert[:len(next.Cert)/2], 0o600) }, old, w.Cert, "cut off")
+	step("the key first", func() { certstest.Write(t, w.dir, "m0-key.pem", next.Key) }, old, "level=ERROR",
+		"going on with those from before", w.Key, "not the key of the certificate", w.Cert)
+	step("half a certificate", func() { os.WriteFile(w.Cert, next.Cert[:len(next.Cert)/2], 0o600) }, old,
+		w.Cert, "cut off")
 	step("no certificate", func() { os.Remove(w.Cert) }, old, w.Cert, "no such file")
-	step("the whole", func() { certstest.Write(t, w.dir, "m0.pem", next.Cert) }, serial(next.Leaf.SerialNumber), "level=INFO", w.Cert)
-	step("an empty key", func() { os.WriteFile(w.Key, nil, 0o600) }, serial(next.Leaf.SerialNumber), w.Key, "no key in it")
+	step("the whole", func() { certstest.Write(t, w.dir, "m0.pem", next.Cert) }, serial(next.Leaf.SerialNumber),
+		"level=INFO", w.Cert)
+	step("an empty key", func() { os.WriteFile(w.Key, nil, 0o600) }, serial(next.Leaf.SerialNumber), w.Key,
+		"no key in it")
 	expired := w.ca.Issue(t, "m0", certstest.Valid(-time.Hour, -time.Minute))
-	step("an expired one", func() { expired.Save(t, w.dir, "m0") }, serial(next.Leaf.SerialNumber), w.Cert, "has expired on")
+	step("an expired one", func() { expired.Save(t, w.dir, "m0") }, serial(next.Leaf.SerialNumber), w.Cert,
+		"has expired on")
 	later := w.ca.Issue(t, "m0")
 	step("a good one", func() { later.Save(t, w.dir, "m0") }, serial(later.Leaf.SerialNumber), "level=INFO")
 }
 
-// A write in the same instant as the one before, of the same size, leaves no trace in what a file system tells.
+// A write in the same instant as the one before, of the same size, leaves no trace in what a file
+// system tells.
 func TestAChangeWithoutATraceIsSeen(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
@@ -519,7 +550,8 @@ func TestRereadingSaysWhatCameOfIt(t *testing.T) {
 	s.Reread()
 	changed := w.log.take()
 
-	if !strings.Contains(same, "the certificates are as before") || !strings.Contains(bad, "can't be used") || !strings.Contains(changed, "read changed certificates") {
+	if !strings.Contains(same, "the certificates are as before") || !strings.Contains(bad, "can't be used") ||
+		!strings.Contains(changed, "read changed certificates") {
 		t.Errorf("unchanged: %s\nspoilt, for the second time: %s\nchanged: %s", same, bad, changed)
 	}
 }
@@ -610,22 +642,27 @@ func TestFilesThatCannotBeUsedAreRefusedAtTheStart(t *testing.T) {
 		part   Part
 		words  []string
 	}{
-		"no certificate":     {func(f *Files) { f.Cert = filepath.Join(w.dir, "none") }, Cert, []string{"no such file"}},
+		"no certificate": {func(f *Files) { f.Cert = filepath.Join(w.dir, "none") }, Cert,
+			[]string{"no such file"}},
 		"no key":             {func(f *Files) { f.Key = filepath.Join(w.dir, "none") }, Key, []string{"no such file"}},
 		"key as certificate": {func(f *Files) { f.Cert = f.Key }, Cert, []string{"no certificate in it"}},
 		"certificate as key": {func(f *Files) { f.Key = f.Cert }, Key, []string{"not the key"}},
-		"other key":          {func(f *Files) { f.Key = otherKey }, Key, []string{"not the key of the certificate in " + w.Cert}},
-		"encrypted key":      {func(f *Files) { f.Key = write("e", []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")) }, Key, []string{"encrypted"}},
-		"no authority":       {func(f *Files) { f.CA = write("c", []byte("x")) }, CA, []string{"no certificate in it"}},
-		"half an authority":  {func(f *Files) { f.CA = write("h", w.ca.PEM()[:99]) }, CA, []string{"cut off"}},
+		"other key": {func(f *Files) { f.Key = otherKey }, Key, []string{"not the key of the certificate in " +
+			w.Cert}},
+		"encrypted key": {func(f *Files) { f.Key = write("e", []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")) },
+			Key, []string{"encrypted"}},
+		"no authority":      {func(f *Files) { f.CA = write("c", []byte("x")) }, CA, []string{"no certificate in it"}},
+		"half an authority": {func(f *Files) { f.CA = write("h", w.ca.PEM()[:99]) }, CA, []string{"cut off"}},
 		"garbled authority": {func(f *Files) {
 			f.CA = write("g", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 		}, CA, []string{"x509"}},
-		"directory":        {func(f *Files) { f.CA = w.dir }, CA, []string{"directory"}},
-		"no list":          {func(f *Files) { f.CRL = f.CA }, CRL, []string{"no revocation list in it"}},
-		"list of nobody":   {func(f *Files) { f.CRL = write("w", other.Revoke(t)) }, CRL, []string{"signed by CN=Wrong CA", "none of the trusted"}},
-		"half a list":      {func(f *Files) { f.CRL = write("l", der[:99]) }, CRL, []string{"cut off"}},
-		"list of a double": {func(f *Files) { f.CRL = write("d", certstest.NewAuthority(t, "Right CA").Revoke(t)) }, CRL, []string{"key that is not theirs"}},
+		"directory": {func(f *Files) { f.CA = w.dir }, CA, []string{"directory"}},
+		"no list":   {func(f *Files) { f.CRL = f.CA }, CRL, []string{"no revocation list in it"}},
+		"list of nobody": {func(f *Files) { f.CRL = write("w", other.Revoke(t)) }, CRL,
+			[]string{"signed by CN=Wrong CA", "none of the trusted"}},
+		"half a list": {func(f *Files) { f.CRL = write("l", der[:99]) }, CRL, []string{"cut off"}},
+		"list of a double": {func(f *Files) { f.CRL = write("d", certstest.NewAuthority(t, "Right CA").Revoke(t)) },
+			CRL, []string{"key that is not theirs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := w.Files
@@ -634,7 +671,8 @@ func TestFilesThatCannotBeUsedAreRefusedAtTheStart(t *testing.T) {
 			_, err := Load(f, nil)
 
 			var file *FileError
-			if !errors.As(err, &file) || file.Part != c.part || file.Remedy == "" || !hasAll(err.Error(), append(c.words, file.Path)...) {
+			if !errors.As(err, &file) || file.Part != c.part || file.Remedy == "" || !hasAll(err.Error(),
+				append(c.words, file.Path)...) {
 				t.Errorf("%v, want %s %q", err, c.part, c.words)
 			}
 		})
@@ -719,17 +757,20 @@ func TestACertificateThatTheOtherMembersWillRefuseIsTold(t *testing.T) {
 		mutual bool
 		words  []string
 	}{
-		"right":                  {w.ca.Issue(t, "m0"), true, nil},
-		"wrong CA":               {other.Issue(t, "m0"), true, []string{"issued by CN=Wrong CA"}},
-		"server only":            {w.ca.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), true, []string{"lacks the usage clientAuth", "flag=--peer-cert-file", "serverAuth and clientAuth"}},
+		"right":    {w.ca.Issue(t, "m0"), true, nil},
+		"wrong CA": {other.Issue(t, "m0"), true, []string{"issued by CN=Wrong CA"}},
+		"server only": {w.ca.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), true,
+			[]string{"lacks the usage clientAuth", "flag=--peer-cert-file", "serverAuth and clientAuth"}},
 		"server only to clients": {other.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageServerAuth)), false, nil},
-		"client only to clients": {other.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageClientAuth)), false, []string{"lacks the usage serverAuth"}},
+		"client only to clients": {other.Issue(t, "m0", certstest.Used(x509.ExtKeyUsageClientAuth)), false,
+			[]string{"lacks the usage serverAuth"}},
 	} {
 		c.pair.Save(t, w.dir, "m0")
 		w.Mutual, w.flag = c.mutual, "--peer-cert-file"
 		w.load()
 		line := w.log.take()
-		if (line == "") != (c.words == nil) || !hasAll(line, c.words...) || c.words != nil && !hasAll(line, "others will refuse", w.Cert) {
+		if (line == "") != (c.words == nil) || !hasAll(line, c.words...) || c.words != nil &&
+			!hasAll(line, "others will refuse", w.Cert) {
 			t.Errorf("%s: %s", name, line)
 		}
 	}
@@ -774,7 +815,8 @@ func TestTLSOnAPlainPortIsSaidInWords(t *testing.T) {
 	s.Refused(c, tls.RecordHeaderError{RecordHeader: [5]byte{22, 3, 1}})
 	s.Refused(c, tls.RecordHeaderError{RecordHeader: [5]byte{'G', 'E', 'T'}})
 
-	if text := log.take(); !hasAll(text, "reason=tls-on-plain", "use an http URL", "reason=plain-on-tls", "use an https URL") {
+	if text := log.take(); !hasAll(text, "reason=tls-on-plain", "use an http URL", "reason=plain-on-tls",
+		"use an https URL") {
 		t.Error(text)
 	}
 }
@@ -788,12 +830,14 @@ func TestASelfMadeCertificateIsPrivateAndLasts(t *testing.T) {
 	}
 	made := s.current.Load().identity.Leaf
 	certPath, keyPath := ownPaths(dir)
-	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Dir(dir): 0o700, certPath: 0o600, keyPath: 0o600} {
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Dir(dir): 0o700, certPath: 0o600,
+		keyPath: 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v %v, want %v", path, info.Mode(), err, want)
 		}
 	}
-	if made.VerifyHostname("127.0.0.1") != nil || made.VerifyHostname("db.example") != nil || time.Until(made.NotAfter) < 364*24*time.Hour {
+	if made.VerifyHostname("127.0.0.1") != nil || made.VerifyHostname("db.example") != nil ||
+		time.Until(made.NotAfter) < 364*24*time.Hour {
 		t.Errorf("it is for %s until %v", names(made), made.NotAfter)
 	}
 
@@ -814,7 +858,8 @@ func TestASelfMadeCertificateIsPrivateAndLasts(t *testing.T) {
 
 func TestMembersWithSelfMadeCertificatesTalk(t *testing.T) {
 	own := func() *Set {
-		s, err := Load(Files{SelfMade: filepath.Join(t.TempDir(), "own"), Hosts: []string{"a.example"}}, slog.New(slog.DiscardHandler))
+		s, err := Load(Files{SelfMade: filepath.Join(t.TempDir(), "own"), Hosts: []string{"a.example"}},
+			slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -836,11 +881,13 @@ func TestMembersWithSelfMadeCertificatesTalk(t *testing.T) {
 func FuzzReadFiles(f *testing.F) {
 	ca := certstest.NewAuthority(f, "CA")
 	pair := ca.Issue(f, "m0")
-	for _, b := range [][]byte{nil, ca.PEM(), pair.Cert, pair.Key, ca.Revoke(f, pair), ca.PEM()[:50], []byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")} {
+	for _, b := range [][]byte{nil, ca.PEM(), pair.Cert, pair.Key, ca.Revoke(f, pair), ca.PEM()[:50],
+		[]byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if trust, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.PEM(), b}); err == nil && len(trust.lists) == 0 {
+		if trust, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.PEM(), b}); err == nil &&
+			len(trust.lists) == 0 {
 			t.Error("a list without lists")
 		}
 		if trust, err := readTrust(&Files{CA: "ca"}, [][]byte{b}); err == nil && len(trust.all) == 0 {

@@ -18,8 +18,9 @@ type Reply struct {
 	TLS    *tls.ConnectionState // nil when it came without
 }
 
-// Ask sends one request without a body to one member, who may be none of the endpoints, and returns what it says, a refusal too. It is for those
-// who look at members as such; an error is that nobody answers.
+// Ask sends one request without a body to one member, who may be none of the endpoints, and returns
+// what it says, a refusal too. It is for those who look at members as such; an error is that nobody
+// answers.
 func (c *Client) Ask(ctx context.Context, method, endpoint, path string) (*Reply, error) {
 	endpoint, err := parseEndpoint(endpoint)
 	if err != nil {
@@ -32,9 +33,10 @@ func (c *Client) Ask(ctx context.Context, method, endpoint, path string) (*Reply
 	return &Reply{Status: a.status, Header: a.header, Body: a.body, TLS: a.tls}, nil
 }
 
-// Backup copies the state of the cluster, as one member sends it, to w, and returns the index that the member told: the store's, at that
-// state. With stale it is what that member has, which needs no leader. What is written is not checked: a connection
-// may break at a place where nothing is missing to see.
+// Backup copies the state of the cluster, as one member sends it, to w, and returns the index that
+// the member told: the store's, at that state. With stale it is what that member has, which needs
+// no leader. What is written is not checked: a connection may break at a place where nothing is
+// missing to see.
 func (c *Client) Backup(ctx context.Context, w io.Writer, stale bool) (index uint64, err error) {
 	query := url.Values{}
 	if stale {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Auth is the part of the API about users, roles and rights. It is found in a Client. All but Enabled needs the rights of root once
-// auth is on.
+// Auth is the part of the API about users, roles and rights. It is found in a Client. All but
+// Enabled needs the rights of root once auth is on.
 type Auth struct{ c *Client }
 
 // A User has a password, which nobody tells, and roles.
@@ -94,7 +94,8 @@ func (u userJSON) user() User {
 	return user
 }
 
-// A change of a user. Without Grant and Revoke it makes the user, or gives an old one a new password.
+// A change of a user. Without Grant and Revoke it makes the user, or gives an old one a new
+// password.
 type userChange struct {
 	Name     string   `json:"user"`
 	Password string   `json:"password,omitempty"`
@@ -158,7 +159,8 @@ type roleChange struct {
 
 // AddRole makes a role that may do nothing yet.
 func (a Auth) AddRole(ctx context.Context, name string) error {
-	return a.changeRole(ctx, roleChange{Name: name, Permissions: &Permissions{KV: Access{Read: []string{}, Write: []string{}}}})
+	return a.changeRole(ctx, roleChange{Name: name, Permissions: &Permissions{KV: Access{Read: []string{},
+		Write: []string{}}}})
 }
 
 // Grant lets a role do more.
@@ -187,7 +189,8 @@ func (a Auth) get(ctx context.Context, path string, v any, sense func() bool) er
 
 func always() bool { return true }
 
-// send sends a request whose answer says no more than that it is done. Its body may hold a password.
+// send sends a request whose answer says no more than that it is done. Its body may hold a
+// password.
 func (a Auth) send(ctx context.Context, method, path string, v any) error {
 	r := &request{method: method, path: authPath + path, secret: true, patience: HashPatience}
 	if v != nil {

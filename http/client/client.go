@@ -18,12 +18,13 @@ import (
 
 // Config says whom a Client asks, and how. Endpoints alone are enough.
 type Config struct {
-	// Endpoints are client URLs of members, as http://127.0.0.1:2379. A missing scheme means http. One that
-	// carries a user name, a path or a query is refused.
+	// Endpoints are client URLs of members, as http://127.0.0.1:2379. A missing scheme means http.
+	// One that carries a user name, a path or a query is refused.
 	Endpoints []string
 
-	// InOrder has the endpoints tried as they stand. Without it the order is random, so that many clients do not
-	// all sit on the first member. Either way the one that answered last is asked first.
+	// InOrder has the endpoints tried as they stand. Without it the order is random, so that many
+	// clients do not all sit on the first member. Either way the one that answered last is asked
+	// first.
 	InOrder bool
 
 	// Username and Password are for basic authentication; without a name none is sent. They go only
@@ -32,24 +33,26 @@ type Config struct {
 
 	TLS *tls.Config // for https endpoints; nil: the machine's certificate authorities
 
-	// DialTLS, if there is one, makes the connections to https endpoints instead, and checks who answers there. They must be for HTTP/1.1.
+	// DialTLS, if there is one, makes the connections to https endpoints instead, and checks who
+	// answers there. They must be for HTTP/1.1.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Proxy chooses an HTTP proxy as http.Transport.Proxy does. Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// Timeout is the longest silence of one endpoint: before the head of its answer, and before each piece of the
-	// body. Changes of users and roles have HashPatience, if that is longer. How long a request may take in all, over all endpoints, the context says.
+	// Timeout is the longest silence of one endpoint: before the head of its answer, and before
+	// each piece of the body. Changes of users and roles have HashPatience, if that is longer. How
+	// long a request may take in all, over all endpoints, the context says.
 	Timeout time.Duration
 
 	MaxAnswerBytes int64 // of one answer, of one event of a watch, or of one node of a listing
 
-	// KeysPath is the path of the root of the keys. Another one than the default makes a part of the tree the whole
-	// world of this client; a discovery service wants one of its own.
+	// KeysPath is the path of the root of the keys. Another one than the default makes a part of
+	// the tree the whole world of this client; a discovery service wants one of its own.
 	KeysPath string
 
-	// Debug is told each request as a curl command, before it is sent. No password is in it. It may be called from
-	// several goroutines at a time.
+	// Debug is told each request as a curl command, before it is sent. No password is in it. It may
+	// be called from several goroutines at a time.
 	Debug func(curl string)
 }
 
@@ -110,12 +113,13 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// newTransport speaks HTTP/1.1 only. There a request that is given up takes its connection along, while a dead connection of
-// HTTP/2 would swallow the next requests as well.
+// newTransport speaks HTTP/1.1 only. There a request that is given up takes its connection along,
+// while a dead connection of HTTP/2 would swallow the next requests as well.
 func newTransport(cfg Config) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout: cfg.Timeout,
-		// A watch may wait for days: this finds out within half a minute that the machine at the other end is gone.
+		// A watch may wait for days: this finds out within half a minute that the machine at the
+		// other end is gone.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	protocols := new(http.Protocols)
@@ -179,7 +183,8 @@ func (c *Client) prefer(endpoint string) {
 	}
 }
 
-// avoid has the next request begin with the endpoint after this one, unless it begins elsewhere anyway.
+// avoid has the next request begin with the endpoint after this one, unless it begins elsewhere
+// anyway.
 func (c *Client) avoid(endpoint string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,9 +193,9 @@ func (c *Client) avoid(endpoint string) {
 	}
 }
 
-// Sync asks the cluster for its members, whose client URLs become the endpoints. Those of the configuration stay behind
-// them, as a last resort: what members advertise is not always what this machine can reach. A client that was given https is not led
-// to plain http (see MayCarry).
+// Sync asks the cluster for its members, whose client URLs become the endpoints. Those of the
+// configuration stay behind them, as a last resort: what members advertise is not always what this
+// machine can reach. A client that was given https is not led to plain http (see MayCarry).
 func (c *Client) Sync(ctx context.Context) error {
 	members, err := c.Members.List(ctx)
 	if err != nil {

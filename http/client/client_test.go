@@ -126,7 +126,8 @@ func TestAKeyIsOneKey(t *testing.T) {
 		"/http://h:1/x": "/v2/keys/http:/h:1/x",
 	} {
 		var asked *url.URL
-		c := newClient(t, Config{}, serve(t, func(w http.ResponseWriter, r *http.Request) { asked = r.URL; well(w, r) }))
+		c := newClient(t, Config{},
+			serve(t, func(w http.ResponseWriter, r *http.Request) { asked = r.URL; well(w, r) }))
 
 		_, err := c.Get(t.Context(), key, GetOptions{})
 
@@ -153,14 +154,22 @@ func TestEveryOptionIsSent(t *testing.T) {
 	minute := 59*time.Second + time.Millisecond
 	is := Condition{Value: "old & new", Index: 5}
 	for want, call := range map[string]func(c *Client, ctx context.Context) (*Response, error){
-		"GET quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response, error) { return c.Get(ctx, "/k", GetOptions{}) },
-		"GET after=b%2Bc&count=true&depth=2&keysOnly=true&limit=5&prefix=b&quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response, error) {
-			return c.Get(ctx, "/k", GetOptions{Limit: 5, After: "b+c", Prefix: "b", KeysOnly: true, Count: true, Depth: 2})
+		"GET quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response,
+			error) {
+			return c.Get(ctx, "/k", GetOptions{})
 		},
-		"GET minIndex=3&quorum=true&recursive=true&sorted=true": func(c *Client, ctx context.Context) (*Response, error) {
+		"GET after=b%2Bc&count=true&depth=2&keysOnly=true&limit=5&prefix=b&quorum=false&recursive=false&sorted=false": func(c *Client, ctx context.Context) (*Response, error) {
+			return c.Get(ctx, "/k", GetOptions{Limit: 5, After: "b+c", Prefix: "b", KeysOnly: true,
+				Count: true, Depth: 2})
+		},
+		"GET minIndex=3&quorum=true&recursive=true&sorted=true": func(c *Client, ctx context.Context) (*Response,
+			error) {
 			return c.Get(ctx, "/k", GetOptions{Recursive: true, Sorted: true, Quorum: true, MinIndex: 3})
 		},
-		"PUT  value=v": func(c *Client, ctx context.Context) (*Response, error) { return c.Set(ctx, "/k", "v", SetOptions{}) },
+		"PUT  value=v": func(c *Client, ctx context.Context) (*Response,
+			error) {
+			return c.Set(ctx, "/k", "v", SetOptions{})
+		},
 		"PUT noValueOnSuccess=true ttl=60&value= id=name": func(c *Client, ctx context.Context) (*Response, error) {
 			return c.Set(ctx, "/k", "", SetOptions{TTL: minute, NoValueOnSuccess: true, RequestID: "name"})
 		},
@@ -182,11 +191,17 @@ func TestEveryOptionIsSent(t *testing.T) {
 		"PUT prevExist=true&refresh=true ttl=60": func(c *Client, ctx context.Context) (*Response, error) {
 			return c.Refresh(ctx, "/k", minute, SetOptions{})
 		},
-		"DELETE ": func(c *Client, ctx context.Context) (*Response, error) { return c.Delete(ctx, "/k", DeleteOptions{}) },
+		"DELETE ": func(c *Client, ctx context.Context) (*Response,
+			error) {
+			return c.Delete(ctx, "/k", DeleteOptions{})
+		},
 		"DELETE prevIndex=5&prevValue=old+%26+new  id=name": func(c *Client, ctx context.Context) (*Response, error) {
 			return c.CompareAndDelete(ctx, "/k", is, DeleteOptions{RequestID: "name"})
 		},
-		"DELETE dir=true": func(c *Client, ctx context.Context) (*Response, error) { return c.Rmdir(ctx, "/k", DeleteOptions{}) },
+		"DELETE dir=true": func(c *Client, ctx context.Context) (*Response,
+			error) {
+			return c.Rmdir(ctx, "/k", DeleteOptions{})
+		},
 		"DELETE recursive=true": func(c *Client, ctx context.Context) (*Response, error) {
 			return c.Delete(ctx, "/k", DeleteOptions{Recursive: true})
 		},
@@ -203,7 +218,8 @@ func TestEveryOptionIsSent(t *testing.T) {
 
 		resp, err := call(c, t.Context())
 
-		if err != nil || resp.Index != 9 || strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
+		if err != nil || resp.Index != 9 || strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want),
+			" ") {
 			t.Errorf("%v, %v\ngot  %s\nwant %s", resp, err, got, want)
 		}
 	}
@@ -233,7 +249,8 @@ func TestAnAnswerIsTyped(t *testing.T) {
 
 	ends := time.Date(2026, 1, 2, 3, 4, 5, 5e8, time.UTC)
 	file := &Node{Key: "/d/f", Expiration: &ends, TTL: 7, ModifiedIndex: 4, CreatedIndex: 3}
-	want := &Response{Action: "get", Node: &Node{Key: "/d", Dir: true, Nodes: []*Node{file}, ModifiedIndex: 2, CreatedIndex: 1}, Index: 42, RaftIndex: 99, ClusterID: "c1"}
+	want := &Response{Action: "get", Node: &Node{Key: "/d", Dir: true, Nodes: []*Node{file}, ModifiedIndex: 2,
+		CreatedIndex: 1}, Index: 42, RaftIndex: 99, ClusterID: "c1"}
 	if err != nil || !reflect.DeepEqual(resp, want) {
 		t.Errorf("%v, %+v", err, resp)
 	}
@@ -255,8 +272,10 @@ func TestARefusalIsTyped(t *testing.T) {
 		{401, fmt.Sprintf(keys, 110), IsUnauthorized, "110: Message (/k) [97]"},
 		{400, fmt.Sprintf(keys, 401), IsHistoryCleared, "401: Message (/k) [97]"},
 		{401, `{"message":"Insufficient credentials"}`, IsUnauthorized, "Insufficient credentials"},
-		{500, fmt.Sprintf(keys, 300), func(err error) bool { return errors.Is(err, ErrUnknown) }, "300: Message (/k) [97]"},
-		{404, "<html>secret</html>", func(err error) bool { return errors.Is(err, ErrBadAnswer) }, "status 404 (Not Found)"},
+		{500, fmt.Sprintf(keys, 300), func(err error) bool { return errors.Is(err, ErrUnknown) },
+			"300: Message (/k) [97]"},
+		{404, "<html>secret</html>", func(err error) bool { return errors.Is(err, ErrBadAnswer) },
+			"status 404 (Not Found)"},
 	} {
 		var asked atomic.Int64
 		client := newClient(t, Config{}, serve(t, counting(&asked, refusing(c.status, c.body))))
@@ -296,12 +315,15 @@ var wrongs = []struct {
 	text string
 }{
 	{"nobody", nil, false, "connection refused"},
-	{"starting", refusing(503, `{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`), false,
+	{"starting", refusing(503,
+		`{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`), false,
 		"300: Raft Internal Error (this member is starting) [0]"},
 	{"busy", refusing(429, `{"message":"slow down"}`), false, "slow down"},
 	{"hangs up", hangUp, true, "EOF"},
 	{"is silent", silent, true, "no answer within 1m0s"},
-	{"timed out", refusing(500, `{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), true, "300: Raft Internal Error (etcdserver: request timed out) [0]"},
+	{"timed out", refusing(500,
+		`{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":0}`), true,
+		"300: Raft Internal Error (etcdserver: request timed out) [0]"},
 	{"a gateway", refusing(502, "<html>secret</html>"), true, "status 502 (Bad Gateway)"},
 	{"speaks TLS", refusing(400, plainOnTLS), false, "https is spoken there, and it was asked by http"},
 	{"redirects", func(w http.ResponseWriter, r *http.Request) {
@@ -335,7 +357,8 @@ func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 				if err != nil || resp.Node.Value != "v" {
 					t.Errorf("%v, %v", resp, err)
 				}
-				if alone == nil || !strings.Contains(alone.Error(), wrong.text) || strings.Contains(alone.Error(), "secret") {
+				if alone == nil || !strings.Contains(alone.Error(), wrong.text) ||
+					strings.Contains(alone.Error(), "secret") {
 					t.Errorf("alone: %v", alone)
 				}
 			})
@@ -343,7 +366,8 @@ func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 	}
 }
 
-// A write goes on to another endpoint only when nobody can have executed it, or when it has a name. pitfall G3
+// A write goes on to another endpoint only when nobody can have executed it, or when it has a name.
+// pitfall G3
 func TestAWriteIsNeverDoubled(t *testing.T) {
 	for _, wrong := range wrongs {
 		t.Run(wrong.name, func(t *testing.T) {
@@ -360,12 +384,15 @@ func TestAWriteIsNeverDoubled(t *testing.T) {
 					well(w, r)
 				}))
 
-				_, err := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k", "v", SetOptions{})
+				_, err := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k",
+					"v", SetOptions{})
 				plain := asked.Load()
-				_, named := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k", "v", SetOptions{RequestID: "once"})
+				_, named := inMemory(newClient(t, strict, first, second)).CreateInOrder(t.Context(), "/k",
+					"v", SetOptions{RequestID: "once"})
 				_, known := names.Load("once")
 
-				if wrong.sent && (plain > 0 || !errors.Is(err, ErrUnknown)) || !wrong.sent && (plain != 1 || err != nil) {
+				if wrong.sent && (plain > 0 || !errors.Is(err, ErrUnknown)) || !wrong.sent &&
+					(plain != 1 || err != nil) {
 					t.Errorf("without a name: %v, and the second endpoint got it %d times", err, plain)
 				}
 				if named != nil || !known {
@@ -422,7 +449,8 @@ func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
 
 		_, err := client.Set(t.Context(), "/k", "v", SetOptions{RequestID: "name", RequestIndex: c.index})
 
-		if got := strings.Join(log, "|"); got != c.log || (err != nil) != c.err || errors.Is(err, ErrUnknown) != c.unknown {
+		if got := strings.Join(log, "|"); got != c.log || (err != nil) != c.err ||
+			errors.Is(err, ErrUnknown) != c.unknown {
 			t.Errorf("%s: %v, after %s", c.name, err, got)
 		}
 	}
@@ -435,10 +463,12 @@ func TestEveryEndpointHasItsReason(t *testing.T) {
 	_, err := c.Get(t.Context(), "/k", GetOptions{})
 
 	var all *ClusterError
-	if !errors.As(err, &all) || len(all.Failures) != 2 || all.Failures[0].Endpoint != busy || all.Failures[1].Endpoint != gone {
+	if !errors.As(err, &all) || len(all.Failures) != 2 || all.Failures[0].Endpoint != busy ||
+		all.Failures[1].Endpoint != gone {
 		t.Fatalf("%v", err)
 	}
-	if text := err.Error(); !strings.Contains(text, busy+": status 500") || !strings.Contains(text, gone+": dial tcp") || errors.Is(err, ErrUnknown) {
+	if text := err.Error(); !strings.Contains(text, busy+": status 500") || !strings.Contains(text,
+		gone+": dial tcp") || errors.Is(err, ErrUnknown) {
 		t.Error(text)
 	}
 }
@@ -477,13 +507,14 @@ func TestARequestEndsWithItsContext(t *testing.T) {
 
 func TestOneWhoTellsSlowlyIsHeardOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := inMemory(newClient(t, Config{Timeout: time.Second}, pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			for piece := range slices.Chunk([]byte(get), 6) {
-				w.Write(piece)
-				w.(http.Flusher).Flush()
-				time.Sleep(900 * time.Millisecond)
-			}
-		}))))
+		c := inMemory(newClient(t, Config{Timeout: time.Second},
+			pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for piece := range slices.Chunk([]byte(get), 6) {
+					w.Write(piece)
+					w.(http.Flusher).Flush()
+					time.Sleep(900 * time.Millisecond)
+				}
+			}))))
 
 		if _, err := c.Get(t.Context(), "/k", GetOptions{}); err != nil {
 			t.Error(err)
@@ -613,7 +644,8 @@ func TestThePasswordGoesToTheServerOnly(t *testing.T) {
 	const password = "s3cret&"
 	var told strings.Builder
 	var users []string
-	c := newClient(t, Config{Username: "root", Password: password, Debug: func(curl string) { told.WriteString(curl + "\n") }},
+	c := newClient(t, Config{Username: "root", Password: password,
+		Debug: func(curl string) { told.WriteString(curl + "\n") }},
 		serve(t, func(w http.ResponseWriter, r *http.Request) {
 			user, pass, _ := r.BasicAuth()
 			body, _ := io.ReadAll(r.Body)
@@ -626,11 +658,13 @@ func TestThePasswordGoesToTheServerOnly(t *testing.T) {
 	_, errURL := New(Config{Endpoints: []string{"http://root:" + url.QueryEscape(password) + "@h:1"}})
 	_, errOdd := New(Config{Endpoints: []string{"http://root:" + password + "%zz@h:1"}})
 
-	if want := []string{"root:" + password + " value=it%27s", "root:" + password + ` {"user":"u","password":"s3cret\u0026"}`}; !slices.Equal(users, want) {
+	if want := []string{"root:" + password + " value=it%27s", "root:" + password +
+		` {"user":"u","password":"s3cret\u0026"}`}; !slices.Equal(users, want) {
 		t.Errorf("it got %q", users)
 	}
 	all := fmt.Sprint(told.String(), errSet, errUser, errURL, errOdd)
-	if strings.Contains(all, "s3cret") || strings.Contains(all, base64.StdEncoding.EncodeToString([]byte("root:"+password))) {
+	if strings.Contains(all, "s3cret") || strings.Contains(all,
+		base64.StdEncoding.EncodeToString([]byte("root:"+password))) {
 		t.Errorf("it is told: %s", all)
 	}
 	want := "curl -X PUT '" + c.Endpoints()[0] + "/v2/keys/k?prevExist=true&prevIndex=3' -d \"value=it%27s\"\n" +
@@ -696,7 +730,8 @@ func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
 		}
 	}
 
-	want := []string{"/discovery/token", "/discovery/token/_config/size", "/discovery/token", "/discovery/token/_config/size", "/", "/_config/size"}
+	want := []string{"/discovery/token", "/discovery/token/_config/size", "/discovery/token",
+		"/discovery/token/_config/size", "/", "/_config/size"}
 	if !slices.Equal(asked, want) {
 		t.Errorf("%q", asked)
 	}
@@ -705,12 +740,13 @@ func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
 // A server that hashes a password is waited for, and no other.
 func TestAChangeOfUsersIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := inMemory(newClient(t, Config{Timeout: time.Second}, pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case <-time.After(9 * time.Second):
-			case <-r.Context().Done():
-			}
-		}))))
+		c := inMemory(newClient(t, Config{Timeout: time.Second},
+			pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(9 * time.Second):
+				case <-r.Context().Done():
+				}
+			}))))
 
 		errUser := c.Auth.AddUser(t.Context(), "u", "pw")
 		errSwitch := c.Auth.Enable(t.Context())

@@ -1,10 +1,12 @@
-// Package client is how a Go program talks to an etcd2 cluster, and to one of etcd 2, or of etcd 3.4 with --enable-v2.
+// Package client is how a Go program talks to an etcd2 cluster, and to one of etcd 2, or of etcd
+// 3.4 with --enable-v2.
 //
 // # What it is
 //
-// A [Client] knows some members of a cluster and asks one of them; when that one does not answer, the next. It turns
-// calls into requests of the v2 API, and answers into typed values and errors. It has no state of the cluster but the list of its
-// endpoints, starts no goroutine of its own, and needs nothing but the standard library.
+// A [Client] knows some members of a cluster and asks one of them; when that one does not answer,
+// the next. It turns calls into requests of the v2 API, and answers into typed values and errors.
+// It has no state of the cluster but the list of its endpoints, starts no goroutine of its own, and
+// needs nothing but the standard library.
 //
 //	c, err := client.New(client.Config{Endpoints: []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}})
 //	resp, err := c.Set(ctx, "/message", "Hello", client.SetOptions{TTL: time.Minute})
@@ -27,11 +29,14 @@
 //
 // # Types
 //
-//   - [Config] is whom to ask and how; [Client] asks. Members and Auth are its parts for those two APIs.
-//   - [Response] and [Node] are what the keys API answers; the options of each call are a struct whose zero value asks for nothing.
+//   - [Config] is whom to ask and how; [Client] asks. Members and Auth are its parts for those two
+//     APIs.
+//   - [Response] and [Node] are what the keys API answers; the options of each call are a struct
+//     whose zero value asks for nothing.
 //   - [Listing] is a node and what is below it, as they come: only a single node of it is bounded.
 //   - [Watcher] is a place in the history, not a connection.
-//   - [Error] is what a member said against it, [ClusterError] what became of each endpoint when none gave a result.
+//   - [Error] is what a member said against it, [ClusterError] what became of each endpoint when
+//     none gave a result.
 //
 // # Life of a write
 //
@@ -49,28 +54,33 @@
 //
 // # Life of a watch
 //
-// The first request has no index; the head of its answer tells the index from which the watch counts, or the caller brings one. Every event
-// moves the place in the history behind itself. When the connection breaks, the member goes away or its answer makes no sense, the watcher
-// goes to another endpoint and asks there for what comes after its place: nothing is lost that the history still has, and
-// what it has passed is not told again. A member that no longer has the events says so, with code 401; the watcher
-// stays where it is, and its caller has to read the keys anew.
+// The first request has no index; the head of its answer tells the index from which the watch
+// counts, or the caller brings one. Every event moves the place in the history behind itself. When
+// the connection breaks, the member goes away or its answer makes no sense, the watcher goes to
+// another endpoint and asks there for what comes after its place: nothing is lost that the history
+// still has, and what it has passed is not told again. A member that no longer has the events says
+// so, with code 401; the watcher stays where it is, and its caller has to read the keys anew.
 //
 // # Invariants
 //
-//   - A write is executed at most once, unless it carries a name and the server ignores names. (`TestAWriteIsNeverDoubled`)
-//   - A watch loses, doubles and swaps no event that the history still has. (`TestNoEventIsLostDoubledOrOutOfOrder`)
+//   - A write is executed at most once, unless it carries a name and the server ignores names.
+//     (`TestAWriteIsNeverDoubled`)
+//   - A watch loses, doubles and swaps no event that the history still has.
+//     (`TestNoEventIsLostDoubledOrOutOfOrder`)
 //   - Nothing is sent to a host that is neither an endpoint, nor a client URL that a member told.
 //     (`TestAReadGoesToTheNextEndpoint`, `TestSyncDoesNotWeaken`)
-//   - The password of an https cluster does not go to an http URL that a member told. (`TestAPasswordStaysInTLS`)
-//   - Whoever is asked gets a bounded piece of memory, and of time between two signs of life; only a watch may wait.
-//     (`TestAReadGoesToTheNextEndpoint`, `TestAnEndlessEventIsNotAnEvent`)
+//   - The password of an https cluster does not go to an http URL that a member told.
+//     (`TestAPasswordStaysInTLS`)
+//   - Whoever is asked gets a bounded piece of memory, and of time between two signs of life; only
+//     a watch may wait. (`TestAReadGoesToTheNextEndpoint`, `TestAnEndlessEventIsNotAnEvent`)
 //   - No error and no curl command has a password in it. (`TestThePasswordGoesToTheServerOnly`)
 //   - The endpoints of the configuration are never forgotten. (`TestSyncKeepsWhatWasGiven`)
 //   - Every key is one key, or refused. (`TestAKeyIsOneKey`, `TestNoKeyLeadsOutOfTheTree`)
 //
 // # What is left out
 //
-// Balancing load over members, caching, retrying what failed everywhere: the caller knows its patience. HTTP/2. Watching through the
-// proxy mode of etcd 2 from now on: it holds back the head of a watch until the first event, so this client takes it for dead. (With an index,
-// nothing is lost.) The proxy mode of this program does not.
+// Balancing load over members, caching, retrying what failed everywhere: the caller knows its
+// patience. HTTP/2. Watching through the proxy mode of etcd 2 from now on: it holds back the head
+// of a watch until the first event, so this client takes it for dead. (With an index, nothing is
+// lost.) The proxy mode of this program does not.
 package client

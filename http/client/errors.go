@@ -9,8 +9,9 @@ import (
 )
 
 var (
-	// ErrUnknown is wrapped by the error of a write that was sent and not answered: it may have been executed, or may yet be. Such
-	// a write is not repeated elsewhere, unless it has a RequestID.
+	// ErrUnknown is wrapped by the error of a write that was sent and not answered: it may have
+	// been executed, or may yet be. Such a write is not repeated elsewhere, unless it has a
+	// RequestID.
 	ErrUnknown = errors.New("whether the write was executed is not known")
 
 	// ErrBadAnswer is wrapped when somebody answers who does not speak as an etcd.
@@ -20,7 +21,8 @@ var (
 	// MaxAnswerBytes of Config.
 	ErrTooLong = errors.New("the answer is longer than this client takes")
 
-	// ErrNoCondition is what a comparison with nothing gives: the API has none with the empty value, nor with index 0.
+	// ErrNoCondition is what a comparison with nothing gives: the API has none with the empty
+	// value, nor with index 0.
 	ErrNoCondition = errors.New("client: there is nothing to compare with")
 
 	// ErrBadKey is wrapped when a key has an element "." or "..", which no server takes.
@@ -47,13 +49,14 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s (%s) [%d]", e.Code, e.Message, e.Cause, e.Index)
 }
 
-// Is makes errors.Is(err, ErrUnknown) true when the request may have been executed all the same, and errors.Is(err, ErrBadAnswer) when it
-// was no etcd who answered.
+// Is makes errors.Is(err, ErrUnknown) true when the request may have been executed all the same,
+// and errors.Is(err, ErrBadAnswer) when it was no etcd who answered.
 func (e *Error) Is(target error) bool {
 	return target == ErrUnknown && e.unknown || target == ErrBadAnswer && e.foreign
 }
 
-// The codes of the keys API that a client may want to tell apart. There are predicates for the common ones.
+// The codes of the keys API that a client may want to tell apart. There are predicates for the
+// common ones.
 const (
 	CodeKeyNotFound    = 100
 	CodeCompareFailed  = 101
@@ -97,13 +100,14 @@ func IsUnauthorized(err error) bool {
 	return errors.As(err, &e) && e.Status == 401
 }
 
-// IsHistoryCleared tells whether a watch asked for events that the member no longer has. Its reader must read the keys anew and
-// watch from the index of that on.
+// IsHistoryCleared tells whether a watch asked for events that the member no longer has. Its reader
+// must read the keys anew and watch from the index of that on.
 func IsHistoryCleared(err error) bool { return has(err, CodeHistoryCleared) }
 
 var clearedCause = regexp.MustCompile(`\[(\d+)/\d+\]$`)
 
-// FirstIndex is, for a history that was cleared, the first index that the member still has; 0 when it does not say.
+// FirstIndex is, for a history that was cleared, the first index that the member still has; 0 when
+// it does not say.
 func (e *Error) FirstIndex() uint64 {
 	found := clearedCause.FindStringSubmatch(e.Cause)
 	if e.Code != CodeHistoryCleared || found == nil {

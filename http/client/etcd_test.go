@@ -28,7 +28,8 @@ func startEtcd(t *testing.T) string {
 		t.Skip("the etcd of this machine does not know --enable-v2")
 	}
 	clients, peers := nobody(t), nobody(t)
-	cmd := exec.Command(path, "--enable-v2", "--data-dir="+t.TempDir(), "--listen-client-urls="+clients, "--advertise-client-urls="+clients,
+	cmd := exec.Command(path, "--enable-v2", "--data-dir="+t.TempDir(), "--listen-client-urls="+clients,
+		"--advertise-client-urls="+clients,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers, "--unsafe-no-fsync")
 	cmd.Stderr = io.Discard
 	if err := cmd.Start(); err != nil {
@@ -82,7 +83,8 @@ func TestEtcdIsUnderstood(t *testing.T) {
 			_, inside := c.CreateInOrder(ctx, "/dir", "v", SetOptions{})
 			_, full := c.Rmdir(ctx, "/dir", DeleteOptions{})
 			_, refreshed := c.Refresh(ctx, "/dir", time.Minute, SetOptions{})
-			if !IsKeyNotFound(missing) || made != nil || !IsKeyExists(again) || !IsNotFile(file) || inside != nil || !IsNotEmpty(full) || refreshed != nil {
+			if !IsKeyNotFound(missing) || made != nil || !IsKeyExists(again) || !IsNotFile(file) || inside != nil ||
+				!IsNotEmpty(full) || refreshed != nil {
 				return errors.Join(missing, made, again, file, inside, full, refreshed)
 			}
 			return nil
@@ -93,7 +95,8 @@ func TestEtcdIsUnderstood(t *testing.T) {
 				return err
 			}
 			_, wrong := c.CompareAndSwap(ctx, "/cas", "b", Condition{Value: "x & y"}, SetOptions{})
-			_, right := c.CompareAndSwap(ctx, "/cas", "b", Condition{Value: "a", Index: set.Node.ModifiedIndex}, SetOptions{})
+			_, right := c.CompareAndSwap(ctx, "/cas", "b", Condition{Value: "a", Index: set.Node.ModifiedIndex},
+				SetOptions{})
 			gone, err := c.CompareAndDelete(ctx, "/cas", Condition{Value: "b"}, DeleteOptions{})
 			if !IsCompareFailed(wrong) || right != nil || err != nil || gone.PrevNode.Value != "b" {
 				return errors.Join(wrong, right, err)
@@ -124,7 +127,8 @@ func TestEtcdIsUnderstood(t *testing.T) {
 			if err := errors.Join(err, err2, c.Sync(ctx)); err != nil {
 				return err
 			}
-			if id == "" || len(list) != 1 || !reflect.DeepEqual(list[0], leader) || list[0].Name != "default" || !slices.Equal(list[0].ClientURLs, []string{endpoint}) {
+			if id == "" || len(list) != 1 || !reflect.DeepEqual(list[0], leader) || list[0].Name != "default" ||
+				!slices.Equal(list[0].ClientURLs, []string{endpoint}) {
 				return fmt.Errorf("%s: %+v, %+v", id, list, leader)
 			}
 			return nil
@@ -171,13 +175,16 @@ func checkAuth(ctx context.Context, t *testing.T, endpoint string) {
 	_, mayNot := reader.Set(ctx, "/watched/1", "", SetOptions{})
 	_, wrong := newClient(t, Config{Username: "u", Password: "x"}, endpoint).Get(ctx, "/watched/1", GetOptions{})
 
-	if err := errors.Join(err1, err2, err3, err4, err5, may); err != nil || !on || !IsUnauthorized(mayNot) || !IsUnauthorized(wrong) {
+	if err := errors.Join(err1, err2, err3, err4, err5, may); err != nil || !on || !IsUnauthorized(mayNot) ||
+		!IsUnauthorized(wrong) {
 		t.Errorf("%v: on %v; %v, %v", err, on, mayNot, wrong)
 	}
-	if len(users) != 2 || !slices.Equal(user.Roles, []string{"reader"}) || len(roles) < 2 || !slices.Equal(role.Permissions.KV.Read, []string{"/*"}) {
+	if len(users) != 2 || !slices.Equal(user.Roles, []string{"reader"}) || len(roles) < 2 ||
+		!slices.Equal(role.Permissions.KV.Read, []string{"/*"}) {
 		t.Error(users, user, roles, role)
 	}
-	if err := errors.Join(a.RevokeRoles(ctx, "u", []string{"reader"}), a.RemoveUser(ctx, "u"), a.RemoveRole(ctx, "reader"), a.Disable(ctx)); err != nil {
+	if err := errors.Join(a.RevokeRoles(ctx, "u", []string{"reader"}), a.RemoveUser(ctx, "u"),
+		a.RemoveRole(ctx, "reader"), a.Disable(ctx)); err != nil {
 		t.Error(err)
 	}
 }

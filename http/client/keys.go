@@ -17,7 +17,8 @@ type Response struct {
 	Node     *Node  `json:"node"`     // as it is now; nil after NoValueOnSuccess
 	PrevNode *Node  `json:"prevNode"` // as it was; nil when there was none
 
-	Index     uint64 `json:"-"` // X-Etcd-Index: the store's, at the member that answered; of an event, when the watch began
+	// X-Etcd-Index: the store's, at the member that answered; of an event, when the watch began
+	Index     uint64 `json:"-"`
 	RaftIndex uint64 `json:"-"`
 	ClusterID string `json:"-"`
 }
@@ -44,7 +45,8 @@ type GetOptions struct {
 	Quorum    bool   // see every write that was acknowledged before
 	MinIndex  uint64 // see at least this X-Etcd-Index; members of etcd ignore it
 
-	// Which children of the directory are shown, and how. Members of etcd ignore all of it, and show all.
+	// Which children of the directory are shown, and how. Members of etcd ignore all of it, and
+	// show all.
 	Limit    uint64 // no more than these; 0: all
 	After    string // only those behind this name
 	Prefix   string // only those whose names begin so; hidden ones when it begins with an underscore
@@ -98,7 +100,8 @@ type DeleteOptions struct {
 	RequestIndex uint64
 }
 
-// A Condition is what CompareAndSwap and CompareAndDelete want to find; zero fields are not compared.
+// A Condition is what CompareAndSwap and CompareAndDelete want to find; zero fields are not
+// compared.
 type Condition struct {
 	Value string
 	Index uint64 // ModifiedIndex
@@ -134,7 +137,8 @@ func (c *Client) Update(ctx context.Context, key, value string, o SetOptions) (*
 	return c.Set(ctx, key, value, o)
 }
 
-// CreateInOrder makes a node in a directory, under a name that sorts behind all that were made there before.
+// CreateInOrder makes a node in a directory, under a name that sorts behind all that were made
+// there before.
 func (c *Client) CreateInOrder(ctx context.Context, dir, value string, o SetOptions) (*Response, error) {
 	return c.write(ctx, "POST", dir, value, o)
 }
@@ -259,8 +263,9 @@ func headerNumber(h http.Header, name string) uint64 {
 	return n
 }
 
-// pathOf is where a key is found. Slashes part its elements, and empty elements are left out, but a slash at the end stays: rights
-// may depend on it. Everything else is part of a name, and escaped as such when it is sent.
+// pathOf is where a key is found. Slashes part its elements, and empty elements are left out, but a
+// slash at the end stays: rights may depend on it. Everything else is part of a name, and escaped
+// as such when it is sent.
 func (c *Client) pathOf(key string) (string, error) {
 	path := c.cfg.KeysPath
 	for element := range strings.SplitSeq(key, "/") {

@@ -30,7 +30,8 @@ type unread struct {
 	inside bool // what comes next is in its nodes
 }
 
-// mostLevels bounds the depth of a listing. Members of this program have 512 levels at most, and old ones 4,097.
+// mostLevels bounds the depth of a listing. Members of this program have 512 levels at most, and
+// old ones 4,097.
 const mostLevels = 10_000
 
 // query has all three switches, also those that are off, as etcdctl 2.3.8 sends them.

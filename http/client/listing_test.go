@@ -62,7 +62,8 @@ func TestAListingMayBeLongerThanAnyAnswer(t *testing.T) {
 	if err != io.EOF || len(got) < 1e6 || !strings.HasSuffix(got, "/last=v(0)") {
 		t.Errorf("%d bytes: %v", len(got), err)
 	}
-	if !errors.Is(whole, ErrTooLong) || !strings.Contains(whole.Error(), "more than 65536 bytes") || errors.Is(whole, ErrBadAnswer) {
+	if !errors.Is(whole, ErrTooLong) || !strings.Contains(whole.Error(), "more than 65536 bytes") ||
+		errors.Is(whole, ErrBadAnswer) {
 		t.Errorf("as one answer: %v", whole)
 	}
 }
@@ -76,13 +77,15 @@ func TestAListingThatMakesNoSenseIsRefused(t *testing.T) {
 		h    http.HandlerFunc
 		want error
 	}{
-		"no JSON":        {refusing(200, "<html>secret</html>"), ErrBadAnswer},
-		"another JSON":   {refusing(200, `{"health":"true"}`), ErrBadAnswer},
-		"a list":         {refusing(200, `[{"node":1}]`), ErrBadAnswer},
-		"a number":       {refusing(200, `{"node":{"key":7}}`), ErrBadAnswer},
-		"no key":         {refusing(200, `{"node":{"dir":true,"nodes":[{"nodes":[{}]}]}}`), ErrBadAnswer},
-		"no time":        {refusing(200, `{"node":{"dir":true,"nodes":[{"key":"/d","nodes":[],"ttl":7}]}}`), ErrBadAnswer},
-		"too deep":       {refusing(200, `{"node":{"key":"/a","nodes":[`+strings.Repeat(`{"key":"/a","nodes":[`, 20_000)), ErrBadAnswer},
+		"no JSON":      {refusing(200, "<html>secret</html>"), ErrBadAnswer},
+		"another JSON": {refusing(200, `{"health":"true"}`), ErrBadAnswer},
+		"a list":       {refusing(200, `[{"node":1}]`), ErrBadAnswer},
+		"a number":     {refusing(200, `{"node":{"key":7}}`), ErrBadAnswer},
+		"no key":       {refusing(200, `{"node":{"dir":true,"nodes":[{"nodes":[{}]}]}}`), ErrBadAnswer},
+		"no time": {refusing(200, `{"node":{"dir":true,"nodes":[{"key":"/d","nodes":[],"ttl":7}]}}`),
+			ErrBadAnswer},
+		"too deep": {refusing(200, `{"node":{"key":"/a","nodes":[`+strings.Repeat(`{"key":"/a","nodes":[`,
+			20_000)), ErrBadAnswer},
 		"cut":            {refusing(200, `{"node":{"dir":true,"nodes":[{"key":"/a"}`), io.ErrUnexpectedEOF},
 		"a node too big": {endlessNode, ErrTooLong},
 		"missing":        {refusing(404, `{"errorCode":100,"message":"Key not found","cause":"/k","index":7}`), nil},
@@ -92,7 +95,8 @@ func TestAListingThatMakesNoSenseIsRefused(t *testing.T) {
 
 			_, err := all(newClient(t, strict, serve(t, c.h)).List(t.Context(), "/", GetOptions{}))
 
-			if !errors.Is(err, c.want) && (c.want != nil || !IsKeyNotFound(err)) || strings.Contains(fmt.Sprint(err), "secret") {
+			if !errors.Is(err, c.want) && (c.want != nil || !IsKeyNotFound(err)) ||
+				strings.Contains(fmt.Sprint(err), "secret") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -15,8 +15,10 @@ type Member struct {
 	ClientURLs []string `json:"clientURLs"` // none before it was started for the first time
 
 	// Only in lists; members of etcd 2 say neither.
-	Learner bool    `json:"learner,omitempty"` // it runs and has no vote
-	Behind  *uint64 `json:"behind,omitempty"`  // entries that a learner lacks; nil when the member that was asked does not know: only the leader does
+	Learner bool `json:"learner,omitempty"` // it runs and has no vote
+	// entries that a learner lacks; nil when the member that was asked does not know: only the
+	// leader does
+	Behind *uint64 `json:"behind,omitempty"`
 }
 
 // Members is the part of the API about who is in the cluster. It is found in a Client.
@@ -45,12 +47,13 @@ func (m Members) OfCluster(ctx context.Context) (clusterID string, list []Member
 // Leader returns the member that leads. Without one it is an *Error with status 503.
 func (m Members) Leader(ctx context.Context) (Member, error) {
 	var v Member
-	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v, func() bool { return v.ID != "" })
+	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v,
+		func() bool { return v.ID != "" })
 	return v, err
 }
 
-// Add makes a place in the cluster for a member at these peer URLs, which is then to be started. It brings its own name; the one
-// given here may be "".
+// Add makes a place in the cluster for a member at these peer URLs, which is then to be started. It
+// brings its own name; the one given here may be "".
 func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Member, error) {
 	var v Member
 	body, err := json.Marshal(struct {
@@ -60,7 +63,8 @@ func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Membe
 	if err != nil {
 		return v, err
 	}
-	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v, func() bool { return isID(v.ID) })
+	_, err = m.c.json(ctx, &request{method: "POST", path: membersPath, json: body}, &v,
+		func() bool { return isID(v.ID) })
 	return v, err
 }
 

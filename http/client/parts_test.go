@@ -61,10 +61,12 @@ func TestMembersAreListedAddedUpdatedAndRemoved(t *testing.T) {
 	err4 := c.Members.Update(t.Context(), "b", []string{"http://h:4"})
 	err5 := c.Members.Remove(t.Context(), "b")
 
-	if want := []Member{{ID: "a", Name: "n", PeerURLs: []string{"http://h:1"}, ClientURLs: []string{"http://h:2"}}}; id != "c1" || !reflect.DeepEqual(list, want) {
+	if want := []Member{{ID: "a", Name: "n", PeerURLs: []string{"http://h:1"},
+		ClientURLs: []string{"http://h:2"}}}; id != "c1" || !reflect.DeepEqual(list, want) {
 		t.Errorf("%s: %+v", id, list)
 	}
-	if errors.Join(err1, err3, err4) != nil || added.ID != "b" || fmt.Sprint(err2) != "During election" || fmt.Sprint(err5) != "Member permanently removed: b" {
+	if errors.Join(err1, err3, err4) != nil || added.ID != "b" || fmt.Sprint(err2) != "During election" ||
+		fmt.Sprint(err5) != "Member permanently removed: b" {
 		t.Error(err1, err2, added, err3, err4, err5)
 	}
 	s.expect(t, "GET /v2/members", "GET /v2/members/leader", `POST /v2/members {"peerURLs":["http://h:3"]}`,
@@ -75,7 +77,8 @@ func TestUsersAndRolesAreManaged(t *testing.T) {
 	const role = `{"role":"r","permissions":{"kv":{"read":["/a/*"],"write":null}}}`
 	s := &script{answers: map[string]string{
 		"GET /v2/auth/enable": `200 {"enabled":true}`, "PUT /v2/auth/enable": "200", "DELETE /v2/auth/enable": "200",
-		"GET /v2/auth/users": `200 {"users":[{"user":"u","roles":[` + role + `]},{"user":"v"}]}`, "GET /v2/auth/users/u": `200 {"user":"u","roles":["r"]}`,
+		"GET /v2/auth/users": `200 {"users":[{"user":"u","roles":[` + role +
+			`]},{"user":"v"}]}`, "GET /v2/auth/users/u": `200 {"user":"u","roles":["r"]}`,
 		"PUT /v2/auth/users/u": `200 {"user":"u","roles":null}`, "DELETE /v2/auth/users/u": "200",
 		"GET /v2/auth/roles": `200 {"roles":[` + role + `]}`, "GET /v2/auth/roles/r": "200 " + role,
 		"PUT /v2/auth/roles/r": "201 " + role, "DELETE /v2/auth/roles/r": "200",
@@ -87,21 +90,27 @@ func TestUsersAndRolesAreManaged(t *testing.T) {
 	user, err3 := a.User(ctx, "u")
 	roles, err4 := a.Roles(ctx)
 	one, err5 := a.Role(ctx, "r")
-	err := errors.Join(err1, err2, err3, err4, err5, a.Enable(ctx), a.Disable(ctx), a.AddUser(ctx, "u", "p"), a.SetPassword(ctx, "u", "q"),
-		a.GrantRoles(ctx, "u", []string{"r"}), a.RevokeRoles(ctx, "u", []string{"r"}), a.RemoveUser(ctx, "u"), a.AddRole(ctx, "r"),
-		a.Grant(ctx, "r", Access{Read: []string{"/a/*"}}), a.Revoke(ctx, "r", Access{Write: []string{"/b"}}), a.RemoveRole(ctx, "r"))
+	err := errors.Join(err1, err2, err3, err4, err5, a.Enable(ctx), a.Disable(ctx), a.AddUser(ctx, "u", "p"),
+		a.SetPassword(ctx, "u", "q"),
+		a.GrantRoles(ctx, "u", []string{"r"}), a.RevokeRoles(ctx, "u", []string{"r"}), a.RemoveUser(ctx,
+			"u"), a.AddRole(ctx, "r"),
+		a.Grant(ctx, "r", Access{Read: []string{"/a/*"}}), a.Revoke(ctx,
+			"r", Access{Write: []string{"/b"}}), a.RemoveRole(ctx, "r"))
 
 	r := Role{Name: "r", Permissions: Permissions{KV: Access{Read: []string{"/a/*"}}}}
 	if err != nil || !on || !reflect.DeepEqual(roles, []Role{r}) || !reflect.DeepEqual(one, r) {
 		t.Errorf("%v: %v, %+v, %+v", err, on, roles, one)
 	}
-	if u := (User{"u", []string{"r"}}); !reflect.DeepEqual(users, []User{u, {"v", []string{}}}) || !reflect.DeepEqual(user, u) {
+	if u := (User{"u", []string{"r"}}); !reflect.DeepEqual(users, []User{u, {"v", []string{}}}) ||
+		!reflect.DeepEqual(user, u) {
 		t.Errorf("%+v, %+v", users, user)
 	}
-	s.expect(t, "GET /v2/auth/enable", "GET /v2/auth/users", "GET /v2/auth/users/u", "GET /v2/auth/roles", "GET /v2/auth/roles/r",
+	s.expect(t, "GET /v2/auth/enable", "GET /v2/auth/users", "GET /v2/auth/users/u", "GET /v2/auth/roles",
+		"GET /v2/auth/roles/r",
 		"PUT /v2/auth/enable", "DELETE /v2/auth/enable",
 		`PUT /v2/auth/users/u {"user":"u","password":"p"}`, `PUT /v2/auth/users/u {"user":"u","password":"q"}`,
-		`PUT /v2/auth/users/u {"user":"u","grant":["r"]}`, `PUT /v2/auth/users/u {"user":"u","revoke":["r"]}`, "DELETE /v2/auth/users/u",
+		`PUT /v2/auth/users/u {"user":"u","grant":["r"]}`, `PUT /v2/auth/users/u {"user":"u","revoke":["r"]}`,
+		"DELETE /v2/auth/users/u",
 		`PUT /v2/auth/roles/r {"role":"r","permissions":{"kv":{"read":[],"write":[]}}}`,
 		`PUT /v2/auth/roles/r {"role":"r","grant":{"kv":{"read":["/a/*"],"write":null}}}`,
 		`PUT /v2/auth/roles/r {"role":"r","revoke":{"kv":{"read":null,"write":["/b"]}}}`, "DELETE /v2/auth/roles/r")
@@ -127,16 +136,20 @@ func TestAMemberTellsOfItself(t *testing.T) {
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		t.Fatal(err)
 	}
-	if version != (Version{"2.3.8", "2.3.0"}) || !slices.Equal(machines, []string{"http://h:1", "http://h:2"}) || self.Name != "n" || self.SentAppends != 3 ||
-		self.LeaderInfo.Leader != "a" || leader.Followers["b"].Counts.Success != 2 || leader.Followers["b"].Latency.Current != 0.5 || store["getsSuccess"] != 4 {
+	if version != (Version{"2.3.8", "2.3.0"}) || !slices.Equal(machines, []string{"http://h:1", "http://h:2"}) ||
+		self.Name != "n" || self.SentAppends != 3 ||
+		self.LeaderInfo.Leader != "a" || leader.Followers["b"].Counts.Success != 2 ||
+		leader.Followers["b"].Latency.Current != 0.5 || store["getsSuccess"] != 4 {
 		t.Error(version, machines, self, leader, store)
 	}
 }
 
 func TestHealthIsYesNoOrNoAnswer(t *testing.T) {
 	for answer, want := range map[string]string{
-		`200 {"health": "true"}`: "true <nil>", `200 {"health":true}`: "true <nil>", `200 {"health":"false"}`: "false <nil>",
-		`503 {"health": "false"}`: "false <nil>", "200 fine": "false not an answer of an etcd: status 200, and a body that is not its JSON",
+		`200 {"health": "true"}`: "true <nil>", `200 {"health":true}`: "true <nil>",
+		`200 {"health":"false"}`:  "false <nil>",
+		`503 {"health": "false"}`: "false <nil>", "200 fine": "false not an answer of an etcd: status 200, and a " +
+			"body that is not its JSON",
 		"404": "false status 404 (Not Found)",
 	} {
 		c := (&script{answers: map[string]string{"GET /health": answer}}).client(t)
@@ -158,7 +171,8 @@ func TestAskReturnsRefusalsAsTheyCome(t *testing.T) {
 
 	reply, err := c.Ask(t.Context(), "GET", s.URL, "/health")
 
-	if err != nil || reply.Status != 503 || !strings.Contains(string(reply.Body), "reason") || reply.Header.Get("X-Method") != "GET" || reply.TLS != nil {
+	if err != nil || reply.Status != 503 || !strings.Contains(string(reply.Body), "reason") ||
+		reply.Header.Get("X-Method") != "GET" || reply.TLS != nil {
 		t.Errorf("%v: %+v", err, reply)
 	}
 	if _, err := c.Ask(t.Context(), "HEAD", "http://127.0.0.1:1", "/"); err == nil {

@@ -45,8 +45,9 @@ type answer struct {
 	stream   io.ReadCloser // instead of body, when the request is open and the status 200
 }
 
-// do asks one endpoint after the other until one answers. A write goes to another endpoint only as long as it was surely not
-// executed, or when it has a name. The answer has a status of 2xx, and was read; everything else is an error.
+// do asks one endpoint after the other until one answers. A write goes to another endpoint only as
+// long as it was surely not executed, or when it has a name. The answer has a status of 2xx, and
+// was read; everything else is an error.
 func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	failed := &ClusterError{}
 	tried := r.index != 0 // perhaps: another call may have sent it
@@ -86,7 +87,8 @@ func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err err
 	return c.ask(ctx, refusal.endpoint, r)
 }
 
-// isFailure tells the errors after which another endpoint may do better from the answers that are for the caller.
+// isFailure tells the errors after which another endpoint may do better from the answers that are
+// for the caller.
 func isFailure(err error) bool {
 	var e *Error
 	switch {
@@ -163,7 +165,8 @@ func (c *Client) see(index uint64) {
 	}
 }
 
-// send returns the head of the answer. Its error is notSent when there was no connection to send the request on.
+// send returns the head of the answer. Its error is notSent when there was no connection to send
+// the request on.
 func (c *Client) send(ctx context.Context, endpoint string, r *request) (*http.Response, error) {
 	var connected atomic.Bool
 	req, err := c.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -293,8 +296,8 @@ func (s silence) Error() string { return "no answer within " + time.Duration(s).
 // Timeout is true, as for net.Error.
 func (s silence) Timeout() bool { return true }
 
-// fault is the error that an answer stands for, nil for a success. Nothing of a body that is not the API's own gets into
-// it (pitfall K6).
+// fault is the error that an answer stands for, nil for a success. Nothing of a body that is not
+// the API's own gets into it (pitfall K6).
 func (a *answer) fault() error {
 	switch {
 	case a.status/100 == 2:
@@ -304,7 +307,8 @@ func (a *answer) fault() error {
 	}
 	e := &Error{Status: a.status}
 	if json.Unmarshal(a.body, e) != nil || e.Message == "" {
-		e = &Error{Status: a.status, Message: fmt.Sprintf("status %d (%s)", a.status, http.StatusText(a.status)), foreign: true}
+		e = &Error{Status: a.status, Message: fmt.Sprintf("status %d (%s)", a.status, http.StatusText(a.status)),
+			foreign: true}
 	}
 	return e
 }

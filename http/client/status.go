@@ -31,7 +31,8 @@ func (c *Client) Machines(ctx context.Context) ([]string, error) {
 	return strings.FieldsFunc(string(a.body), func(r rune) bool { return r == ',' || r == ' ' }), nil
 }
 
-// Health asks one member, at a URL that need not be an endpoint, whether it is well. An error is that it cannot be asked.
+// Health asks one member, at a URL that need not be an endpoint, whether it is well. An error is
+// that it cannot be asked.
 func (c *Client) Health(ctx context.Context, endpoint string) (healthy bool, err error) {
 	a, err := c.askOne(ctx, endpoint, "/health")
 	var e *Error
@@ -98,7 +99,8 @@ func (c *Client) LeaderStats(ctx context.Context, endpoint string) (v LeaderStat
 	return v, err
 }
 
-// StoreStats asks one member what was done with its tree: counts by the names that the API gives them, as getsSuccess.
+// StoreStats asks one member what was done with its tree: counts by the names that the API gives
+// them, as getsSuccess.
 func (c *Client) StoreStats(ctx context.Context, endpoint string) (v map[string]uint64, err error) {
 	err = c.stats(ctx, endpoint, "store", &v)
 	return v, err

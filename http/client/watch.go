@@ -12,17 +12,18 @@ import (
 
 // WatchOptions are those of a Watch.
 type WatchOptions struct {
-	// AfterIndex is the index of the last event that is known already: of an event, or the Index of a Response to
-	// Get. The first event after it is the first of the watch. 0: watch from now on.
+	// AfterIndex is the index of the last event that is known already: of an event, or the Index of
+	// a Response to Get. The first event after it is the first of the watch. 0: watch from now on.
 	AfterIndex uint64
 
 	Recursive bool // all below the key, too
 
-	// Stream gets all events over one request, where otherwise each takes one. Members of etcd may lose events of a
-	// stream; those of this program do not.
+	// Stream gets all events over one request, where otherwise each takes one. Members of etcd may
+	// lose events of a stream; those of this program do not.
 	Stream bool
 
-	// Patience is how long Next goes on when no endpoint answers, before it says so. 0: as long as its context.
+	// Patience is how long Next goes on when no endpoint answers, before it says so. 0: as long as
+	// its context.
 	Patience time.Duration
 }
 
@@ -32,8 +33,9 @@ const (
 	mostPause  = 2 * time.Second
 )
 
-// A Watcher waits for events. It remembers the index of the last one, and so goes on where it was, whatever becomes of the
-// connection and of the member at its other end: no event is lost, doubled, or out of order. Its methods belong to one goroutine.
+// A Watcher waits for events. It remembers the index of the last one, and so goes on where it was,
+// whatever becomes of the connection and of the member at its other end: no event is lost, doubled,
+// or out of order. Its methods belong to one goroutine.
 type Watcher struct {
 	client *Client
 	key    string
@@ -55,8 +57,9 @@ func (c *Client) Watch(key string, o WatchOptions) *Watcher {
 	return &Watcher{client: c, key: key, opts: o, after: o.AfterIndex}
 }
 
-// Next waits for the next event. It goes on, at one endpoint after the other, until ctx ends, or a member refuses; what it
-// then returns is an *Error, most notably one that IsHistoryCleared. It may be called again after any error, and misses nothing.
+// Next waits for the next event. It goes on, at one endpoint after the other, until ctx ends, or a
+// member refuses; what it then returns is an *Error, most notably one that IsHistoryCleared. It may
+// be called again after any error, and misses nothing.
 func (w *Watcher) Next(ctx context.Context) (*Response, error) {
 	alone := time.Now() // since when nobody could be listened to
 	for {
@@ -82,7 +85,8 @@ func (w *Watcher) Next(ctx context.Context) (*Response, error) {
 	}
 }
 
-// Index is that of the last event, or the one after which the first will be; 0 as long as nobody has told.
+// Index is that of the last event, or the one after which the first will be; 0 as long as nobody
+// has told.
 func (w *Watcher) Index() uint64 { return w.after }
 
 // Close lets go of a stream. Next would begin another one.
@@ -108,7 +112,8 @@ func (w *Watcher) listen(ctx context.Context) error {
 	if w.after > 0 {
 		number(query, "waitIndex", w.after+1)
 	}
-	// A stream outlives this call of Next: it may not end with its context, but for as long as Next waits.
+	// A stream outlives this call of Next: it may not end with its context, but for as long as Next
+	// waits.
 	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	a, err := w.client.do(open, &request{method: "GET", path: path, query: query, open: true, endless: true})
@@ -128,7 +133,8 @@ func (w *Watcher) listen(ctx context.Context) error {
 	return w.begin()
 }
 
-// begin looks at the head: where a watch begins that begins now, and whether its indices are those of the same cluster.
+// begin looks at the head: where a watch begins that begins now, and whether its indices are those
+// of the same cluster.
 func (w *Watcher) begin() error {
 	if w.after == 0 {
 		w.after = w.head.Index
@@ -137,7 +143,8 @@ func (w *Watcher) begin() error {
 		w.cluster = w.head.ClusterID
 	}
 	if w.cluster != w.head.ClusterID {
-		return fmt.Errorf("%w: %s belongs to cluster %q, and the watch to %q", ErrBadAnswer, w.endpoint, w.head.ClusterID, w.cluster)
+		return fmt.Errorf("%w: %s belongs to cluster %q, and the watch to %q", ErrBadAnswer, w.endpoint,
+			w.head.ClusterID, w.cluster)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// A tape is the history of a cluster whose every event sets /k. Its servers are members: each may lag, and treats watches badly.
+// A tape is the history of a cluster whose every event sets /k. Its servers are members: each may
+// lag, and treats watches badly.
 type tape struct {
 	mu   sync.Mutex
 	last uint64        // index of the last event
@@ -39,7 +40,8 @@ func (h *tape) now() (uint64, chan struct{}) {
 }
 
 func event(index uint64) string {
-	return fmt.Sprintf(`{"action":"set","node":{"key":"/k","value":"v%d","modifiedIndex":%d,"createdIndex":%d}}`+"\n", index, index, index)
+	return fmt.Sprintf(`{"action":"set","node":{"key":"/k","value":"v%d","modifiedIndex":%d,"createdIndex":%d}}`+"\n",
+		index, index, index)
 }
 
 // ServeHTTP answers watches as they should be.
@@ -124,7 +126,8 @@ func TestNoEventIsLostDoubledOrOutOfOrder(t *testing.T) {
 
 			for want := uint64(6); want <= 5+events; want++ {
 				resp, err := w.Next(t.Context())
-				if err != nil || resp.Node.ModifiedIndex != want || resp.Node.Value != fmt.Sprint("v", want) || w.Index() != want {
+				if err != nil || resp.Node.ModifiedIndex != want || resp.Node.Value != fmt.Sprint("v", want) ||
+					w.Index() != want {
 					t.Fatalf("%v: %+v, want event %d", err, resp, want)
 				}
 			}
@@ -132,7 +135,8 @@ func TestNoEventIsLostDoubledOrOutOfOrder(t *testing.T) {
 	}
 }
 
-// What happens while nobody listens, between a connection that broke and the next, is not lost, even before the first event.
+// What happens while nobody listens, between a connection that broke and the next, is not lost,
+// even before the first event.
 func TestAWatchBeginsAtTheIndexOfItsFirstHead(t *testing.T) {
 	h := newTape(41)
 	var asked []string
@@ -167,7 +171,8 @@ func TestAWatcherSaysThatTheHistoryIsCleared(t *testing.T) {
 	_, err := w.Next(t.Context())
 
 	var e *Error
-	if !IsHistoryCleared(err) || !errors.As(err, &e) || e.FirstIndex() != 1007 || e.Index != 2006 || asked.Load() != 1 || w.Index() != 7 {
+	if !IsHistoryCleared(err) || !errors.As(err, &e) || e.FirstIndex() != 1007 || e.Index != 2006 ||
+		asked.Load() != 1 || w.Index() != 7 {
 		t.Errorf("%v, %d requests", err, asked.Load())
 	}
 }

@@ -26,11 +26,17 @@ func TestTheAdviceOfACommandFollowsFromWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]string{
-		"--cert-file c.pem get /k":                                               "--cert-file=c.pem needs --key-file: give both",
-		"--key-file k.pem get /k":                                                "--key-file=k.pem needs --cert-file: give both",
-		"restore " + file + " --data-dir a=a,b=b":                                "Error:  the URLs of all members required, since --data-dir names a: --initial-cluster a=URL,...",
-		"restore " + file + " --data-dir a=a,b=b --initial-cluster a=http://h:1": "Error:  --initial-cluster=a=http://h:1 lacks b, which --data-dir names: list it, with its URL",
-		"--no-sync --endpoints " + plain + " get /k": "Error:  client: etcd cluster is unavailable or misconfigured\nerror #0: " + plain +
+		"--cert-file c.pem get /k": "--cert-file=c.pem needs " +
+			"--key-file: give both",
+		"--key-file k.pem get /k": "--key-file=k.pem needs " +
+			"--cert-file: give both",
+		"restore " + file + " --data-dir a=a,b=b": "Error:  the URLs of all members " +
+			"required, since --data-dir names a: --initial-cluster a=URL,...",
+		"restore " + file + " --data-dir a=a,b=b --initial-cluster " +
+			"a=http://h:1": "Error:  --initial-cluster=a=http://h:1 lacks b, which --data-dir names: list it, with " +
+			"its URL",
+		"--no-sync --endpoints " + plain +
+			" get /k": "Error:  client: etcd cluster is unavailable or misconfigured\nerror #0: " + plain +
 			": https is spoken there, and it was asked by http\n",
 	} {
 		_, _, errs := ctl(nil, strings.Fields(line)...)
@@ -42,8 +48,10 @@ func TestTheAdviceOfACommandFollowsFromWhatIsWrong(t *testing.T) {
 }
 
 func TestABackupWithoutAQuorumNamesItsWayOut(t *testing.T) {
-	noQuorum := &client.Error{Code: client.CodeRaft, Message: "Raft Internal Error", Cause: "etcdserver: request timed out, no leader"}
-	advice := "\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one member knows"
+	noQuorum := &client.Error{Code: client.CodeRaft, Message: "Raft Internal Error",
+		Cause: "etcdserver: request timed out, no leader"}
+	advice := "\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one " +
+		"member knows"
 	for _, c := range []struct {
 		err   error
 		stale bool
@@ -64,7 +72,8 @@ func TestABackupIsForItsUserAlone(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "monday.backup")
 	theirs := filepath.Join(dir, "theirs")
-	for _, err := range []error{os.WriteFile(theirs, []byte("x"), 0o666), os.Link(theirs, path+".part"), os.Symlink(theirs, path)} {
+	for _, err := range []error{os.WriteFile(theirs, []byte("x"), 0o666), os.Link(theirs, path+".part"),
+		os.Symlink(theirs, path)} {
 		if err != nil {
 			t.Fatal(err)
 		}

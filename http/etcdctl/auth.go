@@ -24,31 +24,43 @@ var authCommands = []*command{
 			name: "add", args: "NAME[:PASSWORD]", help: "make a user; the password is asked for if it is not given",
 			examples: []example{{"user add root", ""}, {"user add alice:secret", ""}}, run: aboutUser(addUser),
 		},
-		{name: "get", args: "NAME", help: "print the roles of a user", examples: []example{{"user get alice", ""}}, run: aboutUser(getUser)},
-		{name: "list", help: "list the users", examples: []example{{"user list", ""}}, run: listNames(client.Auth.Users, func(u client.User) string { return u.Name })},
-		{name: "remove", args: "NAME", help: "remove a user", examples: []example{{"user remove alice", ""}}, run: aboutUser(removeUser)},
+		{name: "get", args: "NAME", help: "print the roles of a user", examples: []example{{"user get alice", ""}},
+			run: aboutUser(getUser)},
+		{name: "list", help: "list the users", examples: []example{{"user list", ""}}, run: listNames(client.Auth.Users,
+			func(u client.User) string { return u.Name })},
+		{name: "remove", args: "NAME", help: "remove a user", examples: []example{{"user remove alice", ""}},
+			run: aboutUser(removeUser)},
 		{
 			name: "grant", args: "NAME", help: "give roles to a user", options: []option{rolesOption},
-			examples: []example{{"user grant alice --roles reader,writer", ""}}, run: aboutUser(changeRoles(client.Auth.GrantRoles)),
+			examples: []example{{"user grant alice --roles reader,writer",
+				""}}, run: aboutUser(changeRoles(client.Auth.GrantRoles)),
 		},
 		{
 			name: "revoke", args: "NAME", help: "take roles from a user", options: []option{rolesOption},
-			examples: []example{{"user revoke alice --roles writer", ""}}, run: aboutUser(changeRoles(client.Auth.RevokeRoles)),
+			examples: []example{{"user revoke alice --roles writer",
+				""}}, run: aboutUser(changeRoles(client.Auth.RevokeRoles)),
 		},
-		{name: "passwd", args: "NAME", help: "change the password of a user", examples: []example{{"user passwd alice", ""}}, run: aboutUser(changePassword)},
+		{name: "passwd", args: "NAME", help: "change the password of a user", examples: []example{{"user passwd alice",
+			""}}, run: aboutUser(changePassword)},
 	}},
 	{name: "role", help: "roles and what they may do", family: []*command{
-		{name: "add", args: "NAME", help: "make a role, which may do nothing yet", examples: []example{{"role add reader", ""}}, run: aboutRole(addRole)},
-		{name: "get", args: "NAME", help: "print what a role may do", examples: []example{{"role get reader", ""}}, run: aboutRole(getRole)},
-		{name: "list", help: "list the roles", examples: []example{{"role list", ""}}, run: listNames(client.Auth.Roles, func(r client.Role) string { return r.Name })},
-		{name: "remove", args: "NAME", help: "remove a role", examples: []example{{"role remove reader", ""}}, run: aboutRole(removeRole)},
+		{name: "add", args: "NAME", help: "make a role, which may do nothing yet",
+			examples: []example{{"role add reader", ""}}, run: aboutRole(addRole)},
+		{name: "get", args: "NAME", help: "print what a role may do", examples: []example{{"role get reader", ""}},
+			run: aboutRole(getRole)},
+		{name: "list", help: "list the roles", examples: []example{{"role list", ""}}, run: listNames(client.Auth.Roles,
+			func(r client.Role) string { return r.Name })},
+		{name: "remove", args: "NAME", help: "remove a role", examples: []example{{"role remove reader", ""}},
+			run: aboutRole(removeRole)},
 		{
 			name: "grant", args: "NAME", help: "let a role do more", options: accessOptions,
-			examples: []example{{"role grant reader --path '/app/*' --read", ""}}, run: aboutRole(changeAccess(client.Auth.Grant)),
+			examples: []example{{"role grant reader --path '/app/*' --read",
+				""}}, run: aboutRole(changeAccess(client.Auth.Grant)),
 		},
 		{
 			name: "revoke", args: "NAME", help: "let a role do less", options: accessOptions,
-			examples: []example{{"role revoke writer --path '/app/*' --readwrite", ""}}, run: aboutRole(changeAccess(client.Auth.Revoke)),
+			examples: []example{{"role revoke writer --path '/app/*' --readwrite",
+				""}}, run: aboutRole(changeAccess(client.Auth.Revoke)),
 		},
 	}},
 	{name: "auth", help: "turn users and roles on and off", family: []*command{
@@ -115,10 +127,11 @@ func addUser(s *session, a client.Auth, name string) (err error) {
 	return s.done(err, "User %s created\n", name)
 }
 
-// patiently calls f with the time that a server may need to hash a password, besides --total-timeout.
-// The time that somebody has taken to type one does not count.
+// patiently calls f with the time that a server may need to hash a password, besides
+// --total-timeout. The time that somebody has taken to type one does not count.
 func (s *session) patiently(f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), client.HashPatience+s.global.duration("total-timeout"))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx),
+		client.HashPatience+s.global.duration("total-timeout"))
 	defer cancel()
 	return f(ctx)
 }
@@ -161,7 +174,8 @@ func changePassword(s *session, a client.Auth, name string) error {
 	return s.done(err, "Password updated\n")
 }
 
-func changeRoles(change func(client.Auth, context.Context, string, []string) error) func(*session, client.Auth, string) error {
+func changeRoles(change func(client.Auth, context.Context, string, []string) error) func(*session, client.Auth,
+	string) error {
 	return func(s *session, a client.Auth, name string) error {
 		roles := s.opts.text("roles")
 		if roles == "" {
@@ -203,7 +217,8 @@ func removeRole(s *session, a client.Auth, name string) error {
 	return s.done(a.RemoveRole(s.ctx, name), "Role %s removed\n", name)
 }
 
-func changeAccess(change func(client.Auth, context.Context, string, client.Access) error) func(*session, client.Auth, string) error {
+func changeAccess(change func(client.Auth, context.Context, string, client.Access) error) func(*session, client.Auth,
+	string) error {
 	return func(s *session, a client.Auth, name string) error {
 		access, err := s.access()
 		if err != nil {
@@ -241,7 +256,8 @@ func (s *session) access() (client.Access, error) {
 }
 
 // listNames prints the names of all users or of all roles.
-func listNames[T any](list func(client.Auth, context.Context) ([]T, error), name func(T) string) func(*session, []string) error {
+func listNames[T any](list func(client.Auth, context.Context) ([]T, error), name func(T) string) func(*session,
+	[]string) error {
 	return func(s *session, args []string) error {
 		if len(args) > 0 {
 			return errNoArguments

@@ -19,7 +19,8 @@ import (
 
 var backupCommand = &command{
 	name: "backup", args: "[FILE]", help: "back up a cluster to a file, or copy a data directory", run: runBackup,
-	more: "With --from, the file holds all that was acknowledged before, and is verified when it is there. With --data-dir the data directory of one\n" +
+	more: "With --from, the file holds all that was acknowledged before, and is verified when it is there. With " +
+		"--data-dir the data directory of one\n" +
 		"member is copied, as by etcdctl 2.3.8: the copy starts only with --force-new-cluster.",
 	options: []option{
 		{name: "from", arg: "URL,...", check: text, help: "members to ask"},
@@ -37,19 +38,23 @@ var backupCommand = &command{
 
 var restoreCommand = &command{
 	name: "restore", args: "FILE", help: "make data directories of a new cluster out of a backup", run: runRestore,
-	more: "Each machine may restore its own member from the same file with the same list. Then start the members as usual.",
+	more: "Each machine may restore its own member from the same file with the same list. Then start the members as " +
+		"usual.",
 	options: append([]option{
-		{name: "wal-dir", arg: "DIR", check: text, help: "where its log goes, when that shall be elsewhere; or NAME=DIR,..."},
+		{name: "wal-dir", arg: "DIR", check: text,
+			help: "where its log goes, when that shall be elsewhere; or NAME=DIR,..."},
 	}, foundingOptions...),
 	examples: []example{
 		{"restore monday.backup --data-dir default.etcd", "a cluster of one"},
-		{"restore monday.backup --data-dir a.etcd --name a --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one of two"},
+		{"restore monday.backup --data-dir a.etcd --name a --initial-cluster " +
+			"a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one of two"},
 	},
 }
 
 var verifyCommand = &command{
 	name: "verify", args: "PATH", help: "check every byte of a backup or of a data directory", run: runVerify,
-	options:  []option{{name: "wal-dir", arg: "DIR", check: text, help: "the log of the directory, when that is elsewhere"}},
+	options: []option{{name: "wal-dir", arg: "DIR", check: text,
+		help: "the log of the directory, when that is elsewhere"}},
 	examples: []example{{"verify monday.backup", ""}, {"verify /var/lib/etcd", "also while its member runs"}},
 }
 
@@ -74,7 +79,8 @@ func runBackup(s *session, args []string) error {
 	return nil
 }
 
-// download saves a backup under another name, and gives it its own when it is whole and on the disk.
+// download saves a backup under another name, and gives it its own when it is whole and on the
+// disk.
 func (s *session) download(path string) (err error) {
 	cfg, err := s.userConfig(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
@@ -114,7 +120,9 @@ func (s *session) download(path string) (err error) {
 func wayOut(err error, stale bool) error {
 	var refusal *client.Error
 	if !stale && errors.As(err, &refusal) && refusal.Code == client.CodeRaft {
-		text := described(err) + "\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one member knows"
+		text := described(err) +
+			"\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one " +
+			"member knows"
 		return &failure{statusWrong, text}
 	}
 	return err
@@ -150,8 +158,10 @@ func runRestore(s *session, args []string) error {
 var foundingOptions = []option{
 	{name: "data-dir", arg: "DIR", check: text, help: "where the member NAME is to live; or NAME=DIR,... for several"},
 	{name: "name", arg: "NAME", check: text, preset: "default", help: "the member"},
-	{name: "initial-cluster", arg: "NAME=URL,...", check: text, help: "all members of the new cluster; default: NAME at the default peer URLs"},
-	{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster", help: "keeps clusters apart that begin with one state"},
+	{name: "initial-cluster", arg: "NAME=URL,...", check: text,
+		help: "all members of the new cluster; default: NAME at the default peer URLs"},
+	{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster",
+		help: "keeps clusters apart that begin with one state"},
 }
 
 // founding is what the foundingOptions ask for. walDirs is where logs are to be, in the form of
@@ -187,9 +197,11 @@ func listed(cluster raft.Membership, dirs map[string]string, list string) error 
 			continue
 		}
 		if list == "" {
-			return wrong(fmt.Sprintf("the URLs of all members required, since --data-dir names %s: --initial-cluster %[1]s=URL,...", name))
+			return wrong(fmt.Sprintf("the URLs of all members required, since --data-dir names %s: --initial-cluster "+
+				"%[1]s=URL,...", name))
 		}
-		return wrong(fmt.Sprintf("--initial-cluster=%s lacks %s, which --data-dir names: list it, with its URL", list, name))
+		return wrong(fmt.Sprintf("--initial-cluster=%s lacks %s, which --data-dir names: list it, with its URL", list,
+			name))
 	}
 	return nil
 }

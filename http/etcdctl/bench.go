@@ -22,18 +22,22 @@ var benchOptions = []option{
 }
 
 var benchCommand = &command{
-	name: "bench", help: "measure how fast the cluster is; it writes below a hidden key of its own, and removes that", family: []*command{
+	name: "bench", help: "measure how fast the cluster is; it writes below a hidden key of its own, and removes " +
+		"that", family: []*command{
 		{
 			name: "put", help: "write keys", options: benchOptions, run: runBench(benchPut),
 			examples: []example{{"bench put", ""}, {"bench put --clients 256 --total 100000", ""}},
 		},
 		{
-			name: "get", help: "read keys", options: append(slices.Clone(benchOptions), quorumOption), run: runBench(benchGet),
+			name: "get", help: "read keys", options: append(slices.Clone(benchOptions),
+				quorumOption), run: runBench(benchGet),
 			examples: []example{{"bench get", ""}, {"bench get --quorum --clients 64", ""}},
 		},
 		{
-			name: "watch", help: "write to one key that all clients watch: the time from the write to each event", options: benchOptions,
-			run: runBench(benchWatch), examples: []example{{"bench watch --clients 1000 --total 20000", "1000 watches, 20 writes"}},
+			name: "watch", help: "write to one key that all clients watch: the time from the write to each " +
+				"event", options: benchOptions,
+			run: runBench(benchWatch), examples: []example{{"bench watch --clients 1000 --total 20000",
+				"1000 watches, 20 writes"}},
 		},
 	},
 }
@@ -67,7 +71,8 @@ func runBench(measure func(*bench)) func(*session, []string) error {
 		}
 		ctx, cancel := s.untilInterrupt()
 		defer cancel()
-		b := &bench{s: s, ctx: ctx, dir: benchDir + "/" + rand.Text(), value: strings.Repeat("x", int(size)), total: int(total)}
+		b := &bench{s: s, ctx: ctx, dir: benchDir + "/" + rand.Text(), value: strings.Repeat("x", int(size)),
+			total: int(total)}
 		if err := b.connect(int(clients)); err != nil {
 			return err
 		}
@@ -165,7 +170,8 @@ func benchGet(b *bench) {
 	})
 }
 
-// benchWatch writes as often as gives the total of events, with the time of the write at the beginning of each value.
+// benchWatch writes as often as gives the total of events, with the time of the write at the
+// beginning of each value.
 func benchWatch(b *bench) {
 	first, err := b.clients[0].Set(b.ctx, b.key(0), "", client.SetOptions{})
 	if err != nil {

@@ -7,23 +7,31 @@ func init() {
 	root = &command{
 		name: "etcdctl",
 		help: "a command line client for etcd",
-		more: "The same program is started by the name etcdctl, and as etcd2 ctl. An option that is not given is taken from the environment, as ETCDCTL_USERNAME,\n" +
+		more: "The same program is started by the name etcdctl, and as etcd2 ctl. An option that is not given is " +
+			"taken from the environment, as ETCDCTL_USERNAME,\n" +
 			"when it says whom to ask, as whom, or with which files.",
 		options: []option{
-			{name: "endpoints", arg: "LIST", check: text, help: "members to ask, separated by commas; default: http://127.0.0.1:2379,http://127.0.0.1:4001"},
+			{name: "endpoints", arg: "LIST", check: text,
+				help: "members to ask, separated by commas; default: http://127.0.0.1:2379,http://127.0.0.1:4001"},
 			{name: "endpoint", arg: "LIST", check: text, help: "an old name of --endpoints"},
 			{name: "peers", alias: "C", arg: "LIST", check: text, help: "an old name of --endpoints"},
-			{name: "discovery-srv", alias: "D", arg: "DOMAIN", check: text, help: "take the endpoints from the SRV records of a domain"},
-			{name: "output", alias: "o", arg: "FORMAT", check: text, preset: "simple", help: "simple, extended or json"},
+			{name: "discovery-srv", alias: "D", arg: "DOMAIN", check: text,
+				help: "take the endpoints from the SRV records of a domain"},
+			{name: "output", alias: "o", arg: "FORMAT", check: text, preset: "simple",
+				help: "simple, extended or json"},
 			{name: "no-sync", help: "do not ask for the other members first"},
 			{name: "debug", help: "print each request as a curl command on standard error"},
 			{name: "cert-file", arg: "FILE", check: text, help: "certificate to show to the server"},
 			{name: "key-file", arg: "FILE", check: text, help: "its key"},
-			{name: "ca-file", arg: "FILE", check: text, help: "authorities that the server's certificate may come from"},
-			{name: "username", alias: "u", arg: "NAME[:PASSWORD]", check: text, help: "user; the password is asked for if it is not given"},
+			{name: "ca-file", arg: "FILE", check: text,
+				help: "authorities that the server's certificate may come from"},
+			{name: "username", alias: "u", arg: "NAME[:PASSWORD]", check: text,
+				help: "user; the password is asked for if it is not given"},
 			{name: "password-file", arg: "FILE", check: text, help: "file with the password of --username"},
 			{name: "timeout", arg: "TIME", check: duration, preset: "1s", help: "longest silence of one endpoint"},
-			{name: "total-timeout", arg: "TIME", check: duration, preset: "5s", help: "longest time of a command, except those that wait or copy; 10 s more when the server hashes a password"},
+			{name: "total-timeout", arg: "TIME", check: duration, preset: "5s",
+				help: "longest time of a command, except those that wait or copy; 10 s more when the server hashes a " +
+					"password"},
 			{name: "version", alias: "v", help: "print the version"},
 		},
 		examples: []example{
@@ -39,4 +47,5 @@ func init() {
 }
 
 // addedCommands are those that 2.3.8 does not have, or not so.
-var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand, migrateCommand, salvageCommand, benchCommand, completionCommand, helpCommand}
+var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand,
+	migrateCommand, salvageCommand, benchCommand, completionCommand, helpCommand}

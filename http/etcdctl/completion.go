@@ -28,7 +28,8 @@ var completionCommand = &command{
 	},
 }
 
-// shells are the scripts. Each asks this program: what may stand at the end of the words that are there, of which the last is not finished?
+// shells are the scripts. Each asks this program: what may stand at the end of the words that are
+// there, of which the last is not finished?
 var shells = map[string]string{
 	"bash": `_etcdctl() {
   local IFS=$'\n'

@@ -18,9 +18,11 @@ import (
 
 var doctorCommand = &command{
 	name: "doctor", help: "ask every member how it is, and say what is wrong and what to do", run: runDoctor,
-	more: "It looks at every client URL, at leaders, terms and indices, versions, clocks, disks and certificates, and changes nothing.\n" +
+	more: "It looks at every client URL, at leaders, terms and indices, versions, clocks, disks and certificates, " +
+		"and changes nothing.\n" +
 		"The status is 0 when nothing is wrong, and 5 otherwise; notes are not wrong.",
-	examples: []example{{"doctor", ""}, {"--endpoints http://10.0.0.1:2379 doctor", "any member that answers leads to the others"}},
+	examples: []example{{"doctor", ""}, {"--endpoints http://10.0.0.1:2379 doctor",
+		"any member that answers leads to the others"}},
 }
 
 // A checkup is what one member says at one moment. Zero fields are what it does not say.
@@ -191,7 +193,8 @@ func (k *checkup) readSelf(r *client.Reply) {
 	k.self, k.leads, k.leader = v.ID, v.State == "StateLeader", known(v.LeaderInfo.Leader)
 }
 
-// readVars reads what a member knows now, where its statistics may tell of the last leader that there was.
+// readVars reads what a member knows now, where its statistics may tell of the last leader that
+// there was.
 func (k *checkup) readVars(r *client.Reply) {
 	var v struct {
 		Raft *struct {
@@ -275,7 +278,8 @@ func (k *checkup) String() string {
 	case k.leader == "":
 		role = "knows no leader"
 	}
-	return fmt.Sprintf("%s at %s: version %s, %s in term %d, raft index %d, store index %d", k.title(), k.at, k.version, role, k.term, k.raft, k.store)
+	return fmt.Sprintf("%s at %s: version %s, %s in term %d, raft index %d, store index %d", k.title(), k.at, k.version,
+		role, k.term, k.raft, k.store)
 }
 
 func (k *checkup) title() string {

@@ -63,12 +63,14 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"two have one name", func(all []*checkup) []*checkup { all[2].name = "n0"; return all },
 			`a0 and a2 are both named "n0"|with a --name of its own`, false},
 		{"one can't be called", func(all []*checkup) []*checkup { all[0].oneWay = []string{"a2"}; return all },
-			"member a0 (n0) can't call member a2 (n2) at its peer URLs|the peer URLs of member a2 (n2) are right", true},
+			"member a0 (n0) can't call member a2 (n2) at its peer URLs|the peer URLs of member a2 (n2) are " +
+				"right", true},
 		{"its tree is full", func(all []*checkup) []*checkup { all[1].tree = [2]float64{101, 100}; return all },
 			"the tree takes 101 of the 100 bytes of --quota-bytes at member a1 (n1)|delete keys", false},
 		{"its tree is nearly full", func(all []*checkup) []*checkup { all[1].tree = [2]float64{81, 100}; return all },
 			"the tree takes 81 of the 100 bytes of --quota-bytes at member a1 (n1)|delete keys", true},
-		{"its tree has room", func(all []*checkup) []*checkup { all[1].tree = [2]float64{79, 100}; return all }, "", false},
+		{"its tree has room", func(all []*checkup) []*checkup { all[1].tree = [2]float64{79, 100}; return all }, "",
+			false},
 		{"two are down", func(all []*checkup) []*checkup {
 			down(all[1], "x")
 			down(all[2], "x")
@@ -83,32 +85,53 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			down(all[1], "tls: failed to verify certificate: x509: certificate signed by unknown authority")
 			return all
 		}, "unknown authority|--ca-file", false},
-		{"a certificate of yesterday", func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, -1); return all },
+		{"a certificate of yesterday",
+			func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, -1); return all },
 			"a certificate that member a1 (n1) shows ends on 2026-06-30|in 0 days|renew", false},
-		{"a certificate of the next weeks", func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, 20); return all },
+		{"a certificate of the next weeks",
+			func(all []*checkup) []*checkup { all[1].expires = today.AddDate(0, 0, 20); return all },
 			"ends on 2026-07-21|in 20 days|renew", true},
-		{"no leader at one", func(all []*checkup) []*checkup { all[2].leader = ""; return all }, "no leader is known at member a2 (n2)|writes|peer URLs", false},
-		{"two leaders", func(all []*checkup) []*checkup { all[1].leads, all[1].term = true, 4; return all }, "2 members say that they lead, term 3 of member a0 (n0), term 4 of member a1|lower term", false},
-		{"another cluster", func(all []*checkup) []*checkup { all[1].cluster = "d"; return all }, "2 clusters answer|member a1 (n1) at https://10.0.0.2:2379 is in d|--join", false},
-		{"another member", func(all []*checkup) []*checkup { all[1].self = "a2"; return all }, "the URL of member a1 (n1), member a2 answers|--advertise-client-urls", false},
-		{"a full disk", func(all []*checkup) []*checkup { all[1].illness = "the disk of /d is nearly full"; return all }, "not well: the disk of /d is nearly full|make room", false},
+		{"no leader at one", func(all []*checkup) []*checkup { all[2].leader = ""; return all },
+			"no leader is known at member a2 (n2)|writes|peer URLs", false},
+		{"two leaders", func(all []*checkup) []*checkup { all[1].leads, all[1].term = true, 4; return all },
+			"2 members say that they lead, term 3 of member a0 (n0), term 4 of member a1|lower term", false},
+		{"another cluster", func(all []*checkup) []*checkup { all[1].cluster = "d"; return all },
+			"2 clusters answer|member a1 (n1) at https://10.0.0.2:2379 is in d|--join", false},
+		{"another member", func(all []*checkup) []*checkup { all[1].self = "a2"; return all },
+			"the URL of member a1 (n1), member a2 answers|--advertise-client-urls", false},
+		{"a full disk", func(all []*checkup) []*checkup {
+			all[1].illness = "the disk of /d is nearly " +
+				"full"
+			return all
+		}, "not well: the disk of /d is nearly full|make room", false},
 		{"a hanging disk", func(all []*checkup) []*checkup {
 			all[1].illness = "an fsync of the log is under way for 3s"
 			return all
 		}, "under way for 3s|--wal-dir", false},
-		{"a slow disk", func(all []*checkup) []*checkup { all[1].fsync = 80 * time.Millisecond; return all }, "takes 80ms|disk", true},
-		{"a rotten disk", func(all []*checkup) []*checkup { all[1].rotten = 2; return all }, "could not read its own log 2 times|member replace", false},
-		{"no connection", func(all []*checkup) []*checkup { all[1].apart = []string{"a2"}; return all }, "member a1 (n1) has no connection to member a2 (n2)|peer URLs", false},
-		{"a laggard", func(all []*checkup) []*checkup { all[1].raft = 7; return all }, "member a1 (n1) is 19995 entries behind|old data|catching up", false},
-		{"a term of its own", func(all []*checkup) []*checkup { all[1].term = 9; return all }, "different terms: |member a1 (n1) is in term 9|run doctor again", false},
-		{"another version", func(all []*checkup) []*checkup { all[1].version = "2.3.8"; return all }, "different versions: 2.3.8, 2.4.0|oldest", true},
-		{"a clock", func(all []*checkup) []*checkup { all[1].skew = -time.Minute; return all }, "the clock of member a1 (n1) is -1m0s off|NTP", true},
-		{"an even number", func(all []*checkup) []*checkup { return all[:2] }, "2 members with a vote are an even number|survives 0 failures", true},
-		{"a loopback address", func(all []*checkup) []*checkup { all[1].urls[0].url = "https://localhost:2379"; return all }, "advertised by member a1 (n1)|themselves", false},
+		{"a slow disk", func(all []*checkup) []*checkup { all[1].fsync = 80 * time.Millisecond; return all },
+			"takes 80ms|disk", true},
+		{"a rotten disk", func(all []*checkup) []*checkup { all[1].rotten = 2; return all },
+			"could not read its own log 2 times|member replace", false},
+		{"no connection", func(all []*checkup) []*checkup { all[1].apart = []string{"a2"}; return all },
+			"member a1 (n1) has no connection to member a2 (n2)|peer URLs", false},
+		{"a laggard", func(all []*checkup) []*checkup { all[1].raft = 7; return all },
+			"member a1 (n1) is 19995 entries behind|old data|catching up", false},
+		{"a term of its own", func(all []*checkup) []*checkup { all[1].term = 9; return all },
+			"different terms: |member a1 (n1) is in term 9|run doctor again", false},
+		{"another version", func(all []*checkup) []*checkup { all[1].version = "2.3.8"; return all },
+			"different versions: 2.3.8, 2.4.0|oldest", true},
+		{"a clock", func(all []*checkup) []*checkup { all[1].skew = -time.Minute; return all },
+			"the clock of member a1 (n1) is -1m0s off|NTP", true},
+		{"an even number", func(all []*checkup) []*checkup { return all[:2] },
+			"2 members with a vote are an even number|survives 0 failures", true},
+		{"a loopback address",
+			func(all []*checkup) []*checkup { all[1].urls[0].url = "https://localhost:2379"; return all },
+			"advertised by member a1 (n1)|themselves", false},
 		{"one that was never started", func(all []*checkup) []*checkup {
 			all[0].learners = 1
 			return append(all, &checkup{id: "a3"})
-		}, "member a3 has a place in the cluster, and no member has heard from it|it was never started, or it runs and reaches no other member|member remove a3", false},
+		}, "member a3 has a place in the cluster, and no member has heard from it|it was never started, or it runs " +
+			"and reaches no other member|member remove a3", false},
 		{"one that is starting", func(all []*checkup) []*checkup {
 			k := all[2]
 			*k = checkup{id: k.id, name: k.name, urls: k.urls, at: k.at, starting: true}
@@ -120,8 +143,11 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			*k = checkup{id: k.id, name: k.name, urls: k.urls, at: k.at, starting: true}
 			return all
 		}, "no vote yet: it is catching up, 7 entries behind", true},
-		{"a learner that catches up", learner(1234), "member a3 (n3) has no vote yet: it is catching up, 1234 entries behind|by itself", true},
-		{"a learner that has caught up", learner(0), "member a3 (n3) has no vote yet: it has caught up|a change of the members that is under way|by itself", true},
+		{"a learner that catches up", learner(1234),
+			"member a3 (n3) has no vote yet: it is catching up, 1234 entries behind|by itself", true},
+		{"a learner that has caught up", learner(0),
+			"member a3 (n3) has no vote yet: it has caught up|a change of the members that is under way|by " +
+				"itself", true},
 		{"a learner that has not yet published its URLs", func(all []*checkup) []*checkup {
 			all = learner(1234)(all)
 			return append(all[:3], &checkup{id: "a3"})
@@ -188,11 +214,13 @@ func fakeMember(t *testing.T, healthy bool) string {
 	t.Cleanup(s.Close)
 	answer("/version", `{"etcdserver":"2.4.0"}`)
 	answer("/health", `{"health": "%v", "reason": "the disk of /data is nearly full"}`, healthy)
-	answer("/v2/members", `{"members":[{"id":"a0","name":"n0","peerURLs":["http://10.0.0.1:2380"],"clientURLs":[%q]}]}`, s.URL)
+	answer("/v2/members", `{"members":[{"id":"a0","name":"n0","peerURLs":["http://10.0.0.1:2380"],"clientURLs":[%q]}]}`,
+		s.URL)
 	answer("/v2/stats/self", `{"name":"n0","id":"a0","state":"StateLeader","leaderInfo":{"leader":"a0"}}`)
 	answer("/debug/vars", `{"raft.status":{"term":4,"lead":"a0"}}`)
 	answer("/v2/keys/", ``)
-	answer("/metrics", "# TYPE x gauge\netcd_server_members{votes=\"no\"} 0\netcd_wal_fsync_durations_seconds_sum 0.2\netcd_wal_fsync_durations_seconds_count 2\n")
+	answer("/metrics", "# TYPE x gauge\netcd_server_members{votes=\"no\"} 0\netcd_wal_fsync_durations_seconds_sum "+
+		"0.2\netcd_wal_fsync_durations_seconds_count 2\n")
 	return s.URL
 }
 
@@ -200,8 +228,10 @@ func TestDoctorAsksEveryMember(t *testing.T) {
 	url := fakeMember(t, true)
 	status, out, errs := ctl(nil, "--endpoints", url, "doctor")
 
-	if status != 0 || errs != "" || !strings.Contains(out, "member a0 (n0) at "+url+": version 2.4.0, leads in term 4, raft index 9, store index 5\n") ||
-		!strings.Contains(out, "note: an fsync at member a0 (n0) takes 100ms") || !strings.Contains(out, "all is well: nothing wrong, 1 to note\n") {
+	if status != 0 || errs != "" || !strings.Contains(out,
+		"member a0 (n0) at "+url+": version 2.4.0, leads in term 4, raft index 9, store index 5\n") ||
+		!strings.Contains(out, "note: an fsync at member a0 (n0) takes 100ms") || !strings.Contains(out,
+		"all is well: nothing wrong, 1 to note\n") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
@@ -251,7 +281,8 @@ func TestDoctorThroughATunnelAdvisesNoForce(t *testing.T) {
 
 	_, out, _ = ctl(nil, "--endpoints", target.URL, "doctor")
 
-	for _, want := range []string{"member a0 (n0) at " + target.URL + ": version 2.4.0, leads", "note: 1 of 3 members answer here, and a leader is known, for which 2 are needed",
+	for _, want := range []string{"member a0 (n0) at " + target.URL + ": version 2.4.0, leads",
+		"note: 1 of 3 members answer here, and a leader is known, for which 2 are needed",
 		"the member runs, but clients are told an address that does not work, at least from here"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
@@ -264,12 +295,14 @@ func TestDoctorThroughATunnelAdvisesNoForce(t *testing.T) {
 
 func TestDoctorEndsWithStatus5WhenNotAllIsWell(t *testing.T) {
 	status, out, _ := ctl(nil, "--endpoints", fakeMember(t, false), "doctor")
-	if status != statusUnwell || !strings.Contains(out, "WRONG: member a0 (n0) says that it is not well: the disk of /data is nearly full") {
+	if status != statusUnwell || !strings.Contains(out,
+		"WRONG: member a0 (n0) says that it is not well: the disk of /data is nearly full") {
 		t.Errorf("status %d: %s", status, out)
 	}
 
 	status, out, _ = ctl(nil, "--endpoints", "http://127.0.0.1:1", "doctor")
-	if status != statusUnwell || !strings.Contains(out, "WRONG: nobody answers at the endpoint http://127.0.0.1:1") || !strings.Contains(out, "start the member") {
+	if status != statusUnwell || !strings.Contains(out, "WRONG: nobody answers at the endpoint http://127.0.0.1:1") ||
+		!strings.Contains(out, "start the member") {
 		t.Errorf("status %d: %s", status, out)
 	}
 }
@@ -287,7 +320,8 @@ func TestDoctorKnowsAMemberThatIsStarting(t *testing.T) {
 
 	_, out, _ := ctl(nil, "--endpoints", list.URL, "doctor")
 
-	if !strings.Contains(out, "member a0 (n0) at "+starting.URL+": is starting\n") || strings.Contains(out, "not well") || strings.Contains(out, "no leader is known") {
+	if !strings.Contains(out, "member a0 (n0) at "+starting.URL+": is starting\n") || strings.Contains(out,
+		"not well") || strings.Contains(out, "no leader is known") {
 		t.Error(out)
 	}
 }

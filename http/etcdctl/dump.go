@@ -17,8 +17,9 @@ import (
 	"etcd2/wal"
 )
 
-// Dump prints the snapshots and the log of a data directory, a line a record: args are the directory, and that of the log if it is elsewhere.
-// It changes nothing, and may be used while the member runs.
+// Dump prints the snapshots and the log of a data directory, a line a record: args are the
+// directory, and that of the log if it is elsewhere. It changes nothing, and may be used while the
+// member runs.
 func Dump(args []string, w io.Writer) error {
 	if len(args) < 1 || len(args) > 2 {
 		return errors.New("dump: want the data directory, and the log's if it is elsewhere: etcd2 dump DIR [WALDIR]")
@@ -63,7 +64,8 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	if err != nil {
 		return fmt.Errorf("dump: %s: %w", path, err)
 	}
-	fmt.Fprintf(out, "%s %s bytes=%d index=%d digest=%016x\n", filepath.Base(path), meta, r.Size(), tree.Index(), tree.Digest())
+	fmt.Fprintf(out, "%s %s bytes=%d index=%d digest=%016x\n", filepath.Base(path), meta, r.Size(), tree.Index(),
+		tree.Digest())
 	root, _ := tree.Get("/") // the root is always there
 	dumpNode(root, root.Node, out)
 	if users, revision := tree.Auth(); revision != 0 {
@@ -72,7 +74,8 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	return nil
 }
 
-// dumpAuth prints what there is below a node of users and roles, without the values: passwords are compared with those.
+// dumpAuth prints what there is below a node of users and roles, without the values: passwords are
+// compared with those.
 func dumpAuth(v store.View, n *store.Node, out *bufio.Writer) {
 	for child := range v.All(n) {
 		fmt.Fprintf(out, "  auth %q modified=%d created=%d\n", child.Path, child.Modified, child.Created)

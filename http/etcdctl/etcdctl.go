@@ -60,8 +60,8 @@ func refused(err error) error {
 	return &failure{statusRefused, "Error:  " + described(err)}
 }
 
-// described is the error's text in one line, whatever a member says in it. When no endpoint answered,
-// it has a line for each.
+// described is the error's text in one line, whatever a member says in it. When no endpoint
+// answered, it has a line for each.
 func described(err error) string {
 	var all *client.ClusterError
 	if !errors.As(err, &all) {
@@ -117,8 +117,9 @@ func Called(args []string) ([]string, bool) {
 	return nil, false
 }
 
-// Run is the program: args without its name, environ as os.Environ gives it. It returns the exit status. An interrupt may end the
-// process from inside, with status 0, when a command runs for ever.
+// Run is the program: args without its name, environ as os.Environ gives it. It returns the exit
+// status. An interrupt may end the process from inside, with status 0, when a command runs for
+// ever.
 func Run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := &session{
 		ctx: context.Background(), environ: environ,
@@ -282,7 +283,8 @@ func (s *session) credentials(text, file, prompt string) (*user, error) {
 	name, password, whole := strings.Cut(text, ":")
 	switch {
 	case name == "" && file != "":
-		return nil, &failure{statusWrong, fmt.Sprintf("the password in %s is nobody's: give the name of its user, too", file)}
+		return nil, &failure{statusWrong, fmt.Sprintf("the password in %s is nobody's: give the name of its user, too",
+			file)}
 	case whole || name == "":
 		return &user{name, password}, nil
 	case file != "":
@@ -331,7 +333,8 @@ func (s *session) tls() (*tls.Config, error) {
 	return set.Client(), nil
 }
 
-// unsynced returns a client that knows the given endpoints only, and bears with each for this long, or for --timeout if that is longer.
+// unsynced returns a client that knows the given endpoints only, and bears with each for this long,
+// or for --timeout if that is longer.
 func (s *session) unsynced(patience time.Duration) (*client.Client, error) {
 	endpoints, err := s.endpoints()
 	if err != nil {
@@ -379,7 +382,8 @@ func (s *session) ask(prompt string) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// stty changes the terminal; where there is no such program the line is seen, and nothing else is lost.
+// stty changes the terminal; where there is no such program the line is seen, and nothing else is
+// lost.
 func (s *session) stty(mode string) {
 	cmd := exec.Command("stty", mode)
 	cmd.Stdin = s.in

@@ -63,14 +63,16 @@ func TestOptionsStandWhereTheyLike(t *testing.T) {
 			}
 			continue
 		}
-		got := strings.Join(args, " ") + " | " + v.text("ttl") + map[bool]string{true: " true ", false: " false "}[v.on("dir")] + v.text("name")
+		got := strings.Join(args, " ") + " | " + v.text("ttl") + map[bool]string{true: " true ",
+			false: " false "}[v.on("dir")] + v.text("name")
 		if err != nil || got != c.want {
 			t.Errorf("%s: %v, %q, want %q", c.line, err, got, c.want)
 		}
 	}
 }
 
-// words takes a command line apart as a shell does, up to where it would send the output or take the input from.
+// words takes a command line apart as a shell does, up to where it would send the output or take
+// the input from.
 func words(line string) (list []string) {
 	for i, part := range strings.Split(line, "'") {
 		if i%2 == 1 {
@@ -150,7 +152,8 @@ func TestTheTableCompletesWords(t *testing.T) {
 		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		if _, out, _ := ctl(nil, "completion", shell); !strings.Contains(out, "etcdctl completion words") && !strings.Contains(out, `"$1" completion words`) {
+		if _, out, _ := ctl(nil, "completion", shell); !strings.Contains(out, "etcdctl completion words") &&
+			!strings.Contains(out, `"$1" completion words`) {
 			t.Errorf("%s: %s", shell, out)
 		}
 	}
@@ -185,7 +188,8 @@ func TestEndpointsHaveAnOrderOfPrecedence(t *testing.T) {
 }
 
 func TestEndpointsComeFromSRVRecords(t *testing.T) {
-	answers := map[string][]*net.SRV{"etcd-client-ssl": {{Target: "a.example.", Port: 1}}, "etcd-client": {{Target: "b.example.", Port: 2}, {Target: "c.example.", Port: 3}}}
+	answers := map[string][]*net.SRV{"etcd-client-ssl": {{Target: "a.example.", Port: 1}},
+		"etcd-client": {{Target: "b.example.", Port: 2}, {Target: "c.example.", Port: 3}}}
 	lookup := func(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
 		if answers[service] == nil || proto != "tcp" || name != "example.com" {
 			return "", nil, errors.New("no " + service)
@@ -201,7 +205,8 @@ func TestEndpointsComeFromSRVRecords(t *testing.T) {
 	delete(answers, "etcd-client")
 	_, err3 := s.endpoints()
 
-	if got := strings.Join(both, " "); err1 != nil || got != "https://a.example:1 http://b.example:2 http://c.example:3" {
+	if got := strings.Join(both, " "); err1 != nil ||
+		got != "https://a.example:1 http://b.example:2 http://c.example:3" {
 		t.Errorf("%v %s", err1, got)
 	}
 	if len(one) != 2 || err2 != nil {
@@ -232,11 +237,13 @@ func TestEveryEndpointIsNamedWithItsReason(t *testing.T) {
 	status, _, errs := ctl(nil, "--timeout", "50ms", "--endpoints", "http://127.0.0.1:1,"+hangs, "get", "/k")
 
 	lines := strings.Split(errs, "\n")
-	if status != statusUnreachable || len(lines) != 5 || lines[0] != "Error:  client: etcd cluster is unavailable or misconfigured" {
+	if status != statusUnreachable || len(lines) != 5 ||
+		lines[0] != "Error:  client: etcd cluster is unavailable or misconfigured" {
 		t.Fatalf("status %d: %q", status, errs)
 	}
 	both := lines[1] + lines[2]
-	for _, part := range []string{"error #0: ", "error #1: ", "dial tcp 127.0.0.1:1: connect: connection refused", hangs + ": no answer within 50ms"} {
+	for _, part := range []string{"error #0: ", "error #1: ", "dial tcp 127.0.0.1:1: connect: connection refused",
+		hangs + ": no answer within 50ms"} {
 		if !strings.Contains(both, part) {
 			t.Errorf("%q lacks %q", both, part)
 		}
@@ -256,7 +263,8 @@ func TestAnEndpointWithoutASchemeIsOneOfHTTP(t *testing.T) {
 	}
 }
 
-// Only the leader knows how far a learner is behind, and asked another member for the list, it is asked for that.
+// Only the leader knows how far a learner is behind, and asked another member for the list, it is
+// asked for that.
 func TestMembersAreListedWithTheirLag(t *testing.T) {
 	var leader *httptest.Server
 	member := func(behind string) *httptest.Server {
@@ -308,7 +316,8 @@ func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
 	})
 	ends := time.Hour
 	s.TLS = &tls.Config{ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-		Certificates: []tls.Certificate{ca.Issue(t, "server", certstest.For("127.0.0.1"), certstest.Valid(-ends, ends)).TLS(t)}}
+		Certificates: []tls.Certificate{ca.Issue(t, "server", certstest.For("127.0.0.1"), certstest.Valid(-ends,
+			ends)).TLS(t)}}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	defer s.Close()
@@ -318,19 +327,22 @@ func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "member a is healthy: got healthy result from https://") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
-	if status, out, _ := ctl(nil, append(all, "doctor")...); status != statusUnwell || !strings.Contains(out, "in 0 days no client") {
+	if status, out, _ := ctl(nil, append(all, "doctor")...); status != statusUnwell || !strings.Contains(out,
+		"in 0 days no client") {
 		t.Errorf("a certificate that ends in an hour: status %d: %s", status, out)
 	}
-	if status, _, errs := ctl(nil, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs, "unknown authority") {
+	if status, _, errs := ctl(nil, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs,
+		"unknown authority") {
 		t.Errorf("without files: status %d: %s", status, errs)
 	}
-	if status, _, errs := ctl([]string{"ETCDCTL_CA_FILE=" + authorities}, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs, "certificate") {
+	if status, _, errs := ctl([]string{"ETCDCTL_CA_FILE=" + authorities}, "--endpoints", s.URL,
+		"ls"); status != statusUnreachable || !strings.Contains(errs, "certificate") {
 		t.Errorf("without a certificate: status %d: %s", status, errs)
 	}
 }
 
-// A password on the command line is in the list of processes, so there are other ways, each of which
-// has its place.
+// A password on the command line is in the list of processes, so there are other ways, each of
+// which has its place.
 func TestAPasswordComesFromWhereItIsGiven(t *testing.T) {
 	tree := newFakeTree(t)
 	file := filepath.Join(t.TempDir(), "password")
@@ -397,7 +409,8 @@ func TestCommandsWaitForTheHashOfAPassword(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
-			args := append([]string{"--no-sync", "--total-timeout", "1s", "--endpoints", s.URL}, strings.Fields(line)...)
+			args := append([]string{"--no-sync", "--total-timeout", "1s", "--endpoints", s.URL},
+				strings.Fields(line)...)
 
 			if status, out, errs := ctl(nil, args...); status != 0 || out != want {
 				t.Errorf("status %d: %q %s", status, out, errs)

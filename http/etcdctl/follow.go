@@ -34,9 +34,10 @@ type tail struct {
 	err  error // why no more come; is set before events is closed
 }
 
-// follow copies the keys, and goes on with what changes at the source, until the user interrupts. It
-// listens before it copies, so that no change falls between. When the source has forgotten changes
-// before they were read, it compares once more, and deletes what it has seen there and is gone.
+// follow copies the keys, and goes on with what changes at the source, until the user interrupts.
+// It listens before it copies, so that no change falls between. When the source has forgotten
+// changes before they were read, it compares once more, and deletes what it has seen there and is
+// gone.
 func (i *importer) follow(s *session, key string, hidden []string) error {
 	ctx := i.ctx
 	for i.known = map[uint64]struct{}{}; ; i.repairs = true {
@@ -60,14 +61,15 @@ func (i *importer) follow(s *session, key string, hidden []string) error {
 	}
 }
 
-// listen begins to read what changes below the keys from now on, until ctx ends. stop, which ends it,
-// is called when one of them can't be read any more.
+// listen begins to read what changes below the keys from now on, until ctx ends. stop, which ends
+// it, is called when one of them can't be read any more.
 func (i *importer) listen(ctx context.Context, stop func(), keys []string) (*tail, error) {
 	if _, err := i.index(keys[0]); err != nil {
 		return nil, err
 	}
 	from := i.from.(*cluster)
-	t := &tail{key: keys[0], start: from.index, events: make(chan *client.Response, mostBehind), freed: make(chan struct{}, 1)}
+	t := &tail{key: keys[0], start: from.index, events: make(chan *client.Response, mostBehind),
+		freed: make(chan struct{}, 1)}
 	var readers sync.WaitGroup
 	for _, key := range keys {
 		w := from.Watch(key, client.WatchOptions{AfterIndex: t.start, Recursive: true})
@@ -259,7 +261,8 @@ func (i *importer) replayOne(e *client.Response) error {
 }
 
 // misfits are the refusals of an event that the copy is ahead of.
-var misfits = []int{client.CodeKeyNotFound, client.CodeNotFile, client.CodeNotDirectory, client.CodeNotEmpty, client.CodeKeyExists}
+var misfits = []int{client.CodeKeyNotFound, client.CodeNotFile, client.CodeNotDirectory, client.CodeNotEmpty,
+	client.CodeKeyExists}
 
 func isMisfit(err error) bool {
 	var refusal *client.Error
@@ -283,8 +286,9 @@ func (i *importer) note(key string, there bool) {
 	}
 }
 
-// skip brings the target's cursor behind a key, "" for the end, and returns its node if it is there.
-// What it passes before is not at the source: when a gap in the changes is mended, it is deleted if it was.
+// skip brings the target's cursor behind a key, "" for the end, and returns its node if it is
+// there. What it passes before is not at the source: when a gap in the changes is mended, it is
+// deleted if it was.
 func (i *importer) skip(target *cursor, key string) (*client.Node, error) {
 	for n := target.node; n != nil && (key == "" || n.Key < key); n = target.node {
 		if err := i.deleteGone(n); err != nil {

@@ -20,17 +20,25 @@ import (
 )
 
 var importCommand = &command{
-	name: "import", help: "copy keys from another cluster that runs, or from a snapshot of etcd 0.4 or 2", run: runImport,
-	more: "With --from, any etcd that speaks the v2 API will do. Directories, values and times to live are copied, and names of keys that were made in order;\n" +
-		"indices are not. What is there already and equal is left alone, so an import that was broken off is simply started again, and a second one\n" +
+	name: "import", help: "copy keys from another cluster that runs, or from a snapshot of etcd 0.4 or " +
+		"2", run: runImport,
+	more: "With --from, any etcd that speaks the v2 API will do. Directories, values and times to live are copied, " +
+		"and names of keys that were made in order;\n" +
+		"indices are not. What is there already and equal is left alone, so an import that was broken off is simply " +
+		"started again, and a second one\n" +
 		"brings what has changed meanwhile. Nothing is deleted.\n" +
-		"With --follow it goes on with what changes there: keys that are set, deleted or expire. It says when it has caught up, and an interrupt ends it\n" +
-		"with status 0 when all that has come is written. If the source has forgotten changes before they were read, it compares, and deletes what it had\n" +
-		"seen there. A time to live that is only refreshed there makes no change: here the key lives until the last set ends it. Hidden keys are followed\n" +
+		"With --follow it goes on with what changes there: keys that are set, deleted or expire. It says when it has " +
+		"caught up, and an interrupt ends it\n" +
+		"with status 0 when all that has come is written. If the source has forgotten changes before they were read, " +
+		"it compares, and deletes what it had\n" +
+		"seen there. A time to live that is only refreshed there makes no change: here the key lives until the last " +
+		"set ends it. Hidden keys are followed\n" +
 		"if they are named.\n" +
 		"No API lists hidden keys: /_etcd and /_coreos.com are looked for, others must be named.\n" +
-		"With --snap, the keys come from a file: a snapshot of etcd 0.4 (snapshot/*.ss in its data directory) or of etcd 2 (member/snap/*.snap), or what\n" +
-		"etcdctl 2.3.8 takes, the dump of a store in JSON. A snapshot has what was there when it was made, and not what came later. Keys whose time to\n" +
+		"With --snap, the keys come from a file: a snapshot of etcd 0.4 (snapshot/*.ss in its data directory) or of " +
+		"etcd 2 (member/snap/*.snap), or what\n" +
+		"etcdctl 2.3.8 takes, the dump of a store in JSON. A snapshot has what was there when it was made, and not " +
+		"what came later. Keys whose time to\n" +
 		"live is over by now are left out. Hidden keys that are not named are told.",
 	options: []option{
 		{name: "from", arg: "URL,...", check: text, help: "members of the cluster to copy from"},
@@ -47,7 +55,8 @@ var importCommand = &command{
 		{"import --from http://old:2379 --follow", "move programs from one cluster to another one while they run"},
 		{"import --from http://old:2379 --key /app --hidden /app/_locks", "a part, with a hidden key"},
 		{"import --snap default.etcd/snapshot/4_120034.ss", "what etcd 0.4 left behind"},
-		{"import --snap default.etcd/member/snap/0000000000000002-0000000000027153.snap --hidden /app/_locks", "what etcd 2 left behind"},
+		{"import --snap default.etcd/member/snap/0000000000000002-0000000000027153.snap --hidden /app/_locks",
+			"what etcd 2 left behind"},
 	},
 }
 
@@ -106,7 +115,8 @@ func (s *session) imported(i *importer, err error) error {
 	if err != nil {
 		advice := "when that is mended, start it again: it goes on where it was"
 		if errors.Is(err, client.ErrTooLong) {
-			advice = "one key has a value of that size, and starting again meets it again: copy what is beside it with --key"
+			advice = "one key has a value of that size, and starting again meets it again: copy what is beside it " +
+				"with --key"
 		}
 		return &failure{statusWrong, fmt.Sprintf("broken off after %s: %s\n%s", counts, described(err), advice)}
 	}
@@ -119,7 +129,8 @@ func (s *session) imported(i *importer, err error) error {
 		s.tell(s.stdout, "finished importing %d keys\n", i.seen.Load())
 	}
 	if i.inOrder > i.to.index {
-		s.tell(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it is greater, new ones will sort before the old\n", i.inOrder, i.to.index)
+		s.tell(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it "+
+			"is greater, new ones will sort before the old\n", i.inOrder, i.to.index)
 	}
 	if fromFile {
 		s.leftOut(old)
@@ -131,7 +142,8 @@ func (s *session) imported(i *importer, err error) error {
 func (s *session) leftOut(o *oldSnapshot) {
 	named := s.opts.all("hidden")
 	hidden := slices.DeleteFunc(o.hidden, func(key string) bool {
-		return key == o.own || slices.Contains(o.places, key) || slices.ContainsFunc(named, func(n string) bool { return strings.Trim(n, "/") == key[1:] })
+		return key == o.own || slices.Contains(o.places, key) || slices.ContainsFunc(named,
+			func(n string) bool { return strings.Trim(n, "/") == key[1:] })
 	})
 	for _, left := range []struct {
 		keys      []string
@@ -145,7 +157,8 @@ func (s *session) leftOut(o *oldSnapshot) {
 		}
 	}
 	if o.users > 0 {
-		s.tell(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n", o.users)
+		s.tell(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n",
+			o.users)
 	}
 }
 
@@ -158,7 +171,8 @@ func some(keys []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(keys[:most], ", "), len(keys)-most)
 }
 
-// source is a client of the other cluster. It asks only the endpoints that were given: their advertised addresses may be of another network.
+// source is a client of the other cluster. It asks only the endpoints that were given: their
+// advertised addresses may be of another network.
 func (s *session) source() (*cluster, error) {
 	cfg, err := s.config(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
@@ -193,7 +207,8 @@ func (c *cluster) list(ctx context.Context, key string) (listing, error) {
 	return nil, err
 }
 
-// An importer copies a tree. One goroutine walks through it, directory by directory; up to cap(room) write files.
+// An importer copies a tree. One goroutine walks through it, directory by directory; up to
+// cap(room) write files.
 type importer struct {
 	ctx      context.Context
 	from     source
@@ -213,7 +228,8 @@ type importer struct {
 	err error      // the first of a writer
 }
 
-// open opens the source, which is a file if one was given, and the target. A file is read before anybody is asked.
+// open opens the source, which is a file if one was given, and the target. A file is read before
+// anybody is asked.
 func (i *importer) open(s *session, file string) (err error) {
 	if file != "" {
 		err = i.openFile(file)
@@ -238,17 +254,21 @@ func (i *importer) open(s *session, file string) (err error) {
 func (i *importer) openFile(file string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return &failure{statusWrong, fmt.Sprintf("cannot read snapshot file %s: %v", file, errors.Unwrap(err))} // which names it, too
+		// which names it, too
+		return &failure{statusWrong, fmt.Sprintf("cannot read snapshot file %s: %v", file, errors.Unwrap(err))}
 	}
 	old, err := decodeOldSnapshot(b)
 	if err != nil {
-		return &failure{statusWrong, fmt.Sprintf("cannot read snapshot file %s: %v: take another copy of it, or an earlier snapshot, or import --from a cluster that has the keys", file, err)}
+		return &failure{statusWrong,
+			fmt.Sprintf("cannot read snapshot file %s: %v: take another copy of it, or an earlier snapshot, or "+
+				"import --from a cluster that has the keys", file, err)}
 	}
 	i.from, i.places = old, old.places
 	return nil
 }
 
-// run copies what is below key, and hidden keys. It returns when all writes are done, or one has failed.
+// run copies what is below key, and hidden keys. It returns when all writes are done, or one has
+// failed.
 func (i *importer) run(key string, hidden []string) error {
 	err := i.copy(key, true)
 	for _, h := range hidden {

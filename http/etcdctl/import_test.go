@@ -64,7 +64,8 @@ func (f *fakeTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(403)
 		fmt.Fprintf(w, `{"errorCode":110,"message":"enough","cause":"","index":1}`)
 	case r.Method == "DELETE":
-		maps.DeleteFunc(f.nodes, func(k string, _ client.Node) bool { return k == key || strings.HasPrefix(k, key+"/") })
+		maps.DeleteFunc(f.nodes,
+			func(k string, _ client.Node) bool { return k == key || strings.HasPrefix(k, key+"/") })
 		fmt.Fprintf(w, `{"action":"delete","node":{"key":%q,"dir":true}}`, key)
 	default:
 		f.put(w, r, key)
@@ -155,7 +156,8 @@ func (f *fakeTree) tree() map[string]string {
 
 func fullTree(t *testing.T) *fakeTree {
 	f := newFakeTree(t)
-	f.add(client.Node{Key: "/app", Dir: true}, client.Node{Key: "/app/name", Value: "shop"}, client.Node{Key: "/app/empty", Dir: true},
+	f.add(client.Node{Key: "/app", Dir: true}, client.Node{Key: "/app/name", Value: "shop"},
+		client.Node{Key: "/app/empty", Dir: true},
 		client.Node{Key: "/lease", Dir: true, TTL: 500}, client.Node{Key: "/lease/holder", Value: "a", TTL: 100},
 		client.Node{Key: "/q", Dir: true}, client.Node{Key: "/q/00000000000000000042", Value: "job"},
 		client.Node{Key: "/app/_hidden", Dir: true}, client.Node{Key: "/app/_hidden/x", Value: "y"},
@@ -177,7 +179,8 @@ func TestAnImportBringsEverything(t *testing.T) {
 	if status != 0 || !maps.Equal(to.tree(), want) {
 		t.Errorf("status %d, %d of %d nodes: %s%s", status, len(to.nodes), len(want), out, errs)
 	}
-	if out != "Imported 111 keys, 111 written, 0 were there already\n" || !strings.Contains(errs, "up to 42, and the index of this cluster is 7") {
+	if out != "Imported 111 keys, 111 written, 0 were there already\n" || !strings.Contains(errs,
+		"up to 42, and the index of this cluster is 7") {
 		t.Errorf("%q %q", out, errs)
 	}
 	if dir, file := to.nodes["/lease"].TTL, to.nodes["/lease/holder"].TTL; dir != 500 || file != 100 {
@@ -191,7 +194,8 @@ func TestAnImportGoesOnWhereItWas(t *testing.T) {
 	to.most = 50
 
 	status, _, errs := ctl(nil, line...)
-	if status != statusWrong || !strings.Contains(errs, "broken off after ") || !strings.Contains(errs, "enough") || !strings.Contains(errs, "start it again") {
+	if status != statusWrong || !strings.Contains(errs, "broken off after ") || !strings.Contains(errs, "enough") ||
+		!strings.Contains(errs, "start it again") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 	to.most = 0
@@ -212,7 +216,8 @@ func TestAnImportOutlivesListingsThatBreak(t *testing.T) {
 
 	status, out, errs := ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--hidden", "/app/_hidden")
 
-	if status != 0 || !maps.Equal(to.tree(), from.tree()) || out != "Imported 111 keys, 111 written, 0 were there already\n" {
+	if status != 0 || !maps.Equal(to.tree(), from.tree()) ||
+		out != "Imported 111 keys, 111 written, 0 were there already\n" {
 		t.Errorf("status %d, %d nodes: %s%s", status, len(to.nodes), out, errs)
 	}
 }
@@ -223,7 +228,8 @@ func TestAnImportCallsABoundABound(t *testing.T) {
 
 	err := new(session).imported(i, fmt.Errorf("/k: %w: it has more than 7 bytes", client.ErrTooLong))
 
-	if text := err.Error(); !strings.Contains(text, "more than 7 bytes\none key has a value of that size") || strings.Contains(text, "goes on where it was") {
+	if text := err.Error(); !strings.Contains(text, "more than 7 bytes\none key has a value of that size") ||
+		strings.Contains(text, "goes on where it was") {
 		t.Error(text)
 	}
 }
@@ -294,17 +300,20 @@ func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
 	from.add(client.Node{Key: "/k", Value: "v"})
 	var out, errs strings.Builder
 
-	status := Run([]string{"--endpoints", to.url, "--username", "root", "import", "--from", from.url, "--from-username", "reader"}, nil,
+	status := Run([]string{"--endpoints", to.url, "--username", "root", "import", "--from", from.url, "--from-username",
+		"reader"}, nil,
 		strings.NewReader("here\nthere\nnobody asks for this\n"), &out, &errs)
 
-	if status != 0 || to.caller != "root:here" || from.caller != "reader:there" || strings.Count(out.String(), "Password") != 2 {
+	if status != 0 || to.caller != "root:here" || from.caller != "reader:there" || strings.Count(out.String(),
+		"Password") != 2 {
 		t.Errorf("status %d, %q and %q were sent: %s%s", status, to.caller, from.caller, &out, &errs)
 	}
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("filed\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--from-username", "reader", "--from-password-file", file)
+	ctl(nil, "--endpoints", to.url, "import", "--from", from.url, "--from-username", "reader",
+		"--from-password-file", file)
 	if from.caller != "reader:filed" || to.caller != ":" {
 		t.Errorf("with a file, %q and %q were sent", to.caller, from.caller)
 	}
@@ -324,7 +333,8 @@ func (c *caller) Write(b []byte) (int, error) {
 	return c.Builder.Write(b)
 }
 
-// Changes that the source has forgotten are found by a comparison. Only what the source had is deleted.
+// Changes that the source has forgotten are found by a comparison. Only what the source had is
+// deleted.
 func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
 	from, to := fullTree(t), newFakeTree(t)
 	to.add(client.Node{Key: "/mine", Value: "stays"}, client.Node{Key: "/app/zz", Value: "stays"})
@@ -333,7 +343,8 @@ func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
 		<-copied
 		from.mu.Lock()
 		defer from.mu.Unlock()
-		maps.DeleteFunc(from.nodes, func(k string, _ client.Node) bool { return k == "/app/k7" || strings.HasPrefix(k, "/q") })
+		maps.DeleteFunc(from.nodes,
+			func(k string, _ client.Node) bool { return k == "/app/k7" || strings.HasPrefix(k, "/q") })
 		from.add(client.Node{Key: "/app/k8", Value: "changed"}, client.Node{Key: "/new", Value: "x"})
 		delete(from.nodes, "/app/empty")
 		from.add(client.Node{Key: "/app/empty", Value: "a file now"})
@@ -351,12 +362,14 @@ func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
 	}}
 	var out strings.Builder
 
-	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--hidden", "/app/_hidden"}, nil, strings.NewReader(""), &out, errs)
+	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--hidden", "/app/_hidden"},
+		nil, strings.NewReader(""), &out, errs)
 
 	want := from.tree()
 	want["/mine"], want["/app/zz"] = `false "stays"`, `false "stays"`
 	if status != 0 || !maps.Equal(to.tree(), want) || times != 2 {
-		t.Errorf("status %d, caught up %d times, %d of %d nodes: %s%s", status, times, len(to.nodes), len(want), &out, errs)
+		t.Errorf("status %d, caught up %d times, %d of %d nodes: %s%s", status, times, len(to.nodes),
+			len(want), &out, errs)
 		for k, v := range want {
 			if to.tree()[k] != v {
 				t.Errorf("%s: %s, want %s", k, to.tree()[k], v)
@@ -365,7 +378,8 @@ func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
 	}
 }
 
-// The copy is ahead of the first events: in the end both are the same, in whatever order they are written.
+// The copy is ahead of the first events: in the end both are the same, in whatever order they are
+// written.
 func TestChangesOfOneKeyKeepTheirOrder(t *testing.T) {
 	to := newFakeTree(t)
 	c, err := client.New(client.Config{Endpoints: []string{to.url}})
@@ -395,7 +409,8 @@ func TestAPartOfASourceIsFollowed(t *testing.T) {
 	errs := &caller{words: "at index 7; source is 7", call: func() { syscall.Kill(os.Getpid(), syscall.SIGINT) }}
 	var out strings.Builder
 
-	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--key", "/app"}, nil, strings.NewReader(""), &out, errs)
+	status := Run([]string{"--endpoints", to.url, "import", "--from", from.url, "--follow", "--key", "/app"}, nil,
+		strings.NewReader(""), &out, errs)
 
 	if status != 0 || len(to.nodes) != 104 {
 		t.Errorf("status %d, %d nodes: %s%s", status, len(to.nodes), &out, errs)

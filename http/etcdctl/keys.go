@@ -13,17 +13,19 @@ import (
 )
 
 var (
-	ttlOption     = option{name: "ttl", arg: "SECONDS", check: number, preset: "0", help: "time to live; 0: for ever"}
-	sortOption    = option{name: "sort", help: "in order (members of etcd2 always are)"}
-	quorumOption  = option{name: "quorum", alias: "q", help: "see every write that was acknowledged before"}
-	valueMore     = "A value that is missing is read from standard input.\nOne that begins with a dash needs -- before the key."
+	ttlOption    = option{name: "ttl", arg: "SECONDS", check: number, preset: "0", help: "time to live; 0: for ever"}
+	sortOption   = option{name: "sort", help: "in order (members of etcd2 always are)"}
+	quorumOption = option{name: "quorum", alias: "q", help: "see every write that was acknowledged before"}
+	valueMore    = "A value that is missing is read from standard input.\nOne that begins with a dash needs -- " +
+		"before the key."
 	updateDirMore = "What is in the directory stays as it is. Without --ttl it will stay for ever."
 )
 
 var keyCommands = []*command{
 	{
 		name: "mk", args: "KEY [VALUE]", help: "make a key that is not there yet", more: valueMore, run: runMk,
-		options: []option{{name: "in-order", help: "make a key in the directory KEY, named so that it sorts behind those made before"}, ttlOption},
+		options: []option{{name: "in-order",
+			help: "make a key in the directory KEY, named so that it sorts behind those made before"}, ttlOption},
 		examples: []example{
 			{"mk /lock me --ttl 30", "take a lock for half a minute"},
 			{"mk --in-order /queue 'job 1'", "append to a queue"},
@@ -41,7 +43,8 @@ var keyCommands = []*command{
 			{name: "with-value", arg: "VALUE", check: text, help: "only if this is its value"},
 			{name: "with-index", arg: "N", check: index, preset: "0", help: "only if this is its modifiedIndex"},
 		},
-		examples: []example{{"rm /message", ""}, {"rm --recursive /app", ""}, {"rm --with-value me /lock", "give back a lock, if it is still mine"}},
+		examples: []example{{"rm /message", ""}, {"rm --recursive /app", ""}, {"rm --with-value me /lock",
+			"give back a lock, if it is still mine"}},
 	},
 	{
 		name: "rmdir", args: "KEY", help: "remove an empty directory, or a key",
@@ -49,14 +52,16 @@ var keyCommands = []*command{
 	},
 	{
 		name: "get", args: "KEY", help: "print the value of a key", options: []option{sortOption, quorumOption},
-		examples: []example{{"get /message", ""}, {"get --quorum /message", "with the last acknowledged write, whoever took it"}}, run: runGet,
+		examples: []example{{"get /message", ""}, {"get --quorum /message",
+			"with the last acknowledged write, whoever took it"}}, run: runGet,
 	},
 	{
 		name: "ls", args: "[KEY]", help: "list a directory", run: runLs,
 		options: []option{
 			sortOption, {name: "recursive", alias: "r", help: "with all that is below"},
 			{name: "p", help: "with a slash after directories"}, quorumOption,
-			{name: "limit", arg: "N", check: index, preset: "0", help: "no more than N children of the directory; 0 is all"},
+			{name: "limit", arg: "N", check: index, preset: "0",
+				help: "no more than N children of the directory; 0 is all"},
 			{name: "after", arg: "NAME", check: text, help: "only children behind this one"},
 			{name: "prefix", arg: "NAME", check: text, help: "only children whose names begin so; _ shows hidden ones"},
 			{name: "count", help: "only how many there are, with --after and --prefix or without"},
@@ -71,7 +76,8 @@ var keyCommands = []*command{
 		options: []option{
 			ttlOption,
 			{name: "swap-with-value", arg: "VALUE", check: text, help: "only if this is the value now"},
-			{name: "swap-with-index", arg: "N", check: index, preset: "0", help: "only if this is the modifiedIndex now"},
+			{name: "swap-with-index", arg: "N", check: index, preset: "0",
+				help: "only if this is the modifiedIndex now"},
 		},
 		examples: []example{
 			{"set /message Hello", ""}, {"set /session open --ttl 60", "for a minute"},
@@ -80,17 +86,20 @@ var keyCommands = []*command{
 		},
 	},
 	{
-		name: "setdir", args: "KEY", help: "make a directory, in place of a key if there is one", options: []option{ttlOption},
+		name: "setdir", args: "KEY", help: "make a directory, in place of a key if there is " +
+			"one", options: []option{ttlOption},
 		examples: []example{{"setdir /app --ttl 600", ""}}, run: writeDir(client.SetOptions{}),
 	},
 	{
-		name: "update", args: "KEY [VALUE]", help: "set a key that is there", more: valueMore, options: []option{ttlOption},
+		name: "update", args: "KEY [VALUE]", help: "set a key that is there", more: valueMore,
+		options:  []option{ttlOption},
 		examples: []example{{"update /message Bye", ""}}, run: runUpdate,
 	},
 	{
 		name: "updatedir", args: "KEY", help: "give a directory a time to live, or take it away", more: updateDirMore,
-		options:  []option{ttlOption},
-		examples: []example{{"updatedir /app --ttl 60", "for one more minute"}}, run: writeDir(client.SetOptions{PrevExist: client.MustExist}),
+		options: []option{ttlOption},
+		examples: []example{{"updatedir /app --ttl 60",
+			"for one more minute"}}, run: writeDir(client.SetOptions{PrevExist: client.MustExist}),
 	},
 }
 
@@ -138,12 +147,16 @@ func (s *session) keyValue(args []string) (key, value string, err error) {
 }
 
 // write sends a key with its value, and prints what has become of it.
-func (s *session) write(args []string, do func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error)) error {
+func (s *session) write(args []string, do func(ctx context.Context, c *client.Client, key,
+	value string) (*client.Response, error)) error {
 	key, value, err := s.keyValue(args)
 	if err != nil {
 		return err
 	}
-	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return do(ctx, c, key, value) })
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response,
+		error) {
+		return do(ctx, c, key, value)
+	})
 	if err != nil {
 		return err
 	}
@@ -182,7 +195,10 @@ func writeDir(o client.SetOptions) func(*session, []string) error {
 		}
 		o := s.set(o)
 		o.Dir = true
-		_, err = s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return c.Set(ctx, key, "", o) })
+		_, err = s.request(func(ctx context.Context, c *client.Client) (*client.Response,
+			error) {
+			return c.Set(ctx, key, "", o)
+		})
 		return err
 	}
 }
@@ -205,7 +221,10 @@ func (s *session) remove(args []string, o client.DeleteOptions) error {
 		return err
 	}
 	o.RequestID = client.NewRequestID()
-	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) { return c.Delete(ctx, key, o) })
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response,
+		error) {
+		return c.Delete(ctx, key, o)
+	})
 	if err != nil || resp.Node.Dir {
 		return err
 	}
@@ -244,8 +263,10 @@ func runLs(s *session, args []string) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
 	l, err := c.List(ctx, key, client.GetOptions{
-		Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum"), Recursive: s.opts.on("recursive"), KeysOnly: !s.opts.on("count"),
-		Limit: s.opts.index("limit"), After: nameOf(s.opts.text("after")), Prefix: s.opts.text("prefix"), Count: s.opts.on("count"),
+		Sorted: s.opts.on("sort"), Quorum: s.opts.on("quorum"), Recursive: s.opts.on("recursive"),
+		KeysOnly: !s.opts.on("count"),
+		Limit:    s.opts.index("limit"), After: nameOf(s.opts.text("after")), Prefix: s.opts.text("prefix"),
+		Count: s.opts.on("count"),
 	})
 	stop()
 	if err != nil {
@@ -267,8 +288,8 @@ func nameOf(key string) string {
 	return key[strings.LastIndexByte(key, '/')+1:]
 }
 
-// list prints the keys of a listing as they come, but for the directory that was asked for; or only how many there are. left is how
-// many children were left out by --limit.
+// list prints the keys of a listing as they come, but for the directory that was asked for; or only
+// how many there are. left is how many children were left out by --limit.
 func (s *session) list(w io.Writer, l *client.Listing) (left uint64, err error) {
 	show := s.shower(s.stdout)
 	count := uint64(0)

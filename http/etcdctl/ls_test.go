@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// ls says how many children there are also of a member of etcd, which lists them whatever it is asked.
+// ls says how many children there are also of a member of etcd, which lists them whatever it is
+// asked.
 func TestLsCountsAndTellsWhatIsLeft(t *testing.T) {
 	var query, body string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -21,12 +22,14 @@ func TestLsCountsAndTellsWhatIsLeft(t *testing.T) {
 		{"--count", `,"count":70`, "count=true" + switches, "70\n", ""},
 		{"--count", `,"count":0`, "count=true" + switches, "0\n", ""},
 		{"--count", nodes, "count=true" + switches, "2\n", ""},
-		{"--limit 2 --after /d/Z/ -p", `,"more":5` + nodes, "after=Z&keysOnly=true&limit=2" + switches, "/d/a\n/d/b/\n", "5 more: see --after\n"},
+		{"--limit 2 --after /d/Z/ -p", `,"more":5` + nodes, "after=Z&keysOnly=true&limit=2" + switches, "/d/a\n/d/b/\n",
+			"5 more: see --after\n"},
 		{"--prefix _ --after x", nodes, "after=x&keysOnly=true&prefix=_" + switches, "/d/a\n/d/b\n", ""},
 	} {
 		body = c.body
 
-		status, out, errs := ctl(nil, append([]string{"--no-sync", "--endpoints", s.URL, "ls", "/d"}, words(c.options)...)...)
+		status, out, errs := ctl(nil, append([]string{"--no-sync", "--endpoints", s.URL, "ls", "/d"},
+			words(c.options)...)...)
 
 		if status != 0 || out != c.out || errs != c.errs || query != c.query {
 			t.Errorf("%s: status %d, %q, %q, asked %s", c.options, status, out, errs, query)

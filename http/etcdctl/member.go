@@ -17,7 +17,8 @@ var memberCommands = []*command{
 			examples: []example{{"member list", ""}}, run: runMemberList},
 		{
 			name: "add", args: "NAME PEERURL", help: "make a place in the cluster for a new member",
-			more:     "The new member is then started with the variables that are printed. Before it has caught up it has no vote.",
+			more: "The new member is then started with the variables that are printed. Before it has caught up " +
+				"it has no vote.",
 			examples: []example{{"member add n4 http://10.0.0.4:2380", ""}}, run: runMemberAdd,
 		},
 		{
@@ -68,8 +69,9 @@ func runMemberList(s *session, args []string) error {
 	return nil
 }
 
-// lagOf says of each member that runs without a vote, by its id, that it has none. Only the leader knows how many entries it lacks, and that one
-// runs that has not yet told its name: it is asked, too.
+// lagOf says of each member that runs without a vote, by its id, that it has none. Only the leader
+// knows how many entries it lacks, and that one runs that has not yet told its name: it is asked,
+// too.
 func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []client.Member) map[string]string {
 	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Learner || m.Name == "" }) {
 		return nil
@@ -168,15 +170,18 @@ func findMember(list []client.Member, verb, id string) (client.Member, error) {
 		case m.ID:
 			return m, nil
 		case m.Name:
-			hint += fmt.Sprintf("Found a member named %s; if this is correct, please use its ID, eg:\n\tetcdctl member %s %s\n\n", m.Name, verb, m.ID)
+			hint += fmt.Sprintf("Found a member named %s; if this is correct, please use its ID, eg:\n\tetcdctl "+
+				"member %s %s\n\n", m.Name, verb, m.ID)
 		}
 	}
-	return client.Member{}, &failure{statusWrong, hint + fmt.Sprintf("Couldn't find a member in the cluster with an ID of %s.", id)}
+	return client.Member{}, &failure{statusWrong, hint +
+		fmt.Sprintf("Couldn't find a member in the cluster with an ID of %s.", id)}
 }
 
 func runMemberUpdate(s *session, args []string) error {
 	if len(args) != 2 {
-		return &failure{statusWrong, "Provide an ID and a list of comma separated peerURL (0xabcd http://example.com,http://example1.com)"}
+		return &failure{statusWrong,
+			"Provide an ID and a list of comma separated peerURL (0xabcd http://example.com,http://example1.com)"}
 	}
 	c, err := s.cluster()
 	if err != nil {

@@ -11,21 +11,28 @@ import (
 )
 
 var migrateCommand = &command{
-	name: "migrate", args: "OLD [OLD ...]", help: "make data directories of a new cluster out of what etcd 2 or 3 has left", run: runMigrate,
-	more: "OLD is the data directory of a member of etcd 2, or of etcd 3 with --enable-v2, that is stopped, or a copy of one. Nothing is changed in it. Keys,\n" +
-		"directories, times to live, indices, users and roles come along, and members begin anew: start the new ones as usual, with no data lost. Of several\n" +
-		"members give the directories of all that there are: a write that was acknowledged just before they stopped may be known as such to none alone.\n" +
+	name: "migrate", args: "OLD [OLD ...]", help: "make data directories of a new cluster out of what etcd 2 or 3 " +
+		"has left", run: runMigrate,
+	more: "OLD is the data directory of a member of etcd 2, or of etcd 3 with --enable-v2, that is stopped, or a " +
+		"copy of one. Nothing is changed in it. Keys,\n" +
+		"directories, times to live, indices, users and roles come along, and members begin anew: start the new ones " +
+		"as usual, with no data lost. Of several\n" +
+		"members give the directories of all that there are: a write that was acknowledged just before they stopped " +
+		"may be known as such to none alone.\n" +
 		"Keys whose time to live is over by now are gone. What is left out is told.",
 	options: append([]option{
-		{name: "wal-dir", arg: "DIR", check: text, help: "the log of OLD, when that is elsewhere; may be given once for each"},
-		{name: "without-ttl", help: "leave out what has a time to live, such as leases and locks that their owners make anew"},
+		{name: "wal-dir", arg: "DIR", check: text,
+			help: "the log of OLD, when that is elsewhere; may be given once for each"},
+		{name: "without-ttl",
+			help: "leave out what has a time to live, such as leases and locks that their owners make anew"},
 		{name: "until-damage", help: "take what is before the first damage of a log"},
 		{name: "removed", help: "take the data of a member that was removed from its cluster"},
 		{name: "dry-run", help: "only tell what would be taken"},
 	}, foundingOptions...),
 	examples: []example{
 		{"migrate /var/lib/etcd --data-dir /var/lib/etcd2", "a member that was alone"},
-		{"migrate a b c --data-dir a=new-a,b=new-b --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "two members of what three have left"},
+		{"migrate a b c --data-dir a=new-a,b=new-b --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380",
+			"two members of what three have left"},
 		{"migrate /var/lib/etcd --wal-dir /ssd/etcd-wal --dry-run", "what there is"},
 	},
 }
@@ -65,7 +72,8 @@ func apart(dir string, old []string) error {
 	there, err := os.Stat(dir)
 	for _, o := range old {
 		if info, oldErr := os.Stat(o); err == nil && oldErr == nil && os.SameFile(there, info) {
-			return fmt.Errorf("%s is what etcd has left, and nothing is changed in it: give another directory with --data-dir", dir)
+			return fmt.Errorf("%s is what etcd has left, and nothing is changed in it: give another directory with "+
+				"--data-dir", dir)
 		}
 	}
 	return nil

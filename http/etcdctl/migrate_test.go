@@ -15,7 +15,8 @@ import (
 func leftBehind(t *testing.T, name string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	out, err := exec.Command("tar", "-xzf", filepath.Join("migrate", "testdata", name+".tar.gz"), "-C", dir).CombinedOutput()
+	out, err := exec.Command("tar", "-xzf", filepath.Join("migrate", "testdata", name+".tar.gz"),
+		"-C", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -26,13 +27,15 @@ func TestMigrateMakesMembersOfWhatEtcdHasLeft(t *testing.T) {
 	dir, to := leftBehind(t, "y-238-killed-all"), t.TempDir()
 	a, b := filepath.Join(to, "a"), filepath.Join(to, "b")
 
-	status, out, errs := ctl(nil, "migrate", filepath.Join(dir, "y1"), filepath.Join(dir, "y2"), filepath.Join(dir, "y3"),
+	status, out, errs := ctl(nil, "migrate", filepath.Join(dir, "y1"), filepath.Join(dir, "y2"),
+		filepath.Join(dir, "y3"),
 		"--data-dir", "a="+a+",b="+b, "--initial-cluster", "a=http://10.0.0.1:2380,b=http://10.0.0.2:2380")
 
 	if status != 0 || !strings.HasSuffix(errs, "(/ack/9)\n") || strings.Count(errs, "\n") != 1 {
 		t.Fatalf("status %d: %s", status, errs)
 	}
-	for _, want := range []string{"etcd 2.3, cluster 343c3d78f9905333", "--initial-cluster y1=http://127.0.0.1:24341,y2=http://", "store index 37", "Made 2 of 2 members"} {
+	for _, want := range []string{"etcd 2.3, cluster 343c3d78f9905333",
+		"--initial-cluster y1=http://127.0.0.1:24341,y2=http://", "store index 37", "Made 2 of 2 members"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q lacks %q", out, want)
 		}

@@ -29,14 +29,15 @@ import (
 //
 //	│ checksum 8 │ \n │ {"lastIndex":N,"lastTerm":N,"peers":[{"name":"a","connectionString":"URL"}],"path":"PATH","state":"BASE64"} │
 //
-// The checksum is the CRC-32 of IEEE of all that comes after the newline, in small hexadecimal digits. The state is a dump.
+// The checksum is the CRC-32 of IEEE of all that comes after the newline, in small hexadecimal
+// digits. The state is a dump.
 //
 // etcd 2 has them as member/snap/TERM-INDEX.snap, see [migrate.Snapshot]; so has etcd 3, whose keys
 // of the API v3 are not in them. The third is a dump alone, see [migrate.Dump], which import of
 // etcdctl 2.3.8 takes. It has no checksum: nobody sees that a value is wrong.
 //
-// Directly below the root, 0.4 has the users' keys, and /_etcd, which it keeps for itself: machines and configuration. For etcd 2
-// see [oldSnapshot.isOfEtcd2].
+// Directly below the root, 0.4 has the users' keys, and /_etcd, which it keeps for itself: machines
+// and configuration. For etcd 2 see [oldSnapshot.isOfEtcd2].
 type oldSnapshot struct {
 	tree   *store.Store // all of the dump
 	top    string       // the path there of the users' keys; "": the root
@@ -67,7 +68,8 @@ func decodeOldSnapshot(b []byte) (*oldSnapshot, error) {
 	case len(b) == 0:
 		err = errors.New("it is empty")
 	case b[0] != '{':
-		err = errors.New("it begins neither with a checksum of 8 hexadecimal digits and a newline, as those of etcd 0.4, nor with the byte 08, as those of etcd 2, nor with {, as the dump of a store")
+		err = errors.New("it begins neither with a checksum of 8 hexadecimal digits and a newline, as those of etcd " +
+			"0.4, nor with the byte 08, as those of etcd 2, nor with {, as the dump of a store")
 	}
 	if err != nil {
 		return nil, err
@@ -80,7 +82,8 @@ func decodeOldSnapshot(b []byte) (*oldSnapshot, error) {
 	case !ofGoRaft && o.isOfEtcd2():
 		return o, o.ofEtcd2()
 	case ofEtcd2:
-		return nil, errors.New("the store in it is none of etcd 2: there is no /0/members, or there are others than /0, /1 and /2")
+		return nil, errors.New("the store in it is none of etcd 2: there is no /0/members, or there are others than " +
+			"/0, /1 and /2")
 	}
 	o.ofEtcd04()
 	return o, nil
@@ -126,12 +129,14 @@ func stateOfEtcd2(b []byte) ([]byte, error) {
 	return s.Dump, nil
 }
 
-// spaces are the directories at the top of etcd 2's store, which has more than keys in it: what the cluster knows of itself, as members and
-// version, the users' keys, and users and roles. The last is there since somebody has made one.
+// spaces are the directories at the top of etcd 2's store, which has more than keys in it: what the
+// cluster knows of itself, as members and version, the users' keys, and users and roles. The last
+// is there since somebody has made one.
 var spaces = []string{"/0", "/1", "/2"}
 
-// isOfEtcd2 tells a dump by etcd 2 from one by 0.4: at its top are spaces and nothing else, and in the first are members. A store of 0.4 has
-// its /_etcd there; and a store that had lost that, and all keys except /0/members and some in /1 and /2, is nothing that 0.4 would leave behind.
+// isOfEtcd2 tells a dump by etcd 2 from one by 0.4: at its top are spaces and nothing else, and in
+// the first are members. A store of 0.4 has its /_etcd there; and a store that had lost that, and
+// all keys except /0/members and some in /1 and /2, is nothing that 0.4 would leave behind.
 func (o *oldSnapshot) isOfEtcd2() bool {
 	top, _ := o.tree.Get("/")
 	for n := range top.All(top.Node) {
@@ -185,7 +190,8 @@ func (o *oldSnapshot) find(key string, now time.Time) (store.View, error) {
 	for name := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '/' }) {
 		path = store.Canonical(path + "/" + name)
 		if v, err = o.tree.Get(path); err != nil || isOver(v.Node, now) {
-			return v, &client.Error{Code: client.CodeKeyNotFound, Message: "Key not found", Cause: path[len(o.top):], Index: o.index}
+			return v, &client.Error{Code: client.CodeKeyNotFound, Message: "Key not found", Cause: path[len(o.top):],
+				Index: o.index}
 		}
 	}
 	return v, nil

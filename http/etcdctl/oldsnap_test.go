@@ -33,14 +33,16 @@ func dumpedNode(expires time.Time, value, children string) string {
 
 // dumpOf is a store's dump.
 func dumpOf(root string) []byte {
-	return []byte(`{"Root":` + root + `,"WatcherHub":{"EventHistory":{"Queue":{"Events":[null,{"action":"set"}],"Size":1}}},"CurrentIndex":42,"Stats":{"setsSuccess":7},"CurrentVersion":2}`)
+	return []byte(`{"Root":` + root +
+		`,"WatcherHub":{"EventHistory":{"Queue":{"Events":[null,{"action":"set"}],"Size":1}}},"CurrentIndex":42,"Stats":{"setsSuccess":7},"CurrentVersion":2}`)
 }
 
 // userKeys are the children of the users' root.
 func userKeys() []string {
 	soon, past := time.Now().Add(100*time.Second), time.Now().Add(-time.Second)
 	return []string{
-		`"app":` + dumpedDir(`"name":`+dumpedFile("shop & <co>"), `"none":`+dumpedFile(""), `"empty":`+dumpedDir(), `"_secret":`+dumpedDir(`"key":`+dumpedFile("x"))),
+		`"app":` + dumpedDir(`"name":`+dumpedFile("shop & <co>"), `"none":`+dumpedFile(""), `"empty":`+dumpedDir(),
+			`"_secret":`+dumpedDir(`"key":`+dumpedFile("x"))),
 		`"lease":` + dumpedNode(soon, "", `{"holder":`+dumpedNode(soon, "a", "null")+`}`),
 		`"over":` + dumpedNode(past, "", `{"k":`+dumpedFile("v")+`}`),
 		`"q":` + dumpedDir(`"00000000000000000041":`+dumpedFile("job")),
@@ -50,7 +52,8 @@ func userKeys() []string {
 
 // store04 is the dump of an etcd 0.4 with the users' keys.
 func store04() []byte {
-	return dumpOf(dumpedDir(append(userKeys(), `"_etcd":`+dumpedDir(`"machines":`+dumpedDir(`"a":`+dumpedFile("raft=..."))))...))
+	return dumpOf(dumpedDir(append(userKeys(),
+		`"_etcd":`+dumpedDir(`"machines":`+dumpedDir(`"a":`+dumpedFile("raft=..."))))...))
 }
 
 // store2 is that of an etcd 2.
@@ -58,7 +61,8 @@ func store2() []byte {
 	return dumpOf(dumpedDir(
 		`"0":`+dumpedDir(`"members":`+dumpedDir(`"a606ab4e32abcd83":`+dumpedDir()), `"version":`+dumpedFile("2.3.0")),
 		`"1":`+dumpedDir(userKeys()...),
-		`"2":`+dumpedDir(`"enabled":`+dumpedFile("true"), `"roles":`+dumpedDir(), `"users":`+dumpedDir(`"root":`+dumpedFile("{}")))))
+		`"2":`+dumpedDir(`"enabled":`+dumpedFile("true"), `"roles":`+dumpedDir(),
+			`"users":`+dumpedDir(`"root":`+dumpedFile("{}")))))
 }
 
 // ofGoRaft is the snapshot file of an etcd 0.4 with a state.
@@ -74,7 +78,8 @@ func checksummed(body string) []byte {
 // ofSnappb is the snapshot file of an etcd 2 with a state. Its metadata are those of a real one.
 func ofSnappb(state []byte) []byte {
 	data := bytesField(1, state)
-	return sealed(append(data, bytesField(2, []byte("\x0a\x0d\x08\x83\x9b\xaf\x95\xe3\xe9\xaa\x83\xa6\x01\x28\x00\x10\x18\x18\x02"))...))
+	return sealed(append(data,
+		bytesField(2, []byte("\x0a\x0d\x08\x83\x9b\xaf\x95\xe3\xe9\xaa\x83\xa6\x01\x28\x00\x10\x18\x18\x02"))...))
 }
 
 // sealed puts a checksum before data.
@@ -104,35 +109,44 @@ func TestASnapshotOfAnyFormatIsImported(t *testing.T) {
 		file  []byte
 		users bool
 	}{
-		"of 0.4":           {ofGoRaft(store04()), false},
-		"of 2":             {ofSnappb(store2()), true},
-		"dump of 0.4":      {store04(), false},
-		"dump of 2":        {store2(), true},
-		"0.4 like a 2":     {ofGoRaft(dumpOf(dumpedDir(userKeys()...))), false},
-		"2, other order":   {otherOrder(store2()), true},
-		"2, never had any": {ofSnappb(dumpOf(dumpedDir(`"0":`+dumpedDir(`"members":`+dumpedDir()), `"1":`+dumpedDir(userKeys()...)))), false},
+		"of 0.4":         {ofGoRaft(store04()), false},
+		"of 2":           {ofSnappb(store2()), true},
+		"dump of 0.4":    {store04(), false},
+		"dump of 2":      {store2(), true},
+		"0.4 like a 2":   {ofGoRaft(dumpOf(dumpedDir(userKeys()...))), false},
+		"2, other order": {otherOrder(store2()), true},
+		"2, never had any": {ofSnappb(dumpOf(dumpedDir(`"0":`+dumpedDir(`"members":`+dumpedDir()),
+			`"1":`+dumpedDir(userKeys()...)))), false},
 	} {
 		path, to := saved(t, c.file), newFakeTree(t)
 		to.add(client.Node{Key: "/mine", Value: "stays"})
 
-		status, out, errs := ctl(nil, "--endpoints", to.url, "import", "-c", "3", "--hidden", "app/_secret/", "--snap", path)
+		status, out, errs := ctl(nil, "--endpoints", to.url, "import", "-c", "3", "--hidden", "app/_secret/",
+			"--snap", path)
 		_, again, _ := ctl(nil, "--endpoints", to.url, "import", "--hidden", "/app/_secret", "--snap", path)
 
 		want := map[string]string{
-			"": `true ""`, "/mine": `false "stays"`, "/app": `true ""`, "/app/name": `false "shop & <co>"`, "/app/none": `false ""`, "/app/empty": `true ""`,
-			"/app/_secret": `true ""`, "/app/_secret/key": `false "x"`, "/lease": `true ""`, "/lease/holder": `false "a"`,
-			"/q": `true ""`, "/q/00000000000000000041": `false "job"`, "/_coreos.com": `true ""`, "/_coreos.com/unit": `false "u"`,
+			"": `true ""`, "/mine": `false "stays"`, "/app": `true ""`, "/app/name": `false "shop & <co>"`,
+			"/app/none": `false ""`, "/app/empty": `true ""`,
+			"/app/_secret": `true ""`, "/app/_secret/key": `false "x"`, "/lease": `true ""`,
+			"/lease/holder": `false "a"`,
+			"/q":            `true ""`, "/q/00000000000000000041": `false "job"`, "/_coreos.com": `true ""`,
+			"/_coreos.com/unit": `false "u"`,
 		}
 		if status != 0 || !maps.Equal(to.tree(), want) {
 			t.Errorf("%s: status %d, %v: %s%s", name, status, to.tree(), out, errs)
 		}
-		if dir, file := to.nodes["/lease"].TTL, to.nodes["/lease/holder"].TTL; dir < 95 || dir > 100 || file < 95 || file > 100 {
+		if dir, file := to.nodes["/lease"].TTL, to.nodes["/lease/holder"].TTL; dir < 95 || dir > 100 ||
+			file < 95 || file > 100 {
 			t.Errorf("%s: times to live: %d and %d", name, dir, file)
 		}
-		if want := "starting to import snapshot " + path + " with 3 clients\nImported 12 keys, 12 written, 0 were there already\nfinished importing 12 keys\n"; out != want {
+		if want := "starting to import snapshot " + path +
+			" with 3 clients\nImported 12 keys, 12 written, 0 were there already\nfinished importing 12 " +
+			"keys\n"; out != want {
 			t.Errorf("%s: %s, want %s", name, out, want)
 		}
-		notes := "note: there are keys made in order up to 41, and the index of this cluster is 7: until it is greater, new ones will sort before the old\n" +
+		notes := "note: there are keys made in order up to 41, and the index of this cluster is 7: until it is " +
+			"greater, new ones will sort before the old\n" +
 			"note: left out, since they are past their time to live: /over\n"
 		if c.users {
 			notes += "note: the snapshot has users, 1 of them, who are not keys: add them with etcdctl user add\n"
@@ -143,9 +157,11 @@ func TestASnapshotOfAnyFormatIsImported(t *testing.T) {
 	}
 }
 
-// otherOrder is a snapshot of etcd 2 with its fields in another order, one twice, and more than are known.
+// otherOrder is a snapshot of etcd 2 with its fields in another order, one twice, and more than are
+// known.
 func otherOrder(state []byte) []byte {
-	data := slices.Concat([]byte{9<<3 | typeFixed64, 1, 2, 3, 4, 5, 6, 7, 8}, bytesField(2, nil), bytesField(1, []byte("old")),
+	data := slices.Concat([]byte{9<<3 | typeFixed64, 1, 2, 3, 4, 5, 6, 7, 8}, bytesField(2, nil),
+		bytesField(1, []byte("old")),
 		[]byte{8<<3 | typeFixed32, 1, 2, 3, 4}, bytesField(1, state))
 	b := append([]byte{1 << 3, 1}, bytesField(2, []byte("old"))...)
 	whole := sealed(data)
@@ -158,15 +174,19 @@ func TestWhatAnOldEtcdKeptForItselfIsImportedOnlyByName(t *testing.T) {
 	path := saved(t, ofGoRaft(store04()))
 
 	status, _, errs := ctl(nil, "--endpoints", to.url, "import", "--snap", path, "--key", "/app")
-	if status != 0 || len(to.nodes) != 5 || !strings.Contains(errs, "since they are hidden: /app/_secret: name those that you want with --hidden\n") {
+	if status != 0 || len(to.nodes) != 5 || !strings.Contains(errs,
+		"since they are hidden: /app/_secret: name those that you want with --hidden\n") {
 		t.Errorf("status %d, %v: %s", status, to.tree(), errs)
 	}
-	status, _, errs = ctl(nil, "--endpoints", to.url, "import", "--snap", path, "--hidden", "/_etcd", "--hidden", "/_coreos.com")
+	status, _, errs = ctl(nil, "--endpoints", to.url, "import", "--snap", path, "--hidden", "/_etcd", "--hidden",
+		"/_coreos.com")
 
-	if status != 0 || to.nodes["/_etcd/machines/a"].Value != "raft=..." || to.writes != 4+9 || strings.Contains(errs, "/_etcd") {
+	if status != 0 || to.nodes["/_etcd/machines/a"].Value != "raft=..." || to.writes != 4+9 ||
+		strings.Contains(errs, "/_etcd") {
 		t.Errorf("status %d, %d writes, %v: %s", status, to.writes, to.tree(), errs)
 	}
-	if status, _, errs = ctl(nil, "--endpoints", to.url, "import", "--snap", path, "--key", "/over/k"); status != 1 || !strings.Contains(errs, "there is no key /over/k") {
+	if status, _, errs = ctl(nil, "--endpoints", to.url, "import", "--snap", path, "--key", "/over/k"); status != 1 ||
+		!strings.Contains(errs, "there is no key /over/k") {
 		t.Errorf("status %d, %s", status, errs)
 	}
 }
@@ -216,12 +236,15 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 	ss, snap := ofGoRaft(store04()), ofSnappb(store2())
 	huge := binary.AppendUvarint([]byte{1 << 3, 0, 2<<3 | typeBytes}, 1<<63)
 	for want, files := range map[string][][]byte{
-		"it is empty":                   {nil},
-		"it begins neither with":        {[]byte("hello"), []byte("0123"), []byte("0123456X\n{}"), []byte("0123456789"), []byte("[]"), []byte("\x00")},
-		"its first line says that":      {[]byte("00000000\n{}"), ss[:9], ss[:len(ss)-1], append(slices.Clone(ss), '\n')},
+		"it is empty": {nil},
+		"it begins neither with": {[]byte("hello"), []byte("0123"), []byte("0123456X\n{}"), []byte("0123456789"),
+			[]byte("[]"), []byte("\x00")},
+		"its first line says that": {[]byte("00000000\n{}"), ss[:9], ss[:len(ss)-1],
+			append(slices.Clone(ss), '\n')},
 		"is not the JSON of a snapshot": {checksummed("{"), checksummed(`{"state":"***"}`), checksummed(`{"state":7}`)},
 		"the store in it is not the JSON of one: at byte": {
-			checksummed("{}"), ofGoRaft([]byte(`{"Root":`)), ofSnappb(nil), store2()[:200], ofGoRaft([]byte("x")), append(store04(), 'x'),
+			checksummed("{}"), ofGoRaft([]byte(`{"Root":`)), ofSnappb(nil), store2()[:200], ofGoRaft([]byte("x")),
+			append(store04(), 'x'),
 			[]byte(`{"Root":null}`), dumpOf(dumpedDir(`"a":null`))},
 		"parsing time":                          {dumpOf(`{"ExpireTime":"monday","Children":{}}`)},
 		"comes after the children":              {dumpOf(`{"Children":{},"Value":"x"}`)},
@@ -230,10 +253,13 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 			dumpOf(strings.Repeat(`{"Children":{"a":`, 10_000) + "null" + strings.Repeat("}}", 10_000)),
 			dumpOf(dumpedDir(`"":` + dumpedFile(""))), dumpOf(dumpedDir(`"a/b":` + dumpedFile(""))),
 			dumpOf(dumpedDir(`"a":` + dumpedDir(`"..":`+dumpedFile("")))), dumpOf(dumpedDir(`".":` + dumpedFile("")))},
-		"is there already":            {dumpOf(dumpedDir(`"a":`+dumpedFile("1"), `"a":`+dumpedFile("2")))},
-		"its checksum says":           {{1 << 3, 5, 2<<3 | typeBytes, 1, 0}},
-		"there are no data in it":     {{1 << 3, 5}, {1 << 3, 5, 2<<3 | typeBytes, 0}, {1 << 3, 5, 2 << 3, 5}, sealed(nil)},
-		"bytes are no message":        {{1 << 3}, {1 << 3, 0x80}, snap[:20], snap[:len(snap)-1], huge, {1 << 3, 0, 3<<3 | 3}, {1 << 3, 0, 3<<3 | typeFixed64, 1}, {1 << 3, 0, 0x80}, {1 << 3, 0, 0}, append(slices.Clone(snap), 0)},
+		"is there already":  {dumpOf(dumpedDir(`"a":`+dumpedFile("1"), `"a":`+dumpedFile("2")))},
+		"its checksum says": {{1 << 3, 5, 2<<3 | typeBytes, 1, 0}},
+		"there are no data in it": {{1 << 3, 5}, {1 << 3, 5, 2<<3 | typeBytes, 0}, {1 << 3, 5, 2 << 3, 5},
+			sealed(nil)},
+		"bytes are no message": {{1 << 3}, {1 << 3, 0x80}, snap[:20], snap[:len(snap)-1], huge,
+			{1 << 3, 0, 3<<3 | 3}, {1 << 3, 0, 3<<3 | typeFixed64, 1}, {1 << 3, 0, 0x80}, {1 << 3, 0,
+				0}, append(slices.Clone(snap), 0)},
 		"are not those of a snapshot": {sealed([]byte{0xff})},
 		"none of etcd 2":              {ofSnappb(store04())},
 	} {
@@ -242,7 +268,8 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 
 			status, out, errs := ctl(nil, "--endpoints", to.url, "import", "--snap", saved(t, file))
 
-			if status != statusWrong || out != "" || to.writes > 0 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, want) || !strings.Contains(errs, "take another copy of it") {
+			if status != statusWrong || out != "" || to.writes > 0 || strings.Count(errs, "\n") != 1 ||
+				!strings.Contains(errs, want) || !strings.Contains(errs, "take another copy of it") {
 				t.Errorf("%.60q: status %d, %d writes, %s%s lacks %q", file, status, to.writes, out, errs, want)
 			}
 		}
@@ -301,10 +328,11 @@ func TestALifeOfAnyLengthIsWithinWhatATTLCanBe(t *testing.T) {
 	}
 }
 
-// FuzzAnOldSnapshotIsReadOrRefused: whatever is in a file, and in one with the right checksums around it, nothing panics, and every key that a
-// directory lists is there.
+// FuzzAnOldSnapshotIsReadOrRefused: whatever is in a file, and in one with the right checksums
+// around it, nothing panics, and every key that a directory lists is there.
 func FuzzAnOldSnapshotIsReadOrRefused(f *testing.F) {
-	for _, b := range [][]byte{nil, store04(), store2(), ofGoRaft(store04()), ofSnappb(store2()), otherOrder(store2()), checksummed("{}"), {1 << 3, 0x80}} {
+	for _, b := range [][]byte{nil, store04(), store2(), ofGoRaft(store04()), ofSnappb(store2()), otherOrder(store2()),
+		checksummed("{}"), {1 << 3, 0x80}} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -58,8 +58,8 @@ func parsed(err error) error {
 
 var helpOption = option{name: "help", alias: "h", help: "show help"}
 
-// values are the options that were given, in their order, and the presets of the others. To ask for one that the table does not have is a
-// mistake in this program.
+// values are the options that were given, in their order, and the presets of the others. To ask for
+// one that the table does not have is a mistake in this program.
 type values map[string][]string
 
 func (v values) last(name string) string {
@@ -99,7 +99,8 @@ func (v values) duration(name string) time.Duration {
 	return d
 }
 
-// parse takes the options out of a command line, wherever they stand, up to "--" or to as many arguments as foreign says.
+// parse takes the options out of a command line, wherever they stand, up to "--" or to as many
+// arguments as foreign says.
 func parse(options []option, words []string, foreign int) (values, []string, error) {
 	options = append(slices.Clone(options), helpOption)
 	v, given := values{}, values{}

@@ -9,7 +9,8 @@ import (
 
 const progressInterval = 200 * time.Millisecond
 
-// A progress shows on a terminal how far something is, in one line that it writes again and again. Elsewhere it shows nothing.
+// A progress shows on a terminal how far something is, in one line that it writes again and again.
+// Elsewhere it shows nothing.
 type progress struct {
 	stop, stopped chan struct{} // nil without a terminal
 }

@@ -13,9 +13,12 @@ import (
 
 var memberReplaceCommand = &command{
 	name: "replace", args: "OLD PEERURL", help: "put a new member in the place of an old one", run: runMemberReplace,
-	more: "OLD is an id or a name, and may be dead. The new member is added without a vote; start it with the variables that are printed. When it has\n" +
-		"caught up and votes, the old one is removed, so that no step can cost the quorum. An interrupted replacement is gone on with by the same command.",
-	options: []option{{name: "name", arg: "NAME", check: text, help: "name of the new member; default: the old one's with -new behind it"}},
+	more: "OLD is an id or a name, and may be dead. The new member is added without a vote; start it with the " +
+		"variables that are printed. When it has\n" +
+		"caught up and votes, the old one is removed, so that no step can cost the quorum. An interrupted " +
+		"replacement is gone on with by the same command.",
+	options: []option{{name: "name", arg: "NAME", check: text,
+		help: "name of the new member; default: the old one's with -new behind it"}},
 	examples: []example{
 		{"member replace n2 http://10.0.0.5:2380", ""},
 		{"member replace 8e9e05c52164694d http://10.0.0.5:2380 --name n5", ""},
@@ -34,14 +37,20 @@ func runMemberReplace(s *session, args []string) error {
 	}
 	ctx, cancel := s.untilInterrupt()
 	defer cancel()
-	i := slices.IndexFunc(list, func(m client.Member) bool { return m.ID == args[0] || m.Name == args[0] && m.Name != "" })
+	i := slices.IndexFunc(list,
+		func(m client.Member) bool { return m.ID == args[0] || m.Name == args[0] && m.Name != "" })
 	switch {
 	case i < 0:
-		return &failure{statusWrong, fmt.Sprintf("Couldn't find a member in the cluster with an ID or name of %s.", args[0])}
+		return &failure{statusWrong, fmt.Sprintf("Couldn't find a member in the cluster with an ID or name of %s.",
+			args[0])}
 	case slices.Contains(list[i].PeerURLs, args[1]):
-		return &failure{statusWrong, fmt.Sprintf("%s is a peerURL of the old member; use member update, if only its data is lost use member remove and member add", args[1])}
+		return &failure{statusWrong,
+			fmt.Sprintf("%s is a peerURL of the old member; use member update, if only its data is lost use member "+
+				"remove and member add", args[1])}
 	case votesNo(ctx, c) < 0:
-		return &failure{statusWrong, "The members here let a new one vote at once: a replacement must begin with member remove, and go on with member add"}
+		return &failure{statusWrong,
+			"The members here let a new one vote at once: a replacement must begin with member remove, and go on " +
+				"with member add"}
 	}
 	old := list[i]
 	fresh, err := s.addInPlace(ctx, c, list, cmp.Or(s.opts.text("name"), cmp.Or(old.Name, old.ID)+"-new"), args[1])
@@ -59,7 +68,8 @@ func runMemberReplace(s *session, args []string) error {
 }
 
 // addInPlace adds the new member, unless an earlier run has done so.
-func (s *session) addInPlace(ctx context.Context, c *client.Client, list []client.Member, name, peerURL string) (client.Member, error) {
+func (s *session) addInPlace(ctx context.Context, c *client.Client, list []client.Member, name,
+	peerURL string) (client.Member, error) {
 	for _, m := range list {
 		if slices.Contains(m.PeerURLs, peerURL) {
 			return m, nil

@@ -23,8 +23,10 @@ const (
 
 // rules are all that doctor knows, the worst first. Each is a function of the checkups alone.
 var rules = []func(all []*checkup, now time.Time) []finding{
-	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, doubleNames, ill, fullTrees, parted, lagging, termsApart,
-	rottenLogs, slowDisks, oneWay, certificates, neverStarted, starting, withoutVote, severalVersions, loopback, clocks, evenNumber,
+	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, doubleNames, ill, fullTrees, parted,
+	lagging, termsApart,
+	rottenLogs, slowDisks, oneWay, certificates, neverStarted, starting, withoutVote, severalVersions, loopback,
+	clocks, evenNumber,
 }
 
 // unanswered is what is found when nobody tells who the members are.
@@ -47,19 +49,27 @@ func unanswered(err error) (found []finding) {
 
 // remedies are what helps against a connection that does not come about, by a word of its error.
 var remedies = []struct{ word, todo string }{
-	{"connection refused", "nothing listens there: start the member, or see in its log why it has ended; look whether the port is the one of --listen-client-urls"},
-	{"no such host", "the name is unknown here: correct the DNS, or what the member advertises (--advertise-client-urls)"},
-	{"https is spoken there", "use an endpoint with https; a member that advertises http there needs another --advertise-client-urls"},
-	{"server gave HTTP response", "the member speaks plain HTTP there: use an endpoint with http, or give the member --cert-file and --key-file"},
+	{"connection refused",
+		"nothing listens there: start the member, or see in its log why it has ended; look whether the port is the " +
+			"one of --listen-client-urls"},
+	{"no such host", "the name is unknown here: correct the DNS, or what the member advertises " +
+		"(--advertise-client-urls)"},
+	{"https is spoken there",
+		"use an endpoint with https; a member that advertises http there needs another --advertise-client-urls"},
+	{"server gave HTTP response",
+		"the member speaks plain HTTP there: use an endpoint with http, or give the member --cert-file and --key-file"},
 	{"malformed HTTP response", "it is no HTTP that is spoken there, TLS perhaps: use an endpoint with https"},
 	{"expired", "a certificate has expired: renew it; a member reads its files again by itself"},
-	{"signed by unknown authority", "the member's certificate comes from an authority that is not trusted here: give its file with --ca-file"},
+	{"signed by unknown authority",
+		"the member's certificate comes from an authority that is not trusted here: give its file with --ca-file"},
 	{"certificate is valid for", "the member's certificate lacks this name: issue one with it in subjectAltName"},
 	{"certificate is not valid for", "the member's certificate lacks this name: issue one with it in subjectAltName"},
 	{"certificate required", "the member wants a certificate of its clients: give --cert-file and --key-file"},
-	{"bad certificate", "the member refuses the certificate that was shown: look at its authority, its dates, and the member's log"},
+	{"bad certificate", "the member refuses the certificate that was shown: look at its authority, its dates, and " +
+		"the member's log"},
 	{"tls", "no TLS comes about: look at the certificates on both sides, and at the member's log"},
-	{"no answer within", "it hangs, or something in between swallows packets: look at the member's log, at the firewall, and at the load of the machine"},
+	{"no answer within", "it hangs, or something in between swallows packets: look at the member's log, at the " +
+		"firewall, and at the load of the machine"},
 	{"timeout", "nothing comes back: look at the firewall, and whether the machine is up"},
 	{"no route to host", "there is no way to the machine: look whether it is up, and at the network"},
 	{"network is unreachable", "there is no way to the machine: look at the network"},
@@ -109,16 +119,19 @@ func fewerThanQuorum(all []*checkup, _ time.Time) []finding {
 	}
 	if slices.ContainsFunc(all, (*checkup).knowsLeader) {
 		return []finding{{
-			note:  true,
-			what:  fmt.Sprintf("%d of %d members answer here, and a leader is known, for which %d are needed", there, len(all), quorum),
+			note: true,
+			what: fmt.Sprintf("%d of %d members answer here, and a leader is known, for which %d are needed", there,
+				len(all), quorum),
 			means: "the cluster has its quorum; it is from this machine that the others are not reached",
 			todo:  "run doctor where the advertised client URLs work; behind a tunnel they may not",
 		}}
 	}
 	return []finding{{
-		what:  fmt.Sprintf("%d of %d members answer, and %d are needed", there, len(all), quorum),
-		means: "nothing can be written while fewer than a quorum run (if they run and only do not answer here, it is the network)",
-		todo:  "start the others again, with their data. When they are lost for good, start one that is left once with --force-new-cluster",
+		what: fmt.Sprintf("%d of %d members answer, and %d are needed", there, len(all), quorum),
+		means: "nothing can be written while fewer than a quorum run (if they run and only do not answer here, it is " +
+			"the network)",
+		todo: "start the others again, with their data. When they are lost for good, start one that is left once " +
+			"with --force-new-cluster",
 	}}
 }
 
@@ -138,7 +151,8 @@ func noLeader(all []*checkup, _ time.Time) []finding {
 	f := finding{
 		what:  "no leader is known at " + titles(without),
 		means: "writes and quorum reads fail there; plain reads are answered, from what it knew last",
-		todo:  "see that more than half of the members run and reach each other at their peer URLs (member list); an election takes a second or two",
+		todo: "see that more than half of the members run and reach each other at their peer URLs (member list); an " +
+			"election takes a second or two",
 	}
 	return []finding{f}
 }
@@ -158,9 +172,11 @@ func twoLeaders(all []*checkup, _ time.Time) []finding {
 		terms += fmt.Sprintf(", term %d of %s", k.term, k.title())
 	}
 	return []finding{{
-		what:  fmt.Sprintf("%d members say that they lead%s", len(leaders), terms),
-		means: "the one with the lower term is cut off and will notice; two in one term would be two clusters, or a copied data directory",
-		todo:  "run doctor again; if it stays, stop the member with the lower term, and see that no two members were started from one data directory",
+		what: fmt.Sprintf("%d members say that they lead%s", len(leaders), terms),
+		means: "the one with the lower term is cut off and will notice; two in one term would be two clusters, or a " +
+			"copied data directory",
+		todo: "run doctor again; if it stays, stop the member with the lower term, and see that no two members were " +
+			"started from one data directory",
 	}}
 }
 
@@ -179,7 +195,8 @@ func severalClusters(all []*checkup, _ time.Time) []finding {
 	return []finding{{
 		what:  fmt.Sprintf("%d clusters answer: %s", len(ids), strings.Join(texts, "; ")),
 		means: "clients that go from member to member see different data",
-		todo:  "give every member its own --advertise-client-urls; a member that began a cluster by itself must be emptied and started with --join",
+		todo: "give every member its own --advertise-client-urls; a member that began a cluster by itself must be " +
+			"emptied and started with --join",
 	}}
 }
 
@@ -189,11 +206,13 @@ func deadURLs(all []*checkup, _ time.Time) (found []finding) {
 			if u.err == nil {
 				continue
 			}
-			means := "the member is down, or this machine can't reach it; while more than half of the members run, the others do without it"
+			means := "the member is down, or this machine can't reach it; while more than half of the members run, " +
+				"the others do without it"
 			if k.at != "" {
 				means = "the member runs, but clients are told an address that does not work, at least from here"
 			}
-			found = append(found, finding{what: fmt.Sprintf("%s does not answer at %s: %v", k.title(), u.url, u.err), means: means, todo: remedy(u.err)})
+			found = append(found, finding{what: fmt.Sprintf("%s does not answer at %s: %v", k.title(), u.url, u.err),
+				means: means, todo: remedy(u.err)})
 		}
 	}
 	return found
@@ -231,12 +250,16 @@ func doubleNames(all []*checkup, _ time.Time) (found []finding) {
 
 // cures are what helps a member that says why it is not well, by a word of its reason.
 var cures = []struct{ word, todo string }{
-	{"out of touch", "see that its peer URLs are open to the leader, or the leader's to it: one direction is enough; its log says what fails"},
+	{"out of touch", "see that its peer URLs are open to the leader, or the leader's to it: one direction is enough; " +
+		"its log says what fails"},
 	{"leader", "see that more than half of the members run and reach each other at their peer URLs"},
-	{"fsync", "look at the disk: at its errors (dmesg), and at what else writes to it; give the log a disk of its own (--wal-dir)"},
-	{"nearly full", "make room before the member stops: snapshots are kept by --max-snapshots, files of the log by --max-wals"},
+	{"fsync", "look at the disk: at its errors (dmesg), and at what else writes to it; give the log a disk of its " +
+		"own (--wal-dir)"},
+	{"nearly full", "make room before the member stops: snapshots are kept by --max-snapshots, files of the log by " +
+		"--max-wals"},
 	{"not applied", "the machine is too slow for what is written, or busy with something else: look at its load"},
-	{"failed", "see the reason in its log, and start it again; a member whose data is damaged must be removed, emptied, and added again"},
+	{"failed", "see the reason in its log, and start it again; a member whose data is damaged must be removed, " +
+		"emptied, and added again"},
 }
 
 func ill(all []*checkup, _ time.Time) (found []finding) {
@@ -265,10 +288,12 @@ func fullTrees(all []*checkup, _ time.Time) (found []finding) {
 			continue
 		}
 		found = append(found, finding{
-			note:  cost <= quota,
-			what:  fmt.Sprintf("the tree takes %.0f of the %.0f bytes of --quota-bytes at %s", cost, quota, k.title()),
-			means: "beyond that, while this member leads, writes that make the tree grow get code 215; deletes and smaller values are done",
-			todo:  "delete keys, see who writes so many, or start all members with more memory and a higher --quota-bytes",
+			note: cost <= quota,
+			what: fmt.Sprintf("the tree takes %.0f of the %.0f bytes of --quota-bytes at %s", cost, quota, k.title()),
+			means: "beyond that, while this member leads, writes that make the tree grow get code 215; deletes and " +
+				"smaller values are done",
+			todo: "delete keys, see who writes so many, or start all members with more memory and a higher " +
+				"--quota-bytes",
 		})
 	}
 	return found
@@ -282,7 +307,8 @@ func parted(all []*checkup, _ time.Time) (found []finding) {
 				found = append(found, finding{
 					what:  fmt.Sprintf("%s has no connection to %s, which runs", k.title(), other.title()),
 					means: "between the two nothing is replicated, and neither can elect the other",
-					todo:  "see that the peer URLs of " + other.title() + " are right (member list), and open to the others",
+					todo: "see that the peer URLs of " + other.title() +
+						" are right (member list), and open to the others",
 				})
 			}
 		}
@@ -296,10 +322,13 @@ func oneWay(all []*checkup, _ time.Time) (found []finding) {
 		for _, other := range answering(all) {
 			if slices.Contains(k.oneWay, other.id) {
 				found = append(found, finding{
-					note:  true,
-					what:  fmt.Sprintf("%s can't call %s at its peer URLs, and talks to it over connections that %s makes", k.title(), other.title(), other.title()),
+					note: true,
+					what: fmt.Sprintf("%s can't call %s at its peer URLs, and talks to it over connections that %s "+
+						"makes", k.title(), other.title(), other.title()),
 					means: "all works, as long as the other direction does",
-					todo:  "see that the peer URLs of " + other.title() + " are right (member list), open to the others, and that the certificates of both are for client and server; the log of " + k.title() + " says what fails",
+					todo: "see that the peer URLs of " + other.title() +
+						" are right (member list), open to the others, and that the certificates of both are for " +
+						"client and server; the log of " + k.title() + " says what fails",
 				})
 			}
 		}
@@ -317,7 +346,8 @@ func lagging(all []*checkup, _ time.Time) (found []finding) {
 			found = append(found, finding{
 				what:  fmt.Sprintf("%s is %d entries behind", k.title(), most-k.raft),
 				means: "plain reads there show old data, and if another member fails, writes wait for this one",
-				todo:  "run doctor again: if it gets less, the member is catching up; if not, look at its disk, its load, and its link to the leader",
+				todo: "run doctor again: if it gets less, the member is catching up; if not, look at its disk, its " +
+					"load, and its link to the leader",
 			})
 		}
 	}
@@ -360,8 +390,9 @@ func slowDisks(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range all {
 		if k.fsync > slowFsync {
 			found = append(found, finding{
-				note:  true,
-				what:  fmt.Sprintf("an fsync at %s takes %v on the average", k.title(), k.fsync.Round(time.Millisecond)),
+				note: true,
+				what: fmt.Sprintf("an fsync at %s takes %v on the average", k.title(),
+					k.fsync.Round(time.Millisecond)),
 				means: "no write can be faster; a leader's disk and one of its followers' count",
 				todo:  "use a disk that is faster, or is not shared; give the log one of its own (--wal-dir)",
 			})
@@ -377,8 +408,9 @@ func certificates(all []*checkup, now time.Time) (found []finding) {
 			continue
 		}
 		found = append(found, finding{
-			note:  left > hardlyBefore,
-			what:  fmt.Sprintf("a certificate that %s shows ends on %s", k.title(), k.expires.UTC().Format(time.RFC3339)),
+			note: left > hardlyBefore,
+			what: fmt.Sprintf("a certificate that %s shows ends on %s", k.title(),
+				k.expires.UTC().Format(time.RFC3339)),
 			means: fmt.Sprintf("in %d days no client will talk to it any more", max(0, int(left.Hours()/24))),
 			todo:  "renew it; a member reads its files again by itself",
 		})
@@ -392,8 +424,10 @@ func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 			found = append(found, finding{
 				what: k.title() + " has a place in the cluster, and no member has heard from it",
 				means: "it was never started, or it runs and reaches no other member. " +
-					"Members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before it has caught up",
-				todo: "start it with --initial-cluster-state existing; if it runs, see in its log whom it does not reach, and that its peer URLs are right (member list); " +
+					"Members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before " +
+					"it has caught up",
+				todo: "start it with --initial-cluster-state existing; if it runs, see in its log whom it does not " +
+					"reach, and that its peer URLs are right (member list); " +
 					"or give up its place: etcdctl member remove " + k.id,
 			})
 		}
@@ -415,7 +449,8 @@ func starting(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// heard reports whether a member is known to run without a vote. It publishes its client URLs when it has one.
+// heard reports whether a member is known to run without a vote. It publishes its client URLs when
+// it has one.
 func heard(all []*checkup, id string) bool {
 	return slices.ContainsFunc(all, func(k *checkup) bool {
 		return slices.ContainsFunc(k.waiting, func(m client.Member) bool { return m.ID == id })
@@ -432,7 +467,8 @@ func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 		f := finding{note: true, means: "a new member gets all data first; it does not count for the quorum before"}
 		for _, m := range k.waiting {
 			why, todo := k.keepsWaiting(m)
-			f.what, f.todo = fmt.Sprintf("%s has no vote yet: %s", (&checkup{id: m.ID, name: m.Name}).title(), why), todo
+			f.what, f.todo = fmt.Sprintf("%s has no vote yet: %s", (&checkup{id: m.ID, name: m.Name}).title(),
+				why), todo
 			found = append(found, f)
 		}
 		if unheard := k.learners - len(k.waiting); unheard > 0 {
@@ -451,7 +487,8 @@ func (k *checkup) keepsWaiting(m client.Member) (why, todo string) {
 		return "the leader has no connection to it",
 			"see that it runs, and that the leader can reach its peer URLs: " + strings.Join(m.PeerURLs, ", ")
 	case m.Behind == nil:
-		return "the leader has not heard from it since it leads", "run doctor again; if that stays, look at the log of both"
+		return "the leader has not heard from it since it leads",
+			"run doctor again; if that stays, look at the log of both"
 	case *m.Behind > 0:
 		return fmt.Sprintf("it is catching up, %d entries behind", *m.Behind),
 			"nothing: it gets its vote by itself. " +
@@ -502,17 +539,19 @@ func loopback(all []*checkup, _ time.Time) []finding {
 
 func isLoopback(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && (u.Hostname() == "localhost" || strings.HasPrefix(u.Hostname(), "127.") || u.Hostname() == "::1")
+	return err == nil && (u.Hostname() == "localhost" || strings.HasPrefix(u.Hostname(), "127.") ||
+		u.Hostname() == "::1")
 }
 
 func clocks(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		if k.skew.Abs() > skewedClock {
 			found = append(found, finding{
-				note:  true,
-				what:  fmt.Sprintf("the clock of %s is %v off from the one here", k.title(), k.skew),
-				means: "members of etcd 2 expire keys too early or too late; those of etcd2 go by a common clock, but certificates and logs do not",
-				todo:  "let NTP set the clocks of all machines, this one too",
+				note: true,
+				what: fmt.Sprintf("the clock of %s is %v off from the one here", k.title(), k.skew),
+				means: "members of etcd 2 expire keys too early or too late; those of etcd2 go by a common clock, " +
+					"but certificates and logs do not",
+				todo: "let NTP set the clocks of all machines, this one too",
 			})
 		}
 	}
@@ -525,9 +564,10 @@ func evenNumber(all []*checkup, _ time.Time) []finding {
 		return nil
 	}
 	return []finding{{
-		note:  true,
-		what:  fmt.Sprintf("%d members with a vote are an even number", n),
-		means: fmt.Sprintf("the cluster survives %d failures, as one of %d members would, and has one member more that can fail", (n-1)/2, n-1),
-		todo:  "add one member, or remove one",
+		note: true,
+		what: fmt.Sprintf("%d members with a vote are an even number", n),
+		means: fmt.Sprintf("the cluster survives %d failures, as one of %d members would, and has one member more "+
+			"that can fail", (n-1)/2, n-1),
+		todo: "add one member, or remove one",
 	}}
 }

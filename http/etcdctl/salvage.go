@@ -14,9 +14,12 @@ import (
 )
 
 var salvageCommand = &command{
-	name: "salvage", args: "DIR", help: "make a new cluster of what is whole in a directory that no member starts from", run: runSalvage,
-	more: "The last resort, when there is neither a backup nor another member. Everything up to the first damage is taken: the newest whole snapshot and the\n" +
-		"log behind it. What is lost is told, with the keys as far as they can be read. DIR is not changed, and without --yes nothing is written.\n" +
+	name: "salvage", args: "DIR", help: "make a new cluster of what is whole in a directory that no member starts " +
+		"from", run: runSalvage,
+	more: "The last resort, when there is neither a backup nor another member. Everything up to the first damage is " +
+		"taken: the newest whole snapshot and the\n" +
+		"log behind it. What is lost is told, with the keys as far as they can be read. DIR is not changed, and " +
+		"without --yes nothing is written.\n" +
 		"The new cluster has one member, with the name and the peer URLs of the old one, and an id of its own.",
 	options: []option{
 		{name: "wal-dir", arg: "DIR", check: text, help: "the log of DIR, when that is elsewhere"},
@@ -32,7 +35,8 @@ var salvageCommand = &command{
 func runSalvage(s *session, args []string) error {
 	to, yes := s.opts.text("data-dir"), s.opts.on("yes")
 	if len(args) != 1 || yes && to == "" {
-		return wrong("a directory that no member starts from, and with --yes where the new one is to live required: salvage DIR --data-dir NEW --yes")
+		return wrong("a directory that no member starts from, and with --yes where the new one is to live required: " +
+			"salvage DIR --data-dir NEW --yes")
 	}
 	if err := migrate.Left(args[0], s.opts.text("wal-dir")); err != nil {
 		return err
@@ -63,7 +67,8 @@ func runSalvage(s *session, args []string) error {
 	return err
 }
 
-// alone asks for a cluster of one member, as self was, in a directory. Two of one state have not the same id.
+// alone asks for a cluster of one member, as self was, in a directory. Two of one state have not
+// the same id.
 func alone(self raft.Member, dir string) (o raft.RestoreOptions) {
 	m := raft.Member{Name: cmp.Or(self.Name, "default"), PeerURLs: self.PeerURLs}
 	if len(m.PeerURLs) == 0 {
@@ -88,7 +93,8 @@ func (s *session) tellWreck(w *raft.Wreck, index uint64, lost []string) {
 	case w.Lost == 0 && w.Last <= w.Index:
 		fmt.Fprintln(s.stdout, "lost: whatever was written behind that; nothing of it can be read")
 	default:
-		s.tell(s.stdout, "lost: what was written behind that, at least up to raft index %d; %d entries of it can be read, and did this:\n",
+		s.tell(s.stdout, "lost: what was written behind that, at least up to raft index %d; %d entries of it can be "+
+			"read, and did this:\n",
 			w.Last, w.Lost)
 	}
 	for _, target := range lost {

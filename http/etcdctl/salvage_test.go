@@ -13,7 +13,8 @@ import (
 func migrated(t *testing.T) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "data")
-	if status, _, errs := ctl(nil, "migrate", filepath.Join(leftBehind(t, "a-238-plain"), "data"), "--data-dir", dir, "--name", "m"); status != 0 {
+	if status, _, errs := ctl(nil, "migrate", filepath.Join(leftBehind(t, "a-238-plain"), "data"), "--data-dir", dir,
+		"--name", "m"); status != 0 {
 		t.Fatal(errs)
 	}
 	return dir
@@ -21,7 +22,8 @@ func migrated(t *testing.T) (dir string) {
 
 func TestSalvageWritesOnlyOnDemand(t *testing.T) {
 	dir, to := migrated(t), filepath.Join(t.TempDir(), "new")
-	if status, _, errs := ctl(nil, "salvage", dir); status != 1 || !strings.Contains(errs, "nothing has to be salvaged") {
+	if status, _, errs := ctl(nil, "salvage", dir); status != 1 || !strings.Contains(errs,
+		"nothing has to be salvaged") {
 		t.Errorf("a member that starts: status %d: %s", status, errs)
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "member", "wal")); err != nil {
@@ -29,7 +31,8 @@ func TestSalvageWritesOnlyOnDemand(t *testing.T) {
 	}
 
 	status, out, errs := ctl(nil, "salvage", dir, "--data-dir", to)
-	if _, err := os.Stat(to); status != 0 || err == nil || !strings.Contains(out, "nothing was written: ") || !strings.Contains(out, "lost: whatever ") {
+	if _, err := os.Stat(to); status != 0 || err == nil || !strings.Contains(out, "nothing was written: ") ||
+		!strings.Contains(out, "lost: whatever ") {
 		t.Errorf("status %d, %v: %s\n%s", status, err, out, errs)
 	}
 	status, out, errs = ctl(nil, "salvage", dir, "--data-dir", to, "--yes")
@@ -39,7 +42,8 @@ func TestSalvageWritesOnlyOnDemand(t *testing.T) {
 	if err := sound(raft.Verify(to, raft.VerifyOptions{State: emptyTree})); err != nil {
 		t.Error(err)
 	}
-	if status, _, errs := ctl(nil, "salvage", dir, "--data-dir", to, "--yes"); status != 1 || !strings.Contains(errs, "is there already") {
+	if status, _, errs := ctl(nil, "salvage", dir, "--data-dir", to, "--yes"); status != 1 || !strings.Contains(errs,
+		"is there already") {
 		t.Errorf("into a directory that is taken: status %d: %s", status, errs)
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// tell prints to stdout or stderr. The format is this program's own, and its arguments may come from
-// anybody: a key with an ESC in it could rewrite a terminal, and one with a line feed could pretend
-// to be two. So a terminal gets them with escapes. Programs that read a pipe get them as they are.
+// tell prints to stdout or stderr. The format is this program's own, and its arguments may come
+// from anybody: a key with an ESC in it could rewrite a terminal, and one with a line feed could
+// pretend to be two. So a terminal gets them with escapes. Programs that read a pipe get them as
+// they are.
 func (s *session) tell(stream io.Writer, format string, args ...any) {
 	show := s.shower(stream)
 	for i, arg := range args {

@@ -43,7 +43,8 @@ func hostileServer(t *testing.T) string {
 func TestNothingFromAServerControlsATerminal(t *testing.T) {
 	url := hostileServer(t)
 	for _, line := range []string{
-		"get /k", "set /k v", "rm /k", "-o extended get /k", "-o json get /k", "ls", "ls /dir", "watch /k", "watch --recursive /k",
+		"get /k", "set /k v", "rm /k", "-o extended get /k", "-o json get /k", "ls", "ls /dir", "watch /k",
+		"watch --recursive /k",
 		"member list", "cluster-health", "doctor", "user list", "user get u", "role list", "role get r",
 		"get /refused", "set /refused v", "watch /refused", "ls /refused",
 	} {

@@ -17,8 +17,9 @@ import (
 )
 
 var (
-	afterIndexOption = option{name: "after-index", arg: "N", check: index, preset: "0", help: "begin after the event with this index; 0: now"}
-	recursiveOption  = option{name: "recursive", alias: "r", help: "all keys below, too"}
+	afterIndexOption = option{name: "after-index", arg: "N", check: index, preset: "0",
+		help: "begin after the event with this index; 0: now"}
+	recursiveOption = option{name: "recursive", alias: "r", help: "all keys below, too"}
 )
 
 var watchCommands = []*command{
@@ -34,11 +35,16 @@ var watchCommands = []*command{
 		},
 	},
 	{
-		name: "exec-watch", args: "KEY [--] COMMAND [ARGUMENT...]", help: "run a command at every change of a key", foreign: 2, run: runExecWatch,
-		more: "The command finds the change in ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_MODIFIED_INDEX and ETCD_WATCH_VALUE.\n" +
-			"One runs at a time, in the order of the changes; those that come meanwhile wait, and none is left out. A command that fails does not end\n" +
-			"the watch; one that can't be started does. What the environment can't hold, a NUL or more than the system allows (128 KiB on Linux), is\n" +
-			"named in ETCD_WATCH_OMITTED, as in ETCD_WATCH_OMITTED=ETCD_WATCH_VALUE, and the value then comes on standard input.",
+		name: "exec-watch", args: "KEY [--] COMMAND " +
+			"[ARGUMENT...]", help: "run a command at every change of a key", foreign: 2, run: runExecWatch,
+		more: "The command finds the change in ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_MODIFIED_INDEX and " +
+			"ETCD_WATCH_VALUE.\n" +
+			"One runs at a time, in the order of the changes; those that come meanwhile wait, and none is left out. " +
+			"A command that fails does not end\n" +
+			"the watch; one that can't be started does. What the environment can't hold, a NUL or more than the " +
+			"system allows (128 KiB on Linux), is\n" +
+			"named in ETCD_WATCH_OMITTED, as in ETCD_WATCH_OMITTED=ETCD_WATCH_VALUE, and the value then comes on " +
+			"standard input.",
 		options: []option{afterIndexOption, recursiveOption},
 		examples: []example{
 			{"exec-watch --recursive /app -- sh -c 'env | grep ETCD_WATCH'", ""},
@@ -168,8 +174,9 @@ func (s *session) execute(ctx context.Context, command []string, resp *client.Re
 	}
 }
 
-// start starts a command with an event in its environment. The value is left out if it is too large,
-// and whatever has a NUL in it, which an environment can't hold: the command then reads the value.
+// start starts a command with an event in its environment. The value is left out if it is too
+// large, and whatever has a NUL in it, which an environment can't hold: the command then reads the
+// value.
 func (s *session) start(command []string, resp *client.Response, large bool) (*exec.Cmd, error) {
 	n := resp.Node
 	cmd := exec.Command(command[0], command[1:]...)

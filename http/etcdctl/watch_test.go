@@ -51,7 +51,8 @@ func TestExecWatchRunsOneCommandAtATime(t *testing.T) {
 	}()
 	defer close(asked)
 
-	status, out, errs := ctl([]string{"PATH=" + os.Getenv("PATH")}, "--no-sync", "--endpoints", url, "exec-watch", "/k", "--",
+	status, out, errs := ctl([]string{"PATH=" + os.Getenv("PATH")}, "--no-sync", "--endpoints", url,
+		"exec-watch", "/k", "--",
 		"sh", "-c", "v=$ETCD_WATCH_VALUE; echo begin $v; [ $v != a ] || read line <"+fifo+"; echo end $v; exit 3")
 
 	want := "begin a\nend a\nbegin b\nend b\nbegin c\nend c\n"
@@ -65,7 +66,8 @@ func TestExecWatchHandsOverEveryValue(t *testing.T) {
 	large := strings.Repeat("x", 140<<10)
 	url := history(t, make(chan uint64, 10), "small", "a\x00b", large, "")
 
-	status, out, errs := ctl([]string{"PATH=" + os.Getenv("PATH")}, "--no-sync", "--endpoints", url, "exec-watch", "/k", "--",
+	status, out, errs := ctl([]string{"PATH=" + os.Getenv("PATH")}, "--no-sync", "--endpoints", url,
+		"exec-watch", "/k", "--",
 		"sh", "-c", `echo $ETCD_WATCH_MODIFIED_INDEX "[${ETCD_WATCH_VALUE-none}]" "[$ETCD_WATCH_OMITTED]" $(wc -c)`)
 
 	want := "1 [small] [] 0\n2 [none] [ETCD_WATCH_VALUE] 3\n3 [none] [ETCD_WATCH_VALUE] 143360\n4 [] [] 0\n"

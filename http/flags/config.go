@@ -135,11 +135,14 @@ func (c *Config) readEnvironment(environ []string, settings []setting) error {
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.variable() == variable })
 		switch {
 		case i < 0:
-			c.Warnings = append(c.Warnings, "unrecognized environment variable "+variable) // its value may be somebody's secret
+			// its value may be somebody's secret
+			c.Warnings = append(c.Warnings, "unrecognized environment variable "+variable)
 		case c.given[settings[i].name]:
-			c.Notes = append(c.Notes, "recognized environment variable "+variable+", but unused: shadowed by corresponding flag")
+			c.Notes = append(c.Notes,
+				"recognized environment variable "+variable+", but unused: shadowed by corresponding flag")
 		default:
-			c.Notes = append(c.Notes, "recognized and used environment variable "+variable+"="+discovery.WithoutPassword(value))
+			c.Notes = append(c.Notes,
+				"recognized and used environment variable "+variable+"="+discovery.WithoutPassword(value))
 			if err := settings[i].set(value); err != nil {
 				return invalid(value, variable, err)
 			}
@@ -194,21 +197,27 @@ func (c *Config) contradiction() error {
 	case c.Discovery != "" && c.DiscoverySRV != "", found && c.given["initial-cluster"]:
 		return errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv"`)
 	case found && (len(c.Join) > 0 || c.State == "existing"):
-		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and --initial-cluster-state=existing enter a running one; give one of them")
+		return errors.New("--discovery and --discovery-srv begin a new cluster, --join and " +
+			"--initial-cluster-state=existing enter a running one; give one of them")
 	case c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.bindAddr == "" && !c.mayBeProxy():
-		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients reach this member")
+		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients " +
+			"reach this member")
 	case len(c.Join) > 0 && c.given["initial-cluster"]:
-		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in the cluster; give one of them")
+		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in " +
+			"the cluster; give one of them")
 	case len(c.Join) > 0 && c.State == "existing":
-		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in the cluster, the other takes one that was made; give one of them")
+		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in " +
+			"the cluster, the other takes one that was made; give one of them")
 	case filepath.Clean(c.WALDir) == filepath.Clean(c.DataDir):
-		return fmt.Errorf("--wal-dir=%s is the data directory: give the log a directory of its own, or leave the flag out", c.WALDir)
+		return fmt.Errorf("--wal-dir=%s is the data directory: give the log a directory of its own, or leave the "+
+			"flag out", c.WALDir)
 	case c.Election < 5*c.Heartbeat:
 		return fmt.Errorf("--election-timeout=%d is less than five times --heartbeat-interval=%d: give at least %d",
 			c.Election.Milliseconds(), c.Heartbeat.Milliseconds(), 5*c.Heartbeat.Milliseconds())
 	}
 	if !c.strict {
-		c.Warnings = append(c.Warnings, "--strict-reconfig-check=false is ignored: a change that would lose the quorum is always refused")
+		c.Warnings = append(c.Warnings,
+			"--strict-reconfig-check=false is ignored: a change that would lose the quorum is always refused")
 	}
 	client, err := c.Client.Check(c.ListenClient)
 	peer, peerErr := c.Peer.Check(c.ListenPeer)
@@ -246,7 +255,8 @@ func (c *Config) ChooseRole(member bool, log *slog.Logger) (err error) {
 func (c *Config) Settled(there bool, log *slog.Logger) (bool, error) {
 	switch {
 	case !there && c.ForceNew:
-		return false, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as --data-dir", c.DataDir)
+		return false, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as "+
+			"--data-dir", c.DataDir)
 	case there && len(c.Join) > 0:
 		log.Info("--join is ignored: there is a member in the data directory", "data", c.DataDir)
 	case there && (c.Discovery != "" || c.DiscoverySRV != ""):
@@ -255,8 +265,8 @@ func (c *Config) Settled(there bool, log *slog.Logger) (bool, error) {
 	return there, nil
 }
 
-// Self is what the member tells the others of itself at every start. With data, its peer URLs are in
-// it only when somebody gave them: the default must not take the place of those that the cluster
+// Self is what the member tells the others of itself at every start. With data, its peer URLs are
+// in it only when somebody gave them: the default must not take the place of those that the cluster
 // knows.
 func (c *Config) Self(plan discovery.Plan) raft.Member {
 	clientURLs := slices.Sorted(slices.Values(c.AdvertiseClient))

@@ -3,8 +3,8 @@
 // # What it is
 //
 // One table of flags, for the command line, the environment and --help alike; the flags of earlier
-// releases; what contradicts what; and the trial of a configuration. Nothing here opens a port, asks
-// a member or writes a file.
+// releases; what contradicts what; and the trial of a configuration. Nothing here opens a port,
+// asks a member or writes a file.
 //
 // # Picture
 //
@@ -21,9 +21,9 @@
 //
 // A row of the table has its default, its text for --help, and the function that checks a value and
 // stores it. [Parse] sets every default with that function, then the variables of the environment,
-// then the flags of the command line. A value that is refused ends it: the error names the value, the
-// place where it was given, and what is wanted. [Config.Tell] then says what a start would do, by the
-// code that the start itself goes by.
+// then the flags of the command line. A value that is refused ends it: the error names the value,
+// the place where it was given, and what is wanted. [Config.Tell] then says what a start would do,
+// by the code that the start itself goes by.
 //
 // # Invariants
 //

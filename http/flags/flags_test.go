@@ -33,8 +33,10 @@ func TestDefaultsAreThoseOfEtcd(t *testing.T) {
 		"cluster": "default=http://localhost:2380,default=http://localhost:7001",
 	}
 	got := map[string]any{
-		"name": c.Name, "data-dir": c.DataDir, "snapshot-count": c.SnapshotCount, "max-snapshots": c.MaxSnapshots, "max-wals": c.MaxWALs,
-		"heartbeat": c.Heartbeat, "election": c.Election, "max-request-bytes": c.MaxRequestBytes, "history": c.EventHistory,
+		"name": c.Name, "data-dir": c.DataDir, "snapshot-count": c.SnapshotCount, "max-snapshots": c.MaxSnapshots,
+		"max-wals":  c.MaxWALs,
+		"heartbeat": c.Heartbeat, "election": c.Election, "max-request-bytes": c.MaxRequestBytes,
+		"history": c.EventHistory,
 		"clients": strings.Join(c.ListenClient, ","), "peers": strings.Join(c.ListenPeer, ","),
 		"cluster": c.InitialCluster,
 	}
@@ -56,7 +58,8 @@ func TestTheDefaultClusterFollowsTheName(t *testing.T) {
 func TestAMemberWithoutAListBeginsAClusterWhereItIsFound(t *testing.T) {
 	c, err := Parse([]string{"--initial-advertise-peer-urls", "http://10.0.0.1:7,http://10.0.0.1:8"}, nil)
 
-	if err != nil || c.InitialCluster != "default=http://10.0.0.1:7,default=http://10.0.0.1:8" || c.given["initial-cluster"] {
+	if err != nil || c.InitialCluster != "default=http://10.0.0.1:7,default=http://10.0.0.1:8" ||
+		c.given["initial-cluster"] {
 		t.Errorf("%v: %s", err, c.InitialCluster)
 	}
 }
@@ -70,15 +73,18 @@ func TestAnEmptyListContradictsNothing(t *testing.T) {
 }
 
 func TestDiscoveryIsChosenByItsFlags(t *testing.T) {
-	c, err := Parse([]string{"--discovery=https://discovery.etcd.io/t/", "--discovery-proxy=10.0.0.1:3128", "--discovery-srv="}, []string{"ETCD_DISCOVERY_FALLBACK=exit"})
+	c, err := Parse([]string{"--discovery=https://discovery.etcd.io/t/", "--discovery-proxy=10.0.0.1:3128",
+		"--discovery-srv="}, []string{"ETCD_DISCOVERY_FALLBACK=exit"})
 
-	if err != nil || c.Discovery != "https://discovery.etcd.io/t/" || c.DiscoveryProxy.String() != "http://10.0.0.1:3128" || c.Fallback != "exit" {
+	if err != nil || c.Discovery != "https://discovery.etcd.io/t/" ||
+		c.DiscoveryProxy.String() != "http://10.0.0.1:3128" || c.Fallback != "exit" {
 		t.Errorf("%v: %+v", err, c)
 	}
 }
 
 func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
-	environ := []string{"ETCD_NAME=env", "ETCD_SNAPSHOT_COUNT=7", "ETCD_MAX_WALS=", "ETCD_DEBUG=true", "OTHER=x", "ETCD_BOGUS=1"}
+	environ := []string{"ETCD_NAME=env", "ETCD_SNAPSHOT_COUNT=7", "ETCD_MAX_WALS=", "ETCD_DEBUG=true", "OTHER=x",
+		"ETCD_BOGUS=1"}
 	c, err := Parse([]string{"-name=line"}, environ)
 
 	if err != nil {
@@ -89,9 +95,11 @@ func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
 	}
 	want := []string{
 		"recognized environment variable ETCD_NAME, but unused: shadowed by corresponding flag",
-		"recognized and used environment variable ETCD_SNAPSHOT_COUNT=7", "recognized and used environment variable ETCD_DEBUG=true",
+		"recognized and used environment variable " +
+			"ETCD_SNAPSHOT_COUNT=7", "recognized and used environment variable ETCD_DEBUG=true",
 	}
-	if !slices.Equal(c.Notes, want) || !slices.Equal(c.Warnings, []string{"unrecognized environment variable ETCD_BOGUS"}) {
+	if !slices.Equal(c.Notes, want) || !slices.Equal(c.Warnings,
+		[]string{"unrecognized environment variable ETCD_BOGUS"}) {
 		t.Errorf("notes %q, warnings %q", c.Notes, c.Warnings)
 	}
 }
@@ -106,13 +114,20 @@ func TestOldAddressesAreURLsOfToday(t *testing.T) {
 		cluster                                      string
 	}{
 		{"--addr 10.0.0.1:4001", "", "http://10.0.0.1:4001", "http://[::]:4001", peers, peers, own},
-		{"--addr=10.0.0.1:4001 --bind-addr=0.0.0.0:4242", "", "http://10.0.0.1:4001", "http://0.0.0.0:4242", peers, peers, own},
+		{"--addr=10.0.0.1:4001 --bind-addr=0.0.0.0:4242", "", "http://10.0.0.1:4001", "http://0.0.0.0:4242",
+			peers, peers, own},
 		{"-bind-addr 10.0.0.1:4001", "", both, "http://10.0.0.1:4001", peers, peers, own},
-		{"--peer-addr=[fd00::1]:7001", "", both, both, "http://[fd00::1]:7001", "http://[::]:7001", "default=http://[fd00::1]:7001"},
-		{"--peer-addr=10.0.0.1:7001 --peer-bind-addr=10.0.0.2:7001 --name a", "", both, both, "http://10.0.0.1:7001", "http://10.0.0.2:7001", "a=http://10.0.0.1:7001"},
-		{"--peer-addr=10.0.0.1:7001 --initial-cluster=b=http://h:1", "", both, both, "http://10.0.0.1:7001", "http://[::]:7001", "b=http://h:1"},
+		{"--peer-addr=[fd00::1]:7001", "", both, both, "http://[fd00::1]:7001", "http://[::]:7001",
+			"default=http://[fd00::1]:7001"},
+		{"--peer-addr=10.0.0.1:7001 --peer-bind-addr=10.0.0.2:7001 --name a", "", both, both, "http://10.0.0.1:7001",
+			"http://10.0.0.2:7001", "a=http://10.0.0.1:7001"},
+		{"--peer-addr=10.0.0.1:7001 --initial-cluster=b=http://h:1", "", both, both, "http://10.0.0.1:7001",
+			"http://[::]:7001", "b=http://h:1"},
 		{"--peer-bind-addr=10.0.0.2:7001", "", both, both, peers, "http://10.0.0.2:7001", own},
-		{"--auto-tls --peer-cert-file=x --peer-key-file=y", "ETCD_ADDR=10.0.0.1:1 ETCD_PEER_ADDR=10.0.0.1:2 ETCD_BIND_ADDR=", "https://10.0.0.1:1", "https://[::]:1", "https://10.0.0.1:2", "https://[::]:2", "default=https://10.0.0.1:2"},
+		{"--auto-tls --peer-cert-file=x --peer-key-file=y",
+			"ETCD_ADDR=10.0.0.1:1 ETCD_PEER_ADDR=10.0.0.1:2 " +
+				"ETCD_BIND_ADDR=", "https://10.0.0.1:1", "https://[::]:1", "https://10.0.0.1:2", "https://[::]:2",
+			"default=https://10.0.0.1:2"},
 		{"--addr= --peer-addr=", "", both, both, peers, peers, own},
 	} {
 		config, err := Parse(strings.Fields(c.args), strings.Fields(c.environ))
@@ -125,8 +140,10 @@ func TestOldAddressesAreURLsOfToday(t *testing.T) {
 			name, want string
 			got        []string
 		}{
-			{"advertised to clients", c.advertise, config.AdvertiseClient}, {"listening for clients", c.listen, config.ListenClient},
-			{"advertised to members", c.advertisePeer, config.AdvertisePeer}, {"listening for members", c.listenPeer, config.ListenPeer},
+			{"advertised to clients", c.advertise, config.AdvertiseClient}, {"listening for clients", c.listen,
+				config.ListenClient},
+			{"advertised to members", c.advertisePeer, config.AdvertisePeer}, {"listening for members", c.listenPeer,
+				config.ListenPeer},
 			{"the cluster", c.cluster, []string{config.InitialCluster}},
 		} {
 			if got := strings.Join(list.got, " "); got != list.want {
@@ -137,7 +154,8 @@ func TestOldAddressesAreURLsOfToday(t *testing.T) {
 }
 
 func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
-	c, err := Parse([]string{"-snapshot", "--max-result-buffer=1024", "-v", "-vv", "--experimental-gRPC-addr", "127.0.0.1:2378", "--strict-reconfig-check=false"},
+	c, err := Parse([]string{"-snapshot", "--max-result-buffer=1024", "-v", "-vv", "--experimental-gRPC-addr",
+		"127.0.0.1:2378", "--strict-reconfig-check=false"},
 		[]string{"ETCD_CLUSTER_ACTIVE_SIZE=9", "ETCD_EXPERIMENTAL_GRPC_ADDR=x", "ETCD_CONFIG="})
 
 	if err != nil {
@@ -149,7 +167,8 @@ func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, all)
 		}
 	}
-	if !strings.Contains(all, `flag "-experimental-gRPC-addr" is of the API of etcd 3`) || !strings.Contains(all, "--strict-reconfig-check=false is ignored") || len(c.Warnings) != 7 {
+	if !strings.Contains(all, `flag "-experimental-gRPC-addr" is of the API of etcd 3`) || !strings.Contains(all,
+		"--strict-reconfig-check=false is ignored") || len(c.Warnings) != 7 {
 		t.Errorf("%d warnings:\n%s", len(c.Warnings), all)
 	}
 }
@@ -180,7 +199,8 @@ func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 		_, err := Parse(append(args, "extra"), nil)
 
 		ends := errors.Is(err, flag.ErrHelp) || name == "version" && err == nil
-		if text := fmt.Sprint(err); !ends && (strings.Contains(text, "not defined") || strings.Contains(text, "needs an argument") || strings.Contains(text, `"no-such-value" is not a flag`)) {
+		if text := fmt.Sprint(err); !ends && (strings.Contains(text, "not defined") || strings.Contains(text,
+			"needs an argument") || strings.Contains(text, `"no-such-value" is not a flag`)) {
 			t.Errorf("--%s: %v", name, err)
 		}
 		if ends && name != "h" && name != "help" && name != "version" {
@@ -201,7 +221,8 @@ func TestTheOldFlagOfAuthoritiesMeansClientAuth(t *testing.T) {
 	if err != nil || c.Client.CA != "a" || !c.Client.ClientAuth || c.Peer.CA != "b" || !c.Peer.ClientAuth {
 		t.Errorf("%v: %+v %+v", err, c.Client, c.Peer)
 	}
-	if all := strings.Join(c.Warnings, "; "); !strings.Contains(all, "--peer-ca-file is the old form of --peer-trusted-ca-file") {
+	if all := strings.Join(c.Warnings, "; "); !strings.Contains(all,
+		"--peer-ca-file is the old form of --peer-trusted-ca-file") {
 		t.Errorf("the warnings: %s", all)
 	}
 }
@@ -210,8 +231,10 @@ func TestACertificateThatNobodySeesIsWarnedOf(t *testing.T) {
 	for args, want := range map[string]string{
 		"--cert-file=x --key-file=y": "--cert-file",
 		"--peer-auto-tls":            "--peer-auto-tls",
-		"--client-cert-auth --trusted-ca-file=z --cert-file=x --key-file=y --listen-client-urls=https://a:1,http://b:1 --advertise-client-urls=https://a:1": "http://b:1",
-		"--auto-tls --listen-client-urls=https://a:1 --advertise-client-urls=https://a:1":                                                                   "",
+		"--client-cert-auth --trusted-ca-file=z --cert-file=x --key-file=y " +
+			"--listen-client-urls=https://a:1,http://b:1 --advertise-client-urls=https://a:1": "http://b:1",
+		"--auto-tls --listen-client-urls=https://a:1 " +
+			"--advertise-client-urls=https://a:1": "",
 	} {
 		c, err := Parse(strings.Fields(args), nil)
 		if err != nil {
@@ -267,7 +290,8 @@ func TestADirectoryStaysWhatItIs(t *testing.T) {
 			made = os.Mkdir(filepath.Join(dir, "proxy"), 0o700)
 		}
 		if c.member {
-			made = errors.Join(made, os.Mkdir(filepath.Join(dir, "member"), 0o700), wal.Create(filepath.Join(dir, "member", "wal"), wal.Options{SegmentBytes: 1 << 16}))
+			made = errors.Join(made, os.Mkdir(filepath.Join(dir, "member"), 0o700),
+				wal.Create(filepath.Join(dir, "member", "wal"), wal.Options{SegmentBytes: 1 << 16}))
 		}
 		config, err := Parse(append(strings.Fields(c.flags), "--data-dir="+dir), nil)
 		if err := errors.Join(made, err); err != nil {
@@ -299,7 +323,8 @@ func TestAProxyAdvertisesNothing(t *testing.T) {
 	for _, flags := range []string{"--proxy=on", "--discovery=http://h:1/t"} {
 		c, err := Parse([]string{flags, "--listen-client-urls=http://127.0.0.1:1", "--proxy-read-timeout=7"}, nil)
 		if err != nil || c.ProxyTimes.Read != 7*time.Millisecond || c.ProxyTimes.FailureWait != 5*time.Second ||
-			c.ProxyTimes.Refresh != 30*time.Second || c.ProxyTimes.Dial != time.Second || c.ProxyTimes.Write != 5*time.Second {
+			c.ProxyTimes.Refresh != 30*time.Second || c.ProxyTimes.Dial != time.Second ||
+			c.ProxyTimes.Write != 5*time.Second {
 			t.Errorf("%s: %v: %+v", flags, err, c.ProxyTimes)
 		}
 	}
@@ -310,17 +335,26 @@ func TestAURLThatOthersCannotMeanIsToldOf(t *testing.T) {
 		{"http://localhost:2380", "http://localhost:2380", ""},
 		{"http://db.example:443", "http://0.0.0.0:2380", ""}, // something in between may lead there
 		{"http://10.0.0.1:2380", "http://0.0.0.0:2380", ""},
-		{"http://localhost:2380", "http://0.0.0.0:12380,http://127.0.0.1:1", "--f=http://localhost:2380: this member does not listen at that port of its machine, " +
-			"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others find it, unless something leads from there to here"},
-		{"http://127.0.0.1:2379", "https://0.0.0.0:2379", "--f=http://127.0.0.1:2379: at that port this member listens with the other scheme, " +
-			"as https://0.0.0.0:2379: give the URL with the scheme that is spoken there"},
+		{"http://localhost:2380", "http://0.0.0.0:12380,http://127.0.0.1:1",
+			"--f=http://localhost:2380: this member does not listen at that port of its machine, " +
+				"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others find it, unless " +
+				"something " +
+				"leads from there to here"},
+		{"http://127.0.0.1:2379", "https://0.0.0.0:2379",
+			"--f=http://127.0.0.1:2379: at that port this member listens with the other scheme, " +
+				"as https://0.0.0.0:2379: give the URL with the scheme that is spoken there"},
 		{"http://127.0.0.1:2379", "https://0.0.0.0:2379,http://10.0.0.1:2379", ""},
-		{"http://0.0.0.0:2379", "http://0.0.0.0:2379", "--f=http://0.0.0.0:2379: this address stands for every machine: others that are told it will look on their own; " +
-			"give the address of this one"},
-		{"http://[::]:2379", "http://0.0.0.0:2379", "--f=http://[::]:2379: this address stands for every machine: others that are told it will look on their own; " +
-			"give the address of this one"},
+		{"http://0.0.0.0:2379", "http://0.0.0.0:2379",
+			"--f=http://0.0.0.0:2379: this address stands for every machine: others that are told it will look on " +
+				"their own; " +
+				"give the address of this one"},
+		{"http://[::]:2379", "http://0.0.0.0:2379",
+			"--f=http://[::]:2379: this address stands for every machine: others that are told it will look on their " +
+				"own; " +
+				"give the address of this one"},
 	} {
-		if got := strings.Join(Strays("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")), "|"); got != c.want {
+		if got := strings.Join(Strays("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")),
+			"|"); got != c.want {
 			t.Errorf("%s at %s:\n%s\nwant\n%s", c.advertised, c.listened, got, c.want)
 		}
 	}

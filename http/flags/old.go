@@ -22,11 +22,15 @@ const (
 
 // relics is the table of all flags of etcd 0.4 to 2.3 that do nothing here.
 var relics = []relic{
-	{"cluster-active-size", false, unsupported}, {"cluster-remove-delay", false, unsupported}, {"cluster-sync-interval", false, unsupported},
-	{"config", false, unsupported}, {"force", false, unsupported}, {"max-result-buffer", false, unsupported}, {"max-retry-attempts", false, unsupported},
-	{"peer-heartbeat-interval", false, unsupported}, {"peer-election-timeout", false, unsupported}, {"retry-interval", false, unsupported},
+	{"cluster-active-size", false, unsupported}, {"cluster-remove-delay", false, unsupported}, {"cluster-sync-interval",
+		false, unsupported},
+	{"config", false, unsupported}, {"force", false, unsupported}, {"max-result-buffer", false,
+		unsupported}, {"max-retry-attempts", false, unsupported},
+	{"peer-heartbeat-interval", false, unsupported}, {"peer-election-timeout", false, unsupported}, {"retry-interval",
+		false, unsupported},
 	{"snapshot", false, unsupported}, {"v", false, unsupported}, {"vv", false, unsupported},
-	{"experimental-v3demo", false, ofV3}, {"experimental-gRPC-addr", true, ofV3}, {"experimental-auto-compaction-retention", true, ofV3},
+	{"experimental-v3demo", false, ofV3}, {"experimental-gRPC-addr", true,
+		ofV3}, {"experimental-auto-compaction-retention", true, ofV3},
 	{"peers", true, ""}, {"peers-file", true, ""},
 }
 
@@ -42,7 +46,8 @@ func (c *Config) relics() (list []setting) {
 		}
 		if r.gone == "" {
 			s.set = func(string) error {
-				return fmt.Errorf("flag \"-%s\" is no longer supported: give the members as --initial-cluster, or some of them as --join", r.name)
+				return fmt.Errorf("flag \"-%s\" is no longer supported: give the members as --initial-cluster, or "+
+					"some of them as --join", r.name)
 			}
 		}
 		list = append(list, s)
@@ -50,14 +55,15 @@ func (c *Config) relics() (list []setting) {
 	return list
 }
 
-// takeOldForms brings --addr and its like to the form of today. An address that is advertised is listened at as well, at all addresses of
-// the machine, unless it is said where.
+// takeOldForms brings --addr and its like to the form of today. An address that is advertised is
+// listened at as well, at all addresses of the machine, unless it is said where.
 func (c *Config) takeOldForms() error {
 	return cmp.Or(
 		c.takeOldForm("addr", c.addr, "advertise-client-urls", &c.AdvertiseClient, &c.Client),
 		c.takeOldForm("peer-addr", c.peerAddr, "initial-advertise-peer-urls", &c.AdvertisePeer, &c.Peer),
 		c.takeOldBind("bind-addr", c.bindAddr, "addr", c.addr, "listen-client-urls", &c.ListenClient, &c.Client),
-		c.takeOldBind("peer-bind-addr", c.peerBindAddr, "peer-addr", c.peerAddr, "listen-peer-urls", &c.ListenPeer, &c.Peer),
+		c.takeOldBind("peer-bind-addr", c.peerBindAddr, "peer-addr", c.peerAddr, "listen-peer-urls", &c.ListenPeer,
+			&c.Peer),
 	)
 }
 

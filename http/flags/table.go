@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -24,73 +25,192 @@ const (
 	presetPeerURLs   = "http://localhost:2380,http://localhost:7001"
 )
 
-// settings is the table of all flags. A new flag is one new line here.
+// settings is the table of all flags. A new flag is one new row in its group.
 func (c *Config) settings() []setting {
+	return slices.Concat(
+		in("Member", c.memberFlags()),
+		in("Cluster", c.clusterFlags()),
+		in("Proxy", c.proxyFlags()),
+		in("Clients", c.clientFlags()),
+		in("TLS", c.tlsFlags()),
+		in("Old forms", c.oldFlags()),
+		in("Trial", c.trialFlags()),
+		in("Logging", c.logFlags()),
+	)
+}
+
+// in puts rows of the table into a group.
+func in(group string, rows []setting) []setting {
+	for i := range rows {
+		rows[i].group = group
+	}
+	return rows
+}
+
+func (c *Config) memberFlags() []setting {
 	return []setting{
-		{"Member", "name", "default", "NAME", "name of this member, unique in its cluster", name(&c.Name)},
-		{"Member", "data-dir", "", "DIR", "where everything is kept; empty means NAME.etcd", text(&c.DataDir)},
-		{"Member", "wal-dir", "", "DIR", "where the log is kept, to give it a disk of its own; empty means inside the data directory", text(&c.WALDir)},
-		{"Member", "snapshot-count", "10000", "N", "least number of entries between two snapshots, unless they are much compared with the state", number(&c.SnapshotCount, 1, 1<<31-1)},
-		{"Member", "max-snapshots", "5", "N", "snapshot files kept, at least two; 0 keeps all", number(&c.MaxSnapshots, 0, 1<<20)},
-		{"Member", "max-wals", "5", "N", "log files kept that no restart needs; 0 keeps all", number(&c.MaxWALs, 0, 1<<20)},
-		{"Member", "heartbeat-interval", "100", "MS", "milliseconds between two heartbeats of a leader", milliseconds(&c.Heartbeat, 1, 10_000)},
-		{"Member", "election-timeout", "1000", "MS", "milliseconds without a leader before an election; at least five heartbeats, under 50000", milliseconds(&c.Election, 5, 49_999)},
-		{"Member", "listen-client-urls", presetClientURLs, "URL,...", "where clients are answered", urls(&c.ListenClient)},
-		{"Member", "listen-peer-urls", presetPeerURLs, "URL,...", "where other members are answered", urls(&c.ListenPeer)},
+		{name: "name", preset: "default", arg: "NAME", set: name(&c.Name),
+			help: "name of this member, unique in its cluster"},
+		{name: "data-dir", arg: "DIR", set: text(&c.DataDir),
+			help: "where everything is kept; empty means NAME.etcd"},
+		{name: "wal-dir", arg: "DIR", set: text(&c.WALDir),
+			help: "where the log is kept, to give it a disk of its own; empty means inside the data directory"},
+		{name: "snapshot-count", preset: "10000", arg: "N", set: number(&c.SnapshotCount, 1, 1<<31-1),
+			help: "least number of entries between two snapshots, unless they are many bytes compared with the state"},
+		{name: "max-snapshots", preset: "5", arg: "N", set: number(&c.MaxSnapshots, 0, 1<<20),
+			help: "snapshot files kept, at least two; 0 keeps all"},
+		{name: "max-wals", preset: "5", arg: "N", set: number(&c.MaxWALs, 0, 1<<20),
+			help: "log files kept that no restart needs; 0 keeps all"},
+		{name: "heartbeat-interval", preset: "100", arg: "MS", set: milliseconds(&c.Heartbeat, 1, 10_000),
+			help: "milliseconds between two heartbeats of a leader"},
+		{name: "election-timeout", preset: "1000", arg: "MS", set: milliseconds(&c.Election, 5, 49_999),
+			help: "milliseconds without a leader before an election; at least five heartbeats, under 50000"},
+		{name: "listen-client-urls", preset: presetClientURLs, arg: "URL,...", set: urls(&c.ListenClient),
+			help: "where clients are answered"},
+		{name: "listen-peer-urls", preset: presetPeerURLs, arg: "URL,...", set: urls(&c.ListenPeer),
+			help: "where other members are answered"},
+	}
+}
 
-		{"Cluster", "advertise-client-urls", presetClientURLs, "URL,...", "where clients find this member, as the cluster tells them", urls(&c.AdvertiseClient)},
-		{"Cluster", "initial-advertise-peer-urls", presetPeerURLs, "URL,...", "where other members find this one; when given, the cluster learns it at every start", urls(&c.AdvertisePeer)},
-		{"Cluster", "initial-cluster", "", "NAME=URL,...", "the members that begin the cluster; empty means this one alone, at its --initial-advertise-peer-urls", text(&c.InitialCluster)},
-		{"Cluster", "initial-cluster-state", "new", "new|existing", "whether the listed members begin a cluster, or this one takes the place that a running one has made for it (POST /v2/members)", choice(&c.State, "new", "existing")},
-		{"Cluster", "join", "", "URL,...", "running members, at client or peer URLs, that take this one in when it has no data; needs no list", optional(urls(&c.Join))},
-		{"Cluster", "initial-cluster-token", "etcd-cluster", "TEXT", "keeps clusters apart that were begun with the same URLs", text(&c.Token)},
-		{"Cluster", "discovery", "", "URL", "where the founders of the cluster find each other: a discovery URL, made for so many members", optional(service(&c.Discovery))},
-		{"Cluster", "discovery-fallback", "proxy", "exit|proxy", "what a member does that comes when there are as many already", choice(&c.Fallback, "exit", "proxy")},
-		{"Cluster", "discovery-proxy", "", "URL", "an HTTP proxy on the way to the discovery URL", optional(proxyURL(&c.DiscoveryProxy))},
-		{"Cluster", "discovery-srv", "", "DOMAIN", "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and _etcd-server-ssl._tcp for https", optional(domain(&c.DiscoverySRV))},
-		{"Cluster", "strict-reconfig-check", "true", "", "accepted for the sake of etcd 2: a change of the membership that would lose the quorum is always refused", toggle(&c.strict)},
-		{"Cluster", "force-new-cluster", "false", "", "go on from the data as a cluster of this member alone", toggle(&c.ForceNew)},
+func (c *Config) clusterFlags() []setting {
+	return []setting{
+		{name: "advertise-client-urls", preset: presetClientURLs, arg: "URL,...", set: urls(&c.AdvertiseClient),
+			help: "where clients find this member, as the cluster tells them"},
+		{name: "initial-advertise-peer-urls", preset: presetPeerURLs, arg: "URL,...", set: urls(&c.AdvertisePeer),
+			help: "where other members find this one; when given, the cluster learns it at every start"},
+		{name: "initial-cluster", arg: "NAME=URL,...", set: text(&c.InitialCluster),
+			help: "the members that begin the cluster; empty means this one alone, at its " +
+				"--initial-advertise-peer-urls"},
+		{name: "initial-cluster-state", preset: "new", arg: "new|existing", set: choice(&c.State, "new", "existing"),
+			help: "whether the listed members begin a cluster, or this one takes the place that a running one has " +
+				"made for it (POST /v2/members)"},
+		{name: "join", arg: "URL,...", set: optional(urls(&c.Join)),
+			help: "running members, at client or peer URLs, that take this one in when it has no data; needs no list"},
+		{name: "initial-cluster-token", preset: "etcd-cluster", arg: "TEXT", set: text(&c.Token),
+			help: "keeps clusters apart that were begun with the same URLs"},
+		{name: "discovery", arg: "URL", set: optional(service(&c.Discovery)),
+			help: "where the founders of the cluster find each other: a discovery URL, made for so many members"},
+		{name: "discovery-fallback", preset: "proxy", arg: "exit|proxy", set: choice(&c.Fallback, "exit", "proxy"),
+			help: "what a member does that comes when there are as many already"},
+		{name: "discovery-proxy", arg: "URL", set: optional(proxyURL(&c.DiscoveryProxy)),
+			help: "an HTTP proxy on the way to the discovery URL"},
+		{name: "discovery-srv", arg: "DOMAIN", set: optional(domain(&c.DiscoverySRV)),
+			help: "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and " +
+				"_etcd-server-ssl._tcp for https"},
+		{name: "strict-reconfig-check", preset: "true", set: toggle(&c.strict),
+			help: "accepted for the sake of etcd 2: a change of the membership that would lose the quorum is always " +
+				"refused"},
+		{name: "force-new-cluster", preset: "false", set: toggle(&c.ForceNew),
+			help: "go on from the data as a cluster of this member alone"},
+	}
+}
 
-		{"Proxy", "proxy", "off", "off|readonly|on", "be no member, but hand on what clients ask to the members; with readonly, only what reads", choice(&c.Proxy, "off", "readonly", "on")},
-		{"Proxy", "proxy-failure-wait", "5000", "MS", "milliseconds for which a member is left alone that did not answer", milliseconds(&c.ProxyTimes.FailureWait, 1, 1<<31-1)},
-		{"Proxy", "proxy-refresh-interval", "30000", "MS", "milliseconds between two questions to the members who they are", milliseconds(&c.ProxyTimes.Refresh, 1, 1<<31-1)},
-		{"Proxy", "proxy-dial-timeout", "1000", "MS", "milliseconds for a connection to a member", milliseconds(&c.ProxyTimes.Dial, 1, 1<<31-1)},
-		{"Proxy", "proxy-write-timeout", "5000", "MS", "milliseconds for each piece that is sent to a member", milliseconds(&c.ProxyTimes.Write, 1, 1<<31-1)},
-		{"Proxy", "proxy-read-timeout", "0", "MS", "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in which nothing happens", milliseconds(&c.ProxyTimes.Read, 0, 1<<31-1)},
+func (c *Config) proxyFlags() []setting {
+	return []setting{
+		{name: "proxy", preset: "off", arg: "off|readonly|on", set: choice(&c.Proxy, "off", "readonly", "on"),
+			help: "be no member, but hand on what clients ask to the members; with readonly, only what reads"},
+		{name: "proxy-failure-wait", preset: "5000", arg: "MS",
+			set:  milliseconds(&c.ProxyTimes.FailureWait, 1, 1<<31-1),
+			help: "milliseconds for which a member is left alone that did not answer"},
+		{name: "proxy-refresh-interval", preset: "30000", arg: "MS",
+			set:  milliseconds(&c.ProxyTimes.Refresh, 1, 1<<31-1),
+			help: "milliseconds between two questions to the members who they are"},
+		{name: "proxy-dial-timeout", preset: "1000", arg: "MS", set: milliseconds(&c.ProxyTimes.Dial, 1, 1<<31-1),
+			help: "milliseconds for a connection to a member"},
+		{name: "proxy-write-timeout", preset: "5000", arg: "MS", set: milliseconds(&c.ProxyTimes.Write, 1, 1<<31-1),
+			help: "milliseconds for each piece that is sent to a member"},
+		{name: "proxy-read-timeout", preset: "0", arg: "MS", set: milliseconds(&c.ProxyTimes.Read, 0, 1<<31-1),
+			help: "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in " +
+				"which nothing happens"},
+	}
+}
 
-		{"Clients", "cors", "", "ORIGIN,...", "web origins that may ask from a browser, or *", origins(&c.CORS)},
-		{"Clients", "host-whitelist", "", "NAME,...", "names by which browsers may call this member over plain HTTP, besides addresses, localhost and the hosts of its URLs; or *", hostNames(&c.Hosts)},
-		{"Clients", "max-request-bytes", "10485760", "BYTES", "longest request body", number(&c.MaxRequestBytes, 1, 1<<30)},
-		{"Clients", "event-history", "100000", "N", "events kept for watches of the past", number(&c.EventHistory, 1, 1<<30)},
-		{"Clients", "page", "true", "", "show browsers a page of the cluster and its keys at /", toggle(&c.Page)},
-		{"Clients", "quota-bytes", "0", "BYTES", "memory that the tree may take before writes that make it grow are refused; 0 means a quarter of the memory", number(&c.QuotaBytes, 0, math.MaxInt)},
-		{"Clients", "enable-pprof", "false", "", "serve profiles at /debug/pprof", toggle(&c.Pprof)},
+func (c *Config) clientFlags() []setting {
+	return []setting{
+		{name: "cors", arg: "ORIGIN,...", set: origins(&c.CORS),
+			help: "web origins that may ask from a browser, or *"},
+		{name: "host-whitelist", arg: "NAME,...", set: hostNames(&c.Hosts),
+			help: "names by which browsers may call this member over plain HTTP, besides addresses, localhost and " +
+				"the hosts of its URLs; or *"},
+		{name: "max-request-bytes", preset: "10485760", arg: "BYTES", set: number(&c.MaxRequestBytes, 1, 1<<30),
+			help: "longest request body"},
+		{name: "event-history", preset: "100000", arg: "N", set: number(&c.EventHistory, 1, 1<<30),
+			help: "events kept for watches of the past"},
+		{name: "page", preset: "true", set: toggle(&c.Page),
+			help: "show browsers a page of the cluster and its keys at /"},
+		{name: "quota-bytes", preset: "0", arg: "BYTES", set: number(&c.QuotaBytes, 0, math.MaxInt),
+			help: "memory that the tree may take before writes that make it grow are refused; 0 means a quarter of " +
+				"the memory"},
+		{name: "enable-pprof", preset: "false", set: toggle(&c.Pprof),
+			help: "serve profiles at /debug/pprof"},
+	}
+}
 
-		{"TLS", "cert-file", "", "FILE", "certificate for https clients, in PEM, with those between it and its authority; this and the other files are read again when they change", text(&c.Client.Cert)},
-		{"TLS", "key-file", "", "FILE", "its key", text(&c.Client.Key)},
-		{"TLS", "client-cert-auth", "false", "", "refuse https clients without a certificate of --trusted-ca-file", toggle(&c.Client.ClientAuth)},
-		{"TLS", "trusted-ca-file", "", "FILE", "authorities of clients' certificates, in PEM; whoever shows one must show a right one", text(&c.Client.CA)},
-		{"TLS", "client-crl-file", "", "FILE", "clients' certificates that were revoked: lists signed by --trusted-ca-file", text(&c.Client.CRL)},
-		{"TLS", "auto-tls", "false", "", "serve https clients with a certificate made here, under DATA/fixtures", toggle(&c.Client.Auto)},
-		{"TLS", "ca-file", "", "FILE", "old form of --trusted-ca-file with --client-cert-auth", text(&c.Client.OldCA)},
-		{"TLS", "peer-cert-file", "", "FILE", "certificate for https among members, which serves in both directions", text(&c.Peer.Cert)},
-		{"TLS", "peer-key-file", "", "FILE", "its key", text(&c.Peer.Key)},
-		{"TLS", "peer-client-cert-auth", "false", "", "refuse members without a certificate of --peer-trusted-ca-file", toggle(&c.Peer.ClientAuth)},
-		{"TLS", "peer-trusted-ca-file", "", "FILE", "authorities of members' certificates; without it, those of the machine are trusted for members that are called", text(&c.Peer.CA)},
-		{"TLS", "peer-cert-allowed-cn", "", "NAME,...", "common names of which a member's certificate must have one; needs --peer-client-cert-auth", text(&c.Peer.Names)},
-		{"TLS", "peer-crl-file", "", "FILE", "members' certificates that were revoked: lists signed by --peer-trusted-ca-file", text(&c.Peer.CRL)},
-		{"TLS", "peer-auto-tls", "false", "", "talk to members with certificates made here: encrypted, but nobody finds out who is at the other end", toggle(&c.Peer.Auto)},
-		{"TLS", "peer-ca-file", "", "FILE", "old form of --peer-trusted-ca-file with --peer-client-cert-auth", text(&c.Peer.OldCA)},
+func (c *Config) tlsFlags() []setting {
+	return []setting{
+		{name: "cert-file", arg: "FILE", set: text(&c.Client.Cert),
+			help: "certificate for https clients, in PEM, with those between it and its authority; this and the " +
+				"other files are read again when they change"},
+		{name: "key-file", arg: "FILE", set: text(&c.Client.Key),
+			help: "its key"},
+		{name: "client-cert-auth", preset: "false", set: toggle(&c.Client.ClientAuth),
+			help: "refuse https clients without a certificate of --trusted-ca-file"},
+		{name: "trusted-ca-file", arg: "FILE", set: text(&c.Client.CA),
+			help: "authorities of clients' certificates, in PEM; whoever shows one must show a right one"},
+		{name: "client-crl-file", arg: "FILE", set: text(&c.Client.CRL),
+			help: "clients' certificates that were revoked: lists signed by --trusted-ca-file"},
+		{name: "auto-tls", preset: "false", set: toggle(&c.Client.Auto),
+			help: "serve https clients with a certificate made here, under DATA/fixtures"},
+		{name: "ca-file", arg: "FILE", set: text(&c.Client.OldCA),
+			help: "old form of --trusted-ca-file with --client-cert-auth"},
+		{name: "peer-cert-file", arg: "FILE", set: text(&c.Peer.Cert),
+			help: "certificate for https among members, which serves in both directions"},
+		{name: "peer-key-file", arg: "FILE", set: text(&c.Peer.Key),
+			help: "its key"},
+		{name: "peer-client-cert-auth", preset: "false", set: toggle(&c.Peer.ClientAuth),
+			help: "refuse members without a certificate of --peer-trusted-ca-file"},
+		{name: "peer-trusted-ca-file", arg: "FILE", set: text(&c.Peer.CA),
+			help: "authorities of members' certificates; without it, those of the machine are trusted for members " +
+				"that are called"},
+		{name: "peer-cert-allowed-cn", arg: "NAME,...", set: text(&c.Peer.Names),
+			help: "common names of which a member's certificate must have one; needs --peer-client-cert-auth"},
+		{name: "peer-crl-file", arg: "FILE", set: text(&c.Peer.CRL),
+			help: "members' certificates that were revoked: lists signed by --peer-trusted-ca-file"},
+		{name: "peer-auto-tls", preset: "false", set: toggle(&c.Peer.Auto),
+			help: "talk to members with certificates made here: encrypted, but nobody finds out who is at the " +
+				"other end"},
+		{name: "peer-ca-file", arg: "FILE", set: text(&c.Peer.OldCA),
+			help: "old form of --peer-trusted-ca-file with --peer-client-cert-auth"},
+	}
+}
 
-		{"Old forms", "addr", "", "IP:PORT", "old form of --advertise-client-urls, which also listens at [::]:PORT", optional(ipPort(&c.addr))},
-		{"Old forms", "bind-addr", "", "IP:PORT", "old form of --listen-client-urls", optional(ipPort(&c.bindAddr))},
-		{"Old forms", "peer-addr", "", "IP:PORT", "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT", optional(ipPort(&c.peerAddr))},
-		{"Old forms", "peer-bind-addr", "", "IP:PORT", "old form of --listen-peer-urls", optional(ipPort(&c.peerBindAddr))},
+func (c *Config) oldFlags() []setting {
+	return []setting{
+		{name: "addr", arg: "IP:PORT", set: optional(ipPort(&c.addr)),
+			help: "old form of --advertise-client-urls, which also listens at [::]:PORT"},
+		{name: "bind-addr", arg: "IP:PORT", set: optional(ipPort(&c.bindAddr)),
+			help: "old form of --listen-client-urls"},
+		{name: "peer-addr", arg: "IP:PORT", set: optional(ipPort(&c.peerAddr)),
+			help: "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT"},
+		{name: "peer-bind-addr", arg: "IP:PORT", set: optional(ipPort(&c.peerBindAddr)),
+			help: "old form of --listen-peer-urls"},
+	}
+}
 
-		{"Trial", "check-config", "false", "", "say what a start with all these flags and variables would do, and end: no port is opened, nobody is asked, nothing is written; status 1 when it would be refused", toggle(&c.CheckConfig)},
+func (c *Config) trialFlags() []setting {
+	return []setting{
+		{name: "check-config", preset: "false", set: toggle(&c.CheckConfig),
+			help: "say what a start with all these flags and variables would do, and end: no port is opened, nobody " +
+				"is asked, nothing is written; status 1 when it would be refused"},
+	}
+}
 
-		{"Logging", "debug", "false", "", "log at level DEBUG", toggle(&c.Debug)},
-		{"Logging", "log-package-levels", "", "PKG=LEVEL,...", "levels of single packages, as raft=DEBUG,http=WARNING", packageLevels(&c.Levels)},
+func (c *Config) logFlags() []setting {
+	return []setting{
+		{name: "debug", preset: "false", set: toggle(&c.Debug),
+			help: "log at level DEBUG"},
+		{name: "log-package-levels", arg: "PKG=LEVEL,...", set: packageLevels(&c.Levels),
+			help: "levels of single packages, as raft=DEBUG,http=WARNING"},
 	}
 }
 

@@ -46,7 +46,8 @@ func (c *Config) Tell(w io.Writer, l *logs.Logs) error {
 			l.Of("main").Warn(warning)
 		}
 	}
-	err = cmp.Or(c.tellCertificates(w, &c.Client, c.ListenClient, c.AdvertiseClient, l), c.tellCertificates(w, &c.Peer, c.ListenPeer, c.AdvertisePeer, l))
+	err = cmp.Or(c.tellCertificates(w, &c.Client, c.ListenClient, c.AdvertiseClient, l), c.tellCertificates(w, &c.Peer,
+		c.ListenPeer, c.AdvertisePeer, l))
 	if err == nil {
 		c.line(w, "verdict", "nothing here keeps it from starting; ports, other members and the disk were not tried")
 	}
@@ -105,7 +106,8 @@ func (c *Config) tellCluster(w io.Writer, there bool, log *slog.Logger) (plan di
 			c.line(w, "cluster", "a running one that has a place for this member: %s", c.InitialCluster)
 			break
 		}
-		c.line(w, "cluster", "begins as %x, with %d members: %s", plan.Cluster.ClusterID, len(plan.Cluster.Members), c.InitialCluster)
+		c.line(w, "cluster", "begins as %x, with %d members: %s", plan.Cluster.ClusterID, len(plan.Cluster.Members),
+			c.InitialCluster)
 	}
 	return plan, nil
 }
@@ -113,7 +115,8 @@ func (c *Config) tellCluster(w io.Writer, there bool, log *slog.Logger) (plan di
 // tellCertificates writes which certificates a port has, and until when they are good.
 func (c *Config) tellCertificates(w io.Writer, f *certs.Flags, listened, advertised []string, l *logs.Logs) error {
 	if f.Auto {
-		c.line(w, "certificates", "%s port: one of its own, in %s, renewed by itself", f.Port, filepath.Join(c.DataDir, "fixtures", f.Port))
+		c.line(w, "certificates", "%s port: one of its own, in %s, renewed by itself", f.Port, filepath.Join(c.DataDir,
+			"fixtures", f.Port))
 		return nil
 	}
 	set, err := f.Load("", slices.Concat(listened, advertised), l.Of("certs"))

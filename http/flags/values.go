@@ -122,7 +122,8 @@ func proxyURL(p **url.URL) func(string) error {
 		if !strings.Contains(v, "://") {
 			v = "http://" + v
 		}
-		if *p, err = url.Parse(v); err != nil || (*p).Hostname() == "" || (*p).Scheme != "http" && (*p).Scheme != "https" {
+		if *p, err = url.Parse(v); err != nil || (*p).Hostname() == "" || (*p).Scheme != "http" &&
+			(*p).Scheme != "https" {
 			return errors.New("want http://HOST:PORT")
 		}
 		return nil
@@ -180,7 +181,8 @@ func packageLevels(p *map[string]slog.Level) func(string) error {
 			pkg, word, _ := strings.Cut(pair, "=")
 			level, known := logs.ParseLevel(word)
 			if !known {
-				return errors.New("want PACKAGE=LEVEL, with a level of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG or TRACE")
+				return errors.New("want PACKAGE=LEVEL, with a level of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG " +
+					"or TRACE")
 			}
 			(*p)[pkg] = level
 		}

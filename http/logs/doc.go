@@ -17,10 +17,10 @@
 //
 // # Life of a line
 //
-// A package logs it. When its level is high enough it is queued, and written by the goroutine of the
-// sink. A reader that stands still, as a pipe whose other end is stopped, holds up that goroutine
-// alone: the queue fills, and what finds no room in it is lost. The end of the process waits for the
-// rest of the queue, though not for long.
+// A package logs it. When its level is high enough it is queued, and written by the goroutine of
+// the sink. A reader that stands still, as a pipe whose other end is stopped, holds up that
+// goroutine alone: the queue fills, and what finds no room in it is lost. The end of the process
+// waits for the rest of the queue, though not for long.
 //
 // # Invariants
 //

@@ -49,7 +49,8 @@ func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
 	}
 	sink.Flush()
 
-	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "msg=security pkg=auth") || !strings.Contains(got, "msg=security pkg=certs") {
+	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "msg=security pkg=auth") ||
+		!strings.Contains(got, "msg=security pkg=certs") {
 		t.Errorf("the log has\n%s", got)
 	}
 }

@@ -28,8 +28,10 @@
 // # Invariants
 //
 //   - The browser runs the script of this file and no other: the policy has its hash.
-//   - Names, values and messages of the server become text, never HTML: the script has no innerHTML.
-//   - To draw changes elements in place, and nothing moves under a pressed mouse: clicks count, focus stays.
+//   - Names, values and messages of the server become text, never HTML: the script has no
+//     innerHTML.
+//   - To draw changes elements in place, and nothing moves under a pressed mouse: clicks count,
+//     focus stays.
 //   - A name and password stay in the script's memory. The browser sends none by itself.
 //
 // # What is left out
@@ -73,7 +75,8 @@ func New(m Mode) *Page {
 	sum := sha256.Sum256(body)
 	return &Page{
 		body: body,
-		policy: "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+		policy: "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; " +
+			"frame-ancestors 'none'; " +
 			"script-src " + hashOf(body, "script") + "; style-src " + hashOf(body, "style"),
 		etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
 	}

@@ -27,7 +27,8 @@ func TestThePolicyLetsThisScriptAndStyleAndNothingElseRun(t *testing.T) {
 	w := get(t, Member, "")
 	policy := w.Header().Get("Content-Security-Policy")
 	for _, element := range []string{"script", "style"} {
-		all := regexp.MustCompile(`(?s)<`+element+`[^>]*>(.*?)</`+element+`>`).FindAllStringSubmatch(w.Body.String(), -1)
+		all := regexp.MustCompile(`(?s)<`+element+`[^>]*>(.*?)</`+element+`>`).FindAllStringSubmatch(w.Body.String(),
+			-1)
 		if len(all) != 1 {
 			t.Fatalf("%d elements %s", len(all), element)
 		}
@@ -37,7 +38,8 @@ func TestThePolicyLetsThisScriptAndStyleAndNothingElseRun(t *testing.T) {
 			t.Errorf("%s lacks %s", policy, want)
 		}
 	}
-	for _, want := range []string{"default-src 'none';", "connect-src 'self';", "frame-ancestors 'none';", "base-uri 'none';", "form-action 'none';"} {
+	for _, want := range []string{"default-src 'none';", "connect-src 'self';", "frame-ancestors 'none';",
+		"base-uri 'none';", "form-action 'none';"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("%s lacks %s", policy, want)
 		}
@@ -48,7 +50,8 @@ func TestThePolicyLetsThisScriptAndStyleAndNothingElseRun(t *testing.T) {
 func TestThePageMakesNoTextIntoHTMLAndLoadsNothing(t *testing.T) {
 	body := get(t, Member, "").Body.String()
 	for _, word := range []string{
-		"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser", "srcdoc",
+		"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function",
+		"DOMParser", "srcdoc",
 		"localStorage", "sessionStorage", "document.cookie", "src=", "@import", " url(", ":url(", " style=",
 	} {
 		if strings.Contains(body, word) {

@@ -8,7 +8,8 @@ import (
 	"etcd2/raft"
 )
 
-// BenchmarkAppends sends single entries of 300 bytes, as small writes make them, as fast as the other end takes them.
+// BenchmarkAppends sends single entries of 300 bytes, as small writes make them, as fast as the
+// other end takes them.
 func BenchmarkAppends(b *testing.B) {
 	one, two := pair(b)
 	go func() {

@@ -22,8 +22,9 @@ type call struct {
 	stop  func() bool      // ends the watch over the context
 }
 
-// dial calls a member at a URL, as the identity me, and waits for the answer hoped for. A redirection is an answer like
-// another, and never followed (K6). The connection is closed when the peer's context is done.
+// dial calls a member at a URL, as the identity me, and waits for the answer hoped for. A
+// redirection is an answer like another, and never followed (K6). The connection is closed when the
+// peer's context is done.
 func (p *peer) dial(rawURL, method, path string, more http.Header, hoped int) (*call, identity, error) {
 	conn, host, err := p.reach(rawURL)
 	if err != nil {

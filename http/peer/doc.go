@@ -101,16 +101,15 @@ The receiver puts the pieces together, checks that the message is from and
 to the two of the handshake, and steps it. While the node takes its time, no more is read, and
 the sender stops at the window.
 
-When a process dies, its kernel closes its connections, and the
-reader at the other end sees it in the same moment: Inbound.Lost. A member that closes
-a connection and lives on says bye first. A connection that just falls silent is closed
-after Config.Silence, and nobody is called lost. Inbound.Dropped tells of these ends, and of a
-message with entries that found no room. In any case the peer dials
-again, at first after 10 ms, then less and less often up to once a second, and at
-once when the other member calls or its URLs change. When none of the member's URLs
-works, or one does not answer for a second, and the member has a stream to this one,
-the peer asks on that stream for a connection (frameCall). What is queued is dropped, unless DialTLS has
-ended the connection, as it does when an authority is taken out: then it goes with the next one.
+When a process dies, its kernel closes its connections, and the reader at the other end sees it in
+the same moment: Inbound.Lost. A member that closes a connection and lives on says bye first. A
+connection that just falls silent is closed after Config.Silence, and nobody is called lost.
+Inbound.Dropped tells of these ends, and of a message with entries that found no room. In any case
+the peer dials again, at first after 10 ms, then less and less often up to once a second, and at
+once when the other member calls or its URLs change. When none of the member's URLs works, or one
+does not answer for a second, and the member has a stream to this one, the peer asks on that stream
+for a connection (frameCall). What is queued is dropped, unless DialTLS has ended the connection, as
+it does when an authority is taken out: then it goes with the next one.
 
 A snapshot goes over a connection of its own, one at a time to each member. Its file has a name,
 made of index, term, size and checksum. When a transfer breaks, the receiver keeps what has come.

@@ -36,8 +36,8 @@ func TestALargeEntryIsThereInTwoRoundTrips(t *testing.T) {
 	})
 }
 
-// pitfall L7: like a leader, a hands over no more than 8 MiB at a time: 79 MB need ten windows, half
-// a round trip each, and some more while the window grows.
+// pitfall L7: like a leader, a hands over no more than 8 MiB at a time: 79 MB need ten windows,
+// half a round trip each, and some more while the window grows.
 func TestAStreamIsNotHeldUpByItsDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, ahead, count, trip = 64 << 10, 128, 1200, 100 * time.Millisecond
@@ -78,7 +78,8 @@ func TestHeartbeatsPassTheBulk(t *testing.T) {
 				worst, bulky := pump(t, a, b, c.interval, lasting)
 
 				granule := writeSize * time.Second / time.Duration(c.rate)
-				t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB, with a window of %d bytes",
+				t.Logf("heartbeats took %v at most after the first two seconds, beside %.1f MB, with a window of %d "+
+					"bytes",
 					worst, float64(bulky)/1e6, a.Peers()[b.id].Window)
 				if limit := c.trip/2 + c.interval/2 + 2*granule; worst == 0 || worst > limit {
 					t.Errorf("heartbeats wait for %v, more than %v", worst, limit)

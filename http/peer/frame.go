@@ -33,14 +33,15 @@ type frameKind byte
 // The kinds, and which end sends them.
 const (
 	frameUrgent frameKind = iota + 1 // dialler: a whole message, which may pass the bulky ones (B14)
-	frameBulk                        // dialler: a piece of a bulky message; its pieces come in order, and no other's between them
-	framePing                        // dialler: wants a frameRead that covers all before it
-	frameRead                        // the other end: how many bytes it has read since the handshake, 8 bytes
-	frameBye                         // both: I close this connection though I am alive; the body says why
-	frameCall                        // the other end: I can't call you, so lend me a connection
-	frameNews                        // dialler: where another member says that it is (see news.go)
-	frameAsk                         // dialler: wants a frameStatus
-	frameStatus                      // the other end: how it is, in its own words (see survey.go)
+	// dialler: a piece of a bulky message; its pieces come in order, and no other's between them
+	frameBulk
+	framePing   // dialler: wants a frameRead that covers all before it
+	frameRead   // the other end: how many bytes it has read since the handshake, 8 bytes
+	frameBye    // both: I close this connection though I am alive; the body says why
+	frameCall   // the other end: I can't call you, so lend me a connection
+	frameNews   // dialler: where another member says that it is (see news.go)
+	frameAsk    // dialler: wants a frameStatus
+	frameStatus // the other end: how it is, in its own words (see survey.go)
 )
 
 const (
@@ -67,8 +68,8 @@ func appendFrame(b []byte, kind frameKind, rest int, body []byte) []byte {
 	return append(append(b, head[:]...), body...)
 }
 
-// readFrame reads the next frame. It allocates nothing: the body lies in r's buffer, is valid until r is used again,
-// and can be no larger than that.
+// readFrame reads the next frame. It allocates nothing: the body lies in r's buffer, is valid until
+// r is used again, and can be no larger than that.
 func readFrame(r *bufio.Reader) (frame, error) {
 	head, err := r.Peek(frameHeader)
 	if err != nil {
@@ -104,8 +105,8 @@ type assembly struct {
 	rest int // bytes to come
 }
 
-// add takes a piece, and with the last one returns the message, in memory of its own. What it allocates is at most
-// twice what has arrived, whatever the pieces announce.
+// add takes a piece, and with the last one returns the message, in memory of its own. What it
+// allocates is at most twice what has arrived, whatever the pieces announce.
 func (a *assembly) add(f frame) ([]byte, error) {
 	if size := int64(len(a.b)+len(f.body)) + int64(f.rest); size > int64(a.max) {
 		return nil, fmt.Errorf("a message of %d bytes, more than the %d that may be", size, a.max)

@@ -140,7 +140,8 @@ func checkIdentity(t testing.TB, head string) {
 		h.Set(name, value)
 	}
 	i := parseIdentity(h)
-	if len(i.name) > 4*maxText || len(i.urls) > maxURLs || strings.ContainsAny(i.name+i.version+i.protocol, "\x00\n\x1b") {
+	if len(i.name) > 4*maxText || len(i.urls) > maxURLs || strings.ContainsAny(i.name+i.version+i.protocol,
+		"\x00\n\x1b") {
 		t.Fatalf("%q gives %+v", head, i)
 	}
 	for _, u := range i.urls {
@@ -149,12 +150,14 @@ func checkIdentity(t testing.TB, head string) {
 		}
 	}
 	me := identity{id: 0xb, cluster: testCluster, protocol: protocolVersion}
-	if why := me.judge(i, []uint64{0xd}, 5); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 || i.id == 0xd || i.incarnation != 5) {
+	if why := me.judge(i, []uint64{0xd}, 5); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 ||
+		i.id == 0xd || i.incarnation != 5) {
 		t.Fatalf("%+v is let in", i)
 	}
 }
 
-const goodHead = "Etcd2-Protocol: 1\nEtcd2-From: a\nEtcd2-To: b\nEtcd2-Cluster: c1\nEtcd2-Incarnation: 5\nEtcd2-Name: n1\nEtcd2-Peer-Urls: http://h:1,https://h:2\n"
+const goodHead = "Etcd2-Protocol: 1\nEtcd2-From: a\nEtcd2-To: b\nEtcd2-Cluster: c1\nEtcd2-Incarnation: " +
+	"5\nEtcd2-Name: n1\nEtcd2-Peer-Urls: http://h:1,https://h:2\n"
 
 func FuzzHandshake(f *testing.F) {
 	f.Add(goodHead)

@@ -30,7 +30,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit decides by the head of a request alone whether its sender is heard (K5), and hears it.
-func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Transport, *peer, http.ResponseWriter, *http.Request)) {
+func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Transport, *peer, http.ResponseWriter,
+	*http.Request)) {
 	caller := parseIdentity(r.Header)
 	me := t.self
 	me.put(w.Header())
@@ -41,7 +42,8 @@ func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Tra
 	if why != nil {
 		t.logRefusal("a member that called is not let in", &refused{why, caller, thisOne}, r.RemoteAddr)
 		w.Header().Set("Etcd2-To", hex(caller.id))
-		sendAnswer(w, why.status, answer{why.reason, "this is " + me.String() + "; likely, " + why.cause + ". " + why.remedy})
+		sendAnswer(w, why.status, answer{why.reason, "this is " + me.String() + "; likely, " + why.cause +
+			". " + why.remedy})
 		return
 	}
 	p := t.greet(caller)
@@ -54,8 +56,8 @@ func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Tra
 	hear(t, p, w, r)
 }
 
-// greet finds the peer that has called, or makes one that lasts as long as it calls: it may be a member that this one's membership
-// is too old to name (D8).
+// greet finds the peer that has called, or makes one that lasts as long as it calls: it may be a
+// member that this one's membership is too old to name (D8).
 func (t *Transport) greet(caller identity) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,7 +111,8 @@ func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request
 	if conn == nil {
 		return
 	}
-	in := &receiver{p: p, lends: p.lends(r), wake: make(chan struct{}, 1), assembly: assembly{max: t.cfg.MaxMessageBytes}}
+	in := &receiver{p: p, lends: p.lends(r), wake: make(chan struct{}, 1),
+		assembly: assembly{max: t.cfg.MaxMessageBytes}}
 	in.conn, in.tick, in.other = conn, t.tick(), parseIdentity(r.Header)
 	t.log.Debug("a member has connected", "member", hex(p.id), "address", r.RemoteAddr)
 	cause := p.hear(in)

@@ -13,7 +13,8 @@ import (
 	"etcd2/raft"
 )
 
-// The handshake is the head of an HTTP request and of its answer. Both carry the headers of an identity.
+// The handshake is the head of an HTTP request and of its answer. Both carry the headers of an
+// identity.
 const (
 	streamPath   = "/raft/stream"
 	snapshotPath = "/raft/snapshot"
@@ -39,7 +40,8 @@ type identity struct {
 
 // String is for log lines.
 func (i identity) String() string {
-	return fmt.Sprintf("%x %q at %s, incarnation %x, cluster %x", i.id, i.name, strings.Join(i.urls, ","), i.incarnation, i.cluster)
+	return fmt.Sprintf("%x %q at %s, incarnation %x, cluster %x", i.id, i.name, strings.Join(i.urls, ","),
+		i.incarnation, i.cluster)
 }
 
 // put writes the identity into the head of a request or an answer.
@@ -54,7 +56,8 @@ func (i identity) put(h http.Header) {
 	h.Set("Etcd2-Peer-Urls", strings.Join(i.urls, ","))
 }
 
-// parseIdentity reads what put has written. Ids that can't be read are 0, and URLs that can't be called are left out.
+// parseIdentity reads what put has written. Ids that can't be read are 0, and URLs that can't be
+// called are left out.
 func parseIdentity(h http.Header) identity {
 	hex := func(name string) uint64 {
 		v, err := strconv.ParseUint(h.Get(name), 16, 64)
@@ -64,8 +67,10 @@ func parseIdentity(h http.Header) identity {
 		return v
 	}
 	i := identity{
-		id: hex("Etcd2-From"), to: hex("Etcd2-To"), cluster: hex("Etcd2-Cluster"), incarnation: hex("Etcd2-Incarnation"),
-		protocol: clip(h.Get("Etcd2-Protocol")), name: clip(h.Get("Etcd2-Name")), version: clip(h.Get("Etcd2-Version")),
+		id: hex("Etcd2-From"), to: hex("Etcd2-To"), cluster: hex("Etcd2-Cluster"),
+		incarnation: hex("Etcd2-Incarnation"),
+		protocol:    clip(h.Get("Etcd2-Protocol")), name: clip(h.Get("Etcd2-Name")),
+		version: clip(h.Get("Etcd2-Version")),
 	}
 	i.urls = parseURLs(h.Get("Etcd2-Peer-Urls"))
 	return i
@@ -123,11 +128,14 @@ var (
 		"correct the peer URL, or clear the data directory of the member that does not belong here"}
 	otherMember = &refusal{"to", http.StatusMisdirectedRequest,
 		"the peer URL leads to another member than the membership says, or that one lost its data and has a new id",
-		"compare the list of members with the URLs that each one listens on; remove a member that lost its data and add it again"}
+		"compare the list of members with the URLs that each one listens on; remove a member that lost its data and " +
+			"add it again"}
 	removed = &refusal{"removed", http.StatusGone,
-		"the member was removed from the cluster, and its id can't come back", "add it again with an empty data directory, or stop it"}
+		"the member was removed from the cluster, and its id can't come " +
+			"back", "add it again with an empty data directory, or stop it"}
 	emptied = &refusal{"emptied", http.StatusConflict,
-		"the member's data directory was emptied, so that it has forgotten what it voted and acknowledged, or another process takes its id",
+		"the member's data directory was emptied, so that it has forgotten what it voted and acknowledged, or " +
+			"another process takes its id",
 		"remove the member, empty its data directory and add it anew"}
 )
 
@@ -136,8 +144,9 @@ var refusals = []*refusal{garbled, otherProtocol, otherCluster, otherMember, rem
 // final tells whether a refusal is the end of the member that is refused.
 func (r *refusal) final() bool { return r == removed || r == emptied }
 
-// judge says why me does not talk to other; nil if it does. An id that is merely unknown is no reason: this
-// member's membership may be the older one (D8). known is the other's incarnation, as far as this member knows it.
+// judge says why me does not talk to other; nil if it does. An id that is merely unknown is no
+// reason: this member's membership may be the older one (D8). known is the other's incarnation, as
+// far as this member knows it.
 func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
 	_, isGone := slices.BinarySearch(gone, other.id)
 	switch {
@@ -157,7 +166,8 @@ func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
 	return nil
 }
 
-// forgot tells whether a member is known to have begun on another disk than the one that it has now (D10).
+// forgot tells whether a member is known to have begun on another disk than the one that it has now
+// (D10).
 func (i identity) forgot(known uint64) bool { return known != 0 && known != i.incarnation }
 
 // refused is the error of a handshake that one of the two ends has refused.

@@ -57,7 +57,8 @@ func TestARefusedHandshakeGivesOneLineAtEachEnd(t *testing.T) {
 				a.want(t, 1, "level=WARN")
 				b.want(t, 1, "level=WARN")
 				words := []string{"level=WARN", "reason=" + c.reason.reason, c.reason.cause, c.reason.remedy,
-					"a \\\"na\\\" at " + a.url(), "b \\\"nb\\\" at " + b.url(), fmt.Sprintf("cluster %x", a.self.cluster), "cluster c1"}
+					"a \\\"na\\\" at " + a.url(), "b \\\"nb\\\" at " + b.url(), fmt.Sprintf("cluster %x",
+						a.self.cluster), "cluster c1"}
 				a.want(t, 1, append(words, "refused=\"the other member\"")...)
 				b.want(t, 1, append(words, "refused=\"this member\"")...)
 			})
@@ -65,7 +66,8 @@ func TestARefusedHandshakeGivesOneLineAtEachEnd(t *testing.T) {
 	}
 }
 
-// pitfall D10: two members are connected when one of them hears from a third that the other had another disk.
+// pitfall D10: two members are connected when one of them hears from a third that the other had
+// another disk.
 func TestAMemberThatTurnsOutToBeEmptiedIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t)
@@ -189,7 +191,8 @@ func TestOtherPathsAreNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newMember(t, 0xb)
 		b.start()
-		for _, request := range []string{"GET /raft", "GET /raft/x", "POST /raft/stream", "GET /raft/snapshot", "PUT /"} {
+		for _, request := range []string{"GET /raft", "GET /raft/x", "POST /raft/stream",
+			"GET /raft/snapshot", "PUT /"} {
 			method, path, _ := strings.Cut(request, " ")
 			if _, r, err := raw(t, b, method, path, head(b)); err != nil || r.StatusCode != 404 {
 				t.Errorf("%s: %v, %v", request, r, err)
@@ -209,7 +212,8 @@ func TestMessagesOfAStrangerAreNotTaken(t *testing.T) { // pitfalls B11 and K3
 			{frameUrgent, raft.Message{Kind: raft.Heartbeat, From: 0xa, To: 0xc}, errForeign},
 			{frameUrgent, raft.Message{Kind: raft.Append, From: 0xa, To: 0xb}, errLane},
 			{frameBulk, raft.Message{Kind: raft.Vote, From: 0xa, To: 0xb}, errLane},
-			{frameUrgent, raft.Message{Kind: raft.InstallSnapshot, From: 0xa, To: 0xb, Snapshot: &raft.Snapshot{}}, errLane},
+			{frameUrgent, raft.Message{Kind: raft.InstallSnapshot, From: 0xa, To: 0xb, Snapshot: &raft.Snapshot{}},
+				errLane},
 		} {
 			b := newMember(t, 0xb)
 			b.start()
@@ -245,9 +249,12 @@ func TestAnAnswerThatIsNoMembersIsAnError(t *testing.T) { // pitfall K6
 			{"HTTP/1.1 302 Found\r\nLocation: " + elsewhere.URL + "/\r\nContent-Length: 0\r\n\r\n", "302"},
 			{"HTTP/1.1 101 Switching Protocols\r\n\r\n", garbled.cause},
 			{"HTTP/1.1 410 Gone\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "410"},
-			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c2\r\nEtcd2-From: b\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
-			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
-			{"HTTP/1.1 409 Conflict\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: 20\r\n\r\n" + `{"reason":"emptied"}`, "cannot know"},
+			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c2\r\nEtcd2-From: b\r\nContent-Length: " +
+				"20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
+			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: " +
+				"20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
+			{"HTTP/1.1 409 Conflict\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: " +
+				"20\r\n\r\n" + `{"reason":"emptied"}`, "cannot know"},
 			{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxHeadSize), "without end"},
 			{"HTTP/1.1 500 Oh\r\nContent-Length: 1000000000\r\n\r\n" + strings.Repeat("\x1b", 2*maxAnswer), "500"},
 			{"\x00\x01\x02", "malformed"},

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// In a bubble of testing/synctest members talk over links in memory. Time is the bubble's: it passes
-// when nobody has anything to do, so that no test is late on a slow machine.
+// In a bubble of testing/synctest members talk over links in memory. Time is the bubble's: it
+// passes when nobody has anything to do, so that no test is late on a slow machine.
 
 // isVirtual reports whether the test runs in a bubble: the clock of each one begins in 2000.
 func isVirtual() bool { return time.Now().Year() < 2020 }

@@ -178,7 +178,8 @@ func (p *peer) lends(r *http.Request) bool {
 			continue // it is no way to the member
 		}
 		plain = plain && u.Scheme == "http"
-		if s := r.TLS; s != nil && len(s.VerifiedChains) > 0 && s.PeerCertificates[0].VerifyHostname(u.Hostname()) == nil {
+		if s := r.TLS; s != nil && len(s.VerifiedChains) > 0 &&
+			s.PeerCertificates[0].VerifyHostname(u.Hostname()) == nil {
 			return true
 		}
 	}

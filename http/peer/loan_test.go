@@ -21,7 +21,8 @@ const nowhere = "http://127.0.0.1:1"
 // oneWay makes two members of which only b can call the other.
 func oneWay(t testing.TB, change ...func(*Config)) (a, b *member) {
 	t.Helper()
-	a, b = newMember(t, 0xa, change...), newMember(t, 0xb, append(change, func(c *Config) { c.URLs = []string{nowhere} })...)
+	a, b = newMember(t, 0xa, change...), newMember(t, 0xb,
+		append(change, func(c *Config) { c.URLs = []string{nowhere} })...)
 	a.start(at(b.id, nowhere))
 	b.start(at(a.id, a.url()))
 	connected(t, a, b)

@@ -121,7 +121,8 @@ func (t *Transport) seek() {
 		found := t.cfg.Look(t.ctx)
 		t.mu.RLock()
 		for _, p := range t.peers {
-			p.mayBeAt(p.among(found), "nobody answers at the known URLs; the list or the discovery that this member was started with says so")
+			p.mayBeAt(p.among(found),
+				"nobody answers at the known URLs; the list or the discovery that this member was started with says so")
 		}
 		t.mu.RUnlock()
 	}

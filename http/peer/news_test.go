@@ -32,7 +32,8 @@ func TestMembersThatAllMovedAreLookedUpByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b *member
 		list := func(context.Context) []raft.Member {
-			return []raft.Member{{Name: "a", PeerURLs: []string{a.url()}}, {Name: "b", PeerURLs: []string{b.url()}}, {Name: "x", PeerURLs: []string{nowhere}}}
+			return []raft.Member{{Name: "a", PeerURLs: []string{a.url()}}, {Name: "b", PeerURLs: []string{b.url()}},
+				{Name: "x", PeerURLs: []string{nowhere}}}
 		}
 		look := func(c *Config) { c.Look = list }
 		a, b = newMember(t, 0xa, look), newMember(t, 0xb, look)

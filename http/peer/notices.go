@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// noticePause is how long the same line is not logged again, maxNotices how many lines are remembered. Beyond that
-// strangers, who can make up ids, are not logged at all.
+// noticePause is how long the same line is not logged again, maxNotices how many lines are
+// remembered. Beyond that strangers, who can make up ids, are not logged at all.
 const (
 	noticePause = 10 * time.Minute
 	maxNotices  = 256

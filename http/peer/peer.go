@@ -15,7 +15,8 @@ import (
 	"etcd2/raft"
 )
 
-// peer is one other member: where it is, what waits to be sent to it, and the goroutine that dials it and sends.
+// peer is one other member: where it is, what waits to be sent to it, and the goroutine that dials
+// it and sends.
 type peer struct {
 	t      *Transport
 	id     uint64
@@ -89,8 +90,8 @@ func (p *peer) run() {
 	}
 }
 
-// pause waits about as long as it is told, so that members do not call in step. It returns false when there is nobody
-// to call any more.
+// pause waits about as long as it is told, so that members do not call in step. It returns false
+// when there is nobody to call any more.
 func (p *peer) pause(wait time.Duration) bool {
 	if wait > 0 {
 		timer := time.NewTimer(wait/2 + rand.N(wait))
@@ -143,7 +144,8 @@ const oneWayOnly = "cannot reach a member at its peer URLs; what is for it goes 
 
 func (p *peer) noteUnreached(message string, failures []string) {
 	if kept, due := p.t.notices.due(message + hex(p.id)); due {
-		p.t.log.Warn(message, "member", hex(p.id), "err", cmp.Or(strings.Join(failures, "; "), "they do not answer"), "timesBefore", kept)
+		p.t.log.Warn(message, "member", hex(p.id), "err", cmp.Or(strings.Join(failures, "; "), "they do not answer"),
+			"timesBefore", kept)
 	}
 }
 
@@ -160,7 +162,8 @@ func (p *peer) talk(s *sender) error {
 		p.endForgetful()
 		p.stats.Connected, p.stats.Borrowed, p.stats.Since = true, s.url == loan, time.Now()
 	})
-	p.t.log.Info("connected to a member", "member", hex(p.id), "name", s.other.name, "url", s.url, "version", s.other.version)
+	p.t.log.Info("connected to a member", "member", hex(p.id), "name", s.other.name, "url", s.url,
+		"version", s.other.version)
 	return s.run()
 }
 
@@ -168,7 +171,9 @@ func (p *peer) talk(s *sender) error {
 // them, and tells the node that those it took may be lost.
 func (p *peer) finish(cause error) {
 	p.set(func() { p.stats.Connected, p.stats.Borrowed, p.stats.Since = false, false, time.Now() })
-	if !errors.Is(cause, net.ErrClosed) { // else DialTLS has ended it, for a certificate: what is queued goes with the next connection, if there is one
+	// else DialTLS has ended it, for a certificate: what is queued goes with the next connection,
+	// if there is one
+	if !errors.Is(cause, net.ErrClosed) {
 		p.drop()
 	}
 	if cause != errClosed && cause != errLeft {
@@ -250,8 +255,9 @@ func (p *peer) follow(m raft.Member) {
 	nudge(p.kick)
 }
 
-// endForgetful ends the connections that were made before this member knew that the other one had another disk (D10). It is called when
-// either is new: what is known, or a connection. p.mu must be held.
+// endForgetful ends the connections that were made before this member knew that the other one had
+// another disk (D10). It is called when either is new: what is known, or a connection. p.mu must be
+// held.
 func (p *peer) endForgetful() {
 	known := p.t.in.Incarnation(p.id)
 	if p.out != nil && p.out.other.forgot(known) {
@@ -262,8 +268,8 @@ func (p *peer) endForgetful() {
 	}
 }
 
-// leave lets what is queued go out, since the last message may be the one that tells the member of its removal, and
-// then ends all that there is between the two.
+// leave lets what is queued go out, since the last message may be the one that tells the member of
+// its removal, and then ends all that there is between the two.
 func (p *peer) leave() {
 	p.set(func() { p.leaving = true })
 	nudge(p.wake)
@@ -316,7 +322,8 @@ func (p *peer) sent(messages uint64, bytes int) {
 	p.stats.SentBytes += uint64(bytes)
 }
 
-// hear makes r the only connection from the member and reads from it until it ends. An older one is of a process that is gone, or stands still.
+// hear makes r the only connection from the member and reads from it until it ends. An older one is
+// of a process that is gone, or stands still.
 func (p *peer) hear(r *receiver) error {
 	stop := r.start(p.ctx, maxFrame)
 	defer stop()

@@ -252,7 +252,8 @@ func heartbeat(from, to *member, round uint64) raft.Message {
 
 func appendOf(from, to *member, index uint64, size int) raft.Message {
 	e := raft.Entry{Index: index + 1, Term: 1, Kind: raft.EntryCommand, Data: make([]byte, size)}
-	return raft.Message{Kind: raft.Append, From: from.id, To: to.id, Term: 1, Index: index, LogTerm: 1, Entries: []raft.Entry{e}}
+	return raft.Message{Kind: raft.Append, From: from.id, To: to.id, Term: 1, Index: index, LogTerm: 1,
+		Entries: []raft.Entry{e}}
 }
 
 // Connections.
@@ -485,7 +486,8 @@ func TestAProposalWaitsForTheConnection(t *testing.T) {
 		a, b := newMember(t, 0xa), newMember(t, 0xb)
 		b.start()
 		a.start(at(b.id, b.url()), at(0xc, "http://127.0.0.1:1"))
-		propose := raft.Message{Kind: raft.Propose, Term: 1, From: a.id, To: b.id, Entries: []raft.Entry{{ID: 5, Data: []byte("x")}}}
+		propose := raft.Message{Kind: raft.Propose, Term: 1, From: a.id, To: b.id,
+			Entries: []raft.Entry{{ID: 5, Data: []byte("x")}}}
 		toNobody := propose
 		toNobody.To = 0xc
 
@@ -646,7 +648,8 @@ func TestAFullQueueDropsAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		steps := make(chan raft.Message)
 		t.Cleanup(func() { close(steps) }) // when the members are closed
-		a, b := newMember(t, 0xa, func(c *Config) { c.QueueBulky, c.QueueBytes, c.QueueUrgent = 100, 1<<20, 10 }), newMember(t, 0xb)
+		a, b := newMember(t, 0xa,
+			func(c *Config) { c.QueueBulky, c.QueueBytes, c.QueueUrgent = 100, 1<<20, 10 }), newMember(t, 0xb)
 		b.steps = steps // takes nothing
 		a.Transport.cfg.Window, a.Transport.cfg.MaxWindow = 1, 1
 		a.Transport.cfg.Silence = time.Hour
@@ -664,7 +667,8 @@ func TestAFullQueueDropsAndCounts(t *testing.T) {
 
 		full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 1)}, 1000), 100)
 		a.want(t, 1, "Dropped(b)") // once, as long as nothing moves
-		if s := a.Peers()[b.id]; s.Bulky.Messages < 80 || s.Bulky.Messages > 100 || s.Bulky.MaxMessages != 100 || s.Bulky.Bytes == 0 || s.Urgent.MaxMessages != 10 || s.Window != 1 || s.Shortest == 0 {
+		if s := a.Peers()[b.id]; s.Bulky.Messages < 80 || s.Bulky.Messages > 100 || s.Bulky.MaxMessages != 100 ||
+			s.Bulky.Bytes == 0 || s.Urgent.MaxMessages != 10 || s.Window != 1 || s.Shortest == 0 {
 			t.Errorf("figures are %+v", s)
 		}
 		full(slices.Repeat([]raft.Message{appendOf(a, b, 1, 100_000)}, 100), 10)
@@ -715,7 +719,8 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 
 		a.awaitPeer(t, func(s raft.PeerStats) bool { return s.Trips == 10 })
 		s := a.Peers()[b.id]
-		if s.Least != nearTrip || s.Average != nearTrip || s.Greatest != nearTrip || s.Current != nearTrip || s.Sent != 20 {
+		if s.Least != nearTrip || s.Average != nearTrip || s.Greatest != nearTrip || s.Current != nearTrip ||
+			s.Sent != 20 {
 			t.Errorf("stats are %+v", s)
 		}
 		if r := b.Peers()[a.id]; r.ReceivedBytes < 10*100 || r.Trips != 0 {
@@ -733,7 +738,8 @@ func TestTripsHaveMeanAndDeviation(t *testing.T) {
 	var s raft.PeerStats
 	tr.put(&s)
 
-	if s.Average != 5*time.Second || s.Deviation.Round(time.Millisecond) != 178*time.Millisecond || s.Trips != 1008 || s.Least != 2*time.Second || s.Greatest != 9*time.Second {
+	if s.Average != 5*time.Second || s.Deviation.Round(time.Millisecond) != 178*time.Millisecond || s.Trips != 1008 ||
+		s.Least != 2*time.Second || s.Greatest != 9*time.Second {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -757,8 +763,8 @@ func TestTheSameNoticeComesOnce(t *testing.T) {
 	}
 }
 
-// pausedConn is a connection of a process that was stopped: the deadline is over when the process goes on, and behind it
-// there are bytes.
+// pausedConn is a connection of a process that was stopped: the deadline is over when the process
+// goes on, and behind it there are bytes.
 type pausedConn struct {
 	net.Conn
 	reads int
@@ -776,7 +782,8 @@ func (c *pausedConn) Read(b []byte) (int, error) {
 }
 
 func TestAStreamThatWasPausedHearsBeforeItGivesUp(t *testing.T) { // pitfall A14
-	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour}, p: &peer{wake: make(chan struct{}, 1)}}
+	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour},
+		p: &peer{wake: make(chan struct{}, 1)}}
 	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.listen
 	s.start(t.Context(), 16)
 	s.flight.takeOff(time.Now(), 10, 0, false, false)

@@ -6,8 +6,8 @@ import (
 	"etcd2/raft"
 )
 
-// queue holds messages, first in, first out, up to a number and a size of entries. Its zero value with
-// limits is ready.
+// queue holds messages, first in, first out, up to a number and a size of entries. Its zero value
+// with limits is ready.
 type queue struct {
 	ms       []raft.Message
 	head     int // of those in ms that are still there
@@ -27,13 +27,15 @@ func sizeOf(m *raft.Message) int {
 	return n
 }
 
-// isBulky tells which lane a message goes: what brings entries, or names those that are refused, waits for its turn and may have any size.
-// Everything else fits into a frame, and says who leads, who votes, and what was stored.
+// isBulky tells which lane a message goes: what brings entries, or names those that are refused,
+// waits for its turn and may have any size. Everything else fits into a frame, and says who leads,
+// who votes, and what was stored.
 func isBulky(m *raft.Message) bool {
 	return m.Kind == raft.Append || len(m.Entries) > 0 || len(m.Refused) > 0
 }
 
-// put adds a message if there is room. One that is larger than all of the room may come when it is the only one.
+// put adds a message if there is room. One that is larger than all of the room may come when it is
+// the only one.
 func (q *queue) put(m raft.Message) bool {
 	size := sizeOf(&m)
 	if len(q.ms)-q.head >= q.maxCount || q.bytes > 0 && q.bytes+size > q.maxBytes {

@@ -79,7 +79,8 @@ func (r *receiver) take(f frame) error {
 	return fmt.Errorf("a frame of the unknown kind %d", f.kind)
 }
 
-// step hands a message to the node. Entries share memory with b, so those of the urgent lane, whose b is the buffer, have none.
+// step hands a message to the node. Entries share memory with b, so those of the urgent lane, whose
+// b is the buffer, have none.
 func (r *receiver) step(b []byte, bulky bool) error {
 	m, err := raft.DecodeMessage(b)
 	switch {
@@ -105,14 +106,15 @@ func (r *receiver) answer() {
 	nudge(r.wake)
 }
 
-// arrived counts bytes as they come, not as messages get whole: that is what tells a slow link from a dead one (E10).
+// arrived counts bytes as they come, not as messages get whole: that is what tells a slow link from
+// a dead one (E10).
 func (r *receiver) arrived(n int) {
 	r.quiet = 0
 	r.p.received.Add(uint64(n))
 }
 
-// listen is called for each tick in which nothing came. A sender pings long before patience is over: one that does not is gone
-// without a trace, and has another connection by now if it lives.
+// listen is called for each tick in which nothing came. A sender pings long before patience is
+// over: one that does not is gone without a trace, and has another connection by now if it lives.
 func (r *receiver) listen() error {
 	if r.quiet += r.tick; r.quiet >= r.p.t.times.orphan {
 		return errSilent
@@ -120,8 +122,9 @@ func (r *receiver) listen() error {
 	return nil
 }
 
-// tell sends counts until the stream ends; false when that happened in the middle of a write. While the node takes its time over
-// a message, the same count goes out again and again: the sender is held up, and not given up.
+// tell sends counts until the stream ends; false when that happened in the middle of a write. While
+// the node takes its time over a message, the same count goes out again and again: the sender is
+// held up, and not given up.
 func (r *receiver) tell() (whole bool) {
 	tick := time.NewTicker(2 * r.tick) // well before the sender asks for a sign of life a second time
 	defer tick.Stop()

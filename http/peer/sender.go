@@ -18,8 +18,9 @@ const (
 	pingStep    = 64 << 10 // at most so many bytes go between two pings
 )
 
-// measurePause is the least time between two writes whose round trip is measured for its own sake: each count that comes back wakes
-// goroutines at both ends, and a busy leader writes thousands of times a second.
+// measurePause is the least time between two writes whose round trip is measured for its own sake:
+// each count that comes back wakes goroutines at both ends, and a busy leader writes thousands of
+// times a second.
 const measurePause = 50 * time.Millisecond
 
 var errCount = errors.New("more bytes were read there than written here")
@@ -45,9 +46,9 @@ type sender struct {
 	waiting    int // ticks in which nothing was heard though something was due
 }
 
-// flight is what was written and, as far as is known, not yet read at the other end. How much that is has to be asked for, by a ping at the
-// end of a write.
-// Invariant: read ≤ written, asked ≤ written, bulk ≤ written.
+// flight is what was written and, as far as is known, not yet read at the other end. How much that
+// is has to be asked for, by a ping at the end of a write. Invariant: read ≤ written, asked ≤
+// written, bulk ≤ written.
 type flight struct {
 	mu            sync.Mutex // protects all below
 	window        window
@@ -60,7 +61,8 @@ type flight struct {
 	marks         []mark
 }
 
-// mark remembers when a write with a ping was begun. Its round trip stands for those of all messages with entries since the mark before.
+// mark remembers when a write with a ping was begun. Its round trip stands for those of all
+// messages with entries since the mark before.
 type mark struct {
 	end      uint64 // of the write, as a count of bytes
 	at       time.Time
@@ -84,7 +86,8 @@ func (s *sender) run() error {
 	return s.cause
 }
 
-// write writes what there is until the stream ends; false when that happened in the middle of a write.
+// write writes what there is until the stream ends; false when that happened in the middle of a
+// write.
 func (s *sender) write() (whole bool) {
 	for !s.hasEnded() {
 		now := time.Now()
@@ -199,8 +202,9 @@ func (s *sender) readCounts() error {
 	}
 }
 
-// listen is called for each tick in which nothing came back. It has what is left over measured, asks for a sign of life where one is due,
-// and gives up when none comes. A connection that is in use gets its counts, and needs no such pings.
+// listen is called for each tick in which nothing came back. It has what is left over measured,
+// asks for a sign of life where one is due, and gives up when none comes. A connection that is in
+// use gets its counts, and needs no such pings.
 func (s *sender) listen() error {
 	if s.flight.hasLeftOver() {
 		s.ask()
@@ -293,7 +297,8 @@ func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
 	}
 }
 
-// land notes how many bytes were read at the other end, and returns the marks of the writes that are now read whole.
+// land notes how many bytes were read at the other end, and returns the marks of the writes that
+// are now read whole.
 func (f *flight) land(now time.Time, read uint64) (landed []mark, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -332,7 +337,8 @@ func (f *flight) isAsking() bool {
 	return f.asked > f.read
 }
 
-// hasLeftOver tells whether messages were written that no ping will measure unless one is sent for their sake.
+// hasLeftOver tells whether messages were written that no ping will measure unless one is sent for
+// their sake.
 func (f *flight) hasLeftOver() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

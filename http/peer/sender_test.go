@@ -34,9 +34,12 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 		{"more than half is", nil, after(0), windowSize/2 - 99, 0, true},
 		{"another one is on its way", func(f *flight) { f.asked = 601 }, after(time.Hour), windowSize, 1, false},
 		{"another one is, and many bytes went since", func(f *flight) { f.asked = 700 }, after(0), pingStep, 1, true},
-		{"the delay has to be measured, and nothing is on its way", func(f *flight) { f.window.renewed = begun }, after(tripAge), 0, 0, true},
-		{"it has to be, and bulky bytes are that nobody asks for", func(f *flight) { f.window.renewed, f.bulk = begun, 650 }, after(tripAge), 0, 0, true},
-		{"it has to be, and somebody does", func(f *flight) { f.window.renewed, f.bulk, f.asked = begun, 650, 650 }, after(tripAge), 0, 0, false},
+		{"the delay has to be measured, and nothing is on its way", func(f *flight) { f.window.renewed = begun },
+			after(tripAge), 0, 0, true},
+		{"it has to be, and bulky bytes are that nobody asks for",
+			func(f *flight) { f.window.renewed, f.bulk = begun, 650 }, after(tripAge), 0, 0, true},
+		{"it has to be, and somebody does", func(f *flight) { f.window.renewed, f.bulk, f.asked = begun, 650, 650 },
+			after(tripAge), 0, 0, false},
 	} {
 		g := flight{window: f.window, written: f.written, read: f.read, asked: f.asked, measured: f.measured}
 		if c.change != nil {
@@ -69,7 +72,8 @@ func TestAMarkStandsForAllMessagesSinceTheOneBefore(t *testing.T) {
 	none, _ := f.land(begun, 399)
 	second, err := f.land(begun, 400)
 
-	if want := []mark{{400, begun.Add(3), 6, 300, begun.Add(3), false}}; err != nil || len(none) > 0 || !slices.Equal(second, want) || f.hasLeftOver() || !f.empty() {
+	if want := []mark{{400, begun.Add(3), 6, 300, begun.Add(3), false}}; err != nil || len(none) > 0 ||
+		!slices.Equal(second, want) || f.hasLeftOver() || !f.empty() {
 		t.Errorf("%v and %v landed, %v", none, second, err)
 	}
 	for _, count := range []uint64{399, 401} {
@@ -125,7 +129,8 @@ func TestABusyStreamCostsFewCounts(t *testing.T) {
 
 func TestASmallWindowMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window, c.MaxWindow = 1000, 1000 }), newMember(t, 0xb, patient)
+		a, b := newMember(t, 0xa, patient, func(c *Config) { c.Window, c.MaxWindow = 1000, 1000 }), newMember(t,
+			0xb, patient)
 		b.start()
 		a.start(at(b.id, b.url()))
 		connected(t, a)

@@ -351,7 +351,8 @@ func (p *peer) taken(in *incoming) {
 	close(in.ended)
 }
 
-// incoming is the body of a snapshot's request: first the preamble, then the file, whose reader it is.
+// incoming is the body of a snapshot's request: first the preamble, then the file, whose reader it
+// is.
 type incoming struct {
 	p      *peer
 	body   io.Reader
@@ -363,7 +364,8 @@ type incoming struct {
 	left   int64 // bytes of it to come
 }
 
-// Read reads from the file. Each piece has its time, and the whole has none (E10). The file ends with io.EOF only when it is whole (E9).
+// Read reads from the file. Each piece has its time, and the whole has none (E10). The file ends
+// with io.EOF only when it is whole (E9).
 func (in *incoming) Read(b []byte) (int, error) {
 	if in.left == 0 {
 		return 0, io.EOF
@@ -390,8 +392,8 @@ func (in *incoming) piece(b []byte) (int, error) {
 	return n, err
 }
 
-// preamble reads what stands before the file, and believes a length when it is within its limit and agrees with the
-// request's (K5).
+// preamble reads what stands before the file, and believes a length when it is within its limit and
+// agrees with the request's (K5).
 func (in *incoming) preamble(length int64) (m raft.Message, err error) {
 	head := make([]byte, preambleSize)
 	if _, err := io.ReadFull(pieces{in}, head); err != nil {
@@ -428,8 +430,9 @@ type pieces struct{ in *incoming }
 // Read reads from the body.
 func (p pieces) Read(b []byte) (int, error) { return p.in.piece(b) }
 
-// showLife sends 102 Processing now and then until stop returns. Nobody else writes to w in that time; and if nothing came any more,
-// Read would have ended the transfer, so that each one tells of progress.
+// showLife sends 102 Processing now and then until stop returns. Nobody else writes to w in that
+// time; and if nothing came any more, Read would have ended the transfer, so that each one tells of
+// progress.
 func (in *incoming) showLife(w http.ResponseWriter) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -457,7 +460,8 @@ type pace struct {
 	next time.Time  // when the next bytes may go
 }
 
-// paceSlack is how late bytes may be and still count as on time, so that a timer that fires late costs no rate.
+// paceSlack is how late bytes may be and still count as on time, so that a timer that fires late
+// costs no rate.
 const paceSlack = 20 * time.Millisecond
 
 // wait waits for the turn of n bytes.

@@ -25,7 +25,8 @@ import (
 )
 
 func installSnapshot(from, to *member) raft.Message {
-	return raft.Message{Kind: raft.InstallSnapshot, From: from.id, To: to.id, Term: 2, Snapshot: &raft.Snapshot{Index: 9, Term: 2}}
+	return raft.Message{Kind: raft.InstallSnapshot, From: from.id, To: to.id, Term: 2,
+		Snapshot: &raft.Snapshot{Index: 9, Term: 2}}
 }
 
 // install sends body as a snapshot and returns what done was told.
@@ -417,7 +418,8 @@ func TestOneSnapshotAtATime(t *testing.T) {
 		}
 		told := make(chan error)
 		for range 3 {
-			a.SendSnapshot(installSnapshot(a, b), io.NopCloser(strings.NewReader("file")), 4, func(err error) { told <- err })
+			a.SendSnapshot(installSnapshot(a, b), io.NopCloser(strings.NewReader("file")), 4,
+				func(err error) { told <- err })
 		}
 		<-begun
 

@@ -7,8 +7,8 @@ import (
 	"etcd2/raft"
 )
 
-// trips are the round trips of messages with entries, by Welford's method: mean and variance in one pass, without a sum of
-// squares that cancels itself out.
+// trips are the round trips of messages with entries, by Welford's method: mean and variance in one
+// pass, without a sum of squares that cancels itself out.
 type trips struct {
 	count                                             uint64
 	current, least, most                              time.Duration
@@ -58,7 +58,8 @@ func (p *peer) snapshotDone(err error) {
 	}
 }
 
-// Peers returns what was measured of each member that is followed, and of those that have called and are not known yet.
+// Peers returns what was measured of each member that is followed, and of those that have called
+// and are not known yet.
 func (t *Transport) Peers() map[uint64]raft.PeerStats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// stream is an upgraded connection, seen from one of its ends. One goroutine reads from it and one writes to it;
-// whichever finds that it is over calls end, and the other one notices.
+// stream is an upgraded connection, seen from one of its ends. One goroutine reads from it and one
+// writes to it; whichever finds that it is over calls end, and the other one notices.
 type stream struct {
 	conn  net.Conn
 	in    *bufio.Reader // of early, then of the stream itself
@@ -48,8 +48,8 @@ type saidBye string
 // Error quotes the other end.
 func (e saidBye) Error() string { return "closed there: " + string(e) }
 
-// ticksOfSilence make Config.Silence. Silence is counted in ticks, so that a process that was stopped for a while looks at what
-// has come in the meantime before it gives up anybody (A14).
+// ticksOfSilence make Config.Silence. Silence is counted in ticks, so that a process that was
+// stopped for a while looks at what has come in the meantime before it gives up anybody (A14).
 const ticksOfSilence = 5
 
 // byeTimeout bounds the writing of a last frame, and of what is being written at the end.
@@ -65,8 +65,9 @@ func (s *stream) start(ctx context.Context, size int) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.end(errClosed) })
 }
 
-// end ends the stream for the first reason that anybody gives. What is being written may still be written whole: nothing can
-// be said after half a frame, and over TLS nothing after any write that failed.
+// end ends the stream for the first reason that anybody gives. What is being written may still be
+// written whole: nothing can be said after half a frame, and over TLS nothing after any write that
+// failed.
 func (s *stream) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
@@ -111,8 +112,8 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 }
 
-// close closes the connection, after a last word when this end wants it closed. whole says that every write so far
-// was written whole.
+// close closes the connection, after a last word when this end wants it closed. whole says that
+// every write so far was written whole.
 func (s *stream) close(whole bool) {
 	if whole && s.cause != errClosed && !broke(s.cause) {
 		s.conn.SetWriteDeadline(time.Now().Add(byeTimeout))
@@ -121,7 +122,8 @@ func (s *stream) close(whole bool) {
 	s.conn.Close()
 }
 
-// broke tells whether the other end, or its kernel, closed the connection without a word, as happens when a process dies.
+// broke tells whether the other end, or its kernel, closed the connection without a word, as
+// happens when a process dies.
 func broke(err error) bool {
 	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, sign) {

@@ -18,11 +18,13 @@ func toldThrough(t *testing.T) (*receiver, net.Conn) {
 	return r, far
 }
 
-// Both ends write until the end, and then say why it came: who hears nothing takes the other one for dead.
+// Both ends write until the end, and then say why it came: who hears nothing takes the other one
+// for dead.
 func TestNoWriteIsBegunAfterTheEnd(t *testing.T) {
 	for range 20 { // what is chosen when there is much to do is left to chance
 		r, _ := toldThrough(t)
-		s := &sender{stream: stream{conn: r.conn, tick: time.Hour}, p: &peer{t: &Transport{}, wake: make(chan struct{}, 1)}}
+		s := &sender{stream: stream{conn: r.conn, tick: time.Hour}, p: &peer{t: &Transport{},
+			wake: make(chan struct{}, 1)}}
 		s.start(t.Context(), 16)
 		s.wantPing.Store(true)
 		s.p.wake <- struct{}{}

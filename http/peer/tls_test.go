@@ -26,7 +26,8 @@ func (m *member) secure(t testing.TB, f certs.Files) {
 		t.Fatal(err)
 	}
 	m.server.Close()
-	m.server = &httptest.Server{Listener: mustListen(t), TLS: set.Server("http/1.1"), Config: &http.Server{Handler: m.Transport}}
+	m.server = &httptest.Server{Listener: mustListen(t), TLS: set.Server("http/1.1"),
+		Config: &http.Server{Handler: m.Transport}}
 	m.server.StartTLS()
 	m.Transport.cfg.DialTLS, m.Transport.cfg.URLs = set.DialTLS, []string{m.url()}
 }
@@ -78,7 +79,8 @@ func TestMessagesAndSnapshotsGoOverTLS(t *testing.T) {
 		t.Errorf("the snapshot: %v", got.err)
 	}
 	before := a.Peers()[b.id].SentBytes
-	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.SentBytes >= before+2*frameHeader }) // pings; the deadlines between do TLS no harm
+	// pings; the deadlines between do TLS no harm
+	a.awaitPeer(t, func(s raft.PeerStats) bool { return s.SentBytes >= before+2*frameHeader })
 	a.want(t, 1, "connected to a member")
 
 	b.Close()
@@ -124,7 +126,8 @@ func (c *endable) Close() error {
 // Taking an authority out is no reason to lose a message.
 func TestWhatIsQueuedWhenACertificateEndsAConnectionGoesWithTheNextOne(t *testing.T) {
 	a, b := securePair(t, nil)
-	a.Transport.times.dial, a.Transport.times.handshake = time.Minute, time.Minute // a call that fails drops what is queued
+	// a call that fails drops what is queued
+	a.Transport.times.dial, a.Transport.times.handshake = time.Minute, time.Minute
 	made := make(chan *endable, 9)
 	dial := a.Transport.cfg.DialTLS
 	a.Transport.cfg.DialTLS = func(ctx context.Context, network, address string) (net.Conn, error) {

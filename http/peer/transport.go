@@ -30,8 +30,9 @@ type Config struct {
 	// that are known, and may take its time; nil: nobody knows.
 	Look func(ctx context.Context) []raft.Member
 
-	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by the system's authorities. One that it ends itself, since
-	// that is no longer accepted, gives net.ErrClosed to who reads it.
+	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by
+	// the system's authorities. One that it ends itself, since that is no longer accepted, gives
+	// net.ErrClosed to who reads it.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// AnyPeer says that DialTLS takes whoever answers for the member, as self-made certificates
@@ -39,7 +40,9 @@ type Config struct {
 	AnyPeer bool
 
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
-	Silence   time.Duration // after which a connection is given up on which something was due; 5 heartbeats, and a second at least
+	// after which a connection is given up on which something was due; 5 heartbeats, and a second
+	// at least
+	Silence time.Duration
 
 	Window          int   // least bytes that may be on their way to a member, in all buffers between; 256 KiB
 	MaxWindow       int   // most bytes that may be, on a fast and far link; 32 MiB
@@ -105,8 +108,9 @@ type timeouts struct {
 // maxGuests is how many members may call that no membership names yet.
 const maxGuests = 16
 
-// Transport is a raft.Transport over HTTP. It is also the http.Handler of all paths below /raft of the peer listener, which must have
-// neither a ReadTimeout nor a WriteTimeout. All methods may be called from any goroutine.
+// Transport is a raft.Transport over HTTP. It is also the http.Handler of all paths below /raft of
+// the peer listener, which must have neither a ReadTimeout nor a WriteTimeout. All methods may be
+// called from any goroutine.
 type Transport struct {
 	cfg     Config
 	log     *slog.Logger
@@ -134,7 +138,8 @@ func New(c Config) *Transport {
 	c = c.withDefaults()
 	t := &Transport{
 		cfg: c, log: c.Logger, pace: pace{rate: c.SnapshotRate}, peers: map[uint64]*peer{},
-		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute, farewell: time.Second, lonely: time.Second},
+		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute,
+			farewell: time.Second, lonely: time.Second},
 	}
 	t.lender, t.dialTCP = t.newLender(), new(net.Dialer).DialContext
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -154,8 +159,9 @@ func (t *Transport) Start(in raft.Inbound) {
 	}
 }
 
-// Follow begins to call the members that are new in m, and to leave those that are in it no more. While m has none, the seeds count. A
-// caller that m does not name stays, unless m knows it as removed.
+// Follow begins to call the members that are new in m, and to leave those that are in it no more.
+// While m has none, the seeds count. A caller that m does not name stays, unless m knows it as
+// removed.
 func (t *Transport) Follow(m raft.Membership) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,7 +206,8 @@ func (t *Transport) leave(p *peer) {
 	p.leave()
 }
 
-// Send queues the messages. It takes no time to speak of, and drops what finds no connection or no room.
+// Send queues the messages. It takes no time to speak of, and drops what finds no connection or no
+// room.
 func (t *Transport) Send(ms []raft.Message) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -223,9 +230,10 @@ func (t *Transport) Send(ms []raft.Message) {
 	}
 }
 
-// Close ends all connections without a word, as the end of the process would, so that the others see at once that this member is
-// gone. It waits for calls of Inbound to return; so Step must not block any more, and none of them may call it. Transfers of
-// snapshots fail; one whose file is slow to read is waited for.
+// Close ends all connections without a word, as the end of the process would, so that the others
+// see at once that this member is gone. It waits for calls of Inbound to return; so Step must not
+// block any more, and none of them may call it. Transfers of snapshots fail; one whose file is slow
+// to read is waited for.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.open = false
@@ -235,7 +243,8 @@ func (t *Transport) Close() {
 	t.running.Wait()
 }
 
-// enter lets a handler or a transfer begin, which then has to call running.Done; false when there is nothing to begin.
+// enter lets a handler or a transfer begin, which then has to call running.Done; false when there
+// is nothing to begin.
 func (t *Transport) enter() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -248,7 +257,8 @@ func (t *Transport) enter() bool {
 // tick is what silence is counted in.
 func (t *Transport) tick() time.Duration { return t.cfg.Silence / ticksOfSilence }
 
-// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed (A12) or emptied (D10). It returns false for other errors.
+// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed
+// (A12) or emptied (D10). It returns false for other errors.
 func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
 	r, isRefusal := err.(*refused)
 	if !isRefusal {

@@ -70,7 +70,8 @@ func (p *path) isFilled(t *testing.T, f *flight, name string) {
 // pitfalls L7, B14
 func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
 	for _, rate := range []float64{900_000, 5e6, 20e6, 100e6} {
-		for _, trip := range []time.Duration{time.Millisecond / 5, 10 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
+		for _, trip := range []time.Duration{time.Millisecond / 5, 10 * time.Millisecond, 100 * time.Millisecond,
+			300 * time.Millisecond} {
 			p, f := newPath(rate, trip)
 			name := fmt.Sprintf("%.1f MB/s, %v", rate/1e6, trip)
 			p.pump(t, f, 5*time.Second)
@@ -105,7 +106,8 @@ func TestAPauseCostsHalfOfTheWindowAtMost(t *testing.T) {
 	before := f.window.size
 
 	for range 20 {
-		f.window.learn(p.now, &mark{at: p.now.Add(-time.Second), first: p.now.Add(-2 * time.Second), ahead: DefaultWindow})
+		f.window.learn(p.now, &mark{at: p.now.Add(-time.Second), first: p.now.Add(-2 * time.Second),
+			ahead: DefaultWindow})
 	}
 
 	if got := f.window.size; got < before/2 {

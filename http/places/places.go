@@ -2,9 +2,9 @@
 //
 // # What it is
 //
-// Connections, watches, requests and passwords that are checked have a limit each, so that clients can't
-// fill the machine. A limit alone lets one client keep all others out. Places lets everybody take what
-// is there while plenty is free, and shares out the rest.
+// Connections, watches, requests and passwords that are checked have a limit each, so that clients
+// can't fill the machine. A limit alone lets one client keep all others out. Places lets everybody
+// take what is there while plenty is free, and shares out the rest.
 //
 // # Picture
 //
@@ -20,14 +20,15 @@
 //
 // # Life of a place
 //
-// [Places.Take] gives it to an origin, which [Places.Give] names when it gives the place back. Who holds
-// a place keeps it: only a new one is refused.
+// [Places.Take] gives it to an origin, which [Places.Give] names when it gives the place back. Who
+// holds a place keeps it: only a new one is refused.
 //
 // # Invariants
 //
 //   - No more than Max places are held. (TestNoMoreIsHeldThanThereIs)
 //   - One origin alone never holds the last quarter. (TestOneAddressLeavesAQuarterToOthers)
-//   - An origin that holds nothing gets a place as long as one is free. (TestANewcomerGetsAPlaceWhileOneIsFree)
+//   - An origin that holds nothing gets a place as long as one is free.
+//     (TestANewcomerGetsAPlaceWhileOneIsFree)
 //   - Origins that hold nothing are not remembered.
 //
 // # What is left out
@@ -73,8 +74,8 @@ func (p *Places) Take(origin string) bool {
 	return true
 }
 
-// hasShare reports whether origin holds less than its share. One share more than there are origins leaves
-// something for the next one. p.mu must be held.
+// hasShare reports whether origin holds less than its share. One share more than there are origins
+// leaves something for the next one. p.mu must be held.
 func (p *Places) hasShare(origin string) bool {
 	held, origins := p.by[origin], len(p.by)
 	if held == 0 {
@@ -110,8 +111,8 @@ func (p *Places) Stats() Stats {
 	return Stats{p.Max, p.total, len(p.by), p.refused}
 }
 
-// Origin returns for whom an address without a port counts: who has one address of version 6 has the 2^64
-// beside it. What is no address counts for itself.
+// Origin returns for whom an address without a port counts: who has one address of version 6 has
+// the 2^64 beside it. What is no address counts for itself.
 func Origin(address string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {

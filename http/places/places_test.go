@@ -100,7 +100,8 @@ func TestNoMoreIsHeldThanThereIs(t *testing.T) {
 
 func TestAnAddressCountsWithItsNetwork(t *testing.T) {
 	for address, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64", "": "", "@": "@",
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"fe80::1%eth0": "fe80::/64", "": "", "@": "@",
 	} {
 		if got := Origin(address); got != want {
 			t.Errorf("%q counts as %q, want %q", address, got, want)

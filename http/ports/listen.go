@@ -25,7 +25,8 @@ type Config struct {
 	Logger *slog.Logger // nil means slog.Default()
 }
 
-// Open opens all ports, but those that systemd has opened; with an error, none is open. The error names the flag.
+// Open opens all ports, but those that systemd has opened; with an error, none is open. The error
+// names the flag.
 func Open(c Config, handed *systemd.Handover) (*Ports, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -51,7 +52,8 @@ func (c *Config) open(p *Ports, handed *systemd.Handover) (err error) {
 		return err
 	}
 	if err := handed.Check(); err != nil {
-		return fmt.Errorf("%w: name the socket client or peer (FileDescriptorName=), or list its address in --listen-client-urls=%s or --listen-peer-urls=%s",
+		return fmt.Errorf("%w: name the socket client or peer (FileDescriptorName=), or list its address in "+
+			"--listen-client-urls=%s or --listen-peer-urls=%s",
 			err, strings.Join(c.Client, ","), strings.Join(c.Peer, ","))
 	}
 	return nil
@@ -70,9 +72,10 @@ type opener struct {
 // A listed is a URL that a flag lists.
 type listed struct{ flag, url string }
 
-// open opens the sockets of a list of URLs, and returns which URLs they are; with an error, what is open by then. Of the preset ones only the
-// first must open: the second is the port of etcd 0.4, which another program may have. What systemd has opened under the port's name
-// and no flag lists takes the place of the preset ones.
+// open opens the sockets of a list of URLs, and returns which URLs they are; with an error, what is
+// open by then. Of the preset ones only the first must open: the second is the port of etcd 0.4,
+// which another program may have. What systemd has opened under the port's name and no flag lists
+// takes the place of the preset ones.
 func (o *opener) open(urls []string) (sockets []socket, open []string, err error) {
 	secure, plain := certs.BySecurity(urls)
 	mixed := secure != "" && plain != ""
@@ -97,13 +100,15 @@ func (o *opener) open(urls []string) (sockets []socket, open []string, err error
 		u := urlOf(l.Addr(), plain == "")
 		sockets, open = append(sockets, socket{l, certs.Secure(u), true}), append(open, u)
 		if mixed {
-			return sockets, nil, fmt.Errorf("--%s=%s: %w: list its address %s", o.flag, strings.Join(urls, ","), errMixed, l.Addr())
+			return sockets, nil, fmt.Errorf("--%s=%s: %w: list its address %s", o.flag, strings.Join(urls, ","),
+				errMixed, l.Addr())
 		}
 	}
 	return sockets, open, nil
 }
 
-// openOne opens the socket of a URL, which is nil when another URL has it already. What systemd has opened is not opened again.
+// openOne opens the socket of a URL, which is nil when another URL has it already. What systemd has
+// opened is not opened again.
 func (o *opener) openOne(u string, mixed bool) (s socket, wanted bool, err error) {
 	_, address, _ := strings.Cut(u, "://")
 	l, covered := o.handed.At(o.port, address)

@@ -12,7 +12,8 @@ import (
 	"etcd2/http/certs"
 )
 
-// Ports are the open sockets of a process. Its methods are for one goroutine, which calls them in the order in which they stand here.
+// Ports are the open sockets of a process. Its methods are for one goroutine, which calls them in
+// the order in which they stand here.
 type Ports struct {
 	ClientURLs, PeerURLs []string   // that are open
 	ClientTLS, PeerTLS   *certs.Set // to be set before anybody is answered
@@ -30,7 +31,8 @@ type socket struct {
 	handed bool // by systemd: who connects may wait until the member has started
 }
 
-// ServePeers answers other members, with no more than that this one is starting until there is more to say.
+// ServePeers answers other members, with no more than that this one is starting until there is more
+// to say.
 func (p *Ports) ServePeers(log *slog.Logger) {
 	p.peer = http.NewPeerPort(log, p.PeerTLS)
 	for _, s := range p.peers {

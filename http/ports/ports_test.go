@@ -65,7 +65,8 @@ func TestPortsTakeNoConnectionsOfSeveralPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	var protocol int
-	raw.Control(func(fd uintptr) { protocol, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, 38) }) // SO_PROTOCOL
+	// SO_PROTOCOL
+	raw.Control(func(fd uintptr) { protocol, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, 38) })
 	if err != nil || protocol != syscall.IPPROTO_TCP {
 		t.Errorf("protocol %d, %v", protocol, err)
 	}
@@ -74,7 +75,8 @@ func TestPortsTakeNoConnectionsOfSeveralPaths(t *testing.T) {
 // At every moment the ports say what can be said, and a proxy's peers are gone.
 func TestThePortsAnswerFromTheStart(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	p, err := Open(Config{Client: []string{"http://127.0.0.1:0"}, Peer: []string{"http://127.0.0.1:0"}, Logger: log}, &systemd.Handover{})
+	p, err := Open(Config{Client: []string{"http://127.0.0.1:0"}, Peer: []string{"http://127.0.0.1:0"}, Logger: log},
+		&systemd.Handover{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,8 @@ func TestThePortsAnswerFromTheStart(t *testing.T) {
 		c.Close()
 		t.Error("the peer port is still open")
 	}
-	server, err := http.NewFront(http.Config{Logger: log}, http.Front{Handler: nethttp.NotFoundHandler(), End: func() {}})
+	server, err := http.NewFront(http.Config{Logger: log}, http.Front{Handler: nethttp.NotFoundHandler(),
+		End: func() {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +142,8 @@ func TestAPortThatCannotBeOpenedOpensNone(t *testing.T) {
 	taken, free := mustListen(t), mustListen(t)
 	free.Close()
 
-	_, err := Open(Config{Client: []string{"http://" + free.Addr().String()}, Peer: []string{"http://" + taken.Addr().String()}}, &systemd.Handover{})
+	_, err := Open(Config{Client: []string{"http://" + free.Addr().String()}, Peer: []string{"http://" +
+		taken.Addr().String()}}, &systemd.Handover{})
 
 	if err == nil || !strings.HasPrefix(err.Error(), "--listen-peer-urls=http://"+taken.Addr().String()+": ") {
 		t.Errorf("%v", err)
@@ -163,18 +167,25 @@ func TestTheAdviceFollowsFromWhyAPortCannotBeOpened(t *testing.T) {
 	}{
 		{[]string{busy}, nil, "--listen-client-urls=" + busy + ": listen tcp " + taken.Addr().String() +
 			": bind: address already in use: another process listens there: end it, or give another address"},
-		{[]string{"http://192.0.2.1:1"}, nil, "--listen-client-urls=http://192.0.2.1:1: listen tcp 192.0.2.1:1: bind: cannot assign requested address: " +
-			"this machine has no such address: give one that it has, or 0.0.0.0 for all of them"},
+		{[]string{"http://192.0.2.1:1"}, nil,
+			"--listen-client-urls=http://192.0.2.1:1: listen tcp 192.0.2.1:1: bind: cannot assign requested address: " +
+				"this machine has no such address: give one that it has, or 0.0.0.0 for all of them"},
 		{[]string{own, everywhere}, nil, "--listen-client-urls=" + everywhere + ": listen tcp 0.0.0.0:" + port(own) +
-			": bind: address already in use: this process has that port for --listen-client-urls=" + own + " already: list it once"},
+			": bind: address already in use: this process has that port for --listen-client-urls=" + own +
+			" already: list it once"},
 		{[]string{own}, []string{own}, "--listen-peer-urls=" + own + ": listen tcp " + free.Addr().String() +
-			": bind: address already in use: this process has that port for --listen-client-urls=" + own + " already: list it once"},
-		{[]string{"http://nowhere.invalid:1"}, nil, "--listen-client-urls=http://nowhere.invalid:1: … the name has no address here: correct it, or the DNS, or give an address"},
+			": bind: address already in use: this process has that port for --listen-client-urls=" + own +
+			" already: list it once"},
+		{[]string{"http://nowhere.invalid:1"}, nil,
+			"--listen-client-urls=http://nowhere.invalid:1: … the name has no address here: correct it, or the DNS, " +
+				"or give an address"},
 	} {
-		_, err := Open(Config{Client: c.client, ClientChosen: true, Peer: c.peer, PeerChosen: true}, &systemd.Handover{})
+		_, err := Open(Config{Client: c.client, ClientChosen: true, Peer: c.peer, PeerChosen: true},
+			&systemd.Handover{})
 
 		begin, end, _ := strings.Cut(c.want, "… ")
-		if text := fmt.Sprint(err); text != c.want && (end == "" || !strings.HasPrefix(text, begin) || !strings.HasSuffix(text, end)) {
+		if text := fmt.Sprint(err); text != c.want && (end == "" || !strings.HasPrefix(text, begin) ||
+			!strings.HasSuffix(text, end)) {
 			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
 	}

@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
-// newTransport makes connections to members, with the limits of the configuration. It speaks HTTP/1.1 only: a request that is
-// given up takes its connection along, and no other request with it. It follows no redirect (pitfalls J14, K6).
+// newTransport makes connections to members, with the limits of the configuration. It speaks
+// HTTP/1.1 only: a request that is given up takes its connection along, and no other request with
+// it. It follows no redirect (pitfalls J14, K6).
 func newTransport(c Config) *http.Transport {
-	// A watch may wait for days: this finds out within half a minute that the machine at the other end is gone.
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	// A watch may wait for days: this finds out within half a minute that the machine at the other
+	// end is gone.
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second,
+		Interval: 5 * time.Second, Count: 3}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t := &http.Transport{
@@ -60,7 +63,8 @@ func (c *timedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Write writes a piece. The answer to it has the whole limit, though somebody may be reading already.
+// Write writes a piece. The answer to it has the whole limit, though somebody may be reading
+// already.
 func (c *timedConn) Write(b []byte) (int, error) {
 	if c.write > 0 {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.write)); err != nil {

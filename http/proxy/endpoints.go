@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// endpoints are the client URLs of the members, and which of them answer. All methods may be called from any goroutine.
+// endpoints are the client URLs of the members, and which of them answer. All methods may be called
+// from any goroutine.
 type endpoints struct {
 	wait time.Duration // for which one that failed is left alone
 
@@ -30,14 +31,16 @@ type endpoint struct {
 // parse returns a URL that can be an endpoint, or nil. (pitfalls J14, K6)
 func parse(text string) *url.URL {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		u.RawQuery != "" || u.Path != "" && u.Path != "/" {
 		return nil
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}
 }
 
-// set replaces the list, in which those that stay keep their place and their failures. Texts that are no endpoints do not count, and
-// an empty list changes nothing: whom to ask is never forgotten. It reports whether the list is another one now.
+// set replaces the list, in which those that stay keep their place and their failures. Texts that
+// are no endpoints do not count, and an empty list changes nothing: whom to ask is never forgotten.
+// It reports whether the list is another one now.
 func (e *endpoints) set(texts []string, own []string) (changed bool) {
 	var fresh []*url.URL
 	seen := map[string]bool{}
@@ -64,9 +67,10 @@ func (e *endpoints) set(texts []string, own []string) (changed bool) {
 	return changed
 }
 
-// order returns whom to try, one after the other: those that answer, beginning with the next one if the load is to be spread, and then, as a
-// last resort, those that have failed, the one first that was left alone for longest. usable is how many of them are of the first kind.
-// Endpoints for which fit is false are left out.
+// order returns whom to try, one after the other: those that answer, beginning with the next one if
+// the load is to be spread, and then, as a last resort, those that have failed, the one first that
+// was left alone for longest. usable is how many of them are of the first kind. Endpoints for which
+// fit is false are left out.
 func (e *endpoints) order(spread bool, fit func(*endpoint) bool) (order []*endpoint, usable int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -128,7 +132,8 @@ func (e *endpoints) count() (all, usable int) {
 	return len(order), usable
 }
 
-// newest returns the newest index that was shown, and who can show it again; nil when that one does not answer.
+// newest returns the newest index that was shown, and who can show it again; nil when that one does
+// not answer.
 func (e *endpoints) newest() (index uint64, from *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,7 +143,8 @@ func (e *endpoints) newest() (index uint64, from *endpoint) {
 	return e.index, from
 }
 
-// show notes that a client is shown an index. Whoever showed the newest one and has a smaller one now is in a new history.
+// show notes that a client is shown an index. Whoever showed the newest one and has a smaller one
+// now is in a new history.
 func (e *endpoints) show(index uint64, from *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 	"etcd2/wal/disk"
 )
 
-// The file DIR/proxy/cluster is what a proxy remembers: the members' peer URLs, as etcd 2 has them there.
+// The file DIR/proxy/cluster is what a proxy remembers: the members' peer URLs, as etcd 2 has them
+// there.
 //
 //	{"PeerURLs":["http://10.0.0.1:2380","http://10.0.0.2:2380"]}
 type remembered struct{ PeerURLs []string }
@@ -28,7 +29,8 @@ func Exists(dir string) (bool, error) {
 	return err == nil, err
 }
 
-// Remembered returns the peer URLs that a proxy has left in the data directory; none when there was no proxy.
+// Remembered returns the peer URLs that a proxy has left in the data directory; none when there was
+// no proxy.
 func Remembered(dir string) ([]string, error) {
 	path := filepath.Join(dir, "proxy", "cluster")
 	b, err := os.ReadFile(path)
@@ -40,7 +42,8 @@ func Remembered(dir string) ([]string, error) {
 	}
 	var r remembered
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("proxy: %s is not a list of peer URLs (%w): delete it, and say with --initial-cluster where the cluster is", path, err)
+		return nil, fmt.Errorf("proxy: %s is not a list of peer URLs (%w): delete it, and say with --initial-cluster "+
+			"where the cluster is", path, err)
 	}
 	return slices.DeleteFunc(r.PeerURLs, func(u string) bool { return parse(u) == nil }), nil
 }
@@ -65,9 +68,9 @@ func remember(dir string, peerURLs []string) error {
 	return nil
 }
 
-// Role returns what a process is by what its data directory has, whatever its flags say. wanted, and
-// what is returned, is off, on or readonly; member reports whether a member has left something there,
-// and forced whether one is to go on from it alone.
+// Role returns what a process is by what its data directory has, whatever its flags say. wanted,
+// and what is returned, is off, on or readonly; member reports whether a member has left something
+// there, and forced whether one is to go on from it alone.
 func Role(dir, wanted string, member, forced bool, log *slog.Logger) (string, error) {
 	was, err := Exists(dir)
 	switch {
@@ -77,12 +80,15 @@ func Role(dir, wanted string, member, forced bool, log *slog.Logger) (string, er
 		return wanted, fmt.Errorf("invalid datadir. Both member and proxy directories exist: %s: "+
 			"delete the one that is not wanted", dir)
 	case member && wanted != "off":
-		log.Warn("--proxy is ignored: there is a member in the data directory; for a proxy give it another one", "data", dir)
+		log.Warn("--proxy is ignored: there is a member in the data directory; for a proxy give it another one",
+			"data", dir)
 		return "off", nil
 	case was && forced:
-		return wanted, fmt.Errorf("--force-new-cluster: there is a proxy in %s: give the data of a member as --data-dir", dir)
+		return wanted, fmt.Errorf("--force-new-cluster: there is a proxy in %s: give the data of a member as "+
+			"--data-dir", dir)
 	case was && wanted == "off":
-		log.Warn("this is a proxy, since there is one in the data directory; for a member give it another one", "data", dir)
+		log.Warn("this is a proxy, since there is one in the data directory; for a member give it another one",
+			"data", dir)
 		return "on", nil
 	}
 	return wanted, nil

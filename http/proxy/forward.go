@@ -24,19 +24,24 @@ func (f *failure) Error() string { return "proxy: " + f.text }
 
 var (
 	errNobody = &failure{http.StatusServiceUnavailable, "zero endpoints currently available"}
-	errPlain  = &failure{http.StatusServiceUnavailable, "a password goes to https only, since this proxy was given https URLs of members: have them advertise https client URLs"}
-	errLoop   = &failure{http.StatusLoopDetected, "this request has come from this proxy already: a client URL that a member advertises leads to a proxy"}
+	errPlain  = &failure{http.StatusServiceUnavailable,
+		"a password goes to https only, since this proxy was given https URLs of members: have them advertise https " +
+			"client URLs"}
+	errLoop = &failure{http.StatusLoopDetected,
+		"this request has come from this proxy already: a client URL that a member advertises leads to a proxy"}
 )
 
-// patience is how long an endpoint may keep a request without a word before others are preferred to it. The request itself waits on. A
-// member that is well answers sooner, be it by an error.
+// patience is how long an endpoint may keep a request without a word before others are preferred to
+// it. The request itself waits on. A member that is well answers sooner, be it by an error.
 const patience = 10 * time.Second
 
-// forwarder sends a request to one of the members: it is the part of a Proxy that is an http.RoundTripper.
+// forwarder sends a request to one of the members: it is the part of a Proxy that is an
+// http.RoundTripper.
 type forwarder struct{ *Proxy }
 
-// RoundTrip tries one endpoint after the other until one answers. A write goes on to another only as long as it was surely not executed, or
-// when it has a name. An answer of 503 is a refusal before a member begins: another one may do better.
+// RoundTrip tries one endpoint after the other until one answers. A write goes on to another only
+// as long as it was surely not executed, or when it has a name. An answer of 503 is a refusal
+// before a member begins: another one may do better.
 func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	order, usable := f.endpoints.order(isKeys(r), f.fit(r))
 	if len(order) == 0 && f.Ill() == "" {
@@ -97,7 +102,8 @@ func isSecret(r *http.Request) bool {
 	return len(r.Header["Authorization"]) > 0 || strings.HasPrefix(r.URL.Path, "/v2/auth/users/")
 }
 
-// again tells whether a request may be executed twice: it reads, or has a name that members remember.
+// again tells whether a request may be executed twice: it reads, or has a name that members
+// remember.
 func again(r *http.Request) bool { return reads(r) || isNamed(r) }
 
 func reads(r *http.Request) bool { return r.Method == "GET" || r.Method == "HEAD" }
@@ -151,15 +157,19 @@ func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent 
 func (f forwarder) failed(e *endpoint, err error) {
 	f.failures.Add(1)
 	if f.endpoints.fail(e) {
-		f.log.Warn("an endpoint does not answer; it is left alone for a while each time", "endpoint", e.url.String(), "wait", f.cfg.FailureWait, "err", err)
+		f.log.Warn("an endpoint does not answer; it is left alone for a while each time", "endpoint", e.url.String(),
+			"wait", f.cfg.FailureWait, "err", err)
 	}
 }
 
-// current has a client see no older tree than has been shown to anybody when its request came. Every member answers reads from its own tree,
-// and some are behind: then the one who showed the newest index is asked instead. Nor may a member that has not heard yet of a user, or of
-// a password, refuse; changes of these are all made at the first endpoint. A watch in the past shows no tree; nor does a poll with a
-// timeout when its answer comes, which may be an event that nobody tells again.
-func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, newest uint64, from *endpoint) *http.Response {
+// current has a client see no older tree than has been shown to anybody when its request came.
+// Every member answers reads from its own tree, and some are behind: then the one who showed the
+// newest index is asked instead. Nor may a member that has not heard yet of a user, or of a
+// password, refuse; changes of these are all made at the first endpoint. A watch in the past shows
+// no tree; nor does a poll with a timeout when its answer comes, which may be an event that nobody
+// tells again.
+func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, newest uint64,
+	from *endpoint) *http.Response {
 	if !isKeys(r) || waitIndex(r) > 0 || r.URL.Query().Has("timeout") {
 		return resp
 	}

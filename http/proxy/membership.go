@@ -28,7 +28,8 @@ func (p *Proxy) follow(ctx context.Context) {
 		if text := words(err); text != told && ctx.Err() == nil {
 			told = text
 			if err != nil {
-				p.log.Warn("the membership can't be followed; going on with the members that are known", "endpoints", p.endpoints.urls(), "err", err)
+				p.log.Warn("the membership can't be followed; going on with the members that are known",
+					"endpoints", p.endpoints.urls(), "err", err)
 			}
 		}
 		wait := p.cfg.RefreshInterval
@@ -50,8 +51,8 @@ func words(err error) string {
 	return err.Error()
 }
 
-// refresh asks the members one after the other, in a new order each time, until one tells who they are; and, when none of those does whom it
-// remembers, those whom it was told to begin with.
+// refresh asks the members one after the other, in a new order each time, until one tells who they
+// are; and, when none of those does whom it remembers, those whom it was told to begin with.
 func (p *Proxy) refresh(ctx context.Context) error {
 	known := slices.Clone(p.peerURLs)
 	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })

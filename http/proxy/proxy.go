@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// Config says where the cluster is, and how to talk to it. A zero time means its default, but for ReadTimeout.
+// Config says where the cluster is, and how to talk to it. A zero time means its default, but for
+// ReadTimeout.
 type Config struct {
 	Dir   string   // the data directory, in which peer URLs are remembered
 	Seeds []string // peer URLs of members, to be asked when none of those that are remembered answers
@@ -29,7 +30,9 @@ type Config struct {
 	WriteTimeout    time.Duration // of a piece that is sent to a member
 	ReadTimeout     time.Duration // of a piece that is awaited; 0: none. It ends watches in which nothing happens.
 
-	DialTLS     Dial // makes connections to https client URLs, and checks who answers there; nil: by the system's authorities
+	// makes connections to https client URLs, and checks who answers there; nil: by the system's
+	// authorities
+	DialTLS     Dial
 	PeerDialTLS Dial // likewise for peer URLs
 	Logger      *slog.Logger
 }
@@ -42,7 +45,8 @@ const (
 	DefaultWriteTimeout    = 5 * time.Second
 )
 
-// A Proxy is an http.Handler that has the members of a cluster answer. All methods may be called from any goroutine.
+// A Proxy is an http.Handler that has the members of a cluster answer. All methods may be called
+// from any goroutine.
 type Proxy struct {
 	cfg       Config
 	log       *slog.Logger
@@ -64,7 +68,8 @@ type Proxy struct {
 	logIndex atomic.Uint64 // the newest X-Raft-Index that a member has told
 }
 
-// New returns a proxy that has begun to look for the members. The error is of the file in which it remembers them.
+// New returns a proxy that has begun to look for the members. The error is of the file in which it
+// remembers them.
 func New(c Config) (*Proxy, error) {
 	c = c.withDefaults()
 	peerURLs, err := Remembered(c.Dir)
@@ -140,13 +145,14 @@ func (p *Proxy) Metrics(yield func(name, kind, help string, value float64)) {
 	yield("etcd_proxy_requests_total", "counter", "Requests received for the members.", float64(p.requests.Load()))
 	yield("etcd_proxy_dropped_total", "counter", "Requests that no member has answered.", float64(p.dropped.Load()))
 	yield("etcd_proxy_failures_total", "counter", "Tries at one member that failed.", float64(p.failures.Load()))
-	yield("etcd_proxy_polls", "gauge", "Long polls at members that clients with the same question share.", float64(p.polls.count()))
+	yield("etcd_proxy_polls", "gauge", "Long polls at members that clients with the same question share.",
+		float64(p.polls.count()))
 }
 
 const localPath = "/v2/config/local/proxy"
 
-// ServeHTTP has a member answer. A body must be within the limits that the caller has; it is read as a whole, since more than one member
-// may have to be tried.
+// ServeHTTP has a member answer. A body must be within the limits that the caller has; it is read
+// as a whole, since more than one member may have to be tried.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == localPath:
@@ -207,8 +213,9 @@ func (f *failure) send(w http.ResponseWriter) {
 	w.Write(b)
 }
 
-// rewrite undoes what ReverseProxy changes besides the headers that are for one hop only, and tells the members who asks and by which way. A member
-// does not take a request that has come by a way for one of the certificate's owner (pitfall J14).
+// rewrite undoes what ReverseProxy changes besides the headers that are for one hop only, and tells
+// the members who asks and by which way. A member does not take a request that has come by a way
+// for one of the certificate's owner (pitfall J14).
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	h := r.Out.Header

@@ -163,10 +163,12 @@ func TestHeadersOfOneHopStayThere(t *testing.T) {
 	p, s := start(t, members)
 
 	const path = "/v2/keys/a%2Fb%20c?x=%zz&a=1;b=2&prevValue="
-	answer := ask(t, "PUT", s.URL+path, "value=1", "Connection", "X-Hop", "X-Hop", "1", "Proxy-Authorization", "1", "Te", "trailers",
+	answer := ask(t, "PUT", s.URL+path, "value=1", "Connection", "X-Hop", "X-Hop", "1", "Proxy-Authorization", "1",
+		"Te", "trailers",
 		"Trailers", "1", "Keep-Alive", "1", "Upgrade", "x", "Authorization", "Basic x", "Content-Type", "a/b", "X-Forwarded-For", "10.0.0.1", "Via", "1.0 other")
 
-	if answer.status != 412 || answer.header.Get("X-Etcd-Index") != "7" || target != path || body != "value=1" || host != strings.TrimPrefix(members[0].URL, "http://") {
+	if answer.status != 412 || answer.header.Get("X-Etcd-Index") != "7" || target != path || body != "value=1" ||
+		host != strings.TrimPrefix(members[0].URL, "http://") {
 		t.Errorf("%+v; %s %s %q", answer, target, host, body)
 	}
 	for _, name := range []string{"Keep-Alive", "Proxy-Authenticate", "X-Mine"} {
@@ -175,8 +177,10 @@ func TestHeadersOfOneHopStayThere(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"X-Hop": "", "Proxy-Authorization": "", "Te": "", "Trailers": "", "Keep-Alive": "", "Upgrade": "", "Connection": "",
-		"Authorization": "Basic x", "Content-Type": "a/b", "X-Forwarded-For": "10.0.0.1, 127.0.0.1", "Via": "1.0 other, 1.1 " + p.name,
+		"X-Hop": "", "Proxy-Authorization": "", "Te": "", "Trailers": "", "Keep-Alive": "", "Upgrade": "",
+		"Connection":    "",
+		"Authorization": "Basic x", "Content-Type": "a/b", "X-Forwarded-For": "10.0.0.1, 127.0.0.1",
+		"Via": "1.0 other, 1.1 " + p.name,
 	} {
 		if got.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, got.Get(name), want)
@@ -191,7 +195,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	})
 	_, s := start(t, members)
 
-	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 307 || a.header.Get("Location") != "/elsewhere" || members[0].asked.Load() != 1 {
+	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 307 || a.header.Get("Location") != "/elsewhere" ||
+		members[0].asked.Load() != 1 {
 		t.Errorf("%+v", a)
 	}
 }
@@ -290,7 +295,8 @@ func TestAWriteGoesToAnotherEndpointWhenNobodyHasGotIt(t *testing.T) {
 		t.Errorf("available: %q", got)
 	}
 	a := ask(t, "GET", s.URL+localPath, "")
-	if a.status != 200 || !strings.HasPrefix(a.body, `{"endpoints":["http://127.0.0.1:`) || !strings.HasSuffix(a.body, "\"]}\n") || a.header.Get("Content-Type") != "text/plain; charset=utf-8" {
+	if a.status != 200 || !strings.HasPrefix(a.body, `{"endpoints":["http://127.0.0.1:`) || !strings.HasSuffix(a.body,
+		"\"]}\n") || a.header.Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("%+v", a)
 	}
 }
@@ -309,13 +315,15 @@ func TestTheLastEndpointIsNeverDropped(t *testing.T) {
 	if first.status != 502 || first.body != `{"message":"proxy: unable to get response from 2 endpoint(s)"}` {
 		t.Errorf("%+v", first)
 	}
-	if second.status != 503 || second.body != `{"message":"proxy: zero endpoints currently available"}` || second.header.Get("Content-Type") != "application/json" {
+	if second.status != 503 || second.body != `{"message":"proxy: zero endpoints currently available"}` ||
+		second.header.Get("Content-Type") != "application/json" {
 		t.Errorf("%+v", second)
 	}
 	if a := ask(t, "GET", s.URL+localPath, ""); a.body != "{\"endpoints\":[]}\n" || p.Ill() == "" {
 		t.Errorf("%+v, and ill: %q", a, p.Ill())
 	}
-	if p.endpoints.set(nil, nil) || p.endpoints.set([]string{"ftp://x", "http://", "http://u:p@h:1", "http://h:1/path"}, nil) {
+	if p.endpoints.set(nil, nil) || p.endpoints.set([]string{"ftp://x", "http://", "http://u:p@h:1", "http://h:1/path"},
+		nil) {
 		t.Error("nothing has taken the place of endpoints")
 	}
 
@@ -357,8 +365,8 @@ func TestOthersArePreferredToAMemberThatHangs(t *testing.T) {
 	}
 }
 
-// A member that waits for as long as its client told it to does not hang, and what it then answers is
-// the answer: no other member is asked, though that has shown a newer tree.
+// A member that waits for as long as its client told it to does not hang, and what it then answers
+// is the answer: no other member is asked, though that has shown a newer tree.
 func TestAPollWithATimeoutIsNoMemberThatHangs(t *testing.T) {
 	free, began := make(chan struct{}), make(chan int, 2)
 	members := fakes(t, 2, func(i int, w http.ResponseWriter, r *http.Request) {
@@ -414,7 +422,8 @@ func listen(t *testing.T, address string) (l net.Listener) {
 func TestAProxyThatHasFoundNobodySaysSo(t *testing.T) {
 	_, s := start(t, nil, func(c *Config) { c.Seeds = []string{"http://127.0.0.1:1"} })
 
-	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 503 || a.body != `{"message":"proxy: zero endpoints currently available"}` {
+	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 503 ||
+		a.body != `{"message":"proxy: zero endpoints currently available"}` {
 		t.Errorf("%+v", a)
 	}
 	if a := ask(t, "PUT", s.URL+localPath, ""); a.status != 405 || a.header.Get("Allow") != "GET" {
@@ -444,7 +453,8 @@ func TestAProxyNeverForwardsToItself(t *testing.T) {
 	if p.endpoints.set([]string{itself.URL}, []string{itself.URL}) {
 		t.Error("its own URL is an endpoint")
 	}
-	if a := ask(t, "GET", s.URL+"/v2/keys/a", "", "Via", "1.1 "+p.name); a.status != 508 || !strings.Contains(a.body, "come from this proxy already") {
+	if a := ask(t, "GET", s.URL+"/v2/keys/a", "", "Via", "1.1 "+p.name); a.status != 508 || !strings.Contains(a.body,
+		"come from this proxy already") {
 		t.Errorf("%+v", a)
 	}
 }
@@ -460,7 +470,8 @@ func TestTwoProxiesThatPointAtEachOtherEnd(t *testing.T) {
 		proxies[i].endpoints.set([]string{servers[1-i].URL}, nil)
 	}
 
-	if a := ask(t, "PUT", servers[0].URL+"/v2/keys/a", "value=1"); a.status != 508 || !strings.Contains(a.body, "leads to a proxy") {
+	if a := ask(t, "PUT", servers[0].URL+"/v2/keys/a", "value=1"); a.status != 508 || !strings.Contains(a.body,
+		"leads to a proxy") {
 		t.Errorf("%+v", a)
 	}
 }
@@ -477,7 +488,8 @@ func TestTheMembershipIsFollowedAndRemembered(t *testing.T) {
 	holds := func(list []*fake) func() bool {
 		return func() bool {
 			known, err := Remembered(dir)
-			return err == nil && len(known) == 2 && strings.Contains(strings.Join(known, " "), list[0].URL) && strings.Contains(strings.Join(known, " "), list[1].URL)
+			return err == nil && len(known) == 2 && strings.Contains(strings.Join(known, " "), list[0].URL) &&
+				strings.Contains(strings.Join(known, " "), list[1].URL)
 		}
 	}
 	eventually(t, "the first members are remembered", holds(old))
@@ -511,7 +523,8 @@ func TestADamagedFileIsOneLine(t *testing.T) {
 	os.Mkdir(filepath.Join(dir, "proxy"), 0o700)
 	os.WriteFile(filepath.Join(dir, "proxy", "cluster"), []byte(`{"PeerURLs"`), 0o600)
 
-	if _, err := New(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "delete it") || strings.Contains(err.Error(), "\n") {
+	if _, err := New(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "delete it") ||
+		strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}
 }
@@ -598,7 +611,8 @@ func TestAPasswordIsNotForwardedOutOfTLS(t *testing.T) {
 	}))
 	defer secure.Close()
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		return (&tls.Dialer{Config: secure.Client().Transport.(*http.Transport).TLSClientConfig}).DialContext(ctx, network, address)
+		return (&tls.Dialer{Config: secure.Client().Transport.(*http.Transport).TLSClientConfig}).DialContext(ctx,
+			network, address)
 	}
 	given := func(c *Config) { c.Seeds, c.DialTLS, c.PeerDialTLS = []string{secure.URL}, dial, dial }
 
@@ -614,7 +628,8 @@ func TestAPasswordIsNotForwardedOutOfTLS(t *testing.T) {
 		}
 	}
 
-	if a.status != 503 || b.status != 503 || !strings.Contains(a.body, "https only") || leaked.Load() > 0 || served.Load() == 0 {
+	if a.status != 503 || b.status != 503 || !strings.Contains(a.body, "https only") || leaked.Load() > 0 ||
+		served.Load() == 0 {
 		t.Errorf("%+v, %+v, %d of %d requests had a password", a, b, leaked.Load(), served.Load())
 	}
 }
@@ -719,7 +734,8 @@ func TestIdenticalLongPollsShareOneWatch(t *testing.T) {
 	events <- "it\n"
 	close(events)
 	for _, w := range append(all[1:], late) {
-		if b, err := io.ReadAll(w.body); err != nil || string(b) != "half of it\n" || w.header.Get("X-Etcd-Index") != "5" {
+		if b, err := io.ReadAll(w.body); err != nil || string(b) != "half of it\n" ||
+			w.header.Get("X-Etcd-Index") != "5" {
 			t.Fatalf("%q %v %v", b, err, w.header)
 		}
 	}
@@ -768,13 +784,15 @@ func TestOnlyWhatIsTheSameForAllIsShared(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/v2/keys/a?wait=true", "/v2/keys/a?wait=true&waitIndex=0", "/v2/keys/a?wait=true&waitIndex=x",
-		"/v2/keys/a?wait=true&waitIndex=7&stream=true", "/v2/keys/a?waitIndex=7", "/v2/keys/a?wait=true&waitIndex=7&timeout=9", "/v2/stats/self?wait=true&waitIndex=7",
+		"/v2/keys/a?wait=true&waitIndex=7&stream=true", "/v2/keys/a?waitIndex=7",
+		"/v2/keys/a?wait=true&waitIndex=7&timeout=9", "/v2/stats/self?wait=true&waitIndex=7",
 	} {
 		if got := shared(httptest.NewRequest("GET", path, nil)); got != "" {
 			t.Errorf("%s is shared", path)
 		}
 	}
-	if shared(httptest.NewRequest("GET", poll, strings.NewReader("stream=true"))) != "" || shared(httptest.NewRequest("PUT", poll, nil)) != "" {
+	if shared(httptest.NewRequest("GET", poll, strings.NewReader("stream=true"))) != "" ||
+		shared(httptest.NewRequest("PUT", poll, nil)) != "" {
 		t.Error("what has a body, or writes, is shared")
 	}
 	r := httptest.NewRequest("GET", poll, nil)
@@ -818,7 +836,8 @@ func TestATryAtNobodyIsBounded(t *testing.T) {
 	p, s := start(t, fakes(t, 1, named), func(c *Config) { c.DialTLS, c.DialTimeout = hangs, 20*time.Millisecond })
 	p.endpoints.set([]string{"https://127.0.0.1:1"}, nil)
 
-	if a := ask(t, "PUT", s.URL+"/v2/keys/a", "value=1"); a.status != 502 || !strings.Contains(a.body, "from 1 endpoint") {
+	if a := ask(t, "PUT", s.URL+"/v2/keys/a", "value=1"); a.status != 502 || !strings.Contains(a.body,
+		"from 1 endpoint") {
 		t.Errorf("%+v", a)
 	}
 }
@@ -849,7 +868,8 @@ func (c *noted) Write(b []byte) (int, error)        { return len(b), nil }
 func (c *noted) SetReadDeadline(time.Time) error    { c.read++; return nil }
 func (c *noted) SetWriteDeadline(t time.Time) error { c.write++; return nil }
 
-// A kept connection is being read all the time: what it waited for before a request does not count against the answer.
+// A kept connection is being read all the time: what it waited for before a request does not count
+// against the answer.
 func TestAnAnswerHasTheWholeLimit(t *testing.T) {
 	inner := &noted{}
 	c := &timedConn{inner, time.Second, time.Second}

@@ -12,11 +12,14 @@ import (
 // maxEvent is how much of an answer is kept for those who share it. No member has larger events.
 const maxEvent = 256 << 20
 
-// polls let long polls that ask for the same share one: it is the part of a Proxy that sends a request once for several clients.
+// polls let long polls that ask for the same share one: it is the part of a Proxy that sends a
+// request once for several clients.
 //
-// Shared is what has the same answer whoever asks and whenever: the first event at an index or after it. A watch from now on is not, since "now"
-// is another moment for each client: one that joined could be told of an event from before it came. Nor is a stream, which would have begun
-// without who comes later. Nor is a poll with a timeout, which begins with each client. All who share one are the same user, or all nobody.
+// Shared is what has the same answer whoever asks and whenever: the first event at an index or
+// after it. A watch from now on is not, since "now" is another moment for each client: one that
+// joined could be told of an event from before it came. Nor is a stream, which would have begun
+// without who comes later. Nor is a poll with a timeout, which begins with each client. All who
+// share one are the same user, or all nobody.
 type polls struct {
 	next http.RoundTripper
 
@@ -24,8 +27,8 @@ type polls struct {
 	open map[string]*poll // those that are not answered yet, by what they ask
 }
 
-// A poll is one request for several clients. Its answer is kept until the last of them has it or is gone, so that each reads as fast
-// as it can and none waits for another.
+// A poll is one request for several clients. Its answer is kept until the last of them has it or is
+// gone, so that each reads as fast as it can and none waits for another.
 type poll struct {
 	key     string
 	readers int                // who share it
@@ -64,7 +67,8 @@ func shared(r *http.Request) string {
 	query := r.URL.Query()
 	stream := query.Get("stream")
 	events := strings.Contains(r.Header.Get("Accept"), "text/event-stream") // which are a stream
-	if events || r.Method != "GET" || !isKeys(r) || waitIndex(r) == 0 || stream != "" && stream != "false" || query.Has("timeout") || r.ContentLength != 0 {
+	if events || r.Method != "GET" || !isKeys(r) || waitIndex(r) == 0 || stream != "" && stream != "false" ||
+		query.Has("timeout") || r.ContentLength != 0 {
 		return ""
 	}
 	return strings.Join(append([]string{r.URL.EscapedPath(), r.URL.RawQuery}, r.Header["Authorization"]...), "\n")

@@ -15,7 +15,8 @@ func TestTheStatusSaysWhoLeads(t *testing.T) {
 		want    string
 	}{
 		{1, alone, "leader, the only member"}, {raft.None, alone, "no leader, the only member"},
-		{1, three, "leader, one of 3 members"}, {2, three, "follower of b, one of 3 members"}, {255, three, "follower of ff, one of 3 members"},
+		{1, three, "leader, one of 3 members"}, {2, three, "follower of b, one of 3 members"}, {255, three,
+			"follower of ff, one of 3 members"},
 		{256, three, "follower of 100, one of 3 members"},
 	} {
 		if got := role(1, c.leader, c.cluster); got != c.want {

@@ -3,8 +3,9 @@
 //
 // # What it is
 //
-// The protocols of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3), which are a few variables of the environment,
-// datagrams of text, and descriptors from 3 on. Without these variables nothing here does anything.
+// The protocols of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3), which are a few
+// variables of the environment, datagrams of text, and descriptors from 3 on. Without these
+// variables nothing here does anything.
 //
 // # Picture
 //
@@ -20,14 +21,15 @@
 //
 // # Types
 //
-// A [Service] tells systemd how it goes, which it finds out by asking for a [Condition]. A [Handover] is the sockets that were
-// handed over, and who has taken them.
+// A [Service] tells systemd how it goes, which it finds out by asking for a [Condition]. A
+// [Handover] is the sockets that were handed over, and who has taken them.
 //
 // # Life of a stuck member
 //
-// The fsync of a log hangs. Each look of the service finds the same piece of work under way, for longer each time. At half of
-// WATCHDOG_USEC the service warns in the log, and sends no WATCHDOG=1 any more. Does the disk come back in time, it sends them
-// again; otherwise systemd ends the process when WATCHDOG_USEC has passed since the last one, and starts it anew.
+// The fsync of a log hangs. Each look of the service finds the same piece of work under way, for
+// longer each time. At half of WATCHDOG_USEC the service warns in the log, and sends no WATCHDOG=1
+// any more. Does the disk come back in time, it sends them again; otherwise systemd ends the
+// process when WATCHDOG_USEC has passed since the last one, and starts it anew.
 //
 // # Invariants
 //
@@ -42,5 +44,6 @@
 //
 // # What is left out
 //
-// RELOADING=1 (the unit has systemd send SIGHUP, which only reads certificates again), keeping descriptors over a restart (FDSTORE), and sockets that are no TCP.
+// RELOADING=1 (the unit has systemd send SIGHUP, which only reads certificates again), keeping
+// descriptors over a restart (FDSTORE), and sockets that are no TCP.
 package systemd

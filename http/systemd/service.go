@@ -24,8 +24,8 @@ const (
 	sendWithin  = time.Second      // systemd is not waited for longer
 )
 
-// A Service tells systemd how this process is. All methods may be called from any goroutine; without a systemd
-// that asked to be told, none does anything.
+// A Service tells systemd how this process is. All methods may be called from any goroutine;
+// without a systemd that asked to be told, none does anything.
 type Service struct {
 	log      *slog.Logger
 	send     func(state string) error // nil: nobody asked
@@ -40,8 +40,8 @@ type Service struct {
 	broken bool // the last notice was not delivered
 }
 
-// New returns the service that this process is by its environment. A notice that can't be delivered, and a variable that makes no
-// sense, are warnings in the log.
+// New returns the service that this process is by its environment. A notice that can't be
+// delivered, and a variable that makes no sense, are warnings in the log.
 func New(getenv func(string) string, pid int, log *slog.Logger) *Service {
 	s := &Service{log: log, look: func() Condition { return Condition{} }}
 	if socket := getenv("NOTIFY_SOCKET"); socket != "" {
@@ -60,7 +60,8 @@ func New(getenv func(string) string, pid int, log *slog.Logger) *Service {
 	return s
 }
 
-// send delivers one datagram. A leading @ of the socket's name stands for an abstract one, as in net.
+// send delivers one datagram. A leading @ of the socket's name stands for an abstract one, as in
+// net.
 func send(socket, state string) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -74,7 +75,8 @@ func send(socket, state string) error {
 	return nil
 }
 
-// Run tells systemd that the service gets on, as long as it does, and what its status is. It returns when stop is closed.
+// Run tells systemd that the service gets on, as long as it does, and what its status is. It
+// returns when stop is closed.
 func (s *Service) Run(stop <-chan struct{}) {
 	if s.send == nil {
 		return
@@ -160,7 +162,8 @@ func (s *Service) pulse(c Condition, now time.Time) string {
 func (s *Service) logStuck(stuck bool, c Condition) {
 	switch {
 	case stuck && !s.stuck:
-		s.log.Warn("systemd is not told any more that this member gets on: it is stuck", "doing", c.Doing, "for", c.For.Round(time.Millisecond))
+		s.log.Warn("systemd is not told any more that this member gets on: it is stuck", "doing", c.Doing,
+			"for", c.For.Round(time.Millisecond))
 	case !stuck && s.stuck:
 		s.log.Info("systemd is told again that this member gets on")
 	}

@@ -93,7 +93,8 @@ func TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn(t *testing.T) {
 		if len(last) == 0 || len(silent) != 0 {
 			t.Errorf("stuck: %q, then %q", last, silent)
 		}
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, `doing="a write to the log" for=10`) {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") ||
+			!strings.Contains(text, `doing="a write to the log" for=10`) {
 			t.Errorf("the log after %v: %s", time.Since(begun), text)
 		}
 
@@ -105,8 +106,8 @@ func TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn(t *testing.T) {
 	})
 }
 
-// Work that takes as long as half of the watchdog's time, now and then, is no reason to end a member: no two pings are further apart than
-// the watchdog allows.
+// Work that takes as long as half of the watchdog's time, now and then, is no reason to end a
+// member: no two pings are further apart than the watchdog allows.
 func TestWhatTakesLongAndEndsIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, _ := run(t, "WATCHDOG_USEC=4000000")
@@ -137,7 +138,8 @@ func TestALongStartAsksForMoreTimeAsLongAsItGetsOn(t *testing.T) {
 		waiting := systemd.take()
 		begun := time.Now()
 		s.Follow(func() Condition { return Condition{Status: "replaying", For: time.Since(begun)} })
-		<-time.After(time.Minute - time.Millisecond) // not at the moment of a beat: its notice might come behind READY=1
+		// not at the moment of a beat: its notice might come behind READY=1
+		<-time.After(time.Minute - time.Millisecond)
 		stuck := systemd.take()
 		s.Follow(func() Condition { return Condition{Status: "follower"} })
 		s.Ready()
@@ -145,7 +147,8 @@ func TestALongStartAsksForMoreTimeAsLongAsItGetsOn(t *testing.T) {
 		ready := systemd.take()
 
 		extend := "EXTEND_TIMEOUT_USEC=30000000"
-		if want := []string{"STATUS=looking for the cluster", extend, extend, extend, extend}; !slices.Equal(waiting, want) {
+		if want := []string{"STATUS=looking for the cluster", extend, extend, extend, extend}; !slices.Equal(waiting,
+			want) {
 			t.Errorf("waiting: %q, want %q", waiting, want)
 		}
 		if want := []string{"STATUS=replaying", extend, extend, extend, extend}; !slices.Equal(stuck, want) {
@@ -172,7 +175,8 @@ func TestTheStatusIsToldWhenItChanges(t *testing.T) {
 		<-time.After(time.Hour)
 		s.Stopping()
 
-		if told, want := systemd.take(), []string{"STATUS=follower", "READY=1", "STATUS=leader", "STOPPING=1"}; !slices.Equal(told, want) {
+		if told, want := systemd.take(), []string{"STATUS=follower", "READY=1", "STATUS=leader",
+			"STOPPING=1"}; !slices.Equal(told, want) {
 			t.Errorf("%q, want %q", told, want)
 		}
 	})
@@ -186,7 +190,8 @@ func TestASystemdThatCannotBeToldIsOneWarning(t *testing.T) {
 
 		<-time.After(time.Hour)
 
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "READY=1") || !strings.Contains(text, "nobody is there") {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "READY=1") ||
+			!strings.Contains(text, "nobody is there") {
 			t.Errorf("the log: %s", text)
 		}
 	})
@@ -208,7 +213,8 @@ func TestVariablesOfAnotherProcessDoNotCount(t *testing.T) {
 	}
 	for _, value := range []string{"0", "-1", "soon", "9223372036854775807"} {
 		log.Reset()
-		if s := New(environment("WATCHDOG_USEC="+value), 7, logger); s.watchdog != 0 || !strings.Contains(log.String(), "WATCHDOG_USEC") {
+		if s := New(environment("WATCHDOG_USEC="+value), 7, logger); s.watchdog != 0 || !strings.Contains(log.String(),
+			"WATCHDOG_USEC") {
 			t.Errorf("%s: %v; the log: %s", value, s.watchdog, &log)
 		}
 	}

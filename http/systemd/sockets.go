@@ -24,8 +24,8 @@ const (
 // firstDescriptor is that of the first socket that systemd hands over.
 const firstDescriptor = 3
 
-// A Handover is the listening sockets that systemd has opened for this process. The zero value is none of them. It is for one
-// goroutine.
+// A Handover is the listening sockets that systemd has opened for this process. The zero value is
+// none of them. It is for one goroutine.
 type Handover struct {
 	sockets []handed
 }
@@ -36,7 +36,8 @@ type handed struct {
 	taken bool
 }
 
-// Sockets takes over what systemd has opened, if it has opened anything for this process. It may be called once.
+// Sockets takes over what systemd has opened, if it has opened anything for this process. It may be
+// called once.
 func Sockets(getenv func(string) string, pid int) (*Handover, error) {
 	return sockets(getenv, pid, firstDescriptor)
 }
@@ -60,7 +61,8 @@ func sockets(getenv func(string) string, pid, first int) (*Handover, error) {
 	for i, name := range names {
 		l, err := listener(first + i)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("LISTEN_FDS=%d: the socket %q (descriptor %d): %w", count, name, first+i, err), h.close())
+			return nil, errors.Join(fmt.Errorf("LISTEN_FDS=%d: the socket %q (descriptor %d): %w", count, name, first+i,
+				err), h.close())
 		}
 		h.sockets = append(h.sockets, handed{Listener: l, name: name})
 	}
@@ -88,8 +90,9 @@ func listener(descriptor int) (net.Listener, error) {
 	return l, nil
 }
 
-// At tells whether a socket is there for an address where port, which is Client or Peer, is to be served: a socket with that name, or
-// with none of the two. The first time it returns its listener, later nil, since one socket may cover several addresses.
+// At tells whether a socket is there for an address where port, which is Client or Peer, is to be
+// served: a socket with that name, or with none of the two. The first time it returns its listener,
+// later nil, since one socket may cover several addresses.
 func (h *Handover) At(port, address string) (l net.Listener, covered bool) {
 	for i := range h.sockets {
 		s := &h.sockets[i]
@@ -131,7 +134,8 @@ func (h *Handover) Check() error {
 	if left == nil {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("LISTEN_FDS=%d: nobody knows what is to be served at %s", len(h.sockets), strings.Join(left, ", ")), h.close())
+	return errors.Join(fmt.Errorf("LISTEN_FDS=%d: nobody knows what is to be served at %s", len(h.sockets),
+		strings.Join(left, ", ")), h.close())
 }
 
 // close closes the sockets that nobody has taken.
@@ -144,7 +148,8 @@ func (h *Handover) close() (err error) {
 	return err
 }
 
-// covers tells whether who connects to an address arrives at a socket: it has the port, and the address or all of them.
+// covers tells whether who connects to an address arrives at a socket: it has the port, and the
+// address or all of them.
 func covers(socket net.Addr, address string) bool {
 	host, port, err := net.SplitHostPort(address)
 	at, isTCP := socket.(*net.TCPAddr)
@@ -155,7 +160,8 @@ func covers(socket net.Addr, address string) bool {
 	if own == netip.IPv6Unspecified() {
 		return true
 	}
-	ips, _ := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host) // a name without an address is not covered
+	// a name without an address is not covered
+	ips, _ := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
 	return slices.ContainsFunc(ips, func(ip netip.Addr) bool {
 		ip = ip.Unmap().WithZone("")
 		return ip == own || own == netip.IPv4Unspecified() && ip.Is4()

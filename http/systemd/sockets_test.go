@@ -30,7 +30,8 @@ func handOver(t *testing.T, names string, listeners ...net.Listener) (*Handover,
 		}
 		file.Close()
 	}
-	h, err := sockets(environment("LISTEN_PID=7", fmt.Sprint("LISTEN_FDS=", len(listeners)), "LISTEN_FDNAMES="+names), 7, first)
+	h, err := sockets(environment("LISTEN_PID=7", fmt.Sprint("LISTEN_FDS=", len(listeners)), "LISTEN_FDNAMES="+names),
+		7, first)
 	if err == nil {
 		t.Cleanup(func() {
 			for _, s := range h.sockets {
@@ -85,7 +86,8 @@ func TestASocketIsForTheAddressesThatItCovers(t *testing.T) {
 }
 
 func TestASocketServesWhatItIsNamedFor(t *testing.T) {
-	client, peer, other := listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0")
+	client, peer, other := listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp",
+		"127.0.0.1:0")
 	h, err := handOver(t, "client:peer:etcd2.socket", client, peer, other)
 	if err != nil {
 		t.Fatal(err)
@@ -104,13 +106,15 @@ func TestASocketServesWhatItIsNamedFor(t *testing.T) {
 	if l, covered := h.At(Client, "localhost:"+port(other)); l != nil || !covered {
 		t.Errorf("the third once more: %v, %v", l, covered)
 	}
-	if rest := h.Rest(Client); len(rest) != 1 || rest[0].Addr().String() != client.Addr().String() || len(h.Rest(Client)) != 0 {
+	if rest := h.Rest(Client); len(rest) != 1 || rest[0].Addr().String() != client.Addr().String() ||
+		len(h.Rest(Client)) != 0 {
 		t.Errorf("the rest for clients: %v", rest)
 	}
 	if !h.Named(Peer) || h.Named("etcd2") {
 		t.Error("names")
 	}
-	if err := h.Check(); err == nil || !strings.Contains(err.Error(), `"peer" at `+peer.Addr().String()) || strings.Contains(err.Error(), port(client)) {
+	if err := h.Check(); err == nil || !strings.Contains(err.Error(), `"peer" at `+peer.Addr().String()) ||
+		strings.Contains(err.Error(), port(client)) {
 		t.Errorf("the second is left: %v", err)
 	}
 }
@@ -150,7 +154,8 @@ func TestWhatIsHandedOverMustBeListeningSockets(t *testing.T) {
 		}
 	}
 	for _, count := range []string{"many", "-1"} {
-		if _, err := Sockets(environment("LISTEN_PID=7", "LISTEN_FDS="+count), 7); err == nil || !strings.Contains(err.Error(), count) {
+		if _, err := Sockets(environment("LISTEN_PID=7", "LISTEN_FDS="+count), 7); err == nil ||
+			!strings.Contains(err.Error(), count) {
 			t.Errorf("%s: %v", count, err)
 		}
 	}

@@ -3,9 +3,10 @@ Package linear judges histories: whether what clients saw can have come from one
 
 # What it is
 
-Clients call a register from many places, and their calls overlap. The history is linearizable when there is one order of
-all calls that explains every answer and keeps each call between its beginning and its end (Herlihy and Wing). [Explains]
-looks for such an order. The simulation of raft and the tests of real clusters judge by it. Only tests import this package.
+Clients call a register from many places, and their calls overlap. The history is linearizable when
+there is one order of all calls that explains every answer and keeps each call between its beginning
+and its end (Herlihy and Wing). [Explains] looks for such an order. The simulation of raft and the
+tests of real clusters judge by it. Only tests import this package.
 
 # Picture
 
@@ -23,21 +24,25 @@ looks for such an order. The simulation of raft and the tests of real clusters j
 
 # Life of a judgement
 
-A caller splits its history by key, for keys are independent (Lowe: "Testing for linearizability"). The search places one
-call after the other, depth first (Wing and Gong); only a call that began before the first end of those left may be next. It remembers where
-it has been: which calls are placed, and the value after them.
+A caller splits its history by key, for keys are independent (Lowe: "Testing for linearizability").
+The search places one call after the other, depth first (Wing and Gong); only a call that began
+before the first end of those left may be next. It remembers where it has been: which calls are
+placed, and the value after them.
 
-A write of unknown outcome may stand anywhere after its beginning, or never have happened. It is placed only when the next answer can't be
-explained without it: every answer that depends on a value tells that value, so one that nobody saw makes no difference.
+A write of unknown outcome may stand anywhere after its beginning, or never have happened. It is
+placed only when the next answer can't be explained without it: every answer that depends on a value
+tells that value, so one that nobody saw makes no difference.
 
 # Invariants
 
   - A history that happened is never rejected.
-  - What was refused for good is no call: leave it out, and an effect of it is a value out of nowhere.
+  - What was refused for good is no call: leave it out, and an effect of it is a value out of
+    nowhere.
   - The same history has the same judgement after the same work.
 
 # What is left out
 
-Values that are written twice: a caller makes each unique. A reason for a rejection: the caller prints the history.
+Values that are written twice: a caller makes each unique. A reason for a rejection: the caller
+prints the history.
 */
 package linear

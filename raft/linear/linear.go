@@ -63,7 +63,8 @@ func (c *Call) seen() (uint64, bool) {
 	return c.Result.Value, c.Kind != Put
 }
 
-// Explains reports whether the calls on one register have an order that explains them. It does not change them.
+// Explains reports whether the calls on one register have an order that explains them. It does not
+// change them.
 func Explains(history []Call) bool {
 	s := newSearch(history)
 	return s.from(0, place{})
@@ -129,7 +130,8 @@ func (s *search) skipPlaced(first int) int {
 	return first
 }
 
-// firstEnd is when the first of the calls that are left ended: what is placed next must have begun before.
+// firstEnd is when the first of the calls that are left ended: what is placed next must have begun
+// before.
 func (s *search) firstEnd(first int) int {
 	end := math.MaxInt
 	for _, c := range s.calls[first:] {
@@ -143,7 +145,8 @@ func (s *search) firstEnd(first int) int {
 	return end
 }
 
-// tryNext places a call, and before it what explains its answer, and goes on; false when that leads nowhere.
+// tryNext places a call, and before it what explains its answer, and goes on; false when that leads
+// nowhere.
 func (s *search) tryNext(c *call, end, first int, at place) bool {
 	before, ok := s.explain(c, end, at.value)
 	placed := append(before, c)
@@ -166,7 +169,8 @@ func takeBack(placed []*call) {
 	}
 }
 
-// explain places writes of unknown outcome until the value is the one that a call saw, the last one first.
+// explain places writes of unknown outcome until the value is the one that a call saw, the last one
+// first.
 func (s *search) explain(c *call, end int, value uint64) (placed []*call, ok bool) {
 	seen, saw := c.seen()
 	for saw && seen != value {
@@ -182,7 +186,8 @@ func (s *search) explain(c *call, end int, value uint64) (placed []*call, ok boo
 	return placed, true
 }
 
-// writer is a write of unknown outcome that may have happened before end, and is not placed yet; nil when there is none.
+// writer is a write of unknown outcome that may have happened before end, and is not placed yet;
+// nil when there is none.
 func (s *search) writer(value uint64, end int) *call {
 	for _, w := range s.writers[value] {
 		if !w.placed && w.From < end {

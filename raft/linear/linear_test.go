@@ -140,8 +140,8 @@ func TestLongHistoryIsJudgedInFewSteps(t *testing.T) {
 	}
 }
 
-// inventHistory lets clients call a register, each call happening at some moment between its beginning and its end; one in
-// twenty never learns of it.
+// inventHistory lets clients call a register, each call happening at some moment between its
+// beginning and its end; one in twenty never learns of it.
 func inventHistory(r *rand.Rand, clients, n int) []Call {
 	register, now := uint64(0), 0
 	calls := make([]Call, 0, n)

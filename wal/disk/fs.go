@@ -6,9 +6,10 @@ import "io"
 // kinds that package os knows: errors.Is finds os.ErrNotExist in it, for one.
 // Its methods may be called from any goroutine.
 type FS interface {
-	Open(name string) (File, error)        // for reading
-	Create(name string) (File, error)      // for writing, truncated, mode 0600
-	OpenRW(name string) (File, error)      // an existing file, for reading and writing; mode 0600 from now on, if it is this user's
+	Open(name string) (File, error)   // for reading
+	Create(name string) (File, error) // for writing, truncated, mode 0600
+	// an existing file, for reading and writing; mode 0600 from now on, if it is this user's
+	OpenRW(name string) (File, error)
 	Rename(from, to string) error          // of a file or a directory
 	Remove(name string) error              // of a file
 	Mkdir(name string) error               // mode 0700, also when it is there already and this user's

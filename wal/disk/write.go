@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// Publish gives a file or a directory that is complete and synced its name, for good: when it returns nil, a crash does not take the name
-// away. Whoever finds the name finds all of it.
+// Publish gives a file or a directory that is complete and synced its name, for good: when it
+// returns nil, a crash does not take the name away. Whoever finds the name finds all of it.
 func Publish(fs FS, from, to string) error {
 	if err := fs.Rename(from, to); err != nil {
 		return err
@@ -25,8 +25,8 @@ func SyncName(fs FS, dir string) error {
 	return nil
 }
 
-// WriteFile gives a small file a content, in place of the one that it has: a crash leaves the one or the other, whole. One caller
-// at a time may write a file.
+// WriteFile gives a small file a content, in place of the one that it has: a crash leaves the one
+// or the other, whole. One caller at a time may write a file.
 func WriteFile(fs FS, path string, content []byte) error {
 	aside := path + ".tmp"
 	err := writeAside(fs, aside, content)

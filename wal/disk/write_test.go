@@ -10,12 +10,14 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// Whatever fails, and whatever a crash then leaves, the file is the old one or the new one; and the new one, when WriteFile says so.
+// Whatever fails, and whatever a crash then leaves, the file is the old one or the new one; and the
+// new one, when WriteFile says so.
 func TestAFileIsReplacedAsAWhole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	for n, done := 1, false; !done; n++ {
 		d := disktest.New()
-		if err := errors.Join(d.Mkdir("d"), d.SyncDir("."), disk.WriteFile(d, "d/f", []byte("the old one"))); err != nil {
+		if err := errors.Join(d.Mkdir("d"), d.SyncDir("."), disk.WriteFile(d, "d/f",
+			[]byte("the old one"))); err != nil {
 			t.Fatal(err)
 		}
 		calls := 0

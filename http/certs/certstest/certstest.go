@@ -3,8 +3,9 @@ Package certstest makes certificates for tests: of every wrong kind, and some ri
 
 # What it is
 
-An [Authority] issues certificates, in memory and at once. A test takes a right one, which is good for this machine's loopback addresses and for both
-ends of a connection, and spoils what it is about: the time, the usage, the names, the authority. Only tests import this package.
+An [Authority] issues certificates, in memory and at once. A test takes a right one, which is good
+for this machine's loopback addresses and for both ends of a connection, and spoils what it is
+about: the time, the usage, the names, the authority. Only tests import this package.
 
 # Picture
 
@@ -22,8 +23,8 @@ ends of a connection, and spoils what it is about: the time, the usage, the name
 
 # Life of a wrong certificate
 
-A test asks a right authority for one with Valid in the past, saves it, and shows it to a port that trusts the authority: nothing but
-the time is wrong with it, so it is the time that must be refused.
+A test asks a right authority for one with Valid in the past, saves it, and shows it to a port that
+trusts the authority: nothing but the time is wrong with it, so it is the time that must be refused.
 
 # Invariants
 
@@ -97,7 +98,8 @@ func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Cert.Raw})
 }
 
-// Issue makes a certificate. Without a change it is good for an hour, for the loopback addresses and localhost, and for both ends of a connection.
+// Issue makes a certificate. Without a change it is good for an hour, for the loopback addresses
+// and localhost, and for both ends of a connection.
 func (a *Authority) Issue(t testing.TB, name string, changes ...Change) Pair {
 	t.Helper()
 	template, key := template(name), newKey(t)
@@ -117,9 +119,11 @@ func SelfSigned(t testing.TB, name string) Pair {
 // Revoke makes a list in PEM that revokes the pairs, and is renewed in an hour.
 func (a *Authority) Revoke(t testing.TB, pairs ...Pair) []byte {
 	t.Helper()
-	l := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	l := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now().Add(-time.Minute),
+		NextUpdate: time.Now().Add(time.Hour)}
 	for _, p := range pairs {
-		l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: p.Leaf.SerialNumber, RevocationTime: time.Now().Add(-time.Minute)})
+		l.RevokedCertificateEntries = append(l.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: p.Leaf.SerialNumber, RevocationTime: time.Now().Add(-time.Minute)})
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, l, a.Cert, a.key)
 	if err != nil {
@@ -221,5 +225,6 @@ func pair(t testing.TB, c *x509.Certificate, key *ecdsa.PrivateKey) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Pair{c, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
+	return Pair{c, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
 }

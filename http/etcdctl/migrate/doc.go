@@ -18,9 +18,9 @@
 // # Types
 //
 // A frame is a record in a file, whose format is drawn there. A journal is the log that the records
-// make up. A [Snapshot] and its [Dump] are the state before. A source is one member's data, a replay
-// the state while entries are applied, and a [Result] what comes of it. A [Damage] is a place that no
-// crash leaves behind.
+// make up. A [Snapshot] and its [Dump] are the state before. A source is one member's data, a
+// replay the state while entries are applied, and a [Result] what comes of it. A [Damage] is a
+// place that no crash leaves behind.
 //
 // # Life of a directory
 //
@@ -41,7 +41,8 @@
 //   - A flipped bit is found or harmless, but at the very end (TestAFlippedBitIsFoundOrHarmless).
 //   - Whatever is in the files, reading ends, in bounded memory (FuzzADirectoryThatIsDamaged,
 //     FuzzEntries, FuzzADump).
-//   - A server that is started in such a directory says what it is (TestWhatEtcdHasLeftIsRecognized).
+//   - A server that is started in such a directory says what it is
+//     (TestWhatEtcdHasLeftIsRecognized).
 //   - Of one member nothing is taken that it did not know to be agreed on, unless it was alone
 //     (TestOneMemberAloneGivesWhatItKnewToBeAgreedOn).
 //   - In memory are one file of the log, one snapshot, and 40 bytes for each entry.

@@ -107,8 +107,9 @@ func incomplete(dir string) error {
 	return nil
 }
 
-// Left returns nil unless etcd has left its data in a directory, its log being in walDir, "" inside.
-// Then it returns an error in one line: which version's it is, and the command that converts it.
+// Left returns nil unless etcd has left its data in a directory, its log being in walDir, ""
+// inside. Then it returns an error in one line: which version's it is, and the command that
+// converts it.
 func Left(dir, walDir string) error {
 	f, err := openFolder(dir, walDir)
 	if err != nil {
@@ -118,7 +119,8 @@ func Left(dir, walDir string) error {
 	if walDir != "" {
 		convert += " --wal-dir " + walDir
 	}
-	return fmt.Errorf("%s is the data directory of %s: %s --data-dir NEW converts it, and then start with --data-dir NEW",
+	return fmt.Errorf("%s is the data directory of %s: %s --data-dir NEW converts it, and then start with --data-dir "+
+		"NEW",
 		dir, f.program(), convert)
 }
 

@@ -28,7 +28,8 @@ func (d *Damage) Error() string {
 	return text
 }
 
-// A journal is the log of a member: what its files say, in their order. It belongs to one goroutine.
+// A journal is the log of a member: what its files say, in their order. It belongs to one
+// goroutine.
 type journal struct {
 	files         []string
 	node, cluster uint64
@@ -207,7 +208,8 @@ func (j *journal) takeEntry(f *frame) string {
 	case e.index <= last.index:
 		old := j.entries[e.index-first]
 		if old.term == e.term || e.index <= j.before.commit {
-			return fmt.Sprintf("entry %d of term %d overwrites that of term %d, which was agreed", e.index, e.term, old.term)
+			return fmt.Sprintf("entry %d of term %d overwrites that of term %d, which was agreed", e.index,
+				e.term, old.term)
 		}
 		j.replaced += len(j.entries[e.index-first:])
 		j.entries = j.entries[:e.index-first]
@@ -276,8 +278,8 @@ func begins(file string) bool {
 	return why == flawNone && two.kind == recordMetadata
 }
 
-// head is what a file begins with, at most 256 bytes; none when it can't be read. Each start of a server looks at its
-// files so, which may be large.
+// head is what a file begins with, at most 256 bytes; none when it can't be read. Each start of a
+// server looks at its files so, which may be large.
 func head(file string) []byte {
 	f, err := os.Open(file)
 	if err != nil {

@@ -179,8 +179,8 @@ func (p position) compare(q position) int {
 // has reports whether the member had an entry.
 func (s *source) has(p position) bool { return s.termAt(p.index) == p.term || p.index <= s.from.index }
 
-// newestOf returns the source whose log goes furthest, and the highest index that one of all knew to
-// be agreed on.
+// newestOf returns the source whose log goes furthest, and the highest index that one of all knew
+// to be agreed on.
 func newestOf(sources []*source) (best *source, committed uint64, err error) {
 	best = slices.MaxFunc(sources, func(a, b *source) int { return a.newest().compare(b.newest()) })
 	for i, s := range sources {

@@ -57,7 +57,8 @@ func TestRealDirectoriesGiveWhatTheirServersAnswered(t *testing.T) {
 		{"g-238-orphan-snap", nil}, {"h-238-waldir", nil}, {"k-238-backup", nil}, {"l-238-bytes", nil},
 		{"n-238-forced", nil}, {"s-238-two-files", nil}, {"v-34-learner", nil}, {"w-225-snapshots", nil},
 		{"x-238-expired-meanwhile", nil}, {"z-200-layout", nil}, {"y-238-killed-all", nil},
-		{"b-238-snapshots", func(t *testing.T, dir string, _ *recorded) { // the last state is torn, the entry before it whole
+		// the last state is torn, the entry before it whole
+		{"b-238-snapshots", func(t *testing.T, dir string, _ *recorded) {
 			cut(t, logOf(dir), 75121)
 		}},
 		{"b-238-snapshots", func(t *testing.T, dir string, _ *recorded) { flip(t, newestSnapshot(dir), 5000) }},
@@ -158,7 +159,8 @@ func TestSeveralMembersGiveWhatMoreThanHalfMayHaveHad(t *testing.T) {
 	if err != nil || r.Tree.Index() != want.Index {
 		t.Fatalf("two of three: %v, index %d, want %d", err, r.Tree.Index(), want.Index)
 	}
-	if all := strings.Join(r.Notes, "\n"); !strings.Contains(all, "taken: what none of these members knew") || !strings.Contains(all, "/ack/9") {
+	if all := strings.Join(r.Notes, "\n"); !strings.Contains(all, "taken: what none of these members knew") ||
+		!strings.Contains(all, "/ack/9") {
 		t.Errorf("it does not tell of the tail: %q", all)
 	}
 	if _, err := Read([]string{filepath.Join(dir, "y3"), filepath.Join(other, "data")}, Options{}); err == nil {
@@ -217,7 +219,8 @@ func TestDamageIsRefusedWithItsPlaceAndWhatCouldBeSaved(t *testing.T) {
 
 		_, err := Read([]string{data}, Options{})
 
-		for _, part := range []string{logOf(dir), "offset", "--until-damage would take what is before it, up to entry"} {
+		for _, part := range []string{logOf(dir), "offset",
+			"--until-damage would take what is before it, up to entry"} {
 			if !strings.Contains(fmt.Sprint(err), part) {
 				t.Errorf("%s with a bit flipped at %d: %v", c.name, c.at, err)
 			}
@@ -325,7 +328,8 @@ func TestWhatIsNoDataDirectoryIsNamed(t *testing.T) {
 		dir := t.TempDir()
 		for path := range strings.FieldsSeq(files) {
 			path = filepath.Join(dir, path)
-			if err := cmp.Or(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("\bwhat?"), 0o644)); err != nil {
+			if err := cmp.Or(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("\bwhat?"),
+				0o644)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -373,7 +377,8 @@ func TestWhatEtcdHasLeftIsRecognized(t *testing.T) {
 func TestLookingReadsNoWholeFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "member", "snap", "0000000000000001.snap")
-	if err := cmp.Or(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("etcdsnap"), 0o644), os.Truncate(file, 1<<40)); err != nil {
+	if err := cmp.Or(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("etcdsnap"), 0o644),
+		os.Truncate(file, 1<<40)); err != nil {
 		t.Fatal(err)
 	}
 	if err := Left(dir, ""); err != nil {
@@ -381,7 +386,8 @@ func TestLookingReadsNoWholeFile(t *testing.T) {
 	}
 }
 
-// Two copies of one member's data are no two members: each entry that the older one lacks would count as lacking twice.
+// Two copies of one member's data are no two members: each entry that the older one lacks would
+// count as lacking twice.
 func TestOneMemberCountsOnce(t *testing.T) {
 	dir, _ := unpack(t, "y-238-killed-all")
 	y1, y2 := filepath.Join(dir, "y1"), filepath.Join(dir, "y2")

@@ -61,7 +61,8 @@ func TestWhatWasSyncedSurvivesEveryFate(t *testing.T) {
 	for _, f := range d.Fates(rand.New(rand.NewPCG(1, 0))) {
 		c := d.Crash(f)
 		names, err := c.ReadDir(".")
-		if slices.Sort(names); err != nil || !slices.Equal(names, []string{"a", "b"}) || string(c.Content("a")) != "new" {
+		if slices.Sort(names); err != nil || !slices.Equal(names, []string{"a", "b"}) ||
+			string(c.Content("a")) != "new" {
 			t.Errorf("%v: %q, a is %q, %v", f, names, c.Content("a"), err)
 		}
 	}
