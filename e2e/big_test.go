@@ -78,12 +78,18 @@ func (m *member) isNotHeldUp(t *testing.T, bound time.Duration, f func()) {
 // fillBig makes a tree of keys of so many bytes in a thousand directories.
 func fillBig(t *testing.T, m *member, keys, size int) {
 	t.Helper()
+	fillMore(t, m, 0, keys, size)
+}
+
+// fillMore makes the keys of a big tree from one number up to another.
+func fillMore(t *testing.T, m *member, from, to, size int) {
+	t.Helper()
 	const clients = 64
 	value := url.Values{"value": {strings.Repeat("x", size)}}
 	var all sync.WaitGroup
 	for c := range clients {
 		all.Go(func() {
-			for i := c; i < keys; i += clients {
+			for i := from + c; i < to; i += clients {
 				a, err := ask(t.Context(), "PUT", bigKey(m, i), value)
 				if err != nil || a.status != http.StatusCreated {
 					t.Errorf("key %d: status %d, %v", i, a.status, err)
