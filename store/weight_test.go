@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,10 @@ func TestTheCostIsTheSameAfterARestore(t *testing.T) {
 // The cost is what the tree takes of memory, and no less, whatever its shape.
 func TestTheCostIsThatOfTheMemory(t *testing.T) {
 	const count = 20_000
+	least := 0.4
+	if strconv.IntSize == 32 {
+		least = 0.25 // pointers and lengths are half as long, and the cost does not depend on the machine
+	}
 	for name, c := range map[string]func(i int) Command{
 		"large values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i), strings.Repeat("v", 1000)) },
 		"small values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i*7919%count), "v") },
@@ -58,7 +63,7 @@ func TestTheCostIsThatOfTheMemory(t *testing.T) {
 				s.do(c(i))
 			}
 			used := heapInUse() - before
-			if share := float64(used) / float64(s.cost()); share < 0.4 || share > 1.2 {
+			if share := float64(used) / float64(s.cost()); share < least || share > 1.2 {
 				t.Errorf("%d bytes of memory, counted as %d: %.2f", used, s.cost(), share)
 			}
 			runtime.KeepAlive(s)
