@@ -28,7 +28,7 @@ func tight(t *testing.T) (b *bench, url string) {
 		c.RequestTimeout, c.iterations = 20*time.Millisecond, 10
 	})
 	const soon = 20 * time.Millisecond
-	b.times = timeouts{head: soon, body: soon, write: soon, idle: 2 * soon, life: soon}
+	b.times = timeouts{head: soon, body: soon, write: soon, idle: 2 * soon, life: soon, beat: soon}
 	b.server.ReadHeaderTimeout, b.server.IdleTimeout = b.times.head, b.times.idle
 	b.server.HTTP2.WriteByteTimeout = b.times.write
 	b.room.max = 256 << 10
