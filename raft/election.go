@@ -154,7 +154,7 @@ func (c *core) haste() int { return min(max(1, c.ElectionTicks/5, 2*c.farthest),
 // the others from doing the same at the same moment.
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
-		p.rest(c.lead.round)
+		p.pause(c.lead.round)
 		p.gone = true
 		if c.lead.target == peer {
 			c.lead.target = None // it will not answer; another one may lead next
@@ -176,7 +176,7 @@ func (c *core) dropped(peer uint64) {
 		c.forwarding.sendAgain()
 	}
 	if p := c.lead.progress(peer); p != nil && p.sending != snapshotting {
-		p.rest(c.lead.round)
+		p.pause(c.lead.round)
 	}
 }
 

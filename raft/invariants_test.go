@@ -117,5 +117,5 @@ func checkProgress(c *core, p *progress, must func(bool, string)) {
 		bytes, last = bytes+f.bytes, f.last
 	}
 	must(bytes == p.inflightBytes, "inflightBytes = size of what is in flight")
-	must(!p.waiting || p.sending == probing, "only a probe is waited for")
+	must(!p.probed || p.sending == probing, "only a probe is waited for")
 }

@@ -31,11 +31,23 @@ const (
 	probing      sending = iota // one message at a time: where its log agrees with ours is not known
 	replicating                 // in a stream, without waiting for answers
 	snapshotting                // not at all: a snapshot is on its way
+	pausing                     // not at all: what was sent got lost, or there is no snapshot for it yet
 )
 
-var sendingNames = [...]string{probing: "probe", replicating: "replicate", snapshotting: "snapshot"}
+var sendingNames = [...]string{
+	probing: "probe", replicating: "replicate", snapshotting: "snapshot", pausing: "pause",
+}
 
-// progress is the leader's knowledge of one other member.
+// progress is the leader's knowledge of one other member. What moves it from one way of sending to
+// another:
+//
+//	probing       an answer to the probe: the logs agree             → replicating
+//	replicating   the oldest Append is overdue, or was refused       → probing
+//	any           what it lacks is no longer in the log              → snapshotting
+//	snapshotting  the snapshot has arrived, or is answered           → probing, replicating
+//	any           its connection broke, or its queue was full        → pausing
+//	pausing       it answers a round of heartbeats that began later  → probing
+//
 // Invariants: match < next; inflight is empty unless replicating.
 type progress struct {
 	id       uint64
@@ -46,11 +58,9 @@ type progress struct {
 	told     uint64 // highest commit index sent to it
 	round    uint64 // highest round of heartbeats that it answered
 
-	// Probing: while waiting, nothing is sent before (1) a round of heartbeats after asked is
-	// answered and (2) the leadership is retry ticks old.
-	waiting bool
-	asked   uint64
-	retry   int
+	probed bool   // probing: a probe is out, and was not answered
+	since  uint64 // probing, pausing: an answer to a round of heartbeats after this one ends the wait,
+	retry  int    // probed: once the leadership is so many ticks old
 
 	quiet int  // ticks since its last answer, or since it became a member
 	heard bool // it has answered in this term
@@ -76,32 +86,37 @@ type inflight struct {
 
 // probe begins to look for the place from which on the logs differ.
 func (p *progress) probe(next uint64) {
-	p.sending, p.waiting = probing, false
+	p.sending, p.probed = probing, false
 	p.next = max(next, p.match+1)
 	p.inflight, p.inflightBytes = nil, 0
 }
 
-// rest is probe, but nothing is sent before the member answers a round of heartbeats after round:
-// the member is not there, or there is no snapshot for it. While probing, next stays: a new leader
-// knows no match yet, and to probe from the first entry on would cost a snapshot.
-func (p *progress) rest(round uint64) {
+// pause sends nothing before the member answers a round of heartbeats after round. What it answers
+// meanwhile was sent before, and does not show that more would arrive (pitfall L5). While probing,
+// next stays: a new leader knows no match yet, and to probe from the first entry on would cost a
+// snapshot.
+func (p *progress) pause(round uint64) {
 	next := p.match + 1
-	if p.sending == probing {
+	if p.sending == probing || p.sending == pausing {
 		next = p.next
 	}
 	p.probe(next)
-	p.waiting, p.asked, p.retry = true, round, 0
+	p.sending, p.since = pausing, round
 	p.feed.drop()
 }
 
-// endWait ends the wait for an answer to a probe: the member has answered a round of heartbeats,
-// but not the probe.
-func (p *progress) endWait(round uint64, now int) {
-	if !p.waiting || round <= p.asked || now < p.retry {
-		return
+// endPause ends a pause: the member has answered a later round of heartbeats.
+func (p *progress) endPause(round uint64) {
+	if p.sending == pausing && round > p.since {
+		p.probe(p.next)
 	}
-	p.waiting = false
-	if p.retry > 0 {
+}
+
+// missProbe gives up a probe: the member has answered a later round of heartbeats, but not the
+// probe.
+func (p *progress) missProbe(round uint64, now int) {
+	if p.probed && round > p.since && now >= p.retry {
+		p.probed = false
 		p.lost++
 	}
 }
@@ -114,7 +129,7 @@ func (p *progress) advance(index uint64) bool {
 		p.inflight = p.inflight[1:]
 	}
 	if p.sending == probing && index+1 >= p.next || p.sending == snapshotting && index >= p.snapshot { // pitfall E11
-		p.sending, p.waiting = replicating, false
+		p.sending, p.probed = replicating, false
 	}
 	p.next = max(p.next, index+1)
 	if index <= p.match {
@@ -128,7 +143,7 @@ func (p *progress) advance(index uint64) bool {
 func (c *core) noteSent(p *progress, es []Entry) {
 	l, bytes := &c.lead, entriesSize(es)
 	if p.sending == probing {
-		p.waiting, p.asked, p.retry = true, l.round, l.ticks+c.lossTimeout(p, bytes)
+		p.probed, p.since, p.retry = true, l.round, l.ticks+c.lossTimeout(p, bytes)
 		return
 	}
 	if len(es) == 0 {
@@ -145,11 +160,14 @@ func (p *progress) sent(index, term uint64) bool {
 	return slices.ContainsFunc(p.inflight, func(f inflight) bool { return f.last == index && f.term == term })
 }
 
+// takesEntries reports whether entries may be sent, as far as the window allows.
+func (p *progress) takesEntries() bool { return p.sending == probing || p.sending == replicating }
+
 // paused reports whether no Append may be sent for now.
 func (p *progress) paused(maxInflight int) bool {
 	switch p.sending {
 	case probing:
-		return p.waiting
+		return p.probed
 	case replicating:
 		return p.inflightBytes >= maxInflight
 	default:

@@ -122,7 +122,7 @@ func (c *core) broadcastAppend() {
 
 // sendAppend sends one Append, and reports whether another one may follow.
 func (c *core) sendAppend(p *progress) bool {
-	if p.next <= c.log.base && p.sending != snapshotting {
+	if p.next <= c.log.base && p.takesEntries() {
 		return c.sendFromDisk(p)
 	}
 	p.feed.drop()
@@ -149,7 +149,7 @@ func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
 // another one may follow. Catching up is a pipeline: while Appends are in flight, the entries of
 // the last read wait to be sent, and the next read is under way.
 func (c *core) sendFromDisk(p *progress) bool {
-	if p.sending == probing && p.waiting {
+	if p.probed {
 		return false
 	}
 	p.feed.from(p.next)
@@ -205,7 +205,7 @@ func (c *core) fetched(to uint64, es []Entry) {
 	}
 	p.feed.fetching = false
 	if len(es) == 0 {
-		if p.next <= c.log.base && p.sending != snapshotting {
+		if p.next <= c.log.base && p.takesEntries() {
 			c.sendSnapshot(p)
 		}
 		return
@@ -338,8 +338,9 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	p.quiet, p.heard, p.gone = 0, true, false
 	p.trip.end(m.Round, c.lead.ticks, c.ElectionTicks)
 	same := c.log.matches(m.Index, m.LogTerm) || p.sent(m.Index, m.LogTerm)
+	p.endPause(m.Round)
 	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
-		p.endWait(m.Round, c.lead.ticks)
+		p.missProbe(m.Round, c.lead.ticks)
 	}
 	p.round = max(p.round, m.Round)
 	switch {
@@ -381,8 +382,8 @@ func (c *core) acknowledged(p *progress, index uint64) {
 // (pitfall B8), or when the member asks for the entry that it dropped (see appliedTo).
 func (c *core) handleReject(p *progress, m *Message) {
 	asked := m.Index == p.next && m.Hint == p.next-1
-	stale := p.sending == probing && m.Index != p.next-1 && !asked || m.Index <= p.match || p.sending == snapshotting
-	if stale {
+	stale := p.sending == probing && m.Index != p.next-1 && !asked || m.Index <= p.match
+	if stale || !p.takesEntries() {
 		return
 	}
 	hint := m.Hint

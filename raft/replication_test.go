@@ -421,6 +421,32 @@ func TestWhatIsDroppedIsSentAgainAfterARound(t *testing.T) {
 	}
 }
 
+// pitfall L5: the queue to a member is full, and answers to what was sent before still come in. If
+// each of them opened the window again, all of it would be sent into the full queue, and dropped,
+// many times in a tick (seed 1795994022694181045, readers).
+func TestALateAnswerDoesNotEndThePauseAfterADrop(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	for range 10 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, c)
+
+	c.dropped(2)
+	late := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2}).Messages
+	later := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 5}).Messages
+	refused := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 6, Hint: 5,
+		LogTerm: c.term}).Messages
+	pass(t, c, 1)
+	heard := say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 5,
+		LogTerm: c.term, Hint: 5}).Messages
+
+	wantMessages(t, only(Append, slices.Concat(late, later, refused)))
+	wantMessages(t, only(Append, heard), "n1@2 → n2 Append base=5@2 [6@2 7@2 8@2 9@2 10@2 11@2 12@2] commit=5")
+}
+
 // A probe that is lost is missed for as long as its bytes take on a slow link, so that one with a
 // large entry would hold up a member for minutes. Whether the logs agree can be told without it.
 func TestAProbeCarriesNoLargeEntry(t *testing.T) {

@@ -126,7 +126,7 @@ func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 
 	again = slices.DeleteFunc(again, func(m Message) bool { return m.Kind != Append })
 	wantMessages(t, again)
-	if !probe.waiting {
+	if !probe.probed {
 		t.Error("it is not waited for")
 	}
 }

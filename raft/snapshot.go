@@ -75,7 +75,7 @@ func (c *core) lacked() uint64 {
 // While there is none that the member lacks, the next round of heartbeats tries again.
 func (c *core) sendSnapshot(p *progress) {
 	if c.snapshot.Index < p.next {
-		p.rest(c.lead.round)
+		p.pause(c.lead.round)
 		return
 	}
 	p.sending, p.snapshot = snapshotting, c.snapshot.Index
@@ -93,7 +93,7 @@ func (c *core) sent(to uint64, arrived bool) {
 		p.lost = 0
 		p.probe(p.snapshot + 1)
 	default:
-		p.rest(c.lead.round)
+		p.pause(c.lead.round)
 	}
 }
 

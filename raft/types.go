@@ -117,7 +117,7 @@ type Queue struct {
 type Progress struct {
 	Match    uint64 // highest index known to be on its disk
 	Next     uint64 // next index to send
-	State    string // "probe", "replicate", "snapshot"
+	State    string // "probe", "replicate", "snapshot", "pause"
 	Inflight int    // bytes on their way
 }
 
