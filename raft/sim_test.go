@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -14,7 +15,8 @@ import (
 
 var (
 	simSeed   = flag.Uint64("sim.seed", 0, "simulate this seed only, and print its trace")
-	simTime   = flag.Duration("sim.time", 0, "simulate one seed after the other for so long")
+	simTime   = flag.Duration("sim.time", 0, "simulate one seed after the other for this time")
+	simFrom   = flag.Uint64("sim.from", 0, "the first seed of -sim.time; 0: a random one")
 	simSteps  = flag.Int("sim.steps", 30_000, "steps of a run before its faults end")
 	simWhole  = flag.Bool("sim.whole", false, "with the real log, snapshots and store, for -sim.seed and -sim.time")
 	simWhat   = flag.String("sim.world", "", "simulate worlds of this kind only: "+simKindNames())
@@ -194,13 +196,13 @@ func parseFaults(t *testing.T, list string) (f simFaults) {
 	return f
 }
 
-// The campaign: seed after seed, from a random one on, longer runs.
+// The campaign: seed after seed, from -sim.from or a random one on, longer runs.
 func TestCampaign(t *testing.T) {
 	if *simTime == 0 {
 		t.Skip("-sim.time says how long")
 	}
 	done, began := simCounts{}, cpuTime()
-	seed := uint64(time.Now().UnixNano())
+	seed := cmp.Or(*simFrom, uint64(time.Now().UnixNano()))
 
 	for end := time.Now().Add(*simTime); time.Now().Before(end); seed++ {
 		runSeed(t, simSetup{seed: seed, steps: *simSteps, world: *simWhat, whole: *simWhole}, &done)
