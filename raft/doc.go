@@ -311,7 +311,7 @@ Break it. Delete a rule, run the test, and it is red:
 	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
 	the index of the note: any note is of base                    replayer.detached          TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
-	unnoted                                                       replayer.entry             TestADiskWhoseEntriesMayHaveBeenForgottenIsRefused
+	the gap: read on behind entries that are missing              replayer.makeRoom          TestALogWithAGapIsRefused
 	anew: trust the label of the first segment                    storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
 	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
 	spoiled                                                       Node.receive               TestEveryFailureOfTheDiskEndsTheMember

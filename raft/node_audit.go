@@ -81,10 +81,7 @@ func (a *audit) noteAnew(index uint64, err error) error {
 // noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by
 // another (§5.3, §5.4).
 func (a *audit) noteEntry(e *Entry) error {
-	// What is below first was released. A gap below the commit index was left by an earlier
-	// version, which did not note the snapshot that fills it.
-	end := a.first + uint64(len(a.terms))
-	if a.first == 0 || e.Index < a.first || e.Index > end && e.Index <= a.state.Commit+1 {
+	if a.first == 0 || e.Index < a.first { // what is below first was released
 		a.first, a.terms = e.Index, nil
 	}
 	at := e.Index - a.first

@@ -89,7 +89,7 @@ func setDefault[T comparable](v *T, d T) {
 func (c *Config) storage() storageOptions {
 	return storageOptions{
 		Dir: filepath.Join(c.Dir, "member"), WALDir: c.WALDir, FS: c.fs,
-		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs, used: c.Home != nil && c.Home.used,
+		Bytes: c.SegmentBytes, MaxSegments: c.MaxWALs,
 	}
 }
 

@@ -18,29 +18,17 @@ import (
 )
 
 // Home is the directories of one process, which no other process may use before Close (pitfalls
-// H12, L14). Each of them holds a file that is locked and names the process:
+// H12, L14). Each of them holds a file that is locked, DATA/lock and WAL/lock, with the id of the
+// process in it.
 //
-//	DATA/lock   WAL/lock   process PID
-//
-// A version that kept no identity of a member wrote the number alone, and never locked WAL. Its
-// form of DATA/lock is kept, since it tells that a member may have lived there (see
-// storageOptions.lived).
-//
-// What Occupy and OccupyLog have made or written is undone by Close, unless a member lives there. A
-// Home belongs to one goroutine at a time.
+// Close removes what Occupy and OccupyLog have made, unless a member lives there. A Home belongs to
+// one goroutine at a time.
 type Home struct {
 	dir     string
 	walDir  string // "": no log's directory is occupied
-	locks   []lock
+	locks   []*os.File
 	made    []string // files and directories, in the order in which they were made
-	used    bool     // a version that kept no identity has run here
 	settled bool     // a member lives here: nothing is undone
-}
-
-// lock is a file that is locked, and what was in it before.
-type lock struct {
-	*os.File
-	was string
 }
 
 // Occupy makes the data directory dir, if need be, and keeps every other process out of it.
@@ -114,12 +102,7 @@ func (h *Home) Lived() (bool, error) {
 
 // Exists is OccupyLog for a caller that only looks: it locks nothing and makes nothing.
 func Exists(dir, walDir string) (bool, error) {
-	h := &Home{dir: filepath.Clean(dir)}
-	if f, err := os.Open(filepath.Join(h.dir, "lock")); err == nil {
-		h.used = isOld(content(f))
-		f.Close()
-	}
-	c := Config{Dir: h.dir, WALDir: walDir, Home: h}
+	c := Config{Dir: filepath.Clean(dir), WALDir: walDir}
 	return storageExists(c.storage())
 }
 
@@ -137,9 +120,6 @@ func (h *Home) Close() error {
 }
 
 func (h *Home) undo() {
-	for _, l := range h.locks {
-		l.write(l.was)
-	}
 	for _, path := range slices.Backward(h.made) {
 		os.Remove(path) // a directory that somebody else has put something in stays
 	}
@@ -215,7 +195,8 @@ func (h *Home) lock(name string) error {
 		case err != nil:
 			return errors.Join(&os.PathError{Op: "flock", Path: name, Err: err}, f.Close())
 		case isNamed(f):
-			h.sign(lock{f, content(f)})
+			h.locks = append(h.locks, f)
+			sign(f)
 			return nil
 		}
 		f.Close() // it is held, or its last holder has removed it
@@ -232,41 +213,21 @@ func isNamed(f *os.File) bool {
 
 // inUse is the error of a directory whose lock f another process holds.
 func (h *Home) inUse(f *os.File) error {
-	dir, pid := filepath.Dir(f.Name()), "unknown"
-	if words := strings.Fields(content(f)); len(words) > 0 {
-		pid = words[len(words)-1]
-	}
+	dir := filepath.Dir(f.Name())
+	pid, _ := io.ReadAll(io.NewSectionReader(f, 0, 64))
 	return &DirError{
-		dir, dir != h.dir, fmt.Errorf("%s is in use by another process (pid %s)", dir, pid),
+		dir, dir != h.dir, fmt.Errorf("%s is in use by another process (pid %s)", dir,
+			cmp.Or(strings.TrimSpace(string(pid)), "unknown")),
 		"stop that one, or give this one a directory of its own",
 	}
 }
 
-// content returns what a file that is locked says; "" when it can't be read.
-func content(f *os.File) string {
-	b, _ := io.ReadAll(io.NewSectionReader(f, 0, 64))
-	return string(b)
-}
-
-// isOld reports whether a lock file was written by a version that kept no identity.
-func isOld(text string) bool { return len(strings.Fields(text)) == 1 }
-
-// sign says who holds the lock.
-func (h *Home) sign(l lock) {
-	text := fmt.Sprintln("process", os.Getpid())
-	if isOld(l.was) {
-		h.used = true
-		text = fmt.Sprintln(os.Getpid())
-	}
-	h.locks = append(h.locks, l)
-	l.write(text)
-}
-
-// write ignores errors: the lock counts whatever is in the file, and a full disk must not keep a
-// member from its directory.
-func (l lock) write(text string) {
-	if _, err := l.WriteAt([]byte(text), 0); err == nil {
-		l.Truncate(int64(len(text)))
+// sign writes the id of this process into the file that it has locked. It ignores errors: the lock
+// counts whatever is in the file, and a full disk must not keep a member from its directory.
+func sign(f *os.File) {
+	text := fmt.Sprintln(os.Getpid())
+	if _, err := f.WriteAt([]byte(text), 0); err == nil {
+		f.Truncate(int64(len(text)))
 	}
 }
 

@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -57,10 +56,9 @@ func TestALogIsNotAdopted(t *testing.T) {
 	for _, name := range []string{"1", "2"} {
 		stopNode(t, openNode(t, apart(dir+"/data"+name, dir+"/wal"+name), &register{}))
 	}
-	// What a version without identities has left, and a skeleton that somebody has made.
-	for _, name := range []string{"old", "old2"} {
-		stopNode(t, openNode(t, apart(dir+"/"+name, dir+"/wal-"+name), &register{}))
-		makeOld(t, dir+"/"+name, dir+"/wal-"+name)
+	stopNode(t, openNode(t, apart(dir+"/lone", dir+"/wal-lone"), &register{}))
+	if err := os.Remove(dir + "/lone/member/identity"); err != nil {
+		t.Fatal(err)
 	}
 	etcd := dir + "/etcd/member/wal/0000000000000000-0000000000000000.wal"
 	err := errors.Join(os.MkdirAll(dir+"/skeleton/member/snap", 0o700), os.MkdirAll(filepath.Dir(etcd), 0o700),
@@ -78,13 +76,12 @@ func TestALogIsNotAdopted(t *testing.T) {
 		{"data1", "wal2", "is that of member"},
 		{"none", "wal1", "is that of member"},
 		{"skeleton", "wal1", "is that of member"},
-		{"none", "wal-old", "is that of member"},
+		{"none", "wal-lone", "is that of member"},
 		{"data1", "none", "there is no log in"},
-		{"old", "none", "there is no log in"},
 		{"data1", "", "/wal1"},
 		{"data1", "data1", "this is the data directory itself"},
 		{"etcd", "", "was not written by this program"},
-		{"old", "wal-old", ""},
+		{"lone", "wal-lone", "is that of member"},
 		{"data1", "wal1", ""},
 	} {
 		c := apart(filepath.Join(dir, p.data), "")
@@ -164,17 +161,6 @@ func TestAFirstStartThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-// makeOld turns directories into what a version has left that kept no identity, and locked only the
-// data directory.
-func makeOld(t *testing.T, dir, walDir string) {
-	t.Helper()
-	err := errors.Join(os.Remove(dir+"/member/identity"), os.WriteFile(dir+"/lock", []byte("77\n"), 0o600),
-		os.Remove(walDir+"/lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A directory that exists is as good as none, when no member lived in it.
 func TestAMemberBeginsInEmptyDirectories(t *testing.T) {
 	for name, made := range map[string][]string{
@@ -199,29 +185,22 @@ func TestAMemberBeginsInEmptyDirectories(t *testing.T) {
 	}
 }
 
-// What a version without identities has left opens, and gets one, wherever its log is.
-func TestADirectoryWithoutAnIdentityGetsOne(t *testing.T) {
-	for _, walDir := range []string{"/data/member/wal", "/wal"} {
-		dir := t.TempDir()
-		c := apart(dir+"/data", dir+walDir)
-		n := openNode(t, c, &register{})
-		if _, err := n.Propose(context.Background(), []byte("a")); err != nil {
-			t.Fatal(err)
-		}
-		stopNode(t, n)
-		makeOld(t, c.Dir, c.WALDir)
+// A log says whose it is, and so does its data directory: without either there is no start.
+func TestADirectoryWithoutAnIdentityIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	stopNode(t, openNode(t, nodeConfig(dir), &register{}))
+	if err := os.Remove(dir + "/member/identity"); err != nil {
+		t.Fatal(err)
+	}
 
-		sm := &register{}
-		n = openNode(t, c, sm)
+	_, err := Open(nodeConfig(dir), &register{})
+	seen, lookErr := Verify(dir, VerifyOptions{})
 
-		if list := sm.list(); len(list) != 1 {
-			t.Errorf("%q", list)
-		}
-		stopNode(t, n)
-		o := c.storage()
-		if i, err := o.readIdentity(); err != nil || !i.made() {
-			t.Errorf("%+v, %v", i, err)
-		}
+	if err == nil || !strings.Contains(err.Error(), "member/identity, which says whose log") {
+		t.Errorf("the start says %v", err)
+	}
+	if lookErr != nil || len(seen.Faults) != 1 || seen.Faults[0].File != dir+"/member/identity" {
+		t.Errorf("verify says %v, %s", lookErr, &seen)
 	}
 }
 

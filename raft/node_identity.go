@@ -135,8 +135,7 @@ func hasLog(fs disk.FS, dir string) bool {
 }
 
 // lived reports whether there is evidence in the data directory that its log was made: an identity
-// that says so, a snapshot, or the empty directory of the snapshots where a version has run that
-// kept no identity and made that directory after the log. Empty directories alone are none.
+// that says so, or a snapshot. Empty directories are none.
 func (o *storageOptions) lived(noted identity) (bool, error) {
 	dir := filepath.Join(o.Dir, "snap")
 	there, err := snap.Exists(dir, o.FS)
@@ -144,7 +143,7 @@ func (o *storageOptions) lived(noted identity) (bool, error) {
 		return noted.made(), err
 	}
 	indexes, err := snap.Look(dir, o.FS).Indexes()
-	return len(indexes) > 0 || o.used && noted == identity{}, err
+	return len(indexes) > 0, err
 }
 
 // storageExists reports whether a member lives there. It changes nothing. An error says that one
@@ -166,8 +165,11 @@ func storageExists(o storageOptions) (bool, error) {
 		return false, o.missing(noted)
 	case log == none:
 		return false, o.foreign()
-	case noted.owns(log), noted == none && (lived || !o.elsewhere()):
+	case noted.owns(log):
 		return true, nil
+	case noted == none && !o.elsewhere():
+		return false, o.refuse(restoreOrReplace, "%s, which says whose log is in %s, is missing", o.identityFile(),
+			o.walDir())
 	}
 	return false, o.refuse("give each member a directory of its own for its log, or give the data directory of that "+
 		"member",

@@ -54,7 +54,7 @@ func Salvage(dir string, o SalvageOptions) (*Wreck, error) {
 
 // salvageDisk reads the log that s has found damaged again, in spite of that.
 func salvageDisk(so storageOptions, o SalvageOptions, s *survey) (*Wreck, error) {
-	v := salvor{base: &s.newest, replay: replayer{base: &s.newest, anew: untold}, lost: o.Lost}
+	v := salvor{base: &s.newest, replay: replayer{base: &s.newest}, lost: o.Lost}
 	v.wreck.Faults = s.report.Faults
 	tag, err := wal.Salvage(so.walDir(), so.FS, v.visit)
 	if err != nil && s.reader == nil {
@@ -117,7 +117,7 @@ func (v *salvor) missing(f Fault) {
 	v.over = v.over || v.reached()
 	if !v.over {
 		v.open = true
-		v.replay.entries, v.replay.anew = nil, untold
+		v.replay.entries, v.replay.last = nil, 0
 	}
 }
 

@@ -41,7 +41,7 @@ type storage struct {
 	snaps *snap.Dir
 	state atomic.Pointer[State] // as last written: the preamble of every segment
 
-	incarnation uint64 // of this disk; 0: it was made by a version that had none
+	incarnation uint64 // of this disk
 
 	last uint64 // of the log: highest index written
 	buf  []byte // of persist
@@ -58,8 +58,6 @@ type storageOptions struct {
 	Bytes  int64   // of a segment; 0 means the default
 
 	MaxSegments int // segments kept that are no longer needed
-
-	used bool // a version that kept no identity has run in the data directory
 }
 
 func (o *storageOptions) walDir() string {
@@ -127,12 +125,7 @@ func createStorage(o storageOptions, cluster, member, incarnation uint64, first 
 //	holds it                the same                base is this member's own state, or the
 //	                                                log had it when it came: entries behind
 //	                                                it count (§7)
-//	conflicts with it       the same                as in the first row; but if entries were
-//	                                                written behind base since, the disk is
-//	                                                refused (see replayer.unnoted)
-//	begins again behind it  the same                an earlier version started from base and
-//	                                                did not note it: entries behind base
-//	                                                count
+//	conflicts with it       the same                as in the first row
 //
 // What the log counts as committed is handed to a rebuilder while the log is read, so
 // that no start holds more of the log than a running member does.
@@ -179,7 +172,7 @@ func (s *storage) openSnapshot(r *recovery) (err error) {
 
 func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuilding) (err error) {
 	s.state.Store(&State{})
-	replay := replayer{base: &r.Snapshot, anew: untold, to: to}
+	replay := replayer{base: &r.Snapshot, to: to}
 	s.log, r.Torn, err = wal.Open(o.walDir(), wal.Options{
 		FS: o.FS, Tag: tag, SegmentBytes: o.Bytes, From: r.Snapshot.Index, Preamble: s.preamble,
 	}, replay.record)
@@ -201,9 +194,6 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuil
 	r.Replayed, r.Entries = replay.handed, replay.after()
 	s.last = r.last()
 	s.anew.Store(replay.anew)
-	if replay.anew == untold { // before base there may be a hole that nobody knows of
-		s.anew.Store(r.Snapshot.Index)
-	}
 	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
 		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
 			return cmp.Or(err, s.log.Close())
@@ -245,13 +235,12 @@ func (s *storage) preamble() []wal.Record {
 	return preamble(s.incarnation, s.anew.Load(), *s.state.Load())
 }
 
-func preamble(incarnation, anew uint64, s State) (recs []wal.Record) {
-	if incarnation != 0 {
-		recs = append(recs, wal.Record{Kind: recordIncarnation, Data: appendFixed(nil, incarnation)})
+func preamble(incarnation, anew uint64, s State) []wal.Record {
+	return []wal.Record{
+		{Kind: recordIncarnation, Data: appendFixed(nil, incarnation)},
+		{Kind: recordAnew, Data: appendFixed(nil, anew)},
+		{Kind: recordState, Data: appendState(nil, s)},
 	}
-	return append(recs,
-		wal.Record{Kind: recordAnew, Data: appendFixed(nil, anew)},
-		wal.Record{Kind: recordState, Data: appendState(nil, s)})
 }
 
 // replayer rebuilds the log from its records.
@@ -260,14 +249,11 @@ type replayer struct {
 	state       State
 	incarnation uint64
 	entries     []Entry     // from base.Index (included, when the log still has it) on, or behind handed
-	anew        uint64      // as in storage, or untold
+	last        uint64      // index of the last entry read, or of the snapshot that took its place; 0: not known
+	anew        uint64      // as in storage
 	to          *rebuilding // of what is committed; nil: entries holds all
 	handed      Snapshot    // the last entry that to has got: index, term and stamp; Index 0: none
 }
-
-// untold stands for an index that no record has told: segments of earlier versions have no
-// recordAnew.
-const untold = ^uint64(0)
 
 // errHole is the error of a log with a gap.
 var errHole = errors.New("raft: entries are missing in the log")
@@ -298,10 +284,13 @@ func (r *replayer) record(rec wal.Record) (err error) {
 func (r *replayer) entry(data []byte) error {
 	e, err := decodeEntry(data)
 	if err == nil {
-		err = cmp.Or(r.makeRoom(e.Index), r.unnoted(&e))
+		err = r.makeRoom(e.Index)
 	}
-	if err != nil || e.Index < r.base.Index {
+	if err != nil {
 		return err
+	}
+	if r.last = e.Index; e.Index < r.base.Index {
+		return nil
 	}
 	e.Data = append([]byte(nil), e.Data...)
 	r.entries = append(r.entries, e)
@@ -330,9 +319,9 @@ func (r *replayer) handOn() error {
 
 // makeRoom drops the entries at index and after it, because another entry takes their place.
 func (r *replayer) makeRoom(index uint64) error {
-	next := max(r.base.Index, r.handed.Index) + 1
-	if n := len(r.entries); n > 0 {
-		next = r.entries[n-1].Index + 1
+	next := r.last + 1
+	if r.last == 0 { // the log may begin anywhere up to here
+		next = r.base.Index + 1
 	}
 	switch {
 	case index > next:
@@ -341,33 +330,10 @@ func (r *replayer) makeRoom(index uint64) error {
 		return fmt.Errorf("raft: entry %d comes again, though %d is committed", index, r.handed.Index)
 	case index <= r.base.Index:
 		r.entries = nil
-	// there is a gap before it: the member that wrote it had started from base
-	case len(r.entries) == 0 && r.handed.Index == 0:
-		r.anew = r.base.Index
 	case len(r.entries) > 0:
 		r.entries = r.entries[:index-min(index, r.entries[0].Index)]
 	}
 	return nil
-}
-
-// unnoted returns an error if e stands behind an entry that conflicts with base, and was written by
-// a member that had started from base without noting it. Either of two facts shows that: e is of
-// base's term, whose leader had base's entry; or the state before e says that base is committed. A
-// leader of a later term may have written e before base was committed (fig. 8): that is no error.
-func (r *replayer) unnoted(e *Entry) error {
-	b := r.base
-	if b.Term == 0 || e.Index <= b.Index || len(r.entries) == 0 ||
-		r.entries[0].Index != b.Index || r.entries[0].Term == b.Term {
-		return nil
-	}
-	if e.Term != b.Term && r.state.Commit < b.Index {
-		return nil
-	}
-	return fmt.Errorf("raft: entry %d@%d stands behind %d@%d, but the snapshot at %d is of term %d: "+
-		"an earlier version did not note in the log that it had received that snapshot, "+
-		"and may have forgotten entries that it had acknowledged: "+
-		"remove the member, empty its data directory and add it anew",
-		e.Index, e.Term, b.Index, r.entries[0].Term, b.Index, b.Term)
 }
 
 func (r *replayer) snapshot(data []byte) error {
@@ -376,7 +342,7 @@ func (r *replayer) snapshot(data []byte) error {
 		err = fmt.Errorf("raft: the snapshot at %d takes the place of the log, though %d is committed", s.Index,
 			r.handed.Index)
 	}
-	r.entries = nil
+	r.entries, r.last = nil, s.Index
 	return r.began(s.Index, err)
 }
 

@@ -219,48 +219,44 @@ func TestAMemberThatLostItsLogIsNotStartedAnew(t *testing.T) {
 
 // pitfall D10
 func TestADiskKeepsItsIncarnation(t *testing.T) {
-	for _, born := range []uint64{1 << 63, 0} { // 0: made by a version that had none
-		o := storageOptions{Dir: filepath.Join(t.TempDir(), "member"), Bytes: 1 << 16}
-		if err := errors.Join(os.Mkdir(o.Dir, 0o700), createStorage(o, 7, 1, born, nil)); err != nil {
+	const born = uint64(1 << 63) // see testStorage
+	o := testStorage(t)
+	life := func(when string, do func(s *storage) error) {
+		s, r := reopen(t, o)
+		if r.Incarnation != born || s.incarnation != born {
+			t.Errorf("%s it is %x, and was made as %x", when, r.Incarnation, born)
+		}
+		if err := errors.Join(do(s), s.close()); err != nil {
 			t.Fatal(err)
 		}
-		life := func(when string, do func(s *storage) error) {
-			s, r := reopen(t, o)
-			if r.Incarnation != born || s.incarnation != born {
-				t.Errorf("%s it is %x, and was made as %x", when, r.Incarnation, born)
-			}
-			if err := errors.Join(do(s), s.close()); err != nil {
-				t.Fatal(err)
-			}
-		}
-
-		life("new,", func(s *storage) error {
-			var errs []error
-			for i := range uint64(90) { // in many segments
-				p := Persist{State: State{Term: 1, Commit: 100 * i}, Entries: entries(1, 100*i+1, 100*i+100)}
-				errs = append(errs, s.persist(&p))
-			}
-			return errors.Join(errs...)
-		})
-		life("restarted,", func(s *storage) error {
-			saveTestSnapshot(t, s, 8000, 1)
-			saveTestSnapshot(t, s, 8500, 1)
-			first, err := s.release(&o, never64)
-			if first < 2 {
-				t.Errorf("nothing was released: the log begins at %d", first)
-			}
-			return err
-		})
-		life("released,", func(s *storage) error {
-			meta := saveTestSnapshot(t, s, 20_000, 2)
-			return s.persist(&Persist{State: State{Term: 2, Commit: 20_000}, Snapshot: &meta})
-		})
-		life("with a snapshot received,", func(s *storage) error {
-			saveTestSnapshot(t, s, 30_000, 2) // a crash, before the log knows of it
-			return nil
-		})
-		life("with one that was not noted,", func(s *storage) error { return nil })
 	}
+
+	life("new,", func(s *storage) error {
+		var errs []error
+		for i := range uint64(90) { // in many segments
+			p := Persist{State: State{Term: 1, Commit: 100 * i}, Entries: entries(1, 100*i+1, 100*i+100)}
+			errs = append(errs, s.persist(&p))
+		}
+		return errors.Join(errs...)
+	})
+	life("restarted,", func(s *storage) error {
+		saveTestSnapshot(t, s, 8000, 1)
+		saveTestSnapshot(t, s, 8500, 1)
+		first, err := s.release(&o, never64)
+		if first < 2 {
+			t.Errorf("nothing was released: the log begins at %d", first)
+		}
+		return err
+	})
+	life("released,", func(s *storage) error {
+		meta := saveTestSnapshot(t, s, 20_000, 2)
+		return s.persist(&Persist{State: State{Term: 2, Commit: 20_000}, Snapshot: &meta})
+	})
+	life("with a snapshot received,", func(s *storage) error {
+		saveTestSnapshot(t, s, 30_000, 2) // a crash, before the log knows of it
+		return nil
+	})
+	life("with one that was not noted,", func(s *storage) error { return nil })
 }
 
 // A member that lags gets a large piece wherever in its segment the piece begins: each costs the

@@ -285,9 +285,12 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 	if err := r.check(); err != nil {
 		s.blame(o.walDir(), err)
 	}
-	if noted, err := o.readIdentity(); err != nil {
+	switch noted, err := o.readIdentity(); {
+	case err != nil:
 		s.blame(o.identityFile(), err)
-	} else if noted != (identity{}) && !noted.owns(newIdentity(log.Tag, s.replay.incarnation, "")) {
+	case noted == identity{}:
+		s.blame(o.identityFile(), errors.New("the file, which says whose log is in here, is missing"))
+	case !noted.owns(newIdentity(log.Tag, s.replay.incarnation, "")):
 		s.blame(o.identityFile(), fmt.Errorf("the log in here is to be that of member %s of cluster %s", noted.Member,
 			noted.Cluster))
 	}
