@@ -15,12 +15,19 @@ import (
 	"time"
 )
 
+// ctlLine is a command line of etcd2 ctl that asks the member, and waits longer for answers than it
+// would by itself: on a busy machine an answer may take more than a second.
+func (m *member) ctlLine(args ...string) []string {
+	return append([]string{"ctl", "--endpoints", m.url, "--timeout", (patience / 2).String(),
+		"--total-timeout", patience.String()}, args...)
+}
+
 // ctl runs the binary as etcd2 ctl, and returns its exit status and all its output.
 func (m *member) ctl(args ...string) (status int, output string) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, append([]string{"ctl", "--endpoints", m.url}, args...)...)
+	cmd := exec.CommandContext(ctx, binary, m.ctlLine(args...)...)
 	b, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		m.t.Fatal(err)

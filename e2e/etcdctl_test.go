@@ -157,7 +157,7 @@ type ctlProcess struct {
 func startCtl(m *member, args ...string) *ctlProcess {
 	m.t.Helper()
 	f := &ctlProcess{t: m.t, out: newLogLines()}
-	f.cmd = exec.Command(binary, append([]string{"ctl", "--endpoints", m.url}, args...)...)
+	f.cmd = exec.Command(binary, m.ctlLine(args...)...)
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	f.cmd.Stdout, f.cmd.Stderr = f.out, f.out
 	if err := f.cmd.Start(); err != nil {
@@ -240,7 +240,7 @@ func TestASyncedAddressThatIsDeadFallsBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 
-	out, err := exec.CommandContext(ctx, binary, "ctl", "--endpoints", m.url, "get", "/k").CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, m.ctlLine("get", "/k")...).CombinedOutput()
 
 	if err != nil || string(out) != "v\n" {
 		t.Errorf("%v: %s", err, out)

@@ -377,10 +377,14 @@ func send(req *http.Request) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 
-// do is ask for a request that must be answered.
+// do is ask for a request that must be answered. It goes on when it is told that the member is
+// starting: that is what a connection hears that is older than the end of the start.
 func (m *member) do(method, path string, form url.Values) answer {
 	m.t.Helper()
 	a, err := ask(m.t.Context(), method, m.url+path, form)
+	for deadline := time.Now().Add(patience); err == errStarting && time.Now().Before(deadline); {
+		a, err = ask(m.t.Context(), method, m.url+path, form)
+	}
 	if err != nil {
 		m.t.Fatalf("%s %s: %v", method, path, err)
 	}

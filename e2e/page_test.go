@@ -353,7 +353,7 @@ func TestThePageKeepsToTheRightsOfItsUser(t *testing.T) {
 	m.put("/secret/k", "s")
 	ctl := func(args ...string) {
 		t.Helper()
-		if status, out := m.ctl(append([]string{"--timeout=15s", "--total-timeout=18s"}, args...)...); status != 0 {
+		if status, out := m.ctl(args...); status != 0 {
 			t.Fatalf("%v: %d %s", args, status, out)
 		}
 	}

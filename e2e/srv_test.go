@@ -68,7 +68,8 @@ func TestADomainIsAllThatAClusterNeeds(t *testing.T) {
 	proxy.founded, proxy.wrap = "", machine
 	proxy.start()
 	proxy.put("/k", "by proxy")
-	ctl := append(machine[1:], binary, "ctl", "--discovery-srv", domain, "get", "/k")
+	ctl := append(machine[1:], binary, "ctl", "--discovery-srv", domain,
+		"--timeout", patience.String(), "--total-timeout", patience.String(), "get", "/k")
 	out, err := exec.Command(machine[0], ctl...).CombinedOutput()
 
 	if err != nil || string(out) != "by proxy\n" {

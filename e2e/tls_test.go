@@ -490,7 +490,7 @@ func TestTheNameInACertificateIsAUser(t *testing.T) {
 	as := func(name, user, password string) *etcd.Client {
 		config := &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{s.clients.Issue(t, name).TLS(t)}}
 		c, err := etcd.New(etcd.Config{Endpoints: []string{s.members[0].url}, TLS: config, Username: user,
-			Password: password})
+			Password: password, Timeout: patience})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -378,7 +379,8 @@ func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
 		slow = append(slow, c)
 	}
 	for _, c := range slow {
-		if _, err := io.Copy(io.Discard, c); err != nil {
+		// bytes that came too late to be read reset it
+		if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("still open: %v", err)
 		}
 	}

@@ -353,6 +353,7 @@ func TestOthersArePreferredToAMemberThatHangs(t *testing.T) {
 	stuck := make(chan reply)
 	go func() { stuck <- ask(t, "PUT", s.URL+"/v2/keys/a", "value=1") }()
 	eventually(t, "one is left alone", func() bool { return len(p.endpoints.urls()) == 1 })
+	p.patience = patience // the other one may be slow
 
 	for range 4 {
 		if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.body == fmt.Sprint(hangs.Load()) {
@@ -380,10 +381,10 @@ func TestAPollWithATimeoutIsNoMemberThatHangs(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	p, s := start(t, members)
-	p.patience = time.Millisecond
 	answers := make(chan reply)
 	asked := func() int64 { return members[0].asked.Load() + members[1].asked.Load() }
 	ask(t, "GET", s.URL+"/v2/keys/a", "", "User-Agent", "7")
+	p.patience = time.Millisecond
 	go func() { answers <- ask(t, "GET", s.URL+"/v2/keys/a?wait=true&timeout=1000", "") }()
 	eventually(t, "one waits", func() bool { return asked() == 2 })
 
