@@ -456,7 +456,7 @@ func lagging(t *testing.T, c *cluster, entries int) uint64 {
 func TestAFollowerThatLagsIsFedFromTheDisk(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes = 1 << 20 })
-		away := lagging(t, c, 6000)
+		away := lagging(t, c, 3000)
 		var small uint64
 		c.nodes[c.leader()].do(func(core *core) { // as after a long time: nothing is in memory
 			core.log.trim(min(core.applying, core.log.durable) - 1)
@@ -466,7 +466,7 @@ func TestAFollowerThatLagsIsFedFromTheDisk(t *testing.T) {
 		c.start(away, false)
 
 		c.equal()
-		if small < 5000 {
+		if small < 2500 {
 			t.Errorf("%d entries were on disk only", small)
 		}
 		if n := c.nodes[away].stats.Received.Load(); n != 0 {
@@ -478,7 +478,7 @@ func TestAFollowerThatLagsIsFedFromTheDisk(t *testing.T) {
 func TestAFollowerThatLagsFarGetsASnapshot(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
-		away := lagging(t, c, 8000)
+		away := lagging(t, c, 3000)
 		leader := c.nodes[c.leader()]
 		c.await("the log is cut", func() bool { return leader.storage.log.First() > 1000 })
 		c.nodes[c.leader()].do(func(core *core) { // as after a long time: nothing is in memory
@@ -532,7 +532,7 @@ func TestADamagedLogIsNotSpreadASnapshotGoesInstead(t *testing.T) {
 func TestADamagedSnapshotIsNotSentForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
-		away := lagging(t, c, 8000)
+		away := lagging(t, c, 3000)
 		leader := c.nodes[c.leader()]
 		c.await("the log is cut",
 			func() bool { return leader.storage.log.First() > 1000 && !leader.snapshotter.writing.Load() })

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	testpace "etcd2/e2e/pace"
 )
 
 // simMutant breaks one rule, from outside: it changes what goes into a core or comes out of it, or
@@ -462,6 +464,7 @@ func wasteful(p *simProfile) {
 // The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary
 // run begins with the seed that has caught it before; a campaign, with the first.
 func TestEveryMutantIsCaught(t *testing.T) {
+	testpace.LeftOutByShort(t)
 	t.Parallel()
 	for i := range simMutants {
 		x := &simMutants[i]

@@ -35,7 +35,7 @@ func simSeeds() uint64 {
 	if raceEnabled {
 		return 6
 	}
-	return testpace.Pick[uint64](12, 40, 240)
+	return testpace.Pick[uint64](8, 20, 240)
 }
 
 // pitfall A1, pitfall A4, pitfall A5, pitfall A8, pitfall B2, pitfall B3, pitfall B5, pitfall B7,

@@ -229,7 +229,7 @@ func TestAnotherSnapshotBeginsAnew(t *testing.T) {
 			a, b, k := overLink(t, 0)
 			arrived := b.takeAll()
 			b.breakOff(k)
-			content := noise(16 << 20) // more than all the buffers on the way hold
+			content := noise(6 << 20) // more than the buffers on the way hold
 			if installFile(a, b, content) == nil {
 				t.Fatal("it is not cut")
 			}
