@@ -303,6 +303,14 @@ var simMutants = []simMutant{
 		}
 		return func() {}
 	}},
+	{name: "M36", from: 2, world: "wan", bias: congested, rule: "a late answer does not end a pause",
+		step: func(c *core, m *Message) func() {
+			if p := c.lead.progress(m.From); p != nil && p.sending == pausing && m.Kind == AppendAnswer &&
+				m.Term == c.term && !m.Reject {
+				p.probe(p.next)
+			}
+			return func() {}
+		}},
 	{name: "M24", bias: wasteful, rule: "a member without its disk never comes back under its id", forgetful: true},
 	{name: "local reads", rule: "a follower asks the leader, and the history shows it when not", unwatched: true,
 		input: func(c *core) {
@@ -459,6 +467,16 @@ func alone(p *simProfile) {
 func wasteful(p *simProfile) {
 	hectic(p)
 	p.members, p.faults = 3, p.faults|faultWipe
+}
+
+// congested is where the queue to a member is full now and then, while the answers to many Appends
+// are still on their way: links are narrow, and windows consist of many small Appends.
+func congested(p *simProfile) {
+	p.members, p.faults, p.loss = 3, faultLoss, 0.001
+	p.rate, p.inflightBytes, p.appendBytes = 32<<10, 512<<10, 8<<10
+	p.uncommittedBytes = 8 * p.inflightBytes
+	p.bulky, p.streamEvery = 64<<10, 0.05
+	p.bulkyEvery = float64(p.bulky) / (0.8 * p.throughput())
 }
 
 // The test of the tests: each rule, broken, must be noticed within five million steps. An ordinary
