@@ -42,7 +42,7 @@ var operations = [...]struct {
 // client that got no answer can safely ask again (G3, diss. 6.3).
 //
 // Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike.
-// A command of a later version gives an error that wraps ErrVersion and changes nothing, not even
+// A command of another version gives an error that wraps ErrVersion and changes nothing, not even
 // the applied index: the caller must stop the member (I7).
 //
 // now never goes back: an earlier one counts as the last. index must follow the one before;
@@ -53,14 +53,12 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	if s.applied != 0 && index != s.applied+1 {
 		panic(fmt.Sprintf("store: apply: entry %d does not follow entry %d", index, s.applied))
 	}
-	if len(cmd) > 0 && !known(cmd[0]) {
-		return fatal{fmt.Errorf("store: apply: entry %d: %w %d", index, ErrVersion, cmd[0])}
+	if len(cmd) > 0 && cmd[0] != version {
+		return fatal{fmt.Errorf("store: apply: entry %d: %w: it begins with %#x, not with %#x",
+			index, ErrVersion, cmd[0], version)}
 	}
 	defer s.arrive()
 	defer s.weigh()
-	if s.chain == 0 && len(cmd) > 0 && cmd[0] == version {
-		s.chain = 1
-	}
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()

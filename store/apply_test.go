@@ -255,26 +255,32 @@ func TestApplyRefusesAnEntryOutOfTurn(t *testing.T) {
 	}
 }
 
+// Nothing of a command of another version is read, whether it is a later one or one that a
+// development build wrote (1 to 4).
 // pitfall I7
-func TestCommandOfALaterVersionStopsTheMember(t *testing.T) {
-	s := New(Limits{})
-	s.at(5, set("/k", "1").ttl(1))
-	before := s.listing()
+func TestACommandOfAnotherVersionStopsTheMember(t *testing.T) {
+	for _, first := range []byte{0, 1, 2, 3, 4, version + 1} {
+		s := New(Limits{})
+		s.at(5, set("/k", "1").ttl(1))
+		before := s.listing()
 
-	err, _ := s.Apply(2, time.Unix(9, 0), []byte{version + 1, 1, 0}).(error)
+		err, _ := s.Apply(2, time.Unix(9, 0), append([]byte{first}, set("/k", "2").bytes()[1:]...)).(error)
 
-	if !errors.Is(err, ErrVersion) || err.Error() != "store: apply: entry 2: unknown command version 5" {
-		t.Errorf("answer %v", err)
-	}
-	if s.applied != 1 || s.now != 5 || s.listing() != before {
-		t.Errorf("applied %d, now %d, tree\n%s", s.applied, s.now, s.listing())
+		want := fmt.Sprintf("store: apply: entry 2: the command was written by another version of this program: "+
+			"it begins with 0x%x, not with 0xc1", first)
+		if !errors.Is(err, ErrVersion) || err.Error() != want {
+			t.Errorf("answer %v", err)
+		}
+		if s.applied != 1 || s.now != 5 || s.listing() != before {
+			t.Errorf("applied %d, now %d, tree\n%s", s.applied, s.now, s.listing())
+		}
 	}
 }
 
 // pitfall I5
 func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 	whole, named := set("/k", "value").bytes(), set("/k", "value").named("id").bytes()
-	deep := set(strings.Repeat("/x", formerDepth+1), "v").bytes()
+	deep := set(strings.Repeat("/x", depthLimit+1), "v").bytes()
 	for _, c := range []struct {
 		name string
 		cmd  []byte
@@ -291,6 +297,7 @@ func TestBytesThatAreNoCommandAreAnError(t *testing.T) {
 		{"empty key", set("", "v").bytes()},
 		{"key not canonical", set("/a//b", "v").bytes()},
 		{"too deep", deep},
+		{"makes a key that is too deep", post(strings.Repeat("/x", depthLimit), "v").bytes()},
 		{"advances too far", advance(MaxAdvance + 1).bytes()},
 		{"advances with an id", advance(1).named("id").bytes()},
 		{"a clock with an id", offset(1).named("id").bytes()},

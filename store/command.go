@@ -37,7 +37,7 @@ const (
 // Command is one write, as it travels in the log.
 type Command struct {
 	Op        Op
-	Path      string // canonical, see Canonical; at most formerDepth elements
+	Path      string // canonical, see Canonical; at most depthLimit elements
 	Value     string
 	PrevValue string // "" = not compared
 	PrevIndex uint64 // 0 = not compared
@@ -74,15 +74,12 @@ type Command struct {
 	// Frugal says that the command is refused if it makes the tree grow; see Mark.
 	Frugal bool
 
-	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID, see noCheck
+	check [sha256.Size]byte // of all that is executed; set by decode when there is a RequestID
 }
 
-// version is the first byte of every command. A member that does not know it stops. Builds from
-// before the first release wrote 1 to 3, which are read (see cutFormer) and never written.
-const version = 4
-
-// known reports whether a command of this version can be decoded.
-func known(v byte) bool { return v > 0 && v <= version }
+// version is the first byte of every command: 0xc marks a command, and 1 is its version. A member
+// that finds another byte there stops. Development builds wrote 1 to 4: none of these is read.
+const version = 0xc1
 
 // The bits of an encoded command's head: which parts stand between it and the operation.
 const (
@@ -163,16 +160,11 @@ var errCommand = errors.New("store: no command")
 // decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid
 // command.
 func (c *Command) decode(b []byte) error {
-	former := b[0] < version
-	if former {
-		b = c.cutFormer(b[0], b[1:])
-	} else {
-		b = c.cutHead(b[1:])
-	}
+	b = c.cutHead(b[1:])
 	if len(b) < 2 || b[1] >= flagsEnd {
 		return errCommand
 	}
-	if c.RequestID != "" && !former {
+	if c.RequestID != "" {
 		c.check = sha256.Sum256(b)
 	}
 	c.Op = Op(b[0])
@@ -212,22 +204,6 @@ func (c *Command) cutHead(b []byte) []byte {
 	}
 	if head != c.head() {
 		return nil
-	}
-	return b
-}
-
-// cutFormer is cutHead for the versions before: with 3 a space and a revision come first, with 2
-// and 3 the request id.
-func (c *Command) cutFormer(version byte, b []byte) []byte {
-	if version > 2 {
-		if len(b) == 0 || b[0] >= byte(spacesEnd) {
-			return nil
-		}
-		c.Space = Space(b[0])
-		c.Revision, b = cutNumber(b[1:])
-	}
-	if version > 1 {
-		c.RequestID, b = cutText(b, MaxRequestID)
 	}
 	return b
 }
@@ -273,7 +249,11 @@ func (c *Command) valid() bool {
 	if c.Space == Auth && (c.HasTTL || c.Refresh || c.RequestID != "") {
 		return false
 	}
-	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && strings.Count(c.Path, "/") <= formerDepth
+	depth := strings.Count(c.Path, "/")
+	if c.Op == OpCreateInOrder {
+		depth++ // of the key that it makes
+	}
+	return c.Op >= OpSet && c.Op < OpAdvance && Canonical(c.Path) == c.Path && depth <= depthLimit
 }
 
 var opNames = [...]string{
@@ -286,7 +266,7 @@ var opNames = [...]string{
 // "/users/u"`. It is "" for bytes that are no command, and for one that writes no node.
 func Target(cmd []byte) string {
 	var c Command
-	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil || c.Op >= OpAdvance {
+	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil || c.Op >= OpAdvance {
 		return ""
 	}
 	return c.target()
@@ -300,7 +280,7 @@ func (c *Command) target() string {
 // they hold what passwords are compared with (K11).
 func Describe(cmd []byte) string {
 	var c Command
-	if len(cmd) == 0 || !known(cmd[0]) || c.decode(cmd) != nil {
+	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil {
 		return fmt.Sprintf("no command: %q", cmd)
 	}
 	switch c.Op {

@@ -21,8 +21,7 @@ import (
 //     way shows at once. What is remembered of requests has a sum, too.
 //   - The chain of what happened: every event and with it the tree as it was then, every error,
 //     every stamp. So a difference in something that leaves no trace, or that a later write made
-//     good, shows for good. It begins with the first command of version 4, and is 0 before: earlier
-//     versions made it in another way.
+//     good, shows for good.
 //
 // Not in it: the history, which is of another length on every member, and the marks of directories
 // when something below changed.
@@ -45,18 +44,12 @@ func (s *Store) link(space Space, e *Event, silent bool) {
 	if silent {
 		what = ^what
 	}
-	if s.chain == 0 {
-		return
-	}
 	s.chain = mix(s.chain, s.roots[space].inside.below.sum, what^uint64(space)<<32)
 }
 
 // seal takes the end of an entry into the chain: its place, its time, what Apply returns and what
 // it remembers. s.mu must be held.
 func (s *Store) seal(answer any) {
-	if s.chain == 0 {
-		return
-	}
 	s.chain = mix(s.chain, s.applied, uint64(s.now))
 	s.chain = mix(s.chain, s.index, s.window.digest()+hashOf(answer))
 }

@@ -9,7 +9,7 @@ import (
 // ErrVersion is wrapped by what Apply returns for a command written by another version of this
 // package. The member must stop: skipping the command would make its tree differ from the others'
 // (I7).
-var ErrVersion = errors.New("unknown command version")
+var ErrVersion = errors.New("the command was written by another version of this program")
 
 // fatal is an error of Apply after which the caller must not go on; raft.Fatal tells it from a
 // command's result.

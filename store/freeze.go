@@ -11,7 +11,7 @@ import (
 // A frozen state, as Freeze writes it and Restore reads it. Numbers are uvarints, texts a length
 // and bytes.
 //
-//	state    = "store 4\n"  applied  now  offset  index  chain
+//	state    = "state 1\n"  applied  now  offset  index  chain
 //	           history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
 //	entry    = 0                                       nothing is told at this index
@@ -36,7 +36,7 @@ import (
 // state gives the same bytes on every replica. There is no checksum: package snap has one over the
 // file.
 const (
-	stateHead = "store 4\n"
+	stateHead = "state 1\n"
 	stateTail = "end\n"
 )
 

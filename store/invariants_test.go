@@ -93,7 +93,7 @@ func (w *window) wellFormed(now int64) error {
 	for _, r := range w.order {
 		_, forgotten := w.facts.find(r.name)
 		if w.byName[r.name] != r || forgotten || r.stamp < last || r.stamp > now || r.entry <= max(entry,
-			w.horizonOf(r.name.user())) && r.check != noCheck {
+			w.horizonOf(r.name.user())) {
 			return fmt.Errorf("request %+v at %d behind one of %d and entry %d", r, now, last, entry)
 		}
 		h := held[r.name.user()]

@@ -85,7 +85,7 @@ func TestCanonicalIsTheOneForm(t *testing.T) {
 // pitfall J5
 func TestDeepTreeIsNoTrouble(t *testing.T) {
 	s := New(Limits{})
-	s.do(post(strings.Repeat("/x", formerDepth), "v").ttl(time.Hour))
+	s.do(post(strings.Repeat("/x", depthLimit-1), "v").ttl(time.Hour))
 	v, err := s.Get("/")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestDeepTreeIsNoTrouble(t *testing.T) {
 
 	again.do(del("/x").recursive())
 
-	expect(t, "levels", levels, formerDepth+2)
+	expect(t, "levels", levels, depthLimit+1)
 	expect(t, "what stays", again.listing(), "")
 	again.check(t)
 }

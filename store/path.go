@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// MaxDepth is the number of elements that a key may have. Whoever takes keys from clients refuses
-// longer ones. Logs and states from before the first release have keys of up to formerDepth, which
-// bounds every recursion here: a command with a longer path is no command (see Apply).
+// MaxDepth is the most elements that a key of a client may have. depthLimit is the most elements of
+// any path, and bounds every recursion in this package: a command for a longer path is no command
+// (see Apply). It is one more, since Plant may be given keys below the directory in which etcd 2
+// kept them.
 const (
-	MaxDepth    = 512
-	formerDepth = 4096
+	MaxDepth   = 512
+	depthLimit = MaxDepth + 1
 )
 
 // Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".."

@@ -55,21 +55,13 @@ type decoder struct {
 	whole string // the path of the directory read before, or of one in it
 
 	builder *builder // of what is in directories
-
-	version byte // of the state, as a digit
 }
 
 func (d *decoder) state(l Limits) {
 	s := d.store
 	d.head()
-	s.applied, s.now = d.uint(), d.time()
-	if d.version >= '4' {
-		s.offset = int64(d.uint())
-	}
+	s.applied, s.now, s.offset = d.uint(), d.time(), int64(d.uint())
 	s.index, s.chain = d.uint(), d.uint()
-	if d.version < '4' {
-		s.chain = 0 // see Digest
-	}
 	d.history(l)
 	d.requests()
 	d.trees()
@@ -83,9 +75,7 @@ func (d *decoder) trees() {
 		s.roots[space] = newDirectory("/", 0, d.epoch)
 	}
 	s.roots[Keys].inside = d.directory(1)
-	if d.version >= '3' {
-		d.auth()
-	}
+	d.auth()
 	d.expect(stateTail)
 	if _, err := d.in.ReadByte(); d.err == nil && err != io.EOF {
 		d.fail("something follows the end")
@@ -182,14 +172,12 @@ func (d *decoder) expect(word string) {
 	}
 }
 
-// head reads the version. Builds from before the first release wrote 2 and 3: their states have no
-// offset, ids for names, no facts and one time in ends. Version 2 has no auth.
+// head reads the first line.
 func (d *decoder) head() {
-	d.expect(stateHead[:len(stateHead)-2])
-	if d.version = d.byte(); d.version < '2' || d.version > stateHead[len(stateHead)-2] {
-		d.fail("a state of version %q is not known", d.version)
+	head := make([]byte, len(stateHead))
+	if d.full(head); string(head) != stateHead {
+		d.fail("it begins with %q, not with %q: it was written by another version of this program", head, stateHead)
 	}
-	d.expect("\n")
 }
 
 // history reads all events, however many the limits allow: the tree shares nodes with them.
@@ -239,11 +227,9 @@ func (d *decoder) event(index uint64) *Event {
 
 func (d *decoder) requests() {
 	w := &d.store.window
-	if d.version >= '4' {
-		w.horizon = d.upTo(d.store.applied, "horizon")
-		d.shares()
-		d.facts()
-	}
+	w.horizon = d.upTo(d.store.applied, "horizon")
+	d.shares()
+	d.facts()
 	last := uint64(0)
 	for count := d.uint(); count > 0 && d.err == nil; count-- {
 		last = d.request(last)
@@ -289,26 +275,19 @@ func (d *decoder) facts() {
 	}
 }
 
-// request reads a request and its answer. It returns the entry of the request, or last if that is
-// not known.
-func (d *decoder) request(last uint64) uint64 {
-	w, r := &d.store.window, &request{}
-	if d.version >= '4' {
-		r.name = d.name()
-		d.full(r.check[:])
-		r.entry = d.upTo(d.store.applied, "entry")
-	} else {
-		r.name = (&Command{RequestID: d.string()}).name()
-		d.uint() // a checksum that only they have
-	}
+// request reads a request and its answer. It returns the entry of the request, which must be behind
+// last, that of the one before.
+func (d *decoder) request(last uint64) (entry uint64) {
+	w, r := &d.store.window, &request{name: d.name()}
+	d.full(r.check[:])
+	r.entry = d.upTo(d.store.applied, "entry")
 	r.stamp, r.answer = d.time(), d.answer()
-	known := r.check != noCheck
-	if known && r.entry <= max(last, w.horizonOf(r.name.user())) || !known && r.entry != 0 || r.stamp > d.store.now ||
+	if r.entry <= max(last, w.horizonOf(r.name.user())) || r.stamp > d.store.now ||
 		len(w.order) > 0 && r.stamp < w.order[len(w.order)-1].stamp {
 		d.fail("the request of entry %d, at %d, can't stand behind %d", r.entry, r.stamp, last)
 	}
 	d.remember(r.name, func() { w.add(r) })
-	return max(last, r.entry)
+	return r.entry
 }
 
 // remember calls add, unless the name is known already.
@@ -317,7 +296,7 @@ func (d *decoder) remember(n name, add func()) {
 	if _, known := w.facts.find(n); known || w.byName[n] != nil {
 		d.fail("two requests have the name %x", n)
 	}
-	if d.version >= '4' && w.shares[n.user()] == nil {
+	if w.shares[n.user()] == nil {
 		d.fail("the user %x of a request has no share", n.user())
 	}
 	if d.err == nil {
@@ -402,10 +381,7 @@ func (d *decoder) indices(kind uint64) *Node {
 	n.Modified = d.upTo(d.store.index, "modified index")
 	n.Created = d.upTo(n.Modified, "created index")
 	if due := d.time(); due != 0 {
-		n.Ends = &Ends{Due: due, Shown: due}
-		if d.version >= '4' {
-			n.Ends.Shown = int64(d.uint())
-		}
+		n.Ends = &Ends{Due: due, Shown: int64(d.uint())}
 	}
 	return n
 }
@@ -453,7 +429,7 @@ func (d *decoder) child(depth int) *Node {
 	if kind != kindDirectory {
 		return d.node(kind)
 	}
-	if depth > formerDepth+1 {
+	if depth > depthLimit {
 		d.fail("%q lies too deep", d.text)
 	}
 	up := len(d.path)

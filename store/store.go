@@ -22,7 +22,7 @@ type Store struct {
 	revision uint64   // index of the last change in the space Auth; 0 = none yet
 	history  *history // history.next = index+1
 	window   window   // the requests with an id that are remembered
-	chain    uint64   // of the digest: all that happened since the first command of version 4; 0 before
+	chain    uint64   // of the digest: all that happened so far
 
 	// Derived from it, or of this member alone.
 	clock    *clock // one armed timer for every node of the tree that expires

@@ -47,15 +47,10 @@ func (n *name) halves() (a, b uint64) {
 type request struct {
 	name   name
 	check  [sha256.Size]byte // of the command
-	entry  uint64            // of the log, at which it was executed; 0: not known, see noCheck
+	entry  uint64            // of the log, at which it was executed
 	stamp  int64             // of that entry
 	answer any               // *Event, shared with the history while that has it, or *Error
 }
-
-// noCheck is the checksum of a command of a version before 4. Its request has neither a checksum
-// nor an entry, so that all members remember the same of it, whether they found it in a log or in a
-// state of that time. It is forgotten with its answer, and no fact is kept.
-var noCheck [sha256.Size]byte
 
 // window remembers the requests that had an id, so that none is executed twice (pitfall G3). For
 // each user its parts follow each other, by the entries at which the requests were executed:
@@ -136,7 +131,7 @@ func (s *Store) once(c Command) any {
 	w, n := &s.window, c.name()
 	first := w.byName[n]
 	switch {
-	case first != nil && (first.check == c.check || first.check == noCheck):
+	case first != nil && first.check == c.check:
 		return first.answer
 	case first != nil:
 		return s.fail(CodeField, fmt.Sprintf("request id %q was used for another command", c.RequestID))
@@ -153,9 +148,6 @@ func (s *Store) once(c Command) any {
 		return answer // not the last word: there may be room for the next try
 	}
 	r := &request{name: n, check: c.check, entry: s.applied, stamp: s.now, answer: answer}
-	if c.check == noCheck {
-		r.entry = 0
-	}
 	w.add(r)
 	return r.answer
 }
@@ -230,9 +222,7 @@ func (w *window) drop(r *request) {
 	if h.answers--; h.answers == 0 {
 		w.answers--
 	}
-	if r.entry != 0 {
-		w.keep(fact{name: r.name, entry: r.entry, index: r.index()})
-	}
+	w.keep(fact{name: r.name, entry: r.entry, index: r.index()})
 	w.leave(r.name.user())
 }
 
