@@ -124,7 +124,7 @@ func (e *encoder) value(n *store.Node) {
 	}
 	e.b = b
 	if e.text(n.Value, known) && !known {
-		n.NotePlain()
+		n.MarkPlain()
 	}
 }
 

@@ -7,46 +7,42 @@ import (
 	"time"
 )
 
-// operations says who executes each operation, and which counters of the statistics tell of it.
+// operations has the function of each operation, and its counters in the statistics.
 var operations = [...]struct {
 	run   func(*Store, Command) (*Event, *Error)
 	count func(*Stats) (success, fail *uint64)
 }{
 	OpSet:    {(*Store).set, func(t *Stats) (_, _ *uint64) { return &t.SetsSuccess, &t.SetsFail }},
 	OpCreate: {(*Store).create, func(t *Stats) (_, _ *uint64) { return &t.CreateSuccess, &t.CreateFail }},
-	OpCreateInOrder: {(*Store).createInOrder, func(t *Stats) (_,
-		_ *uint64) {
+	OpCreateInOrder: {(*Store).createInOrder, func(t *Stats) (_, _ *uint64) {
 		return &t.CreateSuccess, &t.CreateFail
 	}},
 	OpUpdate: {(*Store).update, func(t *Stats) (_, _ *uint64) { return &t.UpdateSuccess, &t.UpdateFail }},
-	OpCompareAndSwap: {(*Store).compareAndSwap, func(t *Stats) (_,
-		_ *uint64) {
+	OpCompareAndSwap: {(*Store).compareAndSwap, func(t *Stats) (_, _ *uint64) {
 		return &t.CompareAndSwapSuccess, &t.CompareAndSwapFail
 	}},
 	OpDelete: {(*Store).delete, func(t *Stats) (_, _ *uint64) { return &t.DeleteSuccess, &t.DeleteFail }},
-	OpCompareAndDelete: {(*Store).compareAndDelete, func(t *Stats) (_,
-		_ *uint64) {
+	OpCompareAndDelete: {(*Store).compareAndDelete, func(t *Stats) (_, _ *uint64) {
 		return &t.CompareAndDeleteSuccess, &t.CompareAndDeleteFail
 	}},
 }
 
-// Apply executes the command of one log entry. Whatever is due at now expires first, then the
-// command sees the tree. It returns *Event or *Error, or nil for an empty command, OpAdvance and
-// OpClock. cmd is not kept.
+// Apply executes the command of one log entry. First the keys that are due at now expire. Apply
+// returns *Event or *Error, or nil for an empty command, OpAdvance and OpClock. cmd is not kept.
 //
-// A command that was judged by another revision of users and roles than the present one gives
-// ErrRevision and is not executed (K9). Those that carry none were judged when there was none.
+// A command that was checked against another revision of users and roles than the present one gives
+// ErrRevision and is not executed (K9). One without a revision was checked when there was none.
 //
 // A command whose RequestID was executed before is not executed again: the answer is the first one,
 // or an error when that is forgotten (see once). The store index stays, unless keys expire. So a
-// client that got no answer can safely ask again (G3, diss. 6.3).
+// client that got no answer can safely repeat the request (G3, diss. 6.3).
 //
-// Any bytes give a result (I5): what is no command is an *Error of code 300 on every replica alike.
-// A command of another version gives an error that wraps ErrVersion and changes nothing, not even
-// the applied index: the caller must stop the member (I7).
+// Any bytes give a result (I5): bytes that are no command give an *Error of code 300, on every
+// replica. A command of another version gives an error that wraps ErrVersion and changes nothing,
+// not even the applied index: the caller must stop the member (I7).
 //
-// now never goes back: an earlier one counts as the last. index must follow the one before;
-// anything else would apply an entry twice or lose one, and panics (I6).
+// The clock never goes back: a now before the last one counts as the last one. An index that does
+// not follow the one before would apply an entry twice or lose one: Apply panics (I6).
 func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,8 +53,8 @@ func (s *Store) Apply(index uint64, now time.Time, cmd []byte) any {
 		return fatal{fmt.Errorf("store: apply: entry %d: %w: it begins with %#x, not with %#x",
 			index, ErrVersion, cmd[0], version)}
 	}
-	defer s.arrive()
-	defer s.weigh()
+	defer s.wakeWaiters()
+	defer s.publish()
 	s.applied = index
 	s.now = max(s.now, nanoseconds(now))
 	s.expire()
@@ -86,7 +82,8 @@ func (s *Store) answer(cmd []byte) any {
 	}
 }
 
-// nanoseconds is the clock as a number; years that it has no number for count as the nearest.
+// nanoseconds returns t in nanoseconds since 1970; the nearest possible value when t is out of
+// range.
 func nanoseconds(t time.Time) int64 {
 	switch {
 	case t.Before(time.Unix(0, 0)):
@@ -125,8 +122,8 @@ func (s *Store) execute(c Command) any {
 	return e
 }
 
-// overreaches reports whether c would have a directory expire, with all that is in it then, without
-// the right to that: it would be a recursive delete, put off.
+// overreaches reports whether c would give a directory a time to live without the right to write
+// what is below it: its expiry would be a recursive delete.
 func (s *Store) overreaches(c Command) bool {
 	if !c.Shallow || !c.HasTTL {
 		return false
@@ -239,7 +236,7 @@ func (s *Store) compareAndDelete(c Command) (*Event, *Error) {
 	return s.remove(c.Space, ActionCompareAndDelete, old), nil
 }
 
-// target returns what is at the command's path, nil when a node can be made there.
+// target returns the node at the command's path; nil when there is none and one can be made.
 func (s *Store) target(c Command) (*Node, *Error) {
 	if c.Path == "/" {
 		return nil, s.fail(CodeRootReadOnly, "/")
@@ -255,7 +252,7 @@ func (s *Store) target(c Command) (*Node, *Error) {
 	}
 }
 
-// compared returns the file at the command's path when it is as the command wants it.
+// compared returns the file at the command's path if it passes the command's comparisons.
 func (s *Store) compared(c Command) (*Node, *Error) {
 	n, err := s.find(c.Space, c.Path)
 	switch {
@@ -279,8 +276,8 @@ func (s *Store) compared(c Command) (*Node, *Error) {
 	return n, nil
 }
 
-// ends returns when a node made by c expires; nil when it never does, or later than the clock can
-// count.
+// ends returns when a node made by c expires; nil when it never does, or only after the end of the
+// clock.
 func (s *Store) ends(c Command) *Ends {
 	if !c.HasTTL || int64(c.TTL) >= math.MaxInt64-s.now {
 		return nil
@@ -291,7 +288,7 @@ func (s *Store) ends(c Command) *Ends {
 }
 
 // write puts the node that c makes in the place of old, which is a file or nil. A refresh keeps
-// old's value; update and compareAndSwap keep its creation (API section 6).
+// old's value; update and compareAndSwap keep its created index (API section 6).
 func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
 	if c.Frugal && c.grows(a, old) {
 		return nil, s.fail(CodeQuota, c.Path)
@@ -312,8 +309,8 @@ func (s *Store) write(a Action, c Command, old *Node) (*Event, *Error) {
 	return s.record(c.Space, &Event{Action: a, Node: n.shown(), Prev: old}, c.Refresh), nil
 }
 
-// extend gives a directory the time to live that c has. Only the event shows a new index (API
-// section 6).
+// extend gives a directory the time to live that c has. Only the event shows the new index, the
+// directory keeps its own (API section 6).
 func (s *Store) extend(c Command, old *Node) *Event {
 	s.index++
 	n := old.own(s.epoch.Load())
@@ -341,7 +338,7 @@ func (s *Store) put(space Space, n, old *Node, ends *Ends) {
 	if old != nil {
 		s.gone += uint64(old.cost())
 	}
-	s.above(space, n.Path, n.total().minus(old.total())).children.put(s.epoch.Load(), n)
+	s.writableParent(space, n.Path, n.total().minus(old.total())).children.put(s.epoch.Load(), n)
 }
 
 // remove takes old, and everything below it, out of the tree. It is one event (API section 6).
@@ -349,7 +346,7 @@ func (s *Store) remove(space Space, a Action, old *Node) *Event {
 	s.index++
 	s.gone += uint64(old.total().cost)
 	old.disarm()
-	s.above(space, old.Path, weight{}.minus(old.total())).children.remove(s.epoch.Load(), old.Path)
+	s.writableParent(space, old.Path, weight{}.minus(old.total())).children.remove(s.epoch.Load(), old.Path)
 	n := &Node{Path: old.Path, Dir: old.Dir && a != ActionExpire, Created: old.Created, Modified: s.index}
 	return s.record(space, &Event{Action: a, Node: n, Prev: old.shown()}, false)
 }
@@ -366,8 +363,9 @@ func (n *Node) disarm() {
 	}
 }
 
-// record completes the event, gives it its place in the chain and in the history, and wakes its
-// watchers. A silent one (a refresh, a change of users or roles) has only the places.
+// record completes the event, adds it to the chain and to the history, and wakes its watchers. A
+// refresh, which is silent, and a change of users or roles are an empty place in the history, and
+// wake nobody.
 func (s *Store) record(space Space, e *Event, silent bool) *Event {
 	e.Index, e.Stamp = s.index, s.now
 	s.link(space, e, silent)

@@ -5,18 +5,20 @@ import (
 	"strings"
 )
 
-// builder makes directories of the nodes that a decoder has read, in a goroutine of its own: to
-// read them and to hash them and find them a place take about as long. Parts are built in the order
-// in which they are handed over, so that a directory is complete before the one that it is in.
+// builder makes directories of the nodes that a decoder has read. It has a goroutine of its own:
+// building takes about as long as reading, so both together are twice as fast. Parts are built in
+// the order in which they are added, so a directory is complete before the one that holds it.
 type builder struct {
 	epoch uint64
 	clock *clock
 
-	parts []part // of the decoder: not handed over yet
-	count int    // of the nodes in them
+	// Of the decoder's goroutine.
+	parts []part // not sent yet
+	count int    // nodes in them
+
 	queue chan []part
-	built chan struct{} // closed when nothing is built any more
-	fault error         // the first one; the builder's until built is closed
+	built chan struct{} // closed when all is built
+	fault error         // the first one; to be read when built is closed
 }
 
 // partNodes is how many nodes are built at a time.
@@ -49,8 +51,8 @@ func newBuilder(epoch uint64, c *clock) *builder {
 	return b
 }
 
-// hand takes a part, whose nodes are not the caller's any more.
-func (b *builder) hand(p part) {
+// add queues a part. The nodes then belong to the builder.
+func (b *builder) add(p part) {
 	b.parts = append(b.parts, p)
 	if b.count += 1 + len(p.nodes); b.count >= partNodes {
 		b.queue <- b.parts
@@ -58,7 +60,7 @@ func (b *builder) hand(p part) {
 	}
 }
 
-// finish has the rest built, and returns what was wrong with a node.
+// finish waits until the rest is built, and returns the first fault of a node.
 func (b *builder) finish() error {
 	b.queue <- b.parts
 	close(b.queue)
@@ -66,7 +68,7 @@ func (b *builder) finish() error {
 	return b.fault
 }
 
-// build does nothing any more after a fault.
+// build adds the nodes of p to their directory. After a fault it does nothing.
 func (b *builder) build(p *part) {
 	skip := p.inside.children.skip
 	for _, n := range p.nodes {
@@ -83,7 +85,8 @@ func (b *builder) build(p *part) {
 	}
 }
 
-// admit checks that a directory can have n called name behind the last one, and arms its timer.
+// admit checks that the directory of s can have the node n, called name, behind its last one, and
+// arms n's timer.
 func (b *builder) admit(n *Node, name string, s *site) {
 	if name <= s.last || name == "." || name == ".." || strings.Contains(name, "/") {
 		b.fault = fmt.Errorf("%q can't stand behind %q in %q", name, s.last, n.Path[:len(n.Path)-len(name)])

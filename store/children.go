@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// pageMax is the most nodes of a leaf and the most kids of an inner page; pageFill is what a bulk
-// build puts there.
+// pageMax is the most nodes of a leaf and the most kids of an inner page; pageFill is how many of
+// them leaves.build puts there.
 const (
 	pageMax  = 32
 	pageFill = pageMax * 3 / 4
@@ -19,20 +19,20 @@ const (
 //	               ┌─────┘     │     └──────┐
 //	leaves     a b c d       f g h      q r s t
 //
-// To look into 32 nodes for their names would be most of the cost of a write to a big directory,
-// since none is in the processor's cache. So a leaf knows how many leading bytes its names share,
-// and keeps the eight bytes behind those of each: names are compared in full only when these heads
-// are equal.
+// Reading the names of 32 nodes would be most of the cost of a write to a big directory, since none
+// of them is in the processor's cache. So a leaf knows how many leading bytes its names share, and
+// keeps the eight bytes of each that follow: names are compared in full only when these heads are
+// equal.
 //
-// Pages are copied on write: one whose epoch is older than the writer's may be seen by somebody and
-// is never changed again. Pages are filled by order of insertion, so that ascending names leave
-// full pages behind; a page is merged with a neighbour when both together fill half a page, and no
-// page stays empty.
+// Pages are copied on write: a page whose epoch is older than the writer's may be seen by a view
+// and is never changed again. A page that overflows at its end is split there, so that names that
+// come in ascending order leave full pages behind. A page is merged with a neighbour when both
+// together fill half a page, and no page stays empty.
 //
-// An inner page knows how many nodes lie below it. So the place of a name in the directory is found
-// on one way down, and with two places the number of names between them.
+// An inner page counts the nodes below it. So one way down finds the rank of a name in the
+// directory, and two ranks give the number of names between them.
 type children struct {
-	skip int   // length of what the paths of all siblings share: names begin there
+	skip int   // offset of the name in the path of each child
 	root *page // nil when there are none
 }
 
@@ -69,14 +69,14 @@ func (c *children) all(yield func(*Node) bool) {
 	}
 }
 
-// from yields those whose names are not before name, ascending.
+// from yields the children whose names are not before name, ascending.
 func (c *children) from(name string, yield func(*Node) bool) {
 	if c.root != nil {
 		c.root.from(name, c.skip, yield)
 	}
 }
 
-// count returns how many there are.
+// count returns how many children there are.
 func (c *children) count() int {
 	if c.root == nil {
 		return 0
@@ -84,7 +84,7 @@ func (c *children) count() int {
 	return c.root.count()
 }
 
-// rank returns how many have names before name.
+// rank returns how many children have names before name.
 func (c *children) rank(name string) int {
 	if c.root == nil {
 		return 0
@@ -115,14 +115,14 @@ func (c *children) remove(epoch uint64, path string) {
 	}
 }
 
-// leaves are the pages of children that come in order, by and by.
+// leaves are the leaves of children that are being built, in ascending order.
 type leaves struct {
 	pages  []*page
 	bounds []string
 }
 
-// add makes leaves of nodes, which ascend by name and come behind those added before. But for the
-// last ones they should be a multiple of pageFill.
+// add makes leaves of nodes, which ascend by name and come behind those added before. Their number
+// should be a multiple of pageFill, except in the last call.
 func (l *leaves) add(epoch uint64, skip int, nodes []*Node) {
 	for part := range slices.Chunk(nodes, pageFill) {
 		leaf := &page{epoch: epoch, nodes: slices.Clone(part)}
@@ -165,7 +165,7 @@ func newInner(epoch uint64, kids []*page, bounds []string) *page {
 
 func (p *page) size() int { return len(p.nodes) + len(p.kids) }
 
-// own returns p if it belongs to the epoch, else a copy that does.
+// own returns p if it has this epoch, else a copy that has.
 func (p *page) own(epoch uint64) *page {
 	if p.epoch == epoch {
 		return p
@@ -201,7 +201,7 @@ func (p *page) search(name string, skip int) (int, bool) {
 			break
 		}
 	}
-	// Only now the first node is looked at, which the search for a name that is there leaves alone.
+	// The first node is read only here: a search for a name that exists does without it.
 	if first := p.nodes[0].Path[skip:]; !strings.HasPrefix(name, first[:p.shared]) {
 		if name < first {
 			return 0, false
@@ -231,7 +231,7 @@ func (p *page) insert(i int, n *Node, skip int) {
 	}
 }
 
-// index finds out again what the names of a leaf share, and their heads.
+// index computes shared and the heads of a leaf.
 func (p *page) index(skip int) {
 	first, last := p.nodes[0], p.nodes[len(p.nodes)-1]
 	p.shared = uint32(common(first.Path[skip:], last.Path[skip:]))
@@ -241,7 +241,7 @@ func (p *page) index(skip int) {
 	}
 }
 
-// common is the length of what a and b both begin with.
+// common returns the length of the longest prefix that a and b share.
 func common(a, b string) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
@@ -269,9 +269,9 @@ func walk(nodes []*Node, kids []*page, yield func(*Node) bool) bool {
 	return true
 }
 
-// touch reads a byte of each node's text and makes no use of it: the processor fetches from memory
-// at the same time what a walk would wait for at one node after the other. Inlined it would be
-// left out.
+// touch reads a byte of each node's text, without using it. So the processor fetches the texts from
+// memory at the same time, and a walk does not wait for each of them. The compiler would drop the
+// reads if it inlined touch.
 //
 //go:noinline
 func touch(nodes []*Node) (sum byte) {
@@ -307,8 +307,8 @@ func (p *page) rank(name string, skip int) int {
 	return n
 }
 
-// put stores n in this page, which is owned. When the page overflows, its right part and the bound
-// of that are returned.
+// put stores n in this page, which belongs to the present epoch. When the page overflows, put
+// splits it and returns the right part and its bound.
 func (p *page) put(n *Node, skip int) (right *page, bound string) {
 	name := n.Path[skip:]
 	var at int
@@ -338,8 +338,7 @@ func (p *page) put(n *Node, skip int) (right *page, bound string) {
 	return p.split(at, skip)
 }
 
-// split moves the upper half to a new page, or only the last one when that is what overflowed the
-// page.
+// split moves the upper half to a new page, or only the last entry when that is the new one.
 func (p *page) split(last, skip int) (right *page, bound string) {
 	at := p.size() / 2
 	if last == p.size()-1 {
@@ -359,7 +358,7 @@ func (p *page) split(last, skip int) (right *page, bound string) {
 	return right, bound
 }
 
-// remove takes the node called name out of this page, which is owned.
+// remove removes the node called name from this page, which belongs to the present epoch.
 func (p *page) remove(name string, skip int) {
 	if p.kids == nil {
 		if i, found := p.search(name, skip); found {
@@ -378,7 +377,7 @@ func (p *page) remove(name string, skip int) {
 	}
 }
 
-// merge appends kid i to the one before it.
+// merge appends the entries of kid i to the kid before it.
 func (p *page) merge(i, skip int) {
 	left, right := p.kids[i-1].own(p.epoch), p.kids[i]
 	if right.kids == nil {

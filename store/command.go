@@ -28,7 +28,7 @@ const (
 // MaxAdvance is the most indices that one OpAdvance takes.
 const MaxAdvance = 1 << 16
 
-// The most bytes of a request id, and of the user that it belongs to.
+// The most bytes of a request id, and of the name of the user that it belongs to.
 const (
 	MaxRequestID = 128
 	MaxUser      = 128
@@ -48,26 +48,26 @@ type Command struct {
 	Refresh   bool
 	Count     uint64 // OpAdvance; 0 is 1
 
-	// RequestID, if any, is the client's name for this command, which is executed only once (see
-	// window). It is any bytes, at most MaxRequestID; OpAdvance and OpClock have none.
+	// RequestID, if any, is the client's name for this command, which is executed only once: see
+	// window. It may have any bytes, at most MaxRequestID of them. OpAdvance and OpClock have none.
 	RequestID string
 
-	// User is the user that the RequestID belongs to; "" stands for all clients without a user. At
-	// most MaxUser bytes, and only with a RequestID.
+	// User is the user that the RequestID belongs to; "" stands for all clients without a user. It
+	// has at most MaxUser bytes, and is encoded only with a RequestID.
 	User string
 
-	// RequestIndex is the index of an entry that was in the log before the request with this
-	// RequestID was first tried, at any member; 0: none is known. It is the same in each try.
+	// RequestIndex is the index of an entry that was in the log before the request was tried for
+	// the first time, at any member; 0: none is known. It is the same in each try.
 	RequestIndex uint64
 
-	// Space is the tree that the command is for. In Auth nothing has a ttl and no command an id.
+	// Space is the tree that the command is for. In Auth, no command has a ttl or an id.
 	Space Space
 
-	// Revision is the revision of the users and roles by which the command was permitted; see
+	// Revision is the revision of the users and roles that the command was checked against; see
 	// Apply. OpAdvance and OpClock have none.
 	Revision uint64
 
-	// Shallow says that the caller has no right to what is below Path. Such a command gives no
+	// Shallow says that the caller may not write what is below Path. Such a command gives no
 	// directory a time to live.
 	Shallow bool
 
@@ -86,7 +86,7 @@ const (
 	headAuth     = 1 << iota // no part: the command's space is Auth
 	headRevision             // the revision
 	headRequest              // request id, user and request index
-	headShallow              // no part: Shallow; not a flag, since rights may change between two tries of one command
+	headShallow              // no part: Shallow. Not a flag: check covers flags, and a retry may have other rights
 	headFrugal               // no part: Frugal; likewise
 	headEnd
 )
@@ -112,8 +112,8 @@ const (
 //	└─────────┴──────────┴──────────────┴──────┴───────┴───────────┘
 //
 // head says whether revision and request are there. A request is a length and the id, a length and
-// the user, and the index as a uvarint. Path and value stand together, so that one allocation takes
-// both.
+// the user, and the index as a uvarint. Path and value stand together, so that decode allocates
+// both at once.
 func (c *Command) Append(b []byte) []byte {
 	b = append(b, version, c.head())
 	if c.Revision != 0 {
@@ -144,20 +144,21 @@ func (c *Command) head() byte {
 
 func (c *Command) flags() byte { return byteOf(c.HasTTL, c.Dir, c.Recursive, c.Refresh) }
 
-// byteOf returns the byte in which bit i is set if so[i] is true.
-func byteOf(so ...bool) (b byte) {
-	for i, on := range so {
-		if on {
+// byteOf returns the byte in which bit i is set if bits[i] is true.
+func byteOf(bits ...bool) (b byte) {
+	for i, set := range bits {
+		if set {
 			b |= 1 << i
 		}
 	}
 	return b
 }
 
-// errCommand is the one fault of bytes that are no command: nobody made them on purpose.
+// errCommand is the error of bytes that are no command. It gives no reason: no program writes such
+// bytes on purpose.
 var errCommand = errors.New("store: no command")
 
-// decode reads what Append wrote. It keeps nothing of b, and accepts nothing but a whole and valid
+// decode reads what Append wrote. It keeps nothing of b, and accepts only a whole and valid
 // command.
 func (c *Command) decode(b []byte) error {
 	b = c.cutHead(b[1:])
@@ -180,11 +181,11 @@ func (c *Command) decode(b []byte) error {
 		b = b[n:]
 	}
 	c.PrevIndex, c.TTL, c.Count = v[0], time.Duration(v[1]), v[2]
-	return c.cut(b, v[3], v[4], v[5])
+	return c.setTexts(b, v[3], v[4], v[5])
 }
 
-// cutHead takes what stands before the operation from b and returns the rest, nil when it is not
-// right.
+// cutHead reads what stands before the operation, and returns the rest of b; nil when it is not
+// valid.
 func (c *Command) cutHead(b []byte) []byte {
 	if len(b) == 0 || b[0] >= headEnd {
 		return nil
@@ -217,18 +218,19 @@ func cutNumber(b []byte) (uint64, []byte) {
 	return v, b[n:]
 }
 
-// cutText cuts a text of at most so many bytes off the front of b, and returns the rest; nil when
-// there is no such text.
-func cutText(b []byte, most uint64) (string, []byte) {
+// cutText cuts a text of at most max bytes off the front of b, and returns the rest; nil when there
+// is no such text.
+func cutText(b []byte, max uint64) (string, []byte) {
 	length, b := cutNumber(b)
-	if length > most || length > uint64(len(b)) {
+	if length > max || length > uint64(len(b)) {
 		return "", nil
 	}
 	return string(b[:length]), b[length:]
 }
 
-// cut takes path, value and the value to compare from b, which they must fill.
-func (c *Command) cut(b []byte, path, value, prev uint64) error {
+// setTexts reads path, value and the value to compare, of these lengths, from b. Together they must
+// be all of it.
+func (c *Command) setTexts(b []byte, path, value, prev uint64) error {
 	size := uint64(len(b))
 	if path > size || value > size-path || prev != size-path-value {
 		return errCommand
@@ -241,7 +243,7 @@ func (c *Command) cut(b []byte, path, value, prev uint64) error {
 	return nil
 }
 
-// valid reports whether the command keeps the limits that Command names.
+// valid reports whether the command keeps the limits that Command states.
 func (c *Command) valid() bool {
 	if c.Op == OpAdvance || c.Op == OpClock {
 		return c.Count <= MaxAdvance && c.RequestID == "" && c.Space == Keys && c.Revision == 0
@@ -262,8 +264,8 @@ var opNames = [...]string{
 	OpDelete:         "delete", OpCompareAndDelete: "compare-and-delete", OpAdvance: "advance", OpClock: "clock",
 }
 
-// Target says what an encoded command writes, without its values: `set "/k"`, or `auth set
-// "/users/u"`. It is "" for bytes that are no command, and for one that writes no node.
+// Target returns the operation and the path of an encoded command: `set "/k"`, or `auth set
+// "/users/u"`. It returns "" for bytes that are no command, and for a command that writes no node.
 func Target(cmd []byte) string {
 	var c Command
 	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil || c.Op >= OpAdvance {
@@ -276,8 +278,8 @@ func (c *Command) target() string {
 	return fmt.Sprintf("%s%s %q", spaceNames[c.Space], opNames[c.Op], c.Path)
 }
 
-// Describe prints an encoded command in a line, for people. Of users and roles it shows no values:
-// they hold what passwords are compared with (K11).
+// Describe prints an encoded command in a line, for people. It shows no values of users and roles:
+// they hold the hashes of passwords (K11).
 func Describe(cmd []byte) string {
 	var c Command
 	if len(cmd) == 0 || cmd[0] != version || c.decode(cmd) != nil {

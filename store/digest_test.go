@@ -76,8 +76,8 @@ func TestADifferenceShowsInTheDigest(t *testing.T) {
 		}},
 		{"an id", same(failing.named("1")), same(failing.named("2"))},
 		{"an answer that is forgotten", same(set("/named", "v").named("id")), func(s *Store) {
-			s.window.drop(s.window.order[0])
-			s.window.cut(1)
+			s.window.forgetAnswer(s.window.order[0])
+			s.window.removeOldest(1)
 			s.do(set("/named", "v").named("id"))
 		}},
 	} {

@@ -11,21 +11,22 @@ import (
 // (I7).
 var ErrVersion = errors.New("the command was written by another version of this program")
 
-// fatal is an error of Apply after which the caller must not go on; raft.Fatal tells it from a
-// command's result.
+// fatal is an error of Apply after which the caller must stop. raft.Fatal distinguishes it from the
+// result of a command.
 type fatal struct{ error }
 
-// Fatal is true.
+// Fatal returns true.
 func (fatal) Fatal() bool { return true }
 
-// Unwrap leads to ErrVersion.
+// Unwrap returns the error, which wraps ErrVersion.
 func (f fatal) Unwrap() error { return f.error }
 
-// ErrRevision is what Apply returns for a command that was judged by users and roles that have
-// changed since: nothing was done, and who judges again may propose it again (K9).
+// ErrRevision is what Apply returns for a command that was checked against users and roles that
+// have changed since. Nothing was done: the caller may check the command once more and propose it
+// again (K9).
 var ErrRevision = errors.New("store: users or roles have changed meanwhile")
 
-// ErrFellBehind ends a watcher that the history has overtaken.
+// ErrFellBehind ends a watcher when the history has dropped events that it still had to return.
 var ErrFellBehind = errors.New("store: the watcher fell behind the event history")
 
 // The codes of the keys API (API section 11).
@@ -53,7 +54,7 @@ const (
 	CodeHistoryCleared = 401
 )
 
-// codes says what each code means. A code without a status of its own is a bad request.
+// codes has the message and the HTTP status of each code. A code that is not here is a bad request.
 var codes = map[int]struct {
 	message string
 	status  int
@@ -81,8 +82,7 @@ var codes = map[int]struct {
 	CodeHistoryCleared: {"The event in requested index is outdated and cleared", http.StatusBadRequest},
 }
 
-// Error is an error of the keys API: code, cause and the store index at that moment (API section
-// 11).
+// Error is an error of the keys API (API section 11). Index is that of the store at that moment.
 type Error struct {
 	Code  int
 	Cause string
@@ -94,10 +94,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("store: %d %s: %s (at index %d)", e.Code, e.Message(), e.Cause, e.Index)
 }
 
-// Message is the code's text.
+// Message returns the text of the code.
 func (e *Error) Message() string { return codes[e.Code].message }
 
-// Status is the code's HTTP status.
+// Status returns the HTTP status of the code.
 func (e *Error) Status() int {
 	if c, ok := codes[e.Code]; ok {
 		return c.status
@@ -105,7 +105,7 @@ func (e *Error) Status() int {
 	return http.StatusBadRequest
 }
 
-// fail returns the error of code and cause at the present index. s.mu must be held.
+// fail returns an error with the present index. s.mu must be held.
 func (s *Store) fail(code int, cause string) *Error {
 	return &Error{Code: code, Cause: cause, Index: s.index}
 }

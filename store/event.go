@@ -5,7 +5,7 @@ import "slices"
 // Action names what happened, as the API prints it.
 type Action string
 
-// The actions. ActionGet is here for the answer to a read; it is no event.
+// The actions. ActionGet is that of the answer to a read, which is no event.
 const (
 	ActionGet              Action = "get"
 	ActionSet              Action = "set"
@@ -33,17 +33,17 @@ type Event struct {
 	Prev   *Node  // nil when there was none
 }
 
-// removes reports whether the event took a node away.
+// removes reports whether the event removed a node.
 func (e *Event) removes() bool {
 	return e.Action == ActionDelete || e.Action == ActionCompareAndDelete || e.Action == ActionExpire
 }
 
-// matches reports whether a watch at path is told of e. It is the one rule for past and live events
-// (API sections 14, 15.2 and 20):
+// matches reports whether a watch at path gets e. It is the one rule for past and live events (API
+// sections 14, 15.2 and 20). A watch gets
 //
-//   - what happens at the watched key;
-//   - to a recursive watch, what happens below it, unless an element below it is hidden;
-//   - the end of a directory above it, which takes the watched key along whether it exists or not.
+//   - changes of the watched key;
+//   - if it is recursive, changes below that key, unless an element behind it is hidden;
+//   - the removal of a directory above the key, whether the key exists or not.
 func (e *Event) matches(path string, recursive bool) bool {
 	key := e.Node.Path
 	switch {
@@ -56,12 +56,12 @@ func (e *Event) matches(path string, recursive bool) bool {
 	}
 }
 
-// eventOverhead is what the history counts for an event beside keys and values: the event and two
-// nodes.
+// eventOverhead is what the history counts for an event besides keys and values, in bytes: the
+// event and two nodes.
 const eventOverhead = 256
 
-// size is what the event counts against Limits.Bytes. It depends on nothing but the event, so that
-// every replica cuts its history at the same place.
+// size returns what the event counts against Limits.Bytes. It depends only on the event: replicas
+// with the same limits have the same history.
 func (e *Event) size() int {
 	if e == nil {
 		return 0

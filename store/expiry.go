@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// tick is the width of a slot of the finest wheel.
+// tick is the width of a slot of the finest wheel, in nanoseconds.
 const tick = int64(time.Millisecond)
 
-// The wheels: each has 64 slots, a slot of one is as wide as the whole wheel below it. Eight reach
-// beyond the last moment of the clock (2^63 ns are less than 2^44 ticks).
+// Each wheel has 64 slots. One slot is as wide as the whole wheel of the level below. Eight levels
+// reach beyond the end of the clock (2^63 ns are less than 2^44 ticks).
 const (
 	wheelBits   = 6
 	wheelSlots  = 1 << wheelBits
@@ -19,7 +19,7 @@ const (
 	slotCrowded = 32 // timers in a slot before it gets a wheel of its own
 )
 
-// timer is the appointment of one node. It belongs to the wheel as long as it is armed.
+// timer is the expiry of one node. It belongs to the wheel as long as it is armed.
 type timer struct {
 	expires    int64 // exact, in nanoseconds of the cluster clock
 	path       string
@@ -27,8 +27,8 @@ type timer struct {
 	next, prev *timer // in its slot
 }
 
-// wheel is one wheel of a hierarchical timing wheel. Its slots follow the digits of the tick in
-// base 64:
+// wheel is one wheel of a hierarchical timing wheel. A timer's slot at a level is a digit, in base
+// 64, of the tick at which it expires:
 //
 //	level 2   [ | |x| | ... ]   one slot is 4.096 s
 //	               │
@@ -36,9 +36,9 @@ type timer struct {
 //	             │
 //	level 0   [ | | |x| ... ]   one slot is 1 ms: a list of timers
 //
-// A slot holds a list until it is crowded, then a finer wheel. Time does not turn anything: places
-// are absolute, so that inserting, removing and finding the earliest take a step a level and at
-// most one look at a short list, and nothing is ever moved because time passes.
+// A slot holds a list while it has few timers, and then a finer wheel. Places are absolute: no
+// timer is moved because time passes. Inserting, removing and finding the earliest timer take one
+// step per level, and at most one look through a short list.
 type wheel struct {
 	level int
 	up    *wheel // the wheel in whose slot this one is
@@ -52,17 +52,17 @@ type slot struct {
 	finer *wheel // instead of a list
 }
 
-// before is the order in which timers fire.
+// before compares two timers by the order in which they fire.
 func before(a, b *timer) int {
 	return cmp.Or(cmp.Compare(a.expires, b.expires), cmp.Compare(a.path, b.path))
 }
 
-// digit is the slot of a timer on a wheel of this level.
+// digit returns the slot of t on a wheel of this level.
 func (t *timer) digit(level int) int {
 	return int(t.expires/tick>>(level*wheelBits)) & (wheelSlots - 1)
 }
 
-// add arms t below w.
+// add arms t in w, or in a finer wheel below it.
 func (w *wheel) add(t *timer) {
 	i := t.digit(w.level)
 	for w.slots[i].finer != nil {
@@ -81,7 +81,7 @@ func (w *wheel) add(t *timer) {
 	}
 }
 
-// refine gives the slot a wheel of its own.
+// refine replaces the list of a slot by a finer wheel.
 func (w *wheel) refine(s *slot) {
 	list := s.first
 	*s = slot{finer: &wheel{level: w.level - 1, up: w}}
@@ -92,7 +92,7 @@ func (w *wheel) refine(s *slot) {
 	}
 }
 
-// remove disarms t, and gives back the wheels that are empty then.
+// remove disarms t, and removes the wheels that are then empty.
 func (t *timer) remove() {
 	w := t.wheel
 	i := t.digit(w.level)
@@ -135,7 +135,8 @@ func (w *wheel) earliest() *timer {
 	return nil
 }
 
-// due appends the timers that are due at now, and reports whether that is all there are.
+// due appends the timers that are due at now to list, and reports whether these are all timers of
+// w.
 func (w *wheel) due(now int64, list []*timer) (_ []*timer, all bool) {
 	all = true
 	for used := w.used; used != 0 && all; used &= used - 1 {
@@ -154,7 +155,7 @@ func (w *wheel) due(now int64, list []*timer) (_ []*timer, all bool) {
 	return list, all
 }
 
-// clock is the timers of a tree.
+// clock holds the timers of a tree.
 type clock struct {
 	top   wheel
 	floor int64 // no timer fires before it
@@ -162,7 +163,7 @@ type clock struct {
 
 func newClock() *clock { return &clock{top: wheel{level: topLevel}} }
 
-// arm makes a timer for the node at path.
+// arm returns a new, armed timer for the node at path.
 func (c *clock) arm(expires int64, path string) *timer {
 	t := &timer{expires: expires, path: path}
 	c.top.add(t)
@@ -170,7 +171,7 @@ func (c *clock) arm(expires int64, path string) *timer {
 	return t
 }
 
-// due returns the timers that are due at now, in the order in which they fire; they stay armed.
+// due returns the timers that are due at now, in the order in which they fire. They stay armed.
 func (c *clock) due(now int64) []*timer {
 	if now < c.floor {
 		return nil
@@ -180,15 +181,15 @@ func (c *clock) due(now int64) []*timer {
 	return list
 }
 
-// settle raises the floor to the earliest timer.
-func (c *clock) settle() {
+// updateFloor raises the floor to the earliest timer.
+func (c *clock) updateFloor() {
 	c.floor = 1<<63 - 1
 	if t := c.top.earliest(); t != nil {
 		c.floor = t.expires
 	}
 }
 
-// NextDue is the cluster time at which the next key expires, and whether there is one.
+// NextDue returns the cluster time at which the next key expires, and whether there is one.
 func (s *Store) NextDue() (time.Time, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -199,8 +200,8 @@ func (s *Store) NextDue() (time.Time, bool) {
 	return time.Unix(0, t.expires), true
 }
 
-// expire removes what is due, each node by an event of its own; what lies in a directory that is
-// due goes with it. s.mu must be held.
+// expire removes the nodes that are due, each by an event of its own. A directory is removed with
+// all that is in it. s.mu must be held.
 func (s *Store) expire() {
 	due := s.clock.due(s.now)
 	for _, t := range due {
@@ -210,6 +211,6 @@ func (s *Store) expire() {
 		}
 	}
 	if s.now >= s.clock.floor {
-		s.clock.settle()
+		s.clock.updateFloor()
 	}
 }

@@ -45,7 +45,7 @@ func TestClockIsASortedList(t *testing.T) {
 					timer.remove()
 				}
 				want = want[len(due):]
-				c.settle()
+				c.updateFloor()
 			}
 			if first := c.top.earliest(); len(want) > 0 && first != want[0] || len(want) == 0 && first != nil {
 				t.Fatalf("reach %d, step %d: the earliest is %+v", reach, step, first)

@@ -10,7 +10,7 @@ type fact struct {
 	name   name
 	entry  uint64 // of the log, at which it was executed
 	index  uint64 // of the store after it; 0: the request failed, and changed nothing
-	before uint64 // number of the fact before it in its chain, plus one; 0: none
+	before uint64 // number of the fact before it in its chain, plus one; 0: it is the first
 }
 
 // String says what became of the request.
@@ -34,22 +34,22 @@ const (
 	chainsAPage = 256
 )
 
-// facts is a queue of facts. They are numbered one after the other; those from first to next-1 are
-// held.
+// facts is a queue of facts, and a hash table of them by name. Facts are numbered as they come; the
+// queue holds those from first to next-1.
 //
 //	chains   [ · 9 · 7 · 8 … ]     by a hash of the name: number of the newest fact, plus one;
 //	               │               in pages that are made when they are needed
-//	chunks   [ · · 3 4 5 6 7 ⊔ ]   each fact says which one its chain has before it
+//	chunks   [ · · 3 4 5 6 7 ⊔ ]   each fact has the number of the one before it in its chain
 //	               ↑ first   ↑ next
 //
 // Numbers fall along a chain, so it ends at the first number below first, and need not be changed
-// when a fact is dropped. A frozen queue is a copy of this struct. It shares the chunks, and only
-// places from its next on are written later.
+// when a fact is dropped. A frozen queue is a copy of this struct that shares the chunks: what is
+// written later goes behind its next.
 type facts struct {
 	first, next uint64
-	chunks      [][]fact // the first one is that of number first
+	chunks      [][]fact // the first one holds number first
 	chains      [chainPages]*[chainsAPage]uint64
-	seed        uint64 // of the hash, so that no client can choose ids that share a chain; no answer depends on it
+	seed        uint64 // of the hash, at random: no client can choose ids that share a chain
 }
 
 func (q *facts) count() int { return int(q.next - q.first) }
@@ -59,7 +59,7 @@ func (q *facts) at(number uint64) *fact {
 	return &q.chunks[number/factsAChunk-q.first/factsAChunk][number%factsAChunk]
 }
 
-// chain returns the place that holds the beginning of a name's chain.
+// chain returns the place in chains that a name belongs to.
 func (q *facts) chain(n name) *uint64 {
 	a, b := n.halves()
 	hash := mix(q.seed, a, b)

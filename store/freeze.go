@@ -14,17 +14,17 @@ import (
 //	state    = "state 1\n"  applied  now  offset  index  chain
 //	           history  requests  directory  auth  "end\n"
 //	history  = first  count  entry…                    from the oldest to the newest
-//	entry    = 0                                       nothing is told at this index
+//	entry    = 0                                       no event at this index
 //	         | action+1  stamp  prev  node             action: its place in actions
-//	prev     = 0 path | maker | kind path body         the node before; none: only the path of both
+//	prev     = 0 path | maker | kind path body         the node before; 0: there was none at path
 //	node     = kind body
 //	requests = horizon  count  share…  count  fact…  count  request…
 //	share    = user  horizon                           ascending by user
-//	fact     = name  entry  index                      in the order in which they are dropped
-//	request  = name  check  entry  stamp  answer       from the oldest to the newest; name and check:
-//	                                                   bytes without a length
+//	fact     = name  entry  index                      in the order in which they are forgotten
+//	request  = name  check  entry  stamp  answer       from the oldest to the newest; name and check
+//	                                                   are bytes without a length
 //	answer   = 1 index | 2 index entry | 3 code index cause    an event of the history, another one, an error
-//	directory= changed  count  child…                  what is in it, ascending by name
+//	directory= changed  count  child…                  ascending by name
 //	child    = maker | kind name body [directory]
 //	auth     = revision  directory                     users and roles
 //	maker    = 1 index                                 the file that the event of this index made
@@ -32,9 +32,9 @@ import (
 //	body     = modified  created  ends  [value]        value only of files
 //	ends     = 0 | due  shown
 //
-// Every node that tree and history share is written once, and shared again after Restore. The same
-// state gives the same bytes on every replica. There is no checksum: package snap has one over the
-// file.
+// A node that tree and history share is written once, and shared again after Restore. The same
+// state gives the same bytes on every replica. There is no checksum: those of package snap cover
+// the file.
 const (
 	stateHead = "state 1\n"
 	stateTail = "end\n"
@@ -51,7 +51,7 @@ const (
 // The kinds of a written answer.
 const (
 	answerTold  = iota + 1 // an event of the history
-	answerEvent            // one that nobody was told of, or that the history has dropped
+	answerEvent            // an event that is not in the history, or not any more
 	answerError
 )
 
@@ -60,15 +60,15 @@ type frozen struct {
 	applied, now, index uint64
 	offset              int64
 	chain               uint64
-	window              window // of which only order, facts and horizon are used
+	window              window // only its order, facts and horizon are used
 	users               []userHorizon
 	roots               [spacesEnd]*Node
 	revision            uint64
 	history             *history
 }
 
-// Freeze takes the state as it is now, at once and without copying it; the function it returns
-// writes it, in any goroutine and any number of times, while Apply goes on.
+// Freeze keeps the state as it is now, at once and without copying it. The function that it returns
+// writes that state, in any goroutine and any number of times, while Apply goes on.
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -79,7 +79,7 @@ func (s *Store) Freeze() func(w io.Writer) error {
 	return f.write
 }
 
-// userHorizon is a frozen share.
+// userHorizon is a frozen share: a user and its horizon.
 type userHorizon struct{ user, horizon uint64 }
 
 // users returns the shares, ascending by user.
@@ -235,7 +235,7 @@ func (e *encoder) ends(ends *Ends) {
 	e.uint(uint64(ends.Shown))
 }
 
-// directory writes what is in d and below.
+// directory writes d and all below it.
 func (e *encoder) directory(d *directory) {
 	e.uint(d.changed)
 	e.uint(uint64(d.children.count()))

@@ -2,39 +2,39 @@ package store
 
 import "slices"
 
-// The bounds of a history that Limits leaves open.
+// Defaults of Limits' zero fields.
 const (
 	DefaultEvents = 100_000
 	DefaultBytes  = 64 << 20
 )
 
-// Limits bound what a store takes of memory. Each member has its own.
+// Limits bound the memory of a store. Each member has its own.
 type Limits struct {
-	Tree   int64 // what the tree may cost before it should grow no more, see Mark; 0: no bound
-	Events int   // how many events are kept; 0 means DefaultEvents
-	Bytes  int   // and how many bytes of keys and values; 0 means DefaultBytes
+	Tree   int64 // bytes that the trees may cost before they must not grow any more, see Mark; 0: no bound
+	Events int   // indices that the history keeps; 0 means DefaultEvents
+	Bytes  int   // bytes that the history keeps, by Event.size; 0 means DefaultBytes
 }
 
-// chunkEntries is how many entries a chunk has. Chunk i holds the indices i*chunkEntries to
-// (i+1)*chunkEntries-1.
+// chunkEntries is how many entries a chunk holds: those of the indices i*chunkEntries to
+// (i+1)*chunkEntries-1, for some i.
 const chunkEntries = 512
 
-// history is the last events of the store, an entry for every index from first to next-1. The entry
-// of an index at which nothing is told (a refresh, a change of the membership) is nil.
+// history holds the last events of the store: an entry for every index from first to next-1. It is
+// nil for an index without an event: a refresh, a change of the membership, of users or of roles.
 //
 //	chunks   [ · · · 3 4 5 6 7 ] [ 8 9 10 11 … ] [ 16 17 18 ⊔ ⊔ ⊔ ]
 //	                 ↑ first                                ↑ next
 //
-// A frozen history shares the chunks. New entries go where it does not look; one that is dropped
-// is cleared in a copy of its chunk.
+// A frozen history shares the chunks. New entries go behind its end; an entry that is dropped is
+// cleared in a copy of its chunk.
 type history struct {
 	limits Limits
 	first  uint64 // first ≤ next
 	next   uint64
 	bytes  int    // of the events held
-	gone   uint64 // of those dropped
+	gone   uint64 // of the events dropped so far
 	epoch  uint64
-	chunks []*chunk // the first one is that of index first
+	chunks []*chunk // the first one holds index first
 }
 
 // chunk is a part of the history. One whose epoch is older than the history's is shared with a
@@ -44,7 +44,7 @@ type chunk struct {
 	events [chunkEntries]*Event
 }
 
-// newHistory returns an empty history that goes on with index next.
+// newHistory returns an empty history whose first entry will have the index next.
 func newHistory(l Limits, next uint64) *history {
 	if l.Events <= 0 {
 		l.Events = DefaultEvents
@@ -55,7 +55,7 @@ func newHistory(l Limits, next uint64) *history {
 	return &history{limits: l, first: next, next: next}
 }
 
-// at returns the event at index, or nil when nothing was told there or it is not held.
+// at returns the event at index, or nil when there was none or the history does not hold it.
 func (h *history) at(index uint64) *Event {
 	if index < h.first || index >= h.next {
 		return nil
@@ -85,7 +85,7 @@ func (h *history) trim() {
 	}
 }
 
-// drop forgets the oldest entry.
+// drop removes the oldest entry.
 func (h *history) drop() {
 	c := h.chunks[0]
 	if c.epoch != h.epoch {
@@ -101,7 +101,7 @@ func (h *history) drop() {
 	}
 }
 
-// freeze returns the history as it is now, which may be read while h goes on.
+// freeze returns a copy of the history, to be read while h goes on.
 func (h *history) freeze() *history {
 	frozen := *h
 	frozen.chunks = slices.Clone(h.chunks)

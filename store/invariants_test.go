@@ -41,22 +41,22 @@ func (s *Store) invariants() error {
 	return s.history.wellFormed(s.index)
 }
 
-// wellFormed checks p and what is below, and returns how many watchers sit there.
-func (p *perch) wellFormed() (count int, err error) {
-	for _, list := range [][]*Watcher{p.plain, p.recurs} {
+// wellFormed checks p and what is below, and returns how many watchers there are.
+func (p *watchNode) wellFormed() (count int, err error) {
+	for _, list := range [][]*Watcher{p.plain, p.recursive} {
 		for i, w := range list {
-			if w.perch != p || w.seat != i || w.path[:stem(w.path)] != p.path {
-				return 0, fmt.Errorf("the watcher of %q in seat %d of %q has the seat %d", w.path, i, p.path, w.seat)
+			if w.at != p || w.position != i || w.path[:stem(w.path)] != p.path {
+				return 0, fmt.Errorf("the watcher of %q at position %d of %q has the position %d", w.path, i, p.path, w.position)
 			}
 		}
 		count += len(list)
 	}
 	if p.up != nil && count == 0 && len(p.kids) < 2 {
-		return 0, fmt.Errorf("nobody needs the perch %q", p.path)
+		return 0, fmt.Errorf("the node %q is not needed", p.path)
 	}
 	for name, k := range p.kids {
 		if k.up != p || !below(k.path, p.path) || p.element(k.path) != name {
-			return 0, fmt.Errorf("the perch %q is called %q in %q", k.path, name, p.path)
+			return 0, fmt.Errorf("the node %q is called %q in %q", k.path, name, p.path)
 		}
 		n, err := k.wellFormed()
 		if err != nil {
@@ -67,8 +67,8 @@ func (p *perch) wellFormed() (count int, err error) {
 	return count, nil
 }
 
-// count returns how many perches there are from p on.
-func (p *perch) count() int {
+// count returns how many nodes there are from p on.
+func (p *watchNode) count() int {
 	n := 1
 	for _, k := range p.kids {
 		n += k.count()
@@ -111,9 +111,9 @@ func (w *window) wellFormed(now int64) error {
 		sum += h.hash(user)
 		answers, knowing = answers+min(1, h.answers), knowing+min(1, h.facts)
 	}
-	if len(w.shares) != len(held) || answers != w.answers || knowing != w.knowing {
+	if len(w.shares) != len(held) || answers != w.withAnswers || knowing != w.withFacts {
 		return fmt.Errorf("%d users, %d with answers, %d with facts, counted as %d, %d and %d", len(held), answers,
-			knowing, len(w.shares), w.answers, w.knowing)
+			knowing, len(w.shares), w.withAnswers, w.withFacts)
 	}
 	if len(w.byName) != names || bytes != w.bytes || sum != w.sum {
 		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName),
@@ -124,7 +124,7 @@ func (w *window) wellFormed(now int64) error {
 		newest = w.order[names-1].size()
 	}
 	if names > w.bounds.answers || bytes > w.bounds.bytes+newest ||
-		w.facts.count() > w.bounds.facts+w.bounds.answers+w.bounds.facts/movesAnEntry+1 {
+		w.facts.count() > w.bounds.facts+w.bounds.answers+w.bounds.facts/movesPerEntry+1 {
 		return fmt.Errorf("%d requests of %d bytes and %d facts are too many", names, bytes, w.facts.count())
 	}
 	return nil

@@ -14,7 +14,7 @@ type Node struct {
 	Path     string // absolute; "/" for the root
 	Value    string // files only; cut from the same allocation as Path
 	Dir      bool
-	plain    uint32 // atomic; see NotePlain
+	plain    uint32 // atomic; see MarkPlain
 	Created  uint64
 	Modified uint64
 	Ends     *Ends // nil = never
@@ -23,23 +23,23 @@ type Node struct {
 	inside *directory // nil for files, and for directories in events
 }
 
-// NotePlain keeps for later readers of a file what one has found out: that its value is written as
-// it is where it is shown. What that takes is for the readers to agree upon. It may be called from
-// any goroutine.
-func (n *Node) NotePlain() { atomic.StoreUint32(&n.plain, 1) }
+// MarkPlain records, for later readers of a file, that a reader has found its value plain: it needs
+// no escaping where it is shown. What makes a value plain is up to the readers. MarkPlain may be
+// called from any goroutine.
+func (n *Node) MarkPlain() { atomic.StoreUint32(&n.plain, 1) }
 
-// Plain reports whether a reader has called NotePlain. It may be called from any goroutine.
+// Plain reports whether MarkPlain was called. It may be called from any goroutine.
 func (n *Node) Plain() bool { return atomic.LoadUint32(&n.plain) != 0 }
 
 // Ends is when a node expires. It is immutable. Shown is computed once, when the node gets its time
-// to live, so that every member shows the same at every reading, even when wall clocks are set.
+// to live: so every member always shows the same, even when wall clocks are changed.
 type Ends struct {
 	Due   int64 // cluster clock, in nanoseconds
 	Shown int64 // wall clock, in nanoseconds since 1970, by the offset in the log at that time
 }
 
-// directory is what a directory of the tree has inside. One whose epoch is older than the store's
-// may be seen by a view: it and its Node are never changed again but replaced by copies.
+// directory is the inside of a directory of the tree. When its epoch is older than the store's, a
+// view may see it: then it and its Node are never changed again, but replaced by copies.
 type directory struct {
 	epoch    uint64
 	changed  uint64 // highest index at which anything here or below changed, refreshes included
@@ -47,7 +47,7 @@ type directory struct {
 	children children
 }
 
-// View is a node and everything below it at one moment, without a lock held.
+// View is a node and everything below it as of one moment. Reading it takes no lock.
 type View struct {
 	Node  *Node
 	Index uint64 // of the store
@@ -61,11 +61,11 @@ func (v View) All(n *Node) iter.Seq[*Node] {
 	return n.inside.children.all
 }
 
-// Children yields those that are not hidden.
+// Children yields the children of n that are not hidden, ascending by name.
 func (v View) Children(n *Node) iter.Seq[*Node] { return v.Part(n, Range{}) }
 
-// Part yields the children that are in r, ascending by name. To find the first costs the logarithm
-// of how many children there are; nothing is spent on those before it, nor on hidden ones.
+// Part yields the children that are in r, ascending by name. To find the first takes logarithmic
+// time; those before it, and hidden ones, are not visited.
 func (v View) Part(n *Node, r Range) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
 		if n.inside == nil {
@@ -87,7 +87,7 @@ func (v View) Part(n *Node, r Range) iter.Seq[*Node] {
 	}
 }
 
-// Count returns how many children are in r. It costs the logarithm of how many there are.
+// Count returns how many children are in r, in logarithmic time.
 func (v View) Count(n *Node, r Range) (count int) {
 	if n.inside == nil {
 		return 0
@@ -109,7 +109,7 @@ func newDirectory(path string, index, epoch uint64) *Node {
 	return &Node{Path: path, Dir: true, Created: index, Modified: index, inside: inside}
 }
 
-// own returns n, a directory, if it belongs to the epoch, else a copy that does.
+// own returns n, a directory, if it has this epoch, else a copy that has.
 func (n *Node) own(epoch uint64) *Node {
 	if n.inside.epoch == epoch {
 		return n
@@ -129,7 +129,7 @@ func (n *Node) shown() *Node {
 	return &Node{Path: n.Path, Dir: true, Created: n.Created, Modified: n.Modified, Ends: n.Ends}
 }
 
-// lastChange is the highest index at which the node, or anything below it, changed.
+// lastChange returns the highest index at which the node, or anything below it, changed.
 func (n *Node) lastChange() uint64 {
 	if n.inside != nil {
 		return n.inside.changed
@@ -137,8 +137,8 @@ func (n *Node) lastChange() uint64 {
 	return n.Modified
 }
 
-// deepest returns the last node on the way from the space's root to path: the node itself, the file
-// that is in the way, or the last directory that exists. s.mu must be held.
+// deepest returns the last node on the way from the space's root to path: the node at path, a file
+// above it, or the last directory that exists. s.mu must be held.
 func (s *Store) deepest(space Space, path string) *Node {
 	n, end := s.roots[space], 0
 	for len(n.Path) < len(path) && n.Dir {
@@ -152,7 +152,7 @@ func (s *Store) deepest(space Space, path string) *Node {
 	return n
 }
 
-// find returns the node at path, or what the API answers when there is none. s.mu must be held.
+// find returns the node at path, or the API's error when there is none. s.mu must be held.
 func (s *Store) find(space Space, path string) (*Node, *Error) {
 	n := s.deepest(space, path)
 	switch {
@@ -165,8 +165,8 @@ func (s *Store) find(space Space, path string) (*Node, *Error) {
 	}
 }
 
-// changed returns the highest index at which the key path changed, or anything below it; when there
-// is no such node, anything in the last directory on the way to it. s.mu must be held.
+// changed returns the highest index at which the key at path, or anything below it, changed. When
+// there is no such key, it returns that of the last directory on the way to it. s.mu must be held.
 func (s *Store) changed(path string) uint64 {
 	n := s.deepest(Keys, path)
 	if !n.Dir && len(n.Path) < len(path) {
@@ -175,21 +175,21 @@ func (s *Store) changed(path string) uint64 {
 	return n.lastChange()
 }
 
-// above returns the directory that holds path, ready to be written: it and all above it are owned,
-// made when missing, marked as changed at the present index, and weigh more by this. s.mu must be
-// held.
-func (s *Store) above(space Space, path string, more weight) *directory {
+// writableParent returns the directory that holds path, ready to be written. It and all directories
+// above it belong to the present epoch, are made when missing, are marked as changed at the present
+// index, and weigh more by more. s.mu must be held.
+func (s *Store) writableParent(space Space, path string, more weight) *directory {
 	root := &s.roots[space]
 	*root = (*root).own(s.epoch.Load())
 	at, made := *root, ""
 	var room [8]*Node
-	way, found := append(room[:0], at), 1 // found: how many of the way were there
+	way, found := append(room[:0], at), 1 // found: how many directories of the way existed before
 	for end := elementEnd(path, 0); end < len(path); end = elementEnd(path, end) {
 		n := at.inside.children.get(path[:end])
 		if n == nil {
 			if len(made) < end {
-				// The new directories cut their paths from it, and none keeps more than twice its
-				// path.
+				// New directories share this text for their paths. It is at most twice as long as
+				// each of them.
 				made = strings.Clone(path[:min(2*end, len(path))])
 			}
 			n = newDirectory(made[:end], s.index, s.epoch.Load())
@@ -208,7 +208,7 @@ func (s *Store) above(space Space, path string, more weight) *directory {
 		n.inside.changed = s.index
 		n.inside.below = n.inside.below.plus(more)
 		if i >= found {
-			more = more.plus(n.alone()) // it was made just now
+			more = more.plus(n.alone()) // n is new
 		}
 	}
 	return at.inside

@@ -14,9 +14,9 @@ const (
 	depthLimit = MaxDepth + 1
 )
 
-// Canonical is the one function that makes a key of a path: absolute, no empty, "." or ".."
-// elements, no trailing slash. It is idempotent. Everything in this package expects canonical paths
-// (J7).
+// Canonical returns the key of a path: absolute, without empty elements, "." or "..", without a
+// slash at its end. It is idempotent, and the only function that makes keys. Everything in this
+// package expects canonical paths (J7).
 func Canonical(p string) string {
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
@@ -24,7 +24,7 @@ func Canonical(p string) string {
 	return path.Clean(p)
 }
 
-// elementEnd returns where the element of p ends that begins behind the slash at p[slash].
+// elementEnd returns the end of the element of p that begins behind the slash at p[slash].
 func elementEnd(p string, slash int) int {
 	if i := strings.IndexByte(p[slash+1:], '/'); i >= 0 {
 		return slash + 1 + i
@@ -42,8 +42,8 @@ func join(dir, name string) string {
 	return dir[:stem(dir)] + "/" + name
 }
 
-// stem is the length of a directory's path as a prefix of the paths below it: the root's slash
-// belongs to them.
+// stem returns the length of a directory's path as a prefix of the paths below it: 0 for the root,
+// whose slash is the first of theirs.
 func stem(dir string) int {
 	if dir == "/" {
 		return 0
@@ -57,8 +57,8 @@ func below(p, dir string) bool {
 	return len(p) > n+1 && p[n] == '/' && p[:n] == dir[:n]
 }
 
-// hidden reports whether one of the elements of rest, which begins with a slash, begins with "_"
-// (API section 14).
+// hidden reports whether an element of rest, which begins with a slash, begins with "_" (API
+// section 14).
 func hidden(rest string) bool {
 	return strings.Contains(rest, "/_")
 }

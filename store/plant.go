@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// Continue returns an empty store that goes on from what another server made: its index is the one
-// given, and its history begins behind that. Plant brings the nodes.
+// Continue returns an empty store with this index, whose history begins behind it: it is to go on
+// from the tree of another server. Plant adds the nodes.
 func Continue(l Limits, index uint64) *Store {
 	s := New(l)
 	s.index, s.history = index, newHistory(l, index+1)
 	return s
 }
 
-// Plant puts a node of another server in its place: n has its path, value, indices and end, and is
-// not kept. Directories come before what is in them. It is no event. An error says why the tree
-// can't have the node, and leaves it as it was.
+// Plant adds a node of another server, with the path, value, indices and end that n has. n is not
+// kept. Directories must come before the nodes in them. Plant makes no event. An error says why the
+// tree can't have the node; then it stays as it was.
 //
-// A directory does not tell what changed in it before: it counts as changed at the present index.
+// When something below a directory changed last is not known: it counts as changed at the present
+// index.
 func (s *Store) Plant(space Space, n Node) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,7 +28,7 @@ func (s *Store) Plant(space Space, n Node) error {
 			n.Path, n.Created, n.Modified, s.index)
 	}
 	if dir := parent(n.Path); s.deepest(space, n.Path).Path != dir || !s.deepest(space, dir).Dir {
-		return fmt.Errorf("store: plant: %.200q is there already, or its directory is not", n.Path)
+		return fmt.Errorf("store: plant: %.200q is there already, or its directory is not there", n.Path)
 	}
 	planted := newDirectory(strings.Clone(n.Path), s.index, s.epoch.Load())
 	if !n.Dir {

@@ -2,18 +2,19 @@ package store
 
 import "slices"
 
-// Range selects children of a directory by name: those that begin with Prefix and sort behind
-// After. Hidden ones are left out, unless Prefix begins like their names, with an underscore.
+// Range selects children of a directory by name: those whose names begin with Prefix and sort
+// behind After. Hidden ones are left out, unless Prefix begins with an underscore, as their names
+// do.
 type Range struct{ Prefix, After string }
 
-// interval is the names that are not before from, and before to; there is no end when to is "".
+// interval stands for the names n with from ≤ n < to; "" as to is no bound.
 type interval struct{ from, to string }
 
-// visible are the names that are not hidden.
+// visible are the names that are not hidden: "`" is the byte behind "_".
 var visible = []interval{{"", "_"}, {"`", ""}}
 
-// intervals returns r in ascending order. Hidden names follow each other, so leaving them out makes
-// two intervals of one.
+// intervals returns the intervals of r, in ascending order. Hidden names are next to each other, so
+// leaving them out makes two intervals of one.
 func (r Range) intervals() []interval {
 	if r == (Range{}) {
 		return visible

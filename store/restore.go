@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Restore replaces the state by one written by Freeze. What is not such a state gives an error that
-// says what is wrong and at which byte, and leaves the old state as it was. It trusts no length:
-// memory grows only with what is really there.
+// Restore replaces the state by one that Freeze wrote. If r holds no such state, the error says
+// what is wrong at which byte, and the old state stays. Restore trusts no written length: memory
+// grows only with the bytes that are read.
 //
-// Watchers stay. Each goes on in the restored history behind the last index it could have seen, or
-// gets ErrFellBehind when that does not reach so far (E12).
+// Watchers stay. Each goes on in the restored history behind the last index that it could have
+// seen, or gets ErrFellBehind when that history begins later (E12).
 func (s *Store) Restore(r io.Reader) error {
 	d := decoder{
 		in:    bufio.NewReaderSize(r, 64<<10),
@@ -28,7 +28,7 @@ func (s *Store) Restore(r io.Reader) error {
 	return nil
 }
 
-// adopt makes the state of t that of s.
+// adopt replaces the state of s by that of t.
 func (s *Store) adopt(t *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,22 +37,22 @@ func (s *Store) adopt(t *Store) {
 	s.applied, s.now, s.offset, s.index, s.chain = t.applied, t.now, t.offset, t.index, t.chain
 	s.roots, s.history, s.clock, s.window = t.roots, t.history, t.clock, t.window
 	s.revise(t.revision)
-	s.weigh()
+	s.publish()
 	s.watchers.root.each(func(w *Watcher) { w.resume(after) })
-	s.arrive()
+	s.wakeWaiters()
 }
 
 // decoder reads a frozen state into a store of its own. After the first error all its methods
 // return zero values.
 type decoder struct {
-	in    *bufio.Reader
-	at    int64 // bytes read
-	err   error
-	epoch uint64
-	store *Store
-	path  []byte // of the directory that is being read, but for the root's slash
-	text  []byte // scratch: path and value of the node that is being read
-	whole string // the path of the directory read before, or of one in it
+	in       *bufio.Reader
+	at       int64 // bytes read
+	err      error
+	epoch    uint64
+	store    *Store
+	path     []byte // of the directory that is being read; "" for the root
+	text     []byte // scratch: path and value of the node that is being read
+	lastPath string // of the directory that was read before, or of one in it
 
 	builder *builder // of what is in directories
 }
@@ -68,7 +68,7 @@ func (d *decoder) state(l Limits) {
 	s.history.trim()
 }
 
-// trees reads what the spaces hold, to the end of the state.
+// trees reads both trees, and the end of the state.
 func (d *decoder) trees() {
 	s := d.store
 	for space := range s.roots {
@@ -109,7 +109,7 @@ func (d *decoder) byte() byte {
 	return b
 }
 
-// end sets the error of a read that found no more.
+// end sets the error of a read that failed or found the end.
 func (d *decoder) end(err error) {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -152,13 +152,13 @@ func (d *decoder) upTo(limit uint64, what string) uint64 {
 	return v
 }
 
-// more appends the text that comes next to d.text, in steps, since its length may be wrong.
-func (d *decoder) more() {
+// readText appends the next text to d.text, in steps, since its length may be wrong.
+func (d *decoder) readText() {
 	const step = 64 << 10
 	for n := d.uint(); n > 0 && d.err == nil; {
 		size, old := int(min(n, step)), len(d.text)
 		d.text = append(d.text, make([]byte, size)...)
-		d.full(d.text[old:])
+		d.fill(d.text[old:])
 		n -= uint64(size)
 	}
 }
@@ -166,7 +166,7 @@ func (d *decoder) more() {
 func (d *decoder) expect(word string) {
 	for i := range len(word) {
 		if d.byte() != word[i] {
-			d.fail("%q is not there", word)
+			d.fail("%q is missing", word)
 			return
 		}
 	}
@@ -175,12 +175,12 @@ func (d *decoder) expect(word string) {
 // head reads the first line.
 func (d *decoder) head() {
 	head := make([]byte, len(stateHead))
-	if d.full(head); string(head) != stateHead {
+	if d.fill(head); string(head) != stateHead {
 		d.fail("it begins with %q, not with %q: it was written by another version of this program", head, stateHead)
 	}
 }
 
-// history reads all events, however many the limits allow: the tree shares nodes with them.
+// history reads all events, even more than the limits allow: the tree shares nodes with them.
 func (d *decoder) history(l Limits) {
 	s := d.store
 	first := d.upTo(s.index+1, "first index")
@@ -206,12 +206,12 @@ func (d *decoder) event(index uint64) *Event {
 	d.text = d.text[:0]
 	switch kind := d.kind(); kind {
 	case kindNone:
-		d.more()
+		d.readText()
 	case kindMaker:
 		e.Prev = d.maker()
 		d.text = append(d.text, e.Prev.Path...)
 	default:
-		d.more()
+		d.readText()
 		e.Prev = d.node(kind)
 		d.text = append(d.text[:0], e.Prev.Path...)
 	}
@@ -271,7 +271,7 @@ func (d *decoder) facts() {
 		if f.entry == 0 {
 			d.fail("a fact has no entry")
 		}
-		d.remember(f.name, func() { w.keep(f) })
+		d.remember(f.name, func() { w.addFact(f) })
 	}
 }
 
@@ -279,7 +279,7 @@ func (d *decoder) facts() {
 // last, that of the one before.
 func (d *decoder) request(last uint64) (entry uint64) {
 	w, r := &d.store.window, &request{name: d.name()}
-	d.full(r.check[:])
+	d.fill(r.check[:])
 	r.entry = d.upTo(d.store.applied, "entry")
 	r.stamp, r.answer = d.time(), d.answer()
 	if r.entry <= max(last, w.horizonOf(r.name.user())) || r.stamp > d.store.now ||
@@ -290,7 +290,7 @@ func (d *decoder) request(last uint64) (entry uint64) {
 	return r.entry
 }
 
-// remember calls add, unless the name is known already.
+// remember calls add for a request of that name, unless the name is known already.
 func (d *decoder) remember(n name, add func()) {
 	w := &d.store.window
 	if _, known := w.facts.find(n); known || w.byName[n] != nil {
@@ -305,12 +305,12 @@ func (d *decoder) remember(n name, add func()) {
 }
 
 func (d *decoder) name() (n name) {
-	d.full(n[:])
+	d.fill(n[:])
 	return n
 }
 
-// full fills b.
-func (d *decoder) full(b []byte) {
+// fill fills b.
+func (d *decoder) fill(b []byte) {
 	if d.err != nil {
 		return
 	}
@@ -344,7 +344,7 @@ func (d *decoder) answer() any {
 
 func (d *decoder) string() string {
 	d.text = d.text[:0]
-	d.more()
+	d.readText()
 	return string(d.text)
 }
 
@@ -365,14 +365,14 @@ func (d *decoder) node(kind uint64) *Node {
 	n := d.indices(kind)
 	end := len(d.text)
 	if kind == kindFile {
-		d.more()
+		d.readText()
 	}
 	text := string(d.text)
 	n.Path, n.Value = text[:end], text[end:]
 	return n
 }
 
-// indices reads what files and directories have alike.
+// indices reads the beginning of a body, which files and directories have alike.
 func (d *decoder) indices(kind uint64) *Node {
 	if kind != kindFile && kind != kindDirectory {
 		d.fail("kind %d is not that of a node", kind)
@@ -393,8 +393,8 @@ func (d *decoder) auth() {
 	s.roots[Auth].inside = d.directory(1)
 }
 
-// directory reads what is in the directory at d.path, whose children are at this depth. The builder
-// fills it.
+// directory reads the inside of the directory at d.path, whose children are at this depth. The
+// builder fills it later.
 func (d *decoder) directory(depth int) *directory {
 	inside := &directory{epoch: d.epoch, changed: d.upTo(d.store.index, "changed index")}
 	inside.children.skip = len(d.path) + 1
@@ -406,11 +406,11 @@ func (d *decoder) directory(depth int) *directory {
 			return nil
 		}
 		if nodes = append(nodes, n); len(nodes) == partNodes {
-			d.builder.hand(part{site, nodes, false})
+			d.builder.add(part{site, nodes, false})
 			nodes = nil
 		}
 	}
-	d.builder.hand(part{site, nodes, true})
+	d.builder.add(part{site, nodes, true})
 	return inside
 }
 
@@ -425,7 +425,7 @@ func (d *decoder) child(depth int) *Node {
 		}
 		return n
 	}
-	d.more()
+	d.readText()
 	if kind != kindDirectory {
 		return d.node(kind)
 	}
@@ -442,12 +442,12 @@ func (d *decoder) child(depth int) *Node {
 	return n
 }
 
-// pathOf returns path as a string, cut from that of the directory read before, which may lie in it:
-// so a long chain of directories has its path about twice, not once a level. None keeps more than
-// twice its path.
+// pathOf returns path as a string. If the directory that was read before lies in it, the string is
+// a part of that one's path: so the paths of a long chain of directories take about twice the
+// longest one, not each its own memory. No path keeps a string of more than twice its length.
 func (d *decoder) pathOf(path []byte) string {
-	if len(d.whole) > 2*len(path) || !strings.HasPrefix(d.whole, string(path)) {
-		d.whole = string(path)
+	if len(d.lastPath) > 2*len(path) || !strings.HasPrefix(d.lastPath, string(path)) {
+		d.lastPath = string(path)
 	}
-	return d.whole[:len(path)]
+	return d.lastPath[:len(path)]
 }

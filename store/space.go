@@ -7,18 +7,18 @@ type Space uint8
 // The spaces.
 const (
 	Keys Space = iota // what the keys API shows
-	Auth              // users, roles and their switch; its changes take an index and are told to nobody
+	Auth              // users, roles and their switch; its changes take an index, and no client sees them
 	spacesEnd
 )
 
 var spaceNames = [spacesEnd]string{Auth: "auth "}
 
-// AuthRevision is the index of the last change in the space Auth, 0 when there never was one. It
-// costs next to nothing: whoever serves a request asks before and after (K9). What is read between
-// two equal answers was read while they held.
-func (s *Store) AuthRevision() uint64 { return s.judged.Load() }
+// AuthRevision returns the index of the last change in the space Auth, 0 when there was none. It is
+// cheap enough to be called before and after each request (K9): if both calls return the same, the
+// users and roles of that revision held for all that was read in between.
+func (s *Store) AuthRevision() uint64 { return s.authRevision.Load() }
 
-// Auth returns the root of the space Auth as of one moment, and the revision that it has.
+// Auth returns the root of the space Auth as of one moment, and its revision.
 func (s *Store) Auth() (v View, revision uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -29,5 +29,5 @@ func (s *Store) Auth() (v View, revision uint64) {
 // revise sets the revision. s.mu must be held.
 func (s *Store) revise(revision uint64) {
 	s.revision = revision
-	s.judged.Store(revision)
+	s.authRevision.Store(revision)
 }

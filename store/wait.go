@@ -5,14 +5,14 @@ import (
 	"context"
 )
 
-// WaitIndex returns when the store index is n or more: a client that knows the index of a write
-// finds that write here. It returns the context's error when that is done before. Reads after it
-// see the index, also one that a Restore brought.
+// WaitIndex returns when the store index is n or more, whether Apply or Restore has brought it
+// there: a read after it sees the write of index n. It returns the context's error when the context
+// is done first.
 func (s *Store) WaitIndex(ctx context.Context, n uint64) error {
 	if s.Index() >= n {
 		return nil
 	}
-	w := s.await(n)
+	w := s.register(n)
 	if w == nil {
 		return nil
 	}
@@ -20,66 +20,66 @@ func (s *Store) WaitIndex(ctx context.Context, n uint64) error {
 	case <-w.reached:
 		return nil
 	case <-ctx.Done():
-		s.forget(w)
+		s.cancel(w)
 		return ctx.Err()
 	}
 }
 
-// await is one call of WaitIndex.
-type await struct {
+// waiter is one call of WaitIndex.
+type waiter struct {
 	index   uint64
-	reached chan struct{} // closed when the store is there
-	place   int           // in the heap, under store.mu; -1 when it has left
+	reached chan struct{} // closed when the store has reached it
+	place   int           // in the heap, under store.mu; -1 when it is not there any more
 }
 
-// await registers a call for index n, nil when there is nothing to wait for.
-func (s *Store) await(n uint64) *await {
+// register returns a new waiter for index n; nil when there is nothing to wait for.
+func (s *Store) register(n uint64) *waiter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.index >= n {
 		return nil
 	}
-	w := &await{index: n, reached: make(chan struct{})}
-	heap.Push(&s.awaits, w)
+	w := &waiter{index: n, reached: make(chan struct{})}
+	heap.Push(&s.waiters, w)
 	return w
 }
 
-// forget takes a call away that waits no longer.
-func (s *Store) forget(w *await) {
+// cancel removes a waiter.
+func (s *Store) cancel(w *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.place >= 0 {
-		heap.Remove(&s.awaits, w.place)
+		heap.Remove(&s.waiters, w.place)
 	}
 }
 
-// arrive ends the calls that wait for the present index or less. It looks at no others, so that it
-// costs nothing how many wait for an index far away. s.mu must be held.
-func (s *Store) arrive() {
-	for len(s.awaits) > 0 && s.awaits[0].index <= s.index {
-		close(heap.Pop(&s.awaits).(*await).reached)
+// wakeWaiters ends the calls that wait for the present index or less. It looks at no others: calls
+// that wait for a later index cost it nothing. s.mu must be held.
+func (s *Store) wakeWaiters() {
+	for len(s.waiters) > 0 && s.waiters[0].index <= s.index {
+		close(heap.Pop(&s.waiters).(*waiter).reached)
 	}
 }
 
-// awaits is a heap: the lowest index comes first.
-type awaits []*await
+// waiters are a heap: the lowest index comes first.
+type waiters []*waiter
 
-func (a awaits) Len() int           { return len(a) }
-func (a awaits) Less(i, j int) bool { return a[i].index < a[j].index }
+func (a waiters) Len() int           { return len(a) }
+func (a waiters) Less(i, j int) bool { return a[i].index < a[j].index }
 
-func (a awaits) Swap(i, j int) {
+func (a waiters) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
 	a[i].place, a[j].place = i, j
 }
 
-// Push appends an *await, as container/heap asks.
-func (a *awaits) Push(w any) {
-	w.(*await).place = len(*a)
-	*a = append(*a, w.(*await))
+// Push appends a *waiter, as container/heap asks.
+func (a *waiters) Push(w any) {
+	w.(*waiter).place = len(*a)
+	*a = append(*a, w.(*waiter))
 }
 
-// Pop takes the last one away.
-func (a *awaits) Pop() any {
+// Pop removes the last one.
+func (a *waiters) Pop() any {
 	last := len(*a) - 1
 	w := (*a)[last]
 	(*a)[last] = nil

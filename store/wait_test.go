@@ -59,7 +59,7 @@ func TestAnIndexIsWaitedForAndNoEarlierOne(t *testing.T) {
 		s.do(set("/k", "1").ttl(1))
 		s.tick(s.now + 1)
 		check("an expiry", 5)
-		expect(t, "still waiting", len(s.awaits), 0)
+		expect(t, "still waiting", len(s.waiters), 0)
 	})
 }
 
@@ -99,7 +99,7 @@ func TestWhoWaitsNoLongerIsForgotten(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		expect(t, "still waiting", len(s.awaits), len(stays))
+		expect(t, "still waiting", len(s.waiters), len(stays))
 		for range stays {
 			s.do(set("/k", "1"))
 		}

@@ -15,19 +15,19 @@ type Watcher struct {
 	wake      chan struct{}
 
 	// Protected by store.mu: Apply writes them under the lock, Next under the read lock.
-	from  uint64 // events before it are not wanted
-	next  uint64 // no event before it is wanted and not delivered; 0: none up to the present index
-	perch *perch // where it sits in the index
-	seat  int    // and its place in the list there
+	from     uint64     // index of the first event that is wanted
+	next     uint64     // index of the next event to look at; 0 when caught up
+	at       *watchNode // its place in the index of watchers; nil when closed
+	position int        // in the list there
 }
 
-// lookMax is how many entries of the history a watcher looks at before it lets go of the lock.
+// lookMax is how many entries of the history a watcher looks at before it releases the lock.
 const lookMax = 1024
 
 // Watch begins a watch at path: every matching event from index since on (0: from now on), in
-// order, none twice. A since that the history no longer reaches gives code 401, unless nothing at
-// or below path changed since. path must be canonical; it need not exist. Registering and deciding
-// where to begin are one step (I9).
+// order, none twice. It returns code 401 when the history no longer reaches back to since, unless
+// nothing at or below path has changed since then. path must be canonical; it need not exist.
+// Finding the place to begin and registering are one step (I9).
 func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,17 +44,17 @@ func (s *Store) Watch(path string, recursive bool, since uint64) (*Watcher, *Err
 	return w, nil
 }
 
-// cleared reports whether an event from since on that concerns a watch at path may be lost. s.mu
-// must be held.
+// cleared reports whether the history may have dropped an event from since on that a watch at path
+// matches. s.mu must be held.
 func (s *Store) cleared(path string, since uint64) bool {
 	return since < s.history.first && s.changed(path) >= since
 }
 
-// Index is the store index at which the watch began.
+// Index returns the store index at which the watch began.
 func (w *Watcher) Index() uint64 { return w.began }
 
-// Seen is an index up to which the watcher has told all events that it is to tell. A watch from the
-// index after it goes on where this one is. It belongs to the goroutine of Next.
+// Seen returns an index up to which the watcher has returned all events that it matches: a watch
+// from the index after it goes on where this one is. It belongs to the goroutine of Next.
 func (w *Watcher) Seen() uint64 {
 	w.store.mu.RLock()
 	defer w.store.mu.RUnlock()
@@ -64,7 +64,7 @@ func (w *Watcher) Seen() uint64 {
 	return max(w.store.index+1, w.from) - 1
 }
 
-// Next waits for the next event. It returns ErrFellBehind, or the context's error.
+// Next waits for the next event. Its error is ErrFellBehind or the context's.
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	for {
 		if e, err := w.Ready(); e != nil || err != nil {
@@ -78,7 +78,7 @@ func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	}
 }
 
-// Ready is Next that does not wait: the event is nil when none has come yet.
+// Ready is Next without waiting: the event is nil when there is none yet.
 func (w *Watcher) Ready() (*Event, error) {
 	for {
 		e, more, err := w.look()
@@ -88,8 +88,8 @@ func (w *Watcher) Ready() (*Event, error) {
 	}
 }
 
-// look returns the next event that matches, if there is one among the next lookMax entries, and
-// whether there are more entries to look at.
+// look returns the next event that matches, if it is among the next lookMax entries, and whether
+// there are more entries to look at.
 func (w *Watcher) look() (e *Event, more bool, err error) {
 	w.store.mu.RLock()
 	defer w.store.mu.RUnlock()
@@ -113,18 +113,19 @@ func (w *Watcher) look() (e *Event, more bool, err error) {
 	return e, true, nil
 }
 
-// notify tells the watcher of an event that matches. The store's lock must be held.
+// notify wakes the watcher for a matching event at index. The store's lock must be held.
 func (w *Watcher) notify(index uint64) {
 	if w.next == 0 && index >= w.from {
 		w.next = index
 	}
 	select {
 	case w.wake <- struct{}{}:
-	default: // it is awake already
+	default: // a wake-up is pending already
 	}
 }
 
-// resume makes the watcher go on in a restored history, from the index after the one the tree had.
+// resume makes the watcher go on in a restored history. after is the index behind that of the tree
+// before.
 func (w *Watcher) resume(after uint64) {
 	w.from = max(w.from, after)
 	w.notify(w.from)
@@ -137,73 +138,73 @@ func (w *Watcher) Close() {
 	w.store.watchers.remove(w)
 }
 
-// watchers is the index of all watchers by their paths: a tree that has a perch where watchers sit
-// and where two ways part, and none on the way between. So a watch makes two perches at most,
-// however deep its path, and an event reads its key once on the way from the root to it: it costs
-// nothing how many watchers sit elsewhere.
+// watchers finds the watchers of a path: a radix tree over the elements of paths. It has a node
+// where a watched path ends and where two of them part, and no others. So a watch makes two nodes
+// at most, however deep its path. An event reads its key once, from the root down; watchers
+// elsewhere cost it nothing.
 //
-//	watched        perches
+//	watched        nodes
 //	/a/b/c/d       "" ── /a/b ┬─ /a/b/c/d
 //	/a/b/x                    └─ /a/b/x
 type watchers struct {
-	root  perch
+	root  watchNode
 	count int
 }
 
-// perch is where the watchers of one path sit. It has some, or two kids, unless it is the root.
-type perch struct {
-	up     *perch
-	path   string            // "" for the root
-	kids   map[string]*perch // by the element of their paths behind path
-	plain  []*Watcher
-	recurs []*Watcher
+// watchNode is a node of that tree. Unless it is the root, it has a watcher or two kids.
+type watchNode struct {
+	up        *watchNode
+	path      string                // "" for the root
+	kids      map[string]*watchNode // by the first element of their paths behind path
+	plain     []*Watcher            // watches of the path alone
+	recursive []*Watcher            // and of what is below it
 }
 
-// add seats w, which no perch holds yet.
+// add registers w, which is not registered yet.
 func (x *watchers) add(w *Watcher) {
 	p, path := &x.root, w.path[:stem(w.path)]
 	for len(p.path) < len(path) {
-		p = p.toward(path)
+		p = p.step(path)
 	}
 	list := p.list(w)
-	w.perch, w.seat = p, len(*list)
+	w.at, w.position = p, len(*list)
 	*list = append(*list, w)
 	x.count++
 }
 
-// toward returns the perch below p on the way to path, as far as path leads. It makes one where
-// there is none.
-func (p *perch) toward(path string) *perch {
+// step returns the next node below p on the way to path, at path at the latest. It makes the node
+// if there is none.
+func (p *watchNode) step(path string) *watchNode {
 	name := p.element(path)
 	k := p.kids[name]
 	if k == nil {
-		return p.adopt(&perch{path: path})
+		return p.adopt(&watchNode{path: path})
 	}
 	n := len(p.path) + shared(k.path[len(p.path):], path[len(p.path):])
 	if n == len(k.path) {
 		return k
 	}
-	parting := &perch{path: strings.Clone(path[:n])} // no part of a long path, which it would keep
-	parting.adopt(k)
-	return p.adopt(parting)
+	fork := &watchNode{path: strings.Clone(path[:n])} // a part of path would keep all of it in memory
+	fork.adopt(k)
+	return p.adopt(fork)
 }
 
 // adopt makes k a kid of p, and returns it.
-func (p *perch) adopt(k *perch) *perch {
+func (p *watchNode) adopt(k *watchNode) *watchNode {
 	if p.kids == nil {
-		p.kids = make(map[string]*perch)
+		p.kids = make(map[string]*watchNode)
 	}
 	k.up = p
 	p.kids[p.element(k.path)] = k
 	return k
 }
 
-// element returns the element behind p of a path below p.
-func (p *perch) element(path string) string {
+// element returns the first element behind p of a path below p.
+func (p *watchNode) element(path string) string {
 	return path[len(p.path)+1 : elementEnd(path, len(p.path))]
 }
 
-// shared is the length of the longest path at which or below which both a and b lie.
+// shared returns the length of the longest path at or below which both a and b are.
 func shared(a, b string) int {
 	n := common(a, b)
 	if (n == len(a) || a[n] == '/') && (n == len(b) || b[n] == '/') {
@@ -212,37 +213,37 @@ func shared(a, b string) int {
 	return strings.LastIndexByte(a[:n], '/')
 }
 
-// list is the one that w sits in at its perch.
-func (p *perch) list(w *Watcher) *[]*Watcher {
+// list returns the list at p that w belongs to.
+func (p *watchNode) list(w *Watcher) *[]*Watcher {
 	if w.recursive {
-		return &p.recurs
+		return &p.recursive
 	}
 	return &p.plain
 }
 
-// remove takes w away, and the perches that nobody needs then.
+// remove removes w, and the nodes that are not needed any more.
 func (x *watchers) remove(w *Watcher) {
-	p := w.perch
+	p := w.at
 	if p == nil {
 		return
 	}
 	list := p.list(w)
 	last := len(*list) - 1
 	moved := (*list)[last]
-	(*list)[w.seat], moved.seat = moved, w.seat
+	(*list)[w.position], moved.position = moved, w.position
 	(*list)[last] = nil
 	*list = (*list)[:last]
-	w.perch = nil
+	w.at = nil
 	x.count--
-	if up := p.up; p.idle() {
-		up.idle()
+	if up := p.up; p.prune() {
+		up.prune()
 	}
 }
 
-// idle takes p away if it has no watcher and one kid at most, which takes its place, and reports
+// prune removes p if it has no watcher and one kid at most, which takes its place. It reports
 // whether it did.
-func (p *perch) idle() bool {
-	if p.up == nil || len(p.plain)+len(p.recurs) > 0 || len(p.kids) > 1 {
+func (p *watchNode) prune() bool {
+	if p.up == nil || len(p.plain)+len(p.recursive) > 0 || len(p.kids) > 1 {
 		return false
 	}
 	delete(p.up.kids, p.up.element(p.path))
@@ -252,12 +253,12 @@ func (p *perch) idle() bool {
 	return true
 }
 
-// wake notifies the watchers that e matches: recursive ones above its key, all at its key, and when
-// a directory went, all below.
+// wake notifies the watchers that e matches: the recursive ones above its key, all at its key, and
+// all below it when e removed a directory.
 func (x *watchers) wake(e *Event) {
 	p, key := &x.root, e.Node.Path
 	for len(p.path) < len(key) {
-		notify(p.recurs, e)
+		notify(p.recursive, e)
 		k := p.kids[p.element(key)]
 		if k == nil {
 			return
@@ -266,27 +267,27 @@ func (x *watchers) wake(e *Event) {
 		case way == rest || below(rest, way):
 			p = k
 		case below(way, rest):
-			k.gone(e)
+			k.wakeBelow(e)
 			return
 		default:
 			return
 		}
 	}
-	notify(p.recurs, e)
+	notify(p.recursive, e)
 	notify(p.plain, e)
 	for _, k := range p.kids {
-		k.gone(e)
+		k.wakeBelow(e)
 	}
 }
 
-// gone notifies the watchers at p and below, if e took away a directory above p.
-func (p *perch) gone(e *Event) {
+// wakeBelow notifies the watchers at p and below, if e removed a directory above p.
+func (p *watchNode) wakeBelow(e *Event) {
 	if e.removes() && e.Prev.Dir {
 		p.each(func(w *Watcher) { w.notify(e.Index) })
 	}
 }
 
-// notify tells those of the list that e matches.
+// notify notifies those of the list that e matches.
 func notify(list []*Watcher, e *Event) {
 	for _, w := range list {
 		if e.matches(w.path, w.recursive) {
@@ -296,11 +297,11 @@ func notify(list []*Watcher, e *Event) {
 }
 
 // each visits the watchers at p and below, in no order.
-func (p *perch) each(visit func(*Watcher)) {
+func (p *watchNode) each(visit func(*Watcher)) {
 	for _, w := range p.plain {
 		visit(w)
 	}
-	for _, w := range p.recurs {
+	for _, w := range p.recursive {
 		visit(w)
 	}
 	for _, k := range p.kids {

@@ -370,14 +370,14 @@ func TestAWatchCostsItsPathNotItsLevels(t *testing.T) {
 	if each := (heapInUse() - before) / count; each > promised {
 		t.Errorf("%d bytes each", each)
 	}
-	if perches := s.watchers.root.count(); perches > 2*count {
-		t.Errorf("%d perches for %d watches", perches, count)
+	if nodes := s.watchers.root.count(); nodes > 2*count {
+		t.Errorf("%d nodes for %d watches", nodes, count)
 	}
 	for _, w := range all {
 		w.Close()
 	}
 	s.check(t)
-	expect(t, "perches that stay", s.watchers.root.count(), 1)
+	expect(t, "nodes that stay", s.watchers.root.count(), 1)
 }
 
 func TestNextEndsWithItsContext(t *testing.T) {

@@ -1,10 +1,10 @@
 package store
 
-// weight is what a directory knows of all nodes below it together.
+// weight is the sum over some nodes, usually all below a directory.
 type weight struct {
-	timers int    // how many have a timer
+	timers int    // nodes that have a timer
 	sum    uint64 // of their hashes
-	cost   int64  // of memory, in bytes: see Node.cost
+	cost   int64  // of their memory, in bytes: see Node.cost
 }
 
 func (w weight) plus(v weight) weight {
@@ -15,7 +15,7 @@ func (w weight) minus(v weight) weight {
 	return weight{w.timers - v.timers, w.sum - v.sum, w.cost - v.cost}
 }
 
-// total is what n, which may be nil, weighs with all that is below it.
+// total returns the weight of n, which may be nil, and all that is below it.
 func (n *Node) total() weight {
 	switch {
 	case n == nil:
@@ -27,7 +27,7 @@ func (n *Node) total() weight {
 	}
 }
 
-// alone is what n weighs without what is below it.
+// alone returns the weight of n without what is below it.
 func (n *Node) alone() weight {
 	w := weight{sum: n.hash(), cost: n.cost()}
 	if n.Ends != nil {
@@ -36,16 +36,16 @@ func (n *Node) alone() weight {
 	return w
 }
 
-// What a node takes of memory, in bytes, besides its texts: with its place in a page of the
-// directory that it is in, with the first page of its own, and with its part of the wheels.
+// Bytes of memory that a node takes besides its texts. They include its place in a page of its
+// directory, the first page of a directory's own children, and a timer's part of the wheels.
 const (
 	fileCost      = 144
 	directoryCost = 368
 	endsCost      = 192
 )
 
-// cost is about how many bytes of memory n takes, without what is below it. It depends on nothing
-// but the node, so that it is the same at every member, and after a restore.
+// cost returns about how many bytes of memory n takes, without what is below it. It depends only on
+// the node: it is the same at every member, and after a restore.
 func (n *Node) cost() int64 {
 	c := fileCost
 	if n.Dir {

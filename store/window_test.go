@@ -311,11 +311,11 @@ func TestNoEntryMovesManyFacts(t *testing.T) {
 		_, _, facts := s.Remembered()
 		worst = max(worst, facts)
 	}
-	for range 2 * s.window.bounds.facts / movesAnEntry {
+	for range 2 * s.window.bounds.facts / movesPerEntry {
 		s.tick(s.now)
 	}
 
-	if most > movesAnEntry+2 {
+	if most > movesPerEntry+2 {
 		t.Errorf("an entry moved %d facts", most)
 	}
 	if slack := worst - s.window.bounds.facts; slack <= 0 || slack > 1000 {
