@@ -3,17 +3,16 @@
 //
 // # What it is
 //
-// The front door: it turns flags and environment into a configuration, joins
-// the packages, and ends them in the right order. No rule of Raft, of the tree
-// or of the API is here.
+// The wiring: it turns flags and environment into a configuration, connects the packages, and stops
+// them in the right order. No rule of Raft, of the tree or of the API is here.
 //
 // # Picture
 //
 //	flags, environment ──► flags ───► raft.Occupy     no other process in the same directories
 //	                                     │
-//	                                  ports.Open      before anything stays in them
+//	                                  ports.Open      a port that is taken ends the start, with nothing on disk
 //	                                     │
-//	                       no data? ──► discovery     which cluster, and who in it
+//	                       no data? ──► discovery     which cluster, and its members
 //	                                     │
 //	                                  raft.Open       log and snapshots, replayed into the store
 //	                                     │
@@ -23,37 +22,37 @@
 //	                                     │
 //	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
-//	--check-config ──► flags.Config.Tell              the same checks, and what would be done
-//	--proxy, or no place left ──► proxy.New ──► http.NewFront instead: no peers, no log
+//	--check-config ──► flags.Config.Describe          the same checks, and what a start would do
+//	--proxy, or a cluster that is full ──► proxy.New ──► http.NewFront instead: no peers, no log
 //
 // # Types
 //
-// A [process] is one run: a [flags.Config] with the ports, the loggers and what systemd is told.
+// A [process] is one run: a [flags.Config], the ports, the loggers and the reports to systemd.
 //
 // # Life of a start
 //
 // [flags.Parse] reads the environment and the command line; the first fault ends the start with one
 // line and exit status 1, before anything is written. [serve] then occupies the directories, before
-// anything is read there ([process.occupy]); opens the ports, so that a taken one costs nothing;
-// reads the certificates ([process.secure]); looks for its cluster, if it has no data yet
-// ([process.plan]); opens the node, which replays its disk and tells the cluster who it is; and
-// only when that is ready answers clients, so that none sees a half-replayed tree (C8). Meanwhile
-// and later systemd is told how it goes, if it asked ([systemd.Service]). It waits for a signal, or
-// for the node to fail: the one way to end with status 1 after a start, or with 3 when the cluster
-// has removed this member.
+// anything is read there ([process.occupy]); opens the ports; reads the certificates
+// ([process.secure]); looks for its cluster, if it has no data yet ([process.plan]); and opens the
+// node, which replays its disk and tells the cluster its name and URLs. It answers clients when the
+// node is ready, so that none sees a half-replayed tree (C8). systemd, if it started the process,
+// is told of each step ([systemd.Service]). Then the process waits for a signal, or for the node or
+// a listener to fail, and ends with status 1 after a failure, or with 3 when the cluster has
+// removed this member.
 //
 // # Invariants
 //
-//   - One bad flag, one line on standard error, status 1, and nothing on disk.
+//   - A bad flag gives one line on standard error and status 1, and leaves nothing on disk.
 //     (`TestABadConfigurationIsOneLine`)
-//   - Every directory that a process writes in is its own as long as it runs.
+//   - No two processes write in one directory at the same time.
 //     (`TestTwoServersDoNotShareALog`)
 //   - Imports run downward only, as drawn. (`TestImportsRunDownward`)
 //
 // # What is left out
 //
-// Reloading, but for the certificates, which SIGHUP reads at once. A proxy that becomes a member,
-// or a member that becomes a proxy: each begins with a directory of its own.
+// Reloading, except for the certificates, which SIGHUP reads at once. A proxy that becomes a
+// member, or a member that becomes a proxy: each needs a directory of its own.
 package main
 
 import (
@@ -106,15 +105,16 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	return status(err)
 }
 
-// removed is the exit status of a member that the cluster has removed, which nobody need start
-// again. 2 would be a crash: Go's panics end with it, and so does the signal of systemd's watchdog.
-const removed = 3
+// statusRemoved is the exit status of a member that the cluster has removed: there is no use in
+// starting it again. It is not 2, which means a crash: Go ends with 2 after a panic, and after the
+// SIGABRT of systemd's watchdog.
+const statusRemoved = 3
 
-// status is the exit status that an error makes.
+// status returns the exit status for the error that ended the process.
 func status(err error) int {
 	switch {
 	case errors.Is(err, raft.ErrRemoved):
-		return removed
+		return statusRemoved
 	case err != nil:
 		return 1
 	}
@@ -136,22 +136,22 @@ func command(args, environ []string, stdout io.Writer, out *logs.Sink) error {
 	}
 	l := logs.New(out, c.Debug, c.Levels)
 	for _, note := range c.Notes {
-		l.Of("main").Info(note)
+		l.Logger("main").Info(note)
 	}
 	for _, warning := range c.Warnings {
-		l.Of("main").Warn(warning)
+		l.Logger("main").Warn(warning)
 	}
 	if err := leftByEtcd(c); err != nil {
 		return err
 	}
 	if c.CheckConfig {
-		return c.Tell(stdout, l)
+		return c.Describe(stdout, l)
 	}
 	return serve(c, l)
 }
 
-// leftByEtcd returns an error when the data directory is one of etcd, which must be converted
-// first.
+// leftByEtcd returns an error when the data directory is one of etcd, which must be converted with
+// etcdctl migrate first.
 func leftByEtcd(c *flags.Config) error {
 	if c.Given("wal-dir") {
 		return migrate.Left(c.DataDir, c.WALDir)
@@ -161,12 +161,11 @@ func leftByEtcd(c *flags.Config) error {
 
 // Serving.
 
-// Time limits on the way out: stopPatience for the requests in flight, and then for the node;
-// failPatience for the requests when the node has failed; endPatience for the whole process then.
+// Time limits of a shutdown.
 const (
-	stopPatience = 10 * time.Second
-	failPatience = 300 * time.Millisecond
-	endPatience  = time.Second
+	stopTimeout = 10 * time.Second       // for the requests in flight, and then for the node
+	failTimeout = 300 * time.Millisecond // for the requests in flight, once the node has failed
+	exitTimeout = time.Second            // for the whole shutdown, once the node has failed
 )
 
 // A process is one run of this program, as a member or as a proxy.
@@ -176,11 +175,11 @@ type process struct {
 	log     *slog.Logger // of main
 	ports   *ports.Ports
 	service *systemd.Service
-	home    *raft.Home // the directories
-	opened  bool       // a node has them, and closes home when it ends
-	member  bool       // one lives in them
+	home    *raft.Home // the directories, which no other process may use
+	opened  bool       // home has passed to a node, which closes it when it ends
+	member  bool       // the directories hold the data of a member
 
-	server atomic.Pointer[http.Server] // of clients; nil: the member is starting
+	server atomic.Pointer[http.Server] // answers clients; nil while the member starts
 }
 
 // serve runs a process until a signal ends it, or it fails.
@@ -189,12 +188,13 @@ func serve(c *flags.Config, l *logs.Logs) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // a write to a log whose reader has gone fails, and ends nobody
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard error fails, but does not end the process
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
-	p := &process{Config: c, logs: l, log: l.Of("main"), service: systemd.New(os.Getenv, os.Getpid(), l.Of("systemd"))}
+	p := &process{Config: c, logs: l, log: l.Logger("main"),
+		service: systemd.New(os.Getenv, os.Getpid(), l.Logger("systemd"))}
 	ended := make(chan struct{})
 	defer close(ended)
 	go p.service.Run(ended)
@@ -203,12 +203,12 @@ func serve(c *flags.Config, l *logs.Logs) error {
 	}
 	err := p.run(ctx, hangups)
 	if !p.opened {
-		err = errors.Join(err, p.home.Close()) // which is the node's otherwise
+		err = errors.Join(err, p.home.Close()) // otherwise the node closes it
 	}
 	return c.Blame(err)
 }
 
-// run is what a process does in directories that are its own.
+// run is the rest of serve, once no other process can use the directories.
 func (p *process) run(ctx context.Context, hangups <-chan os.Signal) error {
 	if err := p.listen(); err != nil {
 		return err
@@ -220,12 +220,13 @@ func (p *process) run(ctx context.Context, hangups <-chan os.Signal) error {
 	p.ports.FollowCertificates(ctx, hangups, p.log)
 	p.ports.RefuseClients()
 	if p.IsProxy() {
-		return p.findAndForward(ctx)
+		return p.runProxy(ctx)
 	}
-	return p.takePart(ctx)
+	return p.runMember(ctx)
 }
 
-// occupy keeps other processes out of the directories, and looks at who lives there.
+// occupy keeps other processes out of the directories, and looks whether a member or a proxy has
+// left data there, which decides the role of this process.
 func (p *process) occupy() (err error) {
 	if p.home, err = raft.Occupy(p.DataDir); err != nil {
 		return err
@@ -240,8 +241,8 @@ func (p *process) occupy() (err error) {
 	return err
 }
 
-// listen opens all ports, but those that systemd has opened. When a preset client port is taken, it
-// is not advertised either.
+// listen opens all ports, except those that systemd has opened. By default the client URLs that are
+// advertised are those that could be opened: one of the two default ports may be taken.
 func (p *process) listen() error {
 	handed, err := systemd.Sockets(os.Getenv, os.Getpid())
 	if err != nil {
@@ -261,10 +262,10 @@ func (p *process) listen() error {
 	return nil
 }
 
-// secure reads the certificates of both ports. One that a port makes for itself is where etcd 3 has
-// it.
+// secure reads the certificates of both ports. Self-made ones are kept under fixtures in the data
+// directory, as in etcd 3.
 func (p *process) secure() (err error) {
-	own, log := filepath.Join(p.DataDir, "fixtures"), p.logs.Of("certs")
+	own, log := filepath.Join(p.DataDir, "fixtures"), p.logs.Logger("certs")
 	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), slices.Concat(p.ListenClient,
 		p.AdvertiseClient), log); err != nil {
 		return err
@@ -276,15 +277,15 @@ func (p *process) secure() (err error) {
 	return nil
 }
 
-// takePart is a member of a cluster, or a proxy when the cluster has no place for one.
-func (p *process) takePart(ctx context.Context) error {
-	p.ports.ServePeers(p.logs.Of("http"))
+// runMember runs a member of a cluster, or a proxy when the cluster that discovery finds is full.
+func (p *process) runMember(ctx context.Context) error {
+	p.ports.ServePeers(p.logs.Logger("http"))
 	p.service.Follow(systemd.Doing("looking for the cluster"))
 	plan, err := p.plan(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	for _, warning := range p.Strays(p.ports.ClientURLs, p.ports.PeerURLs, p.Self(plan)) {
+	for _, warning := range p.AdvertiseWarnings(p.ports.ClientURLs, p.ports.PeerURLs, p.Self(plan)) {
 		p.log.Warn(warning)
 	}
 	if plan.Proxy {
@@ -303,12 +304,12 @@ func (p *process) takePart(ctx context.Context) error {
 	http.ExpectState(0)
 	ended := make(chan struct{})
 	defer close(ended)
-	go p.endAnyway(node, ended)
+	go p.exitIfStuck(node, ended)
 	err = p.answer(ctx, node, tree, transport)
-	return p.verdict(node, cmp.Or(err, node.Err(), patiently(nil, node.Stop))) // it is stopped in any case
+	return p.verdict(node, cmp.Or(err, node.Err(), stopInTime(nil, node.Stop))) // the node is stopped in any case
 }
 
-// verdict returns what the process ends with when its member has ended with err.
+// verdict returns the error of the process whose member has ended with err.
 func (p *process) verdict(node *raft.Node, err error) error {
 	if errors.Is(err, raft.ErrRemoved) {
 		return fmt.Errorf("%w; %s (%x) is no longer in cluster %x, and its data is kept in %s: to come back, empty "+
@@ -318,9 +319,9 @@ func (p *process) verdict(node *raft.Node, err error) error {
 	return err
 }
 
-// endAnyway is the last resort: it ends the process endPatience after the member has failed, unless
-// ended is closed before, since something hangs on the way out.
-func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
+// exitIfStuck is the last resort against a shutdown that hangs: it ends the process exitTimeout
+// after the member has failed, unless ended is closed before.
+func (p *process) exitIfStuck(node *raft.Node, ended <-chan struct{}) {
 	select {
 	case <-node.Failed():
 	case <-ended:
@@ -328,25 +329,24 @@ func (p *process) endAnyway(node *raft.Node, ended <-chan struct{}) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(endPatience):
+	case <-time.After(exitTimeout):
 		err := p.verdict(node, node.Err())
-		p.log.Error("the member has failed, and something hangs on the way out: the process ends without it",
-			"err", err)
+		p.log.Error("the member has failed, and the shutdown hangs: the process exits without finishing it", "err", err)
 		p.logs.Flush()
 		os.Exit(status(err))
 	}
 }
 
-// plan is how a member without data begins. One with data does not ask: there its flags count no
-// more (API section 21.1).
+// plan returns how a member without data begins. It is empty for a member with data, which ignores
+// the flags that say where its cluster is (API section 21.1).
 func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
-	if there, err := p.Settled(p.member, p.log); there || err != nil {
+	if resumes, err := p.Resumes(p.member, p.log); resumes || err != nil {
 		return plan, err
 	}
 	n := p.newcomer()
 	plan, err = p.Sources().Find(ctx, n)
 	if ctx.Err() != nil {
-		return plan, nil // it was not wanted any more
+		return plan, nil // a signal has ended the search
 	}
 	if plan.Proxy && p.Fallback == "exit" {
 		err = p.Sources().Full(n)
@@ -354,12 +354,12 @@ func (p *process) plan(ctx context.Context) (plan discovery.Plan, err error) {
 	return plan, err
 }
 
-// newcomer is who looks for the cluster.
+// newcomer describes this member to the search for its cluster.
 func (p *process) newcomer() discovery.Newcomer {
 	return discovery.Newcomer{Name: p.Name, PeerURLs: p.AdvertisePeer, Logger: p.log, DialTLS: p.ports.PeerTLS.DialTLS}
 }
 
-// open opens the node, whose disk is then replayed into the tree.
+// open opens the node, which then replays its disk into the tree.
 func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport) (*raft.Node, error) {
 	p.opened = true
 	return raft.Open(raft.Config{
@@ -371,24 +371,24 @@ func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport)
 		Heartbeat: p.Heartbeat, Election: p.Election, RequestTimeout: p.RequestTimeout(),
 		SnapshotCount: uint64(p.SnapshotCount), MaxSnapshots: p.MaxSnapshots, MaxWALs: p.MaxWALs,
 		Command: http.ChangeCommand, WallCommand: http.WallCommand, Mark: tree.Mark,
-		Expect: http.ExpectState, Logger: p.logs.Of("raft"),
+		Expect: http.ExpectState, Logger: p.logs.Logger("raft"),
 	}, tree)
 }
 
-// transport carries messages to the other members and from them.
+// transport makes what carries messages to and from the other members.
 func (p *process) transport(plan discovery.Plan) *peer.Transport {
 	return peer.New(peer.Config{
 		Name: p.Name, URLs: p.Self(plan).PeerURLs, Version: flags.Version, Seeds: plan.Seeds(),
 		Look:    p.lookUp(),
 		DialTLS: p.ports.PeerTLS.DialTLS, AnyPeer: p.Peer.Auto,
-		Heartbeat: p.Heartbeat, Logger: p.logs.Of("peer"),
-		// at least two entries go to a member that lags
+		Heartbeat: p.Heartbeat, Logger: p.logs.Logger("peer"),
+		// so that at least two entries fit into a message to a member that lags
 		MaxMessageBytes: peer.DefaultMaxMessageBytes + 2*p.MaxRequestBytes,
 		Status:          p.status,
 	})
 }
 
-// status is how this member is, for the others; nil while it starts.
+// status returns this member's status for the other members; nil while it starts.
 func (p *process) status() []byte {
 	if server := p.server.Load(); server != nil {
 		return server.Status()
@@ -396,8 +396,8 @@ func (p *process) status() []byte {
 	return nil
 }
 
-// lookUp returns what tells where the members are, by the flags that began the cluster; nil when
-// none of these is given.
+// lookUp returns a function that looks up where the members are, by the flags with which the
+// cluster began; nil when none of these flags is given.
 func (p *process) lookUp() func(context.Context) []raft.Member {
 	if !p.Sources().CanLook() {
 		return nil
@@ -405,14 +405,14 @@ func (p *process) lookUp() func(context.Context) []raft.Member {
 	return func(ctx context.Context) []raft.Member {
 		m, err := p.Sources().Look(ctx, p.newcomer())
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("no member answers, and it can't be looked up where the others are", "err", err)
+			p.log.Warn("no member answers, and looking up where the others are has failed", "err", err)
 		}
 		return m.Members
 	}
 }
 
-// answer serves clients, as soon as the node is ready, until ctx ends, the node
-// fails or a listener does. The caller asks the node whether it has failed.
+// answer serves clients, as soon as the node is ready, until ctx ends, the node fails or a listener
+// does. It returns the error of a listener only: the caller asks the node for its own.
 func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store, others *peer.Transport) error {
 	p.service.Follow(systemd.Replaying(node))
 	select {
@@ -433,27 +433,28 @@ func (p *process) answer(ctx context.Context, node *raft.Node, tree *store.Store
 		return err
 	}
 	p.server.Store(server)
-	p.warnOfMissedURLs(node)
+	p.warnOfUnservedURLs(node)
 	p.log.Info("serving", "name", p.Name, "version", flags.Version, "clients", p.AdvertiseClient,
 		"peers", p.ports.PeerURLs, "data", p.DataDir)
 	return p.serveClients(ctx, server, systemd.Serving(node, server.OutOfTouch), node.Failed())
 }
 
-// warnOfMissedURLs tells when the other members call this one where it does not listen.
-func (p *process) warnOfMissedURLs(node *raft.Node) {
+// warnOfUnservedURLs warns when other members call this one at URLs where it does not listen.
+func (p *process) warnOfUnservedURLs(node *raft.Node) {
 	self, _ := node.Membership().Find(node.ID())
-	if missed := p.Missed(self.PeerURLs, p.ports.PeerURLs); len(missed) > 0 {
+	if unserved := p.UnservedPeerURLs(self.PeerURLs, p.ports.PeerURLs); len(unserved) > 0 {
 		p.log.Warn("other members call this one at peer URLs that lead to none of its listeners, unless something in "+
 			"between forwards them",
-			"called", missed, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and "+
+			"called", unserved, "listening", p.ports.PeerURLs, "remedy", "give --listen-peer-urls and "+
 				"--initial-advertise-peer-urls that fit each other")
 	}
 }
 
-// clientPort is what a member's client port and a proxy's have in common.
+// clientPort returns what the client ports of a member and of a proxy have in common.
 func (p *process) clientPort() http.Config {
 	return http.Config{
-		Logger: p.logs.Of("http"), Security: p.logs.Of("auth"), SetLogLevel: p.logs.SetLevel, LogLinesLost: p.logs.Lost,
+		Logger: p.logs.Logger("http"), Security: p.logs.Logger("auth"),
+		SetLogLevel: p.logs.SetLevel, LogLinesLost: p.logs.Lost,
 		CORS: p.CORS, Hosts: p.OwnHosts(), Pprof: p.Pprof, Page: p.Page, Args: flags.Shown(os.Args),
 		MaxRequestBytes: int64(p.MaxRequestBytes),
 		TLS:             p.ports.ClientTLS, PeerTLS: p.ports.PeerTLS,
@@ -474,32 +475,32 @@ func (p *process) serveClients(ctx context.Context, server *http.Server, look fu
 	}
 	p.log.Info("stopping", "signal", ctx.Err() != nil)
 	p.service.Stopping()
-	if late := patiently(failed, server.Shutdown); late != nil {
-		p.log.Warn("some requests in flight do not end; going on without them", "err", late)
+	if late := stopInTime(failed, server.Shutdown); late != nil {
+		p.log.Warn("some requests in flight did not end in time and are abandoned", "err", late)
 	}
 	return err
 }
 
-// patiently gives a part of the program stopPatience to stop, but only failPatience once failed is
-// closed.
-func patiently(failed <-chan struct{}, stop func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+// stopInTime calls stop with a context that ends after stopTimeout, or failTimeout after failed is
+// closed, if that is earlier.
+func stopInTime(failed <-chan struct{}, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	go func() {
 		select {
 		case <-failed:
-			time.AfterFunc(failPatience, cancel)
+			time.AfterFunc(failTimeout, cancel)
 		case <-ctx.Done():
 		}
 	}()
 	return stop(ctx)
 }
 
-// findAndForward is a proxy from its start.
-func (p *process) findAndForward(ctx context.Context) error {
+// runProxy runs a process that is a proxy from its start.
+func (p *process) runProxy(ctx context.Context) error {
 	seeds, err := p.Seeds(ctx, p.newcomer())
 	if ctx.Err() != nil {
-		return nil // it was not wanted any more
+		return nil // a signal has ended the search
 	}
 	if err != nil {
 		return err
@@ -507,7 +508,7 @@ func (p *process) findAndForward(ctx context.Context) error {
 	return p.forward(ctx, seeds)
 }
 
-// forward serves clients with the answers of members, until ctx ends or a listener does.
+// forward serves clients with the answers of members, until ctx ends or a listener fails.
 func (p *process) forward(ctx context.Context, seeds []string) error {
 	p.ports.DropPeers()
 	relay, err := proxy.New(proxy.Config{
@@ -515,7 +516,7 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 		FailureWait: p.ProxyTimes.FailureWait, RefreshInterval: p.ProxyTimes.Refresh,
 		DialTimeout: p.ProxyTimes.Dial, WriteTimeout: p.ProxyTimes.Write, ReadTimeout: p.ProxyTimes.Read,
 		DialTLS: p.ports.ClientTLS.DialTLS, PeerDialTLS: p.ports.PeerTLS.DialTLS,
-		Logger: p.logs.Of("proxy"),
+		Logger: p.logs.Logger("proxy"),
 	})
 	if err != nil {
 		return err
@@ -529,7 +530,7 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 	}
 	select {
 	case <-relay.Asked():
-	case <-time.After(seedPatience):
+	case <-time.After(seedTimeout):
 	case <-ctx.Done():
 		return nil
 	}
@@ -539,6 +540,6 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 	return p.serveClients(ctx, server, status, nil)
 }
 
-// seedPatience is how long a proxy waits for the cluster before it says that it is ready: whoever
-// comes later than that is told that there is none.
-const seedPatience = 3 * time.Second
+// seedTimeout is how long a proxy waits for its first look at the cluster to end before it reports
+// that it is ready. Until it knows a member, it answers clients with an error.
+const seedTimeout = 3 * time.Second

@@ -165,7 +165,7 @@ func TestNoTextShowsAPassword(t *testing.T) {
 
 // A start in a data directory of etcd, empty or not, ends with one line, and nothing in there has
 // changed: it is neither damaged nor a new member's.
-func TestADirectoryThatEtcdHasLeftIsNoNewMembers(t *testing.T) {
+func TestADirectoryOfEtcdIsRefusedUnchanged(t *testing.T) {
 	// The checksum and the metadata that a log of etcd 2 begins with.
 	head := "\x04\x00\x00\x00\x00\x00\x00\x00\x08\x04\x10\x00" +
 		"\x0e\x00\x00\x00\x00\x00\x00\x00\x08\x01\x10\xd9\xea\xc4\xbf\x0a\x1a\x04\x08\x01\x10\x02"
@@ -204,26 +204,26 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 		status int
 		out    string // lines that it must have, or of the error
 	}{
-		{"", 0, "role: member|clients: answered at http://localhost:2379,http://localhost:4001; told to come to " +
+		{"", 0, "role: member|clients: listening at http://localhost:2379,http://localhost:4001; advertised as " +
 			"http://localhost:2379,http://localhost:4001|" +
-			"data: " + data + ": no member so far|log: " + data + "/member/wal: none so far|" +
+			"data: " + data + ": no data of a member yet|log: " + data + "/member/wal: no log yet|" +
 			"cluster: begins as 7e27652122e8b2ae, with 1 members: " +
-			"default=http://localhost:2380,default=http://localhost:7001|verdict: nothing here"},
+			"default=http://localhost:2380,default=http://localhost:7001|verdict: no fault found"},
 		{"--proxy=on --initial-cluster=a=http://h:1", 0,
 			"role: proxy (on)|cluster: the one that a proxy has remembered in " + data + ", or else a=http://h:1"},
 		{"--join=http://h:1", 0, "cluster: asked for at http://h:1"},
 		{"--discovery-srv=h", 0, "cluster: asked for at the DNS for h"},
 		{"--auto-tls --peer-cert-file=" + cert + " --peer-key-file=" + key, 0,
-			"certificates: client port: one of its own, in " + data +
-				"/fixtures/client, renewed by itself|certificates: peer port: " + cert + ", CN=m0, until "},
+			"certificates: client port: self-made, in " + data +
+				"/fixtures/client, renewed automatically|certificates: peer port: " + cert + ", CN=m0, until "},
 		{"--initial-cluster-state=existing", 1,
 			"etcd2: --initial-cluster=default=http://localhost:2380,default=http://localhost:7001: nobody but this " +
 				"member is listed: list the running members as well, or start it with --join instead"},
 		{"--name=b --initial-cluster=a=http://h:1", 1,
 			"etcd2: --initial-cluster=a=http://h:1: the own name is not listed: \"b\": add it, or give its name as " +
 				"--name"},
-		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: there is no member in " + data +
-			" to go on from: give its data as --data-dir"},
+		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: " + data + " has no data of a member: give its data " +
+			"directory as --data-dir"},
 		{"--cert-file=" + data + " --key-file=" + key, 1, "etcd2: --cert-file=" + data +
 			": no such file or directory: give a file that this process may read"},
 		{"--election-timeout=400", 1,
@@ -249,7 +249,7 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 	}
 }
 
-func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
+func TestARemovedMemberEndsWithAStatusOfItsOwn(t *testing.T) {
 	for err, want := range map[error]int{nil: 0, errors.New("x"): 1, fmt.Errorf("%w: gone", raft.ErrRemoved): 3} {
 		if got := status(err); got != want {
 			t.Errorf("%v: %d, want %d", err, got, want)
@@ -257,22 +257,22 @@ func TestWhoWasRemovedEndsWithAStatusOfItsOwn(t *testing.T) {
 	}
 	for file, text := range map[string]string{"http/systemd/README.md": "A member that was removed ends with status " +
 		"%d,", "http/systemd/etcd2.service": "\nRestartPreventExitStatus=%d\n"} {
-		if text = fmt.Sprintf(text, removed); !strings.Contains(read(t, file), text) {
+		if text = fmt.Sprintf(text, statusRemoved); !strings.Contains(read(t, file), text) {
 			t.Errorf("%s lacks %q", file, text)
 		}
 	}
 }
 
 // pitfall L2
-func TestAFailureCutsThePatienceWithRequestsInFlight(t *testing.T) {
+func TestAFailureShortensTheWaitForRequestsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		failed, begun := make(chan struct{}), time.Now()
 		time.AfterFunc(time.Second, func() { close(failed) })
 
-		_ = patiently(failed, hangs)
+		_ = stopInTime(failed, hangs)
 
-		if took := time.Since(begun); took != time.Second+failPatience {
+		if took := time.Since(begun); took != time.Second+failTimeout {
 			t.Errorf("it ends %v after the beginning", took)
 		}
 	})
@@ -335,7 +335,7 @@ func repository(t *testing.T) []source {
 var forTests = []string{"etcd2/wal/disk/disktest", "etcd2/raft/linear", "etcd2/http/certs/certstest",
 	"etcd2/discovery/dnstest", "etcd2/e2e/pace", "etcd2/e2e/pipes"}
 
-// drawing is the import graph of the house. main may import everything but what is for tests.
+// drawing is the import graph of the repository. main may import everything but what is for tests.
 var drawing = map[string][]string{
 	"discovery": {"http/client", "raft"},
 	"http":      {"raft", "store", "http/auth", "http/page", "http/places"},
@@ -490,7 +490,7 @@ func TestRaftsCoreIsPure(t *testing.T) {
 	}
 }
 
-func TestTheGroundFloorHasNoClockAndItsTestsDoNotSleep(t *testing.T) {
+func TestTheLowerPackagesHaveNoClockAndTheirTestsDoNotSleep(t *testing.T) {
 	for _, s := range repository(t) {
 		if s.test && slices.Contains([]string{"wal", "wal/disk", "snap", "store", "raft"}, s.pkg) {
 			forbid(t, s, "time", "Sleep")

@@ -43,7 +43,7 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"--initial-cluster=default=PEER,b=http://0.0.0.0:1"}, []string{"--initial-cluster",
 			"http://0.0.0.0:1", "address"}},
 		{[]string{"--join=NOBODY"}, []string{"--join", "--initial-cluster", "contradict"}},
-		{[]string{"--force-new-cluster"}, []string{"--force-new-cluster", "no member in", "--data-dir"}},
+		{[]string{"--force-new-cluster"}, []string{"--force-new-cluster", "no data of a member", "--data-dir"}},
 		{[]string{"--listen-peer-urls=http://192.0.2.1:1"}, []string{"--listen-peer-urls", "http://192.0.2.1:1"}},
 		{[]string{"--listen-client-urls=http://192.0.2.1:1"}, []string{"--listen-client-urls", "http://192.0.2.1:1"}},
 	} {
@@ -239,9 +239,8 @@ func TestATrialBesideARunningMember(t *testing.T) {
 
 	out, err := exec.Command(binary, append(m.arguments(), "--check-config")...).CombinedOutput()
 
-	if err != nil || !hasAll(string(out), "answered at "+m.url, m.data()+": a member",
-		"log of member "+m.memberID()+" of cluster "+cluster, "a member runs here", "nothing here keeps it from "+
-			"starting") {
+	if err != nil || !hasAll(string(out), "listening at "+m.url, m.data()+": the data of a member",
+		"log of member "+m.memberID()+" of cluster "+cluster, "a member runs here", "no fault found") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if after := tree(t, m.data()); after != before {

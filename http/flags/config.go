@@ -21,11 +21,11 @@ import (
 	"etcd2/raft"
 )
 
-// A Config is everything that can be chosen, after all checks.
+// A Config is the configuration of a process, after all checks.
 type Config struct {
 	Name, DataDir, WALDir         string
 	SnapshotCount                 int
-	MaxSnapshots, MaxWALs         int // files kept; 0 snapshots means all
+	MaxSnapshots, MaxWALs         int // numbers of files kept; MaxSnapshots 0 means all
 	Heartbeat, Election           time.Duration
 	ListenClient, AdvertiseClient []string
 	ListenPeer, AdvertisePeer     []string
@@ -35,7 +35,7 @@ type Config struct {
 	Join                         []string
 	InitialCluster, State, Token string
 	Discovery, DiscoverySRV      string
-	Fallback                     string   // what a member does that its discovery URL has no place for
+	Fallback                     string   // what to do when the cluster of the discovery URL is full: exit or proxy
 	DiscoveryProxy               *url.URL // nil: none
 
 	Proxy      string // off, on or readonly
@@ -45,29 +45,29 @@ type Config struct {
 	CORS, Hosts     []string
 	MaxRequestBytes int
 	EventHistory    int
-	QuotaBytes      int // 0: by the memory
+	QuotaBytes      int // 0: a quarter of the memory
 	Pprof, Page     bool
 
 	Debug       bool
 	Levels      map[string]slog.Level // of single packages
 	ShowVersion bool
-	CheckConfig bool // say what would be done, and do nothing
+	CheckConfig bool // describe the start, and do nothing
 
-	Notes    []string // what the log should tell about the environment
-	Warnings []string // what it should tell about the flags
+	Notes    []string // log lines about the variables of the environment
+	Warnings []string // log lines about values that may not be meant
 
-	addr, bindAddr         string // of etcd 0.4, IP:PORT
+	addr, bindAddr         string // values of the old flags, IP:PORT
 	peerAddr, peerBindAddr string
 	strict                 bool
-	given                  map[string]bool // flags that somebody set, by name
+	given                  map[string]bool // flags that were set, by name
 }
 
-// Given reports whether somebody set a flag, on the command line or in the environment.
+// Given reports whether a flag was set on the command line or in the environment.
 func (c *Config) Given(flag string) bool { return c.given[flag] }
 
-// Parse makes the configuration of defaults, environment and command line, each beaten by the next.
-// args are without the name of the program. The error is one line that names the flag, the value
-// and the remedy, or flag.ErrHelp.
+// Parse makes the configuration from the defaults, the environment and the command line; each wins
+// over those before it. args does not include the program's name. The error is flag.ErrHelp, or one
+// line that names the flag, the value and the remedy.
 func Parse(args, environ []string) (*Config, error) {
 	c := &Config{
 		given:  map[string]bool{},
@@ -80,14 +80,14 @@ func Parse(args, environ []string) (*Config, error) {
 			panic(fmt.Sprintf("flags: the default of --%s is refused: %v", s.name, err))
 		}
 	}
-	settings = append(settings, c.relics()...)
+	settings = append(settings, c.obsoleteSettings()...)
 	if err := c.parse(args, settings); err != nil || c.ShowVersion {
 		return c, err
 	}
 	if err := c.readEnvironment(environ, settings); err != nil {
 		return c, err
 	}
-	if err := c.takeOldForms(); err != nil {
+	if err := c.applyOldForms(); err != nil {
 		return c, err
 	}
 	c.deriveDefaults()
@@ -135,7 +135,7 @@ func (c *Config) readEnvironment(environ []string, settings []setting) error {
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.variable() == variable })
 		switch {
 		case i < 0:
-			// its value may be somebody's secret
+			// the value is not logged: it may be a secret
 			c.Warnings = append(c.Warnings, "unrecognized environment variable "+variable)
 		case c.given[settings[i].name]:
 			c.Notes = append(c.Notes,
@@ -152,12 +152,12 @@ func (c *Config) readEnvironment(environ []string, settings []setting) error {
 	return nil
 }
 
-// invalid is the error of a value that set refuses; place is where it was given.
+// invalid returns the error for a value that is refused; place is where it was given.
 func invalid(value, place string, err error) error {
 	return fmt.Errorf("invalid value %q for %s: %w", discovery.WithoutPassword(value), place, err)
 }
 
-// Shown are the arguments of a process without passwords.
+// Shown returns the arguments of a process without passwords.
 func Shown(args []string) (shown []string) {
 	for _, arg := range args {
 		flag, value, found := strings.Cut(arg, "=")
@@ -178,7 +178,7 @@ func (c *Config) deriveDefaults() {
 		c.WALDir = filepath.Join(c.DataDir, "member", "wal")
 	}
 	if c.InitialCluster == "" {
-		delete(c.given, "initial-cluster") // an empty list is none
+		delete(c.given, "initial-cluster") // an empty list counts as not given
 		var members []string
 		for _, u := range c.AdvertisePeer {
 			members = append(members, c.Name+"="+u)
@@ -203,11 +203,11 @@ func (c *Config) contradiction() error {
 		return errors.New("--listen-client-urls needs --advertise-client-urls: give the URLs under which clients " +
 			"reach this member")
 	case len(c.Join) > 0 && c.given["initial-cluster"]:
-		return errors.New("--join and --initial-cluster contradict each other: a member that joins is told who is in " +
-			"the cluster; give one of them")
+		return errors.New("--join and --initial-cluster contradict each other: a member that joins learns from the " +
+			"cluster which members it has; give one of them")
 	case len(c.Join) > 0 && c.State == "existing":
-		return errors.New("--join and --initial-cluster-state=existing contradict each other: one makes a place in " +
-			"the cluster, the other takes one that was made; give one of them")
+		return errors.New("--join and --initial-cluster-state=existing contradict each other: the first adds this " +
+			"member to the cluster, the second expects that it was added before; give one of them")
 	case filepath.Clean(c.WALDir) == filepath.Clean(c.DataDir):
 		return fmt.Errorf("--wal-dir=%s is the data directory: give the log a directory of its own, or leave the "+
 			"flag out", c.WALDir)
@@ -221,7 +221,7 @@ func (c *Config) contradiction() error {
 	}
 	client, err := c.Client.Check(c.ListenClient)
 	peer, peerErr := c.Peer.Check(c.ListenPeer)
-	if c.IsProxy() { // it listens for no peers, and its certificate is for asking them
+	if c.IsProxy() { // it has no peer port; its certificate for peers is for calling them
 		peer, peerErr = nil, nil
 	} else {
 		c.Peer.ClientCA = c.Client.CA
@@ -230,7 +230,7 @@ func (c *Config) contradiction() error {
 	return cmp.Or(err, peerErr)
 }
 
-// mayBeProxy tells that nobody need know where this process is.
+// mayBeProxy reports whether this process is or may become a proxy, which advertises no URLs.
 func (c *Config) mayBeProxy() bool {
 	if there, err := proxy.Exists(c.DataDir); err == nil && there {
 		return true
@@ -238,11 +238,12 @@ func (c *Config) mayBeProxy() bool {
 	return c.IsProxy() || c.Discovery != "" && c.Fallback == "proxy"
 }
 
-// IsProxy reports whether this process is no member.
+// IsProxy reports whether this process is a proxy.
 func (c *Config) IsProxy() bool { return c.Proxy != "off" }
 
-// ChooseRole makes this process what its data directory is one of, whatever the flags say. member
-// reports whether a member has left something there.
+// ChooseRole makes this process a member or a proxy, whichever has left its data in the directory,
+// whatever the flags say; in an empty directory the flags decide. member says whether the data of a
+// member is there.
 func (c *Config) ChooseRole(member bool, log *slog.Logger) (err error) {
 	c.Proxy, err = proxy.Role(c.DataDir, c.Proxy, member, c.ForceNew, log)
 	if c.IsProxy() {
@@ -251,22 +252,23 @@ func (c *Config) ChooseRole(member bool, log *slog.Logger) (err error) {
 	return err
 }
 
-// Settled reports whether a member goes on from its data, whatever is said of its cluster.
-func (c *Config) Settled(there bool, log *slog.Logger) (bool, error) {
+// Resumes reports whether a member goes on from its data. It then ignores the flags that say where
+// its cluster is, and logs which.
+func (c *Config) Resumes(hasData bool, log *slog.Logger) (bool, error) {
 	switch {
-	case !there && c.ForceNew:
-		return false, fmt.Errorf("--force-new-cluster: there is no member in %s to go on from: give its data as "+
+	case !hasData && c.ForceNew:
+		return false, fmt.Errorf("--force-new-cluster: %s has no data of a member: give its data directory as "+
 			"--data-dir", c.DataDir)
-	case there && len(c.Join) > 0:
-		log.Info("--join is ignored: there is a member in the data directory", "data", c.DataDir)
-	case there && (c.Discovery != "" || c.DiscoverySRV != ""):
+	case hasData && len(c.Join) > 0:
+		log.Info("--join is ignored: the data directory has the data of a member", "data", c.DataDir)
+	case hasData && (c.Discovery != "" || c.DiscoverySRV != ""):
 		log.Info("discovery is ignored since a cluster has already been initialized", "data", c.DataDir)
 	}
-	return there, nil
+	return hasData, nil
 }
 
-// Self is what the member tells the others of itself at every start. With data, its peer URLs are
-// in it only when somebody gave them: the default must not take the place of those that the cluster
+// Self returns what the member tells the others about itself at every start. A member with data
+// tells peer URLs only when they were given: the default must not replace those that the cluster
 // knows.
 func (c *Config) Self(plan discovery.Plan) raft.Member {
 	clientURLs := slices.Sorted(slices.Values(c.AdvertiseClient))
@@ -277,14 +279,15 @@ func (c *Config) Self(plan discovery.Plan) raft.Member {
 	return m
 }
 
-// Strays says what others will not find this member at, of what it tells them.
-func (c *Config) Strays(clients, peers []string, self raft.Member) []string {
+// AdvertiseWarnings returns a sentence for each URL in self at which others will hardly reach this
+// member, which listens at the URLs clients and peers.
+func (c *Config) AdvertiseWarnings(clients, peers []string, self raft.Member) []string {
 	return slices.Concat(
-		Strays("advertise-client-urls", self.ClientURLs, clients),
-		Strays("initial-advertise-peer-urls", self.PeerURLs, peers))
+		advertiseWarnings("advertise-client-urls", self.ClientURLs, clients),
+		advertiseWarnings("initial-advertise-peer-urls", self.PeerURLs, peers))
 }
 
-// Sources are where the cluster is, as far as the flags say it.
+// Sources returns what the flags say about where the cluster is.
 func (c *Config) Sources() discovery.Sources {
 	return discovery.Sources{
 		Join: c.Join, Token: c.Discovery, Proxy: c.DiscoveryProxy, Domain: c.DiscoverySRV,
@@ -292,8 +295,8 @@ func (c *Config) Sources() discovery.Sources {
 	}
 }
 
-// Seeds are the peer URLs at which a proxy may find the cluster for the first time. One that
-// remembers the cluster looks no further than its flags.
+// Seeds returns the URLs at which a proxy looks for the cluster at first. A proxy that remembers
+// its cluster asks nobody for them: they are those of --initial-cluster, or none.
 func (c *Config) Seeds(ctx context.Context, n discovery.Newcomer) ([]string, error) {
 	known, err := proxy.Remembered(c.DataDir)
 	switch {
@@ -308,7 +311,7 @@ func (c *Config) Seeds(ctx context.Context, n discovery.Newcomer) ([]string, err
 	return discovery.PeerURLs(m), err
 }
 
-// Disks are the directories that may be on disks of their own.
+// Disks returns the directories that may be on different disks.
 func (c *Config) Disks() []string {
 	if c.WALDir == "" {
 		return []string{c.DataDir}
@@ -316,7 +319,7 @@ func (c *Config) Disks() []string {
 	return []string{c.DataDir, c.WALDir}
 }
 
-// OwnHosts are the names that this member was told it has: those in its URLs, and those of
+// OwnHosts returns the host names of this process: those in its URLs, and those of
 // --host-whitelist.
 func (c *Config) OwnHosts() []string {
 	names := slices.Clone(c.Hosts)
@@ -327,7 +330,7 @@ func (c *Config) OwnHosts() []string {
 	return names
 }
 
-// OwnURLs are those at which this process itself answers clients.
+// OwnURLs returns the URLs at which this process itself answers clients.
 func (c *Config) OwnURLs() []string {
 	if c.given["advertise-client-urls"] {
 		return slices.Concat(c.ListenClient, c.AdvertiseClient)
@@ -335,10 +338,10 @@ func (c *Config) OwnURLs() []string {
 	return c.ListenClient
 }
 
-// RequestTimeout is how long a request may wait for agreement (API section 16).
+// RequestTimeout returns how long a request may wait for agreement (API section 16).
 func (c *Config) RequestTimeout() time.Duration { return 5*time.Second + 2*c.Election }
 
-// Blame says which flag names the directory that an error is about.
+// Blame adds to an error about a directory the flag that names the directory.
 func (c *Config) Blame(err error) error {
 	var e *raft.DirError
 	switch {

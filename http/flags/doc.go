@@ -1,10 +1,10 @@
-// Package flags is everything that can be chosen at the start of a process.
+// Package flags reads and checks the configuration of a process, and describes it.
 //
 // # What it is
 //
 // One table of flags, for the command line, the environment and --help alike; the flags of earlier
-// releases; what contradicts what; and the trial of a configuration. Nothing here opens a port,
-// asks a member or writes a file.
+// releases; the flags that contradict each other; and --check-config, which describes what a start
+// would do. Nothing here opens a port, asks a member or writes a file.
 //
 // # Picture
 //
@@ -14,25 +14,26 @@
 //
 // # Types
 //
-// A [Config] is what was chosen, checked. A setting is one flag: a row of the table in
-// Config.settings. A relic is a flag of earlier releases that does nothing any more.
+// A [Config] is the checked configuration. A setting is one flag: a row of the table in
+// Config.settings. An obsoleteFlag is one of earlier releases of etcd, and does nothing here.
 //
 // # Life of a value
 //
-// A row of the table has its default, its text for --help, and the function that checks a value and
-// stores it. [Parse] sets every default with that function, then the variables of the environment,
-// then the flags of the command line. A value that is refused ends it: the error names the value,
-// the place where it was given, and what is wanted. [Config.Tell] then says what a start would do,
-// by the code that the start itself goes by.
+// A row of the table has a default, a text for --help, and a function that checks a value and
+// stores it. [Parse] calls that function with the default, then with the value of the command line,
+// or with that of the environment where the command line has none. A value that is refused ends
+// Parse: the error names the value, the place where it was given, and the form that is wanted. With
+// --check-config, [Config.Describe] says what a start would do, by calling the code that the start
+// itself uses.
 //
 // # Invariants
 //
-//   - The command line wins over the environment, and that over the default.
+//   - The command line wins over the environment, and the environment over the default.
 //     (`TestCommandLineBeatsEnvironmentBeatsDefault`)
-//   - Every flag of etcd 2.3.8 is known, and takes a value when it does there.
+//   - Every flag of etcd 2.3.8 is known, and takes a value exactly if it does in etcd.
 //     (`TestEveryFlagOfEtcdIsKnown`)
 //   - The README's table of flags is that of --help. (`TestTheReadmeListsEveryFlag`)
-//   - No password stands in any text. (`TestNoTextShowsAPassword`)
+//   - No error, log line or answer shows a password. (`TestNoTextShowsAPassword`)
 //
 // # What is left out
 //

@@ -104,7 +104,7 @@ func TestCommandLineBeatsEnvironmentBeatsDefault(t *testing.T) {
 	}
 }
 
-func TestOldAddressesAreURLsOfToday(t *testing.T) {
+func TestTheOldAddressFlagsSetURLs(t *testing.T) {
 	both := "http://localhost:2379 http://localhost:4001"
 	peers := "http://localhost:2380 http://localhost:7001"
 	own := "default=http://localhost:2380,default=http://localhost:7001"
@@ -153,7 +153,7 @@ func TestOldAddressesAreURLsOfToday(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNothingAnyMoreIsWarnedOf(t *testing.T) {
+func TestAnObsoleteFlagIsWarnedOf(t *testing.T) {
 	c, err := Parse([]string{"-snapshot", "--max-result-buffer=1024", "-v", "-vv", "--experimental-gRPC-addr",
 		"127.0.0.1:2378", "--strict-reconfig-check=false"},
 		[]string{"ETCD_CLUSTER_ACTIVE_SIZE=9", "ETCD_EXPERIMENTAL_GRPC_ADDR=x", "ETCD_CONFIG="})
@@ -207,7 +207,7 @@ func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 			t.Errorf("--%s: %v", name, err)
 		}
 	}
-	for _, r := range slices.Concat(c.relics(), c.settings()) {
+	for _, r := range slices.Concat(c.obsoleteSettings(), c.settings()) {
 		known := slices.Contains(strings.Fields(flagsOf238), r.name)
 		if isSwitch := slices.Contains(strings.Fields(switchesOf238), r.name); known && isSwitch != (r.arg == "") {
 			t.Errorf("--%s takes a value: %v", r.name, r.arg != "")
@@ -247,7 +247,7 @@ func TestACertificateThatNobodySeesIsWarnedOf(t *testing.T) {
 }
 
 // A restart without the flag leaves the cluster with the peer URLs that it knows.
-func TestPeerURLsAreToldOnlyWhenGiven(t *testing.T) {
+func TestPeerURLsAreAdvertisedOnlyWhenGiven(t *testing.T) {
 	for _, c := range []struct {
 		args, environ []string
 		want          string
@@ -330,30 +330,27 @@ func TestAProxyAdvertisesNothing(t *testing.T) {
 	}
 }
 
-func TestAURLThatOthersCannotMeanIsToldOf(t *testing.T) {
+func TestAnAdvertisedURLThatLeadsNowhereIsWarnedOf(t *testing.T) {
 	for _, c := range []struct{ advertised, listened, want string }{
 		{"http://localhost:2380", "http://localhost:2380", ""},
 		{"http://db.example:443", "http://0.0.0.0:2380", ""}, // something in between may lead there
 		{"http://10.0.0.1:2380", "http://0.0.0.0:2380", ""},
 		{"http://localhost:2380", "http://0.0.0.0:12380,http://127.0.0.1:1",
 			"--f=http://localhost:2380: this member does not listen at that port of its machine, " +
-				"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others find it, unless " +
-				"something " +
-				"leads from there to here"},
+				"but at http://0.0.0.0:12380,http://127.0.0.1:1: give the URL at which others reach it, unless " +
+				"something forwards connections from there to here"},
 		{"http://127.0.0.1:2379", "https://0.0.0.0:2379",
 			"--f=http://127.0.0.1:2379: at that port this member listens with the other scheme, " +
-				"as https://0.0.0.0:2379: give the URL with the scheme that is spoken there"},
+				"as https://0.0.0.0:2379: give the URL with that scheme"},
 		{"http://127.0.0.1:2379", "https://0.0.0.0:2379,http://10.0.0.1:2379", ""},
 		{"http://0.0.0.0:2379", "http://0.0.0.0:2379",
-			"--f=http://0.0.0.0:2379: this address stands for every machine: others that are told it will look on " +
-				"their own; " +
-				"give the address of this one"},
+			"--f=http://0.0.0.0:2379: this address means every machine to itself: whoever is told it will call its " +
+				"own machine; give the address of this one"},
 		{"http://[::]:2379", "http://0.0.0.0:2379",
-			"--f=http://[::]:2379: this address stands for every machine: others that are told it will look on their " +
-				"own; " +
-				"give the address of this one"},
+			"--f=http://[::]:2379: this address means every machine to itself: whoever is told it will call its own " +
+				"machine; give the address of this one"},
 	} {
-		if got := strings.Join(Strays("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")),
+		if got := strings.Join(advertiseWarnings("f", strings.Split(c.advertised, ","), strings.Split(c.listened, ",")),
 			"|"); got != c.want {
 			t.Errorf("%s at %s:\n%s\nwant\n%s", c.advertised, c.listened, got, c.want)
 		}

@@ -7,17 +7,18 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"etcd2/http/certs"
 )
 
-// A setting is one flag: --name VALUE on the command line, ETCD_NAME=VALUE in
-// the environment. One without an arg is a switch.
+// A setting is one flag: --name VALUE on the command line, ETCD_NAME=VALUE in the environment.
 type setting struct {
 	group  string
 	name   string
-	preset string
-	arg    string // what the value is, for --help
+	preset string // default value
+	arg    string // kind of the value, for --help; "": a switch, true or false
 	help   string
-	set    func(value string) error // checks and stores
+	set    func(value string) error // checks the value and stores it
 }
 
 const (
@@ -39,7 +40,7 @@ func (c *Config) settings() []setting {
 	)
 }
 
-// in puts rows of the table into a group.
+// in assigns rows of the table to a group.
 func in(group string, rows []setting) []setting {
 	for i := range rows {
 		rows[i].group = group
@@ -52,11 +53,11 @@ func (c *Config) memberFlags() []setting {
 		{name: "name", preset: "default", arg: "NAME", set: name(&c.Name),
 			help: "name of this member, unique in its cluster"},
 		{name: "data-dir", arg: "DIR", set: text(&c.DataDir),
-			help: "where everything is kept; empty means NAME.etcd"},
+			help: "directory of all data; empty means NAME.etcd"},
 		{name: "wal-dir", arg: "DIR", set: text(&c.WALDir),
-			help: "where the log is kept, to give it a disk of its own; empty means inside the data directory"},
+			help: "directory of the log, which may be on a disk of its own; empty means inside the data directory"},
 		{name: "snapshot-count", preset: "10000", arg: "N", set: number(&c.SnapshotCount, 1, 1<<31-1),
-			help: "least number of entries between two snapshots, unless they are many bytes compared with the state"},
+			help: "least number of entries between two snapshots; fewer when they have many more bytes than the tree"},
 		{name: "max-snapshots", preset: "5", arg: "N", set: number(&c.MaxSnapshots, 0, 1<<20),
 			help: "snapshot files kept, at least two; 0 keeps all"},
 		{name: "max-wals", preset: "5", arg: "N", set: number(&c.MaxWALs, 0, 1<<20),
@@ -66,132 +67,131 @@ func (c *Config) memberFlags() []setting {
 		{name: "election-timeout", preset: "1000", arg: "MS", set: milliseconds(&c.Election, 5, 49_999),
 			help: "milliseconds without a leader before an election; at least five heartbeats, under 50000"},
 		{name: "listen-client-urls", preset: presetClientURLs, arg: "URL,...", set: urls(&c.ListenClient),
-			help: "where clients are answered"},
+			help: "URLs at which this process listens for clients"},
 		{name: "listen-peer-urls", preset: presetPeerURLs, arg: "URL,...", set: urls(&c.ListenPeer),
-			help: "where other members are answered"},
+			help: "URLs at which this member listens for other members"},
 	}
 }
 
 func (c *Config) clusterFlags() []setting {
 	return []setting{
 		{name: "advertise-client-urls", preset: presetClientURLs, arg: "URL,...", set: urls(&c.AdvertiseClient),
-			help: "where clients find this member, as the cluster tells them"},
+			help: "URLs at which clients reach this member; the cluster tells them to clients"},
 		{name: "initial-advertise-peer-urls", preset: presetPeerURLs, arg: "URL,...", set: urls(&c.AdvertisePeer),
-			help: "where other members find this one; when given, the cluster learns it at every start"},
+			help: "URLs at which other members reach this one; when given, the cluster learns them at every start"},
 		{name: "initial-cluster", arg: "NAME=URL,...", set: text(&c.InitialCluster),
-			help: "the members that begin the cluster; empty means this one alone, at its " +
+			help: "the members that a new cluster begins with; empty means this one alone, at its " +
 				"--initial-advertise-peer-urls"},
 		{name: "initial-cluster-state", preset: "new", arg: "new|existing", set: choice(&c.State, "new", "existing"),
-			help: "whether the listed members begin a cluster, or this one takes the place that a running one has " +
-				"made for it (POST /v2/members)"},
+			help: "new: the listed members begin a cluster; existing: this one enters a running cluster, which must " +
+				"have added it before (POST /v2/members)"},
 		{name: "join", arg: "URL,...", set: optional(urls(&c.Join)),
-			help: "running members, at client or peer URLs, that take this one in when it has no data; needs no list"},
+			help: "client or peer URLs of running members, which add this one to their cluster when it has no data; " +
+				"no --initial-cluster is needed"},
 		{name: "initial-cluster-token", preset: "etcd-cluster", arg: "TEXT", set: text(&c.Token),
-			help: "keeps clusters apart that were begun with the same URLs"},
+			help: "tells clusters apart that began with the same URLs"},
 		{name: "discovery", arg: "URL", set: optional(service(&c.Discovery)),
-			help: "where the founders of the cluster find each other: a discovery URL, made for so many members"},
+			help: "discovery URL, at which the members that begin a cluster find each other; it is made for a fixed " +
+				"number of them"},
 		{name: "discovery-fallback", preset: "proxy", arg: "exit|proxy", set: choice(&c.Fallback, "exit", "proxy"),
-			help: "what a member does that comes when there are as many already"},
+			help: "what this process does when the cluster of its discovery URL is full: end, or run as a proxy"},
 		{name: "discovery-proxy", arg: "URL", set: optional(proxyURL(&c.DiscoveryProxy)),
-			help: "an HTTP proxy on the way to the discovery URL"},
+			help: "an HTTP proxy through which the discovery URL is reached"},
 		{name: "discovery-srv", arg: "DOMAIN", set: optional(domain(&c.DiscoverySRV)),
-			help: "a domain whose DNS SRV records list the members that begin the cluster: _etcd-server._tcp, and " +
-				"_etcd-server-ssl._tcp for https"},
+			help: "a domain whose DNS SRV records list the members that a new cluster begins with: " +
+				"_etcd-server._tcp, and _etcd-server-ssl._tcp for https"},
 		{name: "strict-reconfig-check", preset: "true", set: toggle(&c.strict),
-			help: "accepted for the sake of etcd 2: a change of the membership that would lose the quorum is always " +
-				"refused"},
+			help: "accepted for compatibility with etcd 2; with either value, a change of the membership that would " +
+				"lose the quorum is refused"},
 		{name: "force-new-cluster", preset: "false", set: toggle(&c.ForceNew),
-			help: "go on from the data as a cluster of this member alone"},
+			help: "make of this member's data a cluster of this member alone"},
 	}
 }
 
 func (c *Config) proxyFlags() []setting {
 	return []setting{
 		{name: "proxy", preset: "off", arg: "off|readonly|on", set: choice(&c.Proxy, "off", "readonly", "on"),
-			help: "be no member, but hand on what clients ask to the members; with readonly, only what reads"},
+			help: "run as a proxy, which forwards the requests of clients to members; readonly: only those that read"},
 		{name: "proxy-failure-wait", preset: "5000", arg: "MS",
 			set:  milliseconds(&c.ProxyTimes.FailureWait, 1, 1<<31-1),
-			help: "milliseconds for which a member is left alone that did not answer"},
+			help: "milliseconds before a member that did not answer is tried again"},
 		{name: "proxy-refresh-interval", preset: "30000", arg: "MS",
 			set:  milliseconds(&c.ProxyTimes.Refresh, 1, 1<<31-1),
-			help: "milliseconds between two questions to the members who they are"},
+			help: "milliseconds between two requests for the list of members"},
 		{name: "proxy-dial-timeout", preset: "1000", arg: "MS", set: milliseconds(&c.ProxyTimes.Dial, 1, 1<<31-1),
-			help: "milliseconds for a connection to a member"},
+			help: "time limit for connecting to a member, in milliseconds"},
 		{name: "proxy-write-timeout", preset: "5000", arg: "MS", set: milliseconds(&c.ProxyTimes.Write, 1, 1<<31-1),
-			help: "milliseconds for each piece that is sent to a member"},
+			help: "time limit for each write to a member, in milliseconds"},
 		{name: "proxy-read-timeout", preset: "0", arg: "MS", set: milliseconds(&c.ProxyTimes.Read, 0, 1<<31-1),
-			help: "milliseconds for each piece that a member sends; 0 means no limit, any other ends watches in " +
-				"which nothing happens"},
+			help: "time limit for each read from a member, in milliseconds; 0 means none. Any other value also ends " +
+				"watches in which nothing happens for that long"},
 	}
 }
 
 func (c *Config) clientFlags() []setting {
 	return []setting{
 		{name: "cors", arg: "ORIGIN,...", set: origins(&c.CORS),
-			help: "web origins that may ask from a browser, or *"},
+			help: "web origins whose pages may send requests to this process, or * for all"},
 		{name: "host-whitelist", arg: "NAME,...", set: hostNames(&c.Hosts),
-			help: "names by which browsers may call this member over plain HTTP, besides addresses, localhost and " +
-				"the hosts of its URLs; or *"},
+			help: "host names by which browsers may call this process over plain HTTP, besides IP addresses, " +
+				"localhost and the hosts of its URLs; or * for all"},
 		{name: "max-request-bytes", preset: "10485760", arg: "BYTES", set: number(&c.MaxRequestBytes, 1, 1<<30),
-			help: "longest request body"},
+			help: "greatest length of a request body"},
 		{name: "event-history", preset: "100000", arg: "N", set: number(&c.EventHistory, 1, 1<<30),
-			help: "events kept for watches of the past"},
+			help: "number of events kept for watches that begin at a past index"},
 		{name: "page", preset: "true", set: toggle(&c.Page),
-			help: "show browsers a page of the cluster and its keys at /"},
+			help: "serve a page for browsers at /, which shows the cluster and its keys"},
 		{name: "quota-bytes", preset: "0", arg: "BYTES", set: number(&c.QuotaBytes, 0, math.MaxInt),
-			help: "memory that the tree may take before writes that make it grow are refused; 0 means a quarter of " +
-				"the memory"},
+			help: "memory that the tree may take; beyond it, writes that make the tree grow are refused; 0 means a " +
+				"quarter of the memory"},
 		{name: "enable-pprof", preset: "false", set: toggle(&c.Pprof),
-			help: "serve profiles at /debug/pprof"},
+			help: "serve the profiles of Go's net/http/pprof at /debug/pprof"},
 	}
 }
 
+// tlsFlags are the flags of both ports, which have the same form, and one that only members need.
 func (c *Config) tlsFlags() []setting {
+	return append(slices.Concat(
+		portFlags(certs.ClientPort, "", "clients", &c.Client),
+		portFlags(certs.PeerPort, "peer-", "members", &c.Peer)),
+		setting{name: "peer-cert-allowed-cn", arg: "NAME,...", set: text(&c.Peer.Names),
+			help: "common names of which a member's certificate must have one; needs --peer-client-cert-auth"})
+}
+
+// portFlags are the flags of one port, whose names begin with prefix. others is a word for those
+// that connect to the port.
+func portFlags(port, prefix, others string, f *certs.Flags) []setting {
+	authorities := "--" + prefix + "trusted-ca-file"
 	return []setting{
-		{name: "cert-file", arg: "FILE", set: text(&c.Client.Cert),
-			help: "certificate for https clients, in PEM, with those between it and its authority; this and the " +
-				"other files are read again when they change"},
-		{name: "key-file", arg: "FILE", set: text(&c.Client.Key),
-			help: "its key"},
-		{name: "client-cert-auth", preset: "false", set: toggle(&c.Client.ClientAuth),
-			help: "refuse https clients without a certificate of --trusted-ca-file"},
-		{name: "trusted-ca-file", arg: "FILE", set: text(&c.Client.CA),
-			help: "authorities of clients' certificates, in PEM; whoever shows one must show a right one"},
-		{name: "client-crl-file", arg: "FILE", set: text(&c.Client.CRL),
-			help: "clients' certificates that were revoked: lists signed by --trusted-ca-file"},
-		{name: "auto-tls", preset: "false", set: toggle(&c.Client.Auto),
-			help: "serve https clients with a certificate made here, under DATA/fixtures"},
-		{name: "ca-file", arg: "FILE", set: text(&c.Client.OldCA),
-			help: "old form of --trusted-ca-file with --client-cert-auth"},
-		{name: "peer-cert-file", arg: "FILE", set: text(&c.Peer.Cert),
-			help: "certificate for https among members, which serves in both directions"},
-		{name: "peer-key-file", arg: "FILE", set: text(&c.Peer.Key),
-			help: "its key"},
-		{name: "peer-client-cert-auth", preset: "false", set: toggle(&c.Peer.ClientAuth),
-			help: "refuse members without a certificate of --peer-trusted-ca-file"},
-		{name: "peer-trusted-ca-file", arg: "FILE", set: text(&c.Peer.CA),
-			help: "authorities of members' certificates; without it, those of the machine are trusted for members " +
-				"that are called"},
-		{name: "peer-cert-allowed-cn", arg: "NAME,...", set: text(&c.Peer.Names),
-			help: "common names of which a member's certificate must have one; needs --peer-client-cert-auth"},
-		{name: "peer-crl-file", arg: "FILE", set: text(&c.Peer.CRL),
-			help: "members' certificates that were revoked: lists signed by --peer-trusted-ca-file"},
-		{name: "peer-auto-tls", preset: "false", set: toggle(&c.Peer.Auto),
-			help: "talk to members with certificates made here: encrypted, but nobody finds out who is at the " +
-				"other end"},
-		{name: "peer-ca-file", arg: "FILE", set: text(&c.Peer.OldCA),
-			help: "old form of --peer-trusted-ca-file with --peer-client-cert-auth"},
+		{name: prefix + "cert-file", arg: "FILE", set: text(&f.Cert),
+			help: "certificate that is shown to " + others + ", in PEM, followed by those between it and its " +
+				"authority; this and the other files are read again when they change"},
+		{name: prefix + "key-file", arg: "FILE", set: text(&f.Key),
+			help: "private key of --" + prefix + "cert-file"},
+		{name: prefix + "client-cert-auth", preset: "false", set: toggle(&f.ClientAuth),
+			help: "refuse " + others + " that show no certificate of " + authorities},
+		{name: prefix + "trusted-ca-file", arg: "FILE", set: text(&f.CA),
+			help: "authorities of the certificates of " + others + ", in PEM: a certificate that is shown must be " +
+				"from one of these; without it nobody is asked for one, and this machine's authorities are trusted " +
+				"for the members that are called"},
+		{name: port + "-crl-file", arg: "FILE", set: text(&f.CRL),
+			help: "revoked certificates of " + others + ": lists signed by " + authorities},
+		{name: prefix + "auto-tls", preset: "false", set: toggle(&f.Auto),
+			help: "show " + others + " a certificate made here, under DATA/fixtures: connections are encrypted, but " +
+				"no authority vouches for this end"},
+		{name: prefix + "ca-file", arg: "FILE", set: text(&f.OldCA),
+			help: "old form of " + authorities + " with --" + prefix + "client-cert-auth"},
 	}
 }
 
 func (c *Config) oldFlags() []setting {
 	return []setting{
 		{name: "addr", arg: "IP:PORT", set: optional(ipPort(&c.addr)),
-			help: "old form of --advertise-client-urls, which also listens at [::]:PORT"},
+			help: "old form of --advertise-client-urls; also listens at [::]:PORT, unless told where to listen"},
 		{name: "bind-addr", arg: "IP:PORT", set: optional(ipPort(&c.bindAddr)),
 			help: "old form of --listen-client-urls"},
 		{name: "peer-addr", arg: "IP:PORT", set: optional(ipPort(&c.peerAddr)),
-			help: "old form of --initial-advertise-peer-urls, which also listens at [::]:PORT"},
+			help: "old form of --initial-advertise-peer-urls; also listens at [::]:PORT, unless told where to listen"},
 		{name: "peer-bind-addr", arg: "IP:PORT", set: optional(ipPort(&c.peerBindAddr)),
 			help: "old form of --listen-peer-urls"},
 	}
@@ -200,8 +200,8 @@ func (c *Config) oldFlags() []setting {
 func (c *Config) trialFlags() []setting {
 	return []setting{
 		{name: "check-config", preset: "false", set: toggle(&c.CheckConfig),
-			help: "say what a start with all these flags and variables would do, and end: no port is opened, nobody " +
-				"is asked, nothing is written; status 1 when it would be refused"},
+			help: "print what a start with these flags and variables would do, and end with status 1 if the start " +
+				"would be refused; opens no port, asks no other machine, and writes nothing"},
 	}
 }
 
@@ -210,11 +210,11 @@ func (c *Config) logFlags() []setting {
 		{name: "debug", preset: "false", set: toggle(&c.Debug),
 			help: "log at level DEBUG"},
 		{name: "log-package-levels", arg: "PKG=LEVEL,...", set: packageLevels(&c.Levels),
-			help: "levels of single packages, as raft=DEBUG,http=WARNING"},
+			help: "log levels of single packages, such as raft=DEBUG,http=WARNING"},
 	}
 }
 
-// variable is the flag's name in the environment.
+// variable returns the flag's name in the environment.
 func (s setting) variable() string {
 	return "ETCD_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
@@ -225,15 +225,15 @@ func Help(w io.Writer) error {
 	out.WriteString(`etcd2 is a replicated key-value store with the HTTP API of etcd 2.
 
 usage: etcd2 [--FLAG VALUE]...   run a member
-       etcd2 ctl COMMAND...      be etcdctl, as a link of that name is
+       etcd2 ctl COMMAND...      run a command of etcdctl; a link named etcdctl does the same
        etcd2 dump DIR            print the log and the snapshots of a data directory
-       etcd2 --check-config ...  say what a member with these flags would do
+       etcd2 --check-config ...  print what a start with these flags would do
        etcd2 --version           print the version
        etcd2 --help              print this text
 
 Every flag may also be given in the environment, as ETCD_DATA_DIR for --data-dir.
-The command line wins. A signal ends it with status 0, a failure with 1, and
-being removed from the cluster with 3.
+The command line wins. The exit status is 0 after SIGTERM or SIGINT, 1 after a
+failure, and 3 when the cluster has removed this member.
 `)
 	group := ""
 	for _, s := range new(Config).settings() {
@@ -248,7 +248,7 @@ being removed from the cluster with 3.
 		}
 	}
 	out.WriteString("\nIgnored with a warning\n ")
-	for _, r := range relics {
+	for _, r := range obsoleteFlags {
 		if r.gone != "" {
 			out.WriteString(" --" + r.name)
 		}

@@ -15,7 +15,7 @@ import (
 	"etcd2/http/logs"
 )
 
-// The kinds of values: each function returns what checks a value and stores it.
+// The kinds of values: each function returns one that checks a value and stores it at p.
 
 func text(p *string) func(string) error {
 	return func(v string) error { *p = v; return nil }
@@ -80,7 +80,7 @@ func urls(p *[]string) func(string) error {
 	}
 }
 
-// ipPort is an address as etcd 0.4 has them.
+// ipPort is for the addresses of etcd 0.4, IP:PORT.
 func ipPort(p *string) func(string) error {
 	return func(v string) error {
 		host, port, err := net.SplitHostPort(strings.TrimSpace(v))
@@ -98,7 +98,7 @@ func ipPort(p *string) func(string) error {
 	}
 }
 
-// optional lets a value be empty.
+// optional lets a value be empty, which sets nothing.
 func optional(set func(string) error) func(string) error {
 	return func(v string) error {
 		if v == "" {
@@ -110,13 +110,13 @@ func optional(set func(string) error) func(string) error {
 
 func service(p *string) func(string) error {
 	return func(v string) error {
-		*p = v // as it is: the ids of the members depend on every character
+		*p = v // not normalized: the ids of the members depend on every character
 		_, err := discovery.ParseService(v)
 		return err
 	}
 }
 
-// proxyURL is that of an HTTP proxy; http:// may be left out.
+// proxyURL is for the URL of an HTTP proxy; http:// may be left out.
 func proxyURL(p **url.URL) func(string) error {
 	return func(v string) (err error) {
 		if !strings.Contains(v, "://") {

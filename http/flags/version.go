@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// Version is what this program says it is, to clients and to other members.
+// Version is the version that this program reports to clients and to other members.
 const Version = "2.4.0"
 
 // PrintVersion writes the four lines of --version.
@@ -17,7 +17,7 @@ func PrintVersion(w io.Writer) error {
 	return err
 }
 
-// revision is the commit that the binary was built from, as far as it knows.
+// revision returns the commit that the binary was built from, or "unknown".
 func revision() string {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil {

@@ -2,32 +2,32 @@
 //
 // # What it is
 //
-// Loggers of the standard library (log/slog), one a package, whose levels can be changed while they
-// are used; and the one place where their lines are written.
+// Loggers of the standard library (log/slog), one for each package, whose levels can be changed
+// while they are used; and the goroutine that writes their lines.
 //
 // # Picture
 //
-//	raft, http, …  ──► [Logs.Of] ──► level ──► [Sink] ──► a goroutine ──► standard error
+//	raft, http, …  ──► [Logs.Logger] ──► level ──► [Sink] ──► a goroutine ──► standard error
 //	                                             │
-//	                                             └─ full: the line is lost, and counted
+//	                                             └─ queue full: the line is lost, and counted
 //
 // # Types
 //
-// [Logs] makes the loggers. A [Sink] writes their lines, and never holds up the caller.
+// [Logs] makes the loggers. A [Sink] writes their lines, and never makes the caller wait.
 //
 // # Life of a line
 //
-// A package logs it. When its level is high enough it is queued, and written by the goroutine of
-// the sink. A reader that stands still, as a pipe whose other end is stopped, holds up that
-// goroutine alone: the queue fills, and what finds no room in it is lost. The end of the process
-// waits for the rest of the queue, though not for long.
+// A package logs it. If its level is high enough, it is queued, and the goroutine of the sink
+// writes it. When nobody reads standard error, such as a pipe whose other end is stopped, only that
+// goroutine waits: the queue fills, and further lines are lost. The end of the process waits for
+// the rest of the queue, but at most for flushTimeout.
 //
 // # Invariants
 //
-//   - Nobody who logs waits for a reader. (`TestALogThatNobodyReadsHoldsUpNobody`)
-//   - Lines about security pass at every level. (`TestLinesAboutSecurityPassAtEveryLevel`)
+//   - Logging never waits for a reader. (`TestALogThatNobodyReadsHoldsUpNobody`)
+//   - Lines about security are written at every level. (`TestLinesAboutSecurityPassAtEveryLevel`)
 //
 // # What is left out
 //
-// Files, their rotation, and forwarding: journald and its like do that.
+// Files, their rotation, and forwarding: journald and similar programs do that.
 package logs

@@ -17,7 +17,7 @@ var levels = map[string]slog.Level{
 	"TRACE":    slog.LevelDebug - 4,
 }
 
-// ParseLevel returns the level that a word stands for, in capitals or not.
+// ParseLevel returns the level of a name, in upper or lower case.
 func ParseLevel(word string) (level slog.Level, known bool) {
 	level, known = levels[strings.ToUpper(word)]
 	return level, known
@@ -27,11 +27,11 @@ func ParseLevel(word string) (level slog.Level, known bool) {
 type Logs struct {
 	w      *Sink
 	common slog.LevelVar         // of all packages without a level of their own
-	own    map[string]slog.Level // from --log-package-levels
+	own    map[string]slog.Level // by package, from --log-package-levels
 }
 
-// New returns loggers that write into w, at level INFO, or DEBUG with debug. own are the levels of
-// single packages; it is not to be changed any more.
+// New returns loggers that write into w, at level INFO, or DEBUG with debug. own has the levels of
+// single packages; the caller must not change it afterwards.
 func New(w *Sink, debug bool, own map[string]slog.Level) *Logs {
 	l := &Logs{w: w, own: own}
 	if debug {
@@ -40,8 +40,8 @@ func New(w *Sink, debug bool, own map[string]slog.Level) *Logs {
 	return l
 }
 
-// Of returns the logger of one package: one line an event.
-func (l *Logs) Of(pkg string) *slog.Logger {
+// Logger returns the logger of one package, which writes one line for each event.
+func (l *Logs) Logger(pkg string) *slog.Logger {
 	var level slog.Leveler = &l.common
 	if own, given := l.own[pkg]; given {
 		level = own
@@ -52,14 +52,14 @@ func (l *Logs) Of(pkg string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l.w, &slog.HandlerOptions{Level: level})).With("pkg", pkg)
 }
 
-// unsilenced is the level of a package whose lines are about security: INFO at the most, so that
-// nobody who may change levels does anything unseen.
+// unsilenced is the level of a package whose lines are about security: INFO at the highest, so that
+// a user who may change levels can't hide what he does.
 type unsilenced struct{ slog.Leveler }
 
 // Level returns the level, or INFO if that is lower.
 func (u unsilenced) Level() slog.Level { return min(u.Leveler.Level(), slog.LevelInfo) }
 
-// SetLevel changes the level of all packages that have none of their own.
+// SetLevel changes the level of all packages without a level of their own.
 func (l *Logs) SetLevel(word string) error {
 	level, known := ParseLevel(word)
 	if !known {
@@ -69,8 +69,8 @@ func (l *Logs) SetLevel(word string) error {
 	return nil
 }
 
-// Lost returns how many lines nobody took.
+// Lost returns the number of lines that could not be written.
 func (l *Logs) Lost() uint64 { return l.w.Lost() }
 
-// Flush returns when all lines from before are written, or are not taken in time.
+// Flush returns when all earlier lines are written, or after flushTimeout.
 func (l *Logs) Flush() { l.w.Flush() }

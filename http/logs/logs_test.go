@@ -16,13 +16,13 @@ func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
 	sink := NewSink(&out)
 	l := New(sink, false, map[string]slog.Level{"raft": slog.LevelDebug, "http": slog.LevelError})
 	for _, pkg := range []string{"raft", "http", "main"} {
-		l.Of(pkg).Debug("quiet")
-		l.Of(pkg).Warn("loud")
+		l.Logger(pkg).Debug("quiet")
+		l.Logger(pkg).Warn("loud")
 	}
 	if err := l.SetLevel("debug"); err != nil {
 		t.Fatal(err)
 	}
-	l.Of("main").Debug("now")
+	l.Logger("main").Debug("now")
 	sink.Flush()
 
 	for _, want := range []string{"quiet pkg=raft", "loud pkg=raft", "loud pkg=main", "now pkg=main"} {
@@ -35,7 +35,7 @@ func TestAPackageMayHaveALogLevelOfItsOwn(t *testing.T) {
 	}
 }
 
-// Whoever sets the level, by the API or at the start, silences no line about security.
+// No level, set by the API or at the start, suppresses a line about security.
 func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
 	var out strings.Builder
 	sink := NewSink(&out)
@@ -44,8 +44,8 @@ func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pkg := range []string{"auth", "certs", "http"} {
-		l.Of(pkg).Debug("detail")
-		l.Of(pkg).Info("security")
+		l.Logger(pkg).Debug("detail")
+		l.Logger(pkg).Info("security")
 	}
 	sink.Flush()
 
@@ -55,7 +55,7 @@ func TestLinesAboutSecurityPassAtEveryLevel(t *testing.T) {
 	}
 }
 
-// A stalled is a reader of the log that stands still.
+// A stalled is a writer that waits until it is closed, and then fails.
 type stalled chan struct{}
 
 func (s stalled) Write([]byte) (int, error) { <-s; return 0, syscall.EPIPE }
@@ -73,7 +73,7 @@ func TestALogThatNobodyReadsHoldsUpNobody(t *testing.T) {
 	close(stands)
 	s.Flush()
 
-	if took > 10*sinkPatience || waiting < 9 || s.lost.Load() != sinkLines+10 {
+	if took > 10*flushTimeout || waiting < 9 || s.lost.Load() != sinkLines+10 {
 		t.Errorf("flushed in %v, %d lost while it stood, %d after", took, waiting, s.lost.Load())
 	}
 }

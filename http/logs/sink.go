@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// A Sink writes the lines of the log to w, from a goroutine of its own: a reader that is gone, or
-// that stands still, costs lines and holds up nobody. All methods may be called from any goroutine.
+// A Sink writes the lines of the log to w, from a goroutine of its own: when w is slow or fails,
+// lines are lost, but no caller waits. All methods may be called from any goroutine.
 type Sink struct {
 	w       io.Writer
-	lines   chan []byte   // that wait; what finds no room is lost
-	written chan struct{} // answers a nil line
-	lost    atomic.Uint64 // lines that w did not take
+	lines   chan []byte // the queue; nil: say on written that all before is written
+	written chan struct{}
+	lost    atomic.Uint64 // lines that found the queue full, or failed in w
 }
 
-// Bounds of a sink: lines that wait for the reader, and how long the end of the process does.
+// Bounds of a sink.
 const (
-	sinkLines    = 4096
-	sinkPatience = 300 * time.Millisecond
+	sinkLines    = 4096                   // in the queue
+	flushTimeout = 300 * time.Millisecond // how long the end of the process waits for w
 )
 
 // NewSink returns a sink whose lines go to w.
@@ -29,7 +29,7 @@ func NewSink(w io.Writer) *Sink {
 	return s
 }
 
-// Write takes one line, and never fails.
+// Write queues one line, or counts it as lost. It never fails.
 func (s *Sink) Write(line []byte) (int, error) {
 	select {
 	case s.lines <- bytes.Clone(line):
@@ -52,9 +52,9 @@ func (s *Sink) run() {
 	}
 }
 
-// Flush returns when w has all lines from before, or does not take them in time.
+// Flush returns when w has all earlier lines, or after flushTimeout.
 func (s *Sink) Flush() {
-	late := time.After(sinkPatience)
+	late := time.After(flushTimeout)
 	select {
 	case s.lines <- nil:
 	case <-late:
@@ -66,5 +66,5 @@ func (s *Sink) Flush() {
 	}
 }
 
-// Lost returns how many lines w did not take.
+// Lost returns the number of lines that found the queue full, or failed in w.
 func (s *Sink) Lost() uint64 { return s.lost.Load() }

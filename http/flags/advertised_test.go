@@ -20,7 +20,7 @@ func TestAURLMissesWhereNobodyListens(t *testing.T) {
 		"https://localhost:443":  false,
 		"http://127.0.0.1":       true,
 	} {
-		if got := slices.Contains(misses([]string{u}, listening), u); got != want {
+		if got := slices.Contains(unserved([]string{u}, listening), u); got != want {
 			t.Errorf("%s misses: %v", u, got)
 		}
 	}
