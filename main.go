@@ -280,7 +280,7 @@ func (p *process) secure() (err error) {
 // runMember runs a member of a cluster, or a proxy when the cluster that discovery finds is full.
 func (p *process) runMember(ctx context.Context) error {
 	p.ports.ServePeers(p.logs.Logger("http"))
-	p.service.Follow(systemd.Doing("looking for the cluster"))
+	p.service.Follow(systemd.Starting("looking for the cluster"))
 	plan, err := p.plan(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -296,7 +296,7 @@ func (p *process) runMember(ctx context.Context) error {
 	tree := store.New(store.Limits{Events: p.EventHistory, Tree: cmp.Or(int64(p.QuotaBytes), http.DefaultQuota())})
 	transport := p.transport(plan)
 	p.ports.Connect(transport)
-	p.service.Follow(systemd.Doing("reading " + p.DataDir))
+	p.service.Follow(systemd.Starting("reading " + p.DataDir))
 	node, err := p.open(tree, plan, transport)
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 		t.Errorf("the write got %d", status)
 	}
 	m.notices("WATCHDOG=1")
-	m.expectLog(since, "told again")
+	m.expectLog(since, "makes progress again")
 }
 
 // lastStatus is the exit status after which the README's unit is not started again.

@@ -1,38 +1,37 @@
-// Package ports opens the sockets of a member or a proxy, and gives each to who answers there at
-// the time.
+// Package ports opens the sockets of a member or a proxy, and passes each to the server that
+// answers there: first one that says that the member is starting, then the real one.
 //
 // # What it is
 //
-// Two ports, which may be several sockets each: of the URLs that the flags list, plain and https,
-// or opened by systemd. They are opened before anything else is done, so that a taken address costs
-// nothing, and answered before there is anything to answer with, so that whoever asks a member that
-// starts is told so and not left waiting.
+// There are two ports, for clients and for peers. Each may be several sockets: one for each URL
+// that the flags list, http or https, or sockets that systemd has opened. They are opened first, so
+// that a taken address ends the start before anything is written. They are answered at once, so
+// that a client of a member that starts gets an error and does not have to wait.
 //
 // # Picture
 //
-//	listen flags ──┐                   peers ───► PeerPort: 503 ──► Raft (Connect) ──► questions (Serve)
+//	listen flags ──┐                   peers ───► PeerPort: 503 ──► Raft (Connect) ──► requests (Serve)
 //	               ├──► Open ──► Ports ─┤
 //	systemd ───────┘                   clients ─► Starting: code 300 ───────────────► Server (Serve)
 //
 // # Types
 //
-// [Config] says where, [Ports] are the open sockets. socket is one of them.
+// [Config] says where to listen, [Ports] are the open sockets, and socket is one of them.
 //
 // # Life of a port
 //
-// [Open] opens all or nothing. [Ports.ServePeers] answers members, and [Ports.RefuseClients]
-// clients, as long as their member has nothing to say; [Ports.Serve] then lets a server answer
-// both. A process that turns out to be a proxy drops its peers ([Ports.DropPeers]). Whatever ends a
-// socket on the way comes out at Ended. [Ports.Close] closes the rest.
+// [Open] opens all sockets or none. [Ports.ServePeers] and [Ports.RefuseClients] tell members and
+// clients that this member is starting; then [Ports.Serve] lets a server answer both. A process
+// that turns out to be a proxy closes the port for peers ([Ports.DropPeers]). When a socket fails
+// meanwhile, its error comes from [Ports.Ended]. [Ports.Close] closes all sockets.
 //
 // # Invariants
 //
-//   - An address that somebody has chosen opens, or nothing does.
-//     (`TestATakenSecondDefaultPortIsDoneWithout`)
-//   - A socket that systemd holds open is not refused at: who connects waits until the member
-//     answers.
+//   - Either every address that a flag gives opens, or Open fails; of the default addresses the
+//     second may fail. (`TestATakenSecondDefaultPortIsDoneWithout`)
+//   - At a socket of systemd's, clients are not refused: they wait until the member answers.
 //
 // # What is left out
 //
-// Listening anew while the process runs.
+// Opening or closing ports while the process runs.
 package ports

@@ -19,14 +19,14 @@ import (
 type Config struct {
 	Client, Peer []string // URLs
 
-	// Somebody has chosen them: each must open. Of the preset ones only the first must.
+	// Whether a flag gives the URLs: then each must open. Of the default ones only the first must.
 	ClientChosen, PeerChosen bool
 
 	Logger *slog.Logger // nil means slog.Default()
 }
 
-// Open opens all ports, but those that systemd has opened; with an error, none is open. The error
-// names the flag.
+// Open opens all sockets, except those that systemd has opened. After an error none is open; the
+// error names the flag.
 func Open(c Config, handed *systemd.Handover) (*Ports, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -42,9 +42,9 @@ func Open(c Config, handed *systemd.Handover) (*Ports, error) {
 }
 
 func (c *Config) open(p *Ports, handed *systemd.Handover) (err error) {
-	var taken []listed
-	client := opener{"listen-client-urls", systemd.Client, c.ClientChosen, c.Logger, handed, &taken}
-	peer := opener{"listen-peer-urls", systemd.Peer, c.PeerChosen, c.Logger, handed, &taken}
+	var opened []listed
+	client := opener{"listen-client-urls", systemd.Client, c.ClientChosen, c.Logger, handed, &opened}
+	peer := opener{"listen-peer-urls", systemd.Peer, c.PeerChosen, c.Logger, handed, &opened}
 	if p.clients, p.ClientURLs, err = client.open(c.Client); err != nil {
 		return err
 	}
@@ -66,16 +66,16 @@ type opener struct {
 	chosen bool
 	log    *slog.Logger
 	handed *systemd.Handover
-	taken  *[]listed // by this process, of whatever flag
+	opened *[]listed // the URLs that are open, of both flags
 }
 
 // A listed is a URL that a flag lists.
 type listed struct{ flag, url string }
 
-// open opens the sockets of a list of URLs, and returns which URLs they are; with an error, what is
-// open by then. Of the preset ones only the first must open: the second is the port of etcd 0.4,
-// which another program may have. What systemd has opened under the port's name and no flag lists
-// takes the place of the preset ones.
+// open opens the sockets of a list of URLs, and returns them with the URLs that are open; with an
+// error, those that are open by then. Of the default URLs only the first must open: the second is
+// the port of etcd 0.4, which another program may use. Sockets that systemd has opened under the
+// port's name, at addresses that no URL has, replace the default URLs.
 func (o *opener) open(urls []string) (sockets []socket, open []string, err error) {
 	secure, plain := certs.BySecurity(urls)
 	mixed := secure != "" && plain != ""
@@ -84,19 +84,19 @@ func (o *opener) open(urls []string) (sockets []socket, open []string, err error
 		switch {
 		case !wanted:
 		case err == nil && s.Listener == nil:
-			open = append(open, u) // at a socket that serves already
+			open = append(open, u) // at the socket of another URL
 		case err == nil:
 			sockets, open = append(sockets, s), append(open, u)
 		case !o.chosen && i > 0:
-			o.log.Warn("a default port is taken, going on without it", "url", u, "err", err)
+			o.log.Warn("a default port can't be opened, going on without it", "url", u, "err", err)
 		default:
 			return sockets, nil, fmt.Errorf("--%s=%s: %w: %s", o.flag, u, err, o.remedy(u, err))
 		}
 		if wanted && err == nil {
-			*o.taken = append(*o.taken, listed{o.flag, u})
+			*o.opened = append(*o.opened, listed{o.flag, u})
 		}
 	}
-	for _, l := range o.handed.Rest(o.port) {
+	for _, l := range o.handed.ClaimNamed(o.port) {
 		u := urlOf(l.Addr(), plain == "")
 		sockets, open = append(sockets, socket{l, certs.Secure(u), true}), append(open, u)
 		if mixed {
@@ -107,17 +107,17 @@ func (o *opener) open(urls []string) (sockets []socket, open []string, err error
 	return sockets, open, nil
 }
 
-// openOne opens the socket of a URL, which is nil when another URL has it already. What systemd has
-// opened is not opened again.
+// openOne opens the socket of a URL, unless systemd has opened it. The listener is nil when it
+// stands for another URL already. wanted is false when a socket of systemd's replaces the URL.
 func (o *opener) openOne(u string, mixed bool) (s socket, wanted bool, err error) {
 	_, address, _ := strings.Cut(u, "://")
-	l, covered := o.handed.At(o.port, address)
+	l, covered := o.handed.Claim(o.port, address)
 	switch {
-	case !covered && o.handed.Named(o.port) && !o.chosen:
+	case !covered && o.handed.HasNamed(o.port) && !o.chosen:
 		return s, false, nil
 	case !covered:
 		var config net.ListenConfig
-		config.SetMultipathTCP(false) // the state of a connection of several paths is not that of its socket
+		config.SetMultipathTCP(false) // with several paths the socket does not show the state of the connection
 		l, err = config.Listen(context.Background(), "tcp", address)
 	case l == nil && mixed:
 		err = errMixed
@@ -125,7 +125,7 @@ func (o *opener) openOne(u string, mixed bool) (s socket, wanted bool, err error
 	return socket{l, certs.Secure(u), covered}, true, err
 }
 
-// remedies are what helps against an address at which nobody can listen, by the reason.
+// remedies are the remedies for an address that can't be opened, by the reason.
 var remedies = []struct {
 	err  error
 	todo string
@@ -138,15 +138,16 @@ var remedies = []struct {
 	{errMixed, "give http and https URLs sockets of their own"},
 }
 
-// remedy says what helps against err.
+// remedy returns what to do about err, which opening u has given.
 func (o *opener) remedy(u string, err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		return "the name has no address here: correct it, or the DNS, or give an address"
 	}
-	for _, other := range *o.taken {
+	for _, other := range *o.opened {
 		if errors.Is(err, syscall.EADDRINUSE) && port(other.url) == port(u) {
-			return fmt.Sprintf("this process has that port for --%s=%s already: list it once", other.flag, other.url)
+			return fmt.Sprintf("this process has opened that port for --%s=%s already: list it once", other.flag,
+				other.url)
 		}
 	}
 	for _, r := range remedies {
@@ -161,7 +162,7 @@ func port(u string) string { return u[strings.LastIndexByte(u, ':')+1:] }
 
 var errMixed = errors.New("systemd has opened one socket for http and https")
 
-// urlOf is the URL of a socket that no flag lists.
+// urlOf returns the URL of a socket that no flag lists.
 func urlOf(address net.Addr, secure bool) string {
 	scheme := map[bool]string{true: "https://", false: "http://"}[secure]
 	at := address.(*net.TCPAddr) // a Handover has no others

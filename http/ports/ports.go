@@ -15,24 +15,24 @@ import (
 // Ports are the open sockets of a process. Its methods are for one goroutine, which calls them in
 // the order in which they stand here.
 type Ports struct {
-	ClientURLs, PeerURLs []string   // that are open
-	ClientTLS, PeerTLS   *certs.Set // to be set before anybody is answered
+	ClientURLs, PeerURLs []string   // the URLs that are open
+	ClientTLS, PeerTLS   *certs.Set // set by the caller of Open before it calls another method
 
 	clients, peers []socket
 	peer           *http.PeerPort // nil: members are not answered
-	started        []func()       // end the time in which clients are told that this member is starting
+	started        []func()       // each ends the answers at one socket that this member is starting
 	ended          chan error
 }
 
-// socket is one of them.
+// A socket is an open socket of one of the ports.
 type socket struct {
 	net.Listener
-	secure bool
-	handed bool // by systemd: who connects may wait until the member has started
+	secure bool // with TLS
+	handed bool // opened by systemd: clients that connect may wait until the member has started
 }
 
-// ServePeers answers other members, with no more than that this one is starting until there is more
-// to say.
+// ServePeers answers other members: until Connect and Serve are called, only with the error that
+// this member is starting.
 func (p *Ports) ServePeers(log *slog.Logger) {
 	p.peer = http.NewPeerPort(log, p.PeerTLS)
 	for _, s := range p.peers {
@@ -40,7 +40,7 @@ func (p *Ports) ServePeers(log *slog.Logger) {
 	}
 }
 
-// RefuseClients tells clients that this member is starting, until there is a server for them.
+// RefuseClients answers clients with the error that this member is starting, until Serve is called.
 func (p *Ports) RefuseClients() {
 	for _, s := range p.clients {
 		if s.handed {
@@ -54,10 +54,10 @@ func (p *Ports) RefuseClients() {
 	}
 }
 
-// Connect gives what members say to each other to raft from now on.
+// Connect passes the messages between members to raft from now on.
 func (p *Ports) Connect(raft nethttp.Handler) { p.peer.Connect(raft) }
 
-// DropPeers closes the ports for members, which a proxy has none of.
+// DropPeers closes the port for members, for a process that is a proxy.
 func (p *Ports) DropPeers() {
 	if p.peer == nil {
 		return
@@ -82,18 +82,18 @@ func (p *Ports) Serve(server *http.Server) {
 	}
 }
 
-// Ended yields why a socket is no longer served, for each that is not.
+// Ended returns the channel of the errors with which the serving of sockets has ended.
 func (p *Ports) Ended() <-chan error { return p.ended }
 
 // Close closes all sockets.
 func (p *Ports) Close() {
 	if p.peer != nil {
-		p.peer.Close() // what it says of its listeners no longer matters
+		p.peer.Close() // errors of its listeners no longer matter
 	}
 	closeAll(p.clients, p.peers)
 }
 
-// serve lets a server answer who connects, until it ends.
+// serve lets a server answer the connections to s, until the server or the listener ends.
 func (s socket) serve(server interface {
 	Serve(net.Listener) error
 	ServeTLS(net.Listener, *tls.Config) error
@@ -104,8 +104,8 @@ func (s socket) serve(server interface {
 	return server.Serve(s.Listener)
 }
 
-// FollowCertificates takes up certificates that change on the disk, and reads them at once at each
-// signal, until ctx ends. It returns at once.
+// FollowCertificates makes both ports use certificates that change on the disk, and reads them at
+// once at each signal, until ctx ends. It does not wait.
 func (p *Ports) FollowCertificates(ctx context.Context, signals <-chan os.Signal, log *slog.Logger) {
 	go p.ClientTLS.Watch(ctx)
 	go p.PeerTLS.Watch(ctx)

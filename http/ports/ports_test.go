@@ -50,7 +50,7 @@ func TestATakenSecondDefaultPortIsDoneWithout(t *testing.T) {
 	}
 }
 
-// Whether a client is still there is asked by the state of a TCP socket.
+// The state of a TCP socket shows whether a client is still connected.
 func TestPortsTakeNoConnectionsOfSeveralPaths(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SO_PROTOCOL is Linux's")
@@ -72,7 +72,7 @@ func TestPortsTakeNoConnectionsOfSeveralPaths(t *testing.T) {
 	}
 }
 
-// At every moment the ports say what can be said, and a proxy's peers are gone.
+// The ports answer from the start, with errors until there is a server; a proxy has no peer port.
 func TestThePortsAnswerFromTheStart(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	p, err := Open(Config{Client: []string{"http://127.0.0.1:0"}, Peer: []string{"http://127.0.0.1:0"}, Logger: log},
@@ -171,10 +171,10 @@ func TestTheAdviceFollowsFromWhyAPortCannotBeOpened(t *testing.T) {
 			"--listen-client-urls=http://192.0.2.1:1: listen tcp 192.0.2.1:1: bind: cannot assign requested address: " +
 				"this machine has no such address: give one that it has, or 0.0.0.0 for all of them"},
 		{[]string{own, everywhere}, nil, "--listen-client-urls=" + everywhere + ": listen tcp 0.0.0.0:" + port(own) +
-			": bind: address already in use: this process has that port for --listen-client-urls=" + own +
+			": bind: address already in use: this process has opened that port for --listen-client-urls=" + own +
 			" already: list it once"},
 		{[]string{own}, []string{own}, "--listen-peer-urls=" + own + ": listen tcp " + free.Addr().String() +
-			": bind: address already in use: this process has that port for --listen-client-urls=" + own +
+			": bind: address already in use: this process has opened that port for --listen-client-urls=" + own +
 			" already: list it once"},
 		{[]string{"http://nowhere.invalid:1"}, nil,
 			"--listen-client-urls=http://nowhere.invalid:1: … the name has no address here: correct it, or the DNS, " +
@@ -189,7 +189,7 @@ func TestTheAdviceFollowsFromWhyAPortCannotBeOpened(t *testing.T) {
 			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
 	}
-	o := opener{taken: new([]listed)}
+	o := opener{opened: new([]listed)}
 	for err, want := range map[error]string{
 		syscall.EACCES:       "this user may not listen there: give a port from 1024 on, or let systemd open it",
 		syscall.EAFNOSUPPORT: "this machine has no addresses of that kind: give one of the other kind (IPv4, IPv6)",

@@ -8,13 +8,13 @@ import (
 	"etcd2/raft"
 )
 
-// Doing is the condition of a process that does what needs no watchdog: it ends by itself, or is
-// over when another member comes. To start anew would be to begin it again.
-func Doing(status string) func() Condition {
+// Starting returns the condition of a process that starts, and does a step that the watchdog does
+// not limit: it ends by itself, or waits for another member, and a restart would only repeat it.
+func Starting(status string) func() Condition {
 	return func() Condition { return Condition{Status: status} }
 }
 
-// Replaying is the condition of a member that reads its log.
+// Replaying returns the condition of a member that replays its log.
 func Replaying(node *raft.Node) func() Condition {
 	return func() Condition {
 		index, _ := node.Applied()
@@ -23,7 +23,8 @@ func Replaying(node *raft.Node) func() Condition {
 	}
 }
 
-// Serving is the condition of a member that answers clients; ill says what is wrong with it, or "".
+// Serving returns the condition of a member that answers clients; ill returns what is wrong with
+// it, or "".
 func Serving(node *raft.Node, ill func() string) func() Condition {
 	return func() Condition {
 		what, since := node.Stuck()
@@ -35,7 +36,7 @@ func Serving(node *raft.Node, ill func() string) func() Condition {
 	}
 }
 
-// role is what a member is in its cluster, in words.
+// role describes a member's role in its cluster.
 func role(self, leader uint64, cluster raft.Membership) string {
 	text := "no leader"
 	switch leader {
@@ -43,7 +44,7 @@ func role(self, leader uint64, cluster raft.Membership) string {
 	case self:
 		text = "leader"
 	default:
-		m, _ := cluster.Find(leader) // one that is unknown here has no name
+		m, _ := cluster.Find(leader) // a leader that is unknown here has no name
 		text = "follower of " + cmp.Or(m.Name, strconv.FormatUint(leader, 16))
 	}
 	if len(cluster.Members) == 1 {

@@ -1,5 +1,5 @@
-// Package systemd is what a service and systemd say to each other: whether it is
-// ready, whether it gets on, and which sockets are open for it already.
+// Package systemd is how a service and systemd talk to each other: whether the service is ready,
+// whether it makes progress, and which sockets systemd has opened for it.
 //
 // # What it is
 //
@@ -12,38 +12,38 @@
 //	NOTIFY_SOCKET  ◄── READY=1                     it serves
 //	               ◄── STOPPING=1                  it ends
 //	               ◄── STATUS=follower of a, …     for systemctl status, when it changes
-//	               ◄── EXTEND_TIMEOUT_USEC=…       it is not ready yet, and gets on
-//	               ◄── WATCHDOG=1                  it gets on: four times in WATCHDOG_USEC
+//	               ◄── EXTEND_TIMEOUT_USEC=…       it is not ready yet, but makes progress
+//	               ◄── WATCHDOG=1                  it makes progress: four times in WATCHDOG_USEC
 //
 //	LISTEN_FDS, LISTEN_FDNAMES ──► Handover ──► a listener for each URL that one of the sockets covers
 //
-//	etcd2.service, etcd2.socket                   the units, as the README has them and the test under systemd runs them
+//	etcd2.service, etcd2.socket                   the units, as the README has them and a test runs them
 //
 // # Types
 //
-// A [Service] tells systemd how it goes, which it finds out by asking for a [Condition]. A
-// [Handover] is the sockets that were handed over, and who has taken them.
+// A [Service] reports to systemd the [Condition] of the process, which it asks for regularly. A
+// [Handover] is the sockets that systemd has opened, and which of them a URL has claimed.
 //
 // # Life of a stuck member
 //
-// The fsync of a log hangs. Each look of the service finds the same piece of work under way, for
-// longer each time. At half of WATCHDOG_USEC the service warns in the log, and sends no WATCHDOG=1
-// any more. Does the disk come back in time, it sends them again; otherwise systemd ends the
-// process when WATCHDOG_USEC has passed since the last one, and starts it anew.
+// The fsync of a log hangs. Each time that the service asks, the same piece of work is under way,
+// for longer than before. When that is half of WATCHDOG_USEC, the service warns in the log, and
+// stops sending WATCHDOG=1. If the fsync returns in time, it sends them again; otherwise systemd
+// ends the process when WATCHDOG_USEC has passed since the last one, and restarts it.
 //
 // # Invariants
 //
-//   - What does not get on is not said to, and what only waits is not stuck.
-//     (`TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn`)
-//   - Variables meant for another process are not for this one.
+//   - The watchdog is fed while the service makes progress, and only then. Waiting is progress.
+//     (`TestTheWatchdogIsFedOnlyWhileTheServiceMakesProgress`)
+//   - Variables that name another process are ignored.
 //     (`TestVariablesOfAnotherProcessDoNotCount`)
-//   - A socket of which nobody knows what it is for stops the start.
-//     (`TestASocketThatNobodyTakesIsAnError`)
-//   - A systemd that does not listen holds nobody up.
-//     (`TestASocketThatDoesNotTakeNoticesHoldsNobodyUp`)
+//   - A socket of systemd's that no URL claims stops the start.
+//     (`TestASocketThatNoURLClaimsIsAnError`)
+//   - A systemd that does not read its socket blocks nobody for long.
+//     (`TestASocketThatTakesNoNoticesBlocksNobody`)
 //
 // # What is left out
 //
 // RELOADING=1 (the unit has systemd send SIGHUP, which only reads certificates again), keeping
-// descriptors over a restart (FDSTORE), and sockets that are no TCP.
+// descriptors over a restart (FDSTORE), and sockets other than TCP.
 package systemd

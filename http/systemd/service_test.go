@@ -15,7 +15,7 @@ import (
 	_ "etcd2/e2e/pace" // -long
 )
 
-// environment is a getenv of NAME=VALUE texts.
+// environment returns a getenv for variables in the form NAME=VALUE.
 func environment(pairs ...string) func(string) string {
 	return func(name string) string {
 		for _, p := range pairs {
@@ -27,23 +27,23 @@ func environment(pairs ...string) func(string) string {
 	}
 }
 
-// A listening is a systemd that notes what it is told, and when.
+// A listening records the notices to systemd, and when they came.
 type listening struct {
 	sync.Mutex
-	told []string
-	at   []time.Time
-	deaf error
+	told  []string
+	at    []time.Time
+	fails error
 }
 
 func (l *listening) send(state string) error {
 	l.Lock()
 	defer l.Unlock()
 	l.told, l.at = append(l.told, state), append(l.at, time.Now())
-	return l.deaf
+	return l.fails
 }
 
-// take returns what was told since the last call.
-func (l *listening) take() []string {
+// received returns the notices since the last call.
+func (l *listening) received() []string {
 	l.Lock()
 	defer l.Unlock()
 	told := l.told
@@ -51,7 +51,7 @@ func (l *listening) take() []string {
 	return told
 }
 
-// run is a service under a systemd of a test, in the test's own time.
+// run runs a service whose notices are recorded, in the test's own time.
 func run(t *testing.T, environ ...string) (*Service, *listening, *strings.Builder) {
 	t.Helper()
 	systemd, log := &listening{}, &strings.Builder{}
@@ -63,7 +63,7 @@ func run(t *testing.T, environ ...string) (*Service, *listening, *strings.Builde
 	return s, systemd, log
 }
 
-func TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn(t *testing.T) {
+func TestTheWatchdogIsFedOnlyWhileTheServiceMakesProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, log := run(t, "WATCHDOG_USEC=20000000", "WATCHDOG_PID=7")
 		begun := time.Now()
@@ -80,15 +80,15 @@ func TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn(t *testing.T) {
 		set := func(since time.Time) { mu.Lock(); stuckSince = since; mu.Unlock() }
 		s.Ready()
 		<-time.After(time.Minute + time.Second)
-		if told := systemd.take(); told[0] != "READY=1" || len(told) != 13 || told[12] != "WATCHDOG=1" {
+		if told := systemd.received(); told[0] != "READY=1" || len(told) != 13 || told[12] != "WATCHDOG=1" {
 			t.Errorf("in a minute: %q", told)
 		}
 
 		set(time.Now())
 		<-time.After(10 * time.Second)
-		last := systemd.take()
+		last := systemd.received()
 		<-time.After(time.Hour)
-		silent := systemd.take()
+		silent := systemd.received()
 
 		if len(last) == 0 || len(silent) != 0 {
 			t.Errorf("stuck: %q, then %q", last, silent)
@@ -100,15 +100,15 @@ func TestTheWatchdogIsFedOnlyWhileTheServiceGetsOn(t *testing.T) {
 
 		set(time.Time{})
 		<-time.After(10 * time.Second)
-		if told := systemd.take(); len(told) < 2 || !strings.Contains(log.String(), "told again") {
-			t.Errorf("it gets on: %q\n%s", told, log)
+		if told := systemd.received(); len(told) < 2 || !strings.Contains(log.String(), "fed again") {
+			t.Errorf("it makes progress: %q\n%s", told, log)
 		}
 	})
 }
 
 // Work that takes as long as half of the watchdog's time, now and then, is no reason to end a
 // member: no two pings are further apart than the watchdog allows.
-func TestWhatTakesLongAndEndsIsNotMissed(t *testing.T) {
+func TestLongWorkThatEndsDoesNotStarveTheWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, _ := run(t, "WATCHDOG_USEC=4000000")
 		begun := time.Now()
@@ -130,21 +130,21 @@ func TestWhatTakesLongAndEndsIsNotMissed(t *testing.T) {
 	})
 }
 
-func TestALongStartAsksForMoreTimeAsLongAsItGetsOn(t *testing.T) {
+func TestALongStartAsksForMoreTimeWhileItMakesProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, _ := run(t, "WATCHDOG_USEC=1000000")
 		s.Follow(func() Condition { return Condition{Status: "looking for the cluster"} })
 		<-time.After(20 * time.Second)
-		waiting := systemd.take()
+		waiting := systemd.received()
 		begun := time.Now()
 		s.Follow(func() Condition { return Condition{Status: "replaying", For: time.Since(begun)} })
-		// not at the moment of a beat: its notice might come behind READY=1
+		// not at the moment of a tick: its notice might come after READY=1
 		<-time.After(time.Minute - time.Millisecond)
-		stuck := systemd.take()
+		stuck := systemd.received()
 		s.Follow(func() Condition { return Condition{Status: "follower"} })
 		s.Ready()
 		<-time.After(10 * time.Second)
-		ready := systemd.take()
+		ready := systemd.received()
 
 		extend := "EXTEND_TIMEOUT_USEC=30000000"
 		if want := []string{"STATUS=looking for the cluster", extend, extend, extend, extend}; !slices.Equal(waiting,
@@ -160,7 +160,7 @@ func TestALongStartAsksForMoreTimeAsLongAsItGetsOn(t *testing.T) {
 	})
 }
 
-func TestTheStatusIsToldWhenItChanges(t *testing.T) {
+func TestTheStatusIsSentWhenItChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, _ := run(t)
 		begun := time.Now()
@@ -175,17 +175,17 @@ func TestTheStatusIsToldWhenItChanges(t *testing.T) {
 		<-time.After(time.Hour)
 		s.Stopping()
 
-		if told, want := systemd.take(), []string{"STATUS=follower", "READY=1", "STATUS=leader",
+		if told, want := systemd.received(), []string{"STATUS=follower", "READY=1", "STATUS=leader",
 			"STOPPING=1"}; !slices.Equal(told, want) {
 			t.Errorf("%q, want %q", told, want)
 		}
 	})
 }
 
-func TestASystemdThatCannotBeToldIsOneWarning(t *testing.T) {
+func TestANoticeThatCannotBeSentIsOneWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, systemd, log := run(t, "WATCHDOG_USEC=1000000")
-		systemd.deaf = errors.New("nobody is there")
+		systemd.fails = errors.New("nobody is there")
 		s.Ready()
 
 		<-time.After(time.Hour)
@@ -224,8 +224,8 @@ func TestVariablesOfAnotherProcessDoNotCount(t *testing.T) {
 	}
 }
 
-// Nobody reads: the socket's queue fills. Who tells is not held up for ever.
-func TestASocketThatDoesNotTakeNoticesHoldsNobodyUp(t *testing.T) {
+// Nobody reads from the socket, so its queue fills. Then send fails, and does not block for ever.
+func TestASocketThatTakesNoNoticesBlocksNobody(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {

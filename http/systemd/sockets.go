@@ -15,29 +15,29 @@ import (
 	"syscall"
 )
 
-// Names of sockets that say what is served there; see systemd.socket(5), FileDescriptorName=.
+// Names that say which port a socket is for; see systemd.socket(5), FileDescriptorName=.
 const (
 	Client = "client"
 	Peer   = "peer"
 )
 
-// firstDescriptor is that of the first socket that systemd hands over.
+// firstDescriptor is the descriptor of the first socket that systemd hands over.
 const firstDescriptor = 3
 
-// A Handover is the listening sockets that systemd has opened for this process. The zero value is
-// none of them. It is for one goroutine.
+// A Handover is the listening sockets that systemd has opened for this process. The zero value has
+// none. It is for one goroutine.
 type Handover struct {
 	sockets []handed
 }
 
 type handed struct {
 	net.Listener
-	name  string // FileDescriptorName= of its socket unit; by default the unit's own name
-	taken bool
+	name    string // FileDescriptorName= of its socket unit; by default the unit's own name
+	claimed bool
 }
 
-// Sockets takes over what systemd has opened, if it has opened anything for this process. It may be
-// called once.
+// Sockets returns the sockets that systemd has opened for this process, if any. It may be called
+// once.
 func Sockets(getenv func(string) string, pid int) (*Handover, error) {
 	return sockets(getenv, pid, firstDescriptor)
 }
@@ -71,7 +71,7 @@ func sockets(getenv func(string) string, pid, first int) (*Handover, error) {
 
 var errNotListening = errors.New("not a listening TCP socket: give ListenStream=HOST:PORT, without Accept=yes")
 
-// listener makes a listener of a descriptor, which it closes.
+// listener makes a listener of a copy of a descriptor, and closes the descriptor.
 func listener(descriptor int) (net.Listener, error) {
 	syscall.CloseOnExec(descriptor)
 	file := os.NewFile(uintptr(descriptor), "socket")
@@ -90,66 +90,66 @@ func listener(descriptor int) (net.Listener, error) {
 	return l, nil
 }
 
-// At tells whether a socket is there for an address where port, which is Client or Peer, is to be
-// served: a socket with that name, or with none of the two. The first time it returns its listener,
-// later nil, since one socket may cover several addresses.
-func (h *Handover) At(port, address string) (l net.Listener, covered bool) {
+// Claim reports whether a socket covers an address of a port, which is Client or Peer. The socket's
+// name must be that of the port, or neither of the two. Since one socket may cover several
+// addresses, its listener is returned the first time only, and nil later.
+func (h *Handover) Claim(port, address string) (l net.Listener, covered bool) {
 	for i := range h.sockets {
 		s := &h.sockets[i]
 		if s.name != port && (s.name == Client || s.name == Peer) || !covers(s.Addr(), address) {
 			continue
 		}
-		if !s.taken {
-			s.taken, l = true, s.Listener
+		if !s.claimed {
+			s.claimed, l = true, s.Listener
 		}
 		return l, true
 	}
 	return nil, false
 }
 
-// Named tells whether a socket has that name.
-func (h *Handover) Named(port string) bool {
+// HasNamed reports whether a socket has the name of a port.
+func (h *Handover) HasNamed(port string) bool {
 	return slices.ContainsFunc(h.sockets, func(s handed) bool { return s.name == port })
 }
 
-// Rest returns the sockets with that name that no address has taken.
-func (h *Handover) Rest(port string) (list []net.Listener) {
+// ClaimNamed returns the sockets with the name of a port that no address has claimed.
+func (h *Handover) ClaimNamed(port string) (list []net.Listener) {
 	for i := range h.sockets {
-		if s := &h.sockets[i]; s.name == port && !s.taken {
-			s.taken = true
+		if s := &h.sockets[i]; s.name == port && !s.claimed {
+			s.claimed = true
 			list = append(list, s.Listener)
 		}
 	}
 	return list
 }
 
-// Check returns an error that names the sockets that nobody has taken, and closes them.
+// Check returns an error that names the sockets that were not claimed, and closes them.
 func (h *Handover) Check() error {
 	var left []string
 	for _, s := range h.sockets {
-		if !s.taken {
+		if !s.claimed {
 			left = append(left, fmt.Sprintf("%q at %s", s.name, s.Addr()))
 		}
 	}
 	if left == nil {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("LISTEN_FDS=%d: nobody knows what is to be served at %s", len(h.sockets),
+	return errors.Join(fmt.Errorf("LISTEN_FDS=%d: no flag says what is to be served at %s", len(h.sockets),
 		strings.Join(left, ", ")), h.close())
 }
 
-// close closes the sockets that nobody has taken.
+// close closes the sockets that were not claimed.
 func (h *Handover) close() (err error) {
 	for _, s := range h.sockets {
-		if !s.taken {
+		if !s.claimed {
 			err = errors.Join(err, s.Close())
 		}
 	}
 	return err
 }
 
-// covers tells whether who connects to an address arrives at a socket: it has the port, and the
-// address or all of them.
+// covers reports whether a connection to an address arrives at a socket: the socket has the port,
+// and the address or all of them.
 func covers(socket net.Addr, address string) bool {
 	host, port, err := net.SplitHostPort(address)
 	at, isTCP := socket.(*net.TCPAddr)

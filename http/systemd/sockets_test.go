@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// handOver gives listeners to a Handover as systemd does: as descriptors in a row, with names.
+// handOver makes a Handover of listeners as systemd does: by consecutive descriptors, with names.
 func handOver(t *testing.T, names string, listeners ...net.Listener) (*Handover, error) {
 	t.Helper()
 	const first = 200 // beyond what a test has open
@@ -93,24 +93,24 @@ func TestASocketServesWhatItIsNamedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, covered := h.At(Client, "127.0.0.1:"+port(peer)); covered {
+	if _, covered := h.Claim(Client, "127.0.0.1:"+port(peer)); covered {
 		t.Error("the peers' socket serves clients")
 	}
-	if _, covered := h.At(Client, "127.0.0.1:1"); covered {
-		t.Error("one serves a port that nobody handed over")
+	if _, covered := h.Claim(Client, "127.0.0.1:1"); covered {
+		t.Error("a socket covers a port that was not handed over")
 	}
-	l, covered := h.At(Peer, "127.0.0.1:"+port(other))
+	l, covered := h.Claim(Peer, "127.0.0.1:"+port(other))
 	if !covered || l.Addr().String() != other.Addr().String() {
 		t.Errorf("the third: %v, %v", l, covered)
 	}
-	if l, covered := h.At(Client, "localhost:"+port(other)); l != nil || !covered {
+	if l, covered := h.Claim(Client, "localhost:"+port(other)); l != nil || !covered {
 		t.Errorf("the third once more: %v, %v", l, covered)
 	}
-	if rest := h.Rest(Client); len(rest) != 1 || rest[0].Addr().String() != client.Addr().String() ||
-		len(h.Rest(Client)) != 0 {
+	if rest := h.ClaimNamed(Client); len(rest) != 1 || rest[0].Addr().String() != client.Addr().String() ||
+		len(h.ClaimNamed(Client)) != 0 {
 		t.Errorf("the rest for clients: %v", rest)
 	}
-	if !h.Named(Peer) || h.Named("etcd2") {
+	if !h.HasNamed(Peer) || h.HasNamed("etcd2") {
 		t.Error("names")
 	}
 	if err := h.Check(); err == nil || !strings.Contains(err.Error(), `"peer" at `+peer.Addr().String()) ||
@@ -119,7 +119,7 @@ func TestASocketServesWhatItIsNamedFor(t *testing.T) {
 	}
 }
 
-func TestASocketThatNobodyTakesIsAnError(t *testing.T) {
+func TestASocketThatNoURLClaimsIsAnError(t *testing.T) {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	h, err := handOver(t, "", l)
 	if err != nil {
