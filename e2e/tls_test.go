@@ -349,7 +349,7 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d requests", r.written.Load())
 	for _, m := range s.members { // whose connections rest on old certificates, and are made anew
-		m.expectLog(0, "ended the connections with who is no longer accepted", "port=peer")
+		m.expectLog(0, "ended connections whose certificate is no longer accepted", "port=peer")
 	}
 	for _, m := range s.members {
 		w := r.wallet.Load()

@@ -12,41 +12,41 @@ import (
 	"time"
 )
 
-// A bond is a connection that rests on a certificate of the other end, without TLS. It is among the
-// bonds of its Set from the handshake until it is closed, or ended since the certificate would not
-// be accepted any more.
+// A bond is the connection below TLS whose other end has shown a certificate. It is among the bonds
+// of its Set from the handshake until it is closed, or until it is ended because the certificate is
+// no longer accepted.
 type bond struct {
 	net.Conn
 	set    *Set
 	called bool                         // by this member, so that the other end is the server
-	ended  atomic.Pointer[refusedError] // what Read returns; nil: it goes on
+	ended  atomic.Pointer[refusedError] // the error of Read; nil: the connection was not ended
 
 	closed bool                  // bonds.mu protects it
-	shown  []*x509.Certificate   // in the handshake, the other end's own first
-	chains [][]*x509.Certificate // from there to authorities that were trusted then
-	at     time.Time             // of the handshake
+	shown  []*x509.Certificate   // in the handshake; the first is the other end's own
+	chains [][]*x509.Certificate // from that one to authorities that were trusted then
+	at     time.Time             // when the handshake was
 }
 
-// bonds are those of one Set.
+// bonds are the open connections of one Set whose other end has shown a certificate.
 type bonds struct {
 	mu  sync.Mutex // protects all
 	all map[*bond]struct{}
 }
 
-// settle is how long authorities and lists must have been in order, and the same, before
-// connections end for them. Whoever writes a file in place may have written one whole block of two,
-// and the connections of the other authority are not to pay for it.
-const settle = 2 * time.Second
+// settleTime is how long the files of authorities and lists must have been in order, and the same,
+// before connections end because of them. A file that is being written in place may have one whole
+// block of two, and the connections of the other authority must not end for that.
+const settleTime = 2 * time.Second
 
-// courtesy is how long after that a connection lasts for whose authority is taken out, and who has
-// called. When authorities are changed everywhere, as among members, the caller finds out by itself
-// in that time, ends the connection, and makes one with its new certificate: it knows what it has
-// written, and nothing that is under way is lost. Who is revoked gets no courtesy.
-const courtesy = 2 * lookEvery
+// graceTime is how long after that a connection stays open whose authority was removed, if the
+// other end has made it. When authorities are changed everywhere, as among members, the other end
+// notices by itself in that time, closes the connection, and makes one with its new certificate: it
+// knows what it has written, so nothing under way is lost. A revoked certificate gets no such time.
+const graceTime = 2 * lookEvery
 
-// Listener returns ln, the connections of which end when the certificate that was shown in a
-// handshake by Server is no longer accepted: it is revoked, or its authority is not trusted any
-// more. What stands between it and TLS must have a method NetConn, as tls.Conn has.
+// Listener returns ln, whose connections end when the certificate that was shown in the handshake
+// is no longer accepted: it is revoked, or its authority is no longer trusted. A connection that
+// wraps one of these below TLS must have a method NetConn, as tls.Conn has.
 func (s *Set) Listener(ln net.Listener) net.Listener {
 	if s.files.CA == "" {
 		return ln
@@ -54,7 +54,7 @@ func (s *Set) Listener(ln net.Listener) net.Listener {
 	return bonding{ln, s}
 }
 
-// bonding accepts bonds.
+// bonding is a listener whose connections are bonds.
 type bonding struct {
 	net.Listener
 	set *Set
@@ -69,7 +69,7 @@ func (l bonding) Accept() (net.Conn, error) {
 	return &bond{Conn: c, set: l.set}, nil
 }
 
-// bondOf finds the bond beneath a connection; nil when there is none.
+// bondOf returns the bond that a connection wraps; nil when there is none.
 func bondOf(c net.Conn) *bond {
 	for {
 		switch inner := c.(type) {
@@ -83,7 +83,7 @@ func bondOf(c net.Conn) *bond {
 	}
 }
 
-// NetConn is the connection as it was accepted, as tls.Conn has it.
+// NetConn returns the wrapped connection, as the method of tls.Conn does.
 func (b *bond) NetConn() net.Conn { return b.Conn }
 
 // Read reads from the connection, unless it was ended.
@@ -98,17 +98,17 @@ func (b *bond) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// farewell is how long a connection that was ended may still be written to. Whoever owns it hears
-// of the end by reading, and may have a last word: a member that hears nothing takes the other one
-// for dead, and a leader's death calls for an election.
-const farewell = time.Second
+// lastWordTime is how long a connection that was ended may still be written to. Its owner learns of
+// the end by reading, and may then send a last message: a member to which a connection breaks
+// without one takes the other for dead, and if that is the leader, calls an election.
+const lastWordTime = time.Second
 
-// end lets nothing more be heard over the connection, and closes it soon, whoever still uses it.
+// end makes every Read fail from now on, and closes the connection after lastWordTime.
 func (b *bond) end(why reason) {
 	b.ended.Store(&refusedError{"it is no longer accepted: " + why.text, net.ErrClosed})
 	b.forget()
-	b.SetReadDeadline(time.Unix(1, 0)) // for a Read that waits
-	time.AfterFunc(farewell, func() { b.Close() })
+	b.SetReadDeadline(time.Unix(1, 0)) // ends a Read that waits
+	time.AfterFunc(lastWordTime, func() { b.Close() })
 }
 
 // Close closes the connection, and forgets it.
@@ -124,17 +124,18 @@ func (b *bond) forget() {
 	delete(b.set.bonds.all, b)
 }
 
-// tie is the end of a handshake, by the authorities and lists of its beginning. It refuses who is
-// revoked, and takes b, if there is one, among the bonds of who has shown a certificate.
-func (s *Set) tie(b *bond, seen tls.ConnectionState, t *trust) error {
+// register is called at the end of a handshake, with the authorities and lists of its beginning. It
+// refuses a certificate that is revoked, and adds b, if it is not nil, to the bonds when the other
+// end has shown a certificate.
+func (s *Set) register(b *bond, seen tls.ConnectionState, t *trust) error {
 	if err := t.check(seen.VerifiedChains); err != nil || b == nil || len(seen.VerifiedChains) == 0 {
 		return err
 	}
 	if !s.bonds.add(b, seen) {
 		return net.ErrClosed
 	}
-	if newer := s.current.Load().trust; newer != t { // and sever may have been there before b
-		if err := newer.judge(b, time.Now()); err != nil {
+	if newer := s.current.Load().trust; newer != t { // endRefused may have run before b was added
+		if err := newer.recheck(b, time.Now()); err != nil {
 			b.forget()
 			return err
 		}
@@ -142,7 +143,7 @@ func (s *Set) tie(b *bond, seen tls.ConnectionState, t *trust) error {
 	return nil
 }
 
-// add is false when the connection was closed before.
+// add adds a connection after its handshake, and reports false when it is closed already.
 func (all *bonds) add(b *bond, seen tls.ConnectionState) bool {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -159,49 +160,48 @@ func (all *bonds) list() []*bond {
 	return slices.Collect(maps.Keys(all.all))
 }
 
-// severed is what the ends of connections have in common that are one line in the log.
-type severed struct {
+// ending is what connections that were ended have in common if they share a line in the log.
+type ending struct {
 	with, subject, serial string
 	reason
 }
 
-// sever ends the connections that would not be made any more. Gently it spares who has called and
-// is not revoked.
-func (s *Set) sever(now time.Time, gently bool) {
-	st, ended := s.current.Load(), map[severed]int{}
+// endRefused ends the connections whose certificates are no longer accepted. In the grace time it
+// spares those that the other end has made, unless the certificate is revoked.
+func (s *Set) endRefused(now time.Time, grace bool) {
+	st, ended := s.current.Load(), map[ending]int{}
 	for _, b := range s.bonds.list() {
-		if err := st.trust.judge(b, now); err != nil {
+		if err := st.trust.recheck(b, now); err != nil {
 			why := st.explain(err, !b.called)
-			if gently && !b.called && why.word != "revoked" {
+			if grace && !b.called && why.word != "revoked" {
 				continue
 			}
 			b.end(why)
-			ended[severed{host(b.RemoteAddr()), subject(b.shown[0]), serial(b.shown[0].SerialNumber), why}]++
+			ended[ending{host(b.RemoteAddr()), subject(b.shown[0]), serial(b.shown[0].SerialNumber), why}]++
 		}
 	}
 	for e, n := range ended {
-		v, kept := s.ends.note(e.word, n, line{e.with, e.serial + " " + e.text}, now)
-		if v == silent {
+		d, suppressed := s.ends.record(e.word, n, refusal{e.with, e.serial + " " + e.text}, now)
+		if d == skip {
 			continue
 		}
-		s.log.Warn("ended the connections with who is no longer accepted", "with", e.with, "subject", e.subject,
-			"serial", e.serial,
-			"connections", n, "reason", e.word, "why", e.text, "timesBefore", kept)
-		if v == lastWord {
-			s.log.Warn("connections with many end; for a minute, more are counted and not logged")
+		s.log.Warn("ended connections whose certificate is no longer accepted", "with", e.with, "subject", e.subject,
+			"serial", e.serial, "connections", n, "reason", e.word, "why", e.text, "timesBefore", suppressed)
+		if d == logLast {
+			s.log.Warn("connections with many certificates end; for a minute, more are counted and not logged")
 		}
 	}
 }
 
-// judge says why a connection would not be made any more. That a certificate has expired since then
-// is no reason: it is looked at as of the handshake, and as of now for the sake of authorities that
-// were renewed.
-func (t *trust) judge(b *bond, now time.Time) (err error) {
-	if slices.ContainsFunc(b.chains, t.keeps) {
+// recheck returns why the certificate of a connection is no longer accepted. That it has expired
+// since the handshake is no reason: it is verified as of then, and as of now, because a renewed
+// authority may not have been valid then.
+func (t *trust) recheck(b *bond, now time.Time) (err error) {
+	if slices.ContainsFunc(b.chains, t.stillTrusts) {
 		return nil
 	}
 	for _, at := range []time.Time{b.at, now} {
-		why := t.verify(b, at)
+		why := t.verifyAt(b, at)
 		if why == nil {
 			return nil
 		}
@@ -213,14 +213,14 @@ func (t *trust) judge(b *bond, now time.Time) (err error) {
 	return err
 }
 
-// keeps tells whether a chain that was verified before still leads to an authority, past nobody who
-// is revoked.
-func (t *trust) keeps(chain []*x509.Certificate) bool {
+// stillTrusts reports whether a chain that was verified before still leads to a trusted authority
+// and has no revoked certificate.
+func (t *trust) stillTrusts(chain []*x509.Certificate) bool {
 	return slices.ContainsFunc(t.all, chain[len(chain)-1].Equal) && t.checkChain(chain) == nil
 }
 
-// verify is what a handshake does, at a time.
-func (t *trust) verify(b *bond, at time.Time) error {
+// verifyAt verifies the certificate of a connection as a handshake at that time would.
+func (t *trust) verifyAt(b *bond, at time.Time) error {
 	options := x509.VerifyOptions{Roots: t.pool, Intermediates: x509.NewCertPool(), CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if b.called {
@@ -236,5 +236,5 @@ func (t *trust) verify(b *bond, at time.Time) error {
 	return t.check(chains)
 }
 
-// Ended calls yield with each reason that connections were ended for, in order, and how many were.
+// Ended calls yield with each reason for which connections were ended, in order, and their number.
 func (s *Set) Ended(yield func(reason string, count uint64)) { s.ends.each(yield) }

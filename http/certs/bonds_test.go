@@ -19,7 +19,7 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// echoing serves a Set as a port does; what comes over a connection goes back.
+// echoing serves a Set as a port does, and echoes what comes over a connection.
 func echoing(t *testing.T, s *Set) (address string) {
 	t.Helper()
 	ln := tls.NewListener(s.Listener(listen(t)), s.Server("http/1.1"))
@@ -38,7 +38,7 @@ func echoing(t *testing.T, s *Set) (address string) {
 	return ln.Addr().String()
 }
 
-// held is a connection that somebody keeps.
+// held is a connection that the client keeps open.
 type held struct {
 	net.Conn
 	t *testing.T
@@ -78,7 +78,7 @@ func (h held) ends(when string) (err error) {
 	return err
 }
 
-// awaitBonds waits until there are n.
+// awaitBonds waits until the Set has n bonds.
 func awaitBonds(t *testing.T, s *Set, n int) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); len(s.bonds.list()) != n; <-time.After(time.Millisecond) {
@@ -88,16 +88,16 @@ func awaitBonds(t *testing.T, s *Set, n int) {
 	}
 }
 
-// change takes in changed files, and lets them settle.
+// change has the Set look at changed files until it has ended connections for them.
 func (w *world) change(s *Set, now time.Time) {
 	w.t.Helper()
 	if wait := s.look(now); wait != lookAgain {
-		w.t.Errorf("nothing is to settle: the next look is in %v", wait)
+		w.t.Errorf("nothing is to settleTime: the next look is in %v", wait)
 	}
-	if wait := s.look(now.Add(settle)); wait != lookAgain {
-		w.t.Errorf("there is no courtesy: the next look is in %v", wait)
+	if wait := s.look(now.Add(settleTime)); wait != lookAgain {
+		w.t.Errorf("there is no graceTime: the next look is in %v", wait)
 	}
-	if wait := s.look(now.Add(settle + courtesy)); wait != lookEvery {
+	if wait := s.look(now.Add(settleTime + graceTime)); wait != lookEvery {
 		w.t.Errorf("nothing has settled: the next look is in %v", wait)
 	}
 }
@@ -109,7 +109,7 @@ func endings(s *Set) string {
 }
 
 // pitfall K2
-func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
+func TestARevokedCertificateLosesItsConnections(t *testing.T) {
 	w := newWorld(t)
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
 	s := w.load()
@@ -119,10 +119,10 @@ func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
 	now := time.Now()
 
 	s.look(now)
-	s.look(now.Add(settle - 1))
+	s.look(now.Add(settleTime - 1))
 	first.lives("before the list has settled")
 	w.log.take()
-	s.look(now.Add(settle))
+	s.look(now.Add(settleTime))
 
 	first.ends("revoked")
 	second.ends("revoked")
@@ -138,7 +138,7 @@ func TestWhoIsRevokedLosesTheConnectionsThatItHas(t *testing.T) {
 	awaitBonds(t, s, 1)
 }
 
-func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
+func TestARemovedAuthorityEndsConnections(t *testing.T) {
 	w, there := newWorld(t), newWorld(t)
 	other := certstest.NewAuthority(t, "Left CA")
 	both := append(w.ca.PEM(), other.PEM()...)
@@ -157,12 +157,12 @@ func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
 	now := time.Now()
 
 	s.look(now)
-	s.look(now.Add(settle))
+	s.look(now.Add(settleTime))
 	held{called, t}.ends("its authority is gone, and it was called")
-	s.look(now.Add(settle + courtesy - 1))
+	s.look(now.Add(settleTime + graceTime - 1))
 	jim.lives("as long as it may call anew by itself")
 	w.log.take()
-	s.look(now.Add(settle + courtesy))
+	s.look(now.Add(settleTime + graceTime))
 
 	jim.ends("its authority is gone")
 	joe.lives("when another authority is gone")
@@ -172,8 +172,8 @@ func TestWhoseAuthorityIsTakenOutLosesTheConnectionsThatItHas(t *testing.T) {
 	}
 }
 
-// An authority may get another certificate for its key, and then what it has signed is as good as
-// before.
+// An authority may get another certificate for its key: the certificates that it has signed stay
+// valid.
 func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
 	w := newWorld(t)
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
@@ -202,7 +202,7 @@ func TestARenewedAuthorityEndsNoConnections(t *testing.T) {
 	}
 }
 
-func TestNoConnectionEndsForTime(t *testing.T) {
+func TestExpiryEndsNoConnection(t *testing.T) {
 	w := newWorld(t)
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
 	s := w.load()
@@ -241,12 +241,12 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 		jim.lives(what)
 	}
 
-	// It is looked at when the first of two is written, then when some of the second one is, and
-	// then when all is there.
+	// The Set looks at the file when the first of two certificates is written, then when a part of
+	// the second is, and then when it is complete.
 	for _, n := range []int{len(w.ca.PEM()), len(both) - 99} {
 		os.WriteFile(w.CA, both[:n], 0o600)
 		for range n / len(w.ca.PEM()) * 2 {
-			now = now.Add(settle/2 - 1)
+			now = now.Add(settleTime/2 - 1)
 			s.look(now)
 		}
 		jim.lives(fmt.Sprint(n, " bytes are written"))
@@ -259,7 +259,7 @@ func TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections(t *testing.T) {
 	}
 }
 
-func TestAMemberThatIsRevokedIsTalkedToNoMore(t *testing.T) {
+func TestConnectionsToARevokedMemberEnd(t *testing.T) {
 	w, there := newWorld(t), newWorld(t)
 	m1, m2 := w.ca.Issue(t, "m1"), w.ca.Issue(t, "m2", certstest.Used(x509.ExtKeyUsageServerAuth))
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t))
@@ -297,12 +297,12 @@ func TestAMemberThatIsRevokedIsTalkedToNoMore(t *testing.T) {
 	awaitBonds(t, s, 0)
 }
 
-func TestWhoIsGoneIsNotKept(t *testing.T) {
+func TestAClosedConnectionIsForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.ClientAuth = false
 	s := w.load()
 	address, joe := echoing(t, s), w.ca.Issue(t, "joe")
-	w.hold(address) // without a certificate there is nothing to judge
+	w.hold(address) // without a certificate it is not registered
 	var all []held
 	for range 20 {
 		all = append(all, w.hold(address, joe))
@@ -315,17 +315,17 @@ func TestWhoIsGoneIsNotKept(t *testing.T) {
 	awaitBonds(t, s, 0)
 
 	early := &bond{Conn: all[0], set: s}
-	early.Close() // as somebody does who has waited long enough for the handshake
+	early.Close() // as the server does when a handshake takes too long
 	leaf := joe.Leaf
 	seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf},
 		VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
-	if err := s.tie(early, seen, s.current.Load().trust); !errors.Is(err, net.ErrClosed) {
+	if err := s.register(early, seen, s.current.Load().trust); !errors.Is(err, net.ErrClosed) {
 		t.Error(err)
 	}
 	awaitBonds(t, s, 0)
 }
 
-// Between the beginning of a handshake and its end the files may change.
+// The files may change between the beginning of a handshake and its end.
 func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing.T) {
 	w := newWorld(t)
 	joe := w.ca.Issue(t, "joe")
@@ -343,7 +343,7 @@ func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing
 		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.Leaf},
 			VerifiedChains: [][]*x509.Certificate{{p.Leaf, w.ca.Cert}}}
 
-		err := s.tie(&bond{Conn: c, set: s}, seen, begun.trust)
+		err := s.register(&bond{Conn: c, set: s}, seen, begun.trust)
 
 		if (err == nil) != want || err != nil && begun.explain(err, true).word != "revoked" {
 			t.Errorf("%s: %v", name, err)
@@ -352,7 +352,7 @@ func TestAHandshakeThatIsUnderWayWhenItsCertificateIsRevokedIsRefused(t *testing
 	awaitBonds(t, s, 1)
 }
 
-// nowhere is a connection of which there is only an address.
+// nowhere is a connection that has nothing but an address.
 type nowhere struct {
 	net.Conn
 	ended  bool
@@ -363,21 +363,21 @@ func (c *nowhere) Close() error                    { c.closed.Store(true); retur
 func (c *nowhere) SetReadDeadline(time.Time) error { c.ended = true; return nil }
 func (c *nowhere) RemoteAddr() net.Addr            { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// crowd ties n connections, taking turns with some certificates.
+// crowd registers n connections, which take turns with some certificates.
 func (w *world) crowd(s *Set, n int, shown []certstest.Pair) (all []*nowhere) {
 	for i := range n {
 		leaf := shown[i%len(shown)].Leaf
 		seen := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf},
 			VerifiedChains: [][]*x509.Certificate{{leaf, w.ca.Cert}}}
 		all = append(all, new(nowhere))
-		if err := s.tie(&bond{Conn: all[i], set: s}, seen, s.current.Load().trust); err != nil {
+		if err := s.register(&bond{Conn: all[i], set: s}, seen, s.current.Load().trust); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	return all
 }
 
-// Whoever does not read can't be told.
+// An owner that does not read learns nothing of the end; the connection is closed all the same.
 func TestAConnectionThatWasEndedIsClosedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Load(Files{}, slog.New(slog.DiscardHandler))
@@ -388,7 +388,7 @@ func TestAConnectionThatWasEndedIsClosedSoon(t *testing.T) {
 
 		(&bond{Conn: c, set: s}).end(reason{"revoked", "it was revoked"})
 
-		<-time.After(farewell - 1)
+		<-time.After(lastWordTime - 1)
 		if c.closed.Load() {
 			t.Error("there is no time for a last word")
 		}
@@ -422,14 +422,14 @@ func TestOfManyConnectionsTheRevokedOnesEnd(t *testing.T) {
 	if n := len(s.bonds.list()); n != 4900 {
 		t.Errorf("%d are kept", n)
 	}
-	// a line each; what was read; that there are more
+	// one line for each certificate, one for the changed files, and that there are more
 	if n := strings.Count(w.log.take(), "\n"); n != maxLines+2 || endings(s) != "revoked 5100" {
 		t.Errorf("%s, in %d lines", endings(s), n)
 	}
 }
 
-// What a change of the lists costs with many connections, none of which ends.
-func BenchmarkManyConnectionsAreJudged(b *testing.B) {
+// BenchmarkRecheck measures what a change of the files costs for each connection that does not end.
+func BenchmarkRecheck(b *testing.B) {
 	ca := certstest.NewAuthority(b, "CA")
 	t, err := readTrust(&Files{CA: "ca", CRL: "crl"}, [][]byte{ca.PEM(), ca.Revoke(b, ca.Issue(b, "joe"))})
 	if err != nil {
@@ -444,7 +444,7 @@ func BenchmarkManyConnectionsAreJudged(b *testing.B) {
 	for name, t := range map[string]*trust{"list": t, "authority": renewed} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if err := t.judge(ann, ann.at); err != nil {
+				if err := t.recheck(ann, ann.at); err != nil {
 					b.Fatal(err)
 				}
 			}

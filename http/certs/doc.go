@@ -1,13 +1,13 @@
-// Package certs makes TLS configurations of files, and of the files as they are now.
+// Package certs makes TLS configurations from files, and follows the files when they change.
 //
 // # What it is
 //
 // A member has two ports, one for clients and one for members, and each may have a certificate with
-// its key, a file of authorities that it trusts, and a list of what those have revoked. People
-// replace these files while the member runs; a [Set] notices, and goes by the new ones from the
-// next handshake on, and ends the connections of who would not be accepted any more, and no others.
-// When a handshake fails, a Set says why in words that name what was wanted and what was there.
-// "K3" and the like is a row of raft/PITFALLS.md.
+// its key, a file of authorities that it trusts, and a list of certificates that those have
+// revoked. People replace these files while the member runs. A [Set] notices, uses the new ones
+// from the next handshake on, and ends the connections whose certificate is no longer accepted, and
+// no others. When a handshake fails, a Set explains what was expected and what was shown. K3 and
+// the like are rows of raft/PITFALLS.md.
 //
 // # Picture
 //
@@ -19,70 +19,74 @@
 //	             Watch, or a handshake:                  │
 //	             have the files changed?                 ├──► explain ──► Refused, Refusals ──► log, metrics
 //	                                                     │
-//	Listener, DialTLS ──► bonds ──────────── judge ──────┴──► sever ──► Ended ──► log, metrics
+//	Listener, DialTLS ──► bonds ─────────── recheck ─────┴──► endRefused ──► Ended ──► log, metrics
 //
 // # Types
 //
-//   - [Files] say where everything is; a [FileError] which of them is no good, and what to do.
-//   - A [Set] is one port's. source is files that are understood together, and their last good
-//     meaning.
-//   - identity is what a member shows, trust whom it believes, state both at one moment.
+//   - [Files] are the paths of the files of one port; a [FileError] says which file can't be used,
+//     and what to do about it.
+//   - A [Set] is the certificates of one port. A source is files that belong together, and what
+//     they contained when they were last in order.
+//   - identity is the certificate that a member shows; trust is its authorities, their lists and
+//     the allowed names; state is both at one moment.
 //   - list is what one authority has revoked.
-//   - bond is a connection that rests on a certificate of the other end.
-//   - reason is why a handshake failed: a word for the metrics and a sentence for a person.
+//   - bond is a connection whose other end has shown a certificate.
+//   - reason is why a handshake failed: a word for the metrics and a sentence for the log.
 //
 // # Life of a renewal
 //
 // Somebody writes a new key, and a moment later the new certificate. A handshake in between, or
-// Watch, finds that a file is another one by its time, size or inode, reads both, and sees that
-// they do not fit. The log is told once; the old pair, which is in memory, goes on. Since something
-// is wrong the files are read every time now, and when the certificate has come the two fit: the
-// next handshake gets them. Authorities and lists have a source of their own, so a pair that is
-// broken for long does not keep anybody from being revoked.
+// Watch, finds that a file has another time, size or inode, reads both files, and sees that they do
+// not match. The fault is logged once, and the old pair stays in use. From now on the files are
+// read at every look; when the certificate is there the two match, and the next handshake uses
+// them. Authorities and lists are a source of their own, so that a broken pair does not keep a
+// revocation from taking effect.
 //
 // # Life of a refusal
 //
-// crypto/tls judges by chain, time and usage, and keeps the certificates that it has refused in its
-// error; trust.check judges by the lists. The listener's owner gives the error to [Set.Refused].
-// There explain looks for what a person needs: whose certificate it is, who issued it and whom this
-// member trusts, which usage or name is missing, what date. The same from the same address is
-// logged once a minute, and counted every time.
+// crypto/tls verifies chain, time and usage, and keeps the certificates that it has refused in its
+// error; trust.check looks at the lists and names. The server of the port passes the error to
+// [Set.Refused]. There explain collects what an operator needs: the subject and issuer of the
+// certificate, the authorities that this member trusts, the usage or name that is missing, the
+// date. The same refusal from the same address is logged once a minute, and counted every time.
 //
 // # Life of a revocation
 //
-// A handshake that is accepted makes a bond of its connection, until that is closed; requests cost
-// nothing for it. Somebody adds a certificate to a list, or takes an authority out: handshakes go
-// by it at once. When the files have been in order and the same for a moment (settle), since what
-// is being written may look whole, sever has trust.judge look at each bond. A chain that leads to
-// an authority that is trusted still need only be looked up in the lists; any other is verified
-// anew. Whoever fails loses the connection, whatever is under way on it, at this port or where this
-// member has called: who reads it learns why, and has a second for a last word, as a stream of Raft
-// says bye, before it is closed. Who has called, and is not revoked, may go first (courtesy): it
-// ends the connection by itself, and calls with its new certificate. The log has a line for each
-// certificate and machine, and the metrics a number.
+// After a handshake the connection is registered as a bond until it is closed; requests cost
+// nothing for that. Somebody adds a certificate to a list, or removes an authority. Handshakes use
+// the new files at once. Connections end later, when the files have been in order and the same for
+// settleTime, because a file that is being written may look complete. Then endRefused calls
+// trust.recheck for each bond. A chain that leads to an authority that is still trusted only needs
+// to be looked up in the lists; any other is verified again. If that fails, the connection ends,
+// whatever is under way on it, at this port or where this member has called: a Read returns the
+// reason, and the owner has lastWordTime for a last message, such as the bye of a stream of Raft,
+// before the connection is closed. If the other end has made the connection, and its certificate is
+// not revoked, it has graceTime to close it by itself and call with its new certificate. The log
+// has a line for each certificate and machine, and the metrics a count.
 //
 // # Invariants
 //
-//   - What is in force was whole and fitted when it was read.
+//   - The files in use were complete and matched each other when they were read.
 //     (`TestAChangedPairIsReadWhenItIsWhole`)
-//   - A certificate that is valid gives way to none that isn't.
-//   - Every handshake is judged by the files: there are no session tickets.
-//   - Whoever is accepted no more has no connection soon after.
-//     (`TestWhoIsRevokedLosesTheConnectionsThatItHas`, `TestAConnectionThatWasEndedIsClosedSoon`)
-//   - No other connection ends: not for a file that is broken or being written
-//     (`TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections`), nor for time.
-//   - A connection that is closed is forgotten. (`TestWhoIsGoneIsNotKept`)
-//   - TLS 1.2 at the least. (`TestNothingOlderThanTLS12IsSpoken`)
-//   - A name is one of subjectAltName, and no handshake asks the DNS (K4). The common name is a
-//     user's, for who wants to know.
-//   - Where names are wanted, nobody of another name is talked to.
-//     (`TestOnlyMembersOfTheRightNamesAreTalkedTo`)
-//   - Whoever floods a port with handshakes that fail gets a bounded number of lines.
+//   - A certificate that is valid now is not replaced by one that is not.
+//   - Every handshake verifies by the files: there are no session tickets.
+//   - A certificate that is no longer accepted soon has no connection.
+//     (`TestARevokedCertificateLosesItsConnections`, `TestAConnectionThatWasEndedIsClosedSoon`)
+//   - No other connection ends: neither because a file is broken or being written
+//     (`TestAFileThatIsBrokenOrBeingWrittenEndsNoConnections`), nor because a certificate expires
+//     (`TestExpiryEndsNoConnection`).
+//   - A connection that is closed is forgotten. (`TestAClosedConnectionIsForgotten`)
+//   - TLS is of version 1.2 or later. (`TestNothingOlderThanTLS12IsSpoken`)
+//   - Hosts are verified by subjectAltName, and no handshake asks the DNS (K4). The common name
+//     only names a user, for authentication.
+//   - Where names are allowed, a certificate with another name is refused.
+//     (`TestOnlyMembersWithAllowedNamesAreAccepted`)
+//   - Handshakes that fail add a bounded number of lines a minute to the log.
 //     (`TestARefusalThatRepeatsDoesNotFillTheLog`)
 //   - Keys that are made here are files of mode 0600 in directories of mode 0700.
 //
 // # What is left out
 //
-// OCSP, and fetching lists: a file is all that is looked at. A certificate that expires while it is
-// in use keeps its connections, as TLS servers have it. Keys that need a password.
+// OCSP, and fetching lists: only files are read. Ending connections when their certificate expires.
+// Keys that need a password.
 package certs

@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Expiries calls yield with each certificate that the port shows or trusts, and each revocation
-// list, in the order of the files: the file, whose it is, its serial number in hexadecimal ("" for
-// a list), and when it ends.
+// Expiries calls yield with each certificate that the port shows or trusts, and with each
+// revocation list, in the order of the files: the file, the subject, the serial number in
+// hexadecimal ("" for a list), and when it expires.
 func (s *Set) Expiries(yield func(file, subject, serial string, end time.Time)) {
-	told := map[expiry]bool{}
+	seen := map[expiry]bool{}
 	for _, e := range s.current.Load().expiries() {
-		if told[e] { // the same certificate stands twice in a file
+		if seen[e] { // the same certificate is twice in a file
 			continue
 		}
-		told[e] = true
+		seen[e] = true
 		yield(e.path, e.subject, e.serial, e.end)
 	}
 }
 
-// expiry is the end of one certificate or list.
+// expiry is when one certificate or list is valid.
 type expiry struct {
 	path, subject, serial string
-	begin, end            time.Time
-	own                   bool // this member can't be talked to after it
+	begin, end            time.Time // begin is zero for a list
+	own                   bool      // this member shows the certificate
 }
 
 func (st *state) expiries() (all []expiry) {
@@ -33,7 +33,7 @@ func (st *state) expiries() (all []expiry) {
 	}
 	if id := st.identity; id != nil {
 		for _, der := range id.Certificate.Certificate {
-			if c, err := x509.ParseCertificate(der); err == nil { // all were parsed when they were read
+			if c, err := x509.ParseCertificate(der); err == nil { // readIdentity has parsed all
 				add(id.path, c, true)
 			}
 		}
@@ -51,28 +51,29 @@ func (st *state) expiries() (all []expiry) {
 	return all
 }
 
-// A certificate's end is announced warnBefore, or for a short-lived one in the last quarter of its
+// The log warns of a certificate's expiry from warnBefore on, or in the last quarter of a shorter
 // life, and then once in warnPause.
 const (
 	warnBefore = 30 * 24 * time.Hour
 	warnPause  = 24 * time.Hour
 )
 
-// notice is how long before its end a certificate is announced. Of a list only the end counts: it
-// is short-lived by nature.
-func (e *expiry) notice() time.Duration {
+// noticeTime returns how long before its expiry the log warns of a certificate. It is 0 for a list:
+// a list is always short-lived.
+func (e *expiry) noticeTime() time.Duration {
 	if e.begin.IsZero() {
 		return 0
 	}
 	return min(warnBefore, e.end.Sub(e.begin)/4)
 }
 
-// warnOfExpiry logs what ends soon, or has ended. s.mu must be held, or nobody else know s.
+// warnOfExpiry logs which certificates and lists expire soon, have expired, or are not valid yet.
+// s.mu must be held, unless Load calls it.
 func (s *Set) warnOfExpiry(now time.Time) {
 	for _, e := range s.current.Load().expiries() {
 		key := e.path + " " + e.subject + " " + e.serial
 		left := e.end.Sub(now)
-		if left > e.notice() || now.Sub(s.warned[key]) < warnPause {
+		if left > e.noticeTime() || now.Sub(s.warned[key]) < warnPause {
 			continue
 		}
 		s.warned[key] = now
@@ -80,25 +81,25 @@ func (s *Set) warnOfExpiry(now time.Time) {
 			"left", left.Round(time.Minute)}
 		switch {
 		case e.begin.IsZero():
-			s.log.Warn("a revocation list is past its time; it counts as before, and may lack what was revoked since",
+			s.log.Warn("a revocation list has expired; it is still used, but may lack certificates revoked since then",
 				attrs...)
 		case left > 0:
-			s.log.Warn("a certificate expires soon: replace the file, and it is read without a restart", attrs...)
+			s.log.Warn("a certificate expires soon: replace the file; no restart is needed", attrs...)
 		default:
-			s.log.Error("a certificate has expired: replace the file, and it is read without a restart", attrs...)
+			s.log.Error("a certificate has expired: replace the file; no restart is needed", attrs...)
 		}
 	}
 	for _, e := range s.current.Load().expiries() {
 		if e.own && now.Before(e.begin) && s.warned[e.path+" begins"].IsZero() {
 			s.warned[e.path+" begins"] = now
-			s.log.Error("a certificate is not valid yet: look at this machine's clock", "file", e.path,
+			s.log.Error("a certificate is not valid yet: check this machine's clock", "file", e.path,
 				"subject", e.subject, "begin", date(e.begin), "now", date(now))
 		}
 	}
 }
 
-// untimely says that a certificate is not valid at a time.
-func untimely(c *x509.Certificate, now time.Time) error {
+// checkTime returns an error when a certificate is not valid at a time.
+func checkTime(c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(c.NotAfter):
 		return fmt.Errorf("it has expired on %s", date(c.NotAfter))

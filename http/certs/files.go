@@ -13,34 +13,41 @@ import (
 	"time"
 )
 
-// Files are the files of one port, all in PEM, and what is asked of who connects. The zero Files is
-// a port without TLS.
+// Files are the files of one port, all in PEM, and the demands on the other end of a connection.
+// The zero Files is for a port without TLS.
 type Files struct {
-	Cert, Key string // this member's certificate, with those between it and its authority, and the key; both or none
-	// the authorities that are trusted, in both directions; "": nobody is asked for a certificate,
-	// and the machine's are trusted
-	CA         string
-	CRL        string // revocation lists, each signed by one of CA
-	ClientAuth bool   // who connects must show a certificate of CA; otherwise one may, and then it must be right
+	// Cert is this member's certificate, followed by those between it and its authority; Key is its
+	// private key. Both or none are given.
+	Cert, Key string
 
-	// Names are common names of which the certificate at the other end must have one, in both
-	// directions; nil: any will do. They need CA and ClientAuth.
+	// CA is the authorities that are trusted, in both directions. "": clients are not asked for a
+	// certificate, and servers must have one of the machine's authorities.
+	CA string
+
+	CRL string // revocation lists, each signed by one of CA
+
+	// ClientAuth means that clients must show a certificate of CA. Without it they may, and then it
+	// must be valid.
+	ClientAuth bool
+
+	// Names are the allowed common names of the certificate at the other end, in both directions;
+	// nil: any name. They need CA and ClientAuth.
 	Names []string
 
-	// the same is shown to and by the others, which have the same authorities, as members do among
-	// themselves
+	// Mutual means that the others have the same authorities, and that Cert is shown in both
+	// directions, as among members.
 	Mutual bool
 
-	// SelfMade is a directory in which Load makes certificate and key, instead of Cert and Key, for
-	// the names and addresses in Hosts, and makes them anew before they expire. Then Client
-	// verifies nobody: the certificates of others are self-made as well.
+	// SelfMade is a directory in which Load makes certificate and key, in place of Cert and Key,
+	// for the names and addresses in Hosts, and renews them before they expire. Then Client
+	// verifies no certificates: those of the others are self-made as well.
 	SelfMade string
 	Hosts    []string
 
-	flag string // that names Cert on the command line; "": none
+	flag string // the flag that names Cert; "": none
 }
 
-// remedy is what to do about this member's own certificate, which others refuse for a reason.
+// remedy returns what to do about this member's own certificate, which others refuse for a reason.
 func (f *Files) remedy(reason string) string {
 	switch {
 	case reason == "usage" && f.Mutual:
@@ -52,10 +59,10 @@ func (f *Files) remedy(reason string) string {
 	return "have it issued by an authority that the others trust"
 }
 
-// Part is one of Files.
+// Part is a kind of file.
 type Part string
 
-// The parts, as a person calls them.
+// The kinds of files, as messages call them.
 const (
 	Cert Part = "certificate"
 	Key  Part = "key"
@@ -63,7 +70,7 @@ const (
 	CRL  Part = "revocation list"
 )
 
-// A FileError says which of the files can't be used, why, and what to do about it.
+// A FileError says which file can't be used, why, and what to do about it.
 type FileError struct {
 	Part   Part
 	Path   string
@@ -71,26 +78,26 @@ type FileError struct {
 	Remedy string
 }
 
-// Error names the file.
+// Error returns the kind of the file, its path, and what is wrong with it.
 func (e *FileError) Error() string { return fmt.Sprintf("%s %s: %v", e.Part, e.Path, e.Err) }
 
 // Unwrap returns Err.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// identity is what this member shows of itself.
+// identity is the certificate that this member shows, with its key.
 type identity struct {
 	tls.Certificate
 	path string
 }
 
-// trust is whom this member believes.
+// trust is the demands on a certificate of the other end.
 type trust struct {
-	path  string
-	all   []*x509.Certificate
-	pool  *x509.CertPool
-	names []string // Files.Names
-	crl   string   // path
-	lists []list
+	path  string              // Files.CA
+	all   []*x509.Certificate // the authorities
+	pool  *x509.CertPool      // the same
+	names []string            // Files.Names
+	crl   string              // Files.CRL
+	lists []list              // what the authorities have revoked
 }
 
 // readIdentity reads a certificate and its key.
@@ -101,7 +108,7 @@ func readIdentity(certPath, keyPath string, contents [][]byte) (*identity, error
 			"give a file with the certificate in PEM, followed by those between it and its authority"}
 	}
 	if encrypted(key) {
-		return nil, &FileError{Key, keyPath, errors.New("it is encrypted, and nobody is asked for a password"),
+		return nil, &FileError{Key, keyPath, errors.New("it is encrypted, and there is no way to give a password"),
 			"decrypt it: openssl pkey -in OLD -out NEW"}
 	}
 	if block, _ := pem.Decode(key); block == nil {
@@ -121,7 +128,7 @@ func encrypted(key []byte) bool {
 		[]byte("Proc-Type: 4,ENCRYPTED"))
 }
 
-// readTrust reads authorities and, if there are as many contents, revocation lists.
+// readTrust reads authorities and, if there is a second content, revocation lists.
 func readTrust(f *Files, contents [][]byte) (*trust, error) {
 	caPath, crlPath := f.CA, f.CRL
 	all, err := certificates(contents[0])
@@ -135,7 +142,7 @@ func readTrust(f *Files, contents [][]byte) (*trust, error) {
 	if len(contents) > 1 {
 		if t.lists, err = readLists(contents[1], all); err != nil {
 			return nil, &FileError{CRL, crlPath, err,
-				"give a file with the lists of authorities that are trusted here, in PEM or DER"}
+				"give a file with revocation lists of the trusted authorities, in PEM or DER"}
 		}
 	}
 	return t, nil
@@ -143,7 +150,8 @@ func readTrust(f *Files, contents [][]byte) (*trust, error) {
 
 var errCutOff = errors.New("it is cut off: a block has no end")
 
-// certificates reads all certificates of a file; there must be one, and none may be broken.
+// certificates reads all certificates of a file. There must be at least one, and none may be
+// broken.
 func certificates(content []byte) (all []*x509.Certificate, err error) {
 	for {
 		block, rest := pem.Decode(content)
@@ -169,7 +177,7 @@ func certificates(content []byte) (all []*x509.Certificate, err error) {
 	return all, nil
 }
 
-// A source is some files that are understood together, and what they said when they were last in
+// A source is one or two files that belong together, and their meaning when they were last in
 // order.
 type source[T any] struct {
 	parts []Part
@@ -177,19 +185,19 @@ type source[T any] struct {
 	read  func(contents [][]byte, now time.Time) (T, error)
 
 	value   T
-	sum     [sha256.Size]byte // of the contents that value was made of
+	sum     [sha256.Size]byte // of the contents that value was read from
 	seen    []os.FileInfo     // the files when they were last read
-	settled bool              // a later write would show in seen
-	err     error             // why value is not what the files say now
+	settled bool              // every later write changes what is compared with seen
+	err     error             // why value differs from what the files contain now; nil: it does not
 }
 
-// granularity is more than the steps in which a file system counts time. A file that was written
-// just before it was read may be written again without a trace in its time and size.
+// granularity is more than the resolution of a file system's times. A file that was written just
+// before it was read may be written again without a change of its time and size.
 const granularity = 2 * time.Second
 
-// look reads the files if they may have changed, and tells whether value is a new one. After an
-// error value is the old one, and the files are read again the next time: a certificate that is
-// replaced is two files, which never change at the same moment (pitfall K2).
+// look reads the files if they may have changed, and reports whether value has changed. After an
+// error value stays, and the next look reads the files again: a certificate and its key are two
+// files, which never change at the same moment (pitfall K2).
 func (s *source[T]) look(now time.Time) (changed bool, err error) {
 	if len(s.paths) == 0 {
 		return false, nil
@@ -245,7 +253,7 @@ func (s *source[T]) readAll(now time.Time) (changed bool, err error) {
 func (s *source[T]) unreadable(i int, err error) error {
 	var wrapped *os.PathError
 	if errors.As(err, &wrapped) {
-		err = wrapped.Err // the path is told anyway
+		err = wrapped.Err // FileError has the path
 	}
 	return &FileError{s.parts[i], s.paths[i], err, "give a file that this process may read"}
 }

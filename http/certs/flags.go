@@ -13,26 +13,26 @@ import (
 	"strings"
 )
 
-// The ports, as their flags call them: --listen-client-urls, --peer-crl-file.
+// The ports, as flags name them: --listen-client-urls, --peer-crl-file.
 const (
 	ClientPort = "client"
 	PeerPort   = "peer"
 )
 
-// Flags are what the command line says of one port's certificates. They are for one goroutine.
+// Flags are the flags for the certificates of one port. They are for one goroutine.
 type Flags struct {
 	Port string // ClientPort or PeerPort
-	// of --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or
-	// of those with peer- before them
+	// from --cert-file, --key-file, --trusted-ca-file, --client-crl-file and --client-cert-auth, or
+	// from those that begin with --peer-
 	Files
 	Auto  bool   // --auto-tls, --peer-auto-tls
 	Names string // --peer-cert-allowed-cn: common names, separated by commas
-	OldCA string // --ca-file, --peer-ca-file: CA with ClientAuth, in the form of etcd 2.0
+	OldCA string // --ca-file, --peer-ca-file: in etcd 2.0, CA with ClientAuth
 
-	ClientCA string // at the peer port: the authorities of the client port, see warnOfClients
+	ClientCA string // for the peer port: the authorities of the client port, see warnOfClients
 }
 
-// prefix is what the names of the flags begin with.
+// prefix returns how the names of the port's flags begin.
 func (f *Flags) prefix() string {
 	if f.Port == ClientPort {
 		return ""
@@ -40,11 +40,11 @@ func (f *Flags) prefix() string {
 	return f.Port + "-"
 }
 
-// listen is the flag of the port's URLs.
+// listen returns the flag of the port's URLs.
 func (f *Flags) listen() string { return "listen-" + f.Port + "-urls" }
 
-// Check brings the flags to their one form. It returns an error when they contradict each other, or
-// do not fit the URLs at which the port listens, and warns of what may be meant otherwise.
+// Check sets Files from the other fields. It returns an error when flags contradict each other, or
+// do not fit the URLs at which the port listens, and warnings of what may not be meant.
 func (f *Flags) Check(urls []string) (warnings []string, err error) {
 	p := f.prefix()
 	if f.OldCA != "" {
@@ -65,7 +65,8 @@ func (f *Flags) Check(urls []string) (warnings []string, err error) {
 	}
 	if f.Auto && f.Port == PeerPort {
 		warnings = append(warnings,
-			"--peer-auto-tls: members encrypt what they say, and whoever reaches the peer port is taken for a member")
+			"--peer-auto-tls: connections between members are encrypted, but whoever reaches the peer port is taken "+
+				"for a member")
 	}
 	if f.Port == PeerPort && f.CA != "" && !f.ClientAuth && secure != "" {
 		warnings = append(warnings,
@@ -76,12 +77,11 @@ func (f *Flags) Check(urls []string) (warnings []string, err error) {
 	case secure == "" && f.Scheme() == "https":
 		shown := map[bool]string{true: "auto-tls", false: "cert-file"}[f.Auto]
 		warnings = append(warnings,
-			fmt.Sprintf("the certificate of --%s%s is shown to nobody who connects: all of --%s=%s is http", p, shown,
+			fmt.Sprintf("the certificate of --%s%s is not shown at this port: all of --%s=%s is http", p, shown,
 				f.listen(), strings.Join(urls, ",")))
 	case plain != "" && f.ClientAuth:
 		warnings = append(warnings,
-			fmt.Sprintf("--%sclient-cert-auth asks nothing of who connects to --%s=%s, which is http", p,
-				f.listen(), plain))
+			fmt.Sprintf("--%sclient-cert-auth does not apply to --%s=%s, which is http", p, f.listen(), plain))
 	}
 	return warnings, nil
 }
@@ -122,7 +122,8 @@ func (f *Flags) contradiction(secure string) error {
 	return nil
 }
 
-// Scheme is that of URLs which are made of an address: https when there is a certificate.
+// Scheme returns the scheme for URLs of the port that are made from an address: https when there is
+// a certificate.
 func (f *Flags) Scheme() string {
 	if f.Cert != "" || f.Auto {
 		return "https"
@@ -130,8 +131,8 @@ func (f *Flags) Scheme() string {
 	return "http"
 }
 
-// Load reads the files, or makes a certificate in ownDir for those who call one of the URLs. What
-// is wrong with a file is told with the flag that named it.
+// Load reads the files, or makes a certificate in ownDir for the hosts of the URLs. An error about
+// a file names its flag.
 func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, error) {
 	files := f.Files
 	files.Mutual, files.flag = f.Port == PeerPort, "--"+f.flag(Cert)
@@ -149,8 +150,8 @@ func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, erro
 	f.warnOfClients(set)
 	if id := set.current.Load().identity; id != nil && nameless(id.Leaf) {
 		if secure, _ := BySecurity(urls); secure != "" {
-			set.log.Error("whoever connects will refuse this certificate: it is for no name or address; a common "+
-				"name is none",
+			set.log.Error("clients will refuse this certificate: it is for no name or address; a common name does "+
+				"not count",
 				"file", id.path, "subject", subject(id.Leaf),
 				"remedy", "issue one with the host of "+secure+" in subjectAltName")
 		}
@@ -158,13 +159,13 @@ func (f *Flags) Load(ownDir string, urls []string, log *slog.Logger) (*Set, erro
 	return set, nil
 }
 
-// warnOfClients warns when both ports trust one authority: then a client's certificate makes its
-// owner a member, unless members have names of their own.
+// warnOfClients warns when both ports trust the same authority: then the owner of a client's
+// certificate can act as a member, unless only certain names are allowed.
 func (f *Flags) warnOfClients(s *Set) {
 	content, err := os.ReadFile(f.ClientCA)
 	st := s.current.Load()
 	if err != nil || st.trust == nil || st.trust.names != nil {
-		return // the client port tells what is wrong with its file
+		return // a fault of this file is reported for the client port
 	}
 	clients, _ := certificates(content)
 	for _, ca := range clients {
@@ -180,7 +181,7 @@ func (f *Flags) warnOfClients(s *Set) {
 	}
 }
 
-// flag is the one that names a file.
+// flag returns the flag that names a file.
 func (f *Flags) flag(p Part) string {
 	switch {
 	case p == CRL:
@@ -191,8 +192,8 @@ func (f *Flags) flag(p Part) string {
 	return f.prefix() + map[Part]string{Cert: "cert-file", Key: "key-file", CA: "trusted-ca-file"}[p]
 }
 
-// hosts are the names and addresses under which a port is found. One that listens everywhere is
-// found on its machine, too.
+// hosts returns the names and addresses in URLs. An unspecified address stands for the names and
+// loopback addresses of this machine.
 func hosts(urls []string) (hosts []string) {
 	for _, u := range urls {
 		parsed, err := url.Parse(u)
@@ -226,5 +227,5 @@ func BySecurity(urls []string) (secure, plain string) {
 	return secure, plain
 }
 
-// Secure tells whether a URL is https.
+// Secure reports whether a URL is https.
 func Secure(u string) bool { return strings.HasPrefix(u, "https://") }

@@ -24,7 +24,7 @@ func TestASelfMadeCertificateIsForTheAddressesOfItsPort(t *testing.T) {
 	}
 }
 
-// What is wrong with a file is told with the flag that named it.
+// An error about a file names its flag.
 func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
 	dir := t.TempDir()
 	ca := certstest.NewAuthority(t, "CA")
@@ -62,8 +62,8 @@ func TestAFileThatCannotBeUsedIsOneLine(t *testing.T) {
 	}
 }
 
-// A common name is no name: every client of today refuses such a certificate.
-func TestACertificateForNobodyIsTold(t *testing.T) {
+// A common name does not count as a name: today's clients refuse such a certificate.
+func TestACertificateWithoutNamesIsReported(t *testing.T) {
 	dir, ca := t.TempDir(), certstest.NewAuthority(t, "CA")
 	for name, hosts := range map[string][]string{"nameless": nil, "named": {"127.0.0.1"}} {
 		f := Flags{Port: ClientPort}
@@ -111,8 +111,8 @@ func TestOneAuthorityForClientsAndMembersIsWarnedOf(t *testing.T) {
 	}
 }
 
-// Flags that let in whoever shows no certificate are warned of, or refused where names are wanted.
-func TestAPeerPortThatIsOpenToWhoShowsNothingIsWarnedOf(t *testing.T) {
+// Flags that accept a peer without a certificate are warned of, or refused where names are allowed.
+func TestAPeerPortWithoutClientAuthIsWarnedOf(t *testing.T) {
 	open := Files{Cert: "c", Key: "k", CA: "ca"}
 	shut := open
 	shut.ClientAuth = true

@@ -26,13 +26,13 @@ const (
 	ownRenew = 60 * 24 * time.Hour
 )
 
-// ownPaths are the files of a self-made certificate and its key.
+// ownPaths returns the files of a self-made certificate and its key.
 func ownPaths(dir string) (cert, key string) {
 	return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 }
 
-// makeOwn makes a certificate and a key in Files.SelfMade, unless those that are there will do.
-// s.mu must be held, or nobody else know s.
+// makeOwn makes a certificate and a key in Files.SelfMade, unless a good pair is there. s.mu must
+// be held, unless Load calls it.
 func (s *Set) makeOwn(now time.Time) error {
 	dir := s.files.SelfMade
 	if dir == "" || s.ownIsGood(now) {
@@ -46,16 +46,17 @@ func (s *Set) makeOwn(now time.Time) error {
 	if err := cmp.Or(os.MkdirAll(dir, 0o700), disk.OS{}.Mkdir(dir)); err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
-	// A crash between the two leaves a pair that does not fit, and so is made anew.
+	// A crash between the two writes leaves a pair that does not match; the next call replaces it.
 	if err := cmp.Or(disk.WriteFile(disk.OS{}, keyPath, key), disk.WriteFile(disk.OS{}, certPath, cert)); err != nil {
 		return fmt.Errorf("certs: %w", err)
 	}
-	s.log.Info("made a certificate of its own", "certificate", certPath, "for", s.files.Hosts,
+	s.log.Info("made a self-signed certificate", "certificate", certPath, "for", s.files.Hosts,
 		"end", date(now.Add(ownLife)))
 	return nil
 }
 
-// ownIsGood tells whether the files hold a pair for all hosts that has some time left.
+// ownIsGood reports whether the files have a matching pair for all hosts, which does not expire
+// within ownRenew.
 func (s *Set) ownIsGood(now time.Time) bool {
 	certPath, keyPath := ownPaths(s.files.SelfMade)
 	cert, err := os.ReadFile(certPath)
@@ -64,11 +65,11 @@ func (s *Set) ownIsGood(now time.Time) bool {
 		return false
 	}
 	id, err := readIdentity(certPath, keyPath, [][]byte{cert, key})
-	return err == nil && untimely(id.Leaf, now) == nil && id.Leaf.NotAfter.Sub(now) > ownRenew &&
+	return err == nil && checkTime(id.Leaf, now) == nil && id.Leaf.NotAfter.Sub(now) > ownRenew &&
 		!slices.ContainsFunc(s.files.Hosts, func(host string) bool { return id.Leaf.VerifyHostname(host) != nil })
 }
 
-// generate makes a certificate that is its own authority, and its key, in PEM.
+// generate makes a certificate that is signed with its own key, and the key, in PEM.
 func generate(hosts []string, now time.Time) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// A reason is why a handshake failed: a word for the metrics, and a sentence for a person. The
-// other end is "it".
+// A reason is why a handshake failed: a word for the metrics, and a sentence for the log, in which
+// "it" is the other end.
 type reason struct{ word, text string }
 
-// level is where a reason belongs in the log. Who only looks whether a port is open, as load
-// balancers do, is no news.
+// level returns the log level of a reason. A load balancer that only looks whether the port is open
+// is worth no warning.
 func (r reason) level() slog.Level {
 	if r.word == "hung-up" || r.word == "slow" {
 		return slog.LevelDebug
@@ -29,7 +29,7 @@ func (r reason) level() slog.Level {
 }
 
 // faults are the reasons that crypto/tls gives as a text only.
-// TestEveryWrongCertificateIsRefusedInWords knows when a text changes.
+// TestEveryWrongCertificateIsRefusedWithAReason fails when a text changes.
 var faults = []struct{ text, word, sentence string }{
 	{"client didn't provide a certificate", "no-certificate", "it shows no certificate"},
 	{"unsupported versions", "version", "it knows no TLS of 1.2 or later"},
@@ -40,7 +40,7 @@ var faults = []struct{ text, word, sentence string }{
 		"it speaks neither HTTP/1.1 nor what else this port offers (ALPN)"},
 }
 
-// explain puts the error of a handshake into words. server tells which end this member was.
+// explain returns the reason for the error of a handshake. server says which end this member was.
 func (st *state) explain(err error, server bool) reason {
 	var (
 		unverified *tls.CertificateVerificationError
@@ -61,8 +61,8 @@ func (st *state) explain(err error, server bool) reason {
 	case alert(err) != "":
 		return st.explainAlert(alert(err))
 	case server && strings.Contains(err.Error(), "bad record MAC"):
-		// OpenSSL says in plain text why it refuses a certificate, where TLS 1.3 wants it
-		// encrypted; crypto/tls can't read it.
+		// In TLS 1.3 alerts are encrypted, but OpenSSL sends the one that refuses a certificate in
+		// plain text, which crypto/tls can't read.
 		return st.explainAlert("what looks like a bad certificate")
 	case hungUp(err):
 		return reason{"hung-up", "it closed the connection before the handshake was done"}
@@ -102,7 +102,7 @@ func (st *state) explainCertificate(c *x509.Certificate, err error, server bool)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		if now := time.Now(); now.Before(invalid.Cert.NotBefore) {
 			return reason{"not-yet-valid", fmt.Sprintf("its certificate %s is %s", subject(invalid.Cert),
-				strings.TrimPrefix(untimely(invalid.Cert, now).Error(), "it is "))}
+				strings.TrimPrefix(checkTime(invalid.Cert, now).Error(), "it is "))}
 		}
 		return reason{"expired", fmt.Sprintf("its certificate %s has expired on %s", subject(invalid.Cert),
 			date(invalid.Cert.NotAfter))}
@@ -111,7 +111,7 @@ func (st *state) explainCertificate(c *x509.Certificate, err error, server bool)
 		return reason{"usage", fmt.Sprintf("its certificate %s lacks the usage %s; it has %s", subject(c),
 			missing, usages(c))}
 	}
-	return reason{"certificate", fmt.Sprintf("its certificate %s is no good: %s", subject(c), clip(err.Error()))}
+	return reason{"certificate", fmt.Sprintf("its certificate %s is not valid: %s", subject(c), clip(err.Error()))}
 }
 
 func (st *state) explainAuthority(c *x509.Certificate) reason {
@@ -122,7 +122,7 @@ func (st *state) explainAuthority(c *x509.Certificate) reason {
 	if st.trust != nil {
 		for _, ca := range st.trust.all {
 			if string(ca.RawSubject) == string(c.RawIssuer) {
-				other = ", one of the same name as a trusted one but with another key"
+				other = ", which has the name of a trusted one but another key"
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func (st *state) explainAuthority(c *x509.Certificate) reason {
 		clip(c.Issuer.String()), other, st.trusts())}
 }
 
-// trusts says whom this member trusts.
+// trusts says which authorities this member trusts.
 func (st *state) trusts() string {
 	if st.trust == nil {
 		return "this member trusts the authorities of its machine"
@@ -142,7 +142,7 @@ func (st *state) trusts() string {
 	return fmt.Sprintf("this member trusts %s (%s)", some(subjects), st.trust.path)
 }
 
-// explainRecord is for an end that does not speak TLS where this member does, or the reverse.
+// explainRecord explains that one end speaks TLS and the other does not.
 func explainRecord(record tls.RecordHeaderError, server bool) reason {
 	isTLS := record.RecordHeader[0] == 22 && record.RecordHeader[1] == 3
 	switch {
@@ -156,7 +156,7 @@ func explainRecord(record tls.RecordHeaderError, server bool) reason {
 		"it does not speak TLS: use an http URL, or give that port a certificate and an https URL"}
 }
 
-// explainAlert is for an end that refuses this member.
+// explainAlert explains that the other end has refused this member's certificate, or the handshake.
 func (st *state) explainAlert(alert string) reason {
 	switch {
 	case !strings.Contains(alert, "certificate"):
@@ -173,7 +173,7 @@ func (st *state) explainAlert(alert string) reason {
 			st.identity.path)}
 }
 
-// alert is what the other end says when it refuses; "" for other errors.
+// alert returns the text of the alert with which the other end has refused; "" for other errors.
 func alert(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
@@ -182,7 +182,8 @@ func alert(err error) string {
 	return ""
 }
 
-// explainDialled puts the error of a call into words; one without a handshake stays as it is.
+// explainDialled returns an error that explains why a call failed; the same error if it was not
+// refused in the handshake.
 func (s *Set) explainDialled(err error) error {
 	r := s.current.Load().explain(err, false)
 	switch r.word {
@@ -192,16 +193,16 @@ func (s *Set) explainDialled(err error) error {
 	return &refusedError{"the TLS handshake failed: " + r.text, err}
 }
 
-// refusedError has words of its own for what it wraps.
+// refusedError wraps an error, with another text.
 type refusedError struct {
 	text string
 	err  error
 }
 
-// Error is the sentence.
+// Error returns the text.
 func (e *refusedError) Error() string { return e.text }
 
-// Unwrap returns the error of crypto/tls.
+// Unwrap returns the error that was explained.
 func (e *refusedError) Unwrap() error { return e.err }
 
 func subject(c *x509.Certificate) string {
@@ -211,7 +212,8 @@ func subject(c *x509.Certificate) string {
 	return "without a subject"
 }
 
-// names are those that a certificate is for. A common name is none (pitfall K4).
+// names lists the names and addresses that a certificate is for. A common name is none of them
+// (pitfall K4).
 func names(c *x509.Certificate) string {
 	list := append([]string{}, c.DNSNames...)
 	for _, ip := range c.IPAddresses {
@@ -247,7 +249,7 @@ func usages(c *x509.Certificate) string {
 	return "others"
 }
 
-// some is a list that no stranger can make long.
+// some joins a list, of which a stranger may have chosen the length, for a log line.
 func some(list []string) string {
 	const most = 8
 	for i, s := range list {
@@ -259,7 +261,7 @@ func some(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// clip makes a text of the other end fit for a log line.
+// clip makes a text, which a stranger may have chosen, fit for a log line.
 func clip(s string) string {
 	s = s[:min(len(s), 200)]
 	return strings.Map(func(r rune) rune {

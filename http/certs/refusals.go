@@ -15,68 +15,68 @@ import (
 type refusals struct {
 	mu     sync.Mutex // protects all below
 	counts map[string]uint64
-	lines  map[line]*repeats
+	logged map[refusal]*history
 }
 
-// line is what makes two refusals the same.
-type line struct{ from, text string }
+// refusal is what two refusals that count as the same have in common.
+type refusal struct{ from, text string }
 
-type repeats struct {
-	at   time.Time // it was last logged
-	kept int       // times since then that it was not
+type history struct {
+	at         time.Time // when it was last logged
+	suppressed int       // number of times since then
 }
 
-// The same refusal is logged once in refusalPause, and in that time no more than maxLines different
-// ones.
+// The same refusal is logged once in refusalPause, and in that time at most maxLines different ones
+// are.
 const (
 	refusalPause = time.Minute
 	maxLines     = 256
 )
 
-// verdict is what becomes of a refusal in the log.
-type verdict int
+// decision says whether to log a refusal.
+type decision int
 
 const (
-	silent verdict = iota
-	spoken
-	lastWord // spoken, and further ones will not be
+	skip decision = iota
+	logIt
+	logLast // log it, and that further ones will not be logged
 )
 
-// note counts n refusals of a kind, and says whether they are to be logged, and how many were not
-// since the last time.
-func (r *refusals) note(word string, n int, l line, now time.Time) (v verdict, kept int) {
+// record counts n refusals for a reason, and decides whether to log them. suppressed is how many of
+// the same were not logged since the last that was.
+func (r *refusals) record(word string, n int, what refusal, now time.Time) (d decision, suppressed int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
-		r.counts, r.lines = map[string]uint64{}, map[line]*repeats{}
+		r.counts, r.logged = map[string]uint64{}, map[refusal]*history{}
 	}
 	r.counts[word] += uint64(n)
-	was := r.lines[l]
+	before := r.logged[what]
 	switch {
-	case was != nil && now.Sub(was.at) < refusalPause:
-		was.kept += n
-		return silent, 0
-	case was != nil:
-		kept = was.kept
-	case len(r.lines) >= maxLines && !r.makeRoom(now):
-		return silent, 0
+	case before != nil && now.Sub(before.at) < refusalPause:
+		before.suppressed += n
+		return skip, 0
+	case before != nil:
+		suppressed = before.suppressed
+	case len(r.logged) >= maxLines && !r.makeRoom(now):
+		return skip, 0
 	}
-	r.lines[l] = &repeats{at: now}
-	if len(r.lines) == maxLines {
-		return lastWord, kept
+	r.logged[what] = &history{at: now}
+	if len(r.logged) == maxLines {
+		return logLast, suppressed
 	}
-	return spoken, kept
+	return logIt, suppressed
 }
 
-// makeRoom forgets old lines. r.mu must be held.
+// makeRoom forgets old refusals, and reports whether there is room for another. r.mu must be held.
 func (r *refusals) makeRoom(now time.Time) bool {
-	maps.DeleteFunc(r.lines, func(_ line, was *repeats) bool { return now.Sub(was.at) >= refusalPause })
-	return len(r.lines) < maxLines
+	maps.DeleteFunc(r.logged, func(_ refusal, h *history) bool { return now.Sub(h.at) >= refusalPause })
+	return len(r.logged) < maxLines
 }
 
-// Refused takes note of a handshake with who has connected on c, a *tls.Conn if there is one, that
-// failed with err: one line in the log, in the words of a person. A tls.RecordHeaderError whose
-// record is one of TLS is for a port that speaks none.
+// Refused counts and logs a handshake on c that failed with err, and why it did. c is a *tls.Conn,
+// or a plain connection to a port without TLS; then err is a tls.RecordHeaderError with the record
+// of TLS that came.
 func (s *Set) Refused(c net.Conn, err error) {
 	why := s.current.Load().explain(err, true)
 	if secure, isTLS := c.(*tls.Conn); isTLS && why.word == "refused-there" {
@@ -84,19 +84,19 @@ func (s *Set) Refused(c net.Conn, err error) {
 			why.text += "; it wanted " + clip(name)
 		}
 	}
-	v, kept := s.note(why.word, 1, line{host(c.RemoteAddr()), why.text}, time.Now())
-	if v == silent {
+	d, suppressed := s.record(why.word, 1, refusal{host(c.RemoteAddr()), why.text}, time.Now())
+	if d == skip {
 		return
 	}
 	s.log.Log(context.Background(), why.level(), "a TLS handshake failed",
-		"from", c.RemoteAddr(), "at", c.LocalAddr(), "reason", why.word, "why", why.text, "timesBefore", kept)
-	if v == lastWord {
+		"from", c.RemoteAddr(), "at", c.LocalAddr(), "reason", why.word, "why", why.text, "timesBefore", suppressed)
+	if d == logLast {
 		s.log.Warn("many different TLS handshakes fail; for a minute, more are counted and not logged",
 			"at", c.LocalAddr())
 	}
 }
 
-// host is an address without its port.
+// host returns an address without its port.
 func host(a net.Addr) string {
 	if host, _, err := net.SplitHostPort(a.String()); err == nil {
 		return host
@@ -104,8 +104,8 @@ func host(a net.Addr) string {
 	return a.String()
 }
 
-// Refusals calls yield with each reason that a handshake has failed for, in order, and how many
-// did.
+// Refusals calls yield with each reason for which handshakes have failed, in order, and their
+// number.
 func (s *Set) Refusals(yield func(reason string, count uint64)) { s.refusals.each(yield) }
 
 func (r *refusals) each(yield func(word string, count uint64)) {

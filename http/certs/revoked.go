@@ -15,11 +15,11 @@ import (
 type list struct {
 	signer  *x509.Certificate
 	revoked map[string]time.Time // by serial number
-	next    time.Time            // when its authority wants to have published a newer one; zero: never
+	next    time.Time            // when a newer list is due; zero: never
 }
 
-// readLists reads revocation lists, and finds out whose they are. (Anybody may write a list; what
-// counts is the signature.)
+// readLists reads revocation lists, and finds the authority that has signed each. (Anybody may
+// write a list that names an authority; what counts is the signature.)
 func readLists(content []byte, authorities []*x509.Certificate) (lists []list, err error) {
 	blocks, err := listBlocks(content)
 	if err != nil {
@@ -30,7 +30,7 @@ func readLists(content []byte, authorities []*x509.Certificate) (lists []list, e
 		if err != nil {
 			return nil, err
 		}
-		l, err := attribute(parsed, authorities)
+		l, err := identifySigner(parsed, authorities)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func readLists(content []byte, authorities []*x509.Certificate) (lists []list, e
 	return lists, nil
 }
 
-// listBlocks are the lists of a file in DER.
+// listBlocks returns the lists of a file, in DER.
 func listBlocks(content []byte) (blocks [][]byte, err error) {
 	if !bytes.Contains(content, []byte("-----BEGIN ")) {
 		return [][]byte{content}, nil
@@ -63,7 +63,8 @@ func listBlocks(content []byte) (blocks [][]byte, err error) {
 	return blocks, nil
 }
 
-func attribute(parsed *x509.RevocationList, authorities []*x509.Certificate) (list, error) {
+// identifySigner returns a parsed list with the authority that has signed it.
+func identifySigner(parsed *x509.RevocationList, authorities []*x509.Certificate) (list, error) {
 	for _, ca := range authorities {
 		if bytes.Equal(ca.RawSubject, parsed.RawIssuer) && parsed.CheckSignatureFrom(ca) == nil {
 			l := list{ca, map[string]time.Time{}, parsed.NextUpdate}
@@ -79,32 +80,32 @@ func attribute(parsed *x509.RevocationList, authorities []*x509.Certificate) (li
 
 func serial(n *big.Int) string { return n.Text(16) }
 
-// revokedError is why a handshake ends whose certificates are right but for having been revoked.
+// revokedError is the error of a handshake whose certificate is valid, but revoked.
 type revokedError struct {
 	cert *x509.Certificate
 	at   time.Time
 	path string
 }
 
-// Error is for who does not ask for the reason in words.
+// Error returns a short text; explain has a longer one.
 func (e *revokedError) Error() string {
 	return fmt.Sprintf("certs: certificate %s was revoked", serial(e.cert.SerialNumber))
 }
 
-// nameError is why a handshake ends whose certificates are right, but for another name than those
-// that are let in.
+// nameError is the error of a handshake whose certificate is valid, but has none of the allowed
+// common names.
 type nameError struct {
 	cert  *x509.Certificate
 	names []string
 }
 
-// Error is the sentence.
+// Error returns the whole explanation.
 func (e *nameError) Error() string {
 	return fmt.Sprintf("its certificate %s, serial number %s, has the common name %q, and members' have one of %q",
 		subject(e.cert), serial(e.cert.SerialNumber), clip(e.cert.Subject.CommonName), e.names)
 }
 
-// checkName refuses a certificate whose common name is none of those wanted.
+// checkName refuses a certificate whose common name is not allowed.
 func (t *trust) checkName(c *x509.Certificate) error {
 	if t.names == nil || slices.Contains(t.names, c.Subject.CommonName) {
 		return nil
@@ -112,9 +113,9 @@ func (t *trust) checkName(c *x509.Certificate) error {
 	return &nameError{c, t.names}
 }
 
-// check refuses a name that is not wanted, and refuses when no way to an authority is without a
-// revoked certificate. A list past its time counts as before: it may lack somebody, but whom it
-// names stays revoked.
+// check refuses a common name that is not allowed, and a certificate each of whose chains has a
+// revoked certificate. A list that has expired is still used: it may lack some certificates, but
+// those that it has stay revoked.
 func (t *trust) check(chains [][]*x509.Certificate) (err error) {
 	if len(chains) > 0 {
 		if err := t.checkName(chains[0][0]); err != nil {
@@ -129,6 +130,7 @@ func (t *trust) check(chains [][]*x509.Certificate) (err error) {
 	return err
 }
 
+// checkChain refuses a chain with a revoked certificate.
 func (t *trust) checkChain(chain []*x509.Certificate) error {
 	for i := range len(chain) - 1 {
 		for _, l := range t.lists {

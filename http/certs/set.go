@@ -15,8 +15,8 @@ import (
 )
 
 // A Set is the certificates of one port as its files have them now, or had them when they were last
-// in order. All methods may be called from any goroutine, and those of the zero Files' Set do what
-// there is to do without TLS: Refused and Refusals work.
+// in order. All methods may be called from any goroutine. The Set of the zero Files, for a port
+// without TLS, explains and counts the handshakes of clients that try TLS all the same.
 type Set struct {
 	files   Files
 	log     *slog.Logger
@@ -24,17 +24,17 @@ type Set struct {
 	due     atomic.Int64 // when a handshake may look at the files again, in Unix nanoseconds
 	refusals
 	bonds bonds
-	ends  refusals // of bonds
+	ends  refusals // connections that were ended
 
-	mu       sync.Mutex // protects all below: one looks at a time
-	identity source[*identity]
-	trust    source[*trust]
-	renewed  time.Time            // when trust became another one that not all bonds are judged by yet; zero: they are
-	told     map[string]string    // the fault of each source that the log has
-	warned   map[string]time.Time // when the log was told of a certificate's end, by file and serial number
+	mu           sync.Mutex // protects all below: one goroutine looks at the files at a time
+	identity     source[*identity]
+	trust        source[*trust]
+	trustChanged time.Time            // when trust changed, until all bonds are checked by it; zero: they are
+	faults       map[string]string    // the fault of each source that was logged
+	warned       map[string]time.Time // when a fault of a certificate was logged, by file, subject and serial number
 }
 
-// state is one moment of a Set. It is immutable.
+// state is the certificates of a Set at one moment. It is immutable.
 type state struct {
 	identity *identity // nil: none
 	trust    *trust    // nil: none
@@ -46,13 +46,13 @@ const (
 	lookAgain = time.Second     // between two handshakes, and after a change of trust
 )
 
-// Load reads the files, which must all be in order; an error is a *FileError when one of them is to
-// blame. A nil logger means slog.Default().
+// Load reads the files, which must all be in order. The error is a *FileError when a file is not. A
+// nil logger means slog.Default().
 func Load(f Files, logger *slog.Logger) (*Set, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	s := &Set{files: f, log: logger, bonds: bonds{all: map[*bond]struct{}{}}, told: map[string]string{},
+	s := &Set{files: f, log: logger, bonds: bonds{all: map[*bond]struct{}{}}, faults: map[string]string{},
 		warned: map[string]time.Time{}}
 	if err := s.makeOwn(time.Now()); err != nil {
 		return nil, err
@@ -75,12 +75,12 @@ func Load(f Files, logger *slog.Logger) (*Set, error) {
 		return nil, err
 	}
 	s.publish()
-	s.advise()
-	s.inspect(now)
+	s.warnOfRefusal()
+	s.warnOfTrouble(now)
 	return s, nil
 }
 
-// paths are the files of certificate and key.
+// paths returns the files of certificate and key.
 func (s *Set) paths() (cert, key string) {
 	if s.files.SelfMade != "" {
 		return ownPaths(s.files.SelfMade)
@@ -92,21 +92,22 @@ func (s *Set) paths() (cert, key string) {
 func (s *Set) readIdentity(contents [][]byte, now time.Time) (*identity, error) {
 	certPath, keyPath := s.paths()
 	id, err := readIdentity(certPath, keyPath, contents)
-	if old := s.identity.value; err == nil && old != nil && untimely(old.Leaf, now) == nil {
-		if err := untimely(id.Leaf, now); err != nil {
+	if old := s.identity.value; err == nil && old != nil && checkTime(old.Leaf, now) == nil {
+		if err := checkTime(id.Leaf, now); err != nil {
 			return nil, &FileError{Cert, certPath, err, "give one that is valid now"}
 		}
 	}
 	return id, err
 }
 
-// publish lets the next handshakes have what was read. s.mu must be held, or nobody else know s.
+// publish makes what was read the state of the next handshakes. s.mu must be held, unless Load
+// calls it.
 func (s *Set) publish() {
 	s.current.Store(&state{s.identity.value, s.trust.value})
 }
 
-// Watch looks at the files until ctx ends. (Handshakes look as well, so that a new certificate is
-// used at once.)
+// Watch looks at the files regularly until ctx ends. (Handshakes look as well, so that a new
+// certificate is used at once.)
 func (s *Set) Watch(ctx context.Context) {
 	for wait := lookEvery; ; {
 		select {
@@ -118,12 +119,12 @@ func (s *Set) Watch(ctx context.Context) {
 	}
 }
 
-// Reread reads all files now, and logs what comes of it, also when nothing has changed or a fault
-// is an old one.
+// Reread reads all files now, and logs the result, even if nothing has changed or a fault was
+// logged before.
 func (s *Set) Reread() {
 	s.mu.Lock()
 	s.identity.settled, s.trust.settled = false, false
-	clear(s.told)
+	clear(s.faults)
 	s.mu.Unlock()
 	before := s.current.Load()
 	s.look(time.Now())
@@ -133,13 +134,13 @@ func (s *Set) Reread() {
 	switch {
 	case certPath == "" && s.files.CA == "":
 		s.log.Info("no flag names a certificate to read again")
-	case len(s.told) == 0 && s.current.Load() == before:
+	case len(s.faults) == 0 && s.current.Load() == before:
 		s.log.Info("the certificates are as before", "certificate", certPath, "trusted", s.files.CA,
 			"revoked", s.files.CRL)
 	}
 }
 
-// state returns what a handshake goes by that begins now.
+// state returns the certificates for a handshake that begins now.
 func (s *Set) state() *state {
 	now := time.Now()
 	due := s.due.Load()
@@ -149,46 +150,46 @@ func (s *Set) state() *state {
 	return s.current.Load()
 }
 
-// look takes in what has changed, and returns when to look again. A fault is logged once, and
-// leaves in force what was in order.
+// look reads the files that have changed, and returns when to look again. A fault is logged once,
+// and what was last in order stays in use.
 func (s *Set) look(now time.Time) (wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.makeOwn(now); err != nil {
-		s.tell("self-made", err)
+		s.logFault("self-made", err)
 	}
 	id, err := s.identity.look(now)
-	s.tell("identity", err)
+	s.logFault("identity", err)
 	trust, err := s.trust.look(now)
-	s.tell("trust", err)
+	s.logFault("trust", err)
 	if trust {
-		s.renewed = now
+		s.trustChanged = now
 	}
 	if id || trust {
 		s.publish()
-		s.advise()
+		s.warnOfRefusal()
 		certPath, _ := s.paths()
 		s.log.Info("read changed certificates, for handshakes from now on", "certificate", certPath,
 			"trusted", s.files.CA, "revoked", s.files.CRL)
 	}
-	s.inspect(now)
-	if s.renewed.IsZero() {
+	s.warnOfTrouble(now)
+	if s.trustChanged.IsZero() {
 		return lookEvery
 	}
-	if age := now.Sub(s.renewed); err == nil && age >= settle {
-		s.sever(now, age < settle+courtesy)
-		if age >= settle+courtesy {
-			s.renewed = time.Time{}
+	if age := now.Sub(s.trustChanged); err == nil && age >= settleTime {
+		s.endRefused(now, age < settleTime+graceTime)
+		if age >= settleTime+graceTime {
+			s.trustChanged = time.Time{}
 			return lookEvery
 		}
 	}
 	return lookAgain
 }
 
-// tell logs a fault when it is a new one. s.mu must be held.
-func (s *Set) tell(source string, err error) {
+// logFault logs the fault of a source when it is new. A nil err ends the fault. s.mu must be held.
+func (s *Set) logFault(source string, err error) {
 	if err == nil {
-		delete(s.told, source)
+		delete(s.faults, source)
 		return
 	}
 	remedy := ""
@@ -196,14 +197,15 @@ func (s *Set) tell(source string, err error) {
 	if errors.As(err, &file) {
 		remedy = file.Remedy
 	}
-	if s.told[source] != err.Error() {
-		s.told[source] = err.Error()
-		s.log.Error("changed certificates can't be used; going on with those from before", "err", err, "remedy", remedy)
+	if s.faults[source] != err.Error() {
+		s.faults[source] = err.Error()
+		s.log.Error("changed certificates can't be used; the previous ones stay in use", "err", err, "remedy", remedy)
 	}
 }
 
-// inspect warns of what will be a trouble one day. s.mu must be held, or nobody else know s.
-func (s *Set) inspect(now time.Time) {
+// warnOfTrouble warns of certificates that expire soon, and of a key that others can read. s.mu
+// must be held, unless Load calls it.
+func (s *Set) warnOfTrouble(now time.Time) {
 	s.warnOfExpiry(now)
 	if _, path := s.paths(); path != "" && s.identity.value != nil {
 		info, err := os.Stat(path)
@@ -215,16 +217,16 @@ func (s *Set) inspect(now time.Time) {
 	}
 }
 
-// advise tells when the others will refuse this member's certificate. The authorities may be on
-// their way to the others still, so this is no fault.
-func (s *Set) advise() {
+// warnOfRefusal logs an error when the other members will refuse this member's certificate. The
+// certificate is used all the same: the others may be about to get new authorities.
+func (s *Set) warnOfRefusal() {
 	st := s.current.Load()
 	if st.identity == nil || s.files.SelfMade != "" {
 		return
 	}
 	if s.files.Mutual && st.trust != nil {
 		if err := st.trust.checkName(st.identity.Leaf); err != nil {
-			s.log.Error("others will refuse this member's certificate, if they want the same names",
+			s.log.Error("others will refuse this member's certificate, if they allow the same names",
 				"file", st.identity.path, "why", err, "remedy", "have it issued for one of the names, or add its "+
 					"name at every member")
 		}
@@ -237,7 +239,7 @@ func (s *Set) advise() {
 	if s.files.Mutual && st.trust != nil {
 		options.Roots = st.trust.pool
 	} else {
-		options.Roots.AddCert(st.identity.Leaf) // whom the others trust is not known here
+		options.Roots.AddCert(st.identity.Leaf) // it is not known here which authorities the others trust
 	}
 	for _, der := range st.identity.Certificate.Certificate[1:] {
 		if c, err := x509.ParseCertificate(der); err == nil { // it was parsed before
@@ -248,7 +250,7 @@ func (s *Set) advise() {
 		options.KeyUsages = []x509.ExtKeyUsage{u}
 		if _, err := st.identity.Leaf.Verify(options); err != nil {
 			why := st.explainCertificate(st.identity.Leaf, err, u == x509.ExtKeyUsageClientAuth)
-			if why.word != "expired" && why.word != "not-yet-valid" { // those have lines of their own
+			if why.word != "expired" && why.word != "not-yet-valid" { // warnOfExpiry logs these
 				s.log.Error("others will refuse this member's certificate",
 					"flag", s.files.flag, "file", st.identity.path, "reason", why.word, "why", why.text,
 					"remedy", s.files.remedy(why.word))
@@ -257,10 +259,10 @@ func (s *Set) advise() {
 	}
 }
 
-// Server returns the configuration of a listener: TLS 1.2 at the least (pitfall K1), and of the
-// protocols ("h2", "http/1.1") the first that the client knows. Each handshake goes by the files as
-// they are then. Whoever showed a certificate has VerifiedChains in the connection's state, whether
-// ClientAuth demanded it or not. There must be an identity.
+// Server returns the configuration of a listener: TLS 1.2 at least (pitfall K1), and of the
+// protocols ("h2", "http/1.1") the first that the client knows. Each handshake uses the files as
+// they are then. When the client showed a certificate, the connection's state has VerifiedChains,
+// whether ClientAuth demanded it or not. There must be an identity.
 func (s *Set) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -271,8 +273,9 @@ func (s *Set) Server(protocols ...string) *tls.Config {
 	}
 }
 
-// server is the configuration of one handshake. There are no session tickets: who comes back on one
-// would not be looked at again, though its authority may be gone and its certificate revoked.
+// server returns the configuration of one handshake. There are no session tickets: a client that
+// resumed a session would not be verified again, though its certificate may be revoked or its
+// authority removed.
 func (s *Set) server(b *bond, protocols []string) *tls.Config {
 	st := s.state()
 	c := &tls.Config{
@@ -283,7 +286,7 @@ func (s *Set) server(b *bond, protocols []string) *tls.Config {
 	}
 	if st.trust != nil {
 		c.ClientCAs, c.ClientAuth = st.trust.pool, tls.VerifyClientCertIfGiven
-		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.tie(b, seen, st.trust) }
+		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.register(b, seen, st.trust) }
 	}
 	if s.files.ClientAuth {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
@@ -291,16 +294,17 @@ func (s *Set) server(b *bond, protocols []string) *tls.Config {
 	return c
 }
 
-// Client returns the configuration for calling another member, as the files are now; it is good for
-// the next connection only, and its ServerName is still to be set. It shows this member's
-// certificate to who asks for one, and wants one of CA, or of the machine's authorities without CA.
+// Client returns the configuration for calling another member, by the files as they are now. It is
+// for one connection, and the caller sets ServerName. It shows this member's certificate if the
+// server asks for one, and wants one of CA, or without CA, of the machine's authorities.
 func (s *Set) Client() *tls.Config { return s.client(nil) }
 
 func (s *Set) client(b *bond) *tls.Config {
 	st := s.state()
 	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.files.SelfMade != ""}
 	if st.identity != nil {
-		// Shown to whomever: one of the wrong authority is refused with a better reason than none.
+		// Shown whatever authorities the server names: if it refuses the certificate, it gives a
+		// better reason than for none.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate,
 			error) {
 			return &st.identity.Certificate, nil
@@ -308,14 +312,14 @@ func (s *Set) client(b *bond) *tls.Config {
 	}
 	if st.trust != nil {
 		c.RootCAs = st.trust.pool
-		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.tie(b, seen, st.trust) }
+		c.VerifyConnection = func(seen tls.ConnectionState) error { return s.register(b, seen, st.trust) }
 	}
 	return c
 }
 
-// DialTLS makes a connection to host:port, whose certificate must be for host. An error of the
-// handshake is in words for a person. The connection ends when the certificate is no longer
-// accepted, as those of Listener do.
+// DialTLS connects to host:port, which must show a certificate for host. An error of the handshake
+// explains the reason. The connection ends when the certificate is no longer accepted, as those of
+// Listener do.
 func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -336,8 +340,8 @@ func (s *Set) DialTLS(ctx context.Context, network, address string) (net.Conn, e
 	return &dialled{conn, s}, nil
 }
 
-// dialled is a connection whose other end may yet refuse this member's certificate: in TLS 1.3 that
-// shows in the first Read.
+// dialled is a connection whose server may still refuse this member's certificate: in TLS 1.3 only
+// the first Read returns that.
 type dialled struct {
 	net.Conn
 	set *Set

@@ -18,7 +18,7 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// world is a port with certificate, authority and list in files, and its log.
+// world is the files of one port, their authority, and the port's log.
 type world struct {
 	t   *testing.T
 	dir string
@@ -64,8 +64,8 @@ func (w *world) load() *Set {
 	return s
 }
 
-// shake lets a client shake hands with a server, and returns how each of them saw it. Errors of the
-// server are told to Refused.
+// shake makes a handshake between a client and a server, and returns the result at each end. Errors
+// of the server are passed to Refused.
 func shake(t *testing.T, s *Set, client *tls.Config) (seen tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
 	ln := listen(t)
@@ -113,7 +113,7 @@ func hasAll(s string, words ...string) bool {
 	return true
 }
 
-// client shows a certificate and trusts the world's authority.
+// client returns the configuration of a client that shows a certificate and trusts the authority.
 func (w *world) client(p ...certstest.Pair) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(w.ca.Cert)
@@ -126,7 +126,7 @@ func (w *world) client(p ...certstest.Pair) *tls.Config {
 }
 
 // pitfall K3
-func TestEveryWrongCertificateIsRefusedInWords(t *testing.T) {
+func TestEveryWrongCertificateIsRefusedWithAReason(t *testing.T) {
 	w := newWorld(t)
 	other, namesake := certstest.NewAuthority(t, "Wrong CA"), certstest.NewAuthority(t, "Right CA")
 	revoked := w.ca.Issue(t, "revoked")
@@ -157,7 +157,7 @@ func TestEveryWrongCertificateIsRefusedInWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 				w.log.take()
-				clear(s.lines)
+				clear(s.logged)
 				config := w.client(c.shown...)
 				config.MaxVersion = version
 
@@ -219,7 +219,7 @@ func TestNothingOlderThanTLS12IsSpoken(t *testing.T) {
 		tls.VersionTLS13: true} {
 		config := w.client(w.ca.Issue(t, "joe"))
 		config.MinVersion, config.MaxVersion = version, version
-		clear(s.lines)
+		clear(s.logged)
 		seen, err, _ := shake(t, s, config)
 		if (err == nil) != want || want && seen.Version != version {
 			t.Errorf("version %x: %v", version, err)
@@ -246,7 +246,7 @@ func TestHTTP2IsOffered(t *testing.T) {
 	}
 }
 
-// The reason that a client gives is told along with what it has seen.
+// The log has the reason that the client gives, and describes the certificate that it has seen.
 func TestAClientThatRefusesIsLogged(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
@@ -261,8 +261,8 @@ func TestAClientThatRefusesIsLogged(t *testing.T) {
 	}
 }
 
-// OpenSSL, and so curl, says in plain text why it refuses a certificate, where TLS 1.3 is encrypted
-// already.
+// OpenSSL, and so curl, sends the alert that refuses a certificate in plain text, where TLS 1.3
+// wants it encrypted.
 func TestAClientThatRefusesInPlainTextIsLogged(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
@@ -296,7 +296,7 @@ func TestAClientThatRefusesInPlainTextIsLogged(t *testing.T) {
 	}
 }
 
-func TestOneWhoOnlyLooksIsNoNews(t *testing.T) {
+func TestAHandshakeThatIsNotBegunIsLoggedAtDebug(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
 	ln := listen(t)
@@ -321,8 +321,8 @@ func TestOneWhoOnlyLooksIsNoNews(t *testing.T) {
 	}
 }
 
-// serve is a member with a certificate, which answers each connection with a byte, or with a plain
-// HTTP answer without one.
+// serve runs a server that answers each connection with a byte, over TLS, or without a certificate,
+// with a plain HTTP answer.
 func serve(t *testing.T, config *tls.Config) (address string) {
 	t.Helper()
 	ln := listen(t)
@@ -348,7 +348,7 @@ func serve(t *testing.T, config *tls.Config) (address string) {
 	return ln.Addr().String()
 }
 
-func TestAWrongMemberIsNotTalkedTo(t *testing.T) {
+func TestAWrongMemberIsRefused(t *testing.T) {
 	w := newWorld(t)
 	revoked := w.ca.Issue(t, "m1")
 	w.CRL = certstest.Write(t, w.dir, "crl.pem", w.ca.Revoke(t, revoked))
@@ -389,9 +389,9 @@ func TestAWrongMemberIsNotTalkedTo(t *testing.T) {
 	}
 }
 
-// Where names are wanted, a certificate of another name is none of a member's, whoever calls, and
-// the log says whose it was.
-func TestOnlyMembersOfTheRightNamesAreTalkedTo(t *testing.T) {
+// Where names are allowed, a certificate with another name is refused in both directions, and the
+// log says which it was.
+func TestOnlyMembersWithAllowedNamesAreAccepted(t *testing.T) {
 	w := newWorld(t)
 	w.Names, w.Mutual = []string{"m0", "m1"}, true
 	s := w.load()
@@ -422,7 +422,7 @@ func TestOnlyMembersOfTheRightNamesAreTalkedTo(t *testing.T) {
 	}
 }
 
-func TestOneWhoIsRefusedAsAMemberLearnsWhatItHasShown(t *testing.T) {
+func TestARefusedMemberLearnsWhichCertificateItShowed(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	s := w.load()
 	config := other.load().Server("http/1.1")
@@ -483,7 +483,7 @@ func TestAChangedPairIsReadWhenItIsWhole(t *testing.T) {
 
 	step("nothing", func() {}, old)
 	step("the key first", func() { certstest.Write(t, w.dir, "m0-key.pem", next.Key) }, old, "level=ERROR",
-		"going on with those from before", w.Key, "not the key of the certificate", w.Cert)
+		"the previous ones stay in use", w.Key, "not the key of the certificate", w.Cert)
 	step("half a certificate", func() { os.WriteFile(w.Cert, next.Cert[:len(next.Cert)/2], 0o600) }, old,
 		w.Cert, "cut off")
 	step("no certificate", func() { os.Remove(w.Cert) }, old, w.Cert, "no such file")
@@ -498,8 +498,8 @@ func TestAChangedPairIsReadWhenItIsWhole(t *testing.T) {
 	step("a good one", func() { later.Save(t, w.dir, "m0") }, serial(later.Leaf.SerialNumber), "level=INFO")
 }
 
-// A write in the same instant as the one before, of the same size, leaves no trace in what a file
-// system tells.
+// A write of the same size, in the same instant as the one before, changes neither the time nor the
+// size of a file.
 func TestAChangeWithoutATraceIsSeen(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
@@ -528,7 +528,7 @@ func TestFilesThatHaveSettledAreNotReadAgain(t *testing.T) {
 	s.look(time.Now().Add(2 * time.Hour))
 }
 
-func TestRereadingSaysWhatCameOfIt(t *testing.T) {
+func TestRereadingLogsItsResult(t *testing.T) {
 	w := newWorld(t)
 	s := w.load()
 	w.log.take()
@@ -613,7 +613,7 @@ func TestAuthorityAndListAreReadAgain(t *testing.T) {
 	}
 }
 
-// An authority that was renewed under its old name counts serial numbers anew.
+// An authority that was replaced under its old name may use the same serial numbers again.
 func TestAListRevokesNobodyOfAnotherAuthority(t *testing.T) {
 	w := newWorld(t)
 	namesake := certstest.NewAuthority(t, "Right CA")
@@ -679,7 +679,7 @@ func TestFilesThatCannotBeUsedAreRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestExpiriesAreToldWellBefore(t *testing.T) {
+func TestExpiryIsAnnouncedInTime(t *testing.T) {
 	w := newWorld(t)
 	const day = 24 * time.Hour
 	pair := w.ca.Issue(t, "m0", certstest.Valid(-day, 99*day))
@@ -749,7 +749,7 @@ func TestAKeyThatEverybodyCanReadIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestACertificateThatTheOtherMembersWillRefuseIsTold(t *testing.T) {
+func TestACertificateThatOtherMembersWillRefuseIsReported(t *testing.T) {
 	w := newWorld(t)
 	other := certstest.NewAuthority(t, "Wrong CA")
 	for name, c := range map[string]struct {
@@ -779,33 +779,33 @@ func TestACertificateThatTheOtherMembersWillRefuseIsTold(t *testing.T) {
 func TestARefusalThatRepeatsDoesNotFillTheLog(t *testing.T) {
 	var r refusals
 	now := time.Now()
-	spokenOf := func(from string, after time.Duration) (verdict, int) {
-		return r.note("x", 1, line{from, "y"}, now.Add(after))
+	spokenOf := func(from string, after time.Duration) (decision, int) {
+		return r.record("x", 1, refusal{from, "y"}, now.Add(after))
 	}
 
-	if v, _ := spokenOf("a", 0); v != spoken {
-		t.Error("the first is silent")
+	if v, _ := spokenOf("a", 0); v != logIt {
+		t.Error("the first is skip")
 	}
 	for range 5 {
-		if v, _ := spokenOf("a", time.Second); v != silent {
+		if v, _ := spokenOf("a", time.Second); v != skip {
 			t.Error("it is repeated")
 		}
 	}
-	if v, kept := spokenOf("a", refusalPause); v != spoken || kept != 5 {
+	if v, kept := spokenOf("a", refusalPause); v != logIt || kept != 5 {
 		t.Errorf("later it is %v, after %d", v, kept)
 	}
 	for i := range 1000 {
 		spokenOf(strings.Repeat("b", i+1), refusalPause)
 	}
-	if len(r.lines) != maxLines || r.counts["x"] != 1007 {
-		t.Errorf("%d lines, %d counted", len(r.lines), r.counts["x"])
+	if len(r.logged) != maxLines || r.counts["x"] != 1007 {
+		t.Errorf("%d lines, %d counted", len(r.logged), r.counts["x"])
 	}
-	if v, _ := spokenOf("c", 2*refusalPause); v != spoken {
+	if v, _ := spokenOf("c", 2*refusalPause); v != logIt {
 		t.Error("a flood keeps another from the log for ever")
 	}
 }
 
-func TestTLSOnAPlainPortIsSaidInWords(t *testing.T) {
+func TestTLSOnAPlainPortIsExplained(t *testing.T) {
 	log := new(lockedBuffer)
 	s, err := Load(Files{}, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
@@ -877,7 +877,7 @@ func TestMembersWithSelfMadeCertificatesTalk(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, it is understood or refused.
+// No content of a file makes the parsers panic: it is read or refused.
 func FuzzReadFiles(f *testing.F) {
 	ca := certstest.NewAuthority(f, "CA")
 	pair := ca.Issue(f, "m0")

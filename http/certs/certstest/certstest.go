@@ -1,17 +1,17 @@
 /*
-Package certstest makes certificates for tests: of every wrong kind, and some right ones.
+Package certstest makes certificates for tests: right ones, and wrong ones of every kind.
 
 # What it is
 
-An [Authority] issues certificates, in memory and at once. A test takes a right one, which is good
-for this machine's loopback addresses and for both ends of a connection, and spoils what it is
-about: the time, the usage, the names, the authority. Only tests import this package.
+An [Authority] issues certificates, in memory and at once. By default they are valid for this
+machine's loopback addresses and for both ends of a connection; a test changes the one property that
+it is about: the time, the usage, the names, the authority. Only tests import this package.
 
 # Picture
 
 	NewAuthority ──► Issue ──► Pair ──► Save ──► NAME.pem, NAME-key.pem
 	      │            ▲
-	      │            └── Named, For, Used, Valid: what is not as usual
+	      │            └── For, Used, Valid: changes
 	      ├──► PEM, for a file of authorities
 	      ├──► Renew ──► the same Authority with another certificate
 	      └──► Revoke ──► a revocation list in PEM
@@ -23,13 +23,13 @@ about: the time, the usage, the names, the authority. Only tests import this pac
 
 # Life of a wrong certificate
 
-A test asks a right authority for one with Valid in the past, saves it, and shows it to a port that
-trusts the authority: nothing but the time is wrong with it, so it is the time that must be refused.
+A test asks a trusted authority for one that is Valid in the past, saves it, and shows it to a port
+that trusts the authority: only its time is wrong, so the refusal must be for its time.
 
 # Invariants
 
   - Two certificates of one Authority have different serial numbers.
-  - What is saved is a private file, written whole.
+  - A saved file appears complete, and only its user can read it.
 
 # What is left out
 
@@ -66,7 +66,7 @@ type Pair struct {
 	Cert, Key []byte // PEM
 }
 
-// A Change makes a certificate unlike others, before it is signed.
+// A Change changes a certificate before it is signed.
 type Change func(*x509.Certificate)
 
 var serials atomic.Int64
@@ -82,7 +82,7 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return &Authority{sign(t, template, template, key, key), key}
 }
 
-// Renew is the same authority, by name and key, with another certificate.
+// Renew returns the same authority, by name and key, with another certificate.
 func (a *Authority) Renew(t testing.TB, changes ...Change) *Authority {
 	t.Helper()
 	template := *a.Cert
@@ -93,12 +93,12 @@ func (a *Authority) Renew(t testing.TB, changes ...Change) *Authority {
 	return &Authority{sign(t, &template, &template, a.key, a.key), a.key}
 }
 
-// PEM is the authority's certificate, for a file of those who are trusted.
+// PEM returns the authority's certificate, for a file of trusted authorities.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Cert.Raw})
 }
 
-// Issue makes a certificate. Without a change it is good for an hour, for the loopback addresses
+// Issue makes a certificate. Without a change it is valid for an hour, for the loopback addresses
 // and localhost, and for both ends of a connection.
 func (a *Authority) Issue(t testing.TB, name string, changes ...Change) Pair {
 	t.Helper()
@@ -109,14 +109,14 @@ func (a *Authority) Issue(t testing.TB, name string, changes ...Change) Pair {
 	return pair(t, sign(t, template, a.Cert, key, a.key), key)
 }
 
-// SelfSigned makes a certificate that nobody else vouches for.
+// SelfSigned makes a certificate that is signed with its own key.
 func SelfSigned(t testing.TB, name string) Pair {
 	t.Helper()
 	template, key := template(name), newKey(t)
 	return pair(t, sign(t, template, template, key, key), key)
 }
 
-// Revoke makes a list in PEM that revokes the pairs, and is renewed in an hour.
+// Revoke makes a list in PEM that revokes the pairs, and expires in an hour.
 func (a *Authority) Revoke(t testing.TB, pairs ...Pair) []byte {
 	t.Helper()
 	l := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now().Add(-time.Minute),
@@ -175,7 +175,7 @@ func Write(t testing.TB, dir, name string, content []byte) string {
 	return path
 }
 
-// TLS is the pair as a client or a server shows it.
+// TLS returns the pair in the form that a client or a server shows.
 func (p Pair) TLS(t testing.TB) tls.Certificate {
 	t.Helper()
 	c, err := tls.X509KeyPair(p.Cert, p.Key)
