@@ -145,7 +145,7 @@ func TestEveryWrongCertificateIsRefusedWithAReason(t *testing.T) {
 		"wrong CA": {[]certstest.Pair{other.Issue(t, "joe")}, "authority", []string{"CN=joe",
 			"issued by CN=Wrong CA;", "trusts CN=Right CA", w.CA}},
 		"namesake CA": {[]certstest.Pair{namesake.Issue(t, "joe")},
-			"authority", []string{"issued by CN=Right CA, one of the same name", "another key"}},
+			"authority", []string{"issued by CN=Right CA, which has the name of a trusted one", "another key"}},
 		"wrong usage": {[]certstest.Pair{w.ca.Issue(t, "joe", certstest.Used(x509.ExtKeyUsageServerAuth))},
 			"usage", []string{"lacks the usage clientAuth", "has serverAuth"}},
 		"revoked": {[]certstest.Pair{revoked}, "revoked", []string{"CN=revoked",
