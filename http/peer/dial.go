@@ -22,10 +22,10 @@ type call struct {
 	stop  func() bool      // ends the watch over the context
 }
 
-// dial calls a member at a URL, as the identity me, and waits for the answer hoped for. A
-// redirection is an answer like another, and never followed (K6). The connection is closed when the
-// peer's context is done.
-func (p *peer) dial(rawURL, method, path string, more http.Header, hoped int) (*call, identity, error) {
+// dial calls a member at a URL, and waits for an answer with the wanted status. Any other answer is
+// an error, a redirection too: it is never followed (K6). The connection fails when the peer's
+// context is done.
+func (p *peer) dial(rawURL, method, path string, extra http.Header, wanted int) (*call, identity, error) {
 	conn, host, err := p.reach(rawURL)
 	if err != nil {
 		return nil, identity{}, err
@@ -33,7 +33,7 @@ func (p *peer) dial(rawURL, method, path string, more http.Header, hoped int) (*
 	c := &call{Conn: conn, stop: context.AfterFunc(p.ctx, func() { conn.SetDeadline(longAgo) })}
 	c.limit = io.LimitedReader{R: conn}
 	c.in = bufio.NewReader(&c.limit)
-	other, err := c.shake(p, host, method, path, more, hoped)
+	other, err := c.handshake(p, host, method, path, extra, wanted)
 	if err != nil {
 		c.Close()
 		return nil, identity{}, err
@@ -47,8 +47,8 @@ func (c *call) Close() error {
 	return c.Conn.Close()
 }
 
-// reach makes or borrows a connection. While there is one to borrow, making one may take no longer
-// than nearDial.
+// reach makes or borrows a connection. When there is one to borrow, making one may take at most
+// nearDial.
 func (p *peer) reach(rawURL string) (conn net.Conn, host string, err error) {
 	if rawURL == loan {
 		conn, err = p.borrow()
@@ -87,11 +87,11 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (net.Conn, error) {
 }
 
 // shake sends the head of the request and reads that of the answer.
-func (c *call) shake(p *peer, host, method, path string, more http.Header, hoped int) (identity, error) {
+func (c *call) handshake(p *peer, host, method, path string, extra http.Header, wanted int) (identity, error) {
 	me := p.t.self
 	me.to = p.id
-	head := more.Clone()
-	me.put(head)
+	head := extra.Clone()
+	me.writeTo(head)
 	if err := c.SetDeadline(time.Now().Add(p.t.times.handshake)); err != nil || p.ctx.Err() != nil {
 		return identity{}, errClosed
 	}
@@ -108,13 +108,13 @@ func (c *call) shake(p *peer, host, method, path string, more http.Header, hoped
 	switch {
 	case err != nil:
 		return identity{}, err
-	case r.StatusCode != hoped:
+	case r.StatusCode != wanted:
 		return identity{}, readAnswer(r, me)
-	case hoped == http.StatusContinue: // net/http says it, which does not know who we are
+	case wanted == http.StatusContinue: // net/http sends it, without an identity
 		return identity{}, nil
 	}
 	other := parseIdentity(r.Header)
-	if wrong := me.judge(other, p.t.in.Membership().Removed, p.t.in.Incarnation(other.id)); wrong != nil {
+	if wrong := me.check(other, p.t.in.Membership().Removed, p.t.in.Incarnation(other.id)); wrong != nil {
 		return identity{}, &refused{wrong, other, thisOne}
 	}
 	return other, nil
@@ -130,7 +130,7 @@ func (c *call) answer(method string) (*http.Response, error) {
 	return r, err
 }
 
-// upgrade are the headers of a request that wants the connection as a stream.
+// upgrade has the headers of a request that asks for the connection as a stream.
 var upgrade = http.Header{"Connection": {"Upgrade"}, "Upgrade": {protocolName}}
 
 // dialStream opens the connection over which messages go to the member.
@@ -139,7 +139,7 @@ func (p *peer) dialStream(rawURL string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.stop() // the stream has a watch of its own
+	c.stop() // the stream watches the context itself
 	s := &sender{stream: stream{conn: c.Conn, tick: p.t.tick()}, p: p, url: rawURL, other: other}
 	early, _ := c.in.Peek(c.in.Buffered())
 	s.early = bytes.Clone(early)

@@ -35,13 +35,13 @@ const (
 	frameUrgent frameKind = iota + 1 // dialler: a whole message, which may pass the bulky ones (B14)
 	// dialler: a piece of a bulky message; its pieces come in order, and no other's between them
 	frameBulk
-	framePing   // dialler: wants a frameRead that covers all before it
+	framePing   // dialler: wants a frameRead that counts everything before it
 	frameRead   // the other end: how many bytes it has read since the handshake, 8 bytes
-	frameBye    // both: I close this connection though I am alive; the body says why
+	frameBye    // both: this end closes the connection but is alive; the body says why
 	frameCall   // the other end: I can't call you, so lend me a connection
-	frameNews   // dialler: where another member says that it is (see news.go)
+	frameNews   // dialler: the URLs of another member that has moved (see news.go)
 	frameAsk    // dialler: wants a frameStatus
-	frameStatus // the other end: how it is, in its own words (see survey.go)
+	frameStatus // the other end: its status (see survey.go)
 )
 
 const (
@@ -90,7 +90,7 @@ func readFrame(r *bufio.Reader) (frame, error) {
 	return frame{frameKind(b[12]), binary.LittleEndian.Uint32(b[8:]), b[frameHeader:]}, nil
 }
 
-// cutShort tells an end between two frames from one in the middle.
+// cutShort returns io.ErrUnexpectedEOF for an end in the middle of a frame.
 func cutShort(b []byte, err error) error {
 	if err == io.EOF && len(b) > 0 {
 		return io.ErrUnexpectedEOF
@@ -98,15 +98,15 @@ func cutShort(b []byte, err error) error {
 	return err
 }
 
-// assembly puts the pieces of bulky messages together.
+// assembly joins the pieces of bulky messages.
 type assembly struct {
 	max  int // bytes of a message
 	b    []byte
 	rest int // bytes to come
 }
 
-// add takes a piece, and with the last one returns the message, in memory of its own. What it
-// allocates is at most twice what has arrived, whatever the pieces announce.
+// add adds a piece, and returns the message with the last one, in memory of its own. It allocates
+// at most twice the bytes that have arrived, whatever sizes the pieces announce.
 func (a *assembly) add(f frame) ([]byte, error) {
 	if size := int64(len(a.b)+len(f.body)) + int64(f.rest); size > int64(a.max) {
 		return nil, fmt.Errorf("a message of %d bytes, more than the %d that may be", size, a.max)

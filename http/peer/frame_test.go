@@ -150,7 +150,7 @@ func checkIdentity(t testing.TB, head string) {
 		}
 	}
 	me := identity{id: 0xb, cluster: testCluster, protocol: protocolVersion}
-	if why := me.judge(i, []uint64{0xd}, 5); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 ||
+	if why := me.check(i, []uint64{0xd}, 5); why == nil && (i.cluster != testCluster || i.to != 0xb || i.id == 0 ||
 		i.id == 0xd || i.incarnation != 5) {
 		t.Fatalf("%+v is let in", i)
 	}

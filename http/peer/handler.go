@@ -29,13 +29,13 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit decides by the head of a request alone whether its sender is heard (K5), and hears it.
-func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Transport, *peer, http.ResponseWriter,
-	*http.Request)) {
+// admit decides by the head of a request alone whether to accept it (K5), and calls accept if so.
+func (t *Transport) admit(w http.ResponseWriter, r *http.Request,
+	accept func(*Transport, *peer, http.ResponseWriter, *http.Request)) {
 	caller := parseIdentity(r.Header)
 	me := t.self
-	me.put(w.Header())
-	why := me.judge(caller, t.in.Membership().Removed, t.in.Incarnation(caller.id))
+	me.writeTo(w.Header())
+	why := me.check(caller, t.in.Membership().Removed, t.in.Incarnation(caller.id))
 	if why == nil && r.URL.Path != snapshotPath && (r.Header.Get("Upgrade") != protocolName || r.ProtoMajor != 1) {
 		why = otherProtocol
 	}
@@ -46,19 +46,20 @@ func (t *Transport) admit(w http.ResponseWriter, r *http.Request, hear func(*Tra
 			". " + why.remedy})
 		return
 	}
-	p := t.greet(caller)
+	p := t.acquire(caller)
 	if p == nil {
 		sendAnswer(w, http.StatusServiceUnavailable, answer{Message: "too many members call that are not known here"})
 		return
 	}
 	defer t.release(p)
 	w.Header().Set("Etcd2-To", hex(caller.id))
-	hear(t, p, w, r)
+	accept(t, p, w, r)
 }
 
-// greet finds the peer that has called, or makes one that lasts as long as it calls: it may be a
-// member that this one's membership is too old to name (D8).
-func (t *Transport) greet(caller identity) *peer {
+// acquire returns the peer that has called. For an unknown caller it makes a guest, until release:
+// it may be a member that is newer than this member's membership (D8). It returns nil when there
+// are too many guests.
+func (t *Transport) acquire(caller identity) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.peers[caller.id]
@@ -76,11 +77,11 @@ func (t *Transport) greet(caller identity) *peer {
 		p.set(func() { p.guest = true })
 	}
 	p.calls++
-	t.called(p, caller.urls)
+	t.recordCall(p, caller.urls)
 	return p
 }
 
-// release ends a guest that calls no more.
+// release ends a guest whose last call has ended.
 func (t *Transport) release(p *peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,15 +90,15 @@ func (t *Transport) release(p *peer) {
 	}
 }
 
-// takeOver takes the connection over from net/http; nil when that has failed.
-func (t *Transport) takeOver(p *peer, w http.ResponseWriter, r *http.Request) net.Conn {
+// hijack takes the connection over from net/http, and ends the handshake; nil when that has failed.
+func (t *Transport) hijack(p *peer, w http.ResponseWriter, r *http.Request) net.Conn {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
 		return nil
 	}
 	conn.SetDeadline(time.Now().Add(t.times.handshake))
-	if err := welcome(conn, buffered.Reader, w.Header()); err != nil {
+	if err := sendUpgrade(conn, buffered.Reader, w.Header()); err != nil {
 		t.log.Debug("a handshake broke off", "member", hex(p.id), "address", r.RemoteAddr, "err", err)
 		conn.Close()
 		return nil
@@ -105,9 +106,9 @@ func (t *Transport) takeOver(p *peer, w http.ResponseWriter, r *http.Request) ne
 	return conn
 }
 
-// acceptStream takes messages until the connection ends.
+// acceptStream receives messages until the connection ends.
 func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request) {
-	conn := t.takeOver(p, w, r)
+	conn := t.hijack(p, w, r)
 	if conn == nil {
 		return
 	}
@@ -115,15 +116,15 @@ func (t *Transport) acceptStream(p *peer, w http.ResponseWriter, r *http.Request
 		assembly: assembly{max: t.cfg.MaxMessageBytes}}
 	in.conn, in.tick, in.other = conn, t.tick(), parseIdentity(r.Header)
 	t.log.Debug("a member has connected", "member", hex(p.id), "address", r.RemoteAddr)
-	cause := p.hear(in)
+	cause := p.runReceiver(in)
 	t.log.Debug("the connection of a member has ended", "member", hex(p.id), "address", r.RemoteAddr, "reason", cause)
 	if broke(cause) {
 		t.in.Lost(p.id)
 	}
 }
 
-// welcome ends the handshake. Nothing may have come behind the head.
-func welcome(conn net.Conn, in *bufio.Reader, h http.Header) error {
+// sendUpgrade ends the handshake. Nothing may have come after the head of the request.
+func sendUpgrade(conn net.Conn, in *bufio.Reader, h http.Header) error {
 	if in.Buffered() > 0 {
 		return errLane
 	}

@@ -29,7 +29,8 @@ const (
 	maxHeadSize = 64 << 10
 )
 
-// identity is what an end of a connection says of itself, and whom it takes the other end for.
+// identity is what one end of a connection says about itself, and the id that it expects of the
+// other end.
 type identity struct {
 	id, to, cluster uint64
 	incarnation     uint64 // of its disk; 0 when it has none
@@ -38,14 +39,14 @@ type identity struct {
 	urls            []string
 }
 
-// String is for log lines.
+// String returns the identity for log lines.
 func (i identity) String() string {
 	return fmt.Sprintf("%x %q at %s, incarnation %x, cluster %x", i.id, i.name, strings.Join(i.urls, ","),
 		i.incarnation, i.cluster)
 }
 
 // put writes the identity into the head of a request or an answer.
-func (i identity) put(h http.Header) {
+func (i identity) writeTo(h http.Header) {
 	h.Set("Etcd2-Protocol", protocolVersion)
 	h.Set("Etcd2-From", strconv.FormatUint(i.id, 16))
 	h.Set("Etcd2-To", strconv.FormatUint(i.to, 16))
@@ -109,7 +110,7 @@ func clip(s string) string {
 	}, s)
 }
 
-// refusal is a reason why two members do not talk.
+// refusal is a reason why one member refuses another.
 type refusal struct {
 	reason        string // its name on the wire
 	status        int
@@ -141,13 +142,13 @@ var (
 
 var refusals = []*refusal{garbled, otherProtocol, otherCluster, otherMember, removed, emptied}
 
-// final tells whether a refusal is the end of the member that is refused.
+// final reports whether a refusal is the end of the member that is refused.
 func (r *refusal) final() bool { return r == removed || r == emptied }
 
-// judge says why me does not talk to other; nil if it does. An id that is merely unknown is no
-// reason: this member's membership may be the older one (D8). known is the other's incarnation, as
-// far as this member knows it.
-func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
+// check returns why me refuses other; nil if it does not. An unknown id is no reason: this member's
+// membership may be older than the other (D8). gone are the ids of removed members, in order. known
+// is the incarnation of other that this member knows; 0 when it knows none.
+func (me identity) check(other identity, gone []uint64, known uint64) *refusal {
 	_, isGone := slices.BinarySearch(gone, other.id)
 	switch {
 	case other.protocol == "", other.protocol == protocolVersion && other.id == raft.None:
@@ -158,7 +159,7 @@ func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
 		return otherCluster
 	case isGone:
 		return removed
-	case other.forgot(known):
+	case other.wasEmptied(known):
 		return emptied
 	case other.to != me.id, me.to != raft.None && me.to != other.id: // B11
 		return otherMember
@@ -166,9 +167,9 @@ func (me identity) judge(other identity, gone []uint64, known uint64) *refusal {
 	return nil
 }
 
-// forgot tells whether a member is known to have begun on another disk than the one that it has now
-// (D10).
-func (i identity) forgot(known uint64) bool { return known != 0 && known != i.incarnation }
+// wasEmptied reports whether a member is known to have had another disk than the one that it has
+// now (D10).
+func (i identity) wasEmptied(known uint64) bool { return known != 0 && known != i.incarnation }
 
 // refused is the error of a handshake that one of the two ends has refused.
 type refused struct {
@@ -182,10 +183,10 @@ const (
 	theOther = "the other member"
 )
 
-// Error names the reason only: the rest has a log line of its own.
+// Error returns the cause only: logRefusal logs the rest.
 func (r *refused) Error() string { return "refused: " + r.cause }
 
-// answer is the body of an answer that is not what was hoped for.
+// answer is the body of an error's answer.
 type answer struct {
 	Reason  string `json:"reason,omitempty"` // of a refusal
 	Message string `json:"message"`
@@ -199,13 +200,13 @@ func sendAnswer(w http.ResponseWriter, status int, a answer) {
 	json.NewEncoder(w).Encode(a)
 }
 
-// readAnswer makes an error of what sendAnswer has sent, or of whatever else there is.
+// readAnswer makes an error of the answer that sendAnswer has sent, or of any other.
 func readAnswer(r *http.Response, me identity) error {
 	if r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return keptThere(max(0, offset(r.Header)))
 	}
 	var a answer
-	b, _ := io.ReadAll(io.LimitReader(r.Body, maxAnswer)) // a body that breaks off is as good as none
+	b, _ := io.ReadAll(io.LimitReader(r.Body, maxAnswer)) // a body that breaks off counts as none
 	if json.Unmarshal(b, &a) != nil {
 		a = answer{Message: string(b)}
 	}
@@ -215,7 +216,7 @@ func readAnswer(r *http.Response, me identity) error {
 		return fmt.Errorf("answer %d %q", r.StatusCode, clip(a.Message))
 	}
 	if refusals[i].final() && (other.cluster != me.cluster || other.id != me.to) {
-		return fmt.Errorf("answer %d by somebody who cannot know: %v", r.StatusCode, other)
+		return fmt.Errorf("answer %d from another cluster or member: %v", r.StatusCode, other)
 	}
 	return &refused{refusals[i], other, theOther}
 }

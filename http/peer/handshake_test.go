@@ -95,7 +95,7 @@ func (m *member) awaitNoPeer(t testing.TB) {
 // head is the handshake of member a with b.
 func head(b *member) http.Header {
 	h := http.Header{}
-	identity{id: 0xa, to: b.id, cluster: testCluster, incarnation: 5, urls: []string{"http://127.0.0.1:1"}}.put(h)
+	identity{id: 0xa, to: b.id, cluster: testCluster, incarnation: 5, urls: []string{"http://127.0.0.1:1"}}.writeTo(h)
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", protocolName)
 	return h
@@ -250,11 +250,11 @@ func TestAnAnswerThatIsNoMembersIsAnError(t *testing.T) { // pitfall K6
 			{"HTTP/1.1 101 Switching Protocols\r\n\r\n", garbled.cause},
 			{"HTTP/1.1 410 Gone\r\nContent-Length: 20\r\n\r\n" + `{"reason":"removed"}`, "410"},
 			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c2\r\nEtcd2-From: b\r\nContent-Length: " +
-				"20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
+				"20\r\n\r\n" + `{"reason":"removed"}`, "another cluster or member"},
 			{"HTTP/1.1 410 Gone\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: " +
-				"20\r\n\r\n" + `{"reason":"removed"}`, "cannot know"},
+				"20\r\n\r\n" + `{"reason":"removed"}`, "another cluster or member"},
 			{"HTTP/1.1 409 Conflict\r\nEtcd2-Protocol: 1\r\nEtcd2-Cluster: c1\r\nEtcd2-From: c\r\nContent-Length: " +
-				"20\r\n\r\n" + `{"reason":"emptied"}`, "cannot know"},
+				"20\r\n\r\n" + `{"reason":"emptied"}`, "another cluster or member"},
 			{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxHeadSize), "without end"},
 			{"HTTP/1.1 500 Oh\r\nContent-Length: 1000000000\r\n\r\n" + strings.Repeat("\x1b", 2*maxAnswer), "500"},
 			{"\x00\x01\x02", "malformed"},

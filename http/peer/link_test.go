@@ -163,7 +163,7 @@ func (k *link) close() {
 	k.cut()
 }
 
-// cutAfter breaks the link's connections once so many more bytes have passed.
+// cutAfter breaks the connections of the link after n more bytes.
 func (k *link) cutAfter(n int64) { k.cutAt.Store(k.passed.Load() + n) }
 
 // count counts bytes that have come.

@@ -22,21 +22,22 @@ import (
 //	         ─────── GET /raft/stream, or          ─►  n1 calls over the connection that n2 has made,
 //	                 POST /raft/snapshot               and n2 serves it as if its listener had accepted it
 //
-// So all that a connection carries has one direction, and its order, its window and its handshake
-// are the same whoever dialled. Both ends are judged by their heads twice, once in each direction.
+// So the messages of a connection have one direction, and its order, its window and its handshake
+// are the same whichever end dialled. Both ends check each other's head twice, once in each
+// direction.
 
-// loan stands for the URL of a connection that is borrowed.
+// loan takes the place of a URL for a connection that is borrowed.
 const loan = "a connection that it lends"
 
 // maxLoans bounds the connections that are lent to one member at a time: a stream and a snapshot,
 // and one of each that is ending.
 const maxLoans = 4
 
-// nearDial bounds the dialling of a member that lends: it is up, and there is another way.
-// loanPatience is how long a loan is waited for: a few round trips, and a TLS handshake.
+// nearDial bounds the dialling of a member that lends: it is running, and there is another way.
+// loanTimeout bounds the wait for a loan: a few round trips, and a TLS handshake.
 const (
-	nearDial     = time.Second
-	loanPatience = 2 * time.Second
+	nearDial    = time.Second
+	loanTimeout = 2 * time.Second
 )
 
 var errNotLent = errors.New("the member lends no connection")
@@ -52,7 +53,7 @@ func (p *peer) borrow() (net.Conn, error) {
 	defer p.wanted.Add(-1)
 	in.wantLoan.Store(true)
 	nudge(in.wake)
-	late := time.NewTimer(loanPatience)
+	late := time.NewTimer(loanTimeout)
 	defer late.Stop()
 	select {
 	case conn := <-p.lent:
@@ -72,11 +73,11 @@ func (t *Transport) acceptLoan(p *peer, w http.ResponseWriter, r *http.Request) 
 		sendAnswer(w, http.StatusServiceUnavailable, answer{Message: "no connection of yours is wanted"})
 		return
 	}
-	conn := t.takeOver(p, w, r)
+	conn := t.hijack(p, w, r)
 	if conn == nil {
 		return
 	}
-	late := time.NewTimer(loanPatience)
+	late := time.NewTimer(loanTimeout)
 	defer late.Stop()
 	select {
 	case p.lent <- conn:
@@ -101,7 +102,7 @@ func (p *peer) lend(rawURL string) {
 			ended()
 			return
 		}
-		p.t.log.Info("lends a member its connections: it cannot call this one", "member", hex(p.id), "url", rawURL)
+		p.t.log.Info("lent a connection to a member that cannot call this one", "member", hex(p.id), "url", rawURL)
 		c.SetDeadline(time.Time{})
 		l := &lentListener{}
 		l.conn.Store(&lentConn{c, ended})
@@ -109,13 +110,13 @@ func (p *peer) lend(rawURL string) {
 	}()
 }
 
-// lentConn is a connection that this end has dialled and serves.
+// lentConn is a connection that this end has dialled, and on which it serves the other end.
 type lentConn struct {
 	*call
 	ended func()
 }
 
-// Read reads what came behind the answer first.
+// Read reads from the connection, beginning with the bytes that came with the answer.
 func (c *lentConn) Read(b []byte) (int, error) {
 	c.limit.N = int64(len(b)) + int64(c.in.Size())
 	return c.in.Read(b)
@@ -127,8 +128,8 @@ func (c *lentConn) Close() error {
 	return c.call.Close()
 }
 
-// lentListener accepts one connection. Accept and Close may be called at the same time: one of them
-// gets it.
+// lentListener accepts one connection. When Accept and Close are called at the same time, one of
+// them gets it.
 type lentListener struct{ conn atomic.Pointer[lentConn] }
 
 // Accept returns the connection, and from then on net.ErrClosed.
@@ -147,13 +148,13 @@ func (l *lentListener) Close() error {
 	return nil
 }
 
-// Addr is that of no listener.
+// Addr returns an empty address: there is no listening socket.
 func (l *lentListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// isLent is in the context of requests that come over connections that this end has dialled.
+// isLent is the context's key of requests that come over connections that this end has lent.
 type isLent struct{}
 
-// newLender makes the server of the connections that are lent.
+// newLender makes the server for connections that are lent.
 func (t *Transport) newLender() *http.Server {
 	return &http.Server{
 		Handler: t, ReadHeaderTimeout: t.times.handshake, IdleTimeout: t.times.handshake,
@@ -164,18 +165,18 @@ func (t *Transport) newLender() *http.Server {
 	}
 }
 
-// lends reports whether connections may be borrowed from the caller of a request: whether it is
-// known to be the member as well as if this end had called it. A call by https would have verified
-// a certificate for the host of one of the member's URLs (K3).
+// lends reports whether connections may be borrowed from the caller of a request: its identity must
+// be verified as strictly as if this end had called it. A call by https would have verified a
+// certificate for the host of one of the member's URLs (K3).
 func (p *peer) lends(r *http.Request) bool {
 	if r.Context().Value(isLent{}) != nil {
-		return false // this end calls the member by itself
+		return false // this end can call the member
 	}
 	plain := r.TLS == nil
 	for _, text := range p.addresses() {
 		u, err := url.Parse(text)
 		if err != nil {
-			continue // it is no way to the member
+			continue
 		}
 		plain = plain && u.Scheme == "http"
 		if s := r.TLS; s != nil && len(s.VerifiedChains) > 0 &&

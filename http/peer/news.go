@@ -9,27 +9,29 @@ import (
 	"etcd2/raft"
 )
 
-// Where members are. The membership says it, but only a leader that a majority can reach can change
-// that. So a member that has moved says where it is in the head of each request (identity.urls),
-// and the member that it has called passes that on to all others that it talks to, in a frame:
+// New URLs of members. The membership has the URLs, but only a leader that a majority can reach can
+// change it. So a member that has moved sends its URLs in the head of each request (identity.urls),
+// and the member that it has called passes them on to all others that it is connected to, in a
+// frame:
 //
 //	 0            8
 //	┌────────────┬───────────────────────────────┐
 //	│ id         │ peer URLs, separated by commas│
 //	└────────────┴───────────────────────────────┘
 //
-// What was heard that way is not passed on again. When nobody answers at any known URL, Config.Look
-// is asked. All of that is forgotten when the membership has other URLs of the member.
+// URLs that came in such a frame are not passed on again. When no member answers at any known URL,
+// Config.Look is called. All of these URLs are forgotten when the membership has new URLs of the
+// member.
 
-// called takes note that a member has called, and where it says that it can be called back (D8).
+// recordCall records that a member has called, and the URLs at which it can be called back (D8).
 // t.mu must be held.
-func (t *Transport) called(p *peer, urls []string) {
+func (t *Transport) recordCall(p *peer, urls []string) {
 	isNew := false
 	p.set(func() {
 		isNew = !slices.Equal(urls, p.hints)
 		p.hints = urls
 	})
-	nudge(p.kick)
+	nudge(p.dialNow)
 	if !isNew || !p.hasMoved() {
 		return
 	}
@@ -45,14 +47,14 @@ func (t *Transport) called(p *peer, urls []string) {
 	}
 }
 
-// hasMoved reports whether the member is, by its own words, where the membership does not have it.
+// hasMoved reports whether the member has named URLs that the membership does not have.
 func (p *peer) hasMoved() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.hints, func(u string) bool { return !slices.Contains(p.urls, u) })
 }
 
-// allNews are where the members are that have moved, for a new connection to p.
+// allNews returns the URLs of the members that have moved, for a new connection to p.
 func (t *Transport) allNews(p *peer) map[uint64][]string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -65,7 +67,7 @@ func (t *Transport) allNews(p *peer) map[uint64][]string {
 	return news
 }
 
-// appendNews appends the frames of what the member has not yet been told.
+// appendNews appends the frames with URLs that the member has not been told yet.
 func (p *peer) appendNews(b []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,8 +79,8 @@ func (p *peer) appendNews(b []byte) []byte {
 	return b
 }
 
-// hearNews takes in where another member is.
-func (t *Transport) hearNews(body []byte) error {
+// receiveNews records where another member may be.
+func (t *Transport) receiveNews(body []byte) error {
 	if len(body) < 8 {
 		return errPieces
 	}
@@ -86,13 +88,13 @@ func (t *Transport) hearNews(body []byte) error {
 	p := t.peers[binary.LittleEndian.Uint64(body)]
 	t.mu.RUnlock()
 	if p != nil {
-		p.mayBeAt(parseURLs(string(body[8:])), "another member says so")
+		p.tryAt(parseURLs(string(body[8:])), "another member says so")
 	}
 	return nil
 }
 
-// mayBeAt notes where the member may be, and calls it there.
-func (p *peer) mayBeAt(urls []string, why string) {
+// tryAt records URLs at which the member may be, and has it called there.
+func (p *peer) tryAt(urls []string, why string) {
 	known := p.addresses()
 	isKnown := func(u string) bool { return slices.Contains(known, u) }
 	if len(urls) == 0 || !slices.ContainsFunc(urls, func(u string) bool { return !isKnown(u) }) {
@@ -100,11 +102,11 @@ func (p *peer) mayBeAt(urls []string, why string) {
 	}
 	p.set(func() { p.rumours = urls })
 	p.t.log.Info("a member may have moved", "member", hex(p.id), "known", known, "urls", urls, "why", why)
-	nudge(p.kick)
+	nudge(p.dialNow)
 }
 
-// seek calls Config.Look as long as no member answers, less and less often, and notes where those
-// are that the membership knows by name.
+// seek calls Config.Look while no member is connected, less and less often, and tries the URLs that
+// it returns for members of the same name.
 func (t *Transport) seek() {
 	for wait, was := t.times.lonely, false; ; {
 		select {
@@ -121,7 +123,7 @@ func (t *Transport) seek() {
 		found := t.cfg.Look(t.ctx)
 		t.mu.RLock()
 		for _, p := range t.peers {
-			p.mayBeAt(p.among(found),
+			p.tryAt(p.urlsAmong(found),
 				"nobody answers at the known URLs; the list or the discovery that this member was started with says so")
 		}
 		t.mu.RUnlock()
@@ -143,9 +145,9 @@ func (t *Transport) isAlone() bool {
 	return len(t.peers) > 0 && !connected
 }
 
-// among returns the URLs of the members with the peer's name. Those without a name may be any: the
-// handshake tells.
-func (p *peer) among(found []raft.Member) (urls []string) {
+// urlsAmong returns the URLs of the members with the peer's name, or without a name: the handshake
+// will tell whether it is the peer.
+func (p *peer) urlsAmong(found []raft.Member) (urls []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range found {

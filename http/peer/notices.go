@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// noticePause is how long the same line is not logged again, maxNotices how many lines are
-// remembered. Beyond that strangers, who can make up ids, are not logged at all.
+// noticePause is the time before the same line is logged again. maxNotices is how many lines are
+// remembered; further ones are not logged at all, because strangers can make up ids.
 const (
 	noticePause = 10 * time.Minute
 	maxNotices  = 256
@@ -21,18 +21,18 @@ type notices struct {
 }
 
 type notice struct {
-	at   time.Time // it was last logged
-	kept int       // times since then that it was not
+	at         time.Time // when it was last logged
+	suppressed int       // how often it was not since then
 }
 
-// due tells whether the line is to be logged now, and how often it was not since the last time.
-func (n *notices) due(line string) (kept int, due bool) {
+// due reports whether the line is to be logged now, and how often it was not since the last time.
+func (n *notices) due(line string) (suppressed int, due bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
 	was, known := n.seen[line]
 	if known && now.Sub(was.at) < noticePause {
-		was.kept++
+		was.suppressed++
 		n.seen[line] = was
 		return 0, false
 	}
@@ -40,7 +40,7 @@ func (n *notices) due(line string) (kept int, due bool) {
 		return 0, false
 	}
 	n.seen[line] = notice{at: now}
-	return was.kept, true
+	return was.suppressed, true
 }
 
 // makeRoom forgets old lines. n.mu must be held.
@@ -66,6 +66,6 @@ func (n *notices) forget(line string) {
 	delete(n.seen, line)
 }
 
-// quietLog has what net/http has to say of a connection at level DEBUG: the ends of the connection
-// say what matters.
+// quietLog returns a logger for net/http's errors of connections, at level DEBUG: this package logs
+// those that matter itself.
 func quietLog(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }

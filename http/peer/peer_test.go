@@ -22,15 +22,15 @@ import (
 	"etcd2/raft"
 )
 
-// What main wires.
+// The wiring of main.
 var _ raft.Inbound = (*raft.Node)(nil)
 
 const testCluster = 0xc1
 
-// patience is how long what must come is waited for.
+// patience bounds the wait for something that must come.
 const patience = time.Minute
 
-// journal is all that happened at a member, in order: log lines, and calls of Inbound.
+// journal is everything that happened at a member, in order: log lines, and calls of Inbound.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -47,7 +47,7 @@ func (j *journal) add(line string) {
 	}
 }
 
-// Write takes a log line.
+// Write records a log line.
 func (j *journal) Write(b []byte) (int, error) {
 	j.add(strings.TrimSpace(string(b)))
 	return len(b), nil
@@ -119,10 +119,10 @@ func (f *fake) Incarnation(id uint64) uint64 {
 func (f *fake) Expelled(by uint64)     { f.add(fmt.Sprintf("Expelled(%x)", by)) }
 func (f *fake) Kept(name string) int64 { return f.kept.size(name) }
 func (f *fake) ReceiveSnapshot(m raft.Message, file raft.SnapshotFile, body io.Reader) error {
-	return f.receive(m, f.kept.goOn(file, body), file.Size)
+	return f.receive(m, f.kept.resume(file, body), file.Size)
 }
 
-// keeper keeps what has come of the last file with a name.
+// keeper keeps the bytes that have come of the last file with a name.
 type keeper struct {
 	mu   sync.Mutex
 	name string
@@ -138,8 +138,8 @@ func (k *keeper) size(name string) int64 {
 	return int64(k.b.Len())
 }
 
-// goOn returns a reader of the whole file: the kept part, then body.
-func (k *keeper) goOn(f raft.SnapshotFile, body io.Reader) io.Reader {
+// resume returns a reader of the whole file: the kept part, then body.
+func (k *keeper) resume(f raft.SnapshotFile, body io.Reader) io.Reader {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f.Name == "" {
@@ -154,7 +154,7 @@ func (k *keeper) goOn(f raft.SnapshotFile, body io.Reader) io.Reader {
 	return io.MultiReader(before, io.TeeReader(body, k))
 }
 
-// Write takes what has come.
+// Write keeps the bytes that have come.
 func (k *keeper) Write(b []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -234,7 +234,7 @@ func connected(t testing.TB, ms ...*member) {
 	}
 }
 
-// get takes a message that was received.
+// get returns the next message that was received.
 func (m *member) get(t testing.TB) raft.Message {
 	t.Helper()
 	select {
@@ -296,7 +296,7 @@ func TestLanesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// awaitSent waits until so many messages were written to the only other member.
+// awaitSent waits until n messages were written to the only other member.
 func (m *member) awaitSent(t testing.TB, n uint64) {
 	t.Helper()
 	m.awaitPeer(t, func(s raft.PeerStats) bool { return s.Sent >= n })
@@ -480,7 +480,7 @@ func TestADeadProcessIsSeenAtOnce(t *testing.T) {
 	})
 }
 
-// Nobody sends it again, and who has made it would wait in vain.
+// The member that has made a proposal waits for it, and sends it again only after a while.
 func TestAProposalWaitsForTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newMember(t, 0xa), newMember(t, 0xb)
@@ -686,13 +686,13 @@ func TestQueueKeepsOrderAndLimits(t *testing.T) {
 	large := raft.Message{Index: 9, Entries: []raft.Entry{{Data: make([]byte, 100*messageOverhead)}}}
 	next := uint64(0)
 	for i := range uint64(1000) {
-		q.put(raft.Message{Index: 2 * i})
-		q.put(raft.Message{Index: 2*i + 1})
-		if third, fourth := q.put(raft.Message{}), q.put(raft.Message{}); third && fourth {
+		q.enqueue(raft.Message{Index: 2 * i})
+		q.enqueue(raft.Message{Index: 2*i + 1})
+		if third, fourth := q.enqueue(raft.Message{}), q.enqueue(raft.Message{}); third && fourth {
 			t.Fatal("a fourth message has room")
 		}
 		for q.head < len(q.ms)-1 {
-			m, _ := q.take()
+			m, _ := q.dequeue()
 			if m.Index != 0 && m.Index < next {
 				t.Fatalf("%d after %d", m.Index, next)
 			}
@@ -700,10 +700,10 @@ func TestQueueKeepsOrderAndLimits(t *testing.T) {
 		}
 	}
 	q.clear()
-	if !q.put(large) || q.put(raft.Message{}) {
+	if !q.enqueue(large) || q.enqueue(raft.Message{}) {
 		t.Error("a message larger than the limit may come when it is alone")
 	}
-	if m, found := q.take(); !found || m.Index != 9 || q.bytes != 0 {
+	if m, found := q.dequeue(); !found || m.Index != 9 || q.bytes != 0 {
 		t.Errorf("%v, %d bytes are left", m, q.bytes)
 	}
 }
@@ -736,7 +736,7 @@ func TestTripsHaveMeanAndDeviation(t *testing.T) {
 	}
 	tr.add(5*time.Second, 1000)
 	var s raft.PeerStats
-	tr.put(&s)
+	tr.writeTo(&s)
 
 	if s.Average != 5*time.Second || s.Deviation.Round(time.Millisecond) != 178*time.Millisecond || s.Trips != 1008 ||
 		s.Least != 2*time.Second || s.Greatest != 9*time.Second {
@@ -751,7 +751,7 @@ func TestTheSameNoticeComesOnce(t *testing.T) {
 			t.Errorf("time %d: %v", i, due)
 		}
 	}
-	n.seen["x"] = notice{time.Now().Add(-noticePause), n.seen["x"].kept}
+	n.seen["x"] = notice{time.Now().Add(-noticePause), n.seen["x"].suppressed}
 	if kept, due := n.due("x"); !due || kept != 2 {
 		t.Errorf("after the pause: %v, %d kept", due, kept)
 	}
@@ -784,9 +784,9 @@ func (c *pausedConn) Read(b []byte) (int, error) {
 func TestAStreamThatWasPausedHearsBeforeItGivesUp(t *testing.T) { // pitfall A14
 	s := &sender{stream: stream{conn: &pausedConn{bytes: []byte("x")}, tick: time.Hour},
 		p: &peer{wake: make(chan struct{}, 1)}}
-	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.listen
+	s.onBytes, s.onTick = func(int) { s.waiting = 0 }, s.checkSilence
 	s.start(t.Context(), 16)
-	s.flight.takeOff(time.Now(), 10, 0, false, false)
+	s.flight.recordWrite(time.Now(), 10, 0, false, false)
 
 	if n, err := s.Read(make([]byte, 8)); n != 1 || err != nil || s.waiting != 0 {
 		t.Errorf("read %d bytes, %v, waited %d ticks", n, err, s.waiting)

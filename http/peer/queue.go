@@ -6,11 +6,11 @@ import (
 	"etcd2/raft"
 )
 
-// queue holds messages, first in, first out, up to a number and a size of entries. Its zero value
-// with limits is ready.
+// queue is a lane: messages, first in, first out, up to a number and a size. The zero value with
+// limits is ready to use.
 type queue struct {
 	ms       []raft.Message
-	head     int // of those in ms that are still there
+	head     int // index in ms of the oldest message
 	bytes    int
 	maxCount int
 	maxBytes int
@@ -27,16 +27,15 @@ func sizeOf(m *raft.Message) int {
 	return n
 }
 
-// isBulky tells which lane a message goes: what brings entries, or names those that are refused,
-// waits for its turn and may have any size. Everything else fits into a frame, and says who leads,
-// who votes, and what was stored.
+// isBulky reports whether a message goes into the bulky lane. Messages with entries, or with ids of
+// refused proposals, may have any size. All others, about who leads, votes and what is stored, fit
+// into one frame.
 func isBulky(m *raft.Message) bool {
 	return m.Kind == raft.Append || len(m.Entries) > 0 || len(m.Refused) > 0
 }
 
-// put adds a message if there is room. One that is larger than all of the room may come when it is
-// the only one.
-func (q *queue) put(m raft.Message) bool {
+// enqueue adds a message if there is room. An empty queue accepts a message of any size.
+func (q *queue) enqueue(m raft.Message) bool {
 	size := sizeOf(&m)
 	if len(q.ms)-q.head >= q.maxCount || q.bytes > 0 && q.bytes+size > q.maxBytes {
 		return false
@@ -50,8 +49,8 @@ func (q *queue) put(m raft.Message) bool {
 	return true
 }
 
-// take removes the oldest message.
-func (q *queue) take() (m raft.Message, found bool) {
+// dequeue removes the oldest message.
+func (q *queue) dequeue() (m raft.Message, found bool) {
 	if q.head == len(q.ms) {
 		return m, false
 	}
@@ -63,7 +62,7 @@ func (q *queue) take() (m raft.Message, found bool) {
 	return m, true
 }
 
-// isHalfEmpty reports whether the queue could take as many messages and bytes again as it holds.
+// isHalfEmpty reports whether at most half of the queue's messages and bytes are in use.
 func (q *queue) isHalfEmpty() bool {
 	return 2*(len(q.ms)-q.head) <= q.maxCount && 2*q.bytes <= q.maxBytes
 }
@@ -73,7 +72,7 @@ func (q *queue) figures() raft.Lane {
 	return raft.Lane{Messages: len(q.ms) - q.head, MaxMessages: q.maxCount, Bytes: q.bytes, MaxBytes: q.maxBytes}
 }
 
-// clear forgets all messages and returns how many they were.
+// clear removes all messages and returns their number.
 func (q *queue) clear() int {
 	n := len(q.ms) - q.head
 	q.ms, q.head, q.bytes = nil, 0, 0

@@ -21,20 +21,20 @@ type receiver struct {
 	p        *peer
 	other    identity
 	assembly assembly
-	lends    bool          // connections may be borrowed from the other end
-	wake     chan struct{} // a count or a status is due, or a connection is wanted
-	wantLoan atomic.Bool
+	lends    bool                   // connections may be borrowed from the other end
+	wake     chan struct{}          // a count or a status is due, or a connection is wanted
+	wantLoan atomic.Bool            // ask the other end for a connection
 	asked    atomic.Bool            // a status is being made
-	status   atomic.Pointer[[]byte] // that is to be sent
-	busy     atomic.Bool            // the node has a message in hand
-	quiet    time.Duration
+	status   atomic.Pointer[[]byte] // to be sent; nil: none
+	busy     atomic.Bool            // the node is working on a message
+	quiet    time.Duration          // how long nothing has come
 }
 
-// run hands messages to the node until the stream ends, and says why.
+// run passes messages to the node until the stream ends, and returns why it did.
 func (r *receiver) run() error {
-	r.onBytes, r.onTick = r.arrived, r.listen
+	r.onBytes, r.onTick = r.arrived, r.checkSilence
 	writer := make(chan bool)
-	go func() { writer <- r.tell() }()
+	go func() { writer <- r.writeCounts() }()
 	r.end(r.receive())
 	r.close(<-writer)
 	return r.cause
@@ -45,7 +45,7 @@ func (r *receiver) receive() error {
 	for {
 		f, err := readFrame(r.in)
 		if err == nil {
-			err = r.take(f)
+			err = r.handle(f)
 		}
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func (r *receiver) receive() error {
 	}
 }
 
-func (r *receiver) take(f frame) error {
+func (r *receiver) handle(f frame) error {
 	switch f.kind {
 	case frameUrgent:
 		return r.step(f.body, false)
@@ -72,15 +72,15 @@ func (r *receiver) take(f frame) error {
 		}
 		return nil
 	case frameNews:
-		return r.p.t.hearNews(f.body)
+		return r.p.t.receiveNews(f.body)
 	case frameBye:
 		return saidBye(clip(string(f.body)))
 	}
 	return fmt.Errorf("a frame of the unknown kind %d", f.kind)
 }
 
-// step hands a message to the node. Entries share memory with b, so those of the urgent lane, whose
-// b is the buffer, have none.
+// step passes a message to the node. Its entries share memory with b; messages of the urgent lane,
+// whose b is the read buffer, have none.
 func (r *receiver) step(b []byte, bulky bool) error {
 	m, err := raft.DecodeMessage(b)
 	switch {
@@ -97,8 +97,8 @@ func (r *receiver) step(b []byte, bulky bool) error {
 	return nil
 }
 
-// answer makes a status, and has tell send it. It waits for a disk that hangs, which must not hold
-// up the counts.
+// answer makes a status, for writeCounts to send. It may have to wait for a disk that hangs, and
+// the counts must not.
 func (r *receiver) answer() {
 	b := r.p.t.status()
 	r.asked.Store(false)
@@ -106,8 +106,8 @@ func (r *receiver) answer() {
 	nudge(r.wake)
 }
 
-// arrived counts bytes as they come, not as messages get whole: that is what tells a slow link from
-// a dead one (E10).
+// arrived counts bytes as they come, not complete messages: that tells a slow link from a dead one
+// (E10).
 func (r *receiver) arrived(n int) {
 	r.quiet = 0
 	r.p.received.Add(uint64(n))
@@ -115,7 +115,7 @@ func (r *receiver) arrived(n int) {
 
 // listen is called for each tick in which nothing came. A sender pings long before patience is
 // over: one that does not is gone without a trace, and has another connection by now if it lives.
-func (r *receiver) listen() error {
+func (r *receiver) checkSilence() error {
 	if r.quiet += r.tick; r.quiet >= r.p.t.times.orphan {
 		return errSilent
 	}
@@ -125,17 +125,17 @@ func (r *receiver) listen() error {
 // tell sends counts until the stream ends; false when that happened in the middle of a write. While
 // the node takes its time over a message, the same count goes out again and again: the sender is
 // held up, and not given up.
-func (r *receiver) tell() (whole bool) {
+func (r *receiver) writeCounts() (whole bool) {
 	tick := time.NewTicker(2 * r.tick) // well before the sender asks for a sign of life a second time
 	defer tick.Stop()
 	var out, body []byte
-	told := uint64(0) // the last count that was sent
+	last := uint64(0) // the last count that was sent
 	for {
 		due := true
 		select {
 		case <-r.wake:
 		case <-tick.C:
-			due = r.busy.Load() || r.read.Load() != told
+			due = r.busy.Load() || r.read.Load() != last
 		case <-r.ended:
 		}
 		if r.hasEnded() {
@@ -144,8 +144,8 @@ func (r *receiver) tell() (whole bool) {
 		if !due {
 			continue
 		}
-		told = r.read.Load()
-		body = binary.LittleEndian.AppendUint64(body[:0], told)
+		last = r.read.Load()
+		body = binary.LittleEndian.AppendUint64(body[:0], last)
 		out = appendFrame(out[:0], frameRead, 0, body)
 		if r.wantLoan.Swap(false) {
 			out = appendFrame(out, frameCall, 0, nil)

@@ -32,28 +32,28 @@ type sender struct {
 	url   string
 	other identity
 
-	out     []byte // the write that is being made up
+	out     []byte // the write that is being put together
 	count   uint64 // messages whose last frame is in out
 	small   []byte // an urgent message
-	scratch []byte // the bulky message that is being cut up
+	scratch []byte // the bulky message that is being cut into frames
 	left    []byte // the part of scratch that is in no frame yet
 	marked  int    // 1 if that message has entries
 
 	flight     flight
 	wantPing   atomic.Bool
 	wantStatus atomic.Bool
-	idle       int // ticks in which nothing was heard, and nothing was due
-	waiting    int // ticks in which nothing was heard though something was due
+	idle       int // ticks in which nothing came, and nothing was due
+	waiting    int // ticks in which nothing came although a count was due
 }
 
-// flight is what was written and, as far as is known, not yet read at the other end. How much that
-// is has to be asked for, by a ping at the end of a write. Invariant: read ≤ written, asked ≤
-// written, bulk ≤ written.
+// flight is the bytes that were written and, as far as is known, not yet read at the other end. The
+// other end says how many it has read when a ping at the end of a write asks for it. Invariant:
+// read ≤ written, pinged ≤ written, bulk ≤ written.
 type flight struct {
 	mu            sync.Mutex // protects all below
 	window        window
 	written, read uint64    // bytes since the handshake
-	asked         uint64    // end of the last write with a ping; while it is not read, the answer is to come
+	pinged        uint64    // end of the last write with a ping; while it is not read, the answer is to come
 	bulk          uint64    // end of the last write with a part of a bulky message
 	probed        uint64    // end of the last write with a ping on an empty link
 	unmeasured    int       // messages with entries since the last mark
@@ -67,14 +67,14 @@ type mark struct {
 	end      uint64 // of the write, as a count of bytes
 	at       time.Time
 	messages int
-	ahead    int       // bytes that were on their way when it was written, including its own
+	ahead    int       // bytes in flight when it was written, its own included
 	first    time.Time // about when the first of them was written
 	empty    bool      // none of them belonged to a bulky message
 }
 
-// run moves messages until the stream ends, and says why.
+// run sends messages until the stream ends, and returns why it did.
 func (s *sender) run() error {
-	s.onBytes, s.onTick = func(int) { s.idle, s.waiting = 0, 0 }, s.listen
+	s.onBytes, s.onTick = func(int) { s.idle, s.waiting = 0, 0 }, s.checkSilence
 	reader := make(chan struct{})
 	go func() {
 		s.end(s.readCounts())
@@ -86,19 +86,19 @@ func (s *sender) run() error {
 	return s.cause
 }
 
-// write writes what there is until the stream ends; false when that happened in the middle of a
-// write.
+// write writes the queued messages until the stream ends. whole is false when that happened in the
+// middle of a write.
 func (s *sender) write() (whole bool) {
 	for !s.hasEnded() {
 		now := time.Now()
 		bulky, withBulk := s.gather(now)
-		ping := s.wantPing.Swap(false) || s.flight.asks(now, len(s.out), bulky)
+		ping := s.wantPing.Swap(false) || s.flight.wantsPing(now, len(s.out), bulky)
 		if ping {
-			s.out = appendFrame(s.out, framePing, 0, nil) // behind all that the count is to cover
+			s.out = appendFrame(s.out, framePing, 0, nil) // last: the count covers everything before it
 		}
 		if len(s.out) == 0 {
 			if s.p.leaves() {
-				s.depart()
+				s.leaveWhenRead()
 			}
 			select {
 			case <-s.p.wake:
@@ -106,7 +106,7 @@ func (s *sender) write() (whole bool) {
 			}
 			continue
 		}
-		s.flight.takeOff(now, len(s.out), bulky, withBulk, ping)
+		s.flight.recordWrite(now, len(s.out), bulky, withBulk, ping)
 		if _, err := s.conn.Write(s.out); err != nil {
 			s.end(err)
 			return false
@@ -117,18 +117,18 @@ func (s *sender) write() (whole bool) {
 }
 
 // depart ends the stream once all that was written is known to be read.
-func (s *sender) depart() {
+func (s *sender) leaveWhenRead() {
 	switch {
 	case s.flight.empty():
 		s.end(errLeft)
-	case !s.flight.isAsking():
-		s.ask()
+	case !s.flight.awaitsCount():
+		s.requestPing()
 	}
 }
 
-// gather makes up one write of what may go now: the urgent messages first, then the bulky ones as
-// far as the window allows. It returns how many messages with entries end in the write, and whether
-// the write has a part of a bulky message.
+// gather puts one write together: first the urgent messages, then as much of the bulky ones as the
+// window allows. It returns how many messages with entries end in the write, and whether the write
+// has a part of a bulky message.
 func (s *sender) gather(now time.Time) (ended int, bulky bool) {
 	s.out, s.count = s.out[:0], 0
 	urgent, room := s.flight.room(now)
@@ -152,7 +152,7 @@ func (s *sender) gather(now time.Time) (ended int, bulky bool) {
 
 // nextUrgent puts an urgent message into the write, if there is one.
 func (s *sender) nextUrgent() bool {
-	m, found := s.p.next(&s.p.urgent)
+	m, found := s.p.dequeue(&s.p.urgent)
 	if found {
 		s.small = raft.AppendMessage(s.small[:0], &m)
 		s.out = appendFrame(s.out, frameUrgent, 0, s.small)
@@ -161,9 +161,9 @@ func (s *sender) nextUrgent() bool {
 	return found
 }
 
-// nextBulky begins to cut up a bulky message, if there is one.
+// nextBulky begins to cut the next bulky message into frames, if there is one.
 func (s *sender) nextBulky() bool {
-	m, found := s.p.next(&s.p.bulky)
+	m, found := s.p.dequeue(&s.p.bulky)
 	if found {
 		if cap(s.scratch) > keptScratch {
 			s.scratch = nil
@@ -174,7 +174,7 @@ func (s *sender) nextBulky() bool {
 	return found
 }
 
-// readCounts reads what comes back, until the stream ends.
+// readCounts reads the frames that come back, until the stream ends.
 func (s *sender) readCounts() error {
 	for {
 		f, err := readFrame(s.in)
@@ -187,17 +187,17 @@ func (s *sender) readCounts() error {
 			s.p.lend(s.url)
 			continue
 		case f.kind == frameStatus:
-			s.p.heard(f.body)
+			s.p.recordStatus(f.body)
 			continue
 		case f.kind != frameRead || len(f.body) != 8:
 			return errPieces
 		}
 		now := time.Now()
-		landed, err := s.flight.land(now, binary.LittleEndian.Uint64(f.body))
+		marks, err := s.flight.recordRead(now, binary.LittleEndian.Uint64(f.body))
 		if err != nil {
 			return err
 		}
-		s.p.observe(now, landed)
+		s.p.observe(now, marks)
 		nudge(s.p.wake)
 	}
 }
@@ -205,22 +205,22 @@ func (s *sender) readCounts() error {
 // listen is called for each tick in which nothing came back. It has what is left over measured,
 // asks for a sign of life where one is due, and gives up when none comes. A connection that is in
 // use gets its counts, and needs no such pings.
-func (s *sender) listen() error {
+func (s *sender) checkSilence() error {
 	if s.flight.hasLeftOver() {
-		s.ask()
+		s.requestPing()
 	}
 	if s.flight.empty() {
 		s.waiting = 0
 		if s.idle++; s.idle == ticksOfSilence {
 			s.idle = 0
-			s.ask()
+			s.requestPing()
 		}
 		return nil
 	}
 	s.waiting++
 	switch s.waiting {
 	case ticksOfSilence / 2:
-		s.ask()
+		s.requestPing()
 	case ticksOfSilence:
 		return errSilent
 	}
@@ -228,7 +228,7 @@ func (s *sender) listen() error {
 }
 
 // ask has a ping go with the next write, at once.
-func (s *sender) ask() {
+func (s *sender) requestPing() {
 	s.wantPing.Store(true)
 	nudge(s.p.wake)
 }
@@ -253,26 +253,26 @@ func (f *flight) drains(now time.Time) bool { return f.window.isOld(now) && f.pr
 // ping. If no ping is on its way, it also does (3) when no round trip was measured for
 // measurePause, or (4) when more than half of the window is out, since only counts of bytes read
 // free it.
-func (f *flight) asks(now time.Time, size, messages int) bool {
+func (f *flight) wantsPing(now time.Time, size, messages int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	end := f.written + uint64(size)
 	switch {
 	case f.drains(now):
-		return f.bulk <= f.read || f.asked < f.bulk
+		return f.bulk <= f.read || f.pinged < f.bulk
 	case size == 0:
 		return false
-	case end-f.asked >= pingStep:
+	case end-f.pinged >= pingStep:
 		return true
-	case f.asked > f.read:
+	case f.pinged > f.read:
 		return false
 	}
 	return messages > 0 && now.Sub(f.measured) >= measurePause || int(end-f.read) > f.window.size/2
 }
 
-// takeOff notes a write before it is begun: its size in bytes, how many messages with entries end
-// in it, whether it has a part of a bulky one, and whether it ends with a ping.
-func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
+// recordWrite records a write before it is begun: its size in bytes, how many messages with entries
+// end in it, whether it has a part of a bulky one, and whether it ends with a ping.
+func (f *flight) recordWrite(now time.Time, size, messages int, bulky, ping bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.written += uint64(size)
@@ -288,7 +288,7 @@ func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
 		m.first = f.marks[0].at
 	}
 	f.marks = append(f.marks, m)
-	f.asked = f.written
+	f.pinged = f.written
 	if m.empty {
 		f.probed = f.written
 	}
@@ -299,7 +299,7 @@ func (f *flight) takeOff(now time.Time, size, messages int, bulky, ping bool) {
 
 // land notes how many bytes were read at the other end, and returns the marks of the writes that
 // are now read whole.
-func (f *flight) land(now time.Time, read uint64) (landed []mark, err error) {
+func (f *flight) recordRead(now time.Time, read uint64) (marks []mark, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if read > f.written || read < f.read {
@@ -308,10 +308,10 @@ func (f *flight) land(now time.Time, read uint64) (landed []mark, err error) {
 	f.read = read
 	n := 0
 	for ; n < len(f.marks) && f.marks[n].end <= read; n++ {
-		f.window.learn(now, &f.marks[n])
+		f.window.update(now, &f.marks[n])
 	}
-	landed, f.marks = f.marks[:n:n], f.marks[n:]
-	return landed, nil
+	marks, f.marks = f.marks[:n:n], f.marks[n:]
+	return marks, nil
 }
 
 // size is how many bytes are on their way.
@@ -322,7 +322,7 @@ func (f *flight) size() int {
 }
 
 // put copies the figures of the flight into s.
-func (f *flight) put(s *raft.PeerStats) {
+func (f *flight) writeTo(s *raft.PeerStats) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.InFlight, s.Window, s.Shortest = int(f.written-f.read), f.window.size, f.window.trip
@@ -330,11 +330,11 @@ func (f *flight) put(s *raft.PeerStats) {
 
 func (f *flight) empty() bool { return f.size() == 0 }
 
-// isAsking tells whether a ping is on its way.
-func (f *flight) isAsking() bool {
+// awaitsCount tells whether a ping is on its way.
+func (f *flight) awaitsCount() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asked > f.read
+	return f.pinged > f.read
 }
 
 // hasLeftOver tells whether messages were written that no ping will measure unless one is sent for
@@ -342,5 +342,5 @@ func (f *flight) isAsking() bool {
 func (f *flight) hasLeftOver() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.unmeasured > 0 && f.asked <= f.read
+	return f.unmeasured > 0 && f.pinged <= f.read
 }

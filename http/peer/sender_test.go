@@ -17,7 +17,7 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 	begun := time.Now()
 	after := func(d time.Duration) time.Time { return begun.Add(d) }
 	fresh := window{size: windowSize, renewed: begun.Add(time.Hour)}
-	f := flight{window: fresh, written: 700, read: 600, asked: 600, measured: begun}
+	f := flight{window: fresh, written: 700, read: 600, pinged: 600, measured: begun}
 	for _, c := range []struct {
 		name     string
 		change   func(f *flight)
@@ -32,20 +32,20 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 		{"nothing to send", func(f *flight) { f.read = 0 }, after(time.Hour), 0, 0, false},
 		{"half of the window is out", nil, after(0), windowSize/2 - 100, 1, false},
 		{"more than half is", nil, after(0), windowSize/2 - 99, 0, true},
-		{"another one is on its way", func(f *flight) { f.asked = 601 }, after(time.Hour), windowSize, 1, false},
-		{"another one is, and many bytes went since", func(f *flight) { f.asked = 700 }, after(0), pingStep, 1, true},
+		{"another one is on its way", func(f *flight) { f.pinged = 601 }, after(time.Hour), windowSize, 1, false},
+		{"another one is, and many bytes went since", func(f *flight) { f.pinged = 700 }, after(0), pingStep, 1, true},
 		{"the delay has to be measured, and nothing is on its way", func(f *flight) { f.window.renewed = begun },
 			after(tripAge), 0, 0, true},
 		{"it has to be, and bulky bytes are that nobody asks for",
 			func(f *flight) { f.window.renewed, f.bulk = begun, 650 }, after(tripAge), 0, 0, true},
-		{"it has to be, and somebody does", func(f *flight) { f.window.renewed, f.bulk, f.asked = begun, 650, 650 },
+		{"it has to be, and somebody does", func(f *flight) { f.window.renewed, f.bulk, f.pinged = begun, 650, 650 },
 			after(tripAge), 0, 0, false},
 	} {
-		g := flight{window: f.window, written: f.written, read: f.read, asked: f.asked, measured: f.measured}
+		g := flight{window: f.window, written: f.written, read: f.read, pinged: f.pinged, measured: f.measured}
 		if c.change != nil {
 			c.change(&g)
 		}
-		if got := g.asks(c.at, c.size, c.messages); got != c.want {
+		if got := g.wantsPing(c.at, c.size, c.messages); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
@@ -54,30 +54,30 @@ func TestAPingGoesWithAWriteNowAndThen(t *testing.T) {
 func TestAMarkStandsForAllMessagesSinceTheOneBefore(t *testing.T) {
 	var f flight
 	begun := time.Now()
-	f.takeOff(begun, 100, 1, true, true)
-	f.takeOff(begun.Add(1), 100, 2, true, false)
-	f.takeOff(begun.Add(2), 100, 0, false, false)
+	f.recordWrite(begun, 100, 1, true, true)
+	f.recordWrite(begun.Add(1), 100, 2, true, false)
+	f.recordWrite(begun.Add(2), 100, 0, false, false)
 	if f.hasLeftOver() {
 		t.Error("while a ping is on its way nothing is left over")
 	}
-	first, err := f.land(begun, 100)
+	first, err := f.recordRead(begun, 100)
 	if want := []mark{{100, begun, 1, 100, begun, false}}; err != nil || !slices.Equal(first, want) {
 		t.Errorf("%v landed, %v", first, err)
 	}
-	if !f.hasLeftOver() || f.isAsking() {
+	if !f.hasLeftOver() || f.awaitsCount() {
 		t.Error("two messages are measured by nobody")
 	}
 
-	f.takeOff(begun.Add(3), 100, 4, true, true)
-	none, _ := f.land(begun, 399)
-	second, err := f.land(begun, 400)
+	f.recordWrite(begun.Add(3), 100, 4, true, true)
+	none, _ := f.recordRead(begun, 399)
+	second, err := f.recordRead(begun, 400)
 
 	if want := []mark{{400, begun.Add(3), 6, 300, begun.Add(3), false}}; err != nil || len(none) > 0 ||
 		!slices.Equal(second, want) || f.hasLeftOver() || !f.empty() {
 		t.Errorf("%v and %v landed, %v", none, second, err)
 	}
 	for _, count := range []uint64{399, 401} {
-		if _, err := f.land(begun, count); err != errCount {
+		if _, err := f.recordRead(begun, count); err != errCount {
 			t.Errorf("count %d: %v", count, err)
 		}
 	}
@@ -85,16 +85,16 @@ func TestAMarkStandsForAllMessagesSinceTheOneBefore(t *testing.T) {
 
 func TestWhatIsLeftOverIsMeasuredAtTheTick(t *testing.T) {
 	s := &sender{p: &peer{wake: make(chan struct{}, 1)}}
-	s.flight.takeOff(time.Now(), 10, 1, true, true)
-	s.listen()
+	s.flight.recordWrite(time.Now(), 10, 1, true, true)
+	s.checkSilence()
 	if s.wantPing.Load() {
 		t.Error("a second ping is sent while the first one is on its way")
 	}
 
-	s.flight.takeOff(time.Now(), 10, 1, true, false)
-	s.flight.land(time.Now(), 10)
+	s.flight.recordWrite(time.Now(), 10, 1, true, false)
+	s.flight.recordRead(time.Now(), 10)
 	s.waiting = 0 // a count came
-	s.listen()
+	s.checkSilence()
 
 	if !s.wantPing.Load() || len(s.p.wake) == 0 {
 		t.Error("the last message is not measured")
@@ -151,7 +151,7 @@ func TestASmallWindowMoves(t *testing.T) {
 func TestLeavingAsksWhetherAllIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newMember(t, 0xa, patient), newMember(t, 0xb, patient)
-		a.Transport.times.farewell = time.Hour
+		a.Transport.times.leave = time.Hour
 		b.start()
 		a.start(at(b.id, b.url()))
 		connected(t, a)

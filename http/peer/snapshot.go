@@ -32,11 +32,11 @@ import (
 // the receiver has kept another number of bytes of the file with that name, from a transfer that
 // broke, it answers 416 with that number, and the sender goes on there.
 //
-// The sender waits for 100 Continue before it sends any of it, so that a refusal costs nothing. The
-// receiver answers 200 when the file is durable. Until then it sends 102 Processing now and then,
-// as long as bytes arrive. For the kernel makes its buffers as large as a fast and far link needs
-// them, so that a piece may sit in them for longer than timeouts.piece; and the disk needs its time
-// for the whole file.
+// The sender waits for 100 Continue before it sends the body, so that a refusal costs nothing. The
+// receiver answers 200 when the file is durable. Until then it sends 102 Processing at intervals,
+// as long as bytes arrive. These show the sender that the transfer makes progress: the kernel makes
+// its buffers as large as a fast and far link needs, so that a piece may stay in them for longer
+// than timeouts.piece, and writing the whole file to the disk takes time.
 const (
 	preambleSize    = 16
 	maxSnapshotHead = 4 << 20  // of a message; most of it is the membership with all ids ever removed
@@ -67,7 +67,7 @@ func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64,
 	case p == nil:
 		t.running.Done()
 		fail(errLeft)
-	case !p.beginInstall(done):
+	case !p.beginSending(done):
 		t.running.Done()
 		body.Close()
 	default:
@@ -75,23 +75,23 @@ func (t *Transport) SendSnapshot(m raft.Message, body io.ReadCloser, size int64,
 			defer t.running.Done()
 			err := p.sendSnapshot(&m, body, size)
 			body.Close()
-			p.endInstall(err)
+			p.endSending(err)
 		}()
 	}
 }
 
-// beginInstall reports whether a transfer may begin. If not, one is under way. In both cases done
+// beginSending reports whether a transfer may begin. If not, one is under way. In both cases done
 // is called with the result of the transfer.
-func (p *peer) beginInstall(done func(error)) bool {
+func (p *peer) beginSending(done func(error)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.installing = append(p.installing, done)
-	return len(p.installing) == 1
+	p.sending = append(p.sending, done)
+	return len(p.sending) == 1
 }
 
-func (p *peer) endInstall(err error) {
+func (p *peer) endSending(err error) {
 	var waiting []func(error)
-	p.set(func() { waiting, p.installing = p.installing, nil })
+	p.set(func() { waiting, p.sending = p.sending, nil })
 	for _, done := range waiting {
 		done(err)
 	}
@@ -106,14 +106,14 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	for _, u := range p.candidates() {
 		var c *call
 		if c, err = p.dialSnapshot(u, len(head), &f); err == nil {
-			p.noteSending(m.Snapshot, f)
+			p.logSending(m.Snapshot, f)
 			if err = skip(body, f.From); err == nil {
-				err = p.pour(c, head, body, size-f.From)
+				err = p.sendBody(c, head, body, size-f.From)
 			}
 			c.Close()
-			break // what is poured out can't be poured again
+			break // body was read, and can't be sent again
 		}
-		p.t.noteRefusal(p, u, err)
+		p.t.handleRefusal(p, u, err)
 	}
 	p.snapshotDone(err)
 	if err != nil {
@@ -130,14 +130,14 @@ func (p *peer) sendSnapshot(m *raft.Message, body io.Reader, size int64) (err er
 	return nil
 }
 
-// noteSending logs that a transfer begins, unless that was logged and none has arrived since.
-func (p *peer) noteSending(s *raft.Snapshot, f raft.SnapshotFile) {
+// logSending logs that a transfer begins, unless an earlier one that has not arrived was logged.
+func (p *peer) logSending(s *raft.Snapshot, f raft.SnapshotFile) {
 	if _, due := p.t.notices.due("sending to " + hex(p.id)); due {
 		p.t.log.Info("sending a snapshot", "member", hex(p.id), "index", s.Index, "bytes", f.Size, "from", f.From)
 	}
 }
 
-// nameOf returns a name for the file in body, under which the transfer can be resumed; "" when it
+// nameOf returns a name for the file in body, by which the transfer can be resumed; "" when it
 // can't be.
 func nameOf(s *raft.Snapshot, body io.Reader, size int64) string {
 	f, resumable := body.(interface {
@@ -159,8 +159,8 @@ func skip(body io.Reader, from int64) error {
 	return err
 }
 
-// keptThere is the error of a transfer that must begin at another offset: as many bytes of the file
-// are at the receiver.
+// keptThere is the error of a transfer that must begin at another offset: the receiver has kept
+// that many bytes of the file.
 type keptThere int64
 
 // Error gives the number of bytes.
@@ -198,10 +198,10 @@ func appendPreamble(m *raft.Message, size int64) []byte {
 // pour sends the body, piece by piece, and returns the receiver's answer. That may come before the
 // end: the receiver may refuse the snapshot, or accept it without the bytes when it does not need
 // them.
-func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
+func (p *peer) sendBody(c *call, head []byte, body io.Reader, size int64) error {
 	answered := make(chan error, 1)
 	go func() { answered <- p.awaitAnswer(c) }()
-	err := p.pourPieces(c, head, body, size, answered)
+	err := p.sendPieces(c, head, body, size, answered)
 	if err == nil || broke(err) {
 		if said := <-answered; err == nil || !broke(said) {
 			return said
@@ -213,15 +213,15 @@ func (p *peer) pour(c *call, head []byte, body io.Reader, size int64) error {
 	return err
 }
 
-// pourPieces ends early, without an error, when the receiver has answered.
-func (p *peer) pourPieces(c *call, head []byte, body io.Reader, size int64, answered <-chan error) error {
-	err := p.pourPiece(c, func() error { _, err := c.Conn.Write(head); return err })
+// sendPieces ends early, without an error, when the receiver has answered.
+func (p *peer) sendPieces(c *call, head []byte, body io.Reader, size int64, answered <-chan error) error {
+	err := p.writePiece(c, func() error { _, err := c.Conn.Write(head); return err })
 	for left := size; left > 0 && err == nil && len(answered) == 0; {
 		n := min(left, snapshotPiece)
 		if err := p.t.pace.wait(p.ctx, n); err != nil {
 			return errClosed
 		}
-		err = p.pourPiece(c, func() error { _, err := io.CopyN(c.Conn, body, n); return err })
+		err = p.writePiece(c, func() error { _, err := io.CopyN(c.Conn, body, n); return err })
 		left -= n
 	}
 	if err == io.EOF {
@@ -230,18 +230,18 @@ func (p *peer) pourPieces(c *call, head []byte, body io.Reader, size int64, answ
 	return err
 }
 
-// pourPiece runs a write with a deadline of timeouts.piece. awaitAnswer renews the deadline with
+// writePiece runs a write with a deadline of timeouts.piece. awaitAnswer renews the deadline with
 // each sign of life of the receiver: the kernel may have to send megabytes before it has room for a
 // piece.
-func (p *peer) pourPiece(c *call, write func() error) error {
+func (p *peer) writePiece(c *call, write func() error) error {
 	c.SetWriteDeadline(time.Now().Add(p.t.times.piece))
-	if p.ctx.Err() != nil { // looked at last, since the deadline may have gone over the one of the end
+	if p.ctx.Err() != nil { // checked last: the new deadline may have replaced the one that dial sets at the end
 		return errClosed
 	}
 	return write()
 }
 
-// awaitAnswer reads the answer, and all signs of life before it.
+// awaitAnswer reads the answer, and the signs of life (102 Processing) before it.
 func (p *peer) awaitAnswer(c *call) error {
 	for {
 		c.SetDeadline(time.Now().Add(p.t.times.piece))
@@ -263,15 +263,15 @@ func (p *peer) awaitAnswer(c *call) error {
 	}
 }
 
-// acceptSnapshot hands the body of a request to the node.
+// acceptSnapshot passes the body of a request to the node.
 func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	in := &incoming{p: p, body: r.Body, c: c, ended: make(chan struct{})}
 	in.ctx, in.cancel = context.WithCancelCause(p.ctx)
 	defer context.AfterFunc(in.ctx, func() { c.SetReadDeadline(longAgo) })()
-	defer p.taken(in)
-	if !p.take(in) {
-		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot of yours is being taken"})
+	defer p.endReceiving(in)
+	if !p.beginReceiving(in) {
+		sendAnswer(w, http.StatusConflict, answer{Message: "another snapshot from this member is being received"})
 		return
 	}
 	in.file = raft.SnapshotFile{Name: clip(r.Header.Get("Etcd2-Snapshot")), From: offset(r.Header)}
@@ -291,7 +291,7 @@ func (t *Transport) acceptSnapshot(p *peer, w http.ResponseWriter, r *http.Reque
 	c.SetWriteDeadline(time.Now().Add(t.times.piece))
 	if err != nil {
 		if kept, due := t.notices.due("snapshot from " + hex(p.id)); due {
-			t.log.Warn("a snapshot was not taken",
+			t.log.Warn("receiving a snapshot has failed",
 				"member", hex(p.id), "index", m.Snapshot.Index, "err", err, "timesBefore", kept)
 		}
 		sendAnswer(w, http.StatusInternalServerError, answer{Message: err.Error()})
@@ -318,11 +318,11 @@ func (in *incoming) kept() int64 {
 	return in.p.t.in.Kept(in.file.Name)
 }
 
-// take makes in the only transfer from the member, and reports whether it could. The member has but
-// one under way, so an older one here is of a connection that has broken unnoticed, and is ended.
-// take reports false when the older one does not end in time, for example because its file is whole
-// and being checked.
-func (p *peer) take(in *incoming) bool {
+// beginReceiving makes in the only transfer from the member, and reports whether it could. The
+// member has only one under way, so an older one here belongs to a connection that has broken
+// unnoticed, and is ended. beginReceiving reports false when the older one does not end in time,
+// for example because its file is complete and being checked.
+func (p *peer) beginReceiving(in *incoming) bool {
 	var older *incoming
 	p.set(func() { older, p.receiving = p.receiving, in })
 	if older == nil {
@@ -340,8 +340,8 @@ func (p *peer) take(in *incoming) bool {
 	return false
 }
 
-// taken notes the end of a transfer.
-func (p *peer) taken(in *incoming) {
+// endReceiving records the end of a transfer.
+func (p *peer) endReceiving(in *incoming) {
 	p.set(func() {
 		if p.receiving == in {
 			p.receiving = nil
@@ -392,8 +392,8 @@ func (in *incoming) piece(b []byte) (int, error) {
 	return n, err
 }
 
-// preamble reads what stands before the file, and believes a length when it is within its limit and
-// agrees with the request's (K5).
+// preamble reads the part of the body before the file. It refuses lengths beyond their limit, or
+// that contradict the request's (K5).
 func (in *incoming) preamble(length int64) (m raft.Message, err error) {
 	head := make([]byte, preambleSize)
 	if _, err := io.ReadFull(pieces{in}, head); err != nil {
@@ -424,15 +424,14 @@ func (in *incoming) preamble(length int64) (m raft.Message, err error) {
 	return m, nil
 }
 
-// pieces reads the body before the file begins.
+// pieces is the reader of the body before the file.
 type pieces struct{ in *incoming }
 
 // Read reads from the body.
 func (p pieces) Read(b []byte) (int, error) { return p.in.piece(b) }
 
-// showLife sends 102 Processing now and then until stop returns. Nobody else writes to w in that
-// time; and if nothing came any more, Read would have ended the transfer, so that each one tells of
-// progress.
+// showLife sends 102 Processing at intervals until stop returns. Nothing else may write to w in
+// that time. Each one shows progress: if bytes no longer came, Read would have ended the transfer.
 func (in *incoming) showLife(w http.ResponseWriter) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -452,7 +451,7 @@ func (in *incoming) showLife(w http.ResponseWriter) (stop func()) {
 	return func() { close(end); <-ended }
 }
 
-// pace spreads bytes over time: all who wait for it together stay below its rate.
+// pace spreads bytes over time: all transfers that wait for it stay below its rate together.
 type pace struct {
 	rate int64 // bytes a second
 

@@ -8,14 +8,15 @@ import (
 )
 
 // trips are the round trips of messages with entries, by Welford's method: mean and variance in one
-// pass, without a sum of squares that cancels itself out.
+// pass, without the loss of precision of a sum of squares.
 type trips struct {
-	count                                             uint64
-	current, least, most                              time.Duration
-	mean, squares/* of differences from it */ float64 // nanoseconds
+	count                uint64
+	current, least, most time.Duration
+	mean                 float64 // nanoseconds
+	squares              float64 // sum of the squares of the differences from mean
 }
 
-// add counts a round trip that n messages made together.
+// add counts a round trip for n messages.
 func (t *trips) add(d time.Duration, n int) {
 	if t.count == 0 || d < t.least {
 		t.least = d
@@ -28,7 +29,7 @@ func (t *trips) add(d time.Duration, n int) {
 }
 
 // put writes the figures into the statistics.
-func (t *trips) put(s *raft.PeerStats) {
+func (t *trips) writeTo(s *raft.PeerStats) {
 	s.Trips, s.Current, s.Least, s.Greatest = t.count, t.current, t.least, t.most
 	s.Average = time.Duration(t.mean)
 	if t.count > 0 {
@@ -36,11 +37,11 @@ func (t *trips) put(s *raft.PeerStats) {
 	}
 }
 
-// observe takes in the round trips of writes that are known, from now on, to have been read.
-func (p *peer) observe(now time.Time, landed []mark) {
+// observe records the round trips of marks that are now known to have been read.
+func (p *peer) observe(now time.Time, read []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range landed {
+	for _, m := range read {
 		if m.messages > 0 {
 			p.trips.add(now.Sub(m.at), m.messages)
 		}
@@ -58,8 +59,7 @@ func (p *peer) snapshotDone(err error) {
 	}
 }
 
-// Peers returns what was measured of each member that is followed, and of those that have called
-// and are not known yet.
+// Peers returns the statistics of each member that is followed, and of each guest.
 func (t *Transport) Peers() map[uint64]raft.PeerStats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -67,12 +67,12 @@ func (t *Transport) Peers() map[uint64]raft.PeerStats {
 	for id, p := range t.peers {
 		p.mu.Lock()
 		s := p.stats
-		p.trips.put(&s)
+		p.trips.writeTo(&s)
 		s.Urgent, s.Bulky = p.urgent.figures(), p.bulky.figures()
 		out := p.out
 		p.mu.Unlock()
 		if out != nil {
-			out.flight.put(&s)
+			out.flight.writeTo(&s)
 		}
 		s.ReceivedBytes = p.received.Load()
 		all[id] = s

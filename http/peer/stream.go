@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// stream is an upgraded connection, seen from one of its ends. One goroutine reads from it and one
-// writes to it; whichever finds that it is over calls end, and the other one notices.
+// stream is one end of an upgraded connection. One goroutine reads from it and one writes to it;
+// the first that finds a reason to end it calls end, and the other one notices.
 type stream struct {
 	conn  net.Conn
 	in    *bufio.Reader // of early, then of the stream itself
@@ -24,8 +24,8 @@ type stream struct {
 	armed time.Time     // the read deadline; the reader's own
 	read  atomic.Uint64 // bytes since the handshake
 
-	onBytes func(n int)  // some arrived
-	onTick  func() error // none did for a tick
+	onBytes func(n int)  // called when n bytes have come
+	onTick  func() error // called when none have come for a tick
 
 	once  sync.Once
 	ended chan struct{} // closed by end
@@ -35,24 +35,25 @@ type stream struct {
 // Why a stream ended, when this end closed it.
 var (
 	errClosed   = errors.New("this member stops")
-	errSilent   = errors.New("nothing is heard any more")
-	errReplaced = errors.New("another connection of the same member took its place")
-	errMoved    = errors.New("its URL is none of the member's any more")
-	errEmptied  = errors.New("it is known with another disk than the one that it has now")
-	errLeft     = errors.New("the other one is no member any more")
+	errSilent   = errors.New("nothing was received for too long")
+	errReplaced = errors.New("another connection of the same member has replaced it")
+	errMoved    = errors.New("its URL is no longer one of the member's")
+	errEmptied  = errors.New("the member has another disk than the one that it is known with")
+	errLeft     = errors.New("the other end is no longer a member")
 )
 
-// saidBye is why the other end closed it, being alive.
+// saidBye is the reason in a bye: the other end is alive, and has closed the connection.
 type saidBye string
 
-// Error quotes the other end.
+// Error quotes the reason.
 func (e saidBye) Error() string { return "closed there: " + string(e) }
 
-// ticksOfSilence make Config.Silence. Silence is counted in ticks, so that a process that was
-// stopped for a while looks at what has come in the meantime before it gives up anybody (A14).
+// ticksOfSilence is the number of ticks in Config.Silence. Silence is counted in ticks, so that a
+// process that was stopped for a while reads what has come meanwhile before it gives up a member
+// (A14).
 const ticksOfSilence = 5
 
-// byeTimeout bounds the writing of a last frame, and of what is being written at the end.
+// byeTimeout bounds the last write of a stream: that of a bye, or one under way when it ends.
 const byeTimeout = 100 * time.Millisecond
 
 var longAgo = time.Unix(1, 0)
@@ -65,9 +66,8 @@ func (s *stream) start(ctx context.Context, size int) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.end(errClosed) })
 }
 
-// end ends the stream for the first reason that anybody gives. What is being written may still be
-// written whole: nothing can be said after half a frame, and over TLS nothing after any write that
-// failed.
+// end ends the stream; only the first call has an effect, and its cause counts. A write under way
+// has byeTimeout to complete: no bye can follow half a frame, or over TLS, any write that failed.
 func (s *stream) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
@@ -86,14 +86,14 @@ func (s *stream) hasEnded() bool {
 	}
 }
 
-// Read reads from the connection for the bufio.Reader.
+// Read reads from the connection, for the bufio.Reader.
 func (s *stream) Read(b []byte) (int, error) {
 	for {
 		if next := time.Now().Add(s.tick); next.Sub(s.armed) > s.tick/4 {
 			s.armed = next
 			s.conn.SetReadDeadline(next)
 		}
-		if s.hasEnded() { // looked at last, since the deadline may have gone over that of end
+		if s.hasEnded() { // checked last: the new deadline may have replaced the one that end has set
 			return 0, s.cause
 		}
 		n, err := s.conn.Read(b)
@@ -112,8 +112,8 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 }
 
-// close closes the connection, after a last word when this end wants it closed. whole says that
-// every write so far was written whole.
+// close closes the connection, after a bye when this end is the one that ends it. whole says that
+// no write has failed or was cut off.
 func (s *stream) close(whole bool) {
 	if whole && s.cause != errClosed && !broke(s.cause) {
 		s.conn.SetWriteDeadline(time.Now().Add(byeTimeout))
@@ -122,7 +122,7 @@ func (s *stream) close(whole bool) {
 	s.conn.Close()
 }
 
-// broke tells whether the other end, or its kernel, closed the connection without a word, as
+// broke reports whether the other end, or its kernel, closed the connection without a bye, as
 // happens when a process dies.
 func broke(err error) bool {
 	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {

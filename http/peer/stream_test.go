@@ -32,7 +32,7 @@ func TestNoWriteIsBegunAfterTheEnd(t *testing.T) {
 		r.end(errMoved)
 		s.end(errMoved)
 
-		if !r.tell() || !s.write() {
+		if !r.writeCounts() || !s.write() {
 			t.Fatal("a write was begun, and failed")
 		}
 	}
@@ -42,7 +42,7 @@ func TestWhatIsBeingWrittenAtTheEndIsWrittenWhole(t *testing.T) {
 	r, far := toldThrough(t)
 	nudge(r.wake)
 	whole := make(chan bool)
-	go func() { whole <- r.tell() }()
+	go func() { whole <- r.writeCounts() }()
 	first := make([]byte, 1)
 	if _, err := far.Read(first); err != nil { // it writes, and waits for the rest to be read
 		t.Fatal(err)

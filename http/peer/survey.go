@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// How the other members are. Somebody looks at the whole cluster from one member, which asks all
-// others over the streams that it has anyway:
+// The status of the other members. To show the whole cluster, one member asks all others over the
+// streams that it has anyway:
 //
 //	n1 ──── frameAsk ────► n2
-//	   ◄─── frameStatus ──       what Config.Status says there
+//	   ◄─── frameStatus ──       the result of Config.Status there
 //
 // So a survey needs no client URL, no credentials and no connection of its own, and it works where
-// only one direction of dialling does. What a status says is not this package's business.
+// members can dial in one direction only. This package does not look into a status.
 
 // MaxStatus bounds a status, in bytes. A longer one is not sent.
 const MaxStatus = 2 << 10
 
-// question is one that waits for a member's status. Surveys at the same time share it.
-type question struct {
+// statusRequest waits for a member's status. Surveys at the same time share it.
+type statusRequest struct {
 	asked    time.Time
-	answered chan struct{} // closed when the rest is there
+	answered chan struct{} // closed when the fields below are set
 	status   []byte
 	trip     time.Duration
 }
 
-// Survey asks all other members how they are, and calls visit for each one that answers before ctx
-// is done, with the status and the time that the answer took. Calls of visit do not overlap. Survey
-// may be called from any goroutine.
+// Survey asks all other members for their status, and calls visit for each one that answers before
+// ctx is done, with the status and the time that the answer took. Calls of visit do not overlap.
+// Survey may be called from any goroutine.
 func (t *Transport) Survey(ctx context.Context, visit func(id uint64, status []byte, trip time.Duration)) {
 	t.mu.RLock()
 	var peers []*peer
@@ -41,7 +41,7 @@ func (t *Transport) Survey(ctx context.Context, visit func(id uint64, status []b
 	var mu sync.Mutex
 	for _, p := range peers {
 		asking.Go(func() {
-			if q := p.askStatus(ctx); q != nil {
+			if q := p.requestStatus(ctx); q != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				visit(p.id, q.status, q.trip)
@@ -51,17 +51,17 @@ func (t *Transport) Survey(ctx context.Context, visit func(id uint64, status []b
 	asking.Wait()
 }
 
-// askStatus returns the answered question; nil when no answer came.
-func (p *peer) askStatus(ctx context.Context) (q *question) {
+// requestStatus returns a request that was answered; nil when no answer came.
+func (p *peer) requestStatus(ctx context.Context) (q *statusRequest) {
 	var out *sender
 	p.set(func() {
 		if out = p.out; out == nil {
 			return
 		}
-		if p.question == nil {
-			p.question = &question{asked: time.Now(), answered: make(chan struct{})}
+		if p.request == nil {
+			p.request = &statusRequest{asked: time.Now(), answered: make(chan struct{})}
 		}
-		q = p.question
+		q = p.request
 	})
 	if out == nil {
 		return nil
@@ -75,25 +75,25 @@ func (p *peer) askStatus(ctx context.Context) (q *question) {
 	case <-ctx.Done():
 	}
 	p.set(func() {
-		if p.question == q {
-			p.question = nil // the next one is asked anew
+		if p.request == q {
+			p.request = nil // the next survey sends a new one
 		}
 	})
 	return nil
 }
 
-// heard takes in the member's answer.
-func (p *peer) heard(status []byte) {
+// recordStatus records the member's answer.
+func (p *peer) recordStatus(status []byte) {
 	p.set(func() {
-		if q := p.question; q != nil {
+		if q := p.request; q != nil {
 			q.status, q.trip = bytes.Clone(status), time.Since(q.asked)
 			close(q.answered)
-			p.question = nil
+			p.request = nil
 		}
 	})
 }
 
-// status is what this member says of itself.
+// status returns the status of this member.
 func (t *Transport) status() []byte {
 	b := t.cfg.Status()
 	if len(b) > MaxStatus {

@@ -14,48 +14,47 @@ import (
 	"etcd2/raft"
 )
 
-// Config says who this member is to the others, and sets limits. A zero limit means its default.
+// Config identifies this member to the others, and sets limits. A zero limit means its default.
 type Config struct {
-	Name    string              // of this member, for the others' log lines
-	URLs    []string            // that the others reach it at; one that does not know them yet calls back there
+	Name    string              // of this member, for the log lines of the others
+	URLs    []string            // peer URLs of this member; one that does not know them yet calls back there
 	Version string              // of the program
 	Seeds   map[uint64][]string // URLs of members, by id, for a member whose log does not name any yet
 	Logger  *slog.Logger        // nil: slog.Default()
 
-	// Status returns how this member is, for members that ask: at most MaxStatus bytes.
-	// It may be called from any goroutine, and may wait for a disk; nil: it says nothing.
+	// Status returns the status of this member, for members that ask: at most MaxStatus bytes.
+	// It may be called from any goroutine, and may wait for a disk; nil: an empty status.
 	Status func() []byte
 
-	// Look returns where members may be, by name. It is called when no member answers at the URLs
-	// that are known, and may take its time; nil: nobody knows.
+	// Look returns where members may be, by name. It is called when no member answers at the known
+	// URLs, and may take long; nil: it finds none.
 	Look func(ctx context.Context) []raft.Member
 
-	// DialTLS makes a connection with TLS, for https URLs, and checks who answers there; nil: by
-	// the system's authorities. One that it ends itself, since that is no longer accepted, gives
-	// net.ErrClosed to who reads it.
+	// DialTLS makes a connection with TLS, for https URLs, and verifies the other end; nil: by the
+	// system's authorities. When it ends a connection itself, because the certificate is no longer
+	// accepted, a Read returns net.ErrClosed.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// AnyPeer says that DialTLS takes whoever answers for the member, as self-made certificates
-	// make it.
+	// AnyPeer says that DialTLS does not verify the other end, as with self-made certificates.
 	AnyPeer bool
 
 	Heartbeat time.Duration // between two heartbeats of a leader; 100 ms
-	// after which a connection is given up on which something was due; 5 heartbeats, and a second
-	// at least
+	// Silence is how long a connection may bring nothing although something is due, before it is
+	// closed; 5 heartbeats, but at least a second.
 	Silence time.Duration
 
-	Window          int   // least bytes that may be on their way to a member, in all buffers between; 256 KiB
-	MaxWindow       int   // most bytes that may be, on a fast and far link; 32 MiB
+	Window          int   // least bytes that may be in flight to a member, in all buffers between; 256 KiB
+	MaxWindow       int   // most bytes that may be in flight, on a fast and far link; 32 MiB
 	MaxMessageBytes int   // of a message; larger than any entry can be; 64 MiB
-	QueueUrgent     int   // messages that wait for a connection to take them; 4,096
-	QueueBulky      int   // the same of messages with entries; 65,536
-	QueueBytes      int   // in each of the two; 64 MiB, far more than a leader has in flight
+	QueueUrgent     int   // messages in the urgent lane; 4,096
+	QueueBulky      int   // messages in the bulky lane; 65,536
+	QueueBytes      int   // in each lane; 64 MiB, far more than a leader has in flight
 	SnapshotRate    int64 // bytes a second, of all snapshots sent together; 96 MiB
 }
 
-// Defaults of Config's zero fields. The least window passes a link of 5 MB/s in half a heartbeat;
-// the largest fills a link of 100 MB/s with a round trip of 300 ms. The rate of snapshots leaves a
-// seventh of a gigabit link to the messages, and brings a gigabyte in 11 s.
+// Defaults of Config's zero fields. A link of 5 MB/s carries the least window in half a heartbeat;
+// the largest window fills a link of 100 MB/s with a round trip of 300 ms. The rate of snapshots
+// leaves a seventh of a gigabit link to the messages, and sends a gigabyte in 11 s.
 const (
 	DefaultHeartbeat       = 100 * time.Millisecond
 	DefaultWindow          = 256 << 10
@@ -95,17 +94,17 @@ func orElse[T int | int64 | time.Duration](v *T, preset T) {
 	}
 }
 
-// timeouts are what nobody has to choose.
+// timeouts are those that no flag sets.
 type timeouts struct {
 	dial      time.Duration // TCP and TLS
 	handshake time.Duration // for the answer, and for each write of the handshake (J1)
 	piece     time.Duration // for each piece of a snapshot, in both directions (E10)
 	orphan    time.Duration // without a ping, before the accepted end gives a connection up
-	farewell  time.Duration // for what is queued to a member that was removed
-	lonely    time.Duration // without any connection, at two looks of which Config.Look is called for the first time
+	leave     time.Duration // for what is queued to a member that was removed
+	lonely    time.Duration // between two checks for a connection; after two without any, Config.Look is called
 }
 
-// maxGuests is how many members may call that no membership names yet.
+// maxGuests bounds the callers that the membership does not name yet.
 const maxGuests = 16
 
 // Transport is a raft.Transport over HTTP. It is also the http.Handler of all paths below /raft of
@@ -139,14 +138,15 @@ func New(c Config) *Transport {
 	t := &Transport{
 		cfg: c, log: c.Logger, pace: pace{rate: c.SnapshotRate}, peers: map[uint64]*peer{},
 		times: timeouts{dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, orphan: time.Minute,
-			farewell: time.Second, lonely: time.Second},
+			leave: time.Second, lonely: time.Second},
 	}
 	t.lender, t.dialTCP = t.newLender(), new(net.Dialer).DialContext
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
 
-// Start begins to take what the others send, for in. The cluster's id is that of its membership.
+// Start begins to receive from the other members, for in. The cluster's id is that of in's
+// membership.
 func (t *Transport) Start(in raft.Inbound) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,9 +159,8 @@ func (t *Transport) Start(in raft.Inbound) {
 	}
 }
 
-// Follow begins to call the members that are new in m, and to leave those that are in it no more.
-// While m has none, the seeds count. A caller that m does not name stays, unless m knows it as
-// removed.
+// Follow begins to call the members that are new in m, and leaves those that are no longer in it.
+// While m has no members, the seeds take their place. A guest stays, unless m has it as removed.
 func (t *Transport) Follow(m raft.Membership) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,7 +182,7 @@ func (t *Transport) Follow(m raft.Membership) {
 	}
 }
 
-// wanted are the members to follow.
+// wanted returns the members to follow.
 func (t *Transport) wanted(m raft.Membership) map[uint64]raft.Member {
 	wanted := map[uint64]raft.Member{}
 	for _, member := range m.Members {
@@ -206,8 +205,7 @@ func (t *Transport) leave(p *peer) {
 	p.leave()
 }
 
-// Send queues the messages. It takes no time to speak of, and drops what finds no connection or no
-// room.
+// Send queues the messages, without waiting. It drops those that find no connection or no room.
 func (t *Transport) Send(ms []raft.Message) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -220,7 +218,7 @@ func (t *Transport) Send(ms []raft.Message) {
 		if last != nil && p != last {
 			nudge(last.wake)
 		}
-		if p != nil && p.put(ms[i]) {
+		if p != nil && p.enqueue(ms[i]) {
 			t.in.Dropped(p.id)
 		}
 		last = p
@@ -230,10 +228,10 @@ func (t *Transport) Send(ms []raft.Message) {
 	}
 }
 
-// Close ends all connections without a word, as the end of the process would, so that the others
-// see at once that this member is gone. It waits for calls of Inbound to return; so Step must not
-// block any more, and none of them may call it. Transfers of snapshots fail; one whose file is slow
-// to read is waited for.
+// Close ends all connections without a bye, as the end of the process would, so that the others
+// notice at once that this member is gone. It waits for calls of Inbound to return; so Step must
+// not block by then, and none of them may call Close. Transfers of snapshots fail; Close waits for
+// one whose file is slow to read.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.open = false
@@ -243,8 +241,8 @@ func (t *Transport) Close() {
 	t.running.Wait()
 }
 
-// enter lets a handler or a transfer begin, which then has to call running.Done; false when there
-// is nothing to begin.
+// enter reports whether a handler or a transfer may begin. It then has to call running.Done at its
+// end.
 func (t *Transport) enter() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -254,12 +252,12 @@ func (t *Transport) enter() bool {
 	return t.open
 }
 
-// tick is what silence is counted in.
+// tick returns the unit in which silence is counted.
 func (t *Transport) tick() time.Duration { return t.cfg.Silence / ticksOfSilence }
 
-// noteRefusal logs a refusal once, and stops calling when this member is the one that is removed
+// handleRefusal logs a refusal once, and ends all calls when this member is the one that is removed
 // (A12) or emptied (D10). It returns false for other errors.
-func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
+func (t *Transport) handleRefusal(p *peer, address string, err error) bool {
 	r, isRefusal := err.(*refused)
 	if !isRefusal {
 		return false
@@ -267,7 +265,7 @@ func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
 	if r.other.id == raft.None {
 		r.other.id = p.id
 	}
-	t.logRefusal("a member that was called does not talk to this one", r, address)
+	t.logRefusal("the call of another member was refused", r, address)
 	if r.final() && r.by == theOther {
 		t.expel.Do(func() {
 			if r.refusal == removed {
@@ -286,7 +284,7 @@ func (t *Transport) noteRefusal(p *peer, address string, err error) bool {
 	return true
 }
 
-// logRefusal writes the one line that says who does not talk to whom, why, and what to do.
+// logRefusal logs once which member refuses which, why, and what to do.
 func (t *Transport) logRefusal(message string, r *refused, address string) {
 	line := fmt.Sprintf("%s %s %x", message, r.reason, r.other.id)
 	if kept, due := t.notices.due(line); due {

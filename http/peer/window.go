@@ -2,31 +2,31 @@ package peer
 
 import "time"
 
-// window is how many bytes may be on their way to a member, in all buffers between. It follows
+// window is how many bytes may be in flight to a member, in all buffers between. It follows
 // bandwidth × delay: enough for the link to be full, and so little that an urgent message waits for
-// no more than half a heartbeat. After a pause of the bulky messages it may be a round trip more.
-// An urgent message can't overtake bytes that are in a kernel or a proxy.
+// at most half a heartbeat, because it can't overtake bytes that are in a kernel or a proxy. After
+// a pause of the bulky messages it may wait a round trip more.
 //
-// It learns from marks. A mark tells that ahead bytes were on their way, and that the last of them
-// was read a time took after it was written. The difference between took and the shortest round
-// trip was spent in a queue. Let rate be ahead divided by the time in which these bytes came out of
-// the link.
+// The window is updated by marks. A mark says that ahead bytes were in flight, and that the last of
+// them was read a time took after it was written. The difference between took and the shortest
+// round trip was spent in a queue. Let rate be ahead divided by the time in which these bytes came
+// out of the link.
 //
 //   - When the queue is longer than wait, the link is full: the window becomes rate × (trip +
 //     wait), so that the queue will be as long as wait. When ahead is less than half of the window,
-//     the reason may also be a pause at the other end: then the window is halved at most, and once
-//     in a round trip.
+//     the reason may also be a pause at the other end: then the window is at most halved, once in a
+//     round trip.
 //   - When the queue is shorter, the window grows to the same size, or to ahead × wait / (2 ×
-//     queue) if that is more. It grows to 16 times ahead at most as long as the link has never been
-//     full, and to twice ahead from then on.
+//     queue) if that is more. It grows to at most 16 times ahead until the link has been full once,
+//     and to at most twice ahead from then on.
 //
 // Before the first mark the link is assumed to carry 4 MiB/s. A faster link is known after one
 // round trip. A link that is n times slower then has a queue of about n round trips, once.
 //
-// The shortest round trip is valid for ten seconds. If no later one came near it, bulky messages
-// wait until those before them are read, and a ping measures the empty link: the estimated delay
-// would otherwise grow with the queue. That costs one round trip in ten seconds, and nothing on a
-// link that is not full.
+// The shortest round trip is valid for ten seconds. If no later one came near it by then, bulky
+// messages wait until those before them are read, and a ping measures the empty link: otherwise the
+// estimated delay would grow with the queue. That costs one round trip in ten seconds, and nothing
+// on a link that is not full.
 //
 // Invariant: least ≤ size ≤ most.
 type window struct {
@@ -36,7 +36,7 @@ type window struct {
 	trip    time.Duration // the shortest recent round trip
 	renewed time.Time     // when a round trip was last about that short
 	halved  time.Time     // when a mark with few bytes last made the window smaller
-	wasFull bool          // the link has been full at some time
+	wasFull bool          // the link has been full at least once
 }
 
 const (
@@ -58,11 +58,11 @@ func (w *window) resize(bytes float64) {
 	w.size = int(min(max(bytes, float64(w.least)), float64(w.most)))
 }
 
-// isOld reports whether the shortest round trip must be measured anew.
+// isOld reports whether the shortest round trip must be measured again.
 func (w *window) isOld(now time.Time) bool { return now.Sub(w.renewed) >= tripAge }
 
 // learn takes in a mark whose bytes are known, from now on, to have been read.
-func (w *window) learn(now time.Time, m *mark) {
+func (w *window) update(now time.Time, m *mark) {
 	took := max(now.Sub(m.at), 1)
 	switch {
 	case took <= w.trip, m.empty && w.isOld(now):
@@ -70,7 +70,7 @@ func (w *window) learn(now time.Time, m *mark) {
 	case took <= w.trip+w.trip/8:
 		w.renewed = now
 	}
-	if m.ahead < w.least/2 { // no reason for a window below the least
+	if m.ahead < w.least/2 { // too few bytes to tell anything about windows of at least least
 		return
 	}
 	ahead, wait, queue := float64(m.ahead), min(w.wait, w.trip), took-w.trip

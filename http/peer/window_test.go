@@ -23,7 +23,7 @@ func (p *path) pump(t *testing.T, f *flight, lasting time.Duration) (read uint64
 	for p.now.Before(end) {
 		_, room := f.room(p.now)
 		size := min(max(room, 0), writeSize)
-		if ping := f.asks(p.now, size, min(size, 1)); size > 0 || ping {
+		if ping := f.wantsPing(p.now, size, min(size, 1)); size > 0 || ping {
 			p.write(f, size, ping)
 			worst = max(worst, p.free.Sub(p.now))
 			continue
@@ -33,13 +33,13 @@ func (p *path) pump(t *testing.T, f *flight, lasting time.Duration) (read uint64
 		}
 		a := p.acks[0]
 		p.acks, p.now = p.acks[1:], later(p.now, a.at)
-		f.land(p.now, a.end)
+		f.recordRead(p.now, a.end)
 	}
 	return f.read - before, worst
 }
 
 func (p *path) write(f *flight, size int, ping bool) {
-	f.takeOff(p.now, size+frameHeader, min(size, 1), size > 0, ping)
+	f.recordWrite(p.now, size+frameHeader, min(size, 1), size > 0, ping)
 	p.free = later(p.free, p.now).Add(time.Duration(float64(size) / p.rate * float64(time.Second)))
 	if ping {
 		p.acks = append(p.acks, mark{end: f.written, at: p.free.Add(p.trip)})
@@ -106,7 +106,7 @@ func TestAPauseCostsHalfOfTheWindowAtMost(t *testing.T) {
 	before := f.window.size
 
 	for range 20 {
-		f.window.learn(p.now, &mark{at: p.now.Add(-time.Second), first: p.now.Add(-2 * time.Second),
+		f.window.update(p.now, &mark{at: p.now.Add(-time.Second), first: p.now.Add(-2 * time.Second),
 			ahead: DefaultWindow})
 	}
 
