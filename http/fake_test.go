@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	nethttp "net/http"
 	"net/http/httptest"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"etcd2/e2e/pace"
+	"etcd2/e2e/pipes"
 	"etcd2/raft"
 	"etcd2/store"
 )
@@ -335,4 +337,28 @@ func decode(t testing.TB, text string) (v map[string]any) {
 		t.Fatalf("%q: %v", text, err)
 	}
 	return v
+}
+
+// serveInMemory runs the server in a bubble until the test ends. dial makes a connection, which is
+// closed then, too.
+func (b *bench) serveInMemory(t *testing.T) (dial func() net.Conn) {
+	l := pipes.Listen()
+	go b.Serve(l)
+	t.Cleanup(func() { b.server.Close() })
+	return func() net.Conn {
+		c, err := pipes.Dial(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+}
+
+// clientOver is a client of HTTP whose connections are those of dial.
+func clientOver(t *testing.T, dial func() net.Conn, protocols *nethttp.Protocols) *nethttp.Client {
+	client := &nethttp.Client{Transport: &nethttp.Transport{Protocols: protocols,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return dial(), nil }}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
 }

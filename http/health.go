@@ -134,14 +134,3 @@ func (s *Server) fullDisk() string {
 	}
 	return ""
 }
-
-func (s *Server) serveVersion(w *response, r *nethttp.Request) {
-	cluster := s.node.Membership().Version
-	if cluster == "" {
-		cluster = "not_decided"
-	}
-	sendBareJSON(w, struct {
-		Server  string `json:"etcdserver"`
-		Cluster string `json:"etcdcluster"`
-	}{s.cfg.Version, cluster})
-}

@@ -297,3 +297,71 @@ func appendEscapedRune(b []byte, r rune) []byte {
 
 // hexID prints a member's or cluster's id as the API does: lower case, no leading zeros.
 func hexID(id uint64) string { return strconv.FormatUint(id, 16) }
+
+// listing encodes a view. It sends what it has whenever the buffer is full, so that its memory does
+// not grow with the tree; the view holds no lock meanwhile.
+type listing struct {
+	encoder
+	view   store.View
+	params *params
+}
+
+// answer appends the node that was asked for, with the part of its children that was asked for.
+// Its end is not sent. Two fields are not of etcd: "count" is how many there are in that part, and
+// "more" how many of it come behind those that limit lets through.
+func (l *listing) answer() {
+	n, p := l.view.Node, l.params
+	l.b = append(l.b, `{"action":"get","node":`...)
+	l.open(n)
+	switch {
+	case p.count:
+		l.number(`"count":`, uint64(l.view.Count(n, p.part())))
+	case n.Dir:
+		l.more(n)
+		l.children(n, p.part(), p.limit, p.levels())
+	}
+	l.close(n)
+	l.b = append(l.b, "}\n"...)
+}
+
+// more appends the field more, when limit leaves something out.
+func (l *listing) more(n *store.Node) {
+	if limit := l.params.limit; limit > 0 {
+		if all := uint64(l.view.Count(n, l.params.part())); all > limit {
+			l.number(`"more":`, all-limit)
+		}
+	}
+}
+
+// child appends one node, with so many levels below it. After an error it appends nothing more.
+func (l *listing) child(n *store.Node, levels uint64) {
+	l.open(n)
+	if n.Dir && levels > 0 {
+		l.children(n, store.Range{}, 0, levels)
+	}
+	if l.err != nil {
+		return
+	}
+	l.close(n)
+	l.spill()
+}
+
+// children appends the field nodes, unless there is none to show: those of a part, no more than
+// limit (0: all), with so many levels of them.
+func (l *listing) children(n *store.Node, part store.Range, limit, levels uint64) {
+	shown := uint64(0)
+	for c := range l.view.Part(n, part) {
+		if shown > 0 {
+			l.b = append(l.b, ',')
+		} else {
+			l.field(`"nodes":[`)
+		}
+		l.child(c, levels-1)
+		if shown++; l.err != nil || shown == limit {
+			break
+		}
+	}
+	if shown > 0 {
+		l.b = append(l.b, ']')
+	}
+}

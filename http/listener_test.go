@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
@@ -13,11 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
-
-	"etcd2/http/places"
 )
 
 // connPair is a connection of the server and its client's end.
@@ -419,28 +415,3 @@ type throughWriter struct {
 }
 
 func (w throughWriter) Write(b []byte) (int, error) { return w.write(b) }
-
-// exhausted is a listener of a process that has no descriptor left.
-type exhausted struct{ net.Listener }
-
-func (exhausted) Accept() (net.Conn, error) {
-	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
-}
-
-func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
-	var log strings.Builder
-	for want, files := range map[string]int{"raise the limit on open files": int(fileLimit()), "more memory": 1} {
-		log.Reset()
-		conns := &connections{Places: places.Places{Max: files}, log: slog.New(slog.NewTextHandler(&log, nil))}
-		l := &listener{Listener: exhausted{}, conns: conns}
-
-		for range 3 {
-			l.Accept()
-		}
-
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") ||
-			!strings.Contains(text, want) || conns.refused.Load() != 3 {
-			t.Errorf("%d refused: %s", conns.refused.Load(), text)
-		}
-	}
-}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"io"
 	nethttp "net/http"
 	"slices"
 	"strconv"
@@ -345,33 +343,6 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 	return urls, true
 }
 
-// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the
-// document is ignored, but read: a body that is cut short is an error.
-func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
-	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
-	if !w.take(limit) {
-		return nethttp.StatusServiceUnavailable, errNoRoom
-	}
-	body := s.newBody(w, r, limit)
-	if err = json.NewDecoder(body).Decode(v); err == nil {
-		_, err = io.Copy(io.Discard, body)
-	}
-	if isTooLarge(err) {
-		return nethttp.StatusRequestEntityTooLarge, err
-	}
-	return nethttp.StatusBadRequest, err
-}
-
-// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it
-// answers.
-func (s *Server) wholeBody(w *response, r *nethttp.Request) bool {
-	err := s.drain(w, r)
-	if err != nil {
-		messageError(w, nethttp.StatusBadRequest, err.Error())
-	}
-	return err == nil
-}
-
 // checkURLs returns the URLs in their normal form, sorted, or what is wrong with the first bad one.
 func checkURLs(texts []string) ([]string, error) {
 	if len(texts) == 0 {
@@ -391,13 +362,6 @@ func (s *Server) serveMachines(w *response, r *nethttp.Request) {
 	slices.Sort(urls)
 	w.Header()["Content-Type"] = textType
 	w.Write([]byte(strings.Join(urls, ", ")))
-}
-
-// sendJSON sends v and a newline.
-func sendJSON(w *response, status int, v any) {
-	w.Header()["Content-Type"] = jsonType
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
 }
 
 // indices is how many indices of the store a change of the membership takes, as in etcd 2 (API

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"net"
 	nethttp "net/http"
@@ -301,71 +300,6 @@ func onlyHTTP2() *nethttp.Protocols {
 	return protocols
 }
 
-// pitfall J2
-func TestConnectionsOverTheLimitGet503(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.MaxConnections = 3 })
-	url := b.serve()
-	var kept []net.Conn
-	for range 3 {
-		c := rawDial(t, url)
-		fmt.Fprintf(c, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
-		if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 200 {
-			t.Fatalf("within the limit: %v, %v", w, err)
-		}
-		kept = append(kept, c)
-	}
-
-	over := rawDial(t, url)
-	fmt.Fprintf(over, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
-
-	w, err := nethttp.ReadResponse(bufio.NewReader(over), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(w.Body)
-	if w.StatusCode != 503 || err != nil ||
-		string(body) != `{"errorCode":300,"message":"Raft Internal Error","cause":"too many connections","index":0}`+"\n" || w.Header.Get("Retry-After") == "" {
-		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
-	}
-	for range 50 {
-		if _, err := over.Write(make([]byte, 1000)); err != nil {
-			t.Fatalf("closed while the client was still sending, which may take back the answer: %v", err)
-		}
-	}
-	over.Close()
-	kept[0].Close()
-	eventually(t, "a place is free again", func() bool {
-		w, err := nethttp.Get(url + "/version")
-		if err != nil {
-			return false
-		}
-		w.Body.Close()
-		return w.StatusCode == 200
-	})
-}
-
-// pitfall J2
-func TestDefaultLimitLeavesDescriptorsAndMemoryToTheMember(t *testing.T) {
-	for _, c := range []struct {
-		files  uint64
-		memory int64
-		want   int
-	}{
-		{256, 8 << 30, 128},
-		{1024, 8 << 30, 1024 - reservedFiles},
-		{20_000, 64 << 30, 20_000 - reservedFiles},
-		{20_000, 1 << 30, 8192},
-		{math.MaxUint64, 64 << 30, 1 << 19},
-	} {
-		if got := defaultMaxConnections(c.files, c.memory); got != c.want {
-			t.Errorf("%d descriptors, %d MB: %d connections, want %d", c.files, c.memory>>20, got, c.want)
-		}
-	}
-	if n := defaultMaxConnections(fileLimit(), memoryLimit()); n < 1 || n >= int(fileLimit()) {
-		t.Errorf("here: %d connections", n)
-	}
-}
-
 // pitfall J9
 func TestHTTP2IsServedAndItsStreamsAreLimited(t *testing.T) {
 	b := newBench(t)
@@ -496,5 +430,29 @@ func TestNewNeedsNodeAndGoodOrigins(t *testing.T) {
 	c.CORS = []string{"no origin"}
 	if _, err := New(c); err == nil {
 		t.Error("a server with an origin that is none")
+	}
+}
+
+func TestOnlyWhoAcceptsHTMLGetsThePage(t *testing.T) {
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	for _, c := range []struct {
+		on                   bool
+		method, path, accept string
+		want                 int
+	}{
+		{true, "GET", "/", browser, 200},
+		{true, "HEAD", "/", browser, 200},
+		{true, "GET", "/", "*/*", 404},
+		{true, "GET", "/", "", 404},
+		{true, "GET", "/", "application/json, text/html;q=0.1", 200},
+		{true, "GET", "/", "text/html; q=0.0, */*", 404},
+		{true, "GET", "/v2", browser, 404},
+		{true, "PUT", "/", browser, 404},
+		{false, "GET", "/", browser, 404},
+	} {
+		b := newBench(t, func(cfg *Config) { cfg.Page = c.on })
+		if w := b.do(c.method, c.path, "", "Accept", c.accept); w.Code != c.want {
+			t.Errorf("%+v: %d", c, w.Code)
+		}
 	}
 }

@@ -11,14 +11,17 @@ import (
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"etcd2/raft"
+	"etcd2/store"
 )
 
 // slowNode keeps proposals until it is told to go on.
@@ -408,5 +411,120 @@ func TestTheBodyOfAGetIsNotRead(t *testing.T) {
 		if rest.read > 0 {
 			t.Errorf("%s: %d bytes were read", routes[i].path, rest.read)
 		}
+	}
+}
+
+// However long a body is, whether or not that was announced, and however it comes in: all of it is
+// read, and about as much room taken as it needs, but for what a buffer of the pool has.
+func TestABodyOfAnyLengthIsReadWhole(t *testing.T) {
+	s := newBench(t).Server
+	readers := map[string]func(io.Reader) io.Reader{
+		"at once": func(r io.Reader) io.Reader { return r }, "by halves": iotest.HalfReader,
+		"with its end": iotest.DataErrReader, "by single bytes": iotest.OneByteReader,
+	}
+	for _, size := range []int{0, 1, 1024, bufferSize - 1, bufferSize, 100_000, 1 << 20} {
+		text := strings.Repeat("0123456789abcdef", size/16+1)[:size]
+		for how, read := range readers {
+			for _, announced := range []int{size, -1} {
+				name := fmt.Sprintf("%d bytes %s, %d announced", size, how, announced)
+				w := &response{server: s}
+
+				got, err := w.text(read(strings.NewReader(text)), int64(announced))
+
+				if err != nil || got != text {
+					t.Errorf("%s: %d bytes, %v", name, len(got), err)
+				}
+				most := size + 2*bufferSize
+				if announced < 0 {
+					most += size
+				}
+				if w.taken > int64(most) {
+					t.Errorf("%s: %d bytes are taken", name, w.taken)
+				}
+				s.room.give(w.taken)
+			}
+		}
+	}
+}
+
+// pitfall J4
+func TestWhatIsOnlyAnnouncedTakesLittleRoom(t *testing.T) {
+	const sent = 100_000
+	w := &response{server: newBench(t).Server}
+
+	_, err := w.text(io.MultiReader(strings.NewReader(strings.Repeat("x", sent)),
+		iotest.ErrReader(io.ErrUnexpectedEOF)), 10<<20)
+
+	if err != io.ErrUnexpectedEOF || w.taken < sent/2 || w.taken > 5*sent {
+		t.Errorf("%d bytes are taken, %v", w.taken, err)
+	}
+}
+
+// A full tree is served, but for what makes it grow, and says so wherever somebody looks.
+// pitfall J9
+func TestAFullTreeTakesOnlyWhatDoesNotMakeItGrow(t *testing.T) {
+	node := newFakeNode(store.Limits{Tree: 10_000})
+	b := newBench(t, func(c *Config) { c.Node, c.Store = node, node.store })
+	b.do("PUT", "/v2/keys/small", "value=s")
+	for b.do("POST", "/v2/keys/big", "value="+strings.Repeat("v", 1000)).Code == 201 {
+	}
+	index := node.store.Index()
+
+	b.want(b.do("PUT", "/v2/keys/more", "value=x", requestHeader, "id"), 507,
+		`{"errorCode":215,"message":"The tree is full","cause":"/more","index":`+fmt.Sprint(index)+"}\n")
+	if w := b.do("PUT", "/v2/auth/users/u", `{"user":"u","password":"p"}`, "Content-Type",
+		"application/json"); w.Code != 201 {
+		t.Errorf("a user: %d %s", w.Code, w.Body)
+	}
+	w := b.do("GET", "/health", "")
+	if want := `^{"health": "true", "reason": "the tree is full, it takes \d+ bytes of the 10000 of --quota-bytes: `; w.Code != 200 ||
+		!regexp.MustCompile(want).MatchString(w.Body.String()) {
+		t.Errorf("/health: %d %s", w.Code, w.Body)
+	}
+	if m := b.do("GET", "/metrics", "").Body.String(); !strings.Contains(m, "\netcd2_store_tree_max_bytes 10000\n") {
+		t.Error("/metrics does not tell the quota")
+	}
+	for _, c := range []struct {
+		method, target, form string
+		status               int
+	}{
+		{"GET", "/v2/keys/big?recursive=true", "", 200},
+		{"PUT", "/v2/keys/small", "value=t", 200},
+		{"PUT", "/v2/keys/small", "value=t&ttl=100", 200},
+		{"PUT", "/v2/keys/small", "refresh=true&ttl=200&prevExist=true", 200},
+		{"PUT", "/v2/keys/small", "value=longer", 507},
+		{"PUT", "/v2/keys/small", "value=x&prevExist=false", 412},
+		{"DELETE", "/v2/keys/big?recursive=true", "", 200},
+		{"PUT", "/v2/keys/small", "value=longer", 200},
+	} {
+		if w := b.do(c.method, c.target, c.form); w.Code != c.status {
+			t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
+		}
+	}
+	if w := b.do("PUT", "/v2/keys/more", "value=x", requestHeader, "id"); w.Code != 201 {
+		t.Errorf("the retry gets %d %s", w.Code, w.Body)
+	}
+	b.want(b.do("GET", "/health", ""), 200, `{"health": "true"}`)
+}
+
+// pitfall J2
+func TestDefaultLimitLeavesDescriptorsAndMemoryToTheMember(t *testing.T) {
+	for _, c := range []struct {
+		files  uint64
+		memory int64
+		want   int
+	}{
+		{256, 8 << 30, 128},
+		{1024, 8 << 30, 1024 - reservedFiles},
+		{20_000, 64 << 30, 20_000 - reservedFiles},
+		{20_000, 1 << 30, 8192},
+		{math.MaxUint64, 64 << 30, 1 << 19},
+	} {
+		if got := defaultMaxConnections(c.files, c.memory); got != c.want {
+			t.Errorf("%d descriptors, %d MB: %d connections, want %d", c.files, c.memory>>20, got, c.want)
+		}
+	}
+	if n := defaultMaxConnections(fileLimit(), memoryLimit()); n < 1 || n >= int(fileLimit()) {
+		t.Errorf("here: %d connections", n)
 	}
 }

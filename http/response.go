@@ -1,11 +1,85 @@
 package http
 
 import (
+	"encoding/json"
 	nethttp "net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+// response remembers what was sent, for the counters and for catch. It gives each piece that it
+// sends a deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection
+// is not (J11).
+type response struct {
+	nethttp.ResponseWriter
+	request *nethttp.Request // nil when w writes to something else than its connection
+	begun   time.Time        // when it came
+	status  int              // 0 until the head is sent
+	timeout time.Duration    // of a piece; 0: the connection sees to it
+
+	server   *Server
+	inFlight bool // whether server counts it
+	isStream bool // whether origin has a place of server.streams for it
+	origin   string
+	taken    int64 // of server.room
+	unread   int64 // of it, for a body that was not read yet
+	holding  holding
+}
+
+// WriteHeader sends the head.
+func (w *response) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a piece of the body, and the head before it.
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = nethttp.StatusOK
+	}
+	w.endIfHolding()
+	if w.timeout > 0 {
+		nethttp.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout))
+	}
+	if len(b) > netBuffer && w.request != nil {
+		if c := ownConn(w.request); c != nil {
+			return c.writeWhole(w.ResponseWriter, b)
+		}
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// announce says in the head how long the answer is, when nothing of it was sent before it was
+// complete. Otherwise net/http sends it in chunks, with one more piece at the end, unless it is
+// short.
+func (w *response) announce(length int) {
+	const short = 2 << 10
+	if w.status == 0 && length > short {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(length)}
+	}
+}
+
+// Unwrap lets http.ResponseController find the deadlines and Flush.
+func (w *response) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }
+
+// sendJSON sends v and a newline.
+func sendJSON(w *response, status int, v any) {
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}
+
+// sendBareJSON sends v without a newline.
+func sendBareJSON(w *response, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // v is one of the types of this package
+	}
+	w.Header()["Content-Type"] = jsonType
+	w.Write(b)
+}
 
 // An answer that is being sent holds what it shows: a part of the tree as it was, an event with the
 // values before and after. That costs memory once the tree and the history have it no longer. All

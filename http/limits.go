@@ -1,0 +1,368 @@
+package http
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	nethttp "net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What the limits are made of: the memory that clients can make this process take, by whatever they
+// send or don't read. It is to be at most about a quarter each for connections, for watches, and
+// for what the requests in flight have sent.
+const (
+	connectionCost = 32 << 10 // of an open connection: its goroutine, its buffers, and freeHead
+	watchCost      = 16 << 10 // of a watch, besides its connection
+	copies         = 4        // of a body: as it came, decoded, as a command, in the log
+	leastRoom      = 64 << 20
+	mostRoom       = 1 << 30
+	freeHead       = 8 << 10 // bytes of a request's head that are part of the connection's cost
+	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
+)
+
+// room is memory that many may take, as long as all of them together don't take too much. All
+// methods may be called from any goroutine.
+type room struct {
+	max  int64
+	used atomic.Int64
+}
+
+// take reports whether there was room for n bytes more; if so, they must be given back.
+func (r *room) take(n int64) bool {
+	if r.used.Add(n) <= r.max {
+		return true
+	}
+	r.used.Add(-n)
+	return false
+}
+
+func (r *room) give(n int64) { r.used.Add(-n) }
+
+// defaultRoom is what heads and bodies of requests may take together. The largest body that is
+// allowed must find room.
+func defaultRoom(memory, maxRequestBytes int64) int64 {
+	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
+}
+
+// errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.
+var errNoRoom = errors.New("too much is being sent at a time")
+
+// admit counts a request among those in flight, and reports whether there was a place. There are as
+// many as connections, so that HTTP/2 can't multiply what a client makes this process do. The heads
+// of HTTP/1 have been counted by their connection. Of a body of HTTP/2, net/http takes in what the
+// client may send before a handler reads it: that counts until the body is read.
+func (s *Server) admit(w *response, r *nethttp.Request) bool {
+	w.server = s
+	w.inFlight = true
+	if s.inFlight.Add(1) > int64(s.conns.Max) {
+		return false
+	}
+	if r.ProtoMajor == 1 {
+		return true
+	}
+	if w.origin = originOf(r); !s.streams.Take(w.origin) {
+		return false
+	}
+	w.isStream = true
+	unread := unreadSize(r)
+	if !w.take(max(headSize(r)-freeHead, 0) + unread) {
+		return false
+	}
+	w.unread = unread
+	return true
+}
+
+// unreadSize is how much of the body of r may be in memory before anybody reads it.
+func unreadSize(r *nethttp.Request) int64 {
+	switch {
+	case r.Body == nil || r.Body == nethttp.NoBody:
+		return 0
+	case r.ContentLength < 0:
+		return window
+	}
+	return min(r.ContentLength, window)
+}
+
+// bodyRead gives back what the body has taken unread.
+func (w *response) bodyRead() {
+	if w.unread > 0 {
+		w.server.room.give(w.unread)
+		w.taken -= w.unread
+		w.unread = 0
+	}
+}
+
+// headSize is about the memory that the head of a request takes.
+func headSize(r *nethttp.Request) (n int64) {
+	n = int64(len(r.RequestURI))
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += int64(len(name) + len(v))
+		}
+	}
+	return n
+}
+
+// take is room.take until the end of the request.
+func (w *response) take(n int64) bool {
+	ok := w.server.room.take(n)
+	if ok {
+		w.taken += n
+	}
+	return ok
+}
+
+// landed takes a request out of those in flight before its end: a watch is counted elsewhere.
+func (w *response) landed() {
+	if w.inFlight {
+		w.inFlight = false
+		w.server.inFlight.Add(-1)
+	}
+	if w.isStream {
+		w.isStream = false
+		w.server.streams.Give(w.origin)
+	}
+}
+
+// release gives back what the request has taken.
+func (w *response) release() {
+	w.letGo()
+	w.landed()
+	w.server.room.give(w.taken)
+}
+
+// head is what a connection has sent of the head of a request, before net/http shows it to a
+// handler; the request may then keep it until its end. Many unfinished heads at a time would fill
+// the memory (J1): what exceeds freeHead is taken from the room for requests.
+type head struct {
+	room *room
+	mute bool // no answer can be sent: it is in TLS
+
+	mu      sync.Mutex // protects all below
+	reading bool       // a head, or nothing
+	size    int64
+	taken   int64
+	closed  bool
+}
+
+// came counts n bytes and reports whether there was room for them. Nobody's head is larger than
+// maxHeaderBytes, so that what else HTTP/2 sends between two requests is not counted for ever.
+func (h *head) came(n int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.reading || h.closed {
+		return true
+	}
+	h.size += int64(n)
+	more := min(max(h.size-freeHead, 0), maxHeaderBytes) - h.taken
+	if more > 0 && !h.room.take(more) {
+		return false
+	}
+	h.taken += more
+	return true
+}
+
+// isNew reports whether nothing of a head has come yet.
+func (h *head) isNew() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reading && h.size == 0
+}
+
+// next begins another head, or the handling of the one that came.
+func (h *head) next(reading bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reading = reading
+	if reading {
+		h.giveBack()
+	}
+}
+
+// end is when the connection is closed.
+func (h *head) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.giveBack()
+}
+
+// giveBack empties the head. h.mu must be held.
+func (h *head) giveBack() {
+	if h.taken > 0 {
+		h.room.give(h.taken)
+	}
+	h.size, h.taken = 0, 0
+}
+
+// overflow answers a head that there is no room for, as far as that goes, and is the end of the
+// connection.
+func (c *conn) overflow() error {
+	if !c.head.mute {
+		c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		c.Conn.Write(refusal(errNoRoom.Error()))
+	}
+	return &net.OpError{Op: "read", Net: "tcp", Err: errNoRoom} // net/http has nothing to add to this
+}
+
+var errBodyTooLarge = errors.New("http: POST too large")
+
+// body reads the body of a request up to a limit, beyond which the connection is closed after the
+// answer. The client must send something each timeout (J1, J4).
+type body struct {
+	bytes   io.Reader
+	from    *response // knows the connection, and what the body has taken
+	timeout time.Duration
+	begun   bool
+}
+
+func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
+	b := &body{bytes: r.Body, from: w, timeout: s.times.body}
+	if r.ContentLength < 0 || r.ContentLength > limit { // no body is longer than its head announces
+		b.bytes = nethttp.MaxBytesReader(w.ResponseWriter, r.Body, limit)
+	}
+	return b
+}
+
+// Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
+func (b *body) Read(p []byte) (int, error) {
+	if b.begun {
+		nethttp.NewResponseController(b.from.ResponseWriter).SetReadDeadline(time.Now().Add(b.timeout))
+	}
+	b.begun = true
+	n, err := b.bytes.Read(p)
+	if err == io.EOF {
+		b.from.bodyRead()
+	}
+	return n, err
+}
+
+// readBody returns the body of r; errNoRoom means that others have sent too much (J4). Of a body
+// over the limit no more than the limit is read: a client that sends everything before it looks for
+// an answer gets one when it is not far over. When the length was announced, nothing of it is kept.
+func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
+	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
+	if r.ContentLength > s.cfg.MaxRequestBytes {
+		io.Copy(io.Discard, body)
+		return "", errBodyTooLarge
+	}
+	text, err := w.text(body, r.ContentLength)
+	if isTooLarge(err) {
+		return "", errBodyTooLarge
+	}
+	return text, err
+}
+
+// drain reads the body of r to its end and keeps nothing. Its error says that the body is too long,
+// or not all that its head announced.
+func (s *Server) drain(w *response, r *nethttp.Request) error {
+	_, err := io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
+	return err
+}
+
+// text reads r to its end, as long as there is room for what it holds of it. announced is the
+// length that the head says, or -1. A long text is gathered piece by piece in the place where it
+// stays.
+func (w *response) text(r io.Reader, announced int64) (string, error) {
+	piece := getBuffer()
+	defer putBuffer(piece)
+	long := new(strings.Builder)
+	for {
+		err := w.fill(piece, r)
+		switch {
+		case err != nil && err != io.EOF:
+			return "", err
+		case err == io.EOF && long.Len() == 0:
+			return string(*piece), nil
+		}
+		if long = w.grow(long, len(*piece), announced); long == nil {
+			return "", errNoRoom
+		}
+		long.Write(*piece)
+		*piece = (*piece)[:0]
+		if err == io.EOF {
+			return long.String(), nil
+		}
+	}
+}
+
+// fill reads r until b is full, which grows to the size of a buffer in the pool. Its error is
+// io.EOF when that was the end of r.
+func (w *response) fill(b *[]byte, r io.Reader) error {
+	for {
+		if len(*b) == cap(*b) {
+			more := 512 + len(*b)/2
+			switch {
+			case cap(*b) >= bufferSize:
+				return nil
+			case !w.take(int64(more)):
+				return errNoRoom
+			}
+			*b = slices.Grow(*b, more)
+		}
+		k, err := r.Read((*b)[len(*b):cap(*b)])
+		*b = (*b)[:len(*b)+k]
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// grow returns long with room for n bytes more; nil when there is none. The room is for all that is
+// announced, but no more than four times what came: whoever announces much has to send some of it
+// first.
+func (w *response) grow(long *strings.Builder, n int, announced int64) *strings.Builder {
+	need := int64(long.Len() + n)
+	if need <= int64(long.Cap()) {
+		return long
+	}
+	size := 2 * need
+	if announced >= need {
+		size = min(4*need, announced)
+	}
+	if !w.take(size - int64(long.Cap())) {
+		return nil
+	}
+	longer := new(strings.Builder)
+	longer.Grow(int(size))
+	longer.WriteString(long.String())
+	return longer
+}
+
+func isTooLarge(err error) bool {
+	_, ok := errors.AsType[*nethttp.MaxBytesError](err)
+	return ok
+}
+
+// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the
+// document is ignored, but read: a body that is cut short is an error.
+func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
+	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
+	if !w.take(limit) {
+		return nethttp.StatusServiceUnavailable, errNoRoom
+	}
+	body := s.newBody(w, r, limit)
+	if err = json.NewDecoder(body).Decode(v); err == nil {
+		_, err = io.Copy(io.Discard, body)
+	}
+	if isTooLarge(err) {
+		return nethttp.StatusRequestEntityTooLarge, err
+	}
+	return nethttp.StatusBadRequest, err
+}
+
+// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it
+// answers.
+func (s *Server) wholeBody(w *response, r *nethttp.Request) bool {
+	err := s.drain(w, r)
+	if err != nil {
+		messageError(w, nethttp.StatusBadRequest, err.Error())
+	}
+	return err == nil
+}

@@ -1,0 +1,122 @@
+package http
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	nethttp "net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"etcd2/http/places"
+)
+
+func TestAMemberThatStartsTellsItsClientsSo(t *testing.T) {
+	b := newBench(t)
+	ln := listen(t)
+	url := "http://" + ln.Addr().String() + "/version"
+	get := func() (int, string) {
+		t.Helper()
+		r, err := nethttp.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, string(body)
+	}
+	started := Starting(ln, nil)
+
+	for range 3 {
+		if status, body := get(); status != 503 ||
+			body != `{"errorCode":300,"message":"Raft Internal Error","cause":"this member is starting","index":0}`+"\n" {
+			t.Errorf("while it starts: %d %s", status, body)
+		}
+	}
+	started()
+	go b.Serve(ln)
+	if status, body := get(); status != 200 || !strings.Contains(body, "etcdserver") {
+		t.Errorf("then: %d %s", status, body)
+	}
+}
+
+func TestAListenerThatIsClosedWhileItsMemberStartsKeepsNobody(t *testing.T) {
+	ln := listen(t)
+	started := Starting(ln, nil)
+	ln.Close()
+	started()
+}
+
+// pitfall J2
+func TestConnectionsOverTheLimitGet503(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxConnections = 3 })
+	url := b.serve()
+	var kept []net.Conn
+	for range 3 {
+		c := rawDial(t, url)
+		fmt.Fprintf(c, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+		if w, err := nethttp.ReadResponse(bufio.NewReader(c), nil); err != nil || w.StatusCode != 200 {
+			t.Fatalf("within the limit: %v, %v", w, err)
+		}
+		kept = append(kept, c)
+	}
+
+	over := rawDial(t, url)
+	fmt.Fprintf(over, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+
+	w, err := nethttp.ReadResponse(bufio.NewReader(over), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(w.Body)
+	if w.StatusCode != 503 || err != nil ||
+		string(body) != `{"errorCode":300,"message":"Raft Internal Error","cause":"too many connections","index":0}`+"\n" || w.Header.Get("Retry-After") == "" {
+		t.Errorf("over the limit: %d %s, %v", w.StatusCode, body, err)
+	}
+	for range 50 {
+		if _, err := over.Write(make([]byte, 1000)); err != nil {
+			t.Fatalf("closed while the client was still sending, which may take back the answer: %v", err)
+		}
+	}
+	over.Close()
+	kept[0].Close()
+	eventually(t, "a place is free again", func() bool {
+		w, err := nethttp.Get(url + "/version")
+		if err != nil {
+			return false
+		}
+		w.Body.Close()
+		return w.StatusCode == 200
+	})
+}
+
+// exhausted is a listener of a process that has no descriptor left.
+type exhausted struct{ net.Listener }
+
+func (exhausted) Accept() (net.Conn, error) {
+	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+}
+
+func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
+	var log strings.Builder
+	for want, files := range map[string]int{"raise the limit on open files": int(fileLimit()), "more memory": 1} {
+		log.Reset()
+		conns := &connections{Places: places.Places{Max: files}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		l := &listener{Listener: exhausted{}, conns: conns}
+
+		for range 3 {
+			l.Accept()
+		}
+
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") ||
+			!strings.Contains(text, want) || conns.refused.Load() != 3 {
+			t.Errorf("%d refused: %s", conns.refused.Load(), text)
+		}
+	}
+}
