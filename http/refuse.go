@@ -45,6 +45,10 @@ func (n *connections) full(address string) {
 // maxRefusing connections at a time are told why they are refused; more are just closed.
 const maxRefusing = 16
 
+// refusalPatience is how long a refused client may take for each step: its TLS handshake, its
+// question, and the reading of the answer.
+const refusalPatience = 2 * time.Second
+
 // refusal is the answer to a connection that is refused, whatever it asks. Its code is the one at
 // which programs go on to another member, as Patroni does.
 func refusal(cause string) []byte {
@@ -53,10 +57,9 @@ func refusal(cause string) []byte {
 		"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// refuse answers c and closes it. It waits a moment for the client to ask, since some take an
-// answer before that for a fault, and reads what else comes, since closing with unread bytes would
-// take the answer back. All that happens in a goroutine of its own; when there are too many of
-// them, c is closed before refuse returns: what waits for a processor holds a descriptor, too (J2).
+// refuse answers the first request of c, and closes c. The work is done in a goroutine of its own.
+// When there are maxRefusing of these, c is closed before refuse returns: a goroutine that waits for
+// a processor holds a descriptor, too (J2).
 func (n *connections) refuse(c net.Conn, message string) {
 	if n.refusing.Add(1) > maxRefusing {
 		n.refusing.Add(-1)
@@ -70,18 +73,23 @@ func (n *connections) refuse(c net.Conn, message string) {
 	}()
 }
 
-// explain answers whatever c asks with a refusal.
+// explain answers the first request of c with a refusal. It waits for the request, since some
+// clients take an answer that comes before it for a fault; a client that asks nothing is told
+// nothing. It then reads what else comes until the client closes the connection: to close it with
+// unread bytes could take back the answer.
 func explain(c net.Conn, message string) {
+	var rest [512]byte
+	c.SetDeadline(time.Now().Add(refusalPatience))
 	if secure, isTLS := c.(*tls.Conn); isTLS {
-		c.SetDeadline(time.Now().Add(time.Second))
 		if secure.Handshake() != nil {
 			return
 		}
+		c.SetDeadline(time.Now().Add(refusalPatience))
 	}
-	var rest [512]byte
-	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
-	c.Read(rest[:])
-	c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Read(rest[:]); err != nil {
+		return
+	}
+	c.SetDeadline(time.Now().Add(refusalPatience))
 	if _, err := c.Write(refusal(message)); err != nil {
 		return
 	}

@@ -2,14 +2,18 @@ package http
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"etcd2/http/places"
 )
@@ -119,4 +123,30 @@ func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
 			t.Errorf("%d refused: %s", conns.refused.Load(), text)
 		}
 	}
+}
+
+// Some clients take an answer that comes before they have asked for a fault.
+func TestARefusedClientIsAnsweredWhenItAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var conns connections
+		refused := func() net.Conn {
+			server, client := net.Pipe()
+			conns.refuse(server, "too many connections")
+			return client
+		}
+		slow, silent := refused(), refused()
+
+		slow.SetReadDeadline(time.Now().Add(refusalPatience / 2))
+		if _, err := slow.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("before it asks: %v", err)
+		}
+		slow.SetReadDeadline(time.Time{})
+		fmt.Fprintf(slow, "GET / HTTP/1.1\r\n\r\n")
+		if w, err := nethttp.ReadResponse(bufio.NewReader(slow), nil); err != nil || w.StatusCode != 503 {
+			t.Errorf("when it asks: %v, %v", w, err)
+		}
+		if text, err := io.ReadAll(silent); len(text) > 0 || err != nil {
+			t.Errorf("one that never asks: %q, %v", text, err)
+		}
+	})
 }

@@ -92,7 +92,7 @@ func (f *feed) run(ctx context.Context, cleared *store.Error) {
 		beat = f.server.times.beat
 	}
 	for err := f.begin(cleared); err == nil; {
-		if err = f.step(ctx, beat); !f.params.streams() {
+		if err = f.step(ctx, beat); !f.params.streams() || ctx.Err() != nil {
 			return
 		}
 	}

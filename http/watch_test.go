@@ -94,6 +94,37 @@ type flushed struct {
 func (w *flushed) Write(b []byte) (int, error) { return w.held.Write(b) }
 func (w *flushed) Flush()                      { w.show(w.held.String()); w.held.Reset() }
 
+// busy is a ResponseWriter that has another event made by each piece that it is given.
+type busy struct {
+	sink
+	onWrite func() error
+}
+
+func (w *busy) Write(b []byte) (int, error) { return len(b), w.onWrite() }
+
+func TestAStreamThatAlwaysHasAnEventEndsWithItsServer(t *testing.T) {
+	b := newBench(t)
+	b.do("PUT", "/v2/keys/k", "value=1")
+	sent := 0
+	w := &busy{sink{nethttp.Header{}}, func() error {
+		b.do("PUT", "/v2/keys/k", "value=2")
+		sent++
+		switch sent {
+		case 10:
+			b.endLong()
+		case 20:
+			return io.ErrClosedPipe
+		}
+		return nil
+	}}
+
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/v2/keys/k?wait=true&stream=true&waitIndex=1", nil))
+
+	if sent != 10 {
+		t.Errorf("%d events were sent, want the 10 before the end", sent)
+	}
+}
+
 // A write to a socket costs ten times what its event does.
 func TestTheEventsOfAStreamThatAreThereAreSentTogether(t *testing.T) {
 	b := newBench(t)
