@@ -132,7 +132,7 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.await("document.querySelector('#value').textContent === 'red'")
 	b.click(button("Edit"))
 	m.put("/app/colour", "yellow")
-	b.awaitText("to save will be refused")
+	b.awaitText("saving will be refused")
 	b.fill("document.querySelector('#detail textarea')", "mine")
 	b.click(button("Save"))
 	b.awaitText("somebody else has changed this key")
@@ -175,6 +175,14 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	m.do("DELETE", "/v2/keys/app/colour", nil)
 	b.await(rowOf("/app/colour") + " === undefined")
 	b.shootAll("keys")
+
+	// One that is not there shows when another client makes it, or something below it.
+	for key, below := range map[string]string{"/later": "/later", "/above": "/above/below"} {
+		b.eval("location.hash = '#keys/" + url.PathEscape(key) + "'")
+		b.awaitText("There is no such key.")
+		m.put(below, "made meanwhile")
+		b.await("!document.querySelector('#detail').textContent.includes('There is no such key.')")
+	}
 	b.noErrors()
 }
 

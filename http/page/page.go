@@ -8,7 +8,7 @@
 //
 // # Picture
 //
-//	page.html ──► ServeHTTP ──► browser ──► /v2/stats/members   every half second, while it is seen
+//	page.html ──► ServeHTTP ──► browser ──► /v2/stats/members   every half second, while it is visible
 //	 (embedded)                        ├──► /metrics            every two seconds, likewise
 //	                                   ├──► /v2/keys/dir?limit=500&after=…
 //	                                   └──► /v2/keys/?wait=true, as text/event-stream
@@ -20,24 +20,24 @@
 //
 // # Life of a change by somebody else
 //
-// The first listing of the tree came with an index; a watch of everything goes on from there. Its
-// event finds the directory that it is about, if that is open, and moves one row of it: rows out of
-// sight are not in the document. A key that is being edited is not touched: to save it names the
-// index that it was read at, and is refused.
+// The first listing of the tree came with an index, and a watch of the whole tree begins there. An
+// event adds, marks or removes one row of its directory, if that is open. Only rows in sight are in
+// the document. The text of a key that is being edited is left alone: saving it names the index at
+// which it was read, and is refused.
 //
 // # Invariants
 //
 //   - The browser runs the script of this file and no other: the policy has its hash.
 //   - Names, values and messages of the server become text, never HTML: the script has no
 //     innerHTML.
-//   - To draw changes elements in place, and nothing moves under a pressed mouse: clicks count,
-//     focus stays.
-//   - A name and password stay in the script's memory. The browser sends none by itself.
+//   - Drawing changes elements in place, and moves nothing while the mouse is pressed: no click and
+//     no focus is lost.
+//   - Name and password stay in the script's memory. The browser sends neither by itself.
 //
 // # What is left out
 //
-// Users and roles are changed by etcdctl. There is no access to other members from here: the policy
-// forbids it, and /v2/stats/members tells how they are.
+// Changes of users and roles, which etcdctl makes. Requests to other members, which the policy
+// forbids: /v2/stats/members tells how those are.
 package page
 
 import (
@@ -91,7 +91,7 @@ func hashOf(body []byte, element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// ServeHTTP sends the page, or says that the browser has it already.
+// ServeHTTP sends the page, or 304 when the browser has it already.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", p.policy)

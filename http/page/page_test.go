@@ -11,7 +11,7 @@ import (
 	_ "etcd2/e2e/pace" // -long
 )
 
-// maxSize is what a page may weigh, in bytes.
+// maxSize bounds the page, in bytes.
 const maxSize = 80 << 10
 
 func get(t *testing.T, m Mode, etag string) *httptest.ResponseRecorder {
@@ -46,7 +46,7 @@ func TestThePolicyLetsThisScriptAndStyleAndNothingElseRun(t *testing.T) {
 	}
 }
 
-// What the policy would not stop, or what would need a weaker one.
+// The policy would not stop some of these, and others would need a weaker policy.
 func TestThePageMakesNoTextIntoHTMLAndLoadsNothing(t *testing.T) {
 	body := get(t, Member, "").Body.String()
 	for _, word := range []string{
