@@ -23,7 +23,7 @@
 //	            SIGTERM, SIGINT ──────► shut down     STOPPING=1; in-flight requests, then the log
 //
 //	--check-config ──► flags.Config.Describe          the same checks, and what a start would do
-//	--proxy, or a cluster that is full ──► proxy.New ──► http.NewFront instead: no peers, no log
+//	--proxy, or a cluster that is full ──► proxy.New ──► http.NewProxy instead: no peers, no log
 //
 // # Types
 //
@@ -522,7 +522,7 @@ func (p *process) forward(ctx context.Context, seeds []string) error {
 		return err
 	}
 	defer relay.Close()
-	server, err := http.NewFront(p.clientPort(), http.Front{
+	server, err := http.NewProxy(p.clientPort(), http.Backend{
 		Handler: relay, ReadOnly: p.Proxy == "readonly", Ill: relay.Ill, Metrics: relay.Metrics, End: relay.Close,
 	})
 	if err != nil {

@@ -215,8 +215,10 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 	eventually(t, "all connections are gone", patience, func() bool { return m.metric("etcd_http_connections") < 20 })
 }
 
-// Of all that is kept for members nothing goes to clients, or to strangers on the peer port.
-// TestDescriptorsNeverRunOut and TestStrangersOnThePeerPortLockNoMemberOut show it of one member.
+// Of all that is kept for members nothing goes to clients, or to connections of the peer port over
+// which no member talks.
+// TestDescriptorsNeverRunOut and TestSilentConnectionsOnThePeerPortLockNoMemberOut show it of one
+// member.
 // pitfall J2
 func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 	pace.NeedsLong(t)
@@ -293,7 +295,7 @@ func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 			t.Errorf("%s has %d files open", m.name, n)
 		}
 	}
-	// A member that has to connect anew finds a place among the strangers.
+	// A member that has to connect anew finds a place among the pending connections.
 	follower.kill()
 	follower.start()
 	closeAll()

@@ -38,8 +38,8 @@ type plan func(*auth.State) (auth.Change, error)
 
 // serveEnable answers /v2/auth/enable: everybody may ask, root may turn.
 func (s *Server) serveEnable(w *response, r *nethttp.Request) {
-	may := s.permit(r, auth.Right{Access: auth.Admin})
-	if !s.authReady(w) || r.Method != "GET" && !s.allowed(w, may) {
+	permit := s.permit(r, auth.Right{Access: auth.Admin})
+	if !s.authReady(w) || r.Method != "GET" && !s.allowed(w, permit) {
 		return
 	}
 	s.authHeader(w)
@@ -47,9 +47,9 @@ func (s *Server) serveEnable(w *response, r *nethttp.Request) {
 	case "GET":
 		sendJSON(w, nethttp.StatusOK, map[string]bool{"enabled": s.keeper.State().Enabled})
 	case "PUT":
-		s.changeBare(w, r, may, (*auth.State).Enable)
+		s.changeBare(w, r, permit, (*auth.State).Enable)
 	case "DELETE":
-		s.changeBare(w, r, may, (*auth.State).Disable)
+		s.changeBare(w, r, permit, (*auth.State).Disable)
 	}
 }
 
@@ -75,11 +75,11 @@ func (s *Server) serveRoles(w *response, r *nethttp.Request) { s.serveItems(w, r
 
 // serveItems checks in the order of section 18.4: path, method, rights; then body, then what there
 // is.
-func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
+func (s *Server) serveItems(w *response, r *nethttp.Request, kind *items) {
 	if !s.authReady(w) {
 		return
 	}
-	name := strings.Trim(strings.TrimPrefix(r.URL.Path, of.path), "/")
+	name := strings.Trim(strings.TrimPrefix(r.URL.Path, kind.path), "/")
 	methods := authMethods
 	if name == "" {
 		methods = onlyGet
@@ -93,13 +93,13 @@ func (s *Server) serveItems(w *response, r *nethttp.Request, of *items) {
 		return
 	}
 	need := auth.Right{Access: auth.Admin}
-	if of == &users && name != "" && r.Method == "GET" {
+	if kind == &users && name != "" && r.Method == "GET" {
 		need = auth.Right{Access: auth.Self, Path: name}
 	}
-	may := s.permit(r, need)
-	if s.allowed(w, may) {
+	permit := s.permit(r, need)
+	if s.allowed(w, permit) {
 		s.authHeader(w)
-		s.serveItem(w, r, of, name, may)
+		s.serveItem(w, r, kind, name, permit)
 	}
 }
 
@@ -127,22 +127,22 @@ func sendList(w *response, plural string, list iter.Seq[any]) {
 	*buf = e.b
 }
 
-func (s *Server) serveItem(w *response, r *nethttp.Request, of *items, name string, may *permit) {
+func (s *Server) serveItem(w *response, r *nethttp.Request, kind *items, name string, permit *permit) {
 	switch {
 	case name == "":
-		sendList(w, of.plural, of.list(may.verdict.State))
+		sendList(w, kind.plural, kind.list(permit.verdict.State))
 	case r.Method == "GET":
-		v, err := of.get(may.verdict.State, name)
+		v, err := kind.get(permit.verdict.State, name)
 		if err != nil {
 			s.authError(w, err)
 			return
 		}
 		sendJSON(w, nethttp.StatusOK, v)
 	case r.Method == "DELETE":
-		s.changeBare(w, r, may, func(st *auth.State) (auth.Change, error) { return of.delete(st, name) })
+		s.changeBare(w, r, permit, func(st *auth.State) (auth.Change, error) { return kind.delete(st, name) })
 	default:
-		if p, ok := of.put(s, w, r, name); ok {
-			s.changeAuth(w, may, p)
+		if p, ok := kind.put(s, w, r, name); ok {
+			s.changeAuth(w, permit, p)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (s *Server) planRole(w *response, r *nethttp.Request, name string) (plan, b
 func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 	status, err := s.readJSON(w, r, v)
 	switch {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errOverBudget):
 		tooBusy(w, err.Error())
 	case err != nil:
 		messageError(w, status, invalidJSON)
@@ -224,35 +224,35 @@ func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 }
 
 // changeBare is changeAuth for a request whose body means nothing.
-func (s *Server) changeBare(w *response, r *nethttp.Request, may *permit, p plan) {
+func (s *Server) changeBare(w *response, r *nethttp.Request, permit *permit, p plan) {
 	if s.wholeBody(w, r) {
-		s.changeAuth(w, may, p)
+		s.changeAuth(w, permit, p)
 	}
 }
 
 // changeAuth does what the plan says, with all that was acknowledged before the request, and
 // answers. When somebody else changes users or roles at the same time, the request is judged and
 // planned anew: no update is lost, none is done by a right that has gone (K9).
-func (s *Server) changeAuth(w *response, may *permit, p plan) {
+func (s *Server) changeAuth(w *response, permit *permit, p plan) {
 	if err := s.readTree(); err != nil {
 		s.authError(w, err)
 		return
 	}
 	var end time.Time // of all proposals; the first plan may hash a password, which has a time of its own
 	for {
-		if !s.allowed(w, may) {
+		if !s.allowed(w, permit) {
 			return
 		}
-		c, err := p(may.verdict.State)
+		c, err := p(permit.verdict.State)
 		if end.IsZero() {
 			end = time.Now().Add(s.cfg.RequestTimeout)
 		}
 		if err == nil {
-			err = s.proposeBy(end, c.Commands, may.verdict.State.Revision)
+			err = s.proposeBy(end, c.Commands, permit.verdict.State.Revision)
 		}
 		switch {
 		case err == nil:
-			s.changedAuth(w, may, c)
+			s.changedAuth(w, permit, c)
 			return
 		case err != store.ErrRevision || time.Now().After(end):
 			s.authError(w, err)
@@ -297,12 +297,12 @@ func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revis
 }
 
 // changedAuth logs and answers a change that was made.
-func (s *Server) changedAuth(w *response, may *permit, c auth.Change) {
-	s.security.Info("http: "+c.Did, append([]any{"name", c.Name}, may.who()...)...)
-	if st := s.keeper.State(); may.request.URL.Path == enablePath && st.Enabled && st.GuestMayWrite() {
+func (s *Server) changedAuth(w *response, permit *permit, c auth.Change) {
+	s.security.Info("http: "+c.Did, append([]any{"name", c.Name}, permit.callerAttrs()...)...)
+	if st := s.keeper.State(); permit.request.URL.Path == enablePath && st.Enabled && st.GuestMayWrite() {
 		s.security.Warn("http: ANYBODY MAY STILL WRITE KEYS: auth is on, but requests without a password have the "+
 			"role guest, which allows it; "+
-			"revoke its permissions to end that", "by", may.verdict.User)
+			"revoke its permissions to end that", "by", permit.verdict.User)
 	}
 	if c.Body == nil {
 		w.WriteHeader(c.Status)

@@ -609,7 +609,7 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	now, logged := time.Unix(1e9, 0), 0
 	for i := range 1000 {
 		for range 3 {
-			if _, _, due := r.note(fmt.Sprint(i), now); due {
+			if _, _, due := r.record(fmt.Sprint(i), now); due {
 				logged++
 			}
 		}
@@ -619,8 +619,8 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	}
 	now = now.Add(refusalPause)
 
-	before, others, due := r.note("0", now)
-	_, rest, _ := r.note("new", now)
+	before, others, due := r.record("0", now)
+	_, rest, _ := r.record("new", now)
 
 	if !due || before != 2 || others != 3*(1000-maxRefusals) || rest != 2*(maxRefusals-1) || len(r.lines) > 2 {
 		t.Errorf("due %v after %d of its own and %d others, and then %d; %d lines are kept", due, before, others, rest,

@@ -35,7 +35,7 @@ func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 		tooBusy(w, s.nodeError(err, w.begun).Cause)
 		return
 	}
-	w.letGo() // there is one at a time
+	w.endHolding() // there is one at a time
 	s.keysHeader(w, index, frozen.Index, frozen.Term)
 	w.Header()["Content-Type"] = []string{"application/octet-stream"}
 	if _, err := frozen.WriteTo(&untilShutdown{w, s.ending}); err != nil {

@@ -31,7 +31,7 @@ func tight(t *testing.T) (b *bench, url string) {
 	b.times = timeouts{head: soon, body: soon, write: soon, idle: 2 * soon, life: soon, beat: soon}
 	b.server.ReadHeaderTimeout, b.server.IdleTimeout = b.times.head, b.times.idle
 	b.server.HTTP2.WriteByteTimeout = b.times.write
-	b.room.max = 256 << 10
+	b.memory.max = 256 << 10
 	return b, b.serve()
 }
 
@@ -46,7 +46,7 @@ func (b *bench) holdings() holdings {
 	h := holdings{
 		connections: b.conns.Held(), watches: b.watchers.Held(), streams: b.streams.Held(),
 		requests: int(b.inFlight.Load()),
-		bytes:    b.room.used.Load(), watchers: int(b.node.store.Stats().Watchers), goroutines: runtime.NumGoroutine(),
+		bytes:    b.memory.used.Load(), watchers: int(b.node.store.Stats().Watchers), goroutines: runtime.NumGoroutine(),
 	}
 	files, _ := os.ReadDir("/proc/self/fd") // none where there is no such directory
 	h.files = len(files)

@@ -75,13 +75,13 @@ var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBU
 
 // serveLogLevel changes what this member logs (section 17.8), but for the lines of Config.Security.
 func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
-	may := s.permit(r, auth.Right{Access: auth.Admin})
-	if !s.allowed(w, may) {
+	permit := s.permit(r, auth.Right{Access: auth.Admin})
+	if !s.allowed(w, permit) {
 		return
 	}
 	var body struct{ Level string }
 	switch _, err := s.readJSON(w, r, &body); {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errOverBudget):
 		tooBusy(w, err.Error())
 		return
 	case err != nil:
@@ -93,6 +93,6 @@ func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
 		messageError(w, nethttp.StatusBadRequest, "Invalid log level "+body.Level)
 		return
 	}
-	s.security.Info("http: log level changed", append([]any{"level", level}, may.who()...)...)
+	s.security.Info("http: log level changed", append([]any{"level", level}, permit.callerAttrs()...)...)
 	w.WriteHeader(nethttp.StatusNoContent)
 }

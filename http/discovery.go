@@ -39,7 +39,7 @@ func (s *Server) serveDiscovery(w *response, r *nethttp.Request) {
 		nethttp.NotFound(w, r)
 		return
 	}
-	s.serveKeys(w, at(r, keysPrefix+registry+below))
+	s.serveKeys(w, withPath(r, keysPrefix+registry+below))
 }
 
 // serveNewToken makes a token for a cluster of ?size=N, 3 by default, and answers with its URL.
@@ -61,10 +61,10 @@ func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 		return
 	}
 	token := newToken()
-	put := at(r, keysPrefix+registry+"/"+token+"/_config/size")
+	put := withPath(r, keysPrefix+registry+"/"+token+"/_config/size")
 	put.Method, put.Body = "PUT", nethttp.NoBody
 	put.URL.RawQuery = url.Values{"value": {strconv.Itoa(size)}, "prevExist": {"false"}}.Encode()
-	written := &kept{header: nethttp.Header{}}
+	written := &buffered{header: nethttp.Header{}}
 	s.serveKeys(&response{ResponseWriter: written, begun: w.begun, server: s}, put)
 	if written.status != nethttp.StatusCreated {
 		written.sendTo(w)
@@ -111,7 +111,7 @@ func schemeOf(r *nethttp.Request) string {
 }
 
 // at is the request for another path.
-func at(r *nethttp.Request, path string) *nethttp.Request {
+func withPath(r *nethttp.Request, path string) *nethttp.Request {
 	other, target := *r, *r.URL
 	target.Path, target.RawPath = path, ""
 	other.URL = &target
@@ -119,25 +119,25 @@ func at(r *nethttp.Request, path string) *nethttp.Request {
 }
 
 // kept is an answer that was not sent yet.
-type kept struct {
+type buffered struct {
 	header nethttp.Header
 	status int
 	body   []byte
 }
 
 // Header is that of the answer.
-func (k *kept) Header() nethttp.Header { return k.header }
+func (k *buffered) Header() nethttp.Header { return k.header }
 
 // WriteHeader keeps the status.
-func (k *kept) WriteHeader(status int) { k.status = status }
+func (k *buffered) WriteHeader(status int) { k.status = status }
 
 // Write keeps a piece of the body.
-func (k *kept) Write(b []byte) (int, error) {
+func (k *buffered) Write(b []byte) (int, error) {
 	k.body = append(k.body, b...)
 	return len(b), nil
 }
 
-func (k *kept) sendTo(w *response) {
+func (k *buffered) sendTo(w *response) {
 	for name, values := range k.header {
 		w.Header()[name] = values
 	}

@@ -22,7 +22,7 @@ func (s *Server) keysError(w *response, e *store.Error) {
 	h["X-Etcd-Cluster-Id"] = s.clusterID
 	h["X-Etcd-Index"] = []string{strconv.FormatUint(e.Index, 10)}
 	status := e.Status()
-	if e.Code == store.CodeRaft && slices.Contains(passing, e.Cause) {
+	if e.Code == store.CodeRaft && slices.Contains(transientCauses, e.Cause) {
 		h["Retry-After"] = retryAfter
 		status = nethttp.StatusServiceUnavailable
 	}
@@ -36,7 +36,7 @@ func (s *Server) keysError(w *response, e *store.Error) {
 }
 
 // passing are the causes that will be gone in a moment, and have let nothing happen.
-var passing = []string{tooMuchProposed, errNoRoom.Error()}
+var transientCauses = []string{tooMuchProposed, errOverBudget.Error()}
 
 const tooMuchProposed = "etcdserver: too many requests"
 
@@ -69,7 +69,7 @@ func (s *Server) nodeError(err error, begun time.Time) *store.Error {
 		}
 	}
 	if cause == timedOut {
-		cause += s.suspicion(begun)
+		cause += s.probableCause(begun)
 	}
 	return &store.Error{Code: store.CodeRaft, Cause: cause}
 }
@@ -77,7 +77,7 @@ func (s *Server) nodeError(err error, begun time.Time) *store.Error {
 // suspicion guesses what kept the answer to a request from coming since begun, as etcd 2 does
 // (section 16): the leader that it was given to is not the one of now, or the way to the leader was
 // cut. It is "" when neither is the case.
-func (s *Server) suspicion(begun time.Time) string {
+func (s *Server) probableCause(begun time.Time) string {
 	st := s.node.Status()
 	if st.Leader == raft.None || st.LeaderSince.After(begun) {
 		return ", possibly due to previous leader failure"

@@ -99,7 +99,7 @@ const (
 
 // guard does what comes before routing and reports whether the request goes on.
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
-	if s.cfg.front.forbids(w, r) {
+	if s.cfg.backend.forbids(w, r) {
 		return false
 	}
 	if len(s.cors.origins) > 0 {
@@ -215,7 +215,7 @@ func foreignHost(host string) string {
 // header's name, and what its value contains. A page can leave out its Referer, and in some
 // browsers replace the User-Agent. Over plain HTTP there may be no Sec-Fetch-Site, and no Origin
 // with a GET. But no page keeps its browser from sending some Accept-Language.
-var tells = []struct{ header, value string }{
+var browserMarks = []struct{ header, value string }{
 	{"Accept-Language", ""},
 	{"Accept", "application/xhtml+xml"}, // Java's own client says text/html
 	{"Cookie", ""},
@@ -229,7 +229,7 @@ var tells = []struct{ header, value string }{
 // byBrowser reports whether a request may come from a browser.
 func byBrowser(h nethttp.Header) bool {
 	for name, values := range h {
-		for _, t := range tells {
+		for _, t := range browserMarks {
 			if strings.HasPrefix(name, t.header) && strings.Contains(strings.Join(values, ","), t.value) {
 				return true
 			}

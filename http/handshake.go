@@ -37,7 +37,7 @@ func (noTLS) Ended(func(reason string, count uint64))                  {}
 // noteHandshake tells t when a connection is at its end whose handshake has failed. (net/http makes
 // the handshake and keeps its error to itself; a tls.Conn gives it again to who asks for another
 // handshake.)
-func noteHandshake(t TLS, c net.Conn, state nethttp.ConnState) {
+func reportHandshake(t TLS, c net.Conn, state nethttp.ConnState) {
 	secure, isTLS := c.(*tls.Conn)
 	if state != nethttp.StateClosed || !isTLS || secure.ConnectionState().HandshakeComplete {
 		return

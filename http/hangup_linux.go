@@ -42,7 +42,7 @@ func (h *hangups) run() {
 		for {
 			n, err := syscall.EpollWait(h.fd, events[:], 0)
 			for i := range max(n, 0) {
-				h.conn(&events[i]).hungUp()
+				h.conn(&events[i]).clientLeft()
 			}
 			if n <= 0 && err != syscall.EINTR {
 				return false

@@ -30,7 +30,7 @@ func (s *Server) serveHealth(w *response, r *nethttp.Request) {
 // fullTree says that the tree costs more than it may; "" if it does not. It is no illness: all is
 // served but writes that make the tree grow.
 func (s *Server) fullTree() string {
-	if s.cfg.front != nil {
+	if s.cfg.backend != nil {
 		return ""
 	}
 	cost, quota := s.store.Cost()
@@ -50,8 +50,8 @@ var symptoms = []func(s *Server) string{
 
 // illness says why the member is not healthy, "" if it is.
 func (s *Server) illness() string {
-	if s.cfg.front != nil {
-		return s.cfg.front.Ill()
+	if s.cfg.backend != nil {
+		return s.cfg.backend.Ill()
 	}
 	for _, look := range symptoms {
 		if reason := look(s); reason != "" {

@@ -50,12 +50,12 @@ func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Err
 	if err != nil {
 		return err
 	}
-	may := s.permit(r, auth.Right{Access: auth.Write, Path: asked, Recursive: p.recursive})
+	permit := s.permit(r, auth.Right{Access: auth.Write, Path: asked, Recursive: p.recursive})
 	if isRead(r.Method) {
-		may.need.Access = auth.Read
-		return s.read(w, r, key, p, may)
+		permit.need.Access = auth.Read
+		return s.read(w, r, key, p, permit)
 	}
-	return s.write(w, r, key, p, may)
+	return s.write(w, r, key, p, permit)
 }
 
 func isRead(method string) bool { return method == "GET" || method == "HEAD" }
@@ -90,30 +90,30 @@ func keyOf(method, path string) (key, asked string, err *store.Error) {
 // write proposes a command and answers with what the tree made of it. A client that hangs up does
 // not end the proposal; the node bounds the wait. When users or roles change before the command is
 // applied, the tree refuses it, and it is judged and proposed again (K9).
-func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
+func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	cmd := p.command(r.Method, key)
 	fault := nameRequest(&cmd, r.Header)
 	if fault != nil {
 		return fault
 	}
-	result, err := s.propose(w, cmd, may, r.Header[indexHeader] != nil)
+	result, err := s.propose(w, cmd, permit, r.Header[indexHeader] != nil)
 	if err != nil {
 		return s.noResult(w, err)
 	}
 	switch v := result.Value.(type) {
 	case *store.Event:
 		s.keysHeader(w, v.Index, result.Index, result.Term)
-		s.writeEvent(w, v, p.noValue, may.secrets(cmd, v))
+		s.writeEvent(w, v, p.noValue, permit.secrets(cmd, v))
 		return nil
 	case *store.Error:
 		if v.Code == store.CodeUnauthorized {
-			may.refused()
+			permit.refused()
 		}
 		if v.Code == store.CodeForgotten {
 			// A client that made its first try may make it again with this index.
 			w.Header()["X-Raft-Index"] = []string{strconv.FormatUint(result.Index, 10)}
 		}
-		return may.conceal(cmd, v)
+		return permit.conceal(cmd, v)
 	default:
 		return &store.Error{Code: store.CodeRaft, Cause: fmt.Sprint(v)}
 	}
@@ -124,17 +124,17 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, m
 // Without one, a named command counts as first tried now: its index is that of the last entry
 // applied here. If that has become too old by the time that the command is applied, it is proposed
 // again. The node keeps the bytes of each proposal, so each one gets its own.
-func (s *Server) propose(w *response, cmd store.Command, may *permit, told bool) (raft.Result, error) {
+func (s *Server) propose(w *response, cmd store.Command, permit *permit, told bool) (raft.Result, error) {
 	const numbers = 96 // room for the parts of the command that are no text
 	for {
-		if err := may.check(); err != nil {
+		if err := permit.check(); err != nil {
 			return raft.Result{}, err
 		}
-		cmd.Revision = may.verdict.State.Revision
-		cmd.Shallow = cmd.HasTTL && !may.verdict.May(auth.Right{Access: auth.Write, Path: may.need.Path,
+		cmd.Revision = permit.verdict.State.Revision
+		cmd.Shallow = cmd.HasTTL && !permit.verdict.May(auth.Right{Access: auth.Write, Path: permit.need.Path,
 			Recursive: true})
 		if cmd.RequestID != "" {
-			cmd.User = ownerOf(may.verdict.Owner)
+			cmd.User = ownerOf(permit.verdict.Owner)
 		}
 		if cmd.RequestID != "" && !told {
 			cmd.RequestIndex, _ = s.node.Applied()
@@ -265,9 +265,9 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 // see. quorum counts for GET only, and beats wait (section 15.1).
 //
 // Who may not read is not waited for; and what is read is judged when it is read (K9).
-func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
+func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	quorum := p.quorum && r.Method == "GET"
-	if err := may.check(); err != nil {
+	if err := permit.check(); err != nil {
 		return s.noResult(w, err)
 	}
 	if p.minIndex > 0 || quorum {
@@ -276,9 +276,9 @@ func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, ma
 		}
 	}
 	if p.wait && !quorum {
-		return s.watch(w, r, key, p, may)
+		return s.watch(w, r, key, p, permit)
 	}
-	return s.get(w, key, p, may)
+	return s.get(w, key, p, permit)
 }
 
 // catchUp waits until this member has applied what the store index minIndex stands for, and, for
@@ -309,11 +309,11 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 }
 
 // get answers from the local tree. Header and body come from one view (I12).
-func (s *Server) get(w *response, key string, p *params, may *permit) *store.Error {
+func (s *Server) get(w *response, key string, p *params, permit *permit) *store.Error {
 	raftIndex, raftTerm := s.node.Applied()
 	v, fault := s.store.Get(key)
-	for !may.holds() {
-		if err := may.check(); err != nil {
+	for !permit.holds() {
+		if err := permit.check(); err != nil {
 			return s.noResult(w, err)
 		}
 		v, fault = s.store.Get(key)

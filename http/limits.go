@@ -20,21 +20,21 @@ const (
 	connectionCost = 32 << 10 // of an open connection: its goroutine, its buffers, and freeHead
 	watchCost      = 16 << 10 // of a watch, besides its connection
 	copies         = 4        // of a body: as it came, decoded, as a command, in the log
-	leastRoom      = 64 << 20
-	mostRoom       = 1 << 30
+	leastBudget    = 64 << 20
+	mostBudget     = 1 << 30
 	freeHead       = 8 << 10 // bytes of a request's head that are part of the connection's cost
 	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
 )
 
 // room is memory that many may take, as long as all of them together don't take too much. All
 // methods may be called from any goroutine.
-type room struct {
+type budget struct {
 	max  int64
 	used atomic.Int64
 }
 
 // take reports whether there was room for n bytes more; if so, they must be given back.
-func (r *room) take(n int64) bool {
+func (r *budget) acquire(n int64) bool {
 	if r.used.Add(n) <= r.max {
 		return true
 	}
@@ -42,16 +42,16 @@ func (r *room) take(n int64) bool {
 	return false
 }
 
-func (r *room) give(n int64) { r.used.Add(-n) }
+func (r *budget) release(n int64) { r.used.Add(-n) }
 
 // defaultRoom is what heads and bodies of requests may take together. The largest body that is
 // allowed must find room.
-func defaultRoom(memory, maxRequestBytes int64) int64 {
-	return max(min(max(memory/4/copies, leastRoom), mostRoom), 2*maxRequestBytes)
+func defaultBudget(memory, maxRequestBytes int64) int64 {
+	return max(min(max(memory/4/copies, leastBudget), mostBudget), 2*maxRequestBytes)
 }
 
 // errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.
-var errNoRoom = errors.New("too much is being sent at a time")
+var errOverBudget = errors.New("too much is being sent at a time")
 
 // admit counts a request among those in flight, and reports whether there was a place. There are as
 // many as connections, so that HTTP/2 can't multiply what a client makes this process do. The heads
@@ -66,12 +66,12 @@ func (s *Server) admit(w *response, r *nethttp.Request) bool {
 	if r.ProtoMajor == 1 {
 		return true
 	}
-	if w.origin = originOf(r); !s.streams.Take(w.origin) {
+	if w.origin = originOf(r); !s.streams.Acquire(w.origin) {
 		return false
 	}
 	w.isStream = true
 	unread := unreadSize(r)
-	if !w.take(max(headSize(r)-freeHead, 0) + unread) {
+	if !w.acquire(max(headSize(r)-freeHead, 0) + unread) {
 		return false
 	}
 	w.unread = unread
@@ -92,8 +92,8 @@ func unreadSize(r *nethttp.Request) int64 {
 // bodyRead gives back what the body has taken unread.
 func (w *response) bodyRead() {
 	if w.unread > 0 {
-		w.server.room.give(w.unread)
-		w.taken -= w.unread
+		w.server.memory.release(w.unread)
+		w.acquired -= w.unread
 		w.unread = 0
 	}
 }
@@ -110,61 +110,61 @@ func headSize(r *nethttp.Request) (n int64) {
 }
 
 // take is room.take until the end of the request.
-func (w *response) take(n int64) bool {
-	ok := w.server.room.take(n)
+func (w *response) acquire(n int64) bool {
+	ok := w.server.memory.acquire(n)
 	if ok {
-		w.taken += n
+		w.acquired += n
 	}
 	return ok
 }
 
 // landed takes a request out of those in flight before its end: a watch is counted elsewhere.
-func (w *response) landed() {
+func (w *response) leaveInFlight() {
 	if w.inFlight {
 		w.inFlight = false
 		w.server.inFlight.Add(-1)
 	}
 	if w.isStream {
 		w.isStream = false
-		w.server.streams.Give(w.origin)
+		w.server.streams.Release(w.origin)
 	}
 }
 
 // release gives back what the request has taken.
 func (w *response) release() {
-	w.letGo()
-	w.landed()
-	w.server.room.give(w.taken)
+	w.endHolding()
+	w.leaveInFlight()
+	w.server.memory.release(w.acquired)
 }
 
 // head is what a connection has sent of the head of a request, before net/http shows it to a
 // handler; the request may then keep it until its end. Many unfinished heads at a time would fill
 // the memory (J1): what exceeds freeHead is taken from the room for requests.
 type head struct {
-	room *room
-	mute bool // no answer can be sent: it is in TLS
+	budget *budget
+	mute   bool // no answer can be sent: it is in TLS
 
-	mu      sync.Mutex // protects all below
-	reading bool       // a head, or nothing
-	size    int64
-	taken   int64
-	closed  bool
+	mu       sync.Mutex // protects all below
+	reading  bool       // a head, or nothing
+	size     int64
+	acquired int64
+	closed   bool
 }
 
 // came counts n bytes and reports whether there was room for them. Nobody's head is larger than
 // maxHeaderBytes, so that what else HTTP/2 sends between two requests is not counted for ever.
-func (h *head) came(n int) bool {
+func (h *head) add(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.reading || h.closed {
 		return true
 	}
 	h.size += int64(n)
-	more := min(max(h.size-freeHead, 0), maxHeaderBytes) - h.taken
-	if more > 0 && !h.room.take(more) {
+	more := min(max(h.size-freeHead, 0), maxHeaderBytes) - h.acquired
+	if more > 0 && !h.budget.acquire(more) {
 		return false
 	}
-	h.taken += more
+	h.acquired += more
 	return true
 }
 
@@ -176,29 +176,29 @@ func (h *head) isNew() bool {
 }
 
 // next begins another head, or the handling of the one that came.
-func (h *head) next(reading bool) {
+func (h *head) setReading(reading bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reading = reading
 	if reading {
-		h.giveBack()
+		h.release()
 	}
 }
 
 // end is when the connection is closed.
-func (h *head) end() {
+func (h *head) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	h.giveBack()
+	h.release()
 }
 
 // giveBack empties the head. h.mu must be held.
-func (h *head) giveBack() {
-	if h.taken > 0 {
-		h.room.give(h.taken)
+func (h *head) release() {
+	if h.acquired > 0 {
+		h.budget.release(h.acquired)
 	}
-	h.size, h.taken = 0, 0
+	h.size, h.acquired = 0, 0
 }
 
 // overflow answers a head that there is no room for, as far as that goes, and is the end of the
@@ -206,9 +206,9 @@ func (h *head) giveBack() {
 func (c *conn) overflow() error {
 	if !c.head.mute {
 		c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Conn.Write(refusal(errNoRoom.Error()))
+		c.Conn.Write(refusal(errOverBudget.Error()))
 	}
-	return &net.OpError{Op: "read", Net: "tcp", Err: errNoRoom} // net/http has nothing to add to this
+	return &net.OpError{Op: "read", Net: "tcp", Err: errOverBudget} // net/http has nothing to add to this
 }
 
 var errBodyTooLarge = errors.New("http: POST too large")
@@ -282,7 +282,7 @@ func (w *response) text(r io.Reader, announced int64) (string, error) {
 			return string(*piece), nil
 		}
 		if long = w.grow(long, len(*piece), announced); long == nil {
-			return "", errNoRoom
+			return "", errOverBudget
 		}
 		long.Write(*piece)
 		*piece = (*piece)[:0]
@@ -301,8 +301,8 @@ func (w *response) fill(b *[]byte, r io.Reader) error {
 			switch {
 			case cap(*b) >= bufferSize:
 				return nil
-			case !w.take(int64(more)):
-				return errNoRoom
+			case !w.acquire(int64(more)):
+				return errOverBudget
 			}
 			*b = slices.Grow(*b, more)
 		}
@@ -326,7 +326,7 @@ func (w *response) grow(long *strings.Builder, n int, announced int64) *strings.
 	if announced >= need {
 		size = min(4*need, announced)
 	}
-	if !w.take(size - int64(long.Cap())) {
+	if !w.acquire(size - int64(long.Cap())) {
 		return nil
 	}
 	longer := new(strings.Builder)
@@ -344,8 +344,8 @@ func isTooLarge(err error) bool {
 // document is ignored, but read: a body that is cut short is an error.
 func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
 	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
-	if !w.take(limit) {
-		return nethttp.StatusServiceUnavailable, errNoRoom
+	if !w.acquire(limit) {
+		return nethttp.StatusServiceUnavailable, errOverBudget
 	}
 	body := s.newBody(w, r, limit)
 	if err = json.NewDecoder(body).Decode(v); err == nil {

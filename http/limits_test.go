@@ -45,7 +45,7 @@ func newSlowBench(t *testing.T, max int64, change ...func(*Config)) (*bench, slo
 		slow = slowNode{c.Node.(*fakeNode), make(chan struct{}, 1000), make(chan struct{})}
 		c.Node = slow
 	})...)
-	b.room.max = max
+	b.memory.max = max
 	return b, slow
 }
 
@@ -84,7 +84,7 @@ func TestBodiesAtATimeDontFillTheMemory(t *testing.T) {
 			t.Errorf("got %d", status)
 		}
 	}
-	if n := b.room.used.Load(); n != 0 {
+	if n := b.memory.used.Load(); n != 0 {
 		t.Errorf("%d bytes of the room are never given back", n)
 	}
 	if w := b.do("PUT", "/v2/keys/k", large); w.Code != 200 {
@@ -147,7 +147,7 @@ func TestWatchesAreNotInFlight(t *testing.T) {
 // pitfall J1
 func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
 	b := newBench(t)
-	b.room.max = 3*(50_000-freeHead) + 1000
+	b.memory.max = 3*(50_000-freeHead) + 1000
 	url := b.serve()
 	half := "GET /v2/keys HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 50_000-40)
 	var held []net.Conn
@@ -155,12 +155,12 @@ func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
 		c := rawDial(t, url)
 		io.WriteString(c, half)
 		held = append(held, c)
-		eventually(t, "the head is counted", func() bool { return b.room.used.Load() > (i+1)*(50_000-freeHead-1000) })
+		eventually(t, "the head is counted", func() bool { return b.memory.used.Load() > (i+1)*(50_000-freeHead-1000) })
 	}
 
 	status, body := rawAsk(t, url, half)
-	if n := b.room.used.Load(); n > b.room.max {
-		t.Errorf("%d bytes of %d", n, b.room.max)
+	if n := b.memory.used.Load(); n > b.memory.max {
+		t.Errorf("%d bytes of %d", n, b.memory.max)
 	}
 	small, _ := rawAsk(t, url, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
 
@@ -177,13 +177,13 @@ func TestUnfinishedHeadsDontFillTheMemory(t *testing.T) {
 	}
 	held[1].Close()
 	held[2].Close()
-	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.memory.used.Load() == 0 })
 }
 
 // pitfall J9
 func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 	b := newBench(t)
-	b.room.max = 100_000
+	b.memory.max = 100_000
 	url, client := b.serve(), plainHTTP2(t)
 	var held []*nethttp.Response
 	get := func(query string) int {
@@ -208,14 +208,14 @@ func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 		w.Body.Close()
 	}
 	client.CloseIdleConnections()
-	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.memory.used.Load() == 0 })
 }
 
 // What net/http takes in of a body before a handler reads it counts, as far as the client may send
 // it. pitfall J9
 func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 	b := newBench(t)
-	b.room.max = 3*window + 4096
+	b.memory.max = 3*window + 4096
 	url, client := b.serve(), plainHTTP2(t)
 	put := func(body io.Reader) int {
 		r, err := nethttp.NewRequest("PUT", url+"/v2/keys/k", body)
@@ -243,7 +243,7 @@ func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all three are counted", func() bool { return b.room.used.Load() >= 3*window })
+	eventually(t, "all three are counted", func() bool { return b.memory.used.Load() >= 3*window })
 
 	never, _ := io.Pipe()
 	if status := put(never); status != 503 {
@@ -256,7 +256,7 @@ func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 		in.Close()
 	}
 	slow.Wait()
-	eventually(t, "everything is given back", func() bool { return b.room.used.Load() == 0 })
+	eventually(t, "everything is given back", func() bool { return b.memory.used.Load() == 0 })
 }
 
 // A watch may wait for days: its body is read, and counts no more.
@@ -271,7 +271,7 @@ func TestAWatchOfHTTP2HoldsNoRoomForItsBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Body.Close()
-	if n := b.room.used.Load(); n != 0 || b.watchers.Held() != 1 {
+	if n := b.memory.used.Load(); n != 0 || b.watchers.Held() != 1 {
 		t.Errorf("%d bytes, %d watches", n, b.watchers.Held())
 	}
 }
@@ -313,18 +313,18 @@ func TestResetStreamsKeepNobodyBusy(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "nothing is left", func() bool {
-		return b.inFlight.Load() == 0 && b.watchers.Held() == 0 && b.room.used.Load() == 0
+		return b.inFlight.Load() == 0 && b.watchers.Held() == 0 && b.memory.used.Load() == 0
 	})
 }
 
 func TestTheRoomIsASixteenthOfTheMemory(t *testing.T) {
 	for _, c := range []struct{ memory, body, want int64 }{
-		{256 << 20, 10 << 20, leastRoom},
+		{256 << 20, 10 << 20, leastBudget},
 		{4 << 30, 10 << 20, 256 << 20},
-		{1 << 40, 10 << 20, mostRoom},
+		{1 << 40, 10 << 20, mostBudget},
 		{4 << 30, 1 << 30, 2 << 30},
 	} {
-		if got := defaultRoom(c.memory, c.body); got != c.want {
+		if got := defaultBudget(c.memory, c.body); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
@@ -359,8 +359,8 @@ func TestABodyThatBreaksOffGivesItsRoomBack(t *testing.T) {
 	r.Header.Set("Content-Type", formType)
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, r)
-	if w.Code != 400 || b.room.used.Load() != 0 || b.inFlight.Load() != 0 {
-		t.Errorf("%d, %s", w.Code, fmt.Sprint(b.room.used.Load(), b.inFlight.Load()))
+	if w.Code != 400 || b.memory.used.Load() != 0 || b.inFlight.Load() != 0 {
+		t.Errorf("%d, %s", w.Code, fmt.Sprint(b.memory.used.Load(), b.inFlight.Load()))
 	}
 }
 
@@ -438,10 +438,10 @@ func TestABodyOfAnyLengthIsReadWhole(t *testing.T) {
 				if announced < 0 {
 					most += size
 				}
-				if w.taken > int64(most) {
-					t.Errorf("%s: %d bytes are taken", name, w.taken)
+				if w.acquired > int64(most) {
+					t.Errorf("%s: %d bytes are taken", name, w.acquired)
 				}
-				s.room.give(w.taken)
+				s.memory.release(w.acquired)
 			}
 		}
 	}
@@ -455,8 +455,8 @@ func TestWhatIsOnlyAnnouncedTakesLittleRoom(t *testing.T) {
 	_, err := w.text(io.MultiReader(strings.NewReader(strings.Repeat("x", sent)),
 		iotest.ErrReader(io.ErrUnexpectedEOF)), 10<<20)
 
-	if err != io.ErrUnexpectedEOF || w.taken < sent/2 || w.taken > 5*sent {
-		t.Errorf("%d bytes are taken, %v", w.taken, err)
+	if err != io.ErrUnexpectedEOF || w.acquired < sent/2 || w.acquired > 5*sent {
+		t.Errorf("%d bytes are taken, %v", w.acquired, err)
 	}
 }
 

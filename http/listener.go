@@ -56,7 +56,7 @@ func boundUnsent(c net.Conn) {
 type listener struct {
 	net.Listener
 	conns   *connections
-	room    *room         // for heads of requests
+	budget  *budget       // for heads of requests
 	timeout time.Duration // for a piece of an answer
 	idle    time.Duration // for the first byte that comes; 0: as long as for the head that it belongs to
 	mute    bool          // refuse without a word: the client waits for TLS
@@ -69,17 +69,17 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-				l.conns.full("")
+				l.conns.recordRefused("")
 			}
 			return nil, err
 		}
 		origin := originAt(c.RemoteAddr().String())
-		if l.conns.Take(origin) {
+		if l.conns.Acquire(origin) {
 			boundUnsent(c)
 			return &conn{Conn: c, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle,
-				head: head{room: l.room, reading: true, mute: l.mute}}, nil
+				head: head{budget: l.budget, reading: true, mute: l.mute}}, nil
 		}
-		l.conns.full(origin)
+		l.conns.recordRefused(origin)
 		if l.mute {
 			c.Close()
 			continue
@@ -96,16 +96,16 @@ func (l *listener) Accept() (net.Conn, error) {
 // earlier than the one it knows; when that one passes, Read looks which one is wanted.
 type conn struct {
 	net.Conn
-	conns    *connections
-	origin   string // who has its place
-	timeout  time.Duration
-	idle     time.Duration
-	once     sync.Once
-	extended atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
-	deaf     atomic.Bool  // the next Read of a single byte brings nothing
-	heard    atomic.Bool  // something has come
-	gets     bool         // the head that comes begins a GET of a key; Read's own
-	head     head
+	conns       *connections
+	origin      string // who has its place
+	timeout     time.Duration
+	idle        time.Duration
+	once        sync.Once
+	extended    atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
+	noReadAhead atomic.Bool  // the next Read of a single byte brings nothing
+	received    atomic.Bool  // something has come
+	gets        bool         // the head that comes begins a GET of a key; Read's own
+	head        head
 
 	// Both belong to the goroutine that sends an answer.
 	whole bool   // the next Write that net/http's buffer holds is the beginning of a piece
@@ -230,9 +230,9 @@ func connOf(c net.Conn) *conn {
 
 // goOnWithout has the request go on when its client hangs up. It is called before the body is read,
 // of a request that has one and makes no use of its context.
-func goOnWithout(r *nethttp.Request) {
+func ignoreHangup(r *nethttp.Request) {
 	if c := ownConn(r); c != nil {
-		c.deaf.Store(true)
+		c.noReadAhead.Store(true)
 	}
 }
 
@@ -240,9 +240,9 @@ func goOnWithout(r *nethttp.Request) {
 // is over.
 func (c *conn) next(another bool) {
 	if another {
-		c.deaf.Store(false)
+		c.noReadAhead.Store(false)
 	}
-	c.head.next(another)
+	c.head.setReading(another)
 }
 
 // beginsGet reports whether these bytes begin a GET of a key. The first head of a connection comes
@@ -258,18 +258,18 @@ func isBrief(b []byte) bool {
 
 // Read reads until the deadline that is wanted.
 func (c *conn) Read(b []byte) (int, error) {
-	if len(b) == 1 && c.deaf.Swap(false) {
+	if len(b) == 1 && c.noReadAhead.Swap(false) {
 		return 0, nil
 	}
 	for late := false; ; late = true {
-		if err := c.await(late); err != nil {
+		if err := c.beginRead(late); err != nil {
 			return 0, err
 		}
 		n, err := c.Conn.Read(b)
-		c.awaited()
+		c.endRead()
 		switch {
 		case n > 0:
-			return c.take(b[:n], err)
+			return c.observe(b[:n], err)
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
 		}
@@ -277,17 +277,17 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 // take looks at what a Read has brought.
-func (c *conn) take(b []byte, err error) (int, error) {
-	if !c.heard.Load() {
-		c.hear()
+func (c *conn) observe(b []byte, err error) (int, error) {
+	if !c.received.Load() {
+		c.receiveFirst()
 	}
 	if c.head.isNew() {
 		c.gets = beginsGet(b)
 	}
-	if c.gets && bytes.HasSuffix(b, []byte("\r\n\r\n")) && (isBrief(b) || c.hearsHangup()) {
-		c.deaf.Store(true)
+	if c.gets && bytes.HasSuffix(b, []byte("\r\n\r\n")) && (isBrief(b) || c.watchHangup()) {
+		c.noReadAhead.Store(true)
 	}
-	if !c.head.came(len(b)) {
+	if !c.head.add(len(b)) {
 		return 0, c.overflow()
 	}
 	return len(b), err
@@ -296,21 +296,21 @@ func (c *conn) take(b []byte, err error) (int, error) {
 // await tells the poller of the deadline that is wanted, for a Read that begins, or begins again
 // since the poller found it late. Its error is that the deadline has passed; a Read that begins
 // leaves it to the poller to find that, which saves a look at the clock.
-func (c *conn) await(late bool) error {
+func (c *conn) beginRead(late bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if late && !c.wanted.IsZero() && !time.Now().Before(c.wanted) {
 		return &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	}
 	c.waiting++
-	if late || c.mustHear() {
+	if late || c.mustArm() {
 		c.arm()
 	}
 	return nil
 }
 
 // awaited is when a Read ends that began with await.
-func (c *conn) awaited() {
+func (c *conn) endRead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting--
@@ -318,7 +318,7 @@ func (c *conn) awaited() {
 
 // mustHear reports whether the wanted deadline is earlier than the one that the poller knows. c.mu
 // must be held.
-func (c *conn) mustHear() bool {
+func (c *conn) mustArm() bool {
 	return !c.wanted.IsZero() && (c.armed.IsZero() || c.wanted.Before(c.armed))
 }
 
@@ -336,7 +336,7 @@ func (c *conn) arm() {
 
 // whileSilent is the deadline of a connection that has said nothing, instead of one that net/http
 // wants. c.mu must be held.
-func (c *conn) whileSilent(t time.Time) time.Time {
+func (c *conn) idleDeadline(t time.Time) time.Time {
 	now := time.Now()
 	if !t.After(now) { // none, or the end of a Read
 		return t
@@ -346,8 +346,8 @@ func (c *conn) whileSilent(t time.Time) time.Time {
 }
 
 // hear is when the first byte has come: from now on the head has its time.
-func (c *conn) hear() {
-	c.heard.Store(true)
+func (c *conn) receiveFirst() {
+	c.received.Store(true)
 	c.mu.Lock()
 	first := c.first
 	c.mu.Unlock()
@@ -360,11 +360,11 @@ func (c *conn) hear() {
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle > 0 && !c.heard.Load() {
-		t = c.whileSilent(t)
+	if c.idle > 0 && !c.received.Load() {
+		t = c.idleDeadline(t)
 	}
 	c.wanted = t
-	if c.waiting > 0 && c.mustHear() {
+	if c.waiting > 0 && c.mustArm() {
 		c.arm()
 	}
 	return nil
@@ -391,11 +391,11 @@ func (c *conn) NetConn() net.Conn { return c.Conn }
 // Close gives the place to another connection.
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		c.conns.Give(c.origin)
-		c.head.end()
+		c.conns.Release(c.origin)
+		c.head.close()
 	})
 	err := c.Conn.Close()
-	c.gone()
+	c.forgetHangup()
 	return err
 }
 

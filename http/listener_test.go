@@ -121,7 +121,7 @@ func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 			server, client := connPair(t)
 			socket := signalling{server.Conn, make(chan struct{}, 9)}
 			server.Conn = socket
-			server.deaf.Store(true)
+			server.noReadAhead.Store(true)
 			ended := make(chan error, 1)
 			if begun {
 				go func() { ended <- ahead(server) }()
@@ -396,7 +396,7 @@ func TestAnAnswerArrivesAsItWasWrittenWhateverItsSize(t *testing.T) {
 func TestAConnectionEndsWithABeginningThatCannotBeSent(t *testing.T) {
 	server, _ := connPair(t)
 	server.conns.Max = 1
-	server.conns.Take(server.origin)
+	server.conns.Acquire(server.origin)
 	server.Conn.(*net.TCPConn).CloseWrite()
 	through := func(b []byte) (int, error) { return server.Write(b[:netBuffer]) }
 

@@ -17,10 +17,10 @@ import (
 // departure is what a connection knows of its client's leaving. An end of which only one direction
 // is closed counts, as it does for net/http.
 type departure struct {
-	number uint64 // in hangups; 0: not there
-	left   bool
-	waits  bool // a request does
-	told   bool // left is counted
+	number  uint64 // in hangups; 0: not there
+	left    bool
+	waits   bool // a request does
+	counted bool // left is counted
 
 	// Done when the client has left: one for all requests that wait, one after the other. nil
 	// before the first.
@@ -37,8 +37,8 @@ func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx cont
 	c, ok := r.Context().Value(connKey{}).(*conn)
 	switch {
 	case !ok || r.ProtoMajor > 1:
-	case c.hearsHangup():
-		parent, waited = c.wait(parent), c.waited
+	case c.watchHangup():
+		parent, waited = c.beginWait(parent), c.endWait
 		if r.TLS == nil { // which has an end of its own
 			return parent, waited
 		}
@@ -51,7 +51,7 @@ func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx cont
 }
 
 // hearsHangup has c told when its client hangs up, and reports whether it will be.
-func (c *conn) hearsHangup() bool {
+func (c *conn) watchHangup() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client.number == 0 {
@@ -61,7 +61,7 @@ func (c *conn) hearsHangup() bool {
 }
 
 // wait returns the context of a request that begins to wait.
-func (c *conn) wait(parent context.Context) context.Context {
+func (c *conn) beginWait(parent context.Context) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client.ctx == nil {
@@ -73,14 +73,14 @@ func (c *conn) wait(parent context.Context) context.Context {
 }
 
 // waited ends wait.
-func (c *conn) waited() {
+func (c *conn) endWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.client.waits = false
 }
 
 // hungUp is called when the client has left. A nil conn is closed.
-func (c *conn) hungUp() {
+func (c *conn) clientLeft() {
 	if c == nil {
 		return
 	}
@@ -97,14 +97,14 @@ func (c *conn) endIfLeft() {
 		return
 	}
 	d.cancel()
-	if !d.told {
-		d.told = true
+	if !d.counted {
+		d.counted = true
 		c.conns.left.Add(1)
 	}
 }
 
 // gone is after the connection was closed.
-func (c *conn) gone() {
+func (c *conn) forgetHangup() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client.number > 0 {

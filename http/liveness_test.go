@@ -59,7 +59,7 @@ func liveWatches(t *testing.T, body time.Duration) map[string]liveWatch {
 	plain, secure := newBench(t), newBench(t)
 	waiting := make(chan struct{}, 1000)
 	proxy := &bench{t: t, Server: front(t, Config{},
-		Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		Backend{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 			waiting <- struct{}{}
 			defer func() { <-waiting }()
 			<-r.Context().Done()
@@ -101,7 +101,7 @@ func TestAWatchEndsWithItsClientWhateverWasSentBehindIt(t *testing.T) {
 				}
 				gone.leave(inner.(*net.TCPConn))
 				eventually(t, "nothing is left of it", func() bool {
-					return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.room.used.Load() == 0
+					return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.memory.used.Load() == 0
 				})
 			})
 		}
@@ -141,7 +141,7 @@ func TestARequestWhoseBodyIsCutShortIs400AndHoldsNothing(t *testing.T) {
 		}
 		all.Wait()
 		eventually(t, kind+": nothing is left", func() bool {
-			return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.room.used.Load() == 0
+			return w.held() == 0 && w.conns.Held() == 0 && w.inFlight.Load() == 0 && w.memory.used.Load() == 0
 		})
 	}
 }

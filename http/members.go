@@ -47,9 +47,9 @@ func showMember(m raft.Member) memberJSON {
 // serveMembers answers /v2/members and everything below (section 17.1). Everybody may look; to
 // change members takes the role root.
 func (s *Server) serveMembers(w *response, r *nethttp.Request) {
-	may := s.permit(r, auth.Right{Access: auth.Admin})
-	if r.Method == "GET" || s.allowed(w, may) {
-		s.members(w, r, may)
+	permit := s.permit(r, auth.Right{Access: auth.Admin})
+	if r.Method == "GET" || s.allowed(w, permit) {
+		s.members(w, r, permit)
 	}
 }
 
@@ -77,7 +77,7 @@ func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 
 // members answers a request that is allowed as far as is known. What is changed is judged again by
 // all that is agreed; a nil permit allows everything.
-func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
+func (s *Server) members(w *response, r *nethttp.Request, permit *permit) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	which := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout) // for all that a change waits for (G1)
@@ -87,14 +87,14 @@ func (s *Server) members(w *response, r *nethttp.Request, may *permit) {
 	case "GET":
 		s.listMembers(w, which)
 	case "POST":
-		s.addMember(w, r, may)
+		s.addMember(w, r, permit)
 	case "PUT":
 		if id, ok := memberID(w, which); ok {
-			s.updateMember(w, r, id, may)
+			s.updateMember(w, r, id, permit)
 		}
 	case "DELETE":
 		if id, ok := memberID(w, which); ok && s.wholeBody(w, r) {
-			s.removeMember(w, r, id, may)
+			s.removeMember(w, r, id, permit)
 		}
 	}
 }
@@ -143,12 +143,12 @@ func (s *Server) entriesBehind(id uint64) *uint64 {
 }
 
 // addMember adds a member without a vote: it gets one when it has caught up.
-func (s *Server) addMember(w *response, r *nethttp.Request, may *permit) {
+func (s *Server) addMember(w *response, r *nethttp.Request, permit *permit) {
 	urls, ok := s.readPeerURLs(w, r)
 	if !ok {
 		return
 	}
-	now, ok := s.membershipNow(w, r, may)
+	now, ok := s.agreedMembership(w, r, permit)
 	if !ok {
 		return
 	}
@@ -157,18 +157,18 @@ func (s *Server) addMember(w *response, r *nethttp.Request, may *permit) {
 		return
 	}
 	m := raft.Member{ID: newMemberID(now), PeerURLs: urls, Learner: true}
-	if s.change(w, r, may, raft.Change{Kind: raft.ChangeAdd, Member: m}) {
+	if s.change(w, r, permit, raft.Change{Kind: raft.ChangeAdd, Member: m}) {
 		sendJSON(w, nethttp.StatusCreated, showMember(m))
 	}
 }
 
 // updateMember replaces the peer URLs of a member.
-func (s *Server) updateMember(w *response, r *nethttp.Request, id uint64, may *permit) {
+func (s *Server) updateMember(w *response, r *nethttp.Request, id uint64, permit *permit) {
 	urls, ok := s.readPeerURLs(w, r)
 	if !ok {
 		return
 	}
-	now, ok := s.membershipNow(w, r, may)
+	now, ok := s.agreedMembership(w, r, permit)
 	if !ok {
 		return
 	}
@@ -180,14 +180,14 @@ func (s *Server) updateMember(w *response, r *nethttp.Request, id uint64, may *p
 		noSuchMember(w, hexID(id))
 	case now.Taken(id, urls):
 		memberExists(w)
-	case s.change(w, r, may, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
+	case s.change(w, r, permit, raft.Change{Kind: raft.ChangeUpdate, Member: raft.Member{ID: id, PeerURLs: urls}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
 
 // removeMember removes a member for ever.
-func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *permit) {
-	now, ok := s.membershipNow(w, r, may)
+func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, permit *permit) {
+	now, ok := s.agreedMembership(w, r, permit)
 	if !ok {
 		return
 	}
@@ -197,7 +197,7 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *p
 		memberRemoved(w, hexID(id))
 	case !found:
 		noSuchMember(w, hexID(id))
-	case s.change(w, r, may, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
+	case s.change(w, r, permit, raft.Change{Kind: raft.ChangeRemove, Member: raft.Member{ID: id}}):
 		w.WriteHeader(nethttp.StatusNoContent)
 	}
 }
@@ -205,19 +205,19 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, may *p
 // membershipNow returns the membership with every change that was acknowledged before the request,
 // at whatever member: a 404 or 409 by an older one would be a lie, and so would a right that was
 // taken away (K9). When it can't be known, or is not allowed, it answers.
-func (s *Server) membershipNow(w *response, r *nethttp.Request, may *permit) (raft.Membership, bool) {
+func (s *Server) agreedMembership(w *response, r *nethttp.Request, permit *permit) (raft.Membership, bool) {
 	if err := s.node.Read(r.Context()); err != nil {
-		s.notChanged(w, raft.None, err)
+		s.changeFailed(w, raft.None, err)
 		return raft.Membership{}, false
 	}
-	if may != nil && !s.allowed(w, may) {
+	if permit != nil && !s.allowed(w, permit) {
 		return raft.Membership{}, false
 	}
 	return s.node.Membership(), true
 }
 
 // notChanged answers that nobody knows what became of the request, and why.
-func (s *Server) notChanged(w *response, member uint64, err error) {
+func (s *Server) changeFailed(w *response, member uint64, err error) {
 	s.log.Warn("http: membership not changed", "member", hexID(member), "error", err)
 	message := s.nodeError(err, time.Now()).Cause
 	if message == err.Error() {
@@ -229,12 +229,12 @@ func (s *Server) notChanged(w *response, member uint64, err error) {
 // change proposes c and reports success. Everything else it answers: what the leader refuses will
 // never happen, and gets a 4xx; of the rest nobody knows (G2). While another change is under way,
 // the node waits.
-func (s *Server) change(w *response, r *nethttp.Request, may *permit, c raft.Change) bool {
+func (s *Server) change(w *response, r *nethttp.Request, permit *permit, c raft.Change) bool {
 	_, err := s.node.Change(r.Context(), c)
 	quorum, loses := errors.AsType[*raft.QuorumError](err)
 	switch {
 	case err == nil:
-		s.changedMember(r, may, c)
+		s.changedMember(r, permit, c)
 		return true
 	case errors.Is(err, raft.ErrMemberExists):
 		memberExists(w)
@@ -248,7 +248,7 @@ func (s *Server) change(w *response, r *nethttp.Request, may *permit, c raft.Cha
 	case loses:
 		messageError(w, nethttp.StatusConflict, "etcdserver: "+quorum.Arithmetic)
 	default:
-		s.notChanged(w, c.Member.ID, err)
+		s.changeFailed(w, c.Member.ID, err)
 	}
 	return false
 }
@@ -259,12 +259,12 @@ var changes = map[raft.ChangeKind]string{raft.ChangeAdd: "added", raft.ChangeUpd
 
 // changedMember logs a change that was made. Over the peer port, who can present no user, it is
 // made by a member, or by whoever may act as one.
-func (s *Server) changedMember(r *nethttp.Request, may *permit, c raft.Change) {
+func (s *Server) changedMember(r *nethttp.Request, permit *permit, c raft.Change) {
 	var who []any
-	if may != nil {
-		who = may.who()
+	if permit != nil {
+		who = permit.callerAttrs()
 	} else {
-		who = append([]any{"by", "(peer port)", "proof", certificate(r)}, s.from(r)...)
+		who = append([]any{"by", "(peer port)", "proof", certificate(r)}, s.addressAttrs(r)...)
 	}
 	s.security.Info("http: member "+changes[c.Kind], append([]any{"member", hexID(c.Member.ID),
 		"urls", c.Member.PeerURLs}, who...)...)
@@ -328,7 +328,7 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 		PeerURLs []string `json:"peerURLs"`
 	}
 	switch status, err := s.readJSON(w, r, &body); {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errOverBudget):
 		tooBusy(w, err.Error())
 		return nil, false
 	case err != nil:

@@ -106,7 +106,7 @@ var families = []family{
 	gauge("etcd_http_requests_in_flight", "Requests being answered, watches left out.",
 		func(m *scrape) float64 { return float64(m.server.inFlight.Load()) }),
 	gauge("etcd_http_request_bytes", "What they have sent that is in memory, beyond the smallest.",
-		func(m *scrape) float64 { return float64(m.server.room.used.Load()) }),
+		func(m *scrape) float64 { return float64(m.server.memory.used.Load()) }),
 	gauge("etcd2_http_answers_held_bytes",
 		"What the tree and the history have lost, and slow readers of answers may hold.",
 		func(m *scrape) float64 { return float64(m.server.slow.held(m.server.store.Freed())) }),
@@ -345,8 +345,8 @@ func gauge(name, help string, value func(m *scrape) float64) family {
 	return family{name, "gauge", help, func(m *scrape) { m.sample("", value(m)) }}
 }
 
-func timing(name, help string, of func(s *raft.Stats) *raft.Histogram) family {
-	return family{name, "histogram", help, func(m *scrape) { m.histogram("", of(m.raft)) }}
+func timing(name, help string, histogram func(s *raft.Stats) *raft.Histogram) family {
+	return family{name, "histogram", help, func(m *scrape) { m.histogram("", histogram(m.raft)) }}
 }
 
 // queue returns a family with a sample for each of the member's queues.
@@ -362,14 +362,14 @@ func queue(name, help string, value func(q *raft.Queue) int) family {
 func placesOf(name, kind, help string, value func(s *places.Stats) float64) family {
 	return family{name, kind, help, func(m *scrape) {
 		for _, p := range m.server.shared() {
-			m.sample(`{of="`+p.of+`"}`, value(&p.Stats))
+			m.sample(`{of="`+p.kind+`"}`, value(&p.Stats))
 		}
 	}}
 }
 
 // sharedPlaces are the figures of one kind of place.
 type sharedPlaces struct {
-	of string
+	kind string
 	places.Stats
 }
 

@@ -287,7 +287,7 @@ const maxParts = 100
 // That of any other method counts as empty, as in etcd 2 (section 4.1).
 func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Error {
 	if !isRead(r.Method) {
-		goOnWithout(r)
+		ignoreHangup(r)
 	}
 	var body string
 	var err error
@@ -297,7 +297,7 @@ func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Err
 		err = p.scanBody(body, r.Header)
 	}
 	switch {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errOverBudget):
 		return &store.Error{Code: store.CodeRaft, Cause: err.Error()}
 	case err != nil:
 		return &store.Error{Code: store.CodeForm, Cause: err.Error()}

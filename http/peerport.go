@@ -29,11 +29,11 @@ var peerRoutes = []route{
 // the node knows what to answer. Until then the answer is 503. All methods may be called from any
 // goroutine.
 type PeerPort struct {
-	server *nethttp.Server
-	tls    TLS
-	others *strangers
-	raft   atomic.Pointer[nethttp.Handler]
-	api    atomic.Pointer[Server]
+	server  *nethttp.Server
+	tls     TLS
+	pending *pendingConns
+	raft    atomic.Pointer[nethttp.Handler]
+	api     atomic.Pointer[Server]
 }
 
 // NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default(), and a
@@ -45,23 +45,23 @@ func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	if t == nil {
 		t = noTLS{}
 	}
-	p := &PeerPort{tls: t, others: newStrangers(maxStrangers(fileLimit()))}
+	p := &PeerPort{tls: t, pending: newPendingConns(maxPending(fileLimit()))}
 	p.server = &nethttp.Server{
 		Handler:           p,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ConnState:         p.noteState,
-		ConnContext:       withStranger,
+		ConnState:         p.observeState,
+		ConnContext:       withPending,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return p
 }
 
 // noteState keeps others true, and tells of handshakes that failed.
-func (p *PeerPort) noteState(c net.Conn, state nethttp.ConnState) {
-	noteHandshake(p.tls, c, state)
-	p.others.note(c, state)
+func (p *PeerPort) observeState(c net.Conn, state nethttp.ConnState) {
+	reportHandshake(p.tls, c, state)
+	p.pending.observeState(c, state)
 }
 
 // Connect gives everything under /raft to raft from now on.
@@ -94,7 +94,7 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	case isRaft && byBrowser(r.Header): // no member says such things, whatever name it is called by
 		messageError(&response{ResponseWriter: w}, nethttp.StatusForbidden, crossOrigin)
 	case isRaft && raft != nil:
-		defer p.others.listen(r)()
+		defer p.pending.protect(r)()
 		(*raft).ServeHTTP(w, r)
 	case !isRaft && api != nil:
 		api.servePeer(w, r)
@@ -125,44 +125,44 @@ func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 // at most max: the oldest one makes room for a new one, so that neither descriptors run out nor a
 // member is locked out, whoever calls and keeps silent (J2). A member is a stranger for one round
 // trip; to push it out in that time takes max connections.
-type strangers struct {
+type pendingConns struct {
 	max int
 
-	mu    sync.Mutex // protects all below
-	order list.List  // of net.Conn, the oldest first
-	place map[net.Conn]*list.Element
-	heard map[net.Conn]bool // those of order to which Raft is just listening
+	mu      sync.Mutex // protects all below
+	order   list.List  // of net.Conn, the oldest first
+	element map[net.Conn]*list.Element
+	busy    map[net.Conn]bool // those of order to which Raft is just listening
 }
 
 // maxStrangers is an eighth of the descriptors.
-func maxStrangers(files uint64) int { return int(min(files/8, 1024)) }
+func maxPending(files uint64) int { return int(min(files/8, 1024)) }
 
-func newStrangers(max int) *strangers {
-	return &strangers{max: max, place: map[net.Conn]*list.Element{}, heard: map[net.Conn]bool{}}
+func newPendingConns(max int) *pendingConns {
+	return &pendingConns{max: max, element: map[net.Conn]*list.Element{}, busy: map[net.Conn]bool{}}
 }
 
 // note follows the state of a connection, for net/http. One that was taken over by Raft is none of
 // the strangers'.
-func (s *strangers) note(c net.Conn, state nethttp.ConnState) {
+func (s *pendingConns) observeState(c net.Conn, state nethttp.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch state {
 	case nethttp.StateNew:
 		if s.order.Len() >= s.max && !s.makeRoom() {
-			hangUp(c)
+			closeAtOnce(c)
 		}
-		s.place[c] = s.order.PushBack(c)
+		s.element[c] = s.order.PushBack(c)
 	case nethttp.StateHijacked, nethttp.StateClosed:
 		s.forget(c)
 	}
 }
 
 // makeRoom closes the oldest connection that nobody listens to. s.mu must be held.
-func (s *strangers) makeRoom() bool {
+func (s *pendingConns) makeRoom() bool {
 	for e := s.order.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(net.Conn); !s.heard[c] {
+		if c := e.Value.(net.Conn); !s.busy[c] {
 			s.forget(c)
-			hangUp(c)
+			closeAtOnce(c)
 			return true
 		}
 	}
@@ -170,7 +170,7 @@ func (s *strangers) makeRoom() bool {
 }
 
 // hangUp closes a connection without the farewell of TLS, which may wait for the other end.
-func hangUp(c net.Conn) {
+func closeAtOnce(c net.Conn) {
 	if outer, ok := c.(*tls.Conn); ok {
 		c = outer.NetConn()
 	}
@@ -178,33 +178,33 @@ func hangUp(c net.Conn) {
 }
 
 // forget takes a connection from the list. s.mu must be held.
-func (s *strangers) forget(c net.Conn) {
-	if e := s.place[c]; e != nil {
+func (s *pendingConns) forget(c net.Conn) {
+	if e := s.element[c]; e != nil {
 		s.order.Remove(e)
-		delete(s.place, c)
-		delete(s.heard, c)
+		delete(s.element, c)
+		delete(s.busy, c)
 	}
 }
 
 // listen keeps the connection of a request while Raft listens to it, until what it returns is
 // called.
-func (s *strangers) listen(r *nethttp.Request) (end func()) {
-	c, _ := r.Context().Value(strangerKey{}).(net.Conn)
-	s.mark(c, true)
-	return func() { s.mark(c, false) }
+func (s *pendingConns) protect(r *nethttp.Request) (end func()) {
+	c, _ := r.Context().Value(pendingKey{}).(net.Conn)
+	s.setBusy(c, true)
+	return func() { s.setBusy(c, false) }
 }
 
-func (s *strangers) mark(c net.Conn, heard bool) {
+func (s *pendingConns) setBusy(c net.Conn, heard bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.place[c] != nil {
-		s.heard[c] = heard
+	if s.element[c] != nil {
+		s.busy[c] = heard
 	}
 }
 
 // strangerKey is where the context of a request has its connection.
-type strangerKey struct{}
+type pendingKey struct{}
 
-func withStranger(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, strangerKey{}, c)
+func withPending(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, pendingKey{}, c)
 }

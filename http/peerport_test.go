@@ -143,9 +143,9 @@ func TestAConnectionOfThePeerPortCanBeTakenOver(t *testing.T) {
 }
 
 // pitfall J2
-func TestStrangersOnThePeerPortLockNoMemberOut(t *testing.T) {
+func TestSilentConnectionsOnThePeerPortLockNoMemberOut(t *testing.T) {
 	p, _ := newPeerPort(t)
-	p.others.max = 10
+	p.pending.max = 10
 	streams := make(chan net.Conn, 2)
 	goOn := make(chan struct{})
 	var snapshots atomic.Int64
@@ -199,7 +199,7 @@ func TestStrangersOnThePeerPortLockNoMemberOut(t *testing.T) {
 				open++
 			}
 		}
-		return open <= p.others.max
+		return open <= p.pending.max
 	})
 	close(goOn)
 	expect(snapshot, "HTTP/1.1 200 OK\r\n")
@@ -211,20 +211,20 @@ func TestStrangersOnThePeerPortLockNoMemberOut(t *testing.T) {
 		c.Close()
 	}
 	eventually(t, "nobody is remembered", func() bool {
-		p.others.mu.Lock()
-		defer p.others.mu.Unlock()
-		return p.others.order.Len()+len(p.others.place)+len(p.others.heard) == 0
+		p.pending.mu.Lock()
+		defer p.pending.mu.Unlock()
+		return p.pending.order.Len()+len(p.pending.element)+len(p.pending.busy) == 0
 	})
 }
 
 // When Raft listens to all there may be, one more is turned away.
-func TestNobodyWhoIsListenedToMakesRoom(t *testing.T) {
-	s := newStrangers(2)
+func TestABusyConnectionIsNotClosedForANewOne(t *testing.T) {
+	s := newPendingConns(2)
 	var conns, ends []net.Conn
 	for range 3 {
 		c, end := net.Pipe()
-		s.note(c, nethttp.StateNew)
-		s.mark(c, true)
+		s.observeState(c, nethttp.StateNew)
+		s.setBusy(c, true)
 		conns, ends = append(conns, c), append(ends, end)
 	}
 	if _, err := ends[2].Read(make([]byte, 1)); err != io.EOF {
@@ -237,9 +237,9 @@ func TestNobodyWhoIsListenedToMakesRoom(t *testing.T) {
 		}
 	}
 	for _, c := range conns {
-		s.note(c, nethttp.StateClosed)
+		s.observeState(c, nethttp.StateClosed)
 	}
-	if s.order.Len()+len(s.place)+len(s.heard) != 0 {
-		t.Errorf("%d %d %d are left", s.order.Len(), len(s.place), len(s.heard))
+	if s.order.Len()+len(s.element)+len(s.busy) != 0 {
+		t.Errorf("%d %d %d are left", s.order.Len(), len(s.element), len(s.busy))
 	}
 }

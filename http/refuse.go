@@ -27,7 +27,7 @@ type connections struct {
 
 // full counts a connection from address that found no room, and tells the log once a minute, with
 // what would make some.
-func (n *connections) full(address string) {
+func (n *connections) recordRefused(address string) {
 	refused, now, last := n.refused.Add(1), time.Now(), n.warned.Load()
 	if now.UnixNano()-last < int64(time.Minute) || !n.warned.CompareAndSwap(last, now.UnixNano()) {
 		return
@@ -58,8 +58,8 @@ func refusal(cause string) []byte {
 }
 
 // refuse answers the first request of c, and closes c. The work is done in a goroutine of its own.
-// When there are maxRefusing of these, c is closed before refuse returns: a goroutine that waits for
-// a processor holds a descriptor, too (J2).
+// When there are maxRefusing of these, c is closed before refuse returns: a goroutine that waits
+// for a processor holds a descriptor, too (J2).
 func (n *connections) refuse(c net.Conn, message string) {
 	if n.refusing.Add(1) > maxRefusing {
 		n.refusing.Add(-1)

@@ -49,9 +49,9 @@ func checkRequest(t *testing.T, b *bench, text string) {
 			t.Fatalf("%q: %d without a code: %s", text, w.Code, w.Body)
 		}
 	}
-	if b.metrics.panics.Load() > 0 || b.inFlight.Load() != 0 || b.room.used.Load() != 0 || b.watchers.Held() != 0 {
+	if b.metrics.panics.Load() > 0 || b.inFlight.Load() != 0 || b.memory.used.Load() != 0 || b.watchers.Held() != 0 {
 		t.Fatalf("%q: something is left: %d panics, %d in flight, %d bytes, %d watchers", text,
-			b.metrics.panics.Load(), b.inFlight.Load(), b.room.used.Load(), b.watchers.Held())
+			b.metrics.panics.Load(), b.inFlight.Load(), b.memory.used.Load(), b.watchers.Held())
 	}
 }
 

@@ -23,7 +23,7 @@ type response struct {
 	inFlight bool // whether server counts it
 	isStream bool // whether origin has a place of server.streams for it
 	origin   string
-	taken    int64 // of server.room
+	acquired int64 // of server.room
 	unread   int64 // of it, for a body that was not read yet
 	holding  holding
 }
@@ -39,7 +39,7 @@ func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = nethttp.StatusOK
 	}
-	w.endIfHolding()
+	w.breakOffIfHolding()
 	if w.timeout > 0 {
 		nethttp.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout))
 	}
@@ -136,15 +136,15 @@ type holding struct {
 }
 
 // hold begins to count what the answer holds: nothing that was freed before.
-func (w *response) hold() {
-	w.letGo()
+func (w *response) beginHolding() {
+	w.endHolding()
 	if w.server.store != nil {
 		w.holding = holding{since: time.Now(), freed: w.server.store.Freed()}
 	}
 }
 
 // letGo ends hold.
-func (w *response) letGo() {
+func (w *response) endHolding() {
 	if w.holding.slow {
 		w.server.slow.remove(w)
 	}
@@ -152,7 +152,7 @@ func (w *response) letGo() {
 }
 
 // endIfHolding breaks the answer off when it has held too much for too long.
-func (w *response) endIfHolding() {
+func (w *response) breakOffIfHolding() {
 	h := &w.holding
 	if h.since.IsZero() || time.Since(h.since) < w.server.slow.after {
 		return

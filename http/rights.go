@@ -109,8 +109,8 @@ func forwarded(r *nethttp.Request) bool {
 
 // allowed reports whether the request may go on; if not, it answers, in the shape that all
 // endpoints but keys have.
-func (s *Server) allowed(w *response, may *permit) bool {
-	err := may.check()
+func (s *Server) allowed(w *response, permit *permit) bool {
+	err := permit.check()
 	later, isLater := errors.AsType[*auth.Later](err)
 	switch {
 	case err == nil:
@@ -155,7 +155,7 @@ type repeats struct {
 
 // note reports whether a line is to be logged at now, how often it was not since the last time, and
 // how many other lines were not since any was.
-func (r *refusals) note(line string, now time.Time) (before, others int, due bool) {
+func (r *refusals) record(line string, now time.Time) (before, others int, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.lines[line]
@@ -195,8 +195,8 @@ func (p *permit) refused() {
 		return
 	}
 	what := p.request.Method + " " + clip(p.request.URL.Path)
-	who := p.who()
-	before, others, due := p.server.refusals.note(fmt.Sprint(who, what), time.Now())
+	who := p.callerAttrs()
+	before, others, due := p.server.refusals.record(fmt.Sprint(who, what), time.Now())
 	if due {
 		p.server.security.Warn("http: a request was refused for want of a right",
 			append(who, "what", what, "timesBefore", before, "othersBefore", others)...)
@@ -204,13 +204,13 @@ func (p *permit) refused() {
 }
 
 // who says for the log who has sent the request, by which proof, and from where.
-func (p *permit) who() []any {
-	return append([]any{"by", p.verdict.User, "proof", clip(p.verdict.Proof)}, p.server.from(p.request)...)
+func (p *permit) callerAttrs() []any {
+	return append([]any{"by", p.verdict.User, "proof", clip(p.verdict.Proof)}, p.server.addressAttrs(p.request)...)
 }
 
 // from says for the log where a request comes from, as far as the connection tells, and what
 // proxies claim.
-func (s *Server) from(r *nethttp.Request) []any {
+func (s *Server) addressAttrs(r *nethttp.Request) []any {
 	from := []any{"from", s.caller(r).Address}
 	if by := r.Header.Get("X-Forwarded-For"); by != "" {
 		from = append(from, "forwardedFor", clip(by))

@@ -89,8 +89,8 @@ type Config struct {
 	// reserve, or fewer by memoryLimit
 	MaxConnections int
 
-	iterations int    // of the hash of a new password; auth.DefaultIterations, less in tests
-	front      *Front // nil: this is a member
+	iterations int      // of the hash of a new password; auth.DefaultIterations, less in tests
+	backend    *Backend // nil: this is a member
 }
 
 // What a Config means that says nothing else.
@@ -142,7 +142,7 @@ type Server struct {
 	hosts     hosts
 	watchers  places.Places
 	streams   places.Places // for requests of HTTP/2, that one connection has many of
-	room      room          // for heads and bodies
+	memory    budget        // for heads and bodies
 	slow      slowAnswers
 	inFlight  atomic.Int64
 	metrics   counters
@@ -161,7 +161,7 @@ type Server struct {
 
 // New returns a server for c.Node and c.Store; it serves nothing before Serve.
 func New(c Config) (*Server, error) {
-	if c.front == nil && (c.Node == nil || c.Store == nil) {
+	if c.backend == nil && (c.Node == nil || c.Store == nil) {
 		return nil, errors.New("http: New: a node and a store are needed")
 	}
 	c = c.withDefaults()
@@ -180,13 +180,13 @@ func New(c Config) (*Server, error) {
 		streams:  places.Places{Max: c.MaxConnections},
 		cors:     cors,
 		hosts:    newHosts(c.Hosts),
-		room:     room{max: defaultRoom(memoryLimit(), c.MaxRequestBytes)},
+		memory:   budget{max: defaultBudget(memoryLimit(), c.MaxRequestBytes)},
 		slow:     slowAnswers{max: max(memoryLimit()/8, leastHeld), after: slowAfter},
 		conns:    connections{Places: places.Places{Max: c.MaxConnections}, log: c.Logger},
 		free:     raft.FreeBytes,
-		page:     page.New(c.front.mode()),
+		page:     page.New(c.backend.mode()),
 	}
-	if c.front == nil {
+	if c.backend == nil {
 		s.clusterID = []string{hexID(c.Node.Membership().ClusterID)}
 		s.keeper = auth.New(auth.Config{Store: c.Store, Logger: c.Security, Iterations: c.iterations,
 			Propose: s.proposeAll})
@@ -254,7 +254,7 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 		ReadHeaderTimeout: s.times.head,
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         s.noteState,
+		ConnState:         s.observeState,
 		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
@@ -262,8 +262,8 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 
 // noteState keeps fresh true, tells the connection where it is in a request, and tells of
 // handshakes that failed.
-func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
-	noteHandshake(s.cfg.TLS, c, state)
+func (s *Server) observeState(c net.Conn, state nethttp.ConnState) {
+	reportHandshake(s.cfg.TLS, c, state)
 	if inner := connOf(c); inner != nil {
 		inner.next(state == nethttp.StateNew || state == nethttp.StateIdle)
 	}
@@ -280,13 +280,13 @@ func (s *Server) noteState(c net.Conn, state nethttp.ConnState) {
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = plainListener{ln, s.cfg.TLS}
-	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, room: &s.room, timeout: s.times.write,
+	return s.server.Serve(&listener{Listener: ln, conns: &s.conns, budget: &s.memory, timeout: s.times.write,
 		idle: s.times.idle})
 }
 
 // ServeTLS is Serve over TLS, with HTTP/2 unless config says otherwise.
 func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
-	inner := &listener{Listener: s.cfg.TLS.Listener(ln), conns: &s.conns, room: &s.room,
+	inner := &listener{Listener: s.cfg.TLS.Listener(ln), conns: &s.conns, budget: &s.memory,
 		timeout: s.times.write, mute: true}
 	return s.server.Serve(tls.NewListener(inner, withProtocols(config, "h2", "http/1.1")))
 }
@@ -295,8 +295,8 @@ func (s *Server) ServeTLS(ln net.Listener, config *tls.Config) error {
 // waits for the requests in flight, until ctx is done.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.endLong()
-	if s.cfg.front != nil {
-		s.cfg.front.End()
+	if s.cfg.backend != nil {
+		s.cfg.backend.End()
 	}
 	defer time.AfterFunc(freshGrace, s.closeFresh).Stop()
 	return s.server.Shutdown(ctx)
@@ -328,7 +328,7 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		tooBusy(out, "too many requests")
 		return
 	}
-	out.hold()
+	out.beginHolding()
 	if s.guard(out, r) && cleanPath(out, r) && !s.route(s.routes(), out, r) {
 		nethttp.NotFound(out, r)
 	}
@@ -337,7 +337,7 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 // warnOfAge puts the milliseconds for which this member is out of touch with a leader on whatever
 // it answers.
 func (s *Server) warnOfAge(w *response) {
-	if s.cfg.front != nil {
+	if s.cfg.backend != nil {
 		return
 	}
 	if age := s.stale(); age > 0 {
@@ -360,7 +360,7 @@ type route struct {
 	methods []string // in the order of the Allow header; nil: any
 	pprof   bool     // only with Config.Pprof
 	html    bool     // only when HTML is asked for, with Config.Page
-	admin   bool     // only for the role root; at a front, for its own machine
+	admin   bool     // only for the role root; at a proxy, for its own machine
 	serve   func(s *Server, w *response, r *nethttp.Request)
 }
 

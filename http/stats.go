@@ -254,7 +254,7 @@ func (s *Server) survey() []surveyed {
 	if time.Since(s.surveys.at) < surveyAge {
 		return s.surveys.last
 	}
-	all := s.surveyBlank()
+	all := s.blankSurvey()
 	ctx, cancel := context.WithTimeout(s.ending, surveyPatience)
 	defer cancel()
 	s.cfg.Survey(ctx, func(id uint64, status []byte, trip time.Duration) {
@@ -268,7 +268,7 @@ func (s *Server) survey() []surveyed {
 }
 
 // surveyBlank lists the members by name, with the status of this one alone.
-func (s *Server) surveyBlank() (all []surveyed) {
+func (s *Server) blankSurvey() (all []surveyed) {
 	for _, m := range s.node.Membership().Members {
 		shown := surveyed{memberJSON: showMember(m), Voter: !m.Learner, Self: m.ID == s.node.ID()}
 		if shown.Self {

@@ -18,19 +18,19 @@ import (
 // when the client reads so slowly that the history overtakes it: it must ask again, and may be told
 // that it missed something. It ends, too, before the first event that the client has no right to
 // any more.
-func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, may *permit) *store.Error {
+func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	since, err := p.since(r.Header)
 	if err != nil {
 		return err
 	}
 	long := max(int64(len(key))-freeKey, 0) // the index of watches may have a copy
 	origin := originOf(r)
-	if !w.take(long) || !s.watchers.Take(origin) {
+	if !w.acquire(long) || !s.watchers.Acquire(origin) {
 		tooBusy(w, "too many watches")
 		return nil
 	}
-	defer s.watchers.Give(origin)
-	w.landed()
+	defer s.watchers.Release(origin)
+	w.leaveInFlight()
 	watcher, cleared := s.store.Watch(key, p.recursive, since)
 	switch {
 	case cleared != nil && p.events:
@@ -44,7 +44,7 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, m
 
 	ctx, stop := s.untilLeft(s.ending, r)
 	defer stop()
-	f := &feed{s, w, nethttp.NewResponseController(w), watcher, p, may}
+	f := &feed{s, w, nethttp.NewResponseController(w), watcher, p, permit}
 	if p.given[pTimeout] {
 		return f.poll(ctx)
 	}
@@ -59,7 +59,7 @@ type feed struct {
 	out     *nethttp.ResponseController // of w
 	watcher *store.Watcher
 	params  *params
-	may     *permit
+	permit  *permit
 }
 
 // poll answers with the next event, if it comes within the timeout. Otherwise it says from where to
@@ -74,7 +74,7 @@ func (f *feed) poll(ctx context.Context) *store.Error {
 		f.w.WriteHeader(nethttp.StatusNoContent)
 		return nil
 	}
-	if err := f.may.check(); err != nil {
+	if err := f.permit.check(); err != nil {
 		return f.server.noResult(f.w, err)
 	}
 	f.tell(ev)
@@ -109,7 +109,7 @@ func (f *feed) step(ctx context.Context, beat time.Duration) error {
 		ev, err = f.next(ctx, beat)
 	}
 	if err == nil {
-		err = f.may.check()
+		err = f.permit.check()
 	}
 	if err != nil {
 		return err
@@ -151,8 +151,8 @@ func (f *feed) begin(cleared *store.Error) error {
 // tell writes an event; nil means that none came for a while. It holds a buffer no longer than that
 // takes: most watches wait most of the time.
 func (f *feed) tell(ev *store.Event) error {
-	f.w.hold()
-	defer f.w.letGo()
+	f.w.beginHolding()
+	defer f.w.endHolding()
 	buf := getBuffer()
 	defer putBuffer(buf)
 	e := encoder{b: *buf, out: f.w}

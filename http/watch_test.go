@@ -201,19 +201,19 @@ func TestWatchesOverTheLimitGet503(t *testing.T) {
 // pitfall J9, pitfall L12
 func TestAWatchOfALongKeyPaysForIt(t *testing.T) {
 	b := newBench(t)
-	b.room.max = maxKeyBytes - freeKey
+	b.memory.max = maxKeyBytes - freeKey
 	target := "/v2/keys/" + strings.Repeat("k", maxKeyBytes-1) + "?wait=true&waitIndex=1"
 	b.do("PUT", "/v2/keys/k", "value=1")
-	if !b.room.take(1) {
+	if !b.memory.acquire(1) {
 		t.Fatal("there is no room at all")
 	}
 	b.want(b.do("GET", target, ""), 503, `{"message":"too many watches"}`)
-	b.room.give(1)
+	b.memory.release(1)
 
 	b.do("PUT", strings.TrimSuffix(target, "?wait=true&waitIndex=1"), "")
 
-	if w := b.do("GET", target, ""); w.Code != 200 || b.room.used.Load() != 0 {
-		t.Errorf("%d %.100s, %d bytes taken", w.Code, w.Body, b.room.used.Load())
+	if w := b.do("GET", target, ""); w.Code != 200 || b.memory.used.Load() != 0 {
+		t.Errorf("%d %.100s, %d bytes taken", w.Code, w.Body, b.memory.used.Load())
 	}
 }
 

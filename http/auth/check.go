@@ -117,7 +117,7 @@ func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	if d := k.guesses.wait(one, all); d > 0 {
 		return nil, &Later{d, "too many wrong passwords"}
 	}
-	if !k.queue.Take(g.origin) {
+	if !k.queue.Acquire(g.origin) {
 		return nil, busy
 	}
 	t := &try{done: make(chan struct{})}
@@ -151,7 +151,7 @@ func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) 
 	k.queue.turn <- struct{}{}
 	defer func() {
 		<-k.queue.turn
-		k.queue.Give(g.origin)
+		k.queue.Release(g.origin)
 	}()
 	switch right = secret.is(g.password); {
 	case !right && g.bcryptCost > 0:

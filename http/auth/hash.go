@@ -50,7 +50,7 @@ func (k *Keeper) hash(user, password string) *hashing {
 	if h := k.hashes[name]; h != nil {
 		return h
 	}
-	if !k.queue.Take("") {
+	if !k.queue.Acquire("") {
 		return nil
 	}
 	k.forgetOne()
@@ -60,7 +60,7 @@ func (k *Keeper) hash(user, password string) *hashing {
 		k.queue.turn <- struct{}{}
 		h.secret, h.err = newSecret(password, k.iterations)
 		<-k.queue.turn
-		k.queue.Give("")
+		k.queue.Release("")
 		close(h.done)
 		time.AfterFunc(hashMemory, func() { k.forget(name, h) })
 	}()

@@ -59,7 +59,7 @@ type Stats struct {
 }
 
 // Take reports whether origin got a place; if so, it must be given back.
-func (p *Places) Take(origin string) bool {
+func (p *Places) Acquire(origin string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.total >= p.Max || p.total >= p.Max-p.Max/4 && !p.hasShare(origin) {
@@ -85,7 +85,7 @@ func (p *Places) hasShare(origin string) bool {
 }
 
 // Give gives back a place that origin has taken.
-func (p *Places) Give(origin string) {
+func (p *Places) Release(origin string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.by[origin] == 0 {

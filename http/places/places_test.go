@@ -10,7 +10,7 @@ import (
 
 // takeAll takes places for origin until one is refused, and returns how many it got.
 func takeAll(p *Places, origin string) (n int) {
-	for p.Take(origin) {
+	for p.Acquire(origin) {
 		n++
 	}
 	return n
@@ -32,7 +32,7 @@ func TestWhatIsScarceIsShared(t *testing.T) {
 	p := &Places{Max: 1000}
 	for i := range 10 {
 		for range 75 {
-			p.Take(fmt.Sprint(i))
+			p.Acquire(fmt.Sprint(i))
 		}
 	}
 	for i := range 10 {
@@ -53,15 +53,15 @@ func TestWhatIsScarceIsShared(t *testing.T) {
 func TestANewcomerGetsAPlaceWhileOneIsFree(t *testing.T) {
 	p := &Places{Max: 100}
 	for i := range 100 {
-		if !p.Take(fmt.Sprint(i)) {
+		if !p.Acquire(fmt.Sprint(i)) {
 			t.Fatalf("newcomer %d gets no place", i)
 		}
 	}
-	if p.Take("one more") || p.Take("0") {
+	if p.Acquire("one more") || p.Acquire("0") {
 		t.Error("there is a place more than there is")
 	}
-	p.Give("0")
-	if !p.Take("one more") {
+	p.Release("0")
+	if !p.Acquire("one more") {
 		t.Error("the place that was given back is not there")
 	}
 }
@@ -75,10 +75,10 @@ func TestNoMoreIsHeldThanThereIs(t *testing.T) {
 		origin := fmt.Sprint(random.IntN(12))
 		switch {
 		case random.IntN(2) == 0 && held[origin] > 0:
-			p.Give(origin)
+			p.Release(origin)
 			held[origin]--
 			sum--
-		case p.Take(origin):
+		case p.Acquire(origin):
 			held[origin]++
 			sum++
 		default:
@@ -90,7 +90,7 @@ func TestNoMoreIsHeldThanThereIs(t *testing.T) {
 	}
 	for origin, n := range held {
 		for range n {
-			p.Give(origin)
+			p.Release(origin)
 		}
 	}
 	if s := p.Stats(); s.Held != 0 || s.Origins != 0 || s.Max != 50 || s.Refused != refused {

@@ -100,7 +100,7 @@ func TestThePortsAnswerFromTheStart(t *testing.T) {
 		c.Close()
 		t.Error("the peer port is still open")
 	}
-	server, err := http.NewFront(http.Config{Logger: log}, http.Front{Handler: nethttp.NotFoundHandler(),
+	server, err := http.NewProxy(http.Config{Logger: log}, http.Backend{Handler: nethttp.NotFoundHandler(),
 		End: func() {}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@
 //
 // # Picture
 //
-//	client ──► http.Front ──► Proxy.ServeHTTP ──► ReverseProxy ──► polls ──► forwarder ──► http.Transport ──► member
+//	client ──► http.Backend ──► Proxy.ServeHTTP ──► ReverseProxy ──► polls ──► forwarder ──► http.Transport ──► member
 //	           limits,        itself? its body    headers of       the same   who, and
 //	           guards         as a whole          one hop          question   who next?
 //	                                                               once           ▲

@@ -11,9 +11,9 @@ import (
 	"etcd2/http/page"
 )
 
-// A Front is what is behind the client port of a program that is no member: a proxy. All its
+// A Backend is what is behind the client port of a program that is no member: a proxy. All its
 // functions may be called from any goroutine.
-type Front struct {
+type Backend struct {
 	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
 	ReadOnly bool            // nothing but GET is for the handler, and no GET that writes
 	Ill      func() string   // what /health says, "" for true
@@ -23,37 +23,37 @@ type Front struct {
 	Metrics func(yield func(name, kind, help string, value float64))
 }
 
-// NewFront returns a server that has the limits and guards of a member's client port, and hands on
-// what passes. Of c it wants neither node nor store.
-func NewFront(c Config, f Front) (*Server, error) {
-	c.front = &f
+// NewProxy returns a server that has the limits and guards of a member's client port, and hands
+// what passes them to b. Of c it wants neither node nor store.
+func NewProxy(c Config, b Backend) (*Server, error) {
+	c.backend = &b
 	return New(c)
 }
 
-// routes are those of a member, or of the front.
+// routes are those of a member, or of a proxy.
 func (s *Server) routes() []route {
-	if s.cfg.front != nil {
-		return frontRoutes
+	if s.cfg.backend != nil {
+		return proxyRoutes
 	}
 	return routes
 }
 
-// frontRoutes are what a port answers without a member.
-var frontRoutes = []route{
+// proxyRoutes are what a port answers without a member.
+var proxyRoutes = []route{
 	{path: "/health", methods: onlyGet, serve: (*Server).serveHealth},
-	{path: metricsPath, serve: (*Server).serveFrontMetrics},
+	{path: metricsPath, serve: (*Server).serveProxyMetrics},
 	{path: "/", html: true, serve: (*Server).servePage},
 	{path: "/debug/pprof", below: true, pprof: true, admin: true, serve: (*Server).servePprof},
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
-	{below: true, serve: (*Server).serveFront},
+	{below: true, serve: (*Server).serveBackend},
 }
 
 // mode is what the page says that it is served by; that of no front is a member.
-func (f *Front) mode() page.Mode {
+func (b *Backend) mode() page.Mode {
 	switch {
-	case f == nil:
+	case b == nil:
 		return page.Member
-	case f.ReadOnly:
+	case b.ReadOnly:
 		return page.ReadOnly
 	}
 	return page.Proxy
@@ -63,23 +63,23 @@ const metricsPath = "/metrics"
 
 // forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (section
 // 17.11)
-func (f *Front) forbids(w *response, r *nethttp.Request) bool {
-	if f == nil || !f.ReadOnly || r.Method == "GET" && !writesByGet(r) || r.URL.Path == metricsPath {
+func (b *Backend) forbids(w *response, r *nethttp.Request) bool {
+	if b == nil || !b.ReadOnly || r.Method == "GET" && !writesByGet(r) || r.URL.Path == metricsPath {
 		return false
 	}
 	w.WriteHeader(nethttp.StatusNotImplemented)
 	return true
 }
 
-// serveFront reads the body, if there is one, and hands the request on.
-func (s *Server) serveFront(w *response, r *nethttp.Request) {
+// serveBackend reads the body, if there is one, and hands the request on.
+func (s *Server) serveBackend(w *response, r *nethttp.Request) {
 	if r.ContentLength != 0 {
 		body, err := s.readBody(w, r)
 		switch {
 		case errors.Is(err, errBodyTooLarge):
 			messageError(w, nethttp.StatusRequestEntityTooLarge, "proxy: "+err.Error())
 			return
-		case errors.Is(err, errNoRoom):
+		case errors.Is(err, errOverBudget):
 			tooBusy(w, "proxy: "+err.Error())
 			return
 		case err != nil:
@@ -93,11 +93,11 @@ func (s *Server) serveFront(w *response, r *nethttp.Request) {
 	client, stop := s.untilLeft(context.Background(), r)
 	defer stop()
 	defer context.AfterFunc(client, cancel)()
-	s.cfg.front.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
+	s.cfg.backend.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
 }
 
 // announcedOnce is the answer of a member that may have --cors, too: a browser refuses what is
-// announced twice. The front's own announcement stands first.
+// announced twice. The proxy's own announcement stands first.
 type announcedOnce struct{ *response }
 
 // WriteHeader sends the head.
@@ -115,11 +115,11 @@ func (w announcedOnce) WriteHeader(status int) {
 	w.response.WriteHeader(status)
 }
 
-// serveFrontMetrics writes the metrics of the front, and those of the table that are about the port
-// and the process.
-func (s *Server) serveFrontMetrics(w *response, r *nethttp.Request) {
+// serveProxyMetrics writes the metrics of the backend, and those of the table that are about the
+// port and the process.
+func (s *Server) serveProxyMetrics(w *response, r *nethttp.Request) {
 	m := newScrape(s)
-	s.cfg.front.Metrics(func(name, kind, help string, value float64) {
+	s.cfg.backend.Metrics(func(name, kind, help string, value float64) {
 		m.family(&family{name, kind, help, func(m *scrape) { m.sample("", value) }})
 	})
 	for i := range families {

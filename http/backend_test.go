@@ -13,7 +13,7 @@ import (
 )
 
 // front is a server of a handler that answers with what it got.
-func front(t *testing.T, c Config, f Front) *Server {
+func front(t *testing.T, c Config, f Backend) *Server {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
 	if f.Handler == nil {
@@ -26,7 +26,7 @@ func front(t *testing.T, c Config, f Front) *Server {
 	f.Metrics = func(yield func(name, kind, help string, value float64)) {
 		yield("etcd_proxy_endpoints", "gauge", "Members.", 3)
 	}
-	s, err := NewFront(c, f)
+	s, err := NewProxy(c, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func front(t *testing.T, c Config, f Front) *Server {
 func TestAFrontHandsOnWhatPassesItsGuards(t *testing.T) {
 	ill := ""
 	s := front(t, Config{MaxRequestBytes: 10, Hosts: []string{"example.com"}, CORS: []string{"http://good.example"}},
-		Front{Ill: func() string { return ill }})
+		Backend{Ill: func() string { return ill }})
 	for _, c := range []struct {
 		method, path, body, origin string
 		status                     int
@@ -80,7 +80,7 @@ func TestAPageIsAnnouncedOnceByFrontAndMember(t *testing.T) {
 	for _, c := range []struct{ front, allowed string }{{"http://a.example", "http://a.example"}, {"*", "*"},
 		{"", "http://a.example"}} {
 		s := front(t, Config{CORS: strings.Fields(c.front), Hosts: []string{"example.com"}},
-			Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			Backend{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 				answer := member.do("GET", "/v2/keys", "", "Origin", r.Header.Get("Origin"))
 				for name, values := range answer.Header() {
 					w.Header()[name] = append(w.Header()[name], values...)
@@ -103,7 +103,7 @@ func TestAPageIsAnnouncedOnceByFrontAndMember(t *testing.T) {
 }
 
 func TestABodyThatBreaksOffIsNotHandedOn(t *testing.T) {
-	s := front(t, Config{}, Front{})
+	s := front(t, Config{}, Backend{})
 	w := httptest.NewRecorder()
 
 	s.ServeHTTP(w, httptest.NewRequest("PUT", "/v2/keys/a", iotest.ErrReader(errors.New("broken"))))
@@ -115,7 +115,7 @@ func TestABodyThatBreaksOffIsNotHandedOn(t *testing.T) {
 
 // pitfall J10
 func TestAFrontsInsidesAreForItsOwnMachine(t *testing.T) {
-	s := front(t, Config{Pprof: true}, Front{})
+	s := front(t, Config{Pprof: true}, Backend{})
 	for _, r := range [][2]string{{"GET", "/debug/pprof"}, {"GET", "/debug/pprof/cmdline"},
 		{"GET", "/debug/pprof/goroutine"}, {"PUT", "/config/local/log"}} {
 		for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestAFrontsInsidesAreForItsOwnMachine(t *testing.T) {
 }
 
 func TestAReadOnlyFrontTakesGetsOnly(t *testing.T) {
-	s := front(t, Config{CORS: []string{"*"}}, Front{ReadOnly: true, Ill: func() string { return "" }})
+	s := front(t, Config{CORS: []string{"*"}}, Backend{ReadOnly: true, Ill: func() string { return "" }})
 	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} {
 		for _, path := range []string{"/v2/keys/a", "/v2/config/local/proxy", "/config/local/log", "/metrics",
 			"/discovery/new?size=3", "/discovery/%6eew", "/discovery/t"} {
@@ -160,7 +160,7 @@ func TestAReadOnlyFrontTakesGetsOnly(t *testing.T) {
 }
 
 func TestAFrontsMetricsAreItsOwn(t *testing.T) {
-	s := front(t, Config{}, Front{})
+	s := front(t, Config{}, Backend{})
 	w := httptest.NewRecorder()
 
 	s.ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
@@ -179,7 +179,7 @@ func TestAFrontsMetricsAreItsOwn(t *testing.T) {
 
 // An answer that broke off is no panic of ours, and its client sees that it is not whole.
 func TestAnAnswerThatBreaksOffLooksLikeIt(t *testing.T) {
-	s := front(t, Config{}, Front{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+	s := front(t, Config{}, Backend{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		fmt.Fprint(w, "half")
 		w.(interface{ Unwrap() nethttp.ResponseWriter }).Unwrap().(nethttp.Flusher).Flush()
 		panic(nethttp.ErrAbortHandler)
