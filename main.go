@@ -8,7 +8,7 @@
 //
 // # Picture
 //
-//	flags, environment ──► flags ───► raft.Occupy     no other process in the same directories
+//	flags, environment ──► flags ───► raft.LockDir    no other process in the same directories
 //	                                     │
 //	                                  ports.Open      a port that is taken ends the start, with nothing on disk
 //	                                     │
@@ -175,8 +175,8 @@ type process struct {
 	log     *slog.Logger // of main
 	ports   *ports.Ports
 	service *systemd.Service
-	home    *raft.Home // the directories, which no other process may use
-	opened  bool       // home has passed to a node, which closes it when it ends
+	dirs    *raft.Dirs // the directories, which no other process may use
+	opened  bool       // dirs has passed to a node, which closes it when it ends
 	member  bool       // the directories hold the data of a member
 
 	server atomic.Pointer[http.Server] // answers clients; nil while the member starts
@@ -203,7 +203,7 @@ func serve(c *flags.Config, l *logs.Logs) error {
 	}
 	err := p.run(ctx, hangups)
 	if !p.opened {
-		err = errors.Join(err, p.home.Close()) // otherwise the node closes it
+		err = errors.Join(err, p.dirs.Close()) // otherwise the node closes it
 	}
 	return c.Blame(err)
 }
@@ -228,15 +228,15 @@ func (p *process) run(ctx context.Context, hangups <-chan os.Signal) error {
 // occupy keeps other processes out of the directories, and looks whether a member or a proxy has
 // left data there, which decides the role of this process.
 func (p *process) occupy() (err error) {
-	if p.home, err = raft.Occupy(p.DataDir); err != nil {
+	if p.dirs, err = raft.LockDir(p.DataDir); err != nil {
 		return err
 	}
-	lived, err := p.home.Lived()
+	lived, err := p.dirs.HadMember()
 	if err = cmp.Or(err, p.ChooseRole(lived, p.log)); err == nil && !p.IsProxy() {
-		p.member, err = p.home.OccupyLog(p.WALDir)
+		p.member, err = p.dirs.LockLogDir(p.WALDir)
 	}
 	if err != nil {
-		err = errors.Join(err, p.home.Close())
+		err = errors.Join(err, p.dirs.Close())
 	}
 	return err
 }
@@ -363,7 +363,7 @@ func (p *process) newcomer() discovery.Newcomer {
 func (p *process) open(tree *store.Store, plan discovery.Plan, t raft.Transport) (*raft.Node, error) {
 	p.opened = true
 	return raft.Open(raft.Config{
-		Dir: p.DataDir, WALDir: p.WALDir, Home: p.home,
+		Dir: p.DataDir, WALDir: p.WALDir, Dirs: p.dirs,
 		ID: plan.Self.ID, Bootstrap: plan.Cluster, Join: plan.Join,
 		Transport: t, Self: p.Self(plan),
 		MayForce: p.newcomer().MayForce, ForceAlone: p.ForceNew,

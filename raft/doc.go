@@ -71,23 +71,23 @@ The driver, likewise:
 
 	node.go          one running member: its life, its loop, what others may ask it
 	node_config.go   what a node is told when it is made
-	node_ask.go      proposals and reads on their way to the core
+	node_requests.go proposals and reads on their way to the core
 	node_inbox.go    what comes to the loop from other goroutines
 	node_waiters.go  the requests whose outcome a caller waits for
 	node_disk.go     the disk writer, and the making of a disk
-	node_home.go     the directories, which no other process may use
+	node_dirs.go     the directories, which no other process may use
 	node_identity.go what ties a data directory to the log of its member
 	node_storage.go  the log and the snapshots on disk
 	node_rebuild.go  the state machine catches up with the log while that is read
 	node_apply.go    the applier; when a snapshot is written and the log is cut
 	node_peers.go    the transport, snapshots from and to other members, whom to talk to
-	node_feed.go     reading the log on disk for a member that lags
+	node_fetch.go    reading the log on disk for a member that lags
 	node_force.go    a new cluster of one member alone
-	node_greet.go    what a member tells the cluster of itself, and when its clients may come
+	node_announce.go what a member tells the cluster of itself, and when its clients may come
 	node_clock.go    the clock that all may read, and when the loop must wake
-	node_notes.go    what the loop notes after each turn, for those who look from outside
+	node_observe.go  what the loop shows after each turn: to the log, the metrics and other goroutines
 	node_digest.go   is their state the same?
-	node_alive.go    which goroutine is stuck, and since when, for the watchdog
+	node_stuck.go    which goroutine is stuck, and since when, for the watchdog
 	node_describe.go a record of the log, in a line
 	node_urls.go     the one form of a member's URL
 	stats.go         counters, histograms, and the lengths of all queues
@@ -134,7 +134,7 @@ neighbours show each rule with its edges.
 	waiter          a caller of Propose, Read or Change; it owns the bytes of its request
 	Queue           the length and the limit of one queue in a member
 	Transport       carries messages and snapshots; Inbound is the node as the transport sees it
-	Home            the directories of one process, locked; DirError is why one can't be used
+	Dirs            the directories of one process, locked; DirError is why one can't be used
 	Frozen          a member's state on its way to a backup; Restore makes disks of new members of it
 	Wreck           what Salvage found whole on a disk that no member starts from, and what is lost
 	Report          what Verify found in a backup or on a disk, by the rules that an audit follows
@@ -264,7 +264,7 @@ Break it. Delete a rule, run the test, and it is red:
 	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower
 	durable, which an installed snapshot takes back               core.install               TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
 	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
-	the time that is read when proposals are taken                Node.takeInbox             TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
+	the time that is read when proposals are taken                Node.drainInbox            TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
 	the room: take entries however far the state machine lags     core.handleAppend          TestAMemberWhoseStateMachineLagsTakesNoMore
 	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
@@ -294,27 +294,27 @@ Break it. Delete a rule, run the test, and it is red:
 	maxNumber                                                     codec.go                   TestNumbersThatNothingReachesAreRefused
 	atMost: believe any count                                     codec.go                   TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
 	the comparison: send the log however long                     Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
-	snapshotIsShorter: don't ask                                  Node.sendOut               TestAMemberThatLacksMuchLogGetsAShorterSnapshot
+	snapshotIsShorter: don't ask                                  Node.sendMessages          TestAMemberThatLacksMuchLogGetsAShorterSnapshot
 	Keep: drop what came of a transfer that broke                 Node.receive               TestASnapshotThatBrokeIsTakenUpWhereItWas
-	the second look at a log that was kept                        Node.cutAgain              TestTheLogIsCutWhenAMemberHasCaughtUp
+	the second look at a log that was kept                        Node.releaseAgain          TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
-	request: keep the bytes of what is answered                   waiters.take               TestAWaiterThatIsAnsweredHoldsNoRequest
-	asked: say of what hangs that it was never made               waiters.propose            TestWhatMayYetBeMadeIsSaidToBeUnknown
+	request: keep the bytes of what is answered                   waiters.unlink             TestAWaiterThatIsAnsweredHoldsNoRequest
+	proposedIn: say of what hangs that it was never made               waiters.propose            TestWhatMayYetBeMadeIsSaidToBeUnknown
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
-	readsWait: ask the leader for each read                       Node.takeReads             TestReadsThatComeMeanwhileGoAsOneQuestion
+	readsWait: ask the leader for each read                       Node.dequeueReads          TestReadsThatComeMeanwhileGoAsOneQuestion
 	the second look at the reads that waited                      Node.turn                  TestReadsGoOnWithTheAnswerThatTheyWaitFor
-	isBehind: propose however far the state machine lags          Node.takeInbox             TestProposalsWaitInTheInboxWhileTheApplierHangs
-	awaited: let the applier wake nobody                          Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
+	isBehind: propose however far the state machine lags          Node.drainInbox            TestProposalsWaitInTheInboxWhileTheApplierHangs
+	applierWakes: let the applier wake nobody                     Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
 	return: go on writing after a write that failed               Node.writeDisk             TestAFailedWriteIsNotTakenForOneThatHasEnded
 	failPatience: wait for what hangs after a failure             Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
 	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
 	the index of the note: any note is of base                    replayer.detached          TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
 	the gap: read on behind entries that are missing              replayer.makeRoom          TestALogWithAGapIsRefused
-	anew: trust the label of the first segment                    storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
+	wholeAfter: trust the label of the first segment              storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
 	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
-	spoiled                                                       Node.receive               TestEveryFailureOfTheDiskEndsTheMember
+	failOnDiskError                                               Node.receive               TestEveryFailureOfTheDiskEndsTheMember
 	the note that a start makes up for                            storage.openLog            TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
 	the end of a write: hand on in the midst of it                replayer.handOn            TestAStartHandsOnNothingThatAWriteReplaces
 	handed: let a later record take the place of what is applied  replayer.makeRoom          TestALogThatReplacesWhatItCountsAsCommittedIsRefused
@@ -322,7 +322,7 @@ Break it. Delete a rule, run the test, and it is red:
 	maxReplay                                                     muchToReplay               TestMuchLogCausesASnapshotWhateverTheCount
 	MaxWriteBytes: write all at once                              core.handToDisk            TestWhatIsWrittenAtOnceIsBounded
 	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
-	lock: leave the log's directory to everybody                  Home.occupyLog             TestEveryDirectoryHasOneProcess
+	lock: leave the log's directory to everybody                  Dirs.lockLogDir            TestEveryDirectoryHasOneProcess
 	owns: take whatever log is there                              node_identity.go           TestALogIsNotAdopted
 	made: begin anew wherever there is no log                     node_identity.go           TestAMemberThatLostItsLogIsNotStartedAnew
 

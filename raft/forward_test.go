@@ -258,7 +258,7 @@ func withoutRoom(ms []Message) []Message {
 	for _, m := range ms {
 		b.step(m, nil)
 	}
-	return b.takeMessages(&b.proposed)
+	return b.dequeueMessages(&b.proposed)
 }
 
 // Thousands of messages are on a far link, and as many answers.

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// job is one thing for the applier to do.
+// job is one thing for the applier to do. Without any of these, it only looks whether a snapshot is
+// wanted.
 type job struct {
 	entries []Entry
-	restore *Snapshot
-	look    func() // at the state between two entries
+	restore *Snapshot // install this received snapshot
+	inspect func()    // called between two entries, when the state stands still
 }
 
-// appliedState is what everybody may know of what is applied. It is immutable.
+// appliedState says what is applied. It is immutable.
 type appliedState struct {
 	index      uint64
 	term       uint64
@@ -33,22 +34,23 @@ func (n *Node) applyLoop() {
 	for {
 		select {
 		case j := <-n.toApply:
-			n.applying.works(n.mono())
-			answers = n.carryOut(j, answers[:0])
-			n.applying.waits()
+			n.applying.begins(n.mono())
+			answers = n.runJob(j, answers[:0])
+			n.applying.idles()
 		case <-n.looped:
 			return
 		}
 	}
 }
 
-// carryOut does a job, and has its answers given. It returns them, for their room.
-func (n *Node) carryOut(j job, answers []answer) []answer {
+// runJob does a job, and answers the waiters. It returns answers so that the next job reuses its
+// memory.
+func (n *Node) runJob(j job, answers []answer) []answer {
 	if n.Err() != nil {
 		return answers // nothing may be applied behind an entry that could not be
 	}
-	if j.look != nil {
-		j.look()
+	if j.inspect != nil {
+		j.inspect()
 		return answers
 	}
 	if j.restore != nil {
@@ -58,10 +60,10 @@ func (n *Node) carryOut(j job, answers []answer) []answer {
 	answers = n.apply(j, answers)
 	now := n.applied.Load()
 	n.waiters.answerAll(answers, now.index)
-	n.inbox.ask(&n.inbox.proposals, n.waiters.dead(now.term)...)
-	n.noteDue()
+	n.inbox.enqueue(&n.inbox.proposals, n.waiters.dead(now.term)...)
+	n.publishDue()
 	n.maybeSnapshot()
-	if n.awaited.Load() {
+	if n.applierWakes.Load() {
 		n.inbox.ring()
 	}
 	return answers
@@ -73,8 +75,8 @@ func (n *Node) apply(j job, answers []answer) []answer {
 	now := *n.applied.Load()
 	changed := false
 	for i := range j.entries {
-		if i%entriesAPiece == entriesAPiece-1 {
-			n.applying.works(n.mono())
+		if i%entriesPerPiece == entriesPerPiece-1 {
+			n.applying.begins(n.mono())
 		}
 		e := &j.entries[i]
 		value, err := n.applyEntry(e, &now.membership)
@@ -97,7 +99,7 @@ func (n *Node) apply(j job, answers []answer) []answer {
 	return answers
 }
 
-// applyEntry applies one entry: to the state machine, and a change to the membership as well.
+// applyEntry applies one entry to the state machine, and a change also to the membership.
 func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 	value, err := applyTo(n.sm, e)
 	if err != nil || e.Kind != EntryChange {
@@ -108,15 +110,15 @@ func (n *Node) applyEntry(e *Entry, m *Membership) (any, error) {
 		return nil, err
 	}
 	*m = m.Apply(c)
-	if e.Index > n.born {
+	if e.Index > n.startCommit {
 		n.Logger.Info("the membership has changed", "change", c.String(), "members", len(m.Members))
 	}
 	return *m, nil
 }
 
-// applyTo gives an entry to a state machine, which sees every one of them: the command that it
-// holds, or that comes with a change, or none. The error is that of a command of a later version
-// (pitfall I7), or of an entry that holds no change where it should.
+// applyTo gives one entry to a state machine, which gets every entry: with the command that the
+// entry or its change holds, or with none. The error says that the command is of a later version
+// (pitfall I7), or that a change can't be decoded.
 func applyTo(sm StateMachine, e *Entry) (any, error) {
 	command, err := e.command()
 	if err != nil {
@@ -129,7 +131,7 @@ func applyTo(sm StateMachine, e *Entry) (any, error) {
 	return value, nil
 }
 
-// command returns what the state machine gets of an entry.
+// command returns the state machine's command in an entry; nil: there is none.
 func (e *Entry) command() ([]byte, error) {
 	switch e.Kind {
 	case EntryCommand, EntryEmpty:
@@ -141,29 +143,30 @@ func (e *Entry) command() ([]byte, error) {
 	return nil, nil
 }
 
-// install replaces the state by a received snapshot's, whose file is whole on this member's disk.
+// install replaces the state by that of a received snapshot, whose file is whole on this member's
+// disk.
 func (n *Node) install(s *Snapshot) {
 	r, err := n.storage.snaps.OpenIndex(s.Index)
 	if err == nil {
 		n.expect(r)
-		err = errors.Join(n.sm.Restore(getsOn{r, n}), r.Close())
+		err = errors.Join(n.sm.Restore(progressReader{r, n}), r.Close())
 	}
 	if err != nil {
 		n.fail(fmt.Errorf("the snapshot at %d, received from the leader, can't be taken over: %w", s.Index, err))
 		return
 	}
-	n.snapshotter.last = s.Index
-	n.snapshotter.size.Store(r.Size())
+	n.lastSnapshot = s.Index
+	n.snapshots.size.Store(r.Size())
 	n.applied.Store(&appliedState{index: s.Index, term: s.Term, stamp: s.Stamp, membership: s.Membership})
 	n.Logger.Info("took over the leader's snapshot", "index", s.Index, "bytes", r.Size())
 	n.waiters.skip(s.Index, s.Term)
 	n.digests = digests{}
 	n.membershipChanged()
-	n.noteDue()
+	n.publishDue()
 }
 
-// noteDue tells the loop when the next key expires.
-func (n *Node) noteDue() {
+// publishDue tells the loop when the next key expires.
+func (n *Node) publishDue() {
 	due := int64(0)
 	if t, ok := n.sm.NextDue(); ok {
 		due = max(t.UnixNano(), 1)
@@ -174,17 +177,18 @@ func (n *Node) noteDue() {
 }
 
 func (n *Node) membershipChanged() {
-	n.inbox.call(func(*core) { n.followed = configMark{} })
+	n.inbox.call(func(*core) { n.followedConfig = configMark{} })
 	select {
 	case n.membership <- struct{}{}:
 	default:
 	}
 }
 
-// close ends everything after the loop: the write in hand, the snapshot in hand, the log, the lock.
+// close ends everything else when the loop has ended: the write and the snapshot under way, the
+// transport, the log, the lock.
 func (n *Node) close() {
 	close(n.toDisk)
-	n.snapshots.Wait()
+	n.snapshotWriters.Wait()
 	n.helpers.Wait()
 	<-n.written
 	if n.Transport != nil {
@@ -193,28 +197,27 @@ func (n *Node) close() {
 	if err := n.storage.close(); err != nil && n.Err() == nil {
 		n.fail(err)
 	}
-	if err := n.Home.Close(); err != nil && n.Err() == nil {
+	if err := n.Dirs.Close(); err != nil && n.Err() == nil {
 		n.fail(err)
 	}
 }
 
-// snapshotter decides when the next snapshot is due.
+// snapshotter is what several goroutines know of the snapshots.
 type snapshotter struct {
-	last    uint64        // of the applier: index of the newest one
-	size    atomic.Int64  // of its body in bytes
+	size    atomic.Int64  // of the newest one's body, in bytes
 	writing atomic.Bool   // there is a snapshot writer
 	wanted  atomic.Bool   // a member lags, and only a newer snapshot can help it
-	checked atomic.Uint64 // index of the last one that was read because it did not arrive
+	checked atomic.Uint64 // index of the last one that checkSnapshot has read
 }
 
-// How many bytes of log there may be behind the newest snapshot.
+// How many bytes of log there may be behind the newest snapshot; see muchToReplay.
 const (
-	replayShare = 8 << 10  // of a small state, for each entry of SnapshotCount: a start replays them in less than 0.3 s
-	maxReplay   = 64 << 20 // of a small state, however many entries
+	replayShare = 8 << 10  // for each entry of SnapshotCount: a start replays 10,000 such entries in less than 0.3 s
+	maxReplay   = 64 << 20 // however many entries
 
-	// Of fewer entries than SnapshotCount, as many times the state, up to a bound. A snapshot of
-	// large values costs as much disk as their log, and byte for byte these are replayed eight
-	// times as fast as small ones.
+	// With fewer entries than SnapshotCount the values are large. Then the log may have largeShare
+	// times the bytes of the state, up to maxLarge: a snapshot of large values costs as much disk
+	// as their log, and a start replays their bytes eight times as fast as those of small values.
 	largeShare = 4
 	maxLarge   = 512 << 20
 )
@@ -222,23 +225,23 @@ const (
 // never64 is an index that no entry has.
 const never64 = ^uint64(0)
 
-// maybeSnapshot freezes the state and has it written, when there is much log to replay compared
-// with the size of the state, so that the cost per write stays flat when the store grows; or when a
-// member needs one.
+// maybeSnapshot freezes the state and has it written when (1) a start would replay much log
+// compared with the size of the state, or (2) a member that lags needs a newer snapshot. The
+// comparison with the size keeps the cost of a write the same when the state grows.
 func (n *Node) maybeSnapshot() {
-	s, now := &n.snapshotter, n.applied.Load()
-	if now.index == s.last && !s.wanted.Load() || !s.writing.CompareAndSwap(false, true) {
+	s, now := &n.snapshots, n.applied.Load()
+	if now.index == n.lastSnapshot && !s.wanted.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
-	if !s.wanted.Swap(false) && !muchToReplay(n.SnapshotCount, now.index-s.last, n.storage.log.Bytes(s.last),
-		s.size.Load()) {
+	entries, bytes := now.index-n.lastSnapshot, n.storage.log.Bytes(n.lastSnapshot)
+	if !s.wanted.Swap(false) && !muchToReplay(n.SnapshotCount, entries, bytes, s.size.Load()) {
 		s.writing.Store(false)
 		return
 	}
-	s.last = now.index
+	n.lastSnapshot = now.index
 	meta := Snapshot{Index: now.index, Term: now.term, Stamp: now.stamp, Membership: now.membership}
 	write := n.sm.Freeze()
-	n.snapshots.Go(func() {
+	n.snapshotWriters.Go(func() {
 		defer n.endSnapshotWriter()
 		size, err := n.writeSnapshot(meta, write)
 		switch {
@@ -252,19 +255,19 @@ func (n *Node) maybeSnapshot() {
 	})
 }
 
-// endSnapshotWriter lets another snapshot be written. One that was wanted meanwhile, by a member
-// that lags, must not wait until somebody writes: the applier looks again.
+// endSnapshotWriter allows the next snapshot. If one was wanted meanwhile, for a member that lags,
+// it has the applier look again: that snapshot must not wait until somebody writes.
 func (n *Node) endSnapshotWriter() {
-	n.snapshotter.writing.Store(false)
-	if n.snapshotter.wanted.Load() {
+	n.snapshots.writing.Store(false)
+	if n.snapshots.wanted.Load() {
 		n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{}) })
 	}
 }
 
-// muchToReplay reports whether the log behind the newest snapshot is long compared with the state:
-// entries and bytes of log, and bytes of state. It is when there is as much log as state, so that
-// the snapshots are no more bytes than the log, and a start reads no more of the log than of the
-// state.
+// muchToReplay reports whether the log behind the newest snapshot is long compared with the state.
+// entries and log are its length in entries and bytes, state is the size of the state in bytes, and
+// count is Config.SnapshotCount. The log is long when it has as many bytes as the state: then all
+// snapshots together are no more bytes than the log, and a start reads no more log than state.
 func muchToReplay(count, entries uint64, log, state int64) bool {
 	least := max(maxReplay, min(largeShare*state, maxLarge))
 	if entries >= count {
@@ -274,9 +277,9 @@ func muchToReplay(count, entries uint64, log, state int64) bool {
 }
 
 // writeSnapshot writes one snapshot, and removes what it makes superfluous: older snapshots, and
-// the log up to it. The order is that of pitfall E4: (1) the file is durable, (2) the core is told,
-// which names it to members that lag, (3) older files are removed, (4) the log is cut, (5) the core
-// is told where the log begins.
+// the log up to it. The order is that of pitfall E4: (1) the file is durable, (2) the core is told
+// of it, and offers it to members that lag, (3) older files are removed, (4) the log is released,
+// (5) the core is told where the log begins.
 func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64, error) {
 	started := time.Now()
 	size, err := n.storage.saveSnapshot(meta, func(w io.Writer) error { return write(&interruptible{w, n.quit}) })
@@ -286,28 +289,28 @@ func (n *Node) writeSnapshot(meta Snapshot, write func(io.Writer) error) (int64,
 	n.stats.Snapshots.Add(1)
 	n.stats.Snapshot.Observe(time.Since(started))
 	n.Logger.Info("wrote a snapshot", "index", meta.Index, "bytes", size, "seconds", time.Since(started).Seconds())
-	keep, named, err := n.noteSnapshot(&meta)
+	keep, named, err := n.reportSnapshot(&meta)
 	if err != nil {
 		return 0, err
 	}
 	if err := n.storage.snaps.Purge(n.MaxSnapshots, named...); err != nil {
 		return 0, err
 	}
-	return size, n.cutLog(keep)
+	return size, n.releaseLog(keep)
 }
 
-// noteSnapshot tells the core of a snapshot that is on disk; s is nil when there is no new one. It
-// returns the lowest index of the log that another member lacks, and the snapshots whose files may
-// still be opened, to be sent or restored.
-func (n *Node) noteSnapshot(s *Snapshot) (keep uint64, named []uint64, err error) {
+// reportSnapshot tells the core of a snapshot that is on disk; s is nil when there is no new one.
+// It returns the lowest index of the log that another member lacks, and the indexes of the
+// snapshots whose files may still be opened, to be sent or restored.
+func (n *Node) reportSnapshot(s *Snapshot) (keep uint64, named []uint64, err error) {
 	noted := make(chan struct{})
 	n.inbox.call(func(c *core) {
 		if s != nil {
 			c.compact(*s, 0)
 		}
 		keep, named = c.lacked(), n.namedSnapshots()
-		if n.uncut = 0; keep <= c.snapshot.Index {
-			n.uncut = cutPatience * c.ElectionTicks
+		if n.releaseTicks = 0; keep <= c.snapshot.Index {
+			n.releaseTicks = releasePatience * c.ElectionTicks
 		}
 		close(noted)
 	})
@@ -336,9 +339,9 @@ func (n *Node) namedSnapshots() []uint64 {
 	return named
 }
 
-// cutLog removes the part of the log that nobody needs, while the disk writer goes on, and tells
-// the core where the log begins.
-func (n *Node) cutLog(keep uint64) error {
+// releaseLog removes the part of the log that no member needs, while the disk writer goes on, and
+// tells the core where the log begins. keep is the lowest index that another member lacks.
+func (n *Node) releaseLog(keep uint64) error {
 	o := n.Config.storage()
 	first, err := n.storage.release(&o, keep)
 	if err != nil {
@@ -348,26 +351,26 @@ func (n *Node) cutLog(keep uint64) error {
 	return nil
 }
 
-// cutPatience is how many election timeouts pass before cutAgain looks again at a part of the log
-// that was kept for a member that lacked it.
-const cutPatience = 5
+// releasePatience is how many election timeouts pass before releaseAgain looks again at a part of
+// the log that was kept for a member that lacked it.
+const releasePatience = 5
 
-// cutAgain has the log cut again, after a while, when a part was kept for a member that lacked it.
-// The member may have got it since, and no other snapshot may come for a long time.
-func (n *Node) cutAgain(ticks int) {
-	if n.uncut == 0 {
+// releaseAgain has the log cut again, after a while, when a part was kept for a member that lacked
+// it. The member may have got it since, and no other snapshot may come for a long time.
+func (n *Node) releaseAgain(ticks int) {
+	if n.releaseTicks == 0 {
 		return
 	}
-	n.uncut = max(n.uncut-ticks, 1)
-	if n.uncut > 1 || !n.snapshotter.writing.CompareAndSwap(false, true) {
+	n.releaseTicks = max(n.releaseTicks-ticks, 1)
+	if n.releaseTicks > 1 || !n.snapshots.writing.CompareAndSwap(false, true) {
 		return
 	}
-	n.uncut = 0 // noteSnapshot decides whether there is a next time
-	n.snapshots.Go(func() {
+	n.releaseTicks = 0 // reportSnapshot decides whether there is a next time
+	n.snapshotWriters.Go(func() {
 		defer n.endSnapshotWriter()
-		keep, _, err := n.noteSnapshot(nil)
+		keep, _, err := n.reportSnapshot(nil)
 		if err == nil {
-			err = n.cutLog(keep)
+			err = n.releaseLog(keep)
 		}
 		if err != nil && err != ErrStopped {
 			n.fail(fmt.Errorf("the log can't be cut, so this member stops: %w", err))
@@ -375,8 +378,8 @@ func (n *Node) cutAgain(ticks int) {
 	})
 }
 
-// interruptible is a writer that ends with the member: nobody waits for a large snapshot at the
-// end.
+// interruptible is a writer that fails once quit is closed, so that the end of a member does not
+// wait for a large snapshot.
 type interruptible struct {
 	w    io.Writer
 	quit <-chan struct{}

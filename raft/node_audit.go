@@ -14,7 +14,7 @@ type audit struct {
 	state       State
 	committed   uint64 // as of the write before: an entry of this one may take the place of what is not
 	incarnation uint64
-	anew        uint64 // the log is whole behind this index, as far as its records tell
+	wholeAfter  uint64 // the log is whole behind this index, as far as its records tell
 
 	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be
 	// the first.
@@ -28,34 +28,34 @@ func (a *audit) record(rec wal.Record) (err error) {
 	case recordState:
 		var s State
 		if s, err = decodeState(rec.Data); err == nil {
-			err = a.noteState(s)
+			err = a.checkState(s)
 		}
 	case recordEntry:
 		var e Entry
 		if e, err = decodeEntry(rec.Data); err == nil {
-			err = a.noteEntry(&e)
+			err = a.checkEntry(&e)
 		}
 	case recordSnapshot:
 		var s Snapshot
 		s, err = decodeSnapshot(rec.Data)
 		a.first, a.terms = s.Index+1, nil
-		err = a.noteAnew(s.Index, err)
+		err = a.checkWhole(s.Index, err)
 	case recordIncarnation:
 		var v uint64
 		if v, err = decodeFixed(rec.Data); err == nil && a.incarnation != 0 && v != a.incarnation {
 			err = fmt.Errorf("the disk is incarnation %x, and was %x", v, a.incarnation)
 		}
 		a.incarnation = v
-	case recordAnew:
-		err = a.noteAnew(decodeFixed(rec.Data))
+	case recordWhole:
+		err = a.checkWhole(decodeFixed(rec.Data))
 	default: // pitfall I7
 		err = fmt.Errorf("raft: record of the unknown kind %d: written by a newer version?", rec.Kind)
 	}
 	return err
 }
 
-// noteState: terms grow, a vote is never taken back, and what is committed stays so (fig. 2).
-func (a *audit) noteState(s State) error {
+// checkState: terms grow, a vote is never taken back, and what is committed stays so (fig. 2).
+func (a *audit) checkState(s State) error {
 	was := a.state
 	a.state, a.committed = s, was.Commit
 	switch {
@@ -69,18 +69,18 @@ func (a *audit) noteState(s State) error {
 	return nil
 }
 
-// noteAnew: each time that the log begins anew, it is behind a later snapshot.
-func (a *audit) noteAnew(index uint64, err error) error {
-	if err == nil && index < a.anew {
-		err = fmt.Errorf("the log began anew behind %d, after it had done so behind %d", index, a.anew)
+// checkWhole: each time that the log begins anew, it is behind a later snapshot.
+func (a *audit) checkWhole(index uint64, err error) error {
+	if err == nil && index < a.wholeAfter {
+		err = fmt.Errorf("the log began anew behind %d, after it had done so behind %d", index, a.wholeAfter)
 	}
-	a.anew = index
+	a.wholeAfter = index
 	return err
 }
 
-// noteEntry: the log has no gap, its terms never fall, and what is committed is never replaced by
+// checkEntry: the log has no gap, its terms never fall, and what is committed is never replaced by
 // another (§5.3, §5.4).
-func (a *audit) noteEntry(e *Entry) error {
+func (a *audit) checkEntry(e *Entry) error {
 	if a.first == 0 || e.Index < a.first { // what is below first was released
 		a.first, a.terms = e.Index, nil
 	}

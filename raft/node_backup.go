@@ -9,21 +9,21 @@ import (
 	"etcd2/snap"
 )
 
-// Frozen is a member's state as it was behind one entry of the log. It is immutable, and stays in
-// memory as long as it is held: what is written meanwhile is kept apart.
+// Frozen is a member's state as it was after one entry of the log. It is immutable. Parts of the
+// state that change meanwhile stay in memory twice while it is held.
 type Frozen struct {
 	Snapshot
 	write func(io.Writer) error
 }
 
-// NewFrozen is a state that write writes, and what the log before it said: what Freeze returns, and
-// a test of those who send it makes.
+// NewFrozen returns a state at s whose body write writes. It is for Freeze, for states that come
+// from elsewhere, and for tests.
 func NewFrozen(s Snapshot, write func(io.Writer) error) *Frozen { return &Frozen{s, write} }
 
-// Freeze takes the state as it is at this member, at once and without holding up what is applied.
-// Before it come Read, for a state that has everything that was acknowledged. look, which may be
-// nil, is called by the applier at that very moment, when the state machine is what the snapshot
-// will be. The error is ErrStopped, or the context's.
+// Freeze returns the state of this member as it is now, and does not hold up the applier. Call Read
+// first, to get a state that has everything that was acknowledged. look, which may be nil, is
+// called by the applier at the moment of freezing: the state machine is then what the snapshot will
+// be. The error is ErrStopped or that of the context.
 func (n *Node) Freeze(ctx context.Context, look func()) (*Frozen, error) {
 	frozen := make(chan *Frozen, 1)
 	take := func() {
@@ -34,7 +34,7 @@ func (n *Node) Freeze(ctx context.Context, look func()) (*Frozen, error) {
 		}
 		frozen <- NewFrozen(meta, n.sm.Freeze())
 	}
-	n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{look: take}) })
+	n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{inspect: take}) })
 	select {
 	case f := <-frozen:
 		return f, nil
@@ -45,8 +45,8 @@ func (n *Node) Freeze(ctx context.Context, look func()) (*Frozen, error) {
 	}
 }
 
-// WriteTo writes the state as a backup: a snapshot file, which Verify and Restore read. What w has
-// got is a backup only when there is no error; a piece of one has no trailer, and is refused. It
+// WriteTo writes the state as a backup: a snapshot file, which Verify and Restore read. After an
+// error w has only a part of it, which has no trailer, and which Verify and Restore refuse. WriteTo
 // may be called several times.
 func (f *Frozen) WriteTo(w io.Writer) (int64, error) {
 	count := &countingWriter{w: w}
@@ -60,44 +60,47 @@ func (f *Frozen) WriteTo(w io.Writer) (int64, error) {
 	return count.n, err
 }
 
-// copied is the cluster of a data directory that Backup has made: none. A member that lives there
-// speaks to nobody, since another disk may go on as the member that it was copied from.
-const copied = ^uint64(0)
+// copyCluster is the cluster id of a data directory that Backup has made. It stands for no cluster:
+// a member of it may not talk to others, since the original may go on as the same member.
+const copyCluster = ^uint64(0)
 
-// notACopy refuses to go on from a copy, unless as a new cluster.
-func (n *Node) notACopy() error {
-	if n.core.configs.now().membership.ClusterID != copied {
+// refuseCopy returns an error when the disk is a copy that Backup has made, and was not forced to
+// be a new cluster.
+func (n *Node) refuseCopy() error {
+	if n.core.configs.now().membership.ClusterID != copyCluster {
 		return nil
 	}
 	return fmt.Errorf("raft: %s is a backup, and in no cluster: start it once with --force-new-cluster, as the first "+
 		"member of a new one", n.Dir)
 }
 
-// Backup copies the member that lives in dir, its log being in walDir or, when that is empty,
-// inside, to backupDir and backupWALDir, as `etcdctl backup` of etcd 2 does: under a new id, and in
-// no cluster, so that the copy starts only as a new one (Config.ForceAlone). What the member has in
-// its log counts, committed or not. Nothing is changed in dir; the member may run, and then the
-// copy is as of some moment of the call. backupDir/member must not exist; when an error is returned
-// or the process dies, what is there is no member, and Open refuses it. It returns what the
-// snapshot or the last entry of the copy says.
+// Backup copies the member that lives in dir to backupDir, as `etcdctl backup` of etcd 2 does.
+// walDir and backupWALDir are the directories of the two logs; empty means inside dir and
+// backupDir. The copy has a new id and is in no cluster, so that it starts only as a new one
+// (Config.ForceAlone). All entries of the member's log count, committed or not.
+//
+// Nothing is changed in dir. If the member runs, the copy is as of some moment of the call.
+// backupDir/member must not exist. When an error is returned or the process dies, the copy is
+// incomplete, and Open refuses it. Backup returns the index, term, stamp and membership at the end
+// of the copy.
 func Backup(dir, walDir, backupDir, backupWALDir string) (Snapshot, error) {
 	from := Config{Dir: dir, WALDir: walDir}
 	return backup(from.storage(), Place{Dir: backupDir, WALDir: backupWALDir})
 }
 
 func backup(from storageOptions, to Place) (Snapshot, error) {
-	seen, err := steadily(func() (*survey, error) { return surveyDisk(from) })
+	seen, err := untilStable(func() (*survey, error) { return surveyDisk(from) })
 	if err != nil {
 		return Snapshot{}, err
 	}
 	defer seen.close()
 	if len(seen.report.Faults) > 0 {
-		return Snapshot{}, fmt.Errorf("raft: there is nothing to copy that is whole: %w", &seen.report.Faults[0])
+		return Snapshot{}, fmt.Errorf("raft: the directory is damaged, and not copied: %w", &seen.report.Faults[0])
 	}
 	d := newDisk{Place: to, member: rand.Uint64() | 1, bytes: from.Bytes, snapshot: seen.newest}
-	d.snapshot.Membership.ClusterID = copied
+	d.snapshot.Membership.ClusterID = copyCluster
 	d.state = State{Term: seen.replay.state.Term, Commit: max(seen.replay.state.Commit, seen.newest.Index)}
-	if d.entries, err = homeless(seen.replay.after()); err != nil {
+	if d.entries, err = withoutCluster(seen.replay.after()); err != nil {
 		return Snapshot{}, err
 	}
 	if seen.reader != nil {
@@ -113,8 +116,8 @@ func backup(from storageOptions, to Place) (Snapshot, error) {
 	return d.snapshot, nil
 }
 
-// homeless returns the entries for a copy: none of them leads to a cluster.
-func homeless(es []Entry) ([]Entry, error) {
+// withoutCluster changes the entries for a copy, so that none of them names a cluster.
+func withoutCluster(es []Entry) ([]Entry, error) {
 	for i := range es {
 		if es[i].Kind != EntryChange {
 			continue
@@ -124,7 +127,7 @@ func homeless(es []Entry) ([]Entry, error) {
 			return nil, err
 		}
 		if c.Kind == ChangeForce {
-			c.ClusterID = copied
+			c.ClusterID = copyCluster
 			es[i].Data = appendChange(nil, &c)
 		}
 	}

@@ -116,7 +116,7 @@ func TestTheClockOfABackupIsThatOfItsLastEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := nodeConfig(dir).withDefaults()
-	c.Home = &Home{dir: dir}
+	c.Dirs = &Dirs{dir: dir}
 	n, err := open(c, &register{})
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestARestoreTouchesNobodysDirectory(t *testing.T) {
 	if err := restore(Place{Name: "m1", Dir: taken}); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := Occupy(used)
+	lock, err := LockDir(used)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +379,7 @@ func wholeOn(d *disktest.Disk, was Snapshot) (whole int, err error) {
 		if there, err := storageExists(o); err != nil || !there {
 			continue // refused, or nothing
 		}
-		if !there(d, filepath.Join(o.Dir, "snap")) {
+		if !exists(d, filepath.Join(o.Dir, "snap")) {
 			continue // a log alone, which openStorage refuses
 		}
 		s, r, err := openStorage(o, nil)
@@ -467,9 +467,9 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 	n := openNode(t, c, &register{})
 	for i := range 2*batchEntries + 7 {
 		if i == batchEntries {
-			n.snapshotter.wanted.Store(true)
+			n.snapshots.wanted.Store(true)
 		}
-		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: proposal{kind: EntryCommand,
+		_, _ = n.enqueue(&waiter{result: make(chan outcome, 1)}, request{proposal: proposal{kind: EntryCommand,
 			data: []byte("x")}})
 	}
 	if _, err := n.Propose(context.Background(), []byte("last")); err != nil {
@@ -488,7 +488,7 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		}
 		r := sound(t, copyDir, VerifyOptions{WALDir: logs})
 		if r.Last != s.Index || !strings.Contains(r.String(), "--force-new-cluster") {
-			t.Errorf("%d is copied:\n%s", s.Index, &r)
+			t.Errorf("%d is copyCluster:\n%s", s.Index, &r)
 		}
 
 		c := nodeConfig(copyDir)
@@ -498,23 +498,23 @@ func TestACopyStartsOnlyAsAClusterOfItsOwn(t *testing.T) {
 		}
 		c.ForceAlone, c.ForceURLs = true, []string{"http://copy"}
 		sm := &register{}
-		copied := openNode(t, c, sm)
-		if m := copied.Membership(); copied.ID() == 1 || len(m.Members) != 1 || !slices.Equal(m.Members[0].PeerURLs,
+		copyCluster := openNode(t, c, sm)
+		if m := copyCluster.Membership(); copyCluster.ID() == 1 || len(m.Members) != 1 || !slices.Equal(m.Members[0].PeerURLs,
 			c.ForceURLs) || m.ClusterID == n.Membership().ClusterID || !slices.Contains(m.Removed, 1) {
-			t.Errorf("member %x of %+v", copied.ID(), m)
+			t.Errorf("member %x of %+v", copyCluster.ID(), m)
 		}
 		if list := sm.list(); len(list) != 2*batchEntries+8 || list[len(list)-1] != "last" {
-			t.Errorf("%d commands are copied", len(list))
+			t.Errorf("%d commands are copyCluster", len(list))
 		}
-		stopNode(t, copied)
+		stopNode(t, copyCluster)
 		c.ForceAlone = false
 		stopNode(t, openNode(t, c, &register{}))
 	}
 	if _, err := Backup(dir, "", dir, ""); err == nil {
-		t.Error("it is copied onto itself")
+		t.Error("it is copyCluster onto itself")
 	}
 	if _, err := Backup(t.TempDir(), "", t.TempDir(), ""); err == nil {
-		t.Error("nothing is copied")
+		t.Error("nothing is copyCluster")
 	}
 }
 

@@ -535,7 +535,7 @@ func TestADamagedSnapshotIsNotSentForEver(t *testing.T) {
 		away := lagging(t, c, 3000)
 		leader := c.nodes[c.leader()]
 		c.await("the log is cut",
-			func() bool { return leader.storage.log.First() > 1000 && !leader.snapshotter.writing.Load() })
+			func() bool { return leader.storage.log.First() > 1000 && !leader.snapshots.writing.Load() })
 		var newest uint64
 		leader.do(func(core *core) { // as after a long time: nothing is in memory
 			core.log.trim(min(core.applying, core.log.durable))

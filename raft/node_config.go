@@ -57,7 +57,7 @@ type Config struct {
 
 	Logger *slog.Logger // nil: slog.Default()
 
-	Home *Home // the directories, occupied; the node closes it in the end. nil: Open occupies them itself
+	Dirs *Dirs // the directories, occupied; the node closes it in the end. nil: Open occupies them itself
 
 	fs disk.FS // of the log and the snapshots; nil: the operating system's
 }
@@ -93,16 +93,16 @@ func (c *Config) storage() storageOptions {
 	}
 }
 
-// occupy sees to it that the directories are this process's.
-func (c *Config) occupy() (err error) {
-	if c.Home != nil {
+// lockDirs sees to it that the directories are this process's.
+func (c *Config) lockDirs() (err error) {
+	if c.Dirs != nil {
 		return nil
 	}
-	if c.Home, err = Occupy(c.Dir); err != nil {
+	if c.Dirs, err = LockDir(c.Dir); err != nil {
 		return err
 	}
-	if _, err = c.Home.OccupyLog(c.WALDir); err != nil {
-		return errors.Join(err, c.Home.Close())
+	if _, err = c.Dirs.LockLogDir(c.WALDir); err != nil {
+		return errors.Join(err, c.Dirs.Close())
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (c *Config) occupy() (err error) {
 // ticksPerHeartbeat is how finely the core's time is cut.
 const ticksPerHeartbeat = 4
 
-func (c *Config) core(id uint64) coreConfig {
+func (c *Config) coreConfig(id uint64) coreConfig {
 	tick := c.Heartbeat / ticksPerHeartbeat
 	return coreConfig{
 		ID: id, ElectionTicks: max(int(c.Election/tick), 2*ticksPerHeartbeat), HeartbeatTicks: ticksPerHeartbeat,

@@ -15,7 +15,7 @@ func (s *strain) neverIdle() {
 	ask := func() {
 		for range 4 {
 			w := &waiter{result: make(chan outcome, 1)}
-			_, _ = s.n.post(w, request{proposal: proposal{kind: EntryCommand, data: make([]byte, 8<<10)}})
+			_, _ = s.n.enqueue(w, request{proposal: proposal{kind: EntryCommand, data: make([]byte, 8<<10)}})
 		}
 	}
 	fault := func(call, name string) error {
@@ -66,8 +66,8 @@ func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {
 			for target := leader.stats.Snapshots.Load() + 4; leader.stats.Snapshots.Load() < target; i++ {
 				c.propose(leader.id, fmt.Sprintf("%d %s", i, make([]byte, 8<<10)))
 			}
-			c.await("the last one is written", func() bool { return !leader.snapshotter.writing.Load() })
-			leader.do(func(*core) { kept = leader.uncut > 0 })
+			c.await("the last one is written", func() bool { return !leader.snapshots.writing.Load() })
+			leader.do(func(*core) { kept = leader.releaseTicks > 0 })
 		}
 		before := leader.storage.log.First()
 
@@ -86,12 +86,12 @@ func TestASnapshotThatIsWantedMeanwhileIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.do(func(*core) {
-			n.snapshotter.writing.Store(true) // by another one
-			n.snapshotter.wanted.Store(true)
+			n.snapshots.writing.Store(true) // by another one
+			n.snapshots.wanted.Store(true)
 			n.backlog = append(n.backlog, job{})
 		})
 		looked := make(chan struct{})
-		n.do(func(*core) { n.backlog = append(n.backlog, job{look: func() { close(looked) }}) })
+		n.do(func(*core) { n.backlog = append(n.backlog, job{inspect: func() { close(looked) }}) })
 		<-looked
 
 		n.endSnapshotWriter()

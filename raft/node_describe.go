@@ -26,7 +26,7 @@ func Describe(r wal.Record, command func([]byte) string) (string, error) {
 	case recordIncarnation:
 		v, err := decodeFixed(r.Data)
 		return fmt.Sprintf("disk     incarnation=%x", v), err
-	case recordAnew:
+	case recordWhole:
 		v, err := decodeFixed(r.Data)
 		return fmt.Sprintf("whole    behind=%d", v), err
 	}

@@ -19,24 +19,24 @@ const DigestEvery = 10_000
 // into the log at the same indexes; where a majority of the voters agrees, one that has another
 // stops: it applied something differently, and what it serves was not agreed (pitfall I8).
 type digests struct {
-	index uint64 // at which the digests below were taken
-	own   uint64
-	known bool              // own is known
-	said  map[uint64]uint64 // member → its digest
+	index    uint64 // at which the digests below were taken
+	own      uint64
+	known    bool              // own is known
+	received map[uint64]uint64 // member → its digest
 }
 
 // digest takes this member's digest when it is time, and compares it when the others' come. A
 // member that differs ends.
 func (n *Node) digest(e *Entry, m *Membership) {
-	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.born && len(m.Members) > 1 {
-		own := n.digests.take(n.id, e.Index, d.Digest())
+	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.startCommit && len(m.Members) > 1 {
+		own := n.digests.begin(n.id, e.Index, d.Digest())
 		// Nobody waits for the outcome. Without room there is no digest this time.
-		_, _ = n.post(&waiter{result: make(chan outcome, 1)}, request{proposal: own})
+		_, _ = n.enqueue(&waiter{result: make(chan outcome, 1)}, request{proposal: own})
 	}
 	if e.Kind != EntryDigest {
 		return
 	}
-	switch same, err := n.digests.hear(e, newConfig(e.Index, e.Term, *m)); {
+	switch same, err := n.digests.compare(e, newConfig(e.Index, e.Term, *m)); {
 	case err != nil:
 		n.fail(err)
 	case same:
@@ -45,21 +45,21 @@ func (n *Node) digest(e *Entry, m *Membership) {
 }
 
 // take notes a member's own digest at an index, and returns it as what is to be proposed.
-func (d *digests) take(member, index, own uint64) proposal {
-	*d = digests{index: index, own: own, known: true, said: map[uint64]uint64{}}
+func (d *digests) begin(member, index, own uint64) proposal {
+	*d = digests{index: index, own: own, known: true, received: map[uint64]uint64{}}
 	return proposal{kind: EntryDigest, data: appendDigest(nil, member, index, own)}
 }
 
 // hear takes in a member's digest from the log. It returns true as soon as a majority of the voters
 // has the own state, and an error as soon as one has another.
-func (d *digests) hear(e *Entry, c config) (same bool, err error) {
+func (d *digests) compare(e *Entry, c config) (same bool, err error) {
 	member, index, sum, err := decodeDigest(e.Data)
 	if err != nil || index != d.index || !d.known {
 		return false, nil
 	}
-	d.said[member] = sum
+	d.received[member] = sum
 	count := 0
-	for member, s := range d.said {
+	for member, s := range d.received {
 		if s == sum && c.votes(member) {
 			count++
 		}

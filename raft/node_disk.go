@@ -15,9 +15,9 @@ import (
 	"etcd2/wal/disk"
 )
 
-// giveDisk gives the disk writer a write. It never blocks, because the disk writer has none (see
+// startWrite gives the disk writer a write. It never blocks, because the disk writer has none (see
 // diskBusy).
-func (n *Node) giveDisk(p *Persist) {
+func (n *Node) startWrite(p *Persist) {
 	n.diskBusy, n.diskSince = true, n.mono()
 	n.toDisk <- p
 }
@@ -27,9 +27,9 @@ func (n *Node) giveDisk(p *Persist) {
 func (n *Node) writeDisk() {
 	defer close(n.written)
 	for p := range n.toDisk {
-		n.writing.works(n.mono())
+		n.writing.begins(n.mono())
 		err := n.write(p)
-		n.writing.waits()
+		n.writing.idles()
 		if err != nil {
 			n.fail(fmt.Errorf("the log can't be written, so this member stops; all that it acknowledged is on disk: %w",
 				err))
@@ -60,12 +60,12 @@ func (c *Config) bootstrap(o storageOptions) error {
 	if len(c.Bootstrap.Members) == 0 && !c.Join {
 		return fmt.Errorf("raft: %s holds no member, and there is no cluster to begin one with", c.Dir)
 	}
-	c.Home.willMake(o.Dir, o.identityFile())
+	c.Dirs.willMake(o.Dir, o.identityFile())
 	if err := orOS(o.FS).Mkdir(o.Dir); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
 	err = createStorage(o, c.Bootstrap.ClusterID, c.ID, rand.Uint64()|1, c.founding())
-	c.Home.settled = hasLog(o.FS, o.walDir())
+	c.Dirs.settled = hasLog(o.FS, o.walDir())
 	for _, dir := range []string{o.Dir, c.Dir} { // pitfall H6: the directories above, too
 		err = cmp.Or(err, disk.SyncName(orOS(o.FS), dir))
 	}
@@ -109,7 +109,7 @@ func (n *Node) keepPrivate(o storageOptions) {
 // isForeign reports whether a file of that name in the data directory is none of this program's.
 func (n *Node) isForeign(name string) bool {
 	own := []string{"member", "member" + unfinishedSuffix, "proxy", "fixtures"}
-	return !ordinary(name) && !slices.Contains(own, name) && !sameFile(filepath.Join(n.Dir, name), n.Home.walDir)
+	return !ordinary(name) && !slices.Contains(own, name) && !sameFile(filepath.Join(n.Dir, name), n.Dirs.walDir)
 }
 
 // logRecovery tells what the opening of the disk had to overcome.
@@ -133,8 +133,8 @@ func (n *Node) restore(r *recovery) error {
 	if r.Reader == nil {
 		return nil
 	}
-	n.snapshotter.last = r.Snapshot.Index
-	n.snapshotter.size.Store(r.Reader.Size())
+	n.lastSnapshot = r.Snapshot.Index
+	n.snapshots.size.Store(r.Reader.Size())
 	n.expect(r.Reader)
 	err := n.sm.Restore(r.Reader)
 	if err != nil {
@@ -155,14 +155,14 @@ func (n *Node) expect(r *snap.Reader) {
 // replay applies entries while the log is read.
 func (n *Node) replay(es []Entry) error {
 	n.apply(job{entries: es}, nil)
-	n.applying.waits()
+	n.applying.idles()
 	return n.Err()
 }
 
-// nameCluster has the cluster's id known before the log is applied, since the transport tells it
-// with its first word: one that was forced alone must not speak for the cluster that it has left,
-// whose other members it would declare removed (pitfall D14).
-func (n *Node) nameCluster() {
+// publishClusterID has the cluster's id known before the log is applied, since the transport tells
+// it with its first word: one that was forced alone must not speak for the cluster that it has
+// left, whose other members it would declare removed (pitfall D14).
+func (n *Node) publishClusterID() {
 	now := *n.applied.Load()
 	now.membership.ClusterID = n.core.configs.now().membership.ClusterID
 	n.applied.Store(&now)

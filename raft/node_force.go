@@ -64,7 +64,7 @@ func (n *Node) isForced(m Membership) (bool, error) {
 	o := n.Config.storage()
 	tag, _, err := wal.Head(o.walDir(), o.FS)
 	made, _ := splitTag(tag)
-	return len(m.Members) == 1 && m.has(n.id) && m.ClusterID != made && m.ClusterID != copied, err
+	return len(m.Members) == 1 && m.has(n.id) && m.ClusterID != made && m.ClusterID != copyCluster, err
 }
 
 // forceAlone makes a cluster of this member alone out of what its disk holds: everything in the log

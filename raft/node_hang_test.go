@@ -247,7 +247,8 @@ func TestWhatALeadersProposalsWaitFor(t *testing.T) {
 			"both":                      {Leader, now, now, gatherForDisk},
 			"the others, but no leader": {Follower, now, now, 0},
 		} {
-			n := &Node{core: &core{role: c.role}, epoch: time.Now().Add(-time.Minute), diskBusy: c.disk != 0}
+			n := &Node{epoch: time.Now().Add(-time.Minute),
+				loopState: loopState{core: &core{role: c.role}, diskBusy: c.disk != 0}}
 			begun := n.mono()
 			n.diskSince = begun - int64(c.disk)
 			if c.batch != 0 {

@@ -47,15 +47,15 @@ func (o *storageOptions) identityFile() string { return filepath.Join(o.Dir, "id
 // elsewhere reports whether the log is not inside the data directory. A symbolic link in there
 // leads out of it.
 func (o *storageOptions) elsewhere() bool {
-	info, err := os.Lstat(o.inside())
-	return err == nil && info.Mode()&iofs.ModeSymlink != 0 || filepath.Clean(o.walDir()) != o.inside()
+	info, err := os.Lstat(o.defaultWALDir())
+	return err == nil && info.Mode()&iofs.ModeSymlink != 0 || filepath.Clean(o.walDir()) != o.defaultWALDir()
 }
 
-func (o *storageOptions) inside() string { return filepath.Join(o.Dir, "wal") }
+func (o *storageOptions) defaultWALDir() string { return filepath.Join(o.Dir, "wal") }
 
 // place is where the log is, as identity.Log says it: a data directory may be moved with a log
 // that is inside.
-func (o *storageOptions) place() string {
+func (o *storageOptions) logPlace() string {
 	if !o.elsewhere() {
 		return "wal"
 	}
@@ -99,9 +99,9 @@ func (o *storageOptions) writeIdentity(i identity) error {
 
 // settle has the data directory say where the log of this member is. It comes after the log was
 // opened, and before anything in it is acknowledged.
-func (s *storage) settle(o *storageOptions, tag wal.Tag) error {
+func (s *storage) recordLogPlace(o *storageOptions, tag wal.Tag) error {
 	noted, err := o.readIdentity()
-	i := newIdentity(tag, s.incarnation, o.place())
+	i := newIdentity(tag, s.incarnation, o.logPlace())
 	if err != nil || noted == i {
 		return err
 	}
@@ -125,7 +125,7 @@ func (o *storageOptions) logIdentity() (i identity, err error) {
 			incarnation, err = decodeFixed(rec.Data)
 		}
 	}
-	return newIdentity(tag, incarnation, o.place()), err
+	return newIdentity(tag, incarnation, o.logPlace()), err
 }
 
 // hasLog reports whether there is a log in dir, whole or not.
@@ -158,9 +158,9 @@ func storageExists(o storageOptions) (bool, error) {
 	switch none := (identity{}); {
 	case err != nil:
 		return false, err
-	case o.hasTwoPlaces():
+	case o.hasSecondLog():
 		return false, o.refuse("start it without --wal-dir, or move the files of its log and start it again",
-			"the log of the member in %s is in %s", filepath.Dir(o.Dir), o.inside())
+			"the log of the member in %s is in %s", filepath.Dir(o.Dir), o.defaultWALDir())
 	case log == none && lived:
 		return false, o.missing(noted)
 	case log == none:
@@ -168,8 +168,8 @@ func storageExists(o storageOptions) (bool, error) {
 	case noted.owns(log):
 		return true, nil
 	case noted == none && !o.elsewhere():
-		return false, o.refuse(restoreOrReplace, "%s, which says whose log is in %s, is missing", o.identityFile(),
-			o.walDir())
+		return false, o.refuse(restoreOrReplace, "%s, which says whose the log is, is missing",
+			o.identityFile())
 	}
 	return false, o.refuse("give each member a directory of its own for its log, or give the data directory of that "+
 		"member",
@@ -192,9 +192,10 @@ func (o *storageOptions) identities() (noted, log identity, err error) {
 	return noted, log, err
 }
 
-// hasTwoPlaces reports whether there is a log in the data directory, and another place is given.
-func (o *storageOptions) hasTwoPlaces() bool {
-	return filepath.Clean(o.walDir()) != o.inside() && !sameFile(o.walDir(), o.inside()) && hasLog(o.FS, o.inside())
+// hasSecondLog reports whether there is a log in the data directory, and another place is given.
+func (o *storageOptions) hasSecondLog() bool {
+	inside := o.defaultWALDir()
+	return filepath.Clean(o.walDir()) != inside && !sameFile(o.walDir(), inside) && hasLog(o.FS, inside)
 }
 
 // refuse is the error of a log's directory that can't be this member's.
@@ -212,7 +213,7 @@ const lastResort = "with neither a backup nor another member, etcdctl salvage ma
 // missing is the error of a member without a log.
 func (o *storageOptions) missing(noted identity) error {
 	remedy := restoreOrReplace
-	if noted.made() && noted.Log != o.place() {
+	if noted.made() && noted.Log != o.logPlace() {
 		remedy = fmt.Sprintf("give the directory where it was last (%s) as --wal-dir, or none if it is inside the "+
 			"data directory; otherwise %s", noted.Log, remedy)
 	}

@@ -7,8 +7,8 @@ type inbox struct {
 	wake chan struct{} // capacity 1
 
 	mu        sync.Mutex // protects the rest
-	proposals tray
-	reads     tray
+	proposals idQueue
+	reads     idQueue
 	calls     []func(*core)
 	messages  []Message // of all kinds but Propose
 	proposed  []Message // Propose messages, which wait for the batch before them
@@ -64,8 +64,8 @@ func messageSize(m *Message) int {
 	return size
 }
 
-// takeMessages empties one of the two queues of messages.
-func (b *inbox) takeMessages(from *[]Message) []Message {
+// dequeueMessages empties one of the two queues of messages.
+func (b *inbox) dequeueMessages(from *[]Message) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ms := *from
@@ -86,28 +86,28 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// tray holds the ids of requests until the loop takes them, in one of two arrays: while the loop
-// has one, the other fills.
-type tray struct {
-	full, spare []uint64
+// idQueue holds the ids of requests until the loop dequeues them. It has two arrays: the loop works
+// on one while the other fills.
+type idQueue struct {
+	filling, spare []uint64
 }
 
-// take empties the tray. What it returns is the loop's until the next call.
-func (t *tray) take(mu *sync.Mutex) []uint64 {
+// dequeue empties the queue. The result belongs to the loop until the next call.
+func (q *idQueue) dequeue(mu *sync.Mutex) []uint64 {
 	mu.Lock()
 	defer mu.Unlock()
-	t.full, t.spare = t.spare[:0], t.full
-	return t.spare
+	q.filling, q.spare = q.spare[:0], q.filling
+	return q.spare
 }
 
-// ask leaves the ids of requests, and reports whether there was room: the loop may not have taken
-// the earlier ones.
-func (b *inbox) ask(t *tray, ids ...uint64) bool {
+// enqueue adds the ids of requests to q, one of the two queues of the inbox, and reports whether
+// there was room for them.
+func (b *inbox) enqueue(q *idQueue, ids ...uint64) bool {
 	b.mu.Lock()
-	before := len(t.full)
+	before := len(q.filling)
 	room := before < maxWaiters
 	if room {
-		t.full = append(t.full, ids...)
+		q.filling = append(q.filling, ids...)
 	}
 	b.mu.Unlock()
 	if before == 0 && len(ids) > 0 {
@@ -120,7 +120,7 @@ func (b *inbox) ask(t *tray, ids ...uint64) bool {
 func (b *inbox) holds() (proposals, reads bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.proposals.full)+len(b.proposed) > 0, len(b.reads.full) > 0
+	return len(b.proposals.filling)+len(b.proposed) > 0, len(b.reads.filling) > 0
 }
 
 func (b *inbox) call(f func(*core)) {
@@ -137,7 +137,7 @@ func (b *inbox) ring() {
 	}
 }
 
-func (b *inbox) takeCalls() []func(*core) {
+func (b *inbox) dequeueCalls() []func(*core) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	calls := b.calls

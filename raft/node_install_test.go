@@ -183,12 +183,12 @@ func TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm(t *testing.T) {
 		Persist{State: State{Term: 2, Commit: 1010}, Entries: entries(2, 1001, 1010)})
 	s.close()
 	s, _ = reopen(t, o)
-	n := &Node{Config: Config{Logger: slog.New(slog.DiscardHandler)}, storage: s, inbox: inbox{wake: make(chan struct{},
-		1)}, core: newMember(3, 1)}
+	n := &Node{Config: Config{Logger: slog.New(slog.DiscardHandler)}, storage: s, loopState: loopState{core: newMember(3, 1)}}
+	n.inbox.init()
 
 	n.fetch(Fetch{To: 2, From: 60, Last: 1005}, nil)
 
-	if n.stats.Unreadable.Load() != 0 || n.snapshotter.wanted.Load() {
+	if n.stats.Unreadable.Load() != 0 || n.snapshots.wanted.Load() {
 		t.Error("the disk is called unreadable")
 	}
 }

@@ -171,13 +171,13 @@ func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	err = n.take(r, s, f, body)
-	n.spoiled(r.Err())
+	err = n.receiveBody(r, s, f, body)
+	n.failOnDiskError(r.Err())
 	return err
 }
 
 // take writes what is left of the snapshot's file, and gives the file its name when it is whole.
-func (n *Node) take(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reader) error {
+func (n *Node) receiveBody(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reader) error {
 	_, err := io.CopyN(r, body, f.Size-f.From)
 	switch {
 	case err != nil && f.Name == "":
@@ -196,10 +196,10 @@ func (n *Node) take(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reade
 	return nil
 }
 
-// spoiled ends the member if the disk has failed while a snapshot was received: what the file
-// system then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The log
-// may have room, and the sender is told.
-func (n *Node) spoiled(err error) {
+// failOnDiskError ends the member if the disk has failed while a snapshot was received: what the
+// file system then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The
+// log may have room, and the sender is told.
+func (n *Node) failOnDiskError(err error) {
 	if err != nil && !errors.Is(err, syscall.ENOSPC) {
 		n.fail(fmt.Errorf("a snapshot of another member can't be written, so this member stops: %w", err))
 	}
@@ -209,7 +209,7 @@ func (n *Node) spoiled(err error) {
 func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	if f.From == 0 {
 		r, err := n.storage.snaps.Receive()
-		n.spoiled(err)
+		n.failOnDiskError(err)
 		return r, err
 	}
 	if n.Kept(f.Name) == f.From {
@@ -220,9 +220,9 @@ func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	return nil, fmt.Errorf("raft: the first %d bytes of the snapshot's file are no longer here", f.From)
 }
 
-// sendOut gives the core's messages to the transport, and has those asks answered that need the
-// disk.
-func (n *Node) sendOut(e *Effects) {
+// sendMessages gives the core's messages to the transport, and has those asks answered that need
+// the disk.
+func (n *Node) sendMessages(e *Effects) {
 	n.stats.AppendsSent.noteAppends(e.Messages)
 	n.Transport.Send(slices.DeleteFunc(e.Messages, func(m Message) bool {
 		if m.Kind == InstallSnapshot {
@@ -235,7 +235,7 @@ func (n *Node) sendOut(e *Effects) {
 			n.inbox.call(func(c *core) { c.fetched(f.To, nil) })
 			continue
 		}
-		last := n.takeFeed(f.To)
+		last := n.detachFetcher(f.To)
 		n.helpers.Go(func() { n.fetch(f, last) })
 	}
 }
@@ -249,7 +249,7 @@ const shortLog = 32 << 20
 func (n *Node) snapshotIsShorter(f Fetch) bool {
 	newest := n.core.snapshot.Index
 	lacked, behind := n.storage.log.Bytes(f.From), n.storage.log.Bytes(newest)
-	return newest > f.From && lacked > shortLog && lacked > n.snapshotter.size.Load()+behind
+	return newest > f.From && lacked > shortLog && lacked > n.snapshots.size.Load()+behind
 }
 
 // sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the
@@ -275,7 +275,7 @@ func (n *Node) sendSnapshot(m Message) {
 // checkSnapshot reads a snapshot that did not arrive, once. If the disk has changed it nobody takes
 // it, and a new one is written from what is in memory (pitfall B15).
 func (n *Node) checkSnapshot(index uint64) {
-	if n.snapshotter.checked.Swap(index) == index {
+	if n.snapshots.checked.Swap(index) == index {
 		return
 	}
 	r, err := n.storage.snaps.OpenIndex(index)
@@ -285,7 +285,7 @@ func (n *Node) checkSnapshot(index uint64) {
 	if damage := (*snap.Damage)(nil); errors.As(err, &damage) {
 		n.Logger.Error("a snapshot that was to be sent is damaged; another one is written", "index", index, "err", err)
 		n.stats.Unreadable.Add(1)
-		n.snapshotter.wanted.Store(true)
+		n.snapshots.wanted.Store(true)
 		n.inbox.call(func(*core) { n.backlog = append(n.backlog, job{}) }) // so that the applier looks
 	}
 }
@@ -302,36 +302,36 @@ func (b *snapshotBody) Close() error { return b.snapshot.Close() }
 // Sum returns a checksum of the whole file.
 func (b *snapshotBody) Sum() uint32 { return b.snapshot.Sum() }
 
-// noteMembership follows the membership, and ends a member that is no longer one when it has handed
-// over what it led.
-func (n *Node) noteMembership() {
-	if now := n.core.configs.now().mark(); n.followed != now {
-		n.followed = now
-		n.noteNewest()
-		n.followPeers()
-		n.gone = slices.Contains(n.Membership().Removed, n.id)
+// observeMembership follows the membership, and ends a member that is no longer one when it has
+// handed over what it led.
+func (n *Node) observeMembership() {
+	if now := n.core.configs.now().mark(); n.followedConfig != now {
+		n.followedConfig = now
+		n.publishConfig()
+		n.updatePeers()
+		n.removed = slices.Contains(n.Membership().Removed, n.id)
 	}
-	if n.gone && n.core.role != Leader {
+	if n.removed && n.core.role != Leader {
 		n.fail(fmt.Errorf("%w: its own log says so", ErrRemoved))
 	}
 }
 
-// noteNewest tells everybody the configuration in force.
-func (n *Node) noteNewest() {
+// publishConfig tells everybody the configuration in force.
+func (n *Node) publishConfig() {
 	m := n.core.configs.now().membership
 	n.newest.Store(&m)
 }
 
-// followPeers tells the transport whom there is to talk to: the members of the newest configuration
+// updatePeers tells the transport whom there is to talk to: the members of the newest configuration
 // in the log and those of the one that is applied. The one may yet be taken back, and the other
 // holds those that don't yet know that they are removed. A leader that has been removed stays as
 // long as it leads: it hands over when it has heard that the other one has the whole log.
-func (n *Node) followPeers() {
+func (n *Node) updatePeers() {
 	if n.Transport == nil {
 		return
 	}
 	m := n.Membership()
-	if led, ok := n.line.Find(n.core.leader); ok && !m.has(led.ID) {
+	if led, ok := n.followedMembers.Find(n.core.leader); ok && !m.has(led.ID) {
 		m.Members = append(slices.Clip(m.Members), led)
 	}
 	for _, p := range n.core.configs.now().membership.Members {
@@ -342,6 +342,6 @@ func (n *Node) followPeers() {
 			m.Members = append(slices.Clip(m.Members), p)
 		}
 	}
-	n.line = m
+	n.followedMembers = m
 	n.Transport.Follow(m)
 }

@@ -25,13 +25,13 @@ func (l *toldWhom) Follow(m Membership) { l.members = m.Members }
 // place, and both may happen in one turn.
 func TestAConfigurationThatTakesAnothersPlaceIsFollowedAtOnce(t *testing.T) {
 	line := &toldWhom{}
-	n := &Node{Config: Config{Transport: line}, core: newMember(3, 1)}
+	n := &Node{Config: Config{Transport: line}, loopState: loopState{core: newMember(3, 1)}}
 	n.applied.Store(&appliedState{membership: voters(3)})
 	add := func(term, id uint64) {
 		e := Entry{Index: 2, Term: term, Kind: EntryChange, Data: appendChange(nil, &Change{Kind: ChangeAdd,
 			Member: Member{ID: id}})}
 		say(t, n.core, Message{Kind: Append, From: 2, Term: term, Index: 1, LogTerm: 1, Entries: []Entry{e}})
-		n.noteMembership()
+		n.observeMembership()
 	}
 
 	add(2, 7)
@@ -83,7 +83,7 @@ func fillLog(t *testing.T, n *Node) {
 // snapshotNow returns when a node has written its first snapshot. The log stays whole: it is cut at
 // the last snapshot but one.
 func snapshotNow(n *Node) {
-	n.do(func(*core) { n.snapshotter.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
+	n.do(func(*core) { n.snapshots.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
 	for newest := uint64(0); newest == 0; {
 		n.do(func(c *core) { newest = c.snapshot.Index })
 	}
@@ -180,7 +180,7 @@ func TestASnapshotThatBrokeIsTakenUpWhereItWas(t *testing.T) {
 	keep(0, 300)
 	err := take(300, file[300:])
 
-	if err != nil || len(n.inbox.takeMessages(&n.inbox.messages)) != 1 {
+	if err != nil || len(n.inbox.dequeueMessages(&n.inbox.messages)) != 1 {
 		t.Errorf("the whole: %v", err)
 	}
 	if r, _, err := n.storage.snaps.Newest(); err != nil || r == nil || r.Index() != 9 {

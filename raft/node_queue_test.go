@@ -120,7 +120,7 @@ func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 	w := &waiter{result: make(chan outcome, 1)}
 
 	n.do(func(*core) {
-		_, _ = n.post(w, request{proposal: proposal{kind: EntryCommand, data: []byte("late")}})
+		_, _ = n.enqueue(w, request{proposal: proposal{kind: EntryCommand, data: []byte("late")}})
 		n.waiters.expire(maxInt64 - 1) // while the proposal is between the client and the core
 	})
 	o := <-w.result
@@ -153,13 +153,13 @@ func TestWhatMayYetBeMadeIsSaidToBeUnknown(t *testing.T) {
 	})
 }
 
-// untilGathered may be called when the proposals that takeInbox left in the inbox have just become
+// untilGathered may be called when the proposals that drainInbox left in the inbox have just become
 // due: the loop must not sleep then.
 func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
-	n := &Node{core: &core{role: Leader}, epoch: time.Now().Add(-time.Minute)}
+	n := &Node{epoch: time.Now().Add(-time.Minute), loopState: loopState{core: &core{role: Leader}}}
 	n.inbox.init()
-	n.inbox.ask(&n.inbox.proposals, 1)
-	n.gathered.proposals = n.mono() - 1
+	n.inbox.enqueue(&n.inbox.proposals, 1)
+	n.gatherUntil.proposals = n.mono() - 1
 
 	if d := n.untilGathered(); d != 0 {
 		t.Errorf("it sleeps for %v", d)
@@ -169,12 +169,13 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 // While a question is out, the reads that come wait for its answer, but no longer than a moment:
 // the leader may be far away.
 func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
-	n := &Node{core: newMember(3, 1), reads: map[uint64][]uint64{}, epoch: time.Now().Add(-time.Minute)}
+	n := &Node{epoch: time.Now().Add(-time.Minute),
+		loopState: loopState{core: newMember(3, 1), reads: map[uint64][]uint64{}}}
 	n.core.leader = 2
 	n.inbox.init()
 	take := func(ids ...uint64) (questions int) {
-		n.inbox.ask(&n.inbox.reads, ids...)
-		n.takeReads()
+		n.inbox.enqueue(&n.inbox.reads, ids...)
+		n.dequeueReads()
 		return len(n.core.out.Messages)
 	}
 
@@ -183,7 +184,7 @@ func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
 	clear(n.reads) // the answer
 	answered := take()
 	fourth := take(4)
-	n.asked -= int64(gatherForOthers)
+	n.readSentAt -= int64(gatherForOthers)
 	late := take()
 
 	if first != 1 || second != 1 || third != 1 || answered != 2 || fourth != 2 || late != 3 {
@@ -237,14 +238,14 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 			}()
 		}
 
-		for range count - maxForlornBytes/size {
+		for range count - maxLeaderlessBytes/size {
 			if err := <-turnedAway; !errors.Is(err, ErrNoLeader) {
 				t.Fatal(err)
 			}
 		}
 
 		// the member has a proposal of its own, its greeting
-		if left := s.waitingBytes(); left < maxForlornBytes || left > maxForlornBytes+1<<10 {
+		if left := s.waitingBytes(); left < maxLeaderlessBytes || left > maxLeaderlessBytes+1<<10 {
 			t.Errorf("%d bytes wait", left)
 		}
 	})

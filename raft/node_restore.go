@@ -55,7 +55,7 @@ func Restore(file string, o RestoreOptions) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	defer r.Close()
-	return found(NewFrozen(old, func(w io.Writer) error { return copyBody(w, r) }), r.Sum(), o)
+	return foundCluster(NewFrozen(old, func(w io.Writer) error { return copyBody(w, r) }), r.Sum(), o)
 }
 
 // Found is Restore for a state that is in no file. The same state and the same list give the same
@@ -65,14 +65,14 @@ func Found(f *Frozen, o RestoreOptions) (Snapshot, error) {
 	if _, err := f.WriteTo(sum); err != nil {
 		return Snapshot{}, err
 	}
-	return found(f, sum.Sum32(), o)
+	return foundCluster(f, sum.Sum32(), o)
 }
 
 // found makes the disks of a cluster that goes on from f, whose bytes have the checksum sum.
-func found(f *Frozen, sum uint32, o RestoreOptions) (Snapshot, error) {
+func foundCluster(f *Frozen, sum uint32, o RestoreOptions) (Snapshot, error) {
 	s := f.Snapshot
 	s.Membership = founders(o.Cluster)
-	s.Membership.ClusterID = successor(&f.Snapshot, sum, o.Cluster.ClusterID)
+	s.Membership.ClusterID = successorID(&f.Snapshot, sum, o.Cluster.ClusterID)
 	s.Membership.Version = f.Membership.Version
 	disks, err := o.disks(s)
 	if err != nil {
@@ -126,16 +126,16 @@ func founders(m Membership) (f Membership) {
 	return f
 }
 
-// successor is the id of the cluster that goes on from a backup, made for a list of members whose
+// successorID is the id of the cluster that goes on from a backup, made for a list of members whose
 // cluster's id is founded. It differs from that one: somebody may begin a cluster of that list,
 // from nothing.
-func successor(old *Snapshot, sum uint32, founded uint64) uint64 {
+func successorID(old *Snapshot, sum uint32, founded uint64) uint64 {
 	var b []byte
 	for _, v := range []uint64{founded, old.Membership.ClusterID, old.Index, old.Term, uint64(sum)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	hash := sha256.Sum256(b)
-	return binary.BigEndian.Uint64(hash[:]) &^ 1 // neither copied nor, but for the worst luck, None
+	return binary.BigEndian.Uint64(hash[:]) &^ 1 // neither copyCluster nor, but for the worst luck, None
 }
 
 // disks are the disks to make.
@@ -187,7 +187,7 @@ const unfinishedSuffix = ".unfinished"
 // of the snapshots from the moment when it has its name.
 func (o *storageOptions) unfinished() error {
 	fs := orOS(o.FS)
-	if _, err := fs.ReadDir(o.Dir + unfinishedSuffix); err != nil || there(fs, filepath.Join(o.Dir, "snap")) {
+	if _, err := fs.ReadDir(o.Dir + unfinishedSuffix); err != nil || exists(fs, filepath.Join(o.Dir, "snap")) {
 		return nil
 	}
 	return fmt.Errorf("raft: the making of a member from a backup was interrupted in %s: do it again, or remove that "+
@@ -202,7 +202,7 @@ func orOS(fs disk.FS) disk.FS {
 }
 
 // there tells whether there is a directory, or anything that can't be looked into.
-func there(fs disk.FS, dir string) bool {
+func exists(fs disk.FS, dir string) bool {
 	_, err := fs.ReadDir(dir)
 	return !errors.Is(err, iofs.ErrNotExist)
 }
@@ -210,21 +210,21 @@ func there(fs disk.FS, dir string) bool {
 // makeDisks makes disks aside, all of them, and then gives each its name. After an error in the
 // first part nothing is left of them.
 func makeDisks(fs disk.FS, disks []newDisk) (err error) {
-	var homes []*Home
+	var locked []*Dirs
 	for i := range disks {
-		home, err := disks[i].occupy(fs)
+		home, err := disks[i].lockDirs(fs)
 		if home != nil {
 			defer home.Close()
 		}
 		if err != nil {
 			return err
 		}
-		homes = append(homes, home)
+		locked = append(locked, home)
 	}
 	fs = orOS(fs)
 	for i := range disks {
 		if err = disks[i].makeAside(fs); err != nil {
-			err = homes[i].explain(err)
+			err = locked[i].explain(err)
 			break
 		}
 	}
@@ -235,7 +235,7 @@ func makeDisks(fs disk.FS, disks []newDisk) (err error) {
 		return err
 	}
 	for i := range disks {
-		homes[i].settled = true
+		locked[i].settled = true
 		if err := disk.Publish(fs, disks[i].aside(fs).Dir, disks[i].final().Dir); err != nil {
 			return fmt.Errorf("raft: %s: the disk is made, and does not get its name: %w", disks[i].Dir, err)
 		}
@@ -258,25 +258,25 @@ func (d *newDisk) aside(fs disk.FS) storageOptions {
 	return o
 }
 
-// occupy makes the directories, if need be, keeps other processes out of them until the home is
+// lockDirs makes the directories, if need be, keeps other processes out of them until the home is
 // closed, and refuses them when somebody lives there.
-func (d *newDisk) occupy(fs disk.FS) (home *Home, err error) {
+func (d *newDisk) lockDirs(fs disk.FS) (home *Dirs, err error) {
 	o := d.final()
 	if fs != nil { // only the real disk has other processes
-		home = &Home{dir: d.Dir}
+		home = &Dirs{dir: d.Dir}
 		err = cmp.Or(makePath(fs, d.Dir), makePath(fs, filepath.Dir(cmp.Or(o.WALDir, o.Dir))))
-	} else if home, err = Occupy(d.Dir); err == nil && o.WALDir != "" {
-		err = home.occupyLog(o.WALDir)
+	} else if home, err = LockDir(d.Dir); err == nil && o.WALDir != "" {
+		err = home.lockLogDir(o.WALDir)
 	}
-	return home, cmp.Or(err, d.free(orOS(fs)))
+	return home, cmp.Or(err, d.checkFree(orOS(fs)))
 }
 
 // free returns an error when somebody lives in the directories. The log of a making that was
 // interrupted is nobody.
-func (d *newDisk) free(fs disk.FS) error {
+func (d *newDisk) checkFree(fs disk.FS) error {
 	o, aside := d.final(), d.aside(fs)
 	o.FS = fs
-	if there(fs, o.Dir) {
+	if exists(fs, o.Dir) {
 		return &DirError{d.Dir, false, fmt.Errorf("%s is there already", o.Dir), "give another directory, or remove it"}
 	}
 	begun, err := aside.readIdentity()
@@ -294,7 +294,7 @@ func (d *newDisk) free(fs disk.FS) error {
 // makePath makes a directory and those above it that are missing, durably.
 func makePath(fs disk.FS, dir string) error {
 	dir = filepath.Clean(dir)
-	if there(fs, dir) {
+	if exists(fs, dir) {
 		return nil
 	}
 	if err := makePath(fs, filepath.Dir(dir)); err != nil {

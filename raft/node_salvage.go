@@ -54,14 +54,14 @@ func Salvage(dir string, o SalvageOptions) (*Wreck, error) {
 
 // salvageDisk reads the log that s has found damaged again, in spite of that.
 func salvageDisk(so storageOptions, o SalvageOptions, s *survey) (*Wreck, error) {
-	v := salvor{base: &s.newest, replay: replayer{base: &s.newest}, lost: o.Lost}
+	v := salvager{base: &s.newest, replay: replayer{base: &s.newest}, lost: o.Lost}
 	v.wreck.Faults = s.report.Faults
 	tag, err := wal.Salvage(so.walDir(), so.FS, v.visit)
 	if err != nil && s.reader == nil {
 		return nil, err
 	}
 	if err != nil {
-		v.fault(Fault{so.walDir(), 0, err.Error()})
+		v.addFault(Fault{so.walDir(), 0, err.Error()})
 	}
 	v.wreck.Cut = v.open || v.over || err != nil
 	cluster, member := splitTag(tag)
@@ -75,8 +75,8 @@ func salvageDisk(so storageOptions, o SalvageOptions, s *survey) (*Wreck, error)
 	return &v.wreck, nil
 }
 
-// salvor follows the records of a damaged log.
-type salvor struct {
+// salvager follows the records of a damaged log.
+type salvager struct {
 	wreck  Wreck
 	base   *Snapshot
 	replay replayer // up to the first damage
@@ -86,17 +86,17 @@ type salvor struct {
 }
 
 // visit takes note of a record, or of a place where something is missing.
-func (v *salvor) visit(r wal.Salvaged) {
+func (v *salvager) visit(r wal.Salvaged) {
 	switch {
 	case r.Kind == 0:
-		v.missing(Fault{r.File, r.Offset, r.Damage.Reason})
+		v.gap(Fault{r.File, r.Offset, r.Damage.Reason})
 	case v.over || r.Damage != nil:
-		v.loose(r)
+		v.strayRecord(r)
 	default:
 		if err := v.replay.record(r.Record); err != nil {
-			v.fault(Fault{r.File, r.Offset, err.Error()})
+			v.addFault(Fault{r.File, r.Offset, err.Error()})
 			v.over = true
-			v.loose(r)
+			v.strayRecord(r)
 		}
 		if v.reached() {
 			v.open = false
@@ -105,15 +105,15 @@ func (v *salvor) visit(r wal.Salvaged) {
 }
 
 // reached reports whether the replay has an entry behind the snapshot.
-func (v *salvor) reached() bool {
+func (v *salvager) reached() bool {
 	n := len(v.replay.entries)
 	return n > 0 && v.replay.entries[n-1].Index > v.base.Index
 }
 
 // missing takes note of a gap. One before the first entry behind the snapshot may have held only
 // what the snapshot has: then the log goes on without a hole behind it, and nothing is lost.
-func (v *salvor) missing(f Fault) {
-	v.fault(f)
+func (v *salvager) gap(f Fault) {
+	v.addFault(f)
 	v.over = v.over || v.reached()
 	if !v.over {
 		v.open = true
@@ -122,7 +122,7 @@ func (v *salvor) missing(f Fault) {
 }
 
 // fault adds one that is not known yet.
-func (v *salvor) fault(f Fault) {
+func (v *salvager) addFault(f Fault) {
 	for _, known := range v.wreck.Faults {
 		if known.File == f.File && known.Offset == f.Offset {
 			return
@@ -133,7 +133,7 @@ func (v *salvor) fault(f Fault) {
 
 // loose looks at a record that can be read, and can't be taken over. One that nothing proves ends
 // what is whole if it is of an entry behind the snapshot.
-func (v *salvor) loose(r wal.Salvaged) {
+func (v *salvager) strayRecord(r wal.Salvaged) {
 	if state, err := decodeState(r.Data); r.Kind == recordState && r.Damage == nil && err == nil {
 		v.wreck.Last = max(v.wreck.Last, state.Commit)
 	}
@@ -145,14 +145,14 @@ func (v *salvor) loose(r wal.Salvaged) {
 		return
 	}
 	v.over = true
-	v.leave(&e)
+	v.countLost(&e)
 	if r.Damage == nil {
 		v.wreck.Last = max(v.wreck.Last, e.Index)
 	}
 }
 
 // leave counts an entry as lost.
-func (v *salvor) leave(e *Entry) {
+func (v *salvager) countLost(e *Entry) {
 	v.wreck.Lost++
 	if cmd, err := e.command(); err == nil && len(cmd) > 0 {
 		v.lost(cmd)
@@ -160,7 +160,7 @@ func (v *salvor) leave(e *Entry) {
 }
 
 // apply makes the state of what is whole.
-func (v *salvor) apply(s *survey, sm StateMachine) error {
+func (v *salvager) apply(s *survey, sm StateMachine) error {
 	if s.reader != nil {
 		if err := sm.Restore(s.reader); err != nil {
 			return fmt.Errorf("raft: %s: %w", s.reader.Path(), err)
@@ -173,9 +173,9 @@ func (v *salvor) apply(s *survey, sm StateMachine) error {
 		_, err := applyTo(sm, e)
 		if err != nil {
 			v.wreck.Cut = true
-			v.fault(Fault{s.logDir, 0, fmt.Sprintf("entry %d: %v", e.Index, err)})
+			v.addFault(Fault{s.logDir, 0, fmt.Sprintf("entry %d: %v", e.Index, err)})
 			for ; i < len(es); i++ {
-				v.leave(&es[i])
+				v.countLost(&es[i])
 			}
 			break
 		}

@@ -35,7 +35,7 @@ func numbers(t *testing.T, n int, snapshots ...int) (dir string, commands []stri
 func takeSnapshot(t *testing.T, n *Node) {
 	t.Helper()
 	before := n.stats.Snapshots.Load()
-	n.do(func(*core) { n.snapshotter.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
+	n.do(func(*core) { n.snapshots.wanted.Store(true); n.backlog = append(n.backlog, job{}) })
 	for n.stats.Snapshots.Load() == before {
 		if err := n.Read(context.Background()); err != nil {
 			t.Fatal(err)
@@ -223,7 +223,7 @@ func TestSalvageLeavesMembersAlone(t *testing.T) {
 	}
 	path, data := logFile(t, dir, "wal/*.wal")
 	flip(t, path, data, "c002")
-	home, err := Occupy(dir)
+	home, err := LockDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

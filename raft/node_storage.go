@@ -23,7 +23,7 @@ const (
 	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
 	recordSnapshot    byte = 3 // Snapshot, received: the log begins anew behind it
 	recordIncarnation byte = 4 // of this disk; at the head of every segment
-	recordAnew        byte = 5 // index of the last recordSnapshot, 0 without one; likewise
+	recordWhole       byte = 5 // index of the last recordSnapshot, 0 without one; likewise
 )
 
 // storage is a member's memory on disk: the log, and the snapshots beside it.
@@ -47,7 +47,7 @@ type storage struct {
 	buf  []byte // of persist
 	recs []wal.Record
 
-	anew atomic.Uint64 // index of the snapshot behind which the log last began anew, 0 when it never did: see first
+	wholeAfter atomic.Uint64 // index of the last received snapshot that the log notes; 0: none. See first
 }
 
 // storageOptions say where a member's memory is and how it is kept.
@@ -61,7 +61,7 @@ type storageOptions struct {
 }
 
 func (o *storageOptions) walDir() string {
-	return cmp.Or(o.WALDir, o.inside())
+	return cmp.Or(o.WALDir, o.defaultWALDir())
 }
 
 // recovery is what openStorage found. Of Replayed it says no membership.
@@ -193,14 +193,14 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuil
 	r.State, r.Incarnation = replay.state, replay.incarnation
 	r.Replayed, r.Entries = replay.handed, replay.after()
 	s.last = r.last()
-	s.anew.Store(replay.anew)
+	s.wholeAfter.Store(replay.wholeAfter)
 	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
 		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
 			return cmp.Or(err, s.log.Close())
 		}
 	}
 	r.First = s.first()
-	if err := cmp.Or(r.check(), s.settle(&o, tag)); err != nil {
+	if err := cmp.Or(r.check(), s.recordLogPlace(&o, tag)); err != nil {
 		return errors.Join(err, s.log.Close())
 	}
 	return nil
@@ -208,7 +208,7 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuil
 
 // first returns the index from which on the log on disk is whole. Segments from before a received
 // snapshot may be kept, but there is a hole between them and what follows.
-func (s *storage) first() uint64 { return max(s.log.First(), s.anew.Load()+1) }
+func (s *storage) first() uint64 { return max(s.log.First(), s.wholeAfter.Load()+1) }
 
 // explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
 func (s *storage) explain(err error, r *recovery) error {
@@ -232,13 +232,13 @@ func (r *recovery) check() error {
 }
 
 func (s *storage) preamble() []wal.Record {
-	return preamble(s.incarnation, s.anew.Load(), *s.state.Load())
+	return preamble(s.incarnation, s.wholeAfter.Load(), *s.state.Load())
 }
 
-func preamble(incarnation, anew uint64, s State) []wal.Record {
+func preamble(incarnation, wholeAfter uint64, s State) []wal.Record {
 	return []wal.Record{
 		{Kind: recordIncarnation, Data: appendFixed(nil, incarnation)},
-		{Kind: recordAnew, Data: appendFixed(nil, anew)},
+		{Kind: recordWhole, Data: appendFixed(nil, wholeAfter)},
 		{Kind: recordState, Data: appendState(nil, s)},
 	}
 }
@@ -250,7 +250,7 @@ type replayer struct {
 	incarnation uint64
 	entries     []Entry     // from base.Index (included, when the log still has it) on, or behind handed
 	last        uint64      // index of the last entry read, or of the snapshot that took its place; 0: not known
-	anew        uint64      // as in storage
+	wholeAfter  uint64      // as in storage
 	to          *rebuilding // of what is committed; nil: entries holds all
 	handed      Snapshot    // the last entry that to has got: index, term and stamp; Index 0: none
 }
@@ -269,8 +269,8 @@ func (r *replayer) record(rec wal.Record) (err error) {
 		return r.entry(rec.Data)
 	case recordSnapshot:
 		return r.snapshot(rec.Data)
-	case recordAnew:
-		return r.began(decodeFixed(rec.Data))
+	case recordWhole:
+		return r.setWholeAfter(decodeFixed(rec.Data))
 	case recordIncarnation:
 		r.incarnation, err = decodeFixed(rec.Data)
 		return err
@@ -343,22 +343,22 @@ func (r *replayer) snapshot(data []byte) error {
 			r.handed.Index)
 	}
 	r.entries, r.last = nil, s.Index
-	return r.began(s.Index, err)
+	return r.setWholeAfter(s.Index, err)
 }
 
 // began notes the index of the snapshot behind which the log last began anew. An err from before it
 // returns unchanged.
-func (r *replayer) began(index uint64, err error) error {
+func (r *replayer) setWholeAfter(index uint64, err error) error {
 	if err == nil && index > r.base.Index {
 		err = fmt.Errorf("%w: it goes on behind the snapshot at %d, which is missing or damaged", errHole, index)
 	}
-	r.anew = index
+	r.wholeAfter = index
 	return err
 }
 
 // detached reports whether the log neither notes base nor holds its last entry.
 func (r *replayer) detached() bool {
-	return r.base.Index > 0 && r.anew != r.base.Index && !r.holdsBase()
+	return r.base.Index > 0 && r.wholeAfter != r.base.Index && !r.holdsBase()
 }
 
 // holdsBase reports whether the log has base's entry. Nothing is handed on before that is known.
@@ -397,7 +397,7 @@ func (s *storage) persist(p *Persist) error {
 	err := s.log.Append(label, s.recs)
 	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see feed.holds)
 	if p.Snapshot != nil {
-		s.anew.Store(p.Snapshot.Index)
+		s.wholeAfter.Store(p.Snapshot.Index)
 	}
 	s.forget()
 	return err

@@ -84,7 +84,7 @@ func Verify(path string, o VerifyOptions) (Report, error) {
 }
 
 func verifyWith(o VerifyOptions, look func() (*survey, error)) (Report, error) {
-	s, err := steadily(look)
+	s, err := untilStable(look)
 	if err != nil {
 		return Report{}, err
 	}
@@ -106,12 +106,12 @@ func inUse(dir string) bool {
 
 // shareLock takes the lock of a directory together with others that only read; nil: it has none.
 func shareLock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), syscall.O_NOFOLLOW, 0) // as Occupy does
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), syscall.O_NOFOLLOW, 0) // as LockDir does
 	if err != nil {
 		return nil, nil
 	}
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == syscall.EWOULDBLOCK {
-		return nil, errors.Join((&Home{dir: dir}).inUse(f), f.Close())
+		return nil, errors.Join((&Dirs{dir: dir}).inUse(f), f.Close())
 	}
 	return f, nil
 }
@@ -138,7 +138,7 @@ func (s *survey) say(format string, args ...any) {
 }
 
 // blame takes note of a fault, which is at path unless err knows better.
-func (s *survey) blame(path string, err error) {
+func (s *survey) addFault(path string, err error) {
 	f := Fault{File: path, Reason: err.Error()}
 	var inSnap *snap.Damage
 	var inLog *wal.Damage
@@ -156,19 +156,19 @@ func (s *survey) blame(path string, err error) {
 
 // looks at a disk are repeated until two of them agree on what is wrong: a process that writes may
 // be seen in the midst of it, but not twice at the same place.
-const looks = 6
+const maxLooks = 6
 
-// steadily returns the first look that finds nothing wrong, or the same as the one before; after so
-// many looks the last one, and of its faults those that the one before had as well.
-func steadily(look func() (*survey, error)) (*survey, error) {
+// untilStable returns the first look that finds nothing wrong, or the same as the one before; after
+// so many looks the last one, and of its faults those that the one before had as well.
+func untilStable(look func() (*survey, error)) (*survey, error) {
 	var before []Fault
 	for n := 1; ; n++ {
 		s, err := look()
 		if err != nil || len(s.report.Faults) == 0 || slices.Equal(s.report.Faults, before) {
 			return s, err
 		}
-		if n == looks {
-			s.settle(before)
+		if n == maxLooks {
+			s.keepRecurring(before)
 			return s, nil
 		}
 		before = s.report.Faults
@@ -177,10 +177,10 @@ func steadily(look func() (*survey, error)) (*survey, error) {
 }
 
 // settle drops the faults that were not there at the look before.
-func (s *survey) settle(before []Fault) {
+func (s *survey) keepRecurring(before []Fault) {
 	s.report.Faults = slices.DeleteFunc(s.report.Faults, func(f Fault) bool { return !slices.Contains(before, f) })
 	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is "+
-		"less to do", looks)
+		"less to do", maxLooks)
 }
 
 // surveyFile looks at a backup, or at any snapshot.
@@ -191,16 +191,16 @@ func surveyFile(path string) (*survey, error) {
 		return nil, err
 	}
 	if err != nil {
-		s.blame(path, err)
+		s.addFault(path, err)
 		return s, nil
 	}
-	s.found(r, meta)
+	s.addSnapshot(r, meta)
 	s.report.Last, s.report.Commit = meta.Index, meta.Index
 	return s, nil
 }
 
 // found takes over a snapshot that is whole, and newer than the one before.
-func (s *survey) found(r *snap.Reader, meta Snapshot) {
+func (s *survey) addSnapshot(r *snap.Reader, meta Snapshot) {
 	s.say("%s: snapshot at entry %d of term %d, of a cluster %x with %d members; its state has %d bytes",
 		r.Path(), meta.Index, meta.Term, meta.Membership.ClusterID, len(meta.Membership.Members), r.Size())
 	s.close()
@@ -219,7 +219,7 @@ func surveyDisk(o storageOptions) (*survey, error) {
 		return nil, errors.Join(fmt.Errorf("raft: there is no member in %s", filepath.Dir(o.Dir)), o.unfinished())
 	}
 	if err != nil {
-		s.blame(o.walDir(), err)
+		s.addFault(o.walDir(), err)
 		return s, nil
 	}
 	s.surveyLog(&o, log)
@@ -242,10 +242,10 @@ func (s *survey) surveySnapshots(o *storageOptions) {
 			r, meta, err = checkBackup(r)
 		}
 		if err != nil {
-			s.blame(dir, err)
+			s.addFault(dir, err)
 			continue
 		}
-		s.found(r, meta)
+		s.addSnapshot(r, meta)
 	}
 }
 
@@ -279,23 +279,23 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 			"cuts them off, and nothing that was acknowledged",
 			torn.File, torn.Offset, torn.Bytes, torn.Reason)
 	}
-	if cluster == copied {
+	if cluster == copyCluster {
 		s.say("it is a copy made for --force-new-cluster, unless it has been started so")
 	}
 	if err := r.check(); err != nil {
-		s.blame(o.walDir(), err)
+		s.addFault(o.walDir(), err)
 	}
 	switch noted, err := o.readIdentity(); {
 	case err != nil:
-		s.blame(o.identityFile(), err)
+		s.addFault(o.identityFile(), err)
 	case noted == identity{}:
-		s.blame(o.identityFile(), errors.New("the file, which says whose log is in here, is missing"))
+		s.addFault(o.identityFile(), errors.New("the file, which says whose log is in here, is missing"))
 	case !noted.owns(newIdentity(log.Tag, s.replay.incarnation, "")):
-		s.blame(o.identityFile(), fmt.Errorf("the log in here is to be that of member %s of cluster %s", noted.Member,
-			noted.Cluster))
+		s.addFault(o.identityFile(), fmt.Errorf("this directory is that of member %s of cluster %s, and the log is not",
+			noted.Member, noted.Cluster))
 	}
 	if log.First > first {
-		s.blame(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d",
+		s.addFault(o.walDir(), fmt.Errorf("the log begins at entry %d, and the newest whole snapshot is that at %d",
 			log.First, s.newest.Index))
 	}
 }
@@ -304,7 +304,7 @@ func (s *survey) surveyLog(o *storageOptions, log wal.Found) {
 func (s *survey) apply(sm StateMachine) {
 	if s.reader != nil {
 		if err := sm.Restore(s.reader); err != nil {
-			s.blame(s.reader.Path(), err)
+			s.addFault(s.reader.Path(), err)
 			return
 		}
 	}
@@ -313,7 +313,7 @@ func (s *survey) apply(sm StateMachine) {
 			break
 		}
 		if _, err := applyTo(sm, &e); err != nil {
-			s.blame(s.logDir, fmt.Errorf("entry %d: %w", e.Index, err))
+			s.addFault(s.logDir, fmt.Errorf("entry %d: %w", e.Index, err))
 			return
 		}
 	}

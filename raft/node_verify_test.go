@@ -250,23 +250,23 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 func TestAFaultThatMovesIsNone(t *testing.T) {
 	offset := int64(0)
 	torn := Fault{"snap", 7, "torn"}
-	s, err := steadily(func() (*survey, error) {
+	s, err := untilStable(func() (*survey, error) {
 		s := &survey{}
-		s.blame("", &torn)
+		s.addFault("", &torn)
 		if offset++; offset < 100 {
-			s.blame("", &Fault{"wal", offset, "damaged"})
+			s.addFault("", &Fault{"wal", offset, "damaged"})
 		}
 		return s, nil
 	})
-	if err != nil || !slices.Equal(s.report.Faults, []Fault{torn}) || offset != looks {
+	if err != nil || !slices.Equal(s.report.Faults, []Fault{torn}) || offset != maxLooks {
 		t.Errorf("%v after %d looks, %v", s.report.Faults, offset, err)
 	}
 	offset = 100
-	if s, _ := steadily(func() (*survey,
+	if s, _ := untilStable(func() (*survey,
 		error) {
 		offset++
 		s := &survey{}
-		s.blame("", &torn)
+		s.addFault("", &torn)
 		return s, nil
 	}); len(s.report.Faults) != 1 ||
 		offset != 102 {

@@ -10,10 +10,10 @@ import (
 // only the waiter holds its bytes: the queues on the way hold ids. So a request that nobody waits
 // for any longer costs eight bytes, until the next tick.
 type waiter struct {
-	result   chan outcome // capacity 1: who answers never waits
-	request  request
-	deadline int64  // on the monotonic clock
-	asked    uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
+	result     chan outcome // capacity 1: who answers never waits
+	request    request
+	deadline   int64  // on the monotonic clock
+	proposedIn uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
 }
 
 // Limits of the requests that wait, in number and bytes; beyond them the answer is ErrOverloaded. A
@@ -70,7 +70,7 @@ func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err err
 		ws.next++
 	}
 	r.id = ws.next
-	w.request, w.deadline, w.asked = r, deadline, 0
+	w.request, w.deadline, w.proposedIn = r, deadline, 0
 	ws.waiting[r.id] = w
 	ws.bytes += len(r.data)
 	return r.id, nil
@@ -78,7 +78,7 @@ func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err err
 
 // take removes the waiter with an id, whose caller answers it, and drops its request. It returns
 // nil when nobody waits under that id. ws.mu must be held.
-func (ws *waiters) take(id uint64) *waiter {
+func (ws *waiters) unlink(id uint64) *waiter {
 	w := ws.waiting[id]
 	if w != nil {
 		delete(ws.waiting, id)
@@ -99,7 +99,7 @@ func (ws *waiters) living(ids []uint64) []uint64 {
 }
 
 // within returns how many of the first requests have no more than limit bytes, but at least one.
-func (ws *waiters) within(ids []uint64, limit int) (n int) {
+func (ws *waiters) countWithin(ids []uint64, limit int) (n int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for bytes := 0; n < len(ids); n++ {
@@ -121,21 +121,21 @@ func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []propos
 	defer ws.mu.Unlock()
 	for _, id := range ids {
 		if w := ws.waiting[id]; w != nil {
-			w.asked = term
+			w.proposedIn = term
 			batch = append(batch, w.request.proposal)
 		}
 	}
 	return batch
 }
 
-// unasked takes propose back for one proposal, since the leader has refused it, and reports whether
-// somebody waits for it.
-func (ws *waiters) unasked(id uint64) bool {
+// withdraw takes propose back for one proposal, since the leader has refused it, and reports
+// whether somebody waits for it.
+func (ws *waiters) withdraw(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w := ws.waiting[id]
 	if w != nil {
-		w.asked = 0
+		w.proposedIn = 0
 	}
 	return w != nil
 }
@@ -150,8 +150,8 @@ func (ws *waiters) dead(term uint64) (ids []uint64) {
 	}
 	ws.term = term
 	for id, w := range ws.waiting {
-		if w.asked != 0 && w.asked < term {
-			w.asked = 0
+		if w.proposedIn != 0 && w.proposedIn < term {
+			w.proposedIn = 0
 			ids = append(ids, id)
 		}
 	}
@@ -165,8 +165,8 @@ func (ws *waiters) skip(index, term uint64) {
 	ws.mu.Lock()
 	ws.term = term
 	for id, w := range ws.waiting {
-		if w.asked != 0 && w.asked <= term {
-			lost = append(lost, ws.take(id))
+		if w.proposedIn != 0 && w.proposedIn <= term {
+			lost = append(lost, ws.unlink(id))
 		}
 	}
 	ws.mu.Unlock()
@@ -180,12 +180,12 @@ func (ws *waiters) skip(index, term uint64) {
 func (ws *waiters) remove(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	return ws.take(id) != nil
+	return ws.unlink(id) != nil
 }
 
 func (ws *waiters) answer(id uint64, o outcome) {
 	ws.mu.Lock()
-	w := ws.take(id)
+	w := ws.unlink(id)
 	ws.mu.Unlock()
 	if w != nil {
 		w.result <- o
@@ -219,7 +219,7 @@ func (ws *waiters) answerAll(batch []answer, applied uint64) {
 	ws.mu.Lock()
 	ws.applied = applied
 	for i := range batch {
-		batch[i].to = ws.take(batch[i].id)
+		batch[i].to = ws.unlink(batch[i].id)
 	}
 	var safe []readsAt
 	rest := ws.reads[:0]
@@ -256,7 +256,7 @@ func (ws *waiters) expire(now int64) {
 	ws.mu.Lock()
 	for id, w := range ws.waiting {
 		if w.deadline <= now {
-			late = append(late, ws.take(id))
+			late = append(late, ws.unlink(id))
 		}
 	}
 	for i := range ws.reads {
@@ -281,11 +281,11 @@ func (ws *waiters) close() {
 	}
 }
 
-// giveUp answers a waiter that nobody else will; unasked is the error of a request that was never
+// giveUp answers a waiter that nobody else will; withdraw is the error of a request that was never
 // made.
-func (w *waiter) giveUp(unasked error) {
-	err := unasked
-	if w.asked != 0 {
+func (w *waiter) giveUp(withdraw error) {
+	err := withdraw
+	if w.proposedIn != 0 {
 		err = ErrUnknown
 	}
 	w.result <- outcome{err: err}

@@ -40,7 +40,7 @@ func (p *simProcess) digest(e *Entry) {
 		return
 	}
 	if e.Index%simDigestEvery == 0 && e.Index > p.born {
-		own := p.digests.take(p.id, e.Index, p.machine.digest())
+		own := p.digests.begin(p.id, e.Index, p.machine.digest())
 		p.after(0, func() {
 			p.input(func(c *core) {
 				if c.takeOver(own) != nil {
@@ -52,7 +52,7 @@ func (p *simProcess) digest(e *Entry) {
 	if e.Kind != EntryDigest {
 		return
 	}
-	same, err := p.digests.hear(e, newConfig(e.Index, e.Term, p.membership))
+	same, err := p.digests.compare(e, newConfig(e.Index, e.Term, p.membership))
 	switch at := p.digests.index; {
 	case same && p.spoiled != 0 && p.spoiled < at, err != nil && p.spoiled == 0:
 		p.w.violated("at %d n%x, spoiled at %d, has the state of the majority: %v (%v)", at, p.id, p.spoiled, same, err)

@@ -24,7 +24,7 @@ type simFiles struct {
 	id      uint64
 	fs      *simFS
 	storage *storage
-	feeds   map[uint64]*feed
+	feeds   map[uint64]*fetcher
 	options storageOptions
 	founded []Entry
 	half    *Persist // it was under way when the power was cut: it is there as a whole, or not at all
@@ -78,7 +78,7 @@ func (d *simFiles) open() (boot, any, error) {
 		return boot{}, nil, err
 	}
 	d.must(err)
-	d.storage, d.feeds = s, map[uint64]*feed{}
+	d.storage, d.feeds = s, map[uint64]*fetcher{}
 	if len(r.Damaged) > 0 {
 		d.w.count(countOlder)
 	}

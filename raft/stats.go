@@ -162,7 +162,7 @@ func (n *Node) queues() []Queue {
 	return []Queue{
 		{"waiters", "requests", len(n.waiters.waiting), maxWaiters},
 		{"waiters", "bytes", n.waiters.bytes, maxWaitersBytes},
-		{"inbox", "requests", max(len(n.inbox.proposals.full), len(n.inbox.reads.full)), maxWaiters},
+		{"inbox", "requests", max(len(n.inbox.proposals.filling), len(n.inbox.reads.filling)), maxWaiters},
 		{"inbox", "bytes", n.inbox.bytes, maxInboxBytes},
 		{"parked", "requests", max(len(n.parked.proposals), len(n.parked.reads)), maxWaiters},
 		{"reading", "requests", out, maxWaiters},

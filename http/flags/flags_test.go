@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,7 +18,6 @@ import (
 	"etcd2/discovery"
 	_ "etcd2/e2e/pace" // -long
 	"etcd2/raft"
-	"etcd2/wal"
 )
 
 func TestDefaultsAreThoseOfEtcd(t *testing.T) {
@@ -290,8 +290,12 @@ func TestADirectoryStaysWhatItIs(t *testing.T) {
 			made = os.Mkdir(filepath.Join(dir, "proxy"), 0o700)
 		}
 		if c.member {
-			made = errors.Join(made, os.Mkdir(filepath.Join(dir, "member"), 0o700),
-				wal.Create(filepath.Join(dir, "member", "wal"), wal.Options{SegmentBytes: 1 << 16}))
+			_, err := raft.Found(raft.NewFrozen(raft.Snapshot{Index: 1, Term: 1}, func(io.Writer) error { return nil }),
+				raft.RestoreOptions{
+					Cluster: raft.Membership{Members: []raft.Member{{ID: 1, Name: "m"}}},
+					Places:  []raft.Place{{Name: "m", Dir: dir}}, SegmentBytes: 1 << 16,
+				})
+			made = errors.Join(made, err)
 		}
 		config, err := Parse(append(strings.Fields(c.flags), "--data-dir="+dir), nil)
 		if err := errors.Join(made, err); err != nil {

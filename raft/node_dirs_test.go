@@ -196,7 +196,7 @@ func TestADirectoryWithoutAnIdentityIsRefused(t *testing.T) {
 	_, err := Open(nodeConfig(dir), &register{})
 	seen, lookErr := Verify(dir, VerifyOptions{})
 
-	if err == nil || !strings.Contains(err.Error(), "member/identity, which says whose log") {
+	if err == nil || !strings.Contains(err.Error(), "member/identity, which says whose the log is") {
 		t.Errorf("the start says %v", err)
 	}
 	if lookErr != nil || len(seen.Faults) != 1 || seen.Faults[0].File != dir+"/member/identity" {
@@ -297,7 +297,7 @@ func TestALockThatIsALinkIsNotFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		_, err := Occupy(dir)
+		_, err := LockDir(dir)
 
 		var e *DirError
 		if !errors.As(err, &e) || e.Dir != dir || !strings.Contains(e.Remedy, "delete it") {
@@ -324,7 +324,7 @@ func TestALookAtALockKeepsNobodyOut(t *testing.T) {
 	}
 	time.AfterFunc(lockPause/2, func() { f.Close() })
 
-	h, err := Occupy(dir)
+	h, err := LockDir(dir)
 
 	if err != nil {
 		t.Fatal(err)
@@ -340,7 +340,7 @@ func TestADirectoryIsOccupiedByOneAtATime(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 50 {
-				h, err := Occupy(dir)
+				h, err := LockDir(dir)
 				if err != nil {
 					continue
 				}

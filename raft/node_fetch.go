@@ -6,14 +6,15 @@ import (
 	"etcd2/wal"
 )
 
-// feed is the reading of the log on disk for one member that lags: where it has got to, and what
-// was read and not yet handed out. So the next piece costs the reading of that piece, and not of
-// all that is before it in its segment. It has no file open, and may be dropped at any time.
-type feed struct {
-	reader *wal.Reader // behind the last write that is in replay
-	replay replayer    // its entries go from the last one handed out on: the core asks for that one again, for its term
+// fetcher reads the log on disk for one member that lags. It remembers how far it has read, and
+// which entries it has read and not yet returned. So the next piece costs the reading of that
+// piece, and not of all that is before it in its segment. It has no file open, and may be dropped
+// at any time. It belongs to the loop between two fetches, and to a helper during one.
+type fetcher struct {
+	reader *wal.Reader // after the last write that is in replay
+	replay replayer    // its entries begin with the last one returned: the core asks for that one again, for its term
 	bytes  int         // of the entries, about
-	idle   int         // of the loop: ticks since it was last used
+	idle   int         // ticks since the last fetch
 }
 
 // fetchBytes is about how much of the log is read for a member that lags at a time.
@@ -24,13 +25,13 @@ const fetchBytes = 4 << 20
 // that fits, which may be nil, and returns the feed for the next one. It returns neither entries
 // nor an error when the log does not have the entries: they were released, or a received snapshot
 // took their place.
-func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, error) {
+func (s *storage) fetch(f Fetch, maxBytes int, last *fetcher) ([]Entry, *fetcher, error) {
 	if last.fits(f) {
 		if es, err := last.read(f, maxBytes); err == nil && len(es) > 0 {
 			return es, last, nil
 		} // its segment may be gone, or a snapshot have taken the place of what follows
 	}
-	d, es := &feed{replay: replayer{base: &Snapshot{Index: f.From - 1}}}, []Entry(nil)
+	d, es := &fetcher{replay: replayer{base: &Snapshot{Index: f.From - 1}}}, []Entry(nil)
 	var err error
 	if d.reader, err = s.log.Reader(f.From); err == nil {
 		es, err = d.read(f, maxBytes)
@@ -46,14 +47,14 @@ func (s *storage) fetch(f Fetch, maxBytes int, last *feed) ([]Entry, *feed, erro
 
 // fits tells whether the feed goes on where f begins. What comes before is committed, and no later
 // record takes its place.
-func (d *feed) fits(f Fetch) bool {
+func (d *fetcher) fits(f Fetch) bool {
 	return d != nil && len(d.replay.entries) > 0 && (d.replay.entries[0].Index == f.From ||
 		d.replay.entries[0].Index+1 == f.From)
 }
 
 // read reads on until it knows enough entries that hold, and hands them out. Every checksum is
 // checked (pitfall B15).
-func (d *feed) read(f Fetch, maxBytes int) ([]Entry, error) {
+func (d *fetcher) read(f Fetch, maxBytes int) ([]Entry, error) {
 	final, enough := d.holds(f, maxBytes)
 	if !enough {
 		for batch, err := range d.reader.Batches() {
@@ -79,13 +80,13 @@ func (d *feed) read(f Fetch, maxBytes int) ([]Entry, error) {
 // holds tells up to where the entries that were read hold, and whether that is enough. What the log
 // says of an index holds when no later record takes its place, and none does behind a write (a
 // State, and the entries after it) that counts it as committed.
-func (d *feed) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
+func (d *fetcher) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
 	final = min(d.replay.state.Commit, f.Last)
 	return final, final == f.Last || final > f.From && d.bytes > maxBytes
 }
 
 // add takes in one write.
-func (d *feed) add(batch []wal.Record) error {
+func (d *fetcher) add(batch []wal.Record) error {
 	for _, rec := range batch {
 		if err := d.replay.record(rec); err != nil {
 			return err
@@ -99,7 +100,7 @@ func (d *feed) add(batch []wal.Record) error {
 }
 
 // keep forgets what was handed out, but for the last entry.
-func (d *feed) keep(handed []Entry) {
+func (d *fetcher) keep(handed []Entry) {
 	if len(handed) == 0 {
 		return
 	}
@@ -120,20 +121,20 @@ func (r *replayer) between(from, to uint64) []Entry {
 	return r.entries[min(from-first, n):min(to+1-first, n)]
 }
 
-// feedPatience is how many election timeouts a feed is kept without use: its member has caught up,
-// is gone, or lost its leader.
-const feedPatience = 10
+// fetcherPatience is how many election timeouts a feed is kept without use: its member has caught
+// up, is gone, or lost its leader.
+const fetcherPatience = 10
 
 // fetch reads what a member lacks from the log on disk. When the log no longer has it, the member
 // gets a snapshot. So it does when the disk has changed what was written, which is logged and
 // counted (pitfall B15).
-func (n *Node) fetch(f Fetch, last *feed) {
+func (n *Node) fetch(f Fetch, last *fetcher) {
 	es, next, err := n.storage.fetch(f, fetchBytes, last)
 	if err != nil {
 		n.Logger.Error("the log can't be read for a member that lags; it gets a snapshot instead", "member", hex(f.To),
 			"from", f.From, "err", err)
 		n.stats.Unreadable.Add(1)
-		n.snapshotter.wanted.Store(true)
+		n.snapshots.wanted.Store(true)
 	}
 	n.inbox.call(func(c *core) {
 		c.fetched(f.To, es)
@@ -142,23 +143,23 @@ func (n *Node) fetch(f Fetch, last *feed) {
 		}
 		if next != nil {
 			next.idle = 0
-			n.feeds[f.To] = next
+			n.fetchers[f.To] = next
 		}
 	})
 }
 
-// takeFeed returns what the last fetch for a member left, for one fetch alone.
-func (n *Node) takeFeed(to uint64) *feed {
-	d := n.feeds[to]
-	delete(n.feeds, to)
+// detachFetcher returns what the last fetch for a member left, for one fetch alone.
+func (n *Node) detachFetcher(to uint64) *fetcher {
+	d := n.fetchers[to]
+	delete(n.fetchers, to)
 	return d
 }
 
-// dropFeeds forgets the feeds that nobody uses.
-func (n *Node) dropFeeds(ticks int) {
-	for to, d := range n.feeds {
-		if d.idle += ticks; d.idle > feedPatience*n.core.ElectionTicks {
-			delete(n.feeds, to)
+// dropIdleFetchers forgets the feeds that nobody uses.
+func (n *Node) dropIdleFetchers(ticks int) {
+	for to, d := range n.fetchers {
+		if d.idle += ticks; d.idle > fetcherPatience*n.core.ElectionTicks {
+			delete(n.fetchers, to)
 		}
 	}
 }

@@ -62,16 +62,16 @@ func TestAMemberIsInTouchWhileItHearsTheLeaderAndIsHeard(t *testing.T) {
 func TestTheLogTellsOnceAMinuteThatAMemberIsOutOfTouch(t *testing.T) {
 	var log bytes.Buffer
 	n := &Node{Config: Config{Election: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))},
-		core: newMember(3, 1), epoch: time.Now()}
+		epoch: time.Now(), loopState: loopState{core: newMember(3, 1)}}
 	lines := func(text string) int { return strings.Count(log.String(), text) }
 	hear := func() { n.core.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 2}) }
 	hear()
-	n.noteTouch(n.epoch.Add(time.Second))
+	n.observeContact(n.epoch.Add(time.Second))
 	touched := n.stats.InTouch.Load()
 	n.core.tick()
 
 	for s := 2; s <= 124; s++ {
-		n.noteTouch(n.epoch.Add(time.Duration(s) * time.Second))
+		n.observeContact(n.epoch.Add(time.Duration(s) * time.Second))
 	}
 
 	if lines("out of touch with the cluster") != 3 || touched != n.epoch.Add(time.Second).UnixNano() ||
@@ -79,7 +79,7 @@ func TestTheLogTellsOnceAMinuteThatAMemberIsOutOfTouch(t *testing.T) {
 		t.Errorf("at %d:\n%s", touched, &log)
 	}
 	hear()
-	n.noteTouch(n.epoch.Add(125 * time.Second))
+	n.observeContact(n.epoch.Add(125 * time.Second))
 	if lines("in touch with the leader again") != 1 || n.stats.InTouch.Load() == touched {
 		t.Errorf("%s", &log)
 	}

@@ -14,9 +14,9 @@ type worker struct {
 }
 
 // works says that a piece of work begins, or gets on.
-func (w *worker) works(mono int64) { w.since.Store(max(mono, 1)) }
+func (w *worker) begins(mono int64) { w.since.Store(max(mono, 1)) }
 
-func (w *worker) waits() { w.since.Store(0) }
+func (w *worker) idles() { w.since.Store(0) }
 
 func (w *worker) stuck(mono int64) time.Duration {
 	if since := w.since.Load(); since != 0 {
@@ -49,17 +49,17 @@ func (n *Node) Stuck() (doing string, since time.Duration) {
 	return doing, since
 }
 
-// entriesAPiece is how many entries the applier applies before it says that it gets on.
-const entriesAPiece = 1024
+// entriesPerPiece is how many entries the applier applies before it says that it gets on.
+const entriesPerPiece = 1024
 
-// getsOn is a reader of a snapshot that says of each of its bytes' arrival that the applier gets
-// on: a large one takes longer than anything else that a member does in one go.
-type getsOn struct {
+// progressReader is a reader of a snapshot that says of each of its bytes' arrival that the applier
+// gets on: a large one takes longer than anything else that a member does in one go.
+type progressReader struct {
 	io.Reader
 	n *Node
 }
 
-func (g getsOn) Read(p []byte) (int, error) {
-	g.n.applying.works(g.n.mono())
+func (g progressReader) Read(p []byte) (int, error) {
+	g.n.applying.begins(g.n.mono())
 	return g.Reader.Read(p)
 }

@@ -8,24 +8,28 @@ import (
 	"time"
 )
 
-// greet makes the member known to the cluster, says when its clients may come, and from then on
-// sees to the cluster's version. From the greeting on the others know its disk. Before it is in the
-// log of those who make a majority, a disk that is emptied goes unnoticed (pitfall D10): a member
-// should not be emptied, then, in the first second of its life, nor while others lag. commit is
-// what its disk knew to be committed at the start; alone: it is a cluster of its own.
-func (n *Node) greet(commit uint64, alone bool) {
+// announce tells the cluster this member's name, URLs, version and incarnation, closes ready when
+// clients may come, and from then on raises the cluster's version when it can.
+//
+// Once the announcement is in the log, the other members know the incarnation of this disk. Until
+// it is in the logs of a majority, nobody notices that the disk was emptied (pitfall D10). So a
+// member should not be emptied in the first second of its life, nor while other members lag.
+//
+// commit is what the disk knew to be committed at the start. alone says that the member is the only
+// voter of its cluster.
+func (n *Node) announce(commit uint64, alone bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { <-n.quit; cancel() }()
-	late := alone || commit == 0 // one that joins has nothing to show before it has heard of the cluster
-	if !late && n.waitApplied(ctx, commit) == nil && n.catchUp(ctx) {
+	late := alone || commit == 0 // a member that joins has nothing to show before it hears of the cluster
+	if !late && n.waitApplied(ctx, commit) == nil && n.waitCaughtUp(ctx) {
 		close(n.ready)
 	}
 	self := n.Self
 	self.ID, self.Incarnation = n.id, n.storage.incarnation
-	n.insist(ctx, Change{Kind: ChangeUpdate, Member: self})
+	n.retryChange(ctx, Change{Kind: ChangeUpdate, Member: self})
 	for ctx.Err() == nil {
-		n.decideVersion(ctx)
+		n.raiseVersion(ctx)
 		if m, _ := n.Membership().Find(n.id); late && m.ID == n.id && !m.Learner {
 			close(n.ready) // with its vote: from now on the cluster may count on it
 			late = false
@@ -37,10 +41,11 @@ func (n *Node) greet(commit uint64, alone bool) {
 	}
 }
 
-// catchUp waits until this member has everything that it may have served before: its disk's commit
-// index is a lower bound, and values must not run backwards (pitfall C8). Where no leader tells how
-// far that is, the member serves what it has after a while. It returns false when the member stops.
-func (n *Node) catchUp(ctx context.Context) bool {
+// waitCaughtUp waits until this member has applied everything that it may have served before. The
+// commit index on its disk is only a lower bound of that, and clients must not read older values
+// than before (pitfall C8). When no leader answers within three election timeouts, the member
+// serves what it has. waitCaughtUp returns false when the member stops.
+func (n *Node) waitCaughtUp(ctx context.Context) bool {
 	patience, cancel := context.WithTimeout(ctx, 3*n.Election)
 	defer cancel()
 	if err := n.Read(patience); err != nil && ctx.Err() == nil {
@@ -50,9 +55,9 @@ func (n *Node) catchUp(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// insist makes a change of this member, however long it takes. Where it can never be made, the
-// member ends.
-func (n *Node) insist(ctx context.Context, c Change) {
+// retryChange proposes a change of this member until it is applied or the member stops. It ends the
+// member when the change can never be made.
+func (n *Node) retryChange(ctx context.Context, c Change) {
 	for ctx.Err() == nil {
 		switch _, err := n.Change(ctx, c); err {
 		case nil:
@@ -76,7 +81,7 @@ func (n *Node) insist(ctx context.Context, c Change) {
 	}
 }
 
-// nameTaken is the end of a member that was started with another one's name.
+// nameTaken returns the error that ends a member which was started with another member's name.
 func (n *Node) nameTaken(name string) error {
 	m := n.Membership()
 	self, _ := m.Find(n.id)
@@ -108,10 +113,11 @@ func (n *Node) waitApplied(ctx context.Context, index uint64) error {
 
 const maxInt64 = int64(^uint64(0) >> 1)
 
-// decideVersion raises the cluster's version to the lowest of its members', when this member leads.
-func (n *Node) decideVersion(ctx context.Context) {
+// raiseVersion raises the cluster's version to the lowest version of its members, when this member
+// leads.
+func (n *Node) raiseVersion(ctx context.Context) {
 	m := n.Membership()
 	if v := m.lowestVersion(); v != "" && compareVersions(v, m.Version) > 0 && n.Leader() == n.id {
-		n.insist(ctx, Change{Kind: ChangeVersion, Member: Member{Version: v}})
+		n.retryChange(ctx, Change{Kind: ChangeVersion, Member: Member{Version: v}})
 	}
 }

@@ -17,13 +17,13 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Home is the directories of one process, which no other process may use before Close (pitfalls
+// Dirs is the directories of one process, which no other process may use before Close (pitfalls
 // H12, L14). Each of them holds a file that is locked, DATA/lock and WAL/lock, with the id of the
 // process in it.
 //
-// Close removes what Occupy and OccupyLog have made, unless a member lives there. A Home belongs to
-// one goroutine at a time.
-type Home struct {
+// Close removes what LockDir and LockLogDir have made, unless a member lives there. A Dirs belongs
+// to one goroutine at a time.
+type Dirs struct {
 	dir     string
 	walDir  string // "": no log's directory is occupied
 	locks   []*os.File
@@ -31,26 +31,26 @@ type Home struct {
 	settled bool     // a member lives here: nothing is undone
 }
 
-// Occupy makes the data directory dir, if need be, and keeps every other process out of it.
-func Occupy(dir string) (*Home, error) {
-	h := &Home{dir: filepath.Clean(dir)}
-	if err := h.occupy(h.dir); err != nil {
+// LockDir makes the data directory dir, if need be, and keeps every other process out of it.
+func LockDir(dir string) (*Dirs, error) {
+	h := &Dirs{dir: filepath.Clean(dir)}
+	if err := h.lockDirs(h.dir); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
 }
 
-// OccupyLog does the same for the directory of the log; walDir empty means the one inside the data
+// LockLogDir does the same for the directory of the log; walDir empty means the one inside the data
 // directory. It reports whether a member lives in the two. An error says that one did and can't be
 // started, or that the log is another member's: no new member may take its place.
-func (h *Home) OccupyLog(walDir string) (member bool, err error) {
-	c := Config{Dir: h.dir, WALDir: walDir, Home: h}
+func (h *Dirs) LockLogDir(walDir string) (member bool, err error) {
+	c := Config{Dir: h.dir, WALDir: walDir, Dirs: h}
 	o := c.storage()
-	if err = h.occupyLog(o.walDir()); err == nil {
+	if err = h.lockLogDir(o.walDir()); err == nil {
 		member, err = storageExists(o)
 	}
 	if err == nil && !member {
-		err = h.room()
+		err = h.checkSpace()
 	}
 	return member, h.explain(err)
 }
@@ -58,17 +58,17 @@ func (h *Home) OccupyLog(walDir string) (member bool, err error) {
 // What a new member needs at least, in bytes: the first file of the log, and the beginnings of
 // everything else.
 const (
-	roomForLog  = wal.DefaultSegmentBytes
-	roomForRest = 64 << 10
+	spaceForLog  = wal.DefaultSegmentBytes
+	spaceForRest = 64 << 10
 )
 
 // room returns an error when a new member would fail for want of room after the cluster has heard
 // of it.
-func (h *Home) room() error {
-	return cmp.Or(hasRoom(h.dir, false, roomForRest), hasRoom(h.walDir, true, roomForLog))
+func (h *Dirs) checkSpace() error {
+	return cmp.Or(checkSpaceIn(h.dir, false, spaceForRest), checkSpaceIn(h.walDir, true, spaceForLog))
 }
 
-func hasRoom(dir string, log bool, need uint64) error {
+func checkSpaceIn(dir string, log bool, need uint64) error {
 	free, err := FreeBytes(dir)
 	if err != nil || free >= need {
 		return err
@@ -77,18 +77,18 @@ func hasRoom(dir string, log bool, need uint64) error {
 		remedies[0].remedy}
 }
 
-func (h *Home) occupyLog(walDir string) error {
+func (h *Dirs) lockLogDir(walDir string) error {
 	h.walDir = filepath.Clean(walDir)
 	if sameFile(h.walDir, h.dir) {
 		return &DirError{h.walDir, true, errors.New("this is the data directory itself"),
 			"give the log a directory of its own, or leave it inside"}
 	}
-	return h.occupy(h.walDir)
+	return h.lockDirs(h.walDir)
 }
 
-// Lived reports whether a member lives in the data directory, or did, wherever its log is.
-func (h *Home) Lived() (bool, error) {
-	c := Config{Dir: h.dir, Home: h}
+// HadMember reports whether a member lives in the data directory, or did, wherever its log is.
+func (h *Dirs) HadMember() (bool, error) {
+	c := Config{Dir: h.dir, Dirs: h}
 	o := c.storage()
 	if err := o.unfinished(); err != nil {
 		return false, err
@@ -100,14 +100,14 @@ func (h *Home) Lived() (bool, error) {
 	return o.lived(noted)
 }
 
-// Exists is OccupyLog for a caller that only looks: it locks nothing and makes nothing.
+// Exists is LockLogDir for a caller that only looks: it locks nothing and makes nothing.
 func Exists(dir, walDir string) (bool, error) {
 	c := Config{Dir: filepath.Clean(dir), WALDir: walDir}
 	return storageExists(c.storage())
 }
 
 // Close lets other processes in. It may be called more than once.
-func (h *Home) Close() error {
+func (h *Dirs) Close() error {
 	if !h.settled {
 		h.undo()
 	}
@@ -119,14 +119,14 @@ func (h *Home) Close() error {
 	return err
 }
 
-func (h *Home) undo() {
+func (h *Dirs) undo() {
 	for _, path := range slices.Backward(h.made) {
 		os.Remove(path) // a directory that somebody else has put something in stays
 	}
 }
 
-// occupy makes a directory, if need be, and locks it. Its error is a DirError.
-func (h *Home) occupy(dir string) error {
+// lockDirs makes a directory, if need be, and locks it. Its error is a DirError.
+func (h *Dirs) lockDirs(dir string) error {
 	err := h.makeDir(dir)
 	if err == nil {
 		err = h.lock(filepath.Join(dir, "lock"))
@@ -139,7 +139,7 @@ func (h *Home) occupy(dir string) error {
 }
 
 // makeDir makes a directory, and those above it that are missing.
-func (h *Home) makeDir(dir string) error {
+func (h *Dirs) makeDir(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, iofs.ErrNotExist) {
 		return err
 	}
@@ -154,7 +154,7 @@ func (h *Home) makeDir(dir string) error {
 }
 
 // willMake notes which of the paths are not there.
-func (h *Home) willMake(paths ...string) {
+func (h *Dirs) willMake(paths ...string) {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); errors.Is(err, iofs.ErrNotExist) && !slices.Contains(h.made, path) {
 			h.made = append(h.made, path)
@@ -176,7 +176,7 @@ const (
 )
 
 // lock opens and locks a file. The end of the process unlocks it as well.
-func (h *Home) lock(name string) error {
+func (h *Dirs) lock(name string) error {
 	for try := 1; ; {
 		made := len(h.made)
 		h.willMake(name)
@@ -212,7 +212,7 @@ func isNamed(f *os.File) bool {
 }
 
 // inUse is the error of a directory whose lock f another process holds.
-func (h *Home) inUse(f *os.File) error {
+func (h *Dirs) inUse(f *os.File) error {
 	dir := filepath.Dir(f.Name())
 	pid, _ := io.ReadAll(io.NewSectionReader(f, 0, 64))
 	return &DirError{
@@ -259,7 +259,7 @@ var remedies = []struct {
 }
 
 // explain adds the directory and the remedy to an error of the operating system.
-func (h *Home) explain(err error) error {
+func (h *Dirs) explain(err error) error {
 	var known *DirError
 	path := pathOf(err)
 	if path == "" || errors.As(err, &known) {

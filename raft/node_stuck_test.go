@@ -138,24 +138,24 @@ func TestAMemberThatWaitsIsNotStuck(t *testing.T) {
 func TestWhoGetsOnIsNotStuckHoweverLongItTakes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := &Node{epoch: time.Now().Add(-time.Hour)}
-		n.applying.works(n.mono() - int64(time.Minute)) // for so long already
+		n.applying.begins(n.mono() - int64(time.Minute)) // for so long already
 		if _, since := n.Stuck(); since < time.Minute {
 			t.Errorf("%v", since)
 		}
 
 		for range 2 {
-			if _, err := io.ReadAll(getsOn{strings.NewReader("a snapshot"), n}); err != nil {
+			if _, err := io.ReadAll(progressReader{strings.NewReader("a snapshot"), n}); err != nil {
 				t.Fatal(err)
 			}
 			if _, since := n.Stuck(); since > 10*time.Second {
 				t.Errorf("%v after a read", since)
 			}
-			n.applying.works(n.mono() - int64(time.Minute))
+			n.applying.begins(n.mono() - int64(time.Minute))
 		}
 		n.sm = &register{}
 		n.applied.Store(&appliedState{})
 		n.digests = digests{}
-		n.apply(job{entries: make([]Entry, entriesAPiece)}, nil)
+		n.apply(job{entries: make([]Entry, entriesPerPiece)}, nil)
 		if _, since := n.Stuck(); since > 10*time.Second {
 			t.Errorf("%v after a piece", since)
 		}

@@ -80,7 +80,7 @@ func TestAMemberThatLagsCostsTheReadingOfItsLogOnce(t *testing.T) {
 // feedAll feeds a member piece by piece, and returns how many bytes of entries it got.
 func feedAll(t testing.TB, s *storage, next, last uint64, piece int) (fed int64) {
 	t.Helper()
-	var on *feed
+	var on *fetcher
 	for next <= last {
 		es, now, err := s.fetch(Fetch{From: max(next-1, 1), Last: last}, piece, on)
 		if err != nil || len(es) == 0 {
@@ -98,7 +98,7 @@ func feedAll(t testing.TB, s *storage, next, last uint64, piece int) (fed int64)
 }
 
 // fetchText fetches two entries or more, and prints them.
-func fetchText(t *testing.T, s *storage, f Fetch, on *feed) (string, *feed) {
+func fetchText(t *testing.T, s *storage, f Fetch, on *fetcher) (string, *fetcher) {
 	t.Helper()
 	es, now, err := s.fetch(f, 0, on)
 	if err != nil {
@@ -181,14 +181,14 @@ func TestAFeedThatCannotGoOnBeginsAnew(t *testing.T) {
 }
 
 func TestAFeedThatNobodyUsesIsForgotten(t *testing.T) {
-	n := &Node{core: newMember(3, 1), feeds: map[uint64]*feed{2: {}, 3: {idle: 5}}}
-	patience := feedPatience * n.core.ElectionTicks
+	n := &Node{loopState: loopState{core: newMember(3, 1), fetchers: map[uint64]*fetcher{2: {}, 3: {idle: 5}}}}
+	patience := fetcherPatience * n.core.ElectionTicks
 
-	n.dropFeeds(patience - 4)
-	if n.feeds[2] == nil || n.feeds[3] != nil {
-		t.Errorf("after nearly all its time: %v", n.feeds)
+	n.dropIdleFetchers(patience - 4)
+	if n.fetchers[2] == nil || n.fetchers[3] != nil {
+		t.Errorf("after nearly all its time: %v", n.fetchers)
 	}
-	if n.takeFeed(2) == nil || n.takeFeed(2) != nil {
+	if n.detachFetcher(2) == nil || n.detachFetcher(2) != nil {
 		t.Error("two fetches may use one feed")
 	}
 }

@@ -47,75 +47,75 @@ func (n *Node) readsWait() time.Duration {
 	if len(n.reads) == 0 {
 		return 0
 	}
-	return gatherForOthers - time.Duration(n.mono()-n.asked)
+	return gatherForOthers - time.Duration(n.mono()-n.readSentAt)
 }
 
 // waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it.
 // A batch that it applied just before wakes nobody, so that the loop looks once more.
 func (n *Node) waitsForApplier() {
-	n.awaited.Store(n.core.isBehind() || n.core.refusing)
+	n.applierWakes.Store(n.core.isBehind() || n.core.refusing)
 	n.core.appliedTo(n.applied.Load().index)
 }
 
 // untilGathered returns how long the loop may sleep before something in the inbox is due.
 func (n *Node) untilGathered() time.Duration {
-	if n.gathered == (gathering{}) {
+	if n.gatherUntil == (gathering{}) {
 		return never
 	}
 	due := never
 	proposals, reads := n.inbox.holds()
-	if proposals && n.gathered.proposals != 0 {
-		due = time.Duration(n.gathered.proposals - n.mono())
+	if proposals && n.gatherUntil.proposals != 0 {
+		due = time.Duration(n.gatherUntil.proposals - n.mono())
 	}
-	if reads && n.gathered.reads != 0 {
-		due = min(due, time.Duration(n.gathered.reads-n.mono()))
+	if reads && n.gatherUntil.reads != 0 {
+		due = min(due, time.Duration(n.gatherUntil.reads-n.mono()))
 	}
 	return max(due, 0)
 }
 
-// takeInbox passes everything that has arrived to the core, proposals as one batch, from wherever
+// drainInbox passes everything that has arrived to the core, proposals as one batch, from wherever
 // they come.
-func (n *Node) takeInbox() {
-	for _, f := range n.inbox.takeCalls() {
+func (n *Node) drainInbox() {
+	for _, f := range n.inbox.dequeueCalls() {
 		f(n.core)
 	}
-	messages := n.inbox.takeMessages(&n.inbox.messages)
+	messages := n.inbox.dequeueMessages(&n.inbox.messages)
 	n.stats.AppendsReceived.noteAppends(messages)
 	for _, m := range messages {
 		n.core.step(m)
 	}
-	n.retake()
-	n.takeReads()
-	n.gathered.proposals = 0
+	n.retryParked()
+	n.dequeueReads()
+	n.gatherUntil.proposals = 0
 	if wait := n.proposalsWait(); wait > 0 {
-		n.gathered.proposals = n.mono() + int64(wait)
+		n.gatherUntil.proposals = n.mono() + int64(wait)
 		return
 	}
 	if n.waitsForApplier(); !n.core.isBehind() {
-		n.takeProposals()
+		n.dequeueProposals()
 	}
 }
 
-// takeReads passes the reads on that have arrived, unless they had better wait a moment.
-func (n *Node) takeReads() {
-	n.gathered.reads = 0
+// dequeueReads passes the reads on that have arrived, unless they had better wait a moment.
+func (n *Node) dequeueReads() {
+	n.gatherUntil.reads = 0
 	if wait := n.readsWait(); wait > 0 {
-		n.gathered.reads = n.mono() + int64(wait)
+		n.gatherUntil.reads = n.mono() + int64(wait)
 		return
 	}
-	n.passReads(n.inbox.reads.take(&n.inbox.mu))
+	n.requestReadIndex(n.inbox.reads.dequeue(&n.inbox.mu))
 }
 
-func (n *Node) takeProposals() {
-	proposals := n.inbox.proposals.take(&n.inbox.mu)
+func (n *Node) dequeueProposals() {
+	proposals := n.inbox.proposals.dequeue(&n.inbox.mu)
 	// they came after the turn began: with its time, from before they were made, keys would expire
 	// early (pitfall I1)
 	n.core.advance(n.mono())
 	last := n.core.log.last()
-	for _, m := range n.inbox.takeMessages(&n.inbox.proposed) {
+	for _, m := range n.inbox.dequeueMessages(&n.inbox.proposed) {
 		n.core.step(m)
 	}
-	n.passAll(proposals)
+	n.proposeOrForward(proposals)
 	if now := n.core.log.last(); now > last {
 		n.commits = append(n.commits, commitTime{index: now, at: n.mono()})
 	}
@@ -151,44 +151,44 @@ func (n *Node) dropDead() {
 // An election is soon over, and who asks meanwhile waits for its end; hours without a majority
 // would fill the memory with proposals that all end the same.
 const (
-	forlornTimeouts = 3
-	maxForlornBytes = 1 << 20
+	leaderlessTimeouts = 3
+	maxLeaderlessBytes = 1 << 20
 )
 
-// turnAway answers the youngest of the proposals that are too many to wait for a leader that may
-// never come: they were not made.
-func (n *Node) turnAway(ticks int) {
-	if n.forlorn += ticks; n.core.leader != None {
-		n.forlorn = 0
+// refuseYoungest answers the youngest of the proposals that are too many to wait for a leader that
+// may never come: they were not made.
+func (n *Node) refuseYoungest(ticks int) {
+	if n.leaderlessTicks += ticks; n.core.leader != None {
+		n.leaderlessTicks = 0
 	}
-	if n.forlorn < forlornTimeouts*n.core.ElectionTicks {
+	if n.leaderlessTicks < leaderlessTimeouts*n.core.ElectionTicks {
 		return
 	}
-	kept := n.waiters.within(n.parked.proposals, maxForlornBytes)
+	kept := n.waiters.countWithin(n.parked.proposals, maxLeaderlessBytes)
 	for _, id := range n.parked.proposals[kept:] {
 		n.waiters.answer(id, outcome{err: ErrNoLeader})
 	}
 	n.parked.proposals = n.parked.proposals[:kept]
 }
 
-// retake tries again what no leader had taken, when there is one. This member's own core may be
-// asked in every turn; another leader only when it is a new one, a tick has passed, or there was no
-// room on the way to it and is some now: what it does not take now it won't take one round trip
+// retryParked tries again what no leader had taken, when there is one. This member's own core may
+// be asked in every turn; another leader only when it is a new one, a tick has passed, or there was
+// no room on the way to it and is some now: what it does not take now it won't take one round trip
 // later either.
-func (n *Node) retake() {
+func (n *Node) retryParked() {
 	now := n.leadership()
-	again := now != n.tried || now.role == Leader || n.crowded && n.core.mayForward()
+	again := now != n.triedUnder || now.role == Leader || n.forwardFull && n.core.mayForward()
 	if n.parked.size() == 0 || now.leader == None || !again {
 		return
 	}
 	parked := n.parked
-	n.parked, n.tried, n.crowded = parking{}, now, false
-	n.passReads(n.waiters.living(parked.reads))
-	n.passAll(parked.proposals)
+	n.parked, n.triedUnder, n.forwardFull = parking{}, now, false
+	n.requestReadIndex(n.waiters.living(parked.reads))
+	n.proposeOrForward(parked.proposals)
 }
 
-// passAll proposes, here or at the leader, and parks what no leader takes.
-func (n *Node) passAll(ids []uint64) {
+// proposeOrForward proposes, here or at the leader, and parks what no leader takes.
+func (n *Node) proposeOrForward(ids []uint64) {
 	if len(ids) == 0 {
 		return
 	}
@@ -198,34 +198,34 @@ func (n *Node) passAll(ids []uint64) {
 	}
 	n.batch = n.waiters.propose(n.batch[:0], ids, n.core.term)
 	if n.core.role == Leader {
-		n.proposeAll(n.batch)
+		n.proposeHere(n.batch)
 	} else {
-		n.forwardAll(n.batch)
+		n.forwardBatch(n.batch)
 	}
 	clear(n.batch)
 }
 
-func (n *Node) forwardAll(batch []proposal) {
+func (n *Node) forwardBatch(batch []proposal) {
 	taken := n.core.forward(batch)
 	n.stats.Forwarded.Add(uint64(taken))
-	n.crowded = n.crowded || taken < len(batch)
+	n.forwardFull = n.forwardFull || taken < len(batch)
 	for _, p := range batch[taken:] {
-		n.refused(p.id, errNotLeader)
+		n.handleRefusal(p.id, errNotLeader)
 	}
 }
 
-func (n *Node) proposeAll(batch []proposal) {
+func (n *Node) proposeHere(batch []proposal) {
 	for _, p := range batch {
 		if err := n.core.takeOver(p); err != nil {
-			n.refused(p.id, err)
+			n.handleRefusal(p.id, err)
 		}
 	}
 }
 
 // refused deals with a proposal that the leader has not taken: some may be made again.
-func (n *Node) refused(id uint64, err error) {
+func (n *Node) handleRefusal(id uint64, err error) {
 	switch {
-	case !n.waiters.unasked(id):
+	case !n.waiters.withdraw(id):
 	case err == errNotLeader, err == errHandingOver, err == errChanging, err == errUnheard:
 		n.park(&n.parked.proposals, id)
 	default:
@@ -233,15 +233,15 @@ func (n *Node) refused(id uint64, err error) {
 	}
 }
 
-// refusals deals with what another member's core has not taken of this one's proposals.
-func (n *Node) refusals(refused []Refusal) {
+// handleRefusals deals with what another member's core has not taken of this one's proposals.
+func (n *Node) handleRefusals(refused []Refusal) {
 	for i := range refused {
-		n.refused(refused[i].ID, refused[i].err())
+		n.handleRefusal(refused[i].ID, refused[i].err())
 	}
 }
 
-// passReads asks for one index for all reads that wait, and parks them when nobody can tell.
-func (n *Node) passReads(ids []uint64) {
+// requestReadIndex asks for one index for all reads that wait, and parks them when nobody can tell.
+func (n *Node) requestReadIndex(ids []uint64) {
 	if len(ids) == 0 {
 		return
 	}
@@ -250,13 +250,13 @@ func (n *Node) passReads(ids []uint64) {
 		n.park(&n.parked.reads, ids...)
 		return
 	}
-	n.reads[try], n.asked = slices.Clone(ids), n.mono()
+	n.reads[try], n.readSentAt = slices.Clone(ids), n.mono()
 }
 
 // retryReads tries the reads again that are out: their answers may be lost with a leader or a
 // message (pitfall C5).
 func (n *Node) retryReads() {
-	n.retry = n.core.ElectionTicks
+	n.readRetryTicks = n.core.ElectionTicks
 	for try, ids := range n.reads {
 		delete(n.reads, try)
 		n.park(&n.parked.reads, ids...)
@@ -264,9 +264,9 @@ func (n *Node) retryReads() {
 }
 
 // ask makes a request and waits for its outcome.
-func (n *Node) ask(ctx context.Context, r request) (Result, error) {
+func (n *Node) submit(ctx context.Context, r request) (Result, error) {
 	w := n.waiters.pool.Get().(*waiter)
-	id, err := n.post(w, r)
+	id, err := n.enqueue(w, r)
 	if err != nil {
 		return Result{}, err
 	}
@@ -279,7 +279,7 @@ func (n *Node) ask(ctx context.Context, r request) (Result, error) {
 
 // post leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within
 // RequestTimeout.
-func (n *Node) post(w *waiter, r request) (id uint64, err error) {
+func (n *Node) enqueue(w *waiter, r request) (id uint64, err error) {
 	if id, err = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); err != nil {
 		return 0, err
 	}
@@ -287,7 +287,7 @@ func (n *Node) post(w *waiter, r request) (id uint64, err error) {
 	if r.read {
 		t = &n.inbox.reads
 	}
-	if !n.inbox.ask(t, id) && n.waiters.remove(id) {
+	if !n.inbox.enqueue(t, id) && n.waiters.remove(id) {
 		return 0, ErrOverloaded
 	}
 	return id, nil

@@ -8,25 +8,25 @@ import (
 // What the loop looks at after every turn, to tell those who watch from outside: the log, the
 // metrics, other goroutines.
 
-// leadershipSeen is who led at some moment.
-type leadershipSeen struct {
+// leadershipMark is who led at some moment.
+type leadershipMark struct {
 	role   Role
 	leader uint64
 	term   uint64
 }
 
-func (n *Node) leadership() leadershipSeen {
-	return leadershipSeen{n.core.role, n.core.leader, n.core.term}
+func (n *Node) leadership() leadershipMark {
+	return leadershipMark{n.core.role, n.core.leader, n.core.term}
 }
 
-// noteLeadership tells the log and the metrics when the leader changes.
-func (n *Node) noteLeadership() {
+// observeLeadership tells the log and the metrics when the leader changes.
+func (n *Node) observeLeadership() {
 	c, now := n.core, n.leadership()
-	if now == n.seen {
+	if now == n.loggedLeadership {
 		return
 	}
-	was := n.seen
-	n.seen = now
+	was := n.loggedLeadership
+	n.loggedLeadership = now
 	n.leader.Store(c.leader)
 	n.stats.Term.Store(c.term)
 	if c.role == PreCandidate && was.role != PreCandidate {
@@ -37,10 +37,10 @@ func (n *Node) noteLeadership() {
 	}
 }
 
-func (n *Node) leaderChanged(was leadershipSeen) {
+func (n *Node) leaderChanged(was leadershipMark) {
 	n.retryReads()
-	n.tried = leadershipSeen{} // those reads were not among what was tried
-	n.followed = configMark{}  // see followPeers
+	n.triedUnder = leadershipMark{} // those reads were not among what was tried
+	n.followedConfig = configMark{} // see updatePeers
 	if n.core.leader == None {
 		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
 		return
@@ -68,46 +68,46 @@ func (n *Node) observeCommit(index uint64) {
 	}
 }
 
-// noteProgress tells everybody what is committed, and since when the applier has not got as far as
-// it was then. It is called by the loop.
-func (n *Node) noteProgress() {
+// observeProgress tells everybody what is committed, and since when the applier has not got as far
+// as it was then. It is called by the loop.
+func (n *Node) observeProgress() {
 	commit, applied := n.core.commit, n.applied.Load().index
 	n.stats.Committed.Store(commit)
 	switch {
 	case applied >= commit:
-		n.behind = 0
+		n.lagTarget = 0
 		n.stats.BehindSince.Store(0)
-	case applied >= n.behind:
-		n.behind = commit
+	case applied >= n.lagTarget:
+		n.lagTarget = commit
 		n.stats.BehindSince.Store(time.Now().UnixNano())
 	}
 }
 
-// A member is out of touch in the log's eyes after touchPatience election timeouts, since an
-// election may take two. The log tells it again every mournEvery while it lasts.
+// A member is out of touch in the log's eyes after contactPatience election timeouts, since an
+// election may take two. The log tells it again every contactLogEvery while it lasts.
 const (
-	touchPatience = 3
-	mournEvery    = time.Minute
+	contactPatience = 3
+	contactLogEvery = time.Minute
 )
 
-// noteTouch tells everybody when this member was last in touch with a leader, and the log while it
-// is not.
-func (n *Node) noteTouch(now time.Time) {
+// observeContact tells everybody when this member was last in touch with a leader, and the log
+// while it is not.
+func (n *Node) observeContact(now time.Time) {
 	mono := int64(now.Sub(n.epoch))
 	if n.core.inTouch() {
-		if n.mourned != 0 {
+		if n.contactLogged != 0 {
 			n.Logger.Info("in touch with the leader again", "leader", hex(n.core.leader),
-				"after", time.Duration(mono-n.touched).Round(time.Millisecond))
+				"after", time.Duration(mono-n.lastContact).Round(time.Millisecond))
 		}
-		n.touched, n.mourned = mono, 0
+		n.lastContact, n.contactLogged = mono, 0
 		n.stats.InTouch.Store(now.UnixNano())
 		return
 	}
-	alone := time.Duration(mono - n.touched)
-	if alone < touchPatience*n.Election || n.mourned != 0 && mono-n.mourned < int64(mournEvery) {
+	alone := time.Duration(mono - n.lastContact)
+	if alone < contactPatience*n.Election || n.contactLogged != 0 && mono-n.contactLogged < int64(contactLogEvery) {
 		return
 	}
-	n.mourned = mono
+	n.contactLogged = mono
 	n.Logger.Warn("out of touch with the cluster: this member serves what it knew last, and its writes fail",
 		"for", alone.Round(time.Millisecond), "leader", hex(n.core.leader), "unheardByLeader", n.core.unheard)
 }
