@@ -8,8 +8,8 @@ import (
 // MessageKind says what a Message asks or answers.
 type MessageKind uint8
 
-// The messages of the protocol. Every request but TimeoutNow has its answer
-// right after it.
+// The messages of the protocol. Every request but TimeoutNow has an answer; it stands right after
+// the request, except that AppendAnswer also answers InstallSnapshot.
 const (
 	PreVote         MessageKind = iota + 1 // would you vote for me in Term? (diss. 9.6); changes nothing
 	PreVoteAnswer                          //
@@ -43,45 +43,51 @@ func (k MessageKind) String() string {
 	return messageNames[k]
 }
 
-// Message is what members say to each other. Which fields a kind uses stands
-// beside them; the others are zero.
+// Message is what members say to each other. What its numbers mean, by kind; a field without a word
+// is zero in that kind (TestMessagesUseTheFieldsOfTheTable):
+//
+//	kind             Index          LogTerm   Hint          Round        Commit      Reject
+//	PreVote          last entry     its term
+//	PreVoteAnswer                                                                    no
+//	Vote             last entry     its term
+//	VoteAnswer                                                                       no
+//	Append           entry before   its term                             leader's
+//	                 Entries
+//	AppendAnswer     highest index                                                   false
+//	                 on its disk
+//	  rejecting      Append's       term at   highest that               member's    true
+//	                 Index          Hint      may match
+//	Heartbeat                                 longest       its number,  of what     the member is
+//	                                          round trip,   or 0: wants  the member  not heard
+//	                                          in ticks      no answer    has
+//	HeartbeatAnswer  last entry     its term  highest on    the same
+//	                                          its disk
+//	InstallSnapshot
+//	ReadIndex                                               the read
+//	ReadIndexAnswer  to read at                             the same                 does not lead
+//	TimeoutNow
+//	Propose          lowest number  stream                  number in                its Entries
+//	                 without an                             the stream,              found no room
+//	                 answer                                 from 1                   and are gone
+//	ProposeAnswer                   the same                highest                  misses a
+//	                                                        taken                    number
+//
+// A rejecting AppendAnswer to a message of an earlier term has no numbers: only its Term counts.
 type Message struct {
 	Kind MessageKind
 	From uint64
 	To   uint64
 	Term uint64 // the sender's; in PreVote and a granting PreVoteAnswer the term that is asked for
 
-	// What the numbers mean, by kind:
-	//
-	//	kind             Index               LogTerm          Hint                Round
-	//	PreVote, Vote    the last entry      its term
-	//	Append           the entry before    its term
-	//	                 Entries
-	//	AppendAnswer     highest match
-	//	with Reject      the Index rejected  of the entry at  highest index that
-	//	                                     Hint             may match
-	//	Heartbeat                                             longest round trip  which round; 0
-	//	                                                      to a member, ticks  wants no answer
-	//	HeartbeatAnswer  the last entry      its term         highest on disk     the same
-	//	ReadIndex                                                                 which read
-	//	ReadIndexAnswer  to read at                                               the same
-	//	Propose          lowest number not   the stream                           number in the
-	//	                 yet answered                                             stream, from 1
-	//	ProposeAnswer                        the same                             highest taken
 	Index   uint64
 	LogTerm uint64
 	Hint    uint64
 	Round   uint64
-	// Append, Heartbeat: the leader's, as far as the receiver may know it; AppendAnswer with
-	// Reject: the member's
-	Commit uint64
-	Stamp  int64 // Append, Heartbeat: the cluster clock at the leader
+	Commit  uint64
+	Reject  bool
 
-	// Heartbeat: you were not heard for an election timeout; answers: no; ProposeAnswer: a later
-	// number came, and not the next one; Propose: found no room
-	Reject   bool
-	Transfer bool // Vote: the leader wants it, so a voter that still hears the leader may agree
-
+	Stamp    int64     // of every kind that a leader sends: the cluster clock
+	Transfer bool      // Vote: the leader wants it, so a voter that still hears the leader may agree
 	Entries  []Entry   // Append; Propose, without Index, Term and Stamp
 	Snapshot *Snapshot // InstallSnapshot
 	Refused  []Refusal // ProposeAnswer
