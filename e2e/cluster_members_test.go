@@ -21,7 +21,7 @@ func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
 	calmly(t, func() (wrong string) {
 		l.flows(50)
 		l.longestGap()
-		for range 4 {
+		for range pace.Pick(2, 2, 4) {
 			c.add().serves()
 			l.aim(c.members)
 			l.flows(20)

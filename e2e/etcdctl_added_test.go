@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"etcd2/e2e/pace"
 )
 
 // ctlLine is a command line of etcd2 ctl that asks the member, and waits longer for answers than it
@@ -56,6 +58,7 @@ func TestDoctorNamesTheMemberThatIsDown(t *testing.T) {
 
 // A member that catches up over a slow link has no vote for some time.
 func TestAMemberWithoutAVoteIsShownAsOne(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	leader, follower := c.leader(), c.followers()[0]
@@ -146,6 +149,7 @@ func startDebians(t *testing.T, flags ...string) *member {
 
 // Any etcd that speaks v2 will do.
 func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	from, to := startDebians(t), startMember(t)
 	importAll(t, from, to)

@@ -122,6 +122,7 @@ func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 // election, which is a key that is created and then refreshed. Who renews keeps it, also when a
 // member dies; who dies loses it when its time is over; who leaves gives it up at once.
 func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	for recipe, word := range map[string]string{"lock": "holds", "election": "leads"} {
 		t.Run(recipe, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"etcd2/e2e/pace"
 	"etcd2/http/certs/certstest"
 )
 
@@ -40,6 +41,7 @@ func (s *secured) watch(m *member, shown certstest.Pair) *watcher {
 
 // Without a restart. pitfall K2
 func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	s := newSecured(t, 3)
 	cut := s.members[2]

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"etcd2/e2e/pace"
 )
 
 // A source reads server-sent events as a browser does: when a connection ends it makes another one,
@@ -89,7 +91,7 @@ func (s *source) dispatch(id, data string) {
 // killed, gets each once.
 func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	t.Parallel()
-	const keys = 120
+	keys := pace.Pick(45, 45, 120)
 	c := startCluster(t, 3, quick...)
 	p := c.startProxy()
 	name := func(i int) string { return fmt.Sprintf("/s/%04d", i) }

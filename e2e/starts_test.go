@@ -66,8 +66,8 @@ func TestEveryStartWorksOrSaysWhatToDo(t *testing.T) {
 	for _, data := range kinds {
 		for _, log := range kinds {
 			for _, how := range []string{"first", "join"} {
-				if how == "join" && data != log && !pace.Long() {
-					continue // what is refused depends on the directories
+				if other := data == empty || log == empty; data != log && (how == "join" || !other) && !pace.Long() {
+					continue // what is refused depends on the directories, and mostly on one of them
 				}
 				t.Run(fmt.Sprint(how, "/", data, "/", log), func(t *testing.T) {
 					t.Parallel()
@@ -320,7 +320,7 @@ func (m *member) digest() string {
 				return err
 			}
 			line := fmt.Sprint(path, " ", info.Mode(), " ", info.Sys().(*syscall.Stat_t).Uid)
-			if !d.IsDir() {
+			if !d.IsDir() && d.Name() != "lock" { // which names the process that tried last
 				f, err := os.Open(path)
 				if err != nil {
 					return err

@@ -204,6 +204,7 @@ func (m *member) unneeded() (n int) {
 
 // pitfall L2
 func TestUnderStrainAFailedSyncEndsTheMember(t *testing.T) {
+	pace.NeedsLong(t)
 	t.Parallel()
 	for range figure(2, 20) {
 		m := newMember(t)
