@@ -58,8 +58,8 @@ func numbersOf(m *Message) map[string]uint64 {
 		"Commit": m.Commit, "Reject": reject}
 }
 
-// messageTable reads which fields have a word in each row of the table in message.go. The two rows of
-// AppendAnswer differ in Reject, so it counts in neither.
+// messageTable reads which fields have a word in each row of the table in message.go. The two rows
+// of AppendAnswer differ in Reject, so it counts in neither.
 func messageTable(t *testing.T) map[string]map[string]bool {
 	t.Helper()
 	source, err := os.ReadFile("message.go")
