@@ -24,8 +24,8 @@
 // completion are all made of it. An [option] is one flag. [values] are what was given. A [session]
 // is one run of the program: its streams, its options, and the client that is made when a command
 // asks for it. A [failure] is an error that knows its exit status. A [finding] is what doctor
-// found. A [source] is what import copies from: a cluster, or an [oldSnapshot], where the format of
-// etcd 0.4 is drawn.
+// found. A [source] is what import copies from: a cluster, or a file ([snapshotSource]), which
+// package migrate has read.
 //
 // # Life of a command
 //

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"etcd2/http/client"
+	"etcd2/http/etcdctl/migrate"
 )
 
 var importCommand = &command{
@@ -61,7 +61,11 @@ var importCommand = &command{
 }
 
 // hiddenPlaces are hidden keys of programs that many people ran.
-var hiddenPlaces = []string{"/_etcd", "/_coreos.com"}
+var hiddenPlaces = []string{oldBookkeeping, "/_coreos.com"}
+
+// oldBookkeeping is where etcd 0.4 keeps its machines and configuration, and where etcd 2 may have
+// keys of a discovery service.
+const oldBookkeeping = "/_etcd"
 
 // importPatience is how long one answer may take: it may list a large directory.
 const importPatience = 30 * time.Second
@@ -124,51 +128,17 @@ func (s *session) imported(i *importer, err error) error {
 	if i.known != nil {
 		s.tell(s.stdout, "Followed %d changes\n", i.replayed.Load())
 	}
-	old, fromFile := i.from.(*oldSnapshot)
-	if fromFile {
+	if i.old != nil {
 		s.tell(s.stdout, "finished importing %d keys\n", i.seen.Load())
 	}
 	if i.inOrder > i.to.index {
 		s.tell(s.stderr, "note: there are keys made in order up to %d, and the index of this cluster is %d: until it "+
 			"is greater, new ones will sort before the old\n", i.inOrder, i.to.index)
 	}
-	if fromFile {
-		s.leftOut(old)
+	if i.old != nil {
+		s.leftOut(i.old)
 	}
 	return nil
-}
-
-// leftOut tells what is in a snapshot and was not copied.
-func (s *session) leftOut(o *oldSnapshot) {
-	named := s.opts.all("hidden")
-	hidden := slices.DeleteFunc(o.hidden, func(key string) bool {
-		return key == o.own || slices.Contains(o.places, key) || slices.ContainsFunc(named,
-			func(n string) bool { return strings.Trim(n, "/") == key[1:] })
-	})
-	for _, left := range []struct {
-		keys      []string
-		why, todo string
-	}{
-		{hidden, "hidden", ": name those that you want with --hidden"},
-		{o.past, "past their time to live", ""},
-	} {
-		if keys := slices.Compact(slices.Sorted(slices.Values(left.keys))); len(keys) > 0 {
-			s.tell(s.stderr, "note: left out, since they are %s: %s%s\n", left.why, some(keys), left.todo)
-		}
-	}
-	if o.users > 0 {
-		s.tell(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n",
-			o.users)
-	}
-}
-
-// some are the first of many.
-func some(keys []string) string {
-	const most = 10
-	if len(keys) <= most {
-		return strings.Join(keys, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(keys[:most], ", "), len(keys)-most)
 }
 
 // source is a client of the other cluster. It asks only the endpoints that were given: their
@@ -212,6 +182,7 @@ func (c *cluster) list(ctx context.Context, key string) (listing, error) {
 type importer struct {
 	ctx      context.Context
 	from     source
+	old      *migrate.Result // what from has when it is a file; nil: a cluster
 	to       *cluster
 	places   []string      // hidden keys that are looked for
 	room     chan struct{} // a place for each write under way
@@ -247,23 +218,6 @@ func (i *importer) open(s *session, file string) (err error) {
 		return bare(err)
 	}
 	s.tell(s.stdout, "starting to import snapshot %s with %d clients\n", file, cap(i.room))
-	return nil
-}
-
-// openFile makes a snapshot the source. It is read as a whole: an etcd had it in memory, too.
-func (i *importer) openFile(file string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		// which names it, too
-		return &failure{statusWrong, fmt.Sprintf("cannot read snapshot file %s: %v", file, errors.Unwrap(err))}
-	}
-	old, err := decodeOldSnapshot(b)
-	if err != nil {
-		return &failure{statusWrong,
-			fmt.Sprintf("cannot read snapshot file %s: %v: take another copy of it, or an earlier snapshot, or "+
-				"import --from a cluster that has the keys", file, err)}
-	}
-	i.from, i.places = old, old.places
 	return nil
 }
 

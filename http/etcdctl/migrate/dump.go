@@ -13,7 +13,7 @@ import (
 	"etcd2/store"
 )
 
-// Dump calls visit for each node of a dump, directories before what is in them, and returns the
+// readDump calls visit for each node of a dump, directories before what is in them, and returns the
 // index of the store. A dump is what the store of etcd 0.4, 2 and 3 makes of itself in JSON:
 //
 //	{"Root":NODE,"WatcherHub":{...},"CurrentIndex":N,"Stats":{...},"CurrentVersion":2}
@@ -25,7 +25,7 @@ import (
 //	{"Path":"/a","CreatedIndex":4,"ModifiedIndex":4,"ExpireTime":"0001-01-01T00:00:00Z","Value":"","Children":{"b":NODE}}
 //
 // A dump has no checksum. It is read as a stream: of the dump itself nothing is kept.
-func Dump(b []byte, visit func(store.Node) error) (index uint64, err error) {
+func readDump(b []byte, visit func(store.Node) error) (index uint64, err error) {
 	d := dump{in: json.NewDecoder(bytes.NewReader(b)), visit: visit}
 	d.in.UseNumber()
 	err = d.object(func(name string) error {
@@ -51,7 +51,7 @@ func Dump(b []byte, visit func(store.Node) error) (index uint64, err error) {
 }
 
 // dumpIndex is the index of the store in a dump, which stands behind the nodes. No text in JSON has
-// a quote without a backslash before it. Dump says whether it is right.
+// a quote without a backslash before it. readDump checks it.
 func dumpIndex(b []byte) uint64 {
 	const name = `"CurrentIndex":`
 	at := bytes.LastIndex(b, []byte(name))

@@ -159,14 +159,14 @@ func FuzzEntries(f *testing.F) {
 // A dump whose checksum is right, whatever is in it, is planted or is an error.
 func FuzzADump(f *testing.F) {
 	c := copyOf(f, "x-238-expired-meanwhile")
-	s, err := DecodeSnapshot(c.data[0])
+	s, err := decodeSnapshot(c.data[0])
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(s.Dump)
+	f.Add(s.dump)
 	f.Add([]byte(`{"Root":{"Path":"/","Children":{"1":{"Children":{"a":{"Value":"v","Children":null}}}}},"CurrentIndex":3}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := newReplay(&Snapshot{Dump: b})
+		r, err := newReplay(&snapshot{dump: b})
 		if err == nil {
 			sound(t, r.tree)
 		}

@@ -99,7 +99,7 @@ func incomplete(dir string) error {
 	}
 	snaps, _, _ := snapFiles(filepath.Join(inside(dir), "snap"))
 	for _, path := range snaps {
-		if IsSnapshot(head(path)) {
+		if isSnapshot(head(path)) {
 			return fmt.Errorf("%s has snapshots of etcd, and no log: say where that is, "+
 				"etcdctl migrate %[1]s --wal-dir DIR --data-dir NEW", dir)
 		}

@@ -49,7 +49,7 @@ func program(version string) string {
 type source struct {
 	*folder
 	*journal
-	base *Snapshot // nil: the log begins at its beginning
+	base *snapshot // nil: the log begins at its beginning
 	from position  // of base
 }
 
@@ -123,13 +123,13 @@ func (s *source) choose() error {
 		if err != nil {
 			return err
 		}
-		snapshot, err := DecodeSnapshot(b)
+		snap, err := decodeSnapshot(b)
 		if err != nil {
 			s.passedOver = append(s.passedOver, fmt.Sprintf("%s (%v)", path, err))
 			continue
 		}
-		if s.fits(snapshot.at) {
-			s.base, s.from = snapshot, snapshot.at
+		if s.fits(snap.at) {
+			s.base, s.from = snap, snap.at
 			return s.covered()
 		}
 		s.passedOver = append(s.passedOver, path+" (it does not belong to the log)")

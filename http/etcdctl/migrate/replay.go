@@ -36,14 +36,14 @@ type replay struct {
 }
 
 // newReplay begins with an empty store, or with that of a snapshot.
-func newReplay(s *Snapshot) (*replay, error) {
+func newReplay(s *snapshot) (*replay, error) {
 	r := &replay{tree: store.New(store.Limits{}), members: newMembers()}
 	if s == nil {
 		return r, nil
 	}
-	index := dumpIndex(s.Dump)
+	index := dumpIndex(s.dump)
 	r.tree, r.at = store.Continue(store.Limits{}, index), s.at
-	said, err := Dump(s.Dump, r.plant)
+	said, err := readDump(s.dump, r.plant)
 	if err == nil && (said != index || index > 1<<62) {
 		err = fmt.Errorf("the index of the store in it is %d, and stands where that of %d does", said, index)
 	}

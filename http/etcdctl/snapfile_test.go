@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"etcd2/http/client"
+	"etcd2/http/etcdctl/migrate"
 	"etcd2/store"
 )
 
@@ -147,7 +149,7 @@ func TestASnapshotOfAnyFormatIsImported(t *testing.T) {
 		}
 		notes := "note: there are keys made in order up to 41, and the index of this cluster is 7: until it is " +
 			"greater, new ones will sort before the old\n" +
-			"note: left out, since they are past their time to live: /over\n"
+			"note: left out: 1 keys and directories that have expired meanwhile\n"
 		if c.users {
 			notes += "note: the snapshot has users, 1 of them, who are not keys: add them with etcdctl user add\n"
 		}
@@ -210,22 +212,23 @@ func TestADumpIsOfTheEtcdThatItLooksLike(t *testing.T) {
 	} {
 		dump := dumpOf(dumpedDir(c.children...))
 
-		o, err := decodeOldSnapshot(dump)
+		r, err := migrate.ReadSnapshot(dump)
 
-		count := func(o *oldSnapshot) (n int) {
-			v, _ := o.find("/", time.Now())
+		count := func(r *migrate.Result) (n int) {
+			v, _ := r.Tree.Get("/")
 			for range v.All(v.Node) {
 				n++
 			}
 			return n
 		}
-		if err != nil || (o.own == "") != c.of2 || c.of2 && count(o) != 0 || !c.of2 && count(o) != len(c.children) {
-			t.Errorf("%q: %v, %+v", c.children, err, o)
+		if err != nil || (r.Version != migrate.Version04) != c.of2 || c.of2 && count(r) != 0 ||
+			!c.of2 && count(r) != len(c.children) {
+			t.Errorf("%q: %v, %+v", c.children, err, r)
 		}
-		if _, err := decodeOldSnapshot(ofSnappb(dump)); (err == nil) != c.of2 {
+		if _, err := migrate.ReadSnapshot(ofSnappb(dump)); (err == nil) != c.of2 {
 			t.Errorf("%q in a .snap: %v", c.children, err)
 		}
-		if o, err := decodeOldSnapshot(ofGoRaft(dump)); err != nil || count(o) != len(c.children) {
+		if r, err := migrate.ReadSnapshot(ofGoRaft(dump)); err != nil || count(r) != len(c.children) {
 			t.Errorf("%q in a .ss: %v", c.children, err)
 		}
 	}
@@ -280,8 +283,8 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 func TestNoDamageGoesUnseen(t *testing.T) {
 	refused := func(what string, b []byte) {
 		t.Helper()
-		if o, err := decodeOldSnapshot(b); err == nil {
-			t.Errorf("%s: %+v", what, o)
+		if r, err := migrate.ReadSnapshot(b); err == nil {
+			t.Errorf("%s: %+v", what, r)
 		}
 	}
 	dump := dumpOf(dumpedDir(`"0":`+dumpedDir(`"members":`+dumpedDir()), `"1":`+dumpedDir(`"k":`+dumpedFile("v"))))
@@ -298,34 +301,33 @@ func TestNoDamageGoesUnseen(t *testing.T) {
 }
 
 func TestALifeOfAnyLengthIsWithinWhatATTLCanBe(t *testing.T) {
-	now := time.Now()
-	for _, c := range []struct {
-		left time.Duration // 0: for ever
-		over bool
-		ttl  int64
-	}{
-		{0, false, 0},
-		{-1, true, 0},
-		{-time.Hour, true, 0},
-		{time.Nanosecond, false, 1},
-		{time.Second, false, 1},
-		{time.Second + 1, false, 2},
-		{200 * 365 * 24 * time.Hour, false, 200 * 365 * 24 * 3600},
-	} {
-		n := &store.Node{Path: "/k"}
-		if c.left != 0 {
-			n.Ends = &store.Ends{Shown: now.UnixNano() + int64(c.left)}
-		}
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			left time.Duration // 0: for ever
+			ttl  int64
+		}{
+			{0, 0},
+			{-time.Hour, 1}, // it has expired since the file was read
+			{time.Nanosecond, 1},
+			{time.Second, 1},
+			{time.Second + 1, 2},
+			{200 * 365 * 24 * time.Hour, 200 * 365 * 24 * 3600},
+		} {
+			n := &store.Node{Path: "/k"}
+			if c.left != 0 {
+				n.Ends = &store.Ends{Shown: time.Now().UnixNano() + int64(c.left)}
+			}
 
-		over, shown := isOver(n, now), new(oldSnapshot).shown(n, now)
+			shown := asClientNode(n)
 
-		if over != c.over || !over && shown.TTL != c.ttl {
-			t.Errorf("%v: over: %v, %d seconds", c.left, over, shown.TTL)
+			if shown.TTL != c.ttl {
+				t.Errorf("%v: %d seconds", c.left, shown.TTL)
+			}
+			if d := seconds(c.ttl); d < 0 {
+				t.Errorf("%v: %v", c.left, d)
+			}
 		}
-		if d := seconds(c.ttl); d < 0 {
-			t.Errorf("%v: %v", c.left, d)
-		}
-	}
+	})
 }
 
 // FuzzAnOldSnapshotIsReadOrRefused: whatever is in a file, and in one with the right checksums
@@ -337,21 +339,22 @@ func FuzzAnOldSnapshotIsReadOrRefused(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, file := range [][]byte{b, ofGoRaft(b), ofSnappb(b), sealed(b), checksummed(string(b))} {
-			o, err := decodeOldSnapshot(file)
+			r, err := migrate.ReadSnapshot(file)
 			if err != nil {
 				if strings.Contains(err.Error(), "\n") {
 					t.Errorf("more than a line: %q", err)
 				}
 				continue
 			}
-			walk(t, o, "/")
+			r.Expire(time.Now())
+			walk(t, snapshotSource{r.Tree}, "/")
 		}
 	})
 }
 
 // walk gets a key and all that is listed below it.
-func walk(t *testing.T, o *oldSnapshot, key string) {
-	l, err := o.list(t.Context(), key)
+func walk(t *testing.T, f snapshotSource, key string) {
+	l, err := f.list(t.Context(), key)
 	if err != nil {
 		t.Fatalf("%q: %v", key, err)
 	}
@@ -360,8 +363,6 @@ func walk(t *testing.T, o *oldSnapshot, key string) {
 		if n.TTL < 0 {
 			t.Fatalf("%+v", n)
 		}
-		if n.TTL == 0 { // the others may be over at any moment
-			walk(t, o, n.Key)
-		}
+		walk(t, f, n.Key)
 	}
 }
