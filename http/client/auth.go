@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Auth is the part of the API about users, roles and rights. It is found in a Client. All but
-// Enabled needs the rights of root once auth is on.
+// Auth is the part of a Client for users, roles and rights. Once auth is on, all methods except
+// Enabled need the rights of root.
 type Auth struct{ c *Client }
 
-// A User has a password, which nobody tells, and roles.
+// A User has roles, and a password, which no answer contains.
 type User struct {
 	Name  string
 	Roles []string // by name
@@ -22,7 +22,7 @@ type Role struct {
 	Permissions Permissions `json:"permissions"`
 }
 
-// Permissions are patterns of keys: a key, or the beginning of keys and a *.
+// Permissions are patterns of keys: a key, or a prefix of keys followed by a *.
 type Permissions struct {
 	KV Access `json:"kv"`
 }
@@ -35,12 +35,12 @@ type Access struct {
 
 const authPath = "/v2/auth/"
 
-// HashPatience is the longest silence of an endpoint at a change of users and roles, when that is
-// more than Timeout of Config: a server hashes the new password and that of root, and on a slow or
-// busy machine each takes seconds.
+// HashPatience is the longest silence of an endpoint during a change of users and roles, if that is
+// longer than Timeout of Config: a server hashes the new password and that of root, and on a slow
+// or busy machine each takes seconds.
 const HashPatience = 10 * time.Second
 
-// Enabled tells whether auth is on.
+// Enabled reports whether auth is on.
 func (a Auth) Enabled(ctx context.Context) (bool, error) {
 	var v struct {
 		Enabled *bool `json:"enabled"`
@@ -77,7 +77,7 @@ func (a Auth) User(ctx context.Context, name string) (User, error) {
 	return v.user(), err
 }
 
-// userJSON is a user as the API shows one: with names of roles, or with whole roles.
+// userJSON is a user as the API shows it: with names of roles, or with whole roles.
 type userJSON struct {
 	Name  string            `json:"user"`
 	Roles []json.RawMessage `json:"roles"`
@@ -94,8 +94,7 @@ func (u userJSON) user() User {
 	return user
 }
 
-// A change of a user. Without Grant and Revoke it makes the user, or gives an old one a new
-// password.
+// A userChange without Grant and Revoke makes the user, or gives an existing one a new password.
 type userChange struct {
 	Name     string   `json:"user"`
 	Password string   `json:"password,omitempty"`
@@ -104,12 +103,12 @@ type userChange struct {
 	Revoke   []string `json:"revoke,omitempty"`
 }
 
-// AddUser makes a user without roles. For one who is there it is SetPassword.
+// AddUser makes a user without roles. If the user exists, it sets the password.
 func (a Auth) AddUser(ctx context.Context, name, password string) error {
 	return a.changeUser(ctx, userChange{Name: name, Password: password})
 }
 
-// SetPassword gives a user a new password. For one who is not there it is AddUser.
+// SetPassword gives a user a new password. If the user does not exist, it makes it.
 func (a Auth) SetPassword(ctx context.Context, name, password string) error {
 	return a.AddUser(ctx, name, password)
 }
@@ -149,7 +148,7 @@ func (a Auth) Role(ctx context.Context, name string) (Role, error) {
 	return v, err
 }
 
-// A change of a role. Without Grant and Revoke it makes the role.
+// A roleChange without Grant and Revoke makes the role.
 type roleChange struct {
 	Name        string       `json:"role"`
 	Permissions *Permissions `json:"permissions,omitempty"`
@@ -157,18 +156,18 @@ type roleChange struct {
 	Revoke      *Permissions `json:"revoke,omitempty"`
 }
 
-// AddRole makes a role that may do nothing yet.
+// AddRole makes a role without permissions.
 func (a Auth) AddRole(ctx context.Context, name string) error {
 	return a.changeRole(ctx, roleChange{Name: name, Permissions: &Permissions{KV: Access{Read: []string{},
 		Write: []string{}}}})
 }
 
-// Grant lets a role do more.
+// Grant adds permissions to a role.
 func (a Auth) Grant(ctx context.Context, role string, access Access) error {
 	return a.changeRole(ctx, roleChange{Name: role, Grant: &Permissions{KV: access}})
 }
 
-// Revoke lets a role do less.
+// Revoke takes permissions from a role.
 func (a Auth) Revoke(ctx context.Context, role string, access Access) error {
 	return a.changeRole(ctx, roleChange{Name: role, Revoke: &Permissions{KV: access}})
 }
@@ -189,8 +188,7 @@ func (a Auth) get(ctx context.Context, path string, v any, sense func() bool) er
 
 func always() bool { return true }
 
-// send sends a request whose answer says no more than that it is done. Its body may hold a
-// password.
+// send sends a request whose answer says only that it is done. Its body may hold a password.
 func (a Auth) send(ctx context.Context, method, path string, v any) error {
 	r := &request{method: method, path: authPath + path, secret: true, patience: HashPatience}
 	if v != nil {

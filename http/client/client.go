@@ -22,41 +22,41 @@ type Config struct {
 	// One that carries a user name, a path or a query is refused.
 	Endpoints []string
 
-	// InOrder has the endpoints tried as they stand. Without it the order is random, so that many
-	// clients do not all sit on the first member. Either way the one that answered last is asked
-	// first.
+	// InOrder makes the client try the endpoints in the order of the list. Without it the order is
+	// random, so that many clients do not all use the first member. Either way the endpoint that
+	// answered last is asked first.
 	InOrder bool
 
-	// Username and Password are for basic authentication; without a name none is sent. They go only
-	// where MayCarry lets them.
+	// Username and Password are for basic authentication. Without a name nothing is sent. They are
+	// sent only where MaySendPassword allows it.
 	Username, Password string
 
 	TLS *tls.Config // for https endpoints; nil: the machine's certificate authorities
 
-	// DialTLS, if there is one, makes the connections to https endpoints instead, and checks who
-	// answers there. They must be for HTTP/1.1.
+	// DialTLS, if not nil, makes the connections to https endpoints instead of TLS, and verifies
+	// the server. The connections must be for HTTP/1.1.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Proxy chooses an HTTP proxy as http.Transport.Proxy does. Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// Timeout is the longest silence of one endpoint: before the head of its answer, and before
-	// each piece of the body. Changes of users and roles have HashPatience, if that is longer. How
-	// long a request may take in all, over all endpoints, the context says.
+	// each piece of the body. For changes of users and roles it is HashPatience, if that is longer.
+	// The context limits the time of a whole request, over all endpoints.
 	Timeout time.Duration
 
 	MaxAnswerBytes int64 // of one answer, of one event of a watch, or of one node of a listing
 
-	// KeysPath is the path of the root of the keys. Another one than the default makes a part of
-	// the tree the whole world of this client; a discovery service wants one of its own.
+	// KeysPath is the path of the root of the keys. With another one than the default, the client
+	// sees only a part of the tree; a discovery service has a path of its own.
 	KeysPath string
 
-	// Debug is told each request as a curl command, before it is sent. No password is in it. It may
-	// be called from several goroutines at a time.
+	// Debug is called with each request as a curl command, before it is sent. No password is in it.
+	// It may be called from several goroutines at a time.
 	Debug func(curl string)
 }
 
-// What a Config means that says nothing else.
+// Defaults of Config's zero fields.
 const (
 	DefaultTimeout        = 5 * time.Second
 	DefaultMaxAnswerBytes = 256 << 20
@@ -70,16 +70,16 @@ type Client struct {
 
 	cfg       Config
 	transport *http.Transport
-	pause     time.Duration // of a watcher, the first time that it asks again
-	seen      atomic.Uint64 // the newest X-Raft-Index of an answer
+	pause     time.Duration // of a watcher, before it asks again for the first time
+	logIndex  atomic.Uint64 // the newest X-Raft-Index of an answer
 
 	mu        sync.Mutex // protects what follows
 	endpoints []string   // to be tried in this order, from current on
-	current   int        // the one that answered last
-	given     []string   // of Config; immutable
+	current   int        // position in endpoints of the one that answered last
+	given     []string   // the endpoints of Config; immutable
 }
 
-// New returns a client. It asks nobody yet; the error is one of the configuration.
+// New returns a client. It sends nothing yet: an error means that the configuration is wrong.
 func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
@@ -113,13 +113,13 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// newTransport speaks HTTP/1.1 only. There a request that is given up takes its connection along,
-// while a dead connection of HTTP/2 would swallow the next requests as well.
+// newTransport returns a transport for HTTP/1.1 only. There, a request that is canceled closes its
+// connection; a dead connection of HTTP/2 would make the next requests fail as well.
 func newTransport(cfg Config) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout: cfg.Timeout,
-		// A watch may wait for days: this finds out within half a minute that the machine at the
-		// other end is gone.
+		// A watch may wait for days: the probes find out within half a minute that the other
+		// machine is gone.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	protocols := new(http.Protocols)
@@ -138,10 +138,10 @@ func newTransport(cfg Config) *http.Transport {
 	}
 }
 
-// Close lets go of the connections that nobody uses. The client may be used on.
+// Close closes idle connections. The client may still be used.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// parseEndpoint returns the one form of an endpoint, without a slash at its end.
+// parseEndpoint returns the canonical form of an endpoint, without a slash at its end.
 func parseEndpoint(text string) (string, error) {
 	whole := strings.TrimSpace(text)
 	if !strings.Contains(whole, "://") {
@@ -167,14 +167,14 @@ func (c *Client) shuffle(endpoints []string) {
 	}
 }
 
-// Endpoints returns those that the next request tries, in this order.
+// Endpoints returns the endpoints in the order in which the next request tries them.
 func (c *Client) Endpoints() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append(slices.Clone(c.endpoints[c.current:]), c.endpoints[:c.current]...)
 }
 
-// prefer has the next request begin with this endpoint.
+// prefer makes the next request begin with this endpoint.
 func (c *Client) prefer(endpoint string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,8 +183,8 @@ func (c *Client) prefer(endpoint string) {
 	}
 }
 
-// avoid has the next request begin with the endpoint after this one, unless it begins elsewhere
-// anyway.
+// avoid makes the next request begin with the endpoint after this one, if it would begin with this
+// one.
 func (c *Client) avoid(endpoint string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,9 +193,10 @@ func (c *Client) avoid(endpoint string) {
 	}
 }
 
-// Sync asks the cluster for its members, whose client URLs become the endpoints. Those of the
-// configuration stay behind them, as a last resort: what members advertise is not always what this
-// machine can reach. A client that was given https is not led to plain http (see MayCarry).
+// Sync asks the cluster for its members, whose client URLs become the endpoints. The endpoints of
+// the configuration are kept behind them, as a last resort: this machine may not reach the URLs
+// that members advertise. A client that was given https does not take plain http URLs (see
+// MaySendPassword).
 func (c *Client) Sync(ctx context.Context) error {
 	members, err := c.Members.List(ctx)
 	if err != nil {
@@ -204,7 +205,7 @@ func (c *Client) Sync(ctx context.Context) error {
 	var found []string
 	for _, m := range members {
 		for _, text := range m.ClientURLs {
-			if u, err := parseEndpoint(text); err == nil && !slices.Contains(found, u) && MayCarry(c.given, u) {
+			if u, err := parseEndpoint(text); err == nil && !slices.Contains(found, u) && MaySendPassword(c.given, u) {
 				found = append(found, u)
 			}
 		}

@@ -594,7 +594,7 @@ func TestAPasswordGoesWhereItMay(t *testing.T) {
 		{[]string{"http://a:1"}, "http://x:1", true},
 		{[]string{"http://a:1"}, "https://x:1", true},
 	} {
-		if got := MayCarry(c.given, c.target); got != c.want {
+		if got := MaySendPassword(c.given, c.target); got != c.want {
 			t.Errorf("given %v, to %s: %v", c.given, c.target, got)
 		}
 	}

@@ -10,22 +10,22 @@ import (
 
 var (
 	// ErrUnknown is wrapped by the error of a write that was sent and not answered: it may have
-	// been executed, or may yet be. Such a write is not repeated elsewhere, unless it has a
+	// been executed, or may still be. Such a write is not sent to another endpoint, unless it has a
 	// RequestID.
 	ErrUnknown = errors.New("whether the write was executed is not known")
 
-	// ErrBadAnswer is wrapped when somebody answers who does not speak as an etcd.
+	// ErrBadAnswer is wrapped when an answer does not come from an etcd.
 	ErrBadAnswer = errors.New("not an answer of an etcd")
 
-	// ErrTooLong is wrapped when an answer, or a node of a listing, has more bytes than
+	// ErrTooLong is wrapped when an answer, an event, or a node of a listing has more bytes than
 	// MaxAnswerBytes of Config.
 	ErrTooLong = errors.New("the answer is longer than this client takes")
 
-	// ErrNoCondition is what a comparison with nothing gives: the API has none with the empty
-	// value, nor with index 0.
+	// ErrNoCondition is the error of a comparison with a zero Condition: the API can't compare with
+	// the empty value or with index 0.
 	ErrNoCondition = errors.New("client: there is nothing to compare with")
 
-	// ErrBadKey is wrapped when a key has an element "." or "..", which no server takes.
+	// ErrBadKey is wrapped when a key has an element "." or "..", which no server accepts.
 	ErrBadKey = errors.New("client: not a key")
 )
 
@@ -37,8 +37,8 @@ type Error struct {
 	Index   uint64 `json:"index"` // of the store, at that moment
 	Status  int    `json:"-"`     // of HTTP
 
-	foreign bool // it does not come in the form of the API
-	unknown bool // the request is a write, and may have been executed all the same
+	foreign bool // the answer has not the form of the API
+	unknown bool // the request is a write, and may have been executed nevertheless
 }
 
 // Error returns the text as etcd's tools print it.
@@ -49,8 +49,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s (%s) [%d]", e.Code, e.Message, e.Cause, e.Index)
 }
 
-// Is makes errors.Is(err, ErrUnknown) true when the request may have been executed all the same,
-// and errors.Is(err, ErrBadAnswer) when it was no etcd who answered.
+// Is makes errors.Is(err, ErrUnknown) true when the request may have been executed nevertheless,
+// and errors.Is(err, ErrBadAnswer) when the answer is not that of an etcd.
 func (e *Error) Is(target error) bool {
 	return target == ErrUnknown && e.unknown || target == ErrBadAnswer && e.foreign
 }
@@ -66,48 +66,48 @@ const (
 	CodeRootReadOnly   = 107
 	CodeNotEmpty       = 108
 	CodeUnauthorized   = 110
-	CodeExecuted       = 213 // not of etcd: this RequestID was answered before, and the answer is forgotten
+	CodeExecuted       = 213 // not of etcd: this RequestID was executed before, and the answer is forgotten
 	CodeForgotten      = 214 // not of etcd: not executed now; whether it was before is forgotten
 	CodeQuota          = 215 // not of etcd: the tree may not grow, see --quota-bytes
 	CodeRaft           = 300
 	CodeHistoryCleared = 401
 )
 
-// has tells whether err is a refusal with this code.
+// has reports whether err is a refusal with this code.
 func has(err error, code int) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code == code
 }
 
-// IsKeyNotFound tells whether the key is missing.
+// IsKeyNotFound reports whether the key is missing.
 func IsKeyNotFound(err error) bool { return has(err, CodeKeyNotFound) }
 
-// IsCompareFailed tells whether the present value or index was not the expected one.
+// IsCompareFailed reports whether the value or the index was not the expected one.
 func IsCompareFailed(err error) bool { return has(err, CodeCompareFailed) }
 
-// IsKeyExists tells whether a key was to be created that is there.
+// IsKeyExists reports whether a key was not created because it exists.
 func IsKeyExists(err error) bool { return has(err, CodeKeyExists) }
 
-// IsNotFile tells whether a directory stands where a file was wanted.
+// IsNotFile reports whether there is a directory where a file was expected.
 func IsNotFile(err error) bool { return has(err, CodeNotFile) }
 
-// IsNotEmpty tells whether a directory was not deleted because something is in it.
+// IsNotEmpty reports whether a directory was not deleted because it is not empty.
 func IsNotEmpty(err error) bool { return has(err, CodeNotEmpty) }
 
-// IsUnauthorized tells whether the user may not do that, in whatever part of the API.
+// IsUnauthorized reports whether the user may not do that, in any part of the API.
 func IsUnauthorized(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Status == 401
 }
 
-// IsHistoryCleared tells whether a watch asked for events that the member no longer has. Its reader
-// must read the keys anew and watch from the index of that on.
+// IsHistoryCleared reports whether a watch asked for events that the member no longer has. The
+// caller must read the keys again, and watch from the index of that answer on.
 func IsHistoryCleared(err error) bool { return has(err, CodeHistoryCleared) }
 
 var clearedCause = regexp.MustCompile(`\[(\d+)/\d+\]$`)
 
-// FirstIndex is, for a history that was cleared, the first index that the member still has; 0 when
-// it does not say.
+// FirstIndex returns, for IsHistoryCleared, the index of the first event that the member still has;
+// 0 when the answer does not tell.
 func (e *Error) FirstIndex() uint64 {
 	found := clearedCause.FindStringSubmatch(e.Cause)
 	if e.Code != CodeHistoryCleared || found == nil {
@@ -127,10 +127,10 @@ type Failure struct {
 	Err      error
 }
 
-// A ClusterError is that no endpoint gave a result.
+// A ClusterError is the error of a request for which no endpoint gave a result.
 type ClusterError struct {
 	Failures []Failure // in the order in which they were asked
-	Unknown  bool      // it is a write, and one of them may have executed it
+	Unknown  bool      // the request is a write, and one of them may have executed it
 }
 
 // Error lists the endpoints in one line.
@@ -147,7 +147,7 @@ func (e *ClusterError) Error() string {
 	return b.String()
 }
 
-// Unwrap leads to the reasons of all endpoints, and to ErrUnknown.
+// Unwrap returns the errors of all endpoints, and ErrUnknown.
 func (e *ClusterError) Unwrap() (all []error) {
 	for _, f := range e.Failures {
 		all = append(all, f.Err)
@@ -158,8 +158,8 @@ func (e *ClusterError) Unwrap() (all []error) {
 	return all
 }
 
-// orAnswer is the error, or what the last endpoint said when it did say something.
-func (e *ClusterError) orAnswer() error {
+// orRefusal returns the refusal of the last endpoint if it answered, and the whole error otherwise.
+func (e *ClusterError) orRefusal() error {
 	var refusal *Error
 	if errors.As(e.Failures[len(e.Failures)-1].Err, &refusal) {
 		refusal.unknown = e.Unknown
@@ -168,14 +168,14 @@ func (e *ClusterError) orAnswer() error {
 	return e
 }
 
-// errSpeaksTLS is what an answer of net/http means that has plainOnTLS for a body. No handler has
-// seen the request.
+// errSpeaksTLS stands for an answer of net/http with the body plainOnTLS. No handler has seen the
+// request.
 var errSpeaksTLS = errors.New("https is spoken there, and it was asked by http")
 
 const plainOnTLS = "Client sent an HTTP request to an HTTPS server.\n"
 
-// notSent wraps the error of a request that nobody can have got.
+// A notSent wraps the error of a request that no server can have received.
 type notSent struct{ error }
 
-// Unwrap leads to the reason.
+// Unwrap returns the reason.
 func (n notSent) Unwrap() error { return n.error }

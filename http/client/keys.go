@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// A Response is what became of a request, or an event of a watch.
+// A Response is the result of a request, or an event of a watch.
 type Response struct {
 	Action   string `json:"action"`   // get, set, create, update, compareAndSwap, delete, compareAndDelete, expire
 	Node     *Node  `json:"node"`     // as it is now; nil after NoValueOnSuccess
 	PrevNode *Node  `json:"prevNode"` // as it was; nil when there was none
 
-	// X-Etcd-Index: the store's, at the member that answered; of an event, when the watch began
+	// the header X-Etcd-Index, the store index of the member that answered; of an event, when the
+	// watch began
 	Index     uint64 `json:"-"`
 	RaftIndex uint64 `json:"-"`
 	ClusterID string `json:"-"`
@@ -25,120 +26,119 @@ type Response struct {
 
 // A Node is a file or a directory.
 type Node struct {
-	Key           string     `json:"key"` // from the root on, without a slash at the end; "" is the root
+	Key           string     `json:"key"` // the whole path, without a slash at the end; "" is the root
 	Dir           bool       `json:"dir,omitempty"`
 	Value         string     `json:"value"`
 	Nodes         []*Node    `json:"nodes"` // in a directory that was asked for
 	CreatedIndex  uint64     `json:"createdIndex"`
 	ModifiedIndex uint64     `json:"modifiedIndex"`
 	Expiration    *time.Time `json:"expiration,omitempty"` // by the clock of the cluster
-	TTL           int64      `json:"ttl,omitempty"`        // seconds left, rounded up; 0: there is no end
+	TTL           int64      `json:"ttl,omitempty"`        // seconds left, rounded up; 0: it does not expire
 
 	More  uint64 `json:"more,omitempty"`  // children that the Limit of the request left out
 	Count uint64 `json:"count,omitempty"` // children, when the request asked for their Count
 }
 
-// GetOptions are those of a Get.
+// GetOptions are the options of Get and List.
 type GetOptions struct {
 	Recursive bool
-	Sorted    bool   // by key; members of this program always do
-	Quorum    bool   // see every write that was acknowledged before
-	MinIndex  uint64 // see at least this X-Etcd-Index; members of etcd ignore it
+	Sorted    bool   // by key; members of this program always sort
+	Quorum    bool   // the answer includes every write that was acknowledged before
+	MinIndex  uint64 // wait until the member's X-Etcd-Index is at least this; members of etcd ignore it
 
-	// Which children of the directory are shown, and how. Members of etcd ignore all of it, and
+	// Which children of the directory are shown, and how. Members of etcd ignore these options, and
 	// show all.
-	Limit    uint64 // no more than these; 0: all
-	After    string // only those behind this name
-	Prefix   string // only those whose names begin so; hidden ones when it begins with an underscore
+	Limit    uint64 // at most this many; 0: all
+	After    string // only those after this name
+	Prefix   string // only those whose names begin with it; hidden ones if it begins with an underscore
 	KeysOnly bool   // without values
-	Count    bool   // none, but how many there are: with After and Prefix only
-	Depth    uint64 // with Recursive, so many levels; 0: all
+	Count    bool   // only how many there are; combines with After and Prefix
+	Depth    uint64 // with Recursive: at most this many levels; 0: all
 }
 
 // Exist says what must be at a key before it is written.
 type Exist int
 
-// The conditions: either is fine, there must be something, there must be nothing.
+// The conditions: anything is fine, there must be a node, there must be none.
 const (
 	ExistOrNot Exist = iota
 	MustExist
 	MustNotExist
 )
 
-// SetOptions are those of everything that writes a node.
+// SetOptions are the options of all methods that write a node.
 type SetOptions struct {
-	PrevValue string // compare with the value; "" does not
-	PrevIndex uint64 // compare with the ModifiedIndex; 0 does not
+	PrevValue string // compare with the value; "": do not
+	PrevIndex uint64 // compare with the ModifiedIndex; 0: do not
 	PrevExist Exist
 
-	TTL     time.Duration // until the node goes, rounded up to seconds; 0 or less: it stays
-	Dir     bool          // it is a directory, and has no value
-	Refresh bool          // give a TTL, keep the value, tell no watcher
+	TTL     time.Duration // after which the node expires, rounded up to seconds; 0 or less: never
+	Dir     bool          // the node is a directory, and has no value
+	Refresh bool          // give a TTL, keep the value, send no event to watchers
 
-	NoValueOnSuccess bool // the answer needs no nodes
+	NoValueOnSuccess bool // leave the nodes out of the answer
 
-	// RequestID names the write, so that it can be sent again without being executed again. The
-	// client then does so at other endpoints. Members of this program never execute it twice: one
-	// that no longer has the first answer gives CodeExecuted, or an error that is ErrUnknown.
+	// RequestID names the write, so that it can be sent again without being executed again: the
+	// client then sends it to other endpoints, too. Members of this program never execute it twice:
+	// one that has forgotten the first answer returns CodeExecuted, or an error that is ErrUnknown.
 	// Members of etcd ignore names, and may execute the write twice. See NewRequestID.
 	RequestID string
 
-	// RequestIndex is for a caller that makes more than one call with the same RequestID: the
-	// result of LogIndex before the first of these calls. 0: the client takes the newest that it
-	// knows.
+	// RequestIndex is for a caller that makes several calls with the same RequestID: the result of
+	// LogIndex before the first of them. 0: the client uses the newest index that it knows.
 	RequestIndex uint64
 }
 
-// DeleteOptions are those of a Delete.
+// DeleteOptions are the options of Delete.
 type DeleteOptions struct {
 	PrevValue string // as in SetOptions
 	PrevIndex uint64
 	Dir       bool // delete an empty directory, too
-	Recursive bool // delete a directory with all that is in it
+	Recursive bool // delete a directory with everything in it
 
 	RequestID    string // as in SetOptions
 	RequestIndex uint64
 }
 
-// A Condition is what CompareAndSwap and CompareAndDelete want to find; zero fields are not
+// A Condition is what CompareAndSwap and CompareAndDelete compare with; zero fields are not
 // compared.
 type Condition struct {
 	Value string
 	Index uint64 // ModifiedIndex
 }
 
-// NewRequestID returns a name that no other request has.
+// NewRequestID returns a random name, which no other request has.
 func NewRequestID() string { return rand.Text() }
 
-// LogIndex returns the newest index of the cluster's log that an answer has told this client; 0
-// when no answer has told one.
-func (c *Client) LogIndex() uint64 { return c.seen.Load() }
+// LogIndex returns the newest log index of the cluster that this client has seen in an answer; 0
+// for none.
+func (c *Client) LogIndex() uint64 { return c.logIndex.Load() }
 
-// Get reads a file, or a directory with its children. What may have more than MaxAnswerBytes is for
-// List.
+// Get reads a file, or a directory with its children. Use List for directories that may have more
+// than MaxAnswerBytes.
 func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, error) {
 	return c.key(ctx, &request{method: "GET", query: o.query()}, key)
 }
 
-// Set writes a node, whatever is there, unless the options say otherwise.
+// Set writes a node, whether it exists or not, unless the options say otherwise.
 func (c *Client) Set(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
 	return c.write(ctx, "PUT", key, value, o)
 }
 
-// Create writes a node where nothing is.
+// Create writes a node that must not exist.
 func (c *Client) Create(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
 	o.PrevExist = MustNotExist
 	return c.Set(ctx, key, value, o)
 }
 
-// Update writes a node where one is. Without a TTL it will stay for ever.
+// Update writes a node that must exist. Without a TTL it no longer expires.
 func (c *Client) Update(ctx context.Context, key, value string, o SetOptions) (*Response, error) {
 	o.PrevExist = MustExist
 	return c.Set(ctx, key, value, o)
 }
 
-// CreateInOrder makes a node in a directory, under a name that sorts behind all that were made
-// there before.
+// CreateInOrder makes a node in a directory, with a name that sorts after those of all nodes made
+// so before.
 func (c *Client) CreateInOrder(ctx context.Context, dir, value string, o SetOptions) (*Response, error) {
 	return c.write(ctx, "POST", dir, value, o)
 }
@@ -152,19 +152,19 @@ func (c *Client) CompareAndSwap(ctx context.Context, key, value string, is Condi
 	return c.Set(ctx, key, value, o)
 }
 
-// Mkdir makes a directory where nothing is.
+// Mkdir makes a directory that must not exist.
 func (c *Client) Mkdir(ctx context.Context, dir string, o SetOptions) (*Response, error) {
 	o.Dir = true
 	return c.Create(ctx, dir, "", o)
 }
 
-// Refresh gives a node that is there a new time to live, and tells no watcher.
+// Refresh gives an existing node a new time to live, and sends no event to watchers.
 func (c *Client) Refresh(ctx context.Context, key string, ttl time.Duration, o SetOptions) (*Response, error) {
 	o.Refresh, o.TTL = true, ttl
 	return c.Update(ctx, key, "", o)
 }
 
-// Delete removes a file; with the options, a directory.
+// Delete removes a file, or with one of the options a directory.
 func (c *Client) Delete(ctx context.Context, key string, o DeleteOptions) (*Response, error) {
 	query := url.Values{}
 	text(query, "prevValue", o.PrevValue)
@@ -189,7 +189,7 @@ func (c *Client) Rmdir(ctx context.Context, dir string, o DeleteOptions) (*Respo
 	return c.Delete(ctx, dir, o)
 }
 
-// write sends a PUT or POST. What may be long goes into the body.
+// write sends a PUT or POST. Values go into the body, since they may be long.
 func (c *Client) write(ctx context.Context, method, key, value string, o SetOptions) (*Response, error) {
 	query, form := url.Values{}, url.Values{}
 	if !o.Dir && !o.Refresh {
@@ -249,7 +249,7 @@ func (c *Client) key(ctx context.Context, r *request, key string) (resp *Respons
 	return resp, nil
 }
 
-// response is the part that stands in the head.
+// response returns the part of a Response that is in the header.
 func (a *answer) response() *Response {
 	return &Response{
 		Index:     headerNumber(a.header, "X-Etcd-Index"),
@@ -259,13 +259,13 @@ func (a *answer) response() *Response {
 }
 
 func headerNumber(h http.Header, name string) uint64 {
-	n, _ := strconv.ParseUint(h.Get(name), 10, 64) // 0: it says nothing
+	n, _ := strconv.ParseUint(h.Get(name), 10, 64) // 0 when it is missing
 	return n
 }
 
-// pathOf is where a key is found. Slashes part its elements, and empty elements are left out, but a
-// slash at the end stays: rights may depend on it. Everything else is part of a name, and escaped
-// as such when it is sent.
+// pathOf returns the URL path of a key, not escaped. Slashes separate its elements. Empty elements
+// are left out, but a slash at the end is kept: rights may depend on it. All other characters are
+// part of a name, and are escaped when it is sent.
 func (c *Client) pathOf(key string) (string, error) {
 	path := c.cfg.KeysPath
 	for element := range strings.SplitSeq(key, "/") {

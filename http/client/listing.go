@@ -10,31 +10,31 @@ import (
 	"strconv"
 )
 
-// A Listing is a node and what is below it, one node at a time: it needs memory for the largest of
-// them, however many there are. It belongs to one goroutine.
+// A Listing is a node and all nodes below it, read one at a time: it needs memory for the largest
+// of them, however many there are. It belongs to one goroutine.
 type Listing struct {
 	Index uint64 // X-Etcd-Index
 
 	body   io.Closer
-	bound  *io.LimitedReader // below tokens, anew for each node
-	limit  int64             // of bound
+	bound  *io.LimitedReader // below tokens; set back to limit for each node
+	limit  int64             // bytes
 	tokens *json.Decoder
-	first  *Node    // is returned next; nil: it was
+	first  *Node    // is returned next; nil: it was returned
 	open   []unread // the nodes whose ends are still to come, each in the one before it
 }
 
-// An unread is a node that has begun.
+// An unread is a node that has begun and not ended.
 type unread struct {
 	node   *Node
 	told   bool // it was returned
-	inside bool // what comes next is in its nodes
+	inside bool // the next token is in its list of nodes
 }
 
-// mostLevels bounds the depth of a listing. Members of this program have 512 levels at most, and
-// old ones 4,097.
+// mostLevels bounds the depth of a listing. Trees of this program have 512 levels at most, those of
+// etcd 4,097.
 const mostLevels = 10_000
 
-// query has all three switches, also those that are off, as etcdctl 2.3.8 sends them.
+// query has the first three switches also when they are off, as etcdctl 2.3.8 sends them.
 func (o GetOptions) query() url.Values {
 	query := url.Values{
 		"recursive": {strconv.FormatBool(o.Recursive)},
@@ -51,17 +51,14 @@ func (o GetOptions) query() url.Values {
 	return query
 }
 
-// List reads what Get reads, however much that is. Its context is that of the whole listing, which
-// the caller must close. Next returns the node of the key first.
+// List reads what Get reads, with no bound on the whole. ctx is for the whole listing, which the
+// caller must close. The first node that Next returns is the one of the key.
 func (c *Client) List(ctx context.Context, key string, o GetOptions) (l *Listing, err error) {
 	r := &request{method: "GET", query: o.query(), open: true}
 	if r.path, err = c.pathOf(key); err != nil {
 		return nil, err
 	}
 	r.read = func(a *answer) error {
-		if a.stream == nil {
-			return fmt.Errorf("%w: status %d to a listing", ErrBadAnswer, a.status)
-		}
 		l = &Listing{Index: headerNumber(a.header, "X-Etcd-Index"), body: a.stream, limit: c.cfg.MaxAnswerBytes}
 		l.bound = &io.LimitedReader{R: a.stream, N: l.limit}
 		l.tokens = json.NewDecoder(l.bound)
@@ -73,8 +70,8 @@ func (c *Client) List(ctx context.Context, key string, o GetOptions) (l *Listing
 	return l, nil
 }
 
-// Next returns the next node, a directory before what is in it, and io.EOF after the last one.
-// Nodes of the node is always nil, and of a directory its indices are not known yet.
+// Next returns the next node, a directory before what is in it, and io.EOF after the last one. The
+// node's Nodes are always nil. The indices of a directory are not known yet, and 0.
 func (l *Listing) Next() (*Node, error) {
 	if first := l.first; first != nil {
 		l.first = nil
@@ -83,10 +80,10 @@ func (l *Listing) Next() (*Node, error) {
 	return l.next()
 }
 
-// Close gives up what was not read.
+// Close abandons what was not read.
 func (l *Listing) Close() error { return l.body.Close() }
 
-// begin reads as far as the first node.
+// begin reads up to the first node.
 func (l *Listing) begin() (err error) {
 	for err = l.expect(json.Delim('{')); err == nil && l.tokens.More(); {
 		var name json.Token
@@ -117,8 +114,8 @@ func (l *Listing) next() (*Node, error) {
 	return nil, io.EOF
 }
 
-// step reads one thing, and returns the node of which all is known by it that comes before its
-// content.
+// step reads one token or field. It returns a node when it is complete, or when its list of nodes
+// begins.
 func (l *Listing) step() (*Node, error) {
 	top := &l.open[len(l.open)-1]
 	switch {
@@ -148,7 +145,7 @@ func (l *Listing) push() error {
 	return l.expect(json.Delim('{'))
 }
 
-// field reads one field of a node. At its content the node is returned.
+// field reads one field of a node. When its list of nodes begins, the node is returned.
 func (l *Listing) field(top *unread) (*Node, error) {
 	name, err := l.tokens.Token()
 	n := top.node
@@ -187,7 +184,7 @@ func (l *Listing) expect(want json.Delim) error {
 	return err
 }
 
-// explain says what a failure to decode stands for.
+// explain returns the error that a failure to decode stands for.
 func (l *Listing) explain(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError

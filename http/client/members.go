@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// A Member is one of the cluster.
+// A Member is one member of the cluster.
 type Member struct {
 	ID         string   `json:"id"`   // in hexadecimal digits
 	Name       string   `json:"name"` // "" before it was started for the first time
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"` // none before it was started for the first time
 
-	// Only in lists; members of etcd 2 say neither.
+	// Only in lists; members of etcd 2 tell neither.
 	Learner bool `json:"learner,omitempty"` // it runs and has no vote
-	// entries that a learner lacks; nil when the member that was asked does not know: only the
-	// leader does
+	// the number of entries that a learner lacks; nil when the member that answered does not know
+	// it: only the leader does
 	Behind *uint64 `json:"behind,omitempty"`
 }
 
-// Members is the part of the API about who is in the cluster. It is found in a Client.
+// Members is the part of a Client for the list of members.
 type Members struct{ c *Client }
 
 const membersPath = "/v2/members"
@@ -32,7 +32,7 @@ func (m Members) List(ctx context.Context) ([]Member, error) {
 	return list, err
 }
 
-// OfCluster is List, and the cluster's id in hexadecimal digits.
+// OfCluster returns what List does, and the cluster's id in hexadecimal digits.
 func (m Members) OfCluster(ctx context.Context) (clusterID string, list []Member, err error) {
 	var v struct {
 		Members []Member `json:"members"`
@@ -44,7 +44,7 @@ func (m Members) OfCluster(ctx context.Context) (clusterID string, list []Member
 	return a.header.Get("X-Etcd-Cluster-Id"), v.Members, nil
 }
 
-// Leader returns the member that leads. Without one it is an *Error with status 503.
+// Leader returns the member that leads. Without a leader the error is an *Error with status 503.
 func (m Members) Leader(ctx context.Context) (Member, error) {
 	var v Member
 	_, err := m.c.json(ctx, &request{method: "GET", path: membersPath + "/leader"}, &v,
@@ -52,7 +52,7 @@ func (m Members) Leader(ctx context.Context) (Member, error) {
 	return v, err
 }
 
-// Add makes a place in the cluster for a member at these peer URLs, which is then to be started. It
+// Add adds a member at these peer URLs, which then has to be started. A member of this program
 // brings its own name; the one given here may be "".
 func (m Members) Add(ctx context.Context, name string, peerURLs []string) (Member, error) {
 	var v Member
@@ -89,7 +89,8 @@ func (m Members) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// json sends a request whose answer is JSON for v, and makes sense.
+// json sends a request and reads the JSON of its answer into v; sense reports whether v then makes
+// sense.
 func (c *Client) json(ctx context.Context, r *request, v any, sense func() bool) (*answer, error) {
 	r.read = func(a *answer) error {
 		err := a.decode(v)

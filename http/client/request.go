@@ -16,26 +16,26 @@ import (
 	"time"
 )
 
-// A request is what all endpoints are asked alike.
+// A request is sent to one endpoint after the other, unchanged.
 type request struct {
 	method, path string // the path is not escaped
 	query        url.Values
-	form         url.Values    // its body,
-	json         []byte        // or that
-	name         string        // X-Etcd-Request-Id: whoever executes it twice changes the tree once
+	form         url.Values    // the body, or
+	json         []byte        // the body; nil with form: there is none
+	name         string        // X-Etcd-Request-Id: a server that knows it executes the request once
 	index        uint64        // X-Etcd-Request-Index: the newest X-Raft-Index that was known before the first try
-	open         bool          // the body of a success is left to the caller
-	endless      bool          // with open: it may be silent for as long as it likes
+	open         bool          // the body of a success is left to the caller, as answer.stream
+	endless      bool          // with open: the endpoint may be silent for any time
 	secret       bool          // the body is not for Debug
 	patience     time.Duration // instead of Config.Timeout when it is longer: the server has long work to do
 
-	read func(*answer) error // takes what it wants from a success, unless that is nonsense; nil: nothing
+	read func(*answer) error // reads a success, and returns an error when it makes no sense; nil: nothing to read
 }
 
-// again tells whether the request may be executed twice: it reads, or has a name.
-func (r *request) again() bool { return r.method == "GET" || r.name != "" }
+// mayRepeat reports whether the request may be sent twice: it reads, or has a name.
+func (r *request) mayRepeat() bool { return r.method == "GET" || r.name != "" }
 
-// An answer is one that an endpoint gave.
+// An answer is what one endpoint answered.
 type answer struct {
 	endpoint string
 	status   int
@@ -45,14 +45,14 @@ type answer struct {
 	stream   io.ReadCloser // instead of body, when the request is open and the status 200
 }
 
-// do asks one endpoint after the other until one answers. A write goes to another endpoint only as
-// long as it was surely not executed, or when it has a name. The answer has a status of 2xx, and
-// was read; everything else is an error.
+// do asks one endpoint after the other until one answers. A write goes to another endpoint only
+// when it has a name, or was certainly not executed. The answer has a status of 2xx and was read;
+// everything else is an error.
 func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	failed := &ClusterError{}
-	tried := r.index != 0 // perhaps: another call may have sent it
+	tried := r.index != 0 // perhaps: an earlier call may have sent it
 	if !tried {
-		r.index = c.seen.Load()
+		r.index = c.logIndex.Load()
 	}
 	for _, endpoint := range c.Endpoints() {
 		a, err := c.ask(ctx, endpoint, r)
@@ -66,16 +66,16 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 		sent := !errors.As(err, new(notSent)) && !refused(err)
 		failed.Failures = append(failed.Failures, Failure{endpoint, err})
 		failed.Unknown = failed.Unknown || sent && r.method != "GET"
-		if sent && !r.again() || ctx.Err() != nil {
+		if sent && !r.mayRepeat() || ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, failed.orAnswer()
+	return nil, failed.orRefusal()
 }
 
-// renew handles a refusal with CodeForgotten: what members know of requests does not reach back to
-// the index of this one. If there was no other try, it sends the request once more, with the index
-// of the refusal. Otherwise nobody knows whether the other try was executed.
+// renew handles a refusal with CodeForgotten: members remember no request as old as the index of
+// this one. If there was no other try, it sends the request once more, with the index of the
+// refusal. Otherwise it is not known whether the other try was executed.
 func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err error, tried bool) (*answer, error) {
 	index := headerNumber(refusal.header, "X-Raft-Index")
 	if tried || index == 0 {
@@ -83,12 +83,12 @@ func (c *Client) renew(ctx context.Context, r *request, refusal *answer, err err
 		return refusal, err
 	}
 	r.index = index
-	c.seen.Store(index) // the former was older, or of another cluster
+	c.logIndex.Store(index) // the former one was older, or of another cluster
 	return c.ask(ctx, refusal.endpoint, r)
 }
 
-// isFailure tells the errors after which another endpoint may do better from the answers that are
-// for the caller.
+// isFailure reports whether another endpoint may do better after this error. Other errors are for
+// the caller.
 func isFailure(err error) bool {
 	var e *Error
 	switch {
@@ -101,13 +101,14 @@ func isFailure(err error) bool {
 	return e.foreign || e.Status/100 == 5 && !full || e.Status == http.StatusTooManyRequests
 }
 
-// refused tells the answers of an endpoint that has not begun to execute the request.
+// refused reports whether err is the answer of an endpoint that has not begun to execute the
+// request.
 func refused(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests)
 }
 
-// ask sends the request to one endpoint, and takes its answer.
+// ask sends the request to one endpoint, and reads its answer.
 func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	timeout := max(c.cfg.Timeout, r.patience)
@@ -120,9 +121,9 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 	}
 	body := &body{resp.Body, ctx, cancel, patience, timeout}
 	a := &answer{endpoint: endpoint, status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
-	c.see(headerNumber(a.header, "X-Raft-Index"))
+	c.observeLogIndex(headerNumber(a.header, "X-Raft-Index"))
 	if r.open && a.status == http.StatusOK {
-		return r.leave(a, body)
+		return r.leaveOpen(a, body)
 	}
 	defer body.Close()
 	a.body, err = io.ReadAll(io.LimitReader(body, c.cfg.MaxAnswerBytes+1))
@@ -133,17 +134,20 @@ func (c *Client) ask(parent context.Context, endpoint string, r *request) (*answ
 		return nil, tooLong(c.cfg.MaxAnswerBytes)
 	}
 	err = a.fault()
-	if err == nil && r.read != nil {
+	switch {
+	case err == nil && r.open:
+		err = fmt.Errorf("%w: status %d of %s", ErrBadAnswer, a.status, r.path)
+	case err == nil && r.read != nil:
 		err = r.read(a)
 	}
 	return a, err
 }
 
-// leave returns the answer with its body open.
-func (r *request) leave(a *answer, body *body) (*answer, error) {
+// leaveOpen returns the answer with its body open.
+func (r *request) leaveOpen(a *answer, body *body) (*answer, error) {
 	a.stream = body
 	if r.endless {
-		body.unhurried()
+		body.disableTimeout()
 	}
 	if r.read == nil {
 		return a, nil
@@ -155,18 +159,18 @@ func (r *request) leave(a *answer, body *body) (*answer, error) {
 	return a, nil
 }
 
-// see notes the log index that an answer tells, if it is the newest.
-func (c *Client) see(index uint64) {
+// observeLogIndex records the log index of an answer, if it is the newest.
+func (c *Client) observeLogIndex(index uint64) {
 	for {
-		seen := c.seen.Load()
-		if index <= seen || c.seen.CompareAndSwap(seen, index) {
+		seen := c.logIndex.Load()
+		if index <= seen || c.logIndex.CompareAndSwap(seen, index) {
 			return
 		}
 	}
 }
 
-// send returns the head of the answer. Its error is notSent when there was no connection to send
-// the request on.
+// send sends the request and returns the head of the answer. The error is a notSent when no
+// connection could be made.
 func (c *Client) send(ctx context.Context, endpoint string, r *request) (*http.Response, error) {
 	var connected atomic.Bool
 	req, err := c.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -175,7 +179,7 @@ func (c *Client) send(ctx context.Context, endpoint string, r *request) (*http.R
 	if err != nil {
 		return nil, notSent{err}
 	}
-	resp, err := c.transport.RoundTrip(req) // and so never after a redirect (pitfall K6)
+	resp, err := c.transport.RoundTrip(req) // which follows no redirect (pitfall K6)
 	if err != nil {
 		err = cause(ctx, err)
 		if !connected.Load() {
@@ -186,7 +190,7 @@ func (c *Client) send(ctx context.Context, endpoint string, r *request) (*http.R
 	return resp, nil
 }
 
-// build makes the HTTP request, and tells Debug of it.
+// build makes the HTTP request, and passes it to Debug.
 func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.Request, error) {
 	target := endpoint + (&url.URL{Path: r.path, RawQuery: r.query.Encode()}).String()
 	text, kind := string(r.json), "application/json"
@@ -204,7 +208,7 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 		req.Header["X-Etcd-Request-Id"] = []string{r.name}
 		req.Header["X-Etcd-Request-Index"] = []string{strconv.FormatUint(r.index, 10)}
 	}
-	if c.cfg.Username != "" && MayCarry(c.given, endpoint) {
+	if c.cfg.Username != "" && MaySendPassword(c.given, endpoint) {
 		req.SetBasicAuth(c.cfg.Username, c.cfg.Password)
 	}
 	if c.cfg.Debug != nil {
@@ -213,10 +217,10 @@ func (c *Client) build(ctx context.Context, endpoint string, r *request) (*http.
 	return req, nil
 }
 
-// curl is the request as a command, with quotes where a shell would take something apart. Only the
-// & in the query of a read has none, since etcdctl 2.3.8 prints it so; half of a write would be
-// another write. A form is written as etcdctl does, between double quotes: it is escaped, and has
-// nothing left that a shell knows.
+// curl returns the request as a command, quoted where a shell would split or expand something. Only
+// the & in the query of a read is not quoted, since etcdctl 2.3.8 prints it so; a write is quoted,
+// because half of it would be another write. A form is printed as etcdctl does, between double
+// quotes: it is escaped, so it has no character that a shell expands.
 func (r *request) curl(target, text string) string {
 	words := []string{"curl", "-X", r.method}
 	if r.json != nil {
@@ -243,17 +247,17 @@ func (r *request) curl(target, text string) string {
 
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// A body is that of an answer. Reading it fails when nothing comes for too long.
+// A body is the body of an answer. Reading it fails when nothing comes for too long.
 type body struct {
 	io.ReadCloser
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	patience *time.Timer
-	timeout  time.Duration // of a piece; 0: none
+	timeout  time.Duration // for each piece; 0: none
 }
 
-// unhurried takes the limit away.
-func (b *body) unhurried() {
+// disableTimeout lets the endpoint be silent for any time.
+func (b *body) disableTimeout() {
 	b.timeout = 0
 	b.patience.Stop()
 }
@@ -271,7 +275,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close gives the answer up, and with it the connection if the body was not read to its end.
+// Close abandons the answer, and closes the connection if the body was not read to its end.
 func (b *body) Close() error {
 	b.patience.Stop()
 	err := b.ReadCloser.Close()
@@ -279,7 +283,7 @@ func (b *body) Close() error {
 	return err
 }
 
-// cause is why ctx ended, or err when it did not.
+// cause returns why ctx ended, or err when it has not ended.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -287,17 +291,17 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// silence is the error of an endpoint that lets us wait.
+// silence is the error of an endpoint that sent nothing for this long.
 type silence time.Duration
 
-// Error says for how long.
+// Error tells the time.
 func (s silence) Error() string { return "no answer within " + time.Duration(s).String() }
 
 // Timeout is true, as for net.Error.
 func (s silence) Timeout() bool { return true }
 
-// fault is the error that an answer stands for, nil for a success. Nothing of a body that is not
-// the API's own gets into it (pitfall K6).
+// fault returns the error that an answer stands for, nil for a success. A body that has not the
+// form of the API is not quoted in it (pitfall K6).
 func (a *answer) fault() error {
 	switch {
 	case a.status/100 == 2:

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Version says what runs.
+// Version tells which versions run.
 type Version struct {
 	Server  string `json:"etcdserver"`  // of the member that answered
-	Cluster string `json:"etcdcluster"` // that all members can do; "not_decided" for a moment after the first start
+	Cluster string `json:"etcdcluster"` // that all members support; "not_decided" just after the first start
 }
 
 // Version asks any member.
@@ -31,10 +31,10 @@ func (c *Client) Machines(ctx context.Context) ([]string, error) {
 	return strings.FieldsFunc(string(a.body), func(r rune) bool { return r == ',' || r == ' ' }), nil
 }
 
-// Health asks one member, at a URL that need not be an endpoint, whether it is well. An error is
-// that it cannot be asked.
+// Health asks one member, at a URL that need not be an endpoint, whether it is healthy. An error
+// means that there is no answer.
 func (c *Client) Health(ctx context.Context, endpoint string) (healthy bool, err error) {
-	a, err := c.askOne(ctx, endpoint, "/health")
+	a, err := c.askMember(ctx, "GET", endpoint, "/health")
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusServiceUnavailable {
 		return false, nil
@@ -47,7 +47,7 @@ func (c *Client) Health(ctx context.Context, endpoint string) (healthy bool, err
 	return fmt.Sprint(v.Health) == "true", err
 }
 
-// SelfStats is what a member says of itself.
+// SelfStats is what a member tells about itself.
 type SelfStats struct {
 	Name       string    `json:"name"`
 	ID         string    `json:"id"`
@@ -66,13 +66,13 @@ type SelfStats struct {
 	SentBytesPerSecond float64 `json:"sendBandwidthRate"`
 }
 
-// LeaderStats is what the leader says of its followers.
+// LeaderStats is what the leader tells about its followers.
 type LeaderStats struct {
 	Leader    string                   `json:"leader"`
 	Followers map[string]FollowerStats `json:"followers"` // by id
 }
 
-// FollowerStats is how a follower answers.
+// FollowerStats counts and times the answers of a follower.
 type FollowerStats struct {
 	Latency struct {
 		Current           float64 `json:"current"`
@@ -93,32 +93,23 @@ func (c *Client) SelfStats(ctx context.Context, endpoint string) (v SelfStats, e
 	return v, err
 }
 
-// LeaderStats asks the leader, who must be the one at endpoint.
+// LeaderStats asks the leader, which must be the member at endpoint.
 func (c *Client) LeaderStats(ctx context.Context, endpoint string) (v LeaderStats, err error) {
 	err = c.stats(ctx, endpoint, "leader", &v)
 	return v, err
 }
 
-// StoreStats asks one member what was done with its tree: counts by the names that the API gives
-// them, as getsSuccess.
+// StoreStats asks one member for the counts of operations on its tree, by their names in the API,
+// such as getsSuccess.
 func (c *Client) StoreStats(ctx context.Context, endpoint string) (v map[string]uint64, err error) {
 	err = c.stats(ctx, endpoint, "store", &v)
 	return v, err
 }
 
 func (c *Client) stats(ctx context.Context, endpoint, which string, v any) error {
-	a, err := c.askOne(ctx, endpoint, "/v2/stats/"+which)
+	a, err := c.askMember(ctx, "GET", endpoint, "/v2/stats/"+which)
 	if err != nil {
 		return err
 	}
 	return a.decode(v)
-}
-
-// askOne asks one member, who may be none of the endpoints.
-func (c *Client) askOne(ctx context.Context, endpoint, path string) (*answer, error) {
-	endpoint, err := parseEndpoint(endpoint)
-	if err != nil {
-		return nil, err
-	}
-	return c.ask(ctx, endpoint, &request{method: "GET", path: path})
 }

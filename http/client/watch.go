@@ -10,63 +10,63 @@ import (
 	"time"
 )
 
-// WatchOptions are those of a Watch.
+// WatchOptions are the options of Watch.
 type WatchOptions struct {
-	// AfterIndex is the index of the last event that is known already: of an event, or the Index of
-	// a Response to Get. The first event after it is the first of the watch. 0: watch from now on.
+	// AfterIndex is the ModifiedIndex of the last event that the caller knows, or the Index of a
+	// Response to Get. The watch begins with the first event after it. 0: watch from now on.
 	AfterIndex uint64
 
-	Recursive bool // all below the key, too
+	Recursive bool // all keys below, too
 
-	// Stream gets all events over one request, where otherwise each takes one. Members of etcd may
-	// lose events of a stream; those of this program do not.
+	// Stream reads all events from one request; without it, each event takes a request. Members of
+	// etcd may lose events of a stream; members of this program do not.
 	Stream bool
 
-	// Patience is how long Next goes on when no endpoint answers, before it says so. 0: as long as
-	// its context.
+	// Patience is how long Next tries when no endpoint answers, before it returns the error. 0: as
+	// long as its context.
 	Patience time.Duration
 }
 
-// How long a watcher waits before it asks again, when it learnt nothing by the last time.
+// Bounds of the time that a watcher waits before it asks again, after a request without an event.
 const (
 	leastPause = 50 * time.Millisecond
 	mostPause  = 2 * time.Second
 )
 
-// A Watcher waits for events. It remembers the index of the last one, and so goes on where it was,
-// whatever becomes of the connection and of the member at its other end: no event is lost, doubled,
-// or out of order. Its methods belong to one goroutine.
+// A Watcher waits for events. It remembers the index of the last one, so when the connection or the
+// member fails it continues elsewhere: no event is lost, doubled, or out of order. Its methods
+// belong to one goroutine.
 type Watcher struct {
 	client *Client
 	key    string
 	opts   WatchOptions
 
-	after   uint64        // the last event that is known; 0: none, and it begins now
-	cluster string        // that the events come from; "" before the first answer
+	after   uint64        // index of the last event that is known; 0: none, and the watch begins now
+	cluster string        // id of the cluster that the events come from; "" before the first answer
 	pause   time.Duration // before the next request
 
-	endpoint string // that is being listened to
+	endpoint string // that was asked last
 	head     *Response
-	body     io.ReadCloser // nil: to nobody
+	body     io.ReadCloser // nil: no request is open
 	events   *json.Decoder
 	bound    *io.LimitedReader // below events
 }
 
-// Watch returns a watcher of a key, which need not exist. Nothing is asked before Next.
+// Watch returns a watcher of a key, which need not exist. It sends nothing before Next.
 func (c *Client) Watch(key string, o WatchOptions) *Watcher {
 	return &Watcher{client: c, key: key, opts: o, after: o.AfterIndex}
 }
 
-// Next waits for the next event. It goes on, at one endpoint after the other, until ctx ends, or a
-// member refuses; what it then returns is an *Error, most notably one that IsHistoryCleared. It may
-// be called again after any error, and misses nothing.
+// Next waits for the next event. It tries one endpoint after the other until (1) ctx ends, (2) a
+// member refuses, which is an *Error, most notably one for IsHistoryCleared, or (3) Patience ends.
+// It may be called again after any error, and misses nothing.
 func (w *Watcher) Next(ctx context.Context) (*Response, error) {
-	alone := time.Now() // since when nobody could be listened to
+	alone := time.Now() // since when no endpoint answered
 	for {
 		err := w.listen(ctx)
 		if err == nil {
 			var resp *Response
-			if resp, err = w.take(ctx); err == nil {
+			if resp, err = w.receive(ctx); err == nil {
 				return resp, nil
 			}
 			alone = time.Now()
@@ -79,17 +79,17 @@ func (w *Watcher) Next(ctx context.Context) (*Response, error) {
 			return nil, err
 		}
 		w.client.avoid(w.endpoint)
-		if err := w.rest(ctx); err != nil {
+		if err := w.backOff(ctx); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// Index is that of the last event, or the one after which the first will be; 0 as long as nobody
-// has told.
+// Index returns the index of the last event, or before the first event the index after which the
+// watch begins; 0 when no member has told it yet.
 func (w *Watcher) Index() uint64 { return w.after }
 
-// Close lets go of a stream. Next would begin another one.
+// Close ends the open request. Next would begin another one.
 func (w *Watcher) Close() {
 	if w.body != nil {
 		w.body.Close()
@@ -97,7 +97,7 @@ func (w *Watcher) Close() {
 	}
 }
 
-// listen has somebody tell the events, unless somebody does already.
+// listen begins a request for events, unless one is open.
 func (w *Watcher) listen(ctx context.Context) error {
 	if w.body != nil {
 		return nil
@@ -112,8 +112,8 @@ func (w *Watcher) listen(ctx context.Context) error {
 	if w.after > 0 {
 		number(query, "waitIndex", w.after+1)
 	}
-	// A stream outlives this call of Next: it may not end with its context, but for as long as Next
-	// waits.
+	// A stream outlives this call of Next, so it must not end with its context. Only while this
+	// call waits for the answer does the end of the context cancel the request.
 	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	a, err := w.client.do(open, &request{method: "GET", path: path, query: query, open: true, endless: true})
@@ -122,10 +122,6 @@ func (w *Watcher) listen(ctx context.Context) error {
 		cancel()
 		return err
 	}
-	if a.stream == nil {
-		cancel()
-		return fmt.Errorf("%w: status %d to a watch", ErrBadAnswer, a.status)
-	}
 	w.endpoint, w.head = a.endpoint, a.response()
 	w.body = closer{a.stream, cancel}
 	w.bound = &io.LimitedReader{R: w.body}
@@ -133,8 +129,8 @@ func (w *Watcher) listen(ctx context.Context) error {
 	return w.begin()
 }
 
-// begin looks at the head: where a watch begins that begins now, and whether its indices are those
-// of the same cluster.
+// begin reads the head: the index at which a watch from now on begins, and the id of the cluster,
+// which must be the one of the events before.
 func (w *Watcher) begin() error {
 	if w.after == 0 {
 		w.after = w.head.Index
@@ -149,8 +145,8 @@ func (w *Watcher) begin() error {
 	return nil
 }
 
-// take waits for the next event that was not seen yet.
-func (w *Watcher) take(ctx context.Context) (*Response, error) {
+// receive waits for the next event that was not returned yet.
+func (w *Watcher) receive(ctx context.Context) (*Response, error) {
 	body := w.body
 	defer context.AfterFunc(ctx, func() { body.Close() })()
 	for {
@@ -175,8 +171,8 @@ func (w *Watcher) take(ctx context.Context) (*Response, error) {
 	}
 }
 
-// rest waits, longer each time in a row.
-func (w *Watcher) rest(ctx context.Context) error {
+// backOff waits before the next request, longer each time in a row.
+func (w *Watcher) backOff(ctx context.Context) error {
 	w.pause = min(max(2*w.pause, w.client.pause), mostPause)
 	select {
 	case <-time.After(w.pause/2 + rand.N(w.pause/2)):
@@ -186,13 +182,13 @@ func (w *Watcher) rest(ctx context.Context) error {
 	}
 }
 
-// closer ends the request, too.
+// A closer is a body that cancels its request when it is closed.
 type closer struct {
 	io.ReadCloser
 	cancel context.CancelFunc
 }
 
-// Close gives the answer up. It may be called from any goroutine, and more than once.
+// Close abandons the answer. It may be called from any goroutine, and more than once.
 func (c closer) Close() error {
 	c.cancel()
 	return c.ReadCloser.Close()

@@ -125,7 +125,7 @@ func examine(ctx context.Context, c *client.Client, m client.Member, given strin
 
 // trustedFirst returns the URLs with those first to which a password may go.
 func trustedFirst(given, urls []string) []string {
-	trusted := func(u string) bool { return client.MayCarry(given, u) }
+	trusted := func(u string) bool { return client.MaySendPassword(given, u) }
 	first := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return !trusted(u) })
 	return append(first, slices.DeleteFunc(slices.Clone(urls), trusted)...)
 }

@@ -89,12 +89,12 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // fit returns whether an endpoint may be sent the request: one that carries a password goes only
-// where client.MayCarry lets it.
+// where client.MaySendPassword lets it.
 func (f forwarder) fit(r *http.Request) func(*endpoint) bool {
 	if !isSecret(r) {
 		return anyone
 	}
-	return func(e *endpoint) bool { return client.MayCarry(f.given, e.url.String()) }
+	return func(e *endpoint) bool { return client.MaySendPassword(f.given, e.url.String()) }
 }
 
 // isSecret reports whether there is a password in the header or, for a user, in the body.
