@@ -113,7 +113,7 @@ func (e *Error) FirstIndex() uint64 {
 	if e.Code != CodeHistoryCleared || found == nil {
 		return 0
 	}
-	first, _ := strconv.ParseUint(found[1], 10, 64) // 0 when it is too large
+	first, _ := strconv.ParseUint(found[1], 10, 64) // the largest number when it is too large
 	return first
 }
 

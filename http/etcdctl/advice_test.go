@@ -50,7 +50,7 @@ func TestTheAdviceOfACommandFollowsFromWhatIsWrong(t *testing.T) {
 func TestABackupWithoutAQuorumNamesItsWayOut(t *testing.T) {
 	noQuorum := &client.Error{Code: client.CodeRaft, Message: "Raft Internal Error",
 		Cause: "etcdserver: request timed out, no leader"}
-	advice := "\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one " +
+	advice := "\nwithout a quorum no member knows all that was acknowledged: with --stale, the backup has what one " +
 		"member knows"
 	for _, c := range []struct {
 		err   error

@@ -9,10 +9,10 @@ import (
 	"etcd2/http/client"
 )
 
-var rolesOption = option{name: "roles", arg: "ROLE,...", check: text, help: "which roles"}
+var rolesOption = option{name: "roles", arg: "ROLE,...", check: text, help: "the roles"}
 
 var accessOptions = []option{
-	{name: "path", arg: "PATTERN", check: text, help: "a key, or the beginning of keys with a * behind it"},
+	{name: "path", arg: "PATTERN", check: text, help: "a key, or a prefix of keys followed by a *"},
 	{name: "read", help: "reading"},
 	{name: "write", help: "writing"},
 	{name: "readwrite", help: "both"},
@@ -21,7 +21,7 @@ var accessOptions = []option{
 var authCommands = []*command{
 	{name: "user", help: "users and their roles", family: []*command{
 		{
-			name: "add", args: "NAME[:PASSWORD]", help: "make a user; the password is asked for if it is not given",
+			name: "add", args: "NAME[:PASSWORD]", help: "make a user; asks for the password if it is not given",
 			examples: []example{{"user add root", ""}, {"user add alice:secret", ""}}, run: aboutUser(addUser),
 		},
 		{name: "get", args: "NAME", help: "print the roles of a user", examples: []example{{"user get alice", ""}},
@@ -32,19 +32,19 @@ var authCommands = []*command{
 			run: aboutUser(removeUser)},
 		{
 			name: "grant", args: "NAME", help: "give roles to a user", options: []option{rolesOption},
-			examples: []example{{"user grant alice --roles reader,writer",
-				""}}, run: aboutUser(changeRoles(client.Auth.GrantRoles)),
+			examples: []example{{"user grant alice --roles reader,writer", ""}},
+			run:      aboutUser(changeRoles(client.Auth.GrantRoles)),
 		},
 		{
 			name: "revoke", args: "NAME", help: "take roles from a user", options: []option{rolesOption},
-			examples: []example{{"user revoke alice --roles writer",
-				""}}, run: aboutUser(changeRoles(client.Auth.RevokeRoles)),
+			examples: []example{{"user revoke alice --roles writer", ""}},
+			run:      aboutUser(changeRoles(client.Auth.RevokeRoles)),
 		},
-		{name: "passwd", args: "NAME", help: "change the password of a user", examples: []example{{"user passwd alice",
-			""}}, run: aboutUser(changePassword)},
+		{name: "passwd", args: "NAME", help: "change the password of a user",
+			examples: []example{{"user passwd alice", ""}}, run: aboutUser(changePassword)},
 	}},
 	{name: "role", help: "roles and what they may do", family: []*command{
-		{name: "add", args: "NAME", help: "make a role, which may do nothing yet",
+		{name: "add", args: "NAME", help: "make a role without permissions",
 			examples: []example{{"role add reader", ""}}, run: aboutRole(addRole)},
 		{name: "get", args: "NAME", help: "print what a role may do", examples: []example{{"role get reader", ""}},
 			run: aboutRole(getRole)},
@@ -53,19 +53,19 @@ var authCommands = []*command{
 		{name: "remove", args: "NAME", help: "remove a role", examples: []example{{"role remove reader", ""}},
 			run: aboutRole(removeRole)},
 		{
-			name: "grant", args: "NAME", help: "let a role do more", options: accessOptions,
-			examples: []example{{"role grant reader --path '/app/*' --read",
-				""}}, run: aboutRole(changeAccess(client.Auth.Grant)),
+			name: "grant", args: "NAME", help: "add permissions to a role", options: accessOptions,
+			examples: []example{{"role grant reader --path '/app/*' --read", ""}},
+			run:      aboutRole(changeAccess(client.Auth.Grant)),
 		},
 		{
-			name: "revoke", args: "NAME", help: "let a role do less", options: accessOptions,
-			examples: []example{{"role revoke writer --path '/app/*' --readwrite",
-				""}}, run: aboutRole(changeAccess(client.Auth.Revoke)),
+			name: "revoke", args: "NAME", help: "take permissions from a role", options: accessOptions,
+			examples: []example{{"role revoke writer --path '/app/*' --readwrite", ""}},
+			run:      aboutRole(changeAccess(client.Auth.Revoke)),
 		},
 	}},
 	{name: "auth", help: "turn users and roles on and off", family: []*command{
 		{
-			name: "enable", help: "ask who everybody is", more: "There must be a user root.",
+			name: "enable", help: "check the rights of users from now on", more: "There must be a user root.",
 			examples: []example{{"auth enable", ""}}, run: switchAuth(client.Auth.Enable, "Enabled"),
 		},
 		{
@@ -77,7 +77,7 @@ var authCommands = []*command{
 
 var errNoArguments = &failure{statusWrong, "No arguments accepted"}
 
-// about makes the function of a command about somebody, who must be named.
+// about returns the function of a command whose one argument is the name of a user or role.
 func about(missing string, f func(s *session, a client.Auth, name string) error) func(*session, []string) error {
 	return func(s *session, args []string) error {
 		if len(args) != 1 {
@@ -104,7 +104,7 @@ func (s *session) auth(f func(client.Auth) error) error {
 	return bare(f(c.Auth))
 }
 
-// missing tells whether there is no such user or role.
+// missing reports whether there is no such user or role.
 func missing(err error) bool {
 	var e *client.Error
 	return errors.As(err, &e) && e.Status == 404
@@ -127,8 +127,8 @@ func addUser(s *session, a client.Auth, name string) (err error) {
 	return s.done(err, "User %s created\n", name)
 }
 
-// patiently calls f with the time that a server may need to hash a password, besides
-// --total-timeout. The time that somebody has taken to type one does not count.
+// patiently calls f with a context for --total-timeout and the time that a server may need to hash
+// a password. The time that the user took to type it does not count.
 func (s *session) patiently(f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx),
 		client.HashPatience+s.global.duration("total-timeout"))
@@ -136,7 +136,7 @@ func (s *session) patiently(f func(context.Context) error) error {
 	return f(ctx)
 }
 
-// done prints what was done, if it was.
+// done prints what was done, unless there was an error.
 func (s *session) done(err error, format string, args ...any) error {
 	if err == nil {
 		s.tell(s.stdout, format, args...)
@@ -161,7 +161,7 @@ func removeUser(s *session, a client.Auth, name string) error {
 	return s.done(a.RemoveUser(s.ctx, name), "User %s removed\n", name)
 }
 
-// changePassword asks for the user first: the API would make one that is missing.
+// changePassword looks the user up first, since the API would make one that is missing.
 func changePassword(s *session, a client.Auth, name string) error {
 	if _, err := a.User(s.ctx, name); err != nil {
 		return err
@@ -228,7 +228,7 @@ func changeAccess(change func(client.Auth, context.Context, string, client.Acces
 	}
 }
 
-// access is what the options of role grant and role revoke say.
+// access returns the permissions of the options of role grant and role revoke.
 func (s *session) access() (client.Access, error) {
 	path, read, write, both := s.opts.text("path"), s.opts.on("read"), s.opts.on("write"), s.opts.on("readwrite")
 	chosen := 0

@@ -19,16 +19,16 @@ import (
 
 var backupCommand = &command{
 	name: "backup", args: "[FILE]", help: "back up a cluster to a file, or copy a data directory", run: runBackup,
-	more: "With --from, the file holds all that was acknowledged before, and is verified when it is there. With " +
-		"--data-dir the data directory of one\n" +
-		"member is copied, as by etcdctl 2.3.8: the copy starts only with --force-new-cluster.",
+	more: "With --from, the file holds everything that was acknowledged before, and is verified. With --data-dir, " +
+		"the data directory of one member is\n" +
+		"copied, as by etcdctl 2.3.8: the copy starts only with --force-new-cluster.",
 	options: []option{
 		{name: "from", arg: "URL,...", check: text, help: "members to ask"},
-		{name: "stale", help: "with --from: what one member has, when there is no leader any more"},
+		{name: "stale", help: "with --from: what one member has, when there is no leader"},
 		{name: "data-dir", arg: "DIR", check: text, help: "data directory to copy"},
-		{name: "wal-dir", arg: "DIR", check: text, help: "its log, when that is elsewhere"},
-		{name: "backup-dir", arg: "DIR", check: text, help: "where the copy goes"},
-		{name: "backup-wal-dir", arg: "DIR", check: text, help: "where its log goes, when that shall be elsewhere"},
+		{name: "wal-dir", arg: "DIR", check: text, help: "directory of its log, when that is elsewhere"},
+		{name: "backup-dir", arg: "DIR", check: text, help: "directory of the copy"},
+		{name: "backup-wal-dir", arg: "DIR", check: text, help: "directory of the copy's log; default: inside"},
 	},
 	examples: []example{
 		{"backup --from http://127.0.0.1:2379 monday.backup", "from a cluster that runs"},
@@ -38,24 +38,24 @@ var backupCommand = &command{
 
 var restoreCommand = &command{
 	name: "restore", args: "FILE", help: "make data directories of a new cluster out of a backup", run: runRestore,
-	more: "Each machine may restore its own member from the same file with the same list. Then start the members as " +
-		"usual.",
+	more: "Each machine may restore its own member, from the same file and with the same list. Then start the " +
+		"members as usual.",
 	options: append([]option{
 		{name: "wal-dir", arg: "DIR", check: text,
-			help: "where its log goes, when that shall be elsewhere; or NAME=DIR,..."},
+			help: "directory of the member's log, or NAME=DIR,... for several; default: inside"},
 	}, foundingOptions...),
 	examples: []example{
 		{"restore monday.backup --data-dir default.etcd", "a cluster of one"},
 		{"restore monday.backup --data-dir a.etcd --name a --initial-cluster " +
-			"a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one of two"},
+			"a=http://10.0.0.1:2380,b=http://10.0.0.2:2380", "one member of two"},
 	},
 }
 
 var verifyCommand = &command{
 	name: "verify", args: "PATH", help: "check every byte of a backup or of a data directory", run: runVerify,
 	options: []option{{name: "wal-dir", arg: "DIR", check: text,
-		help: "the log of the directory, when that is elsewhere"}},
-	examples: []example{{"verify monday.backup", ""}, {"verify /var/lib/etcd", "also while its member runs"}},
+		help: "directory of the log, when that is elsewhere"}},
+	examples: []example{{"verify monday.backup", ""}, {"verify /var/lib/etcd", "works also while the member runs"}},
 }
 
 func runBackup(s *session, args []string) error {
@@ -79,8 +79,7 @@ func runBackup(s *session, args []string) error {
 	return nil
 }
 
-// download saves a backup under another name, and gives it its own when it is whole and on the
-// disk.
+// download saves a backup under a temporary name, verifies it, and then renames it.
 func (s *session) download(path string) (err error) {
 	cfg, err := s.userConfig(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
@@ -93,12 +92,12 @@ func (s *session) download(path string) (err error) {
 	}
 	ctx, cancel := s.untilInterrupt()
 	defer cancel()
-	// A file of its own, for its user alone: the directory may be one that others write into.
+	// A new file that only this user may read: others may write into the directory, too.
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	defer os.Remove(f.Name()) // fails after the rename
 	index, err := c.Backup(ctx, f, s.opts.on("stale"))
 	if err == nil {
 		err = f.Sync()
@@ -116,12 +115,12 @@ func (s *session) download(path string) (err error) {
 	return nil
 }
 
-// wayOut adds to the error of a backup what is left without a quorum.
+// wayOut adds --stale to the error of a backup that failed for lack of a quorum.
 func wayOut(err error, stale bool) error {
 	var refusal *client.Error
 	if !stale && errors.As(err, &refusal) && refusal.Code == client.CodeRaft {
 		text := described(err) +
-			"\nwithout a quorum nobody can tell all that was acknowledged: with --stale, the backup has what one " +
+			"\nwithout a quorum no member knows all that was acknowledged: with --stale, the backup has what one " +
 			"member knows"
 		return &failure{statusWrong, text}
 	}
@@ -130,7 +129,7 @@ func wayOut(err error, stale bool) error {
 
 func emptyTree() raft.StateMachine { return store.New(store.Limits{}) }
 
-// sound makes an error of the first fault.
+// sound returns err, or the first fault of the report as an error.
 func sound(r raft.Report, err error) error {
 	if err == nil && len(r.Faults) > 0 {
 		err = &r.Faults[0]
@@ -140,7 +139,7 @@ func sound(r raft.Report, err error) error {
 
 func runRestore(s *session, args []string) error {
 	if len(args) != 1 || s.opts.text("data-dir") == "" {
-		return wrong("a backup and where its members are to live required: restore FILE --data-dir DIR")
+		return wrong("a backup and a new data directory required: restore FILE --data-dir DIR")
 	}
 	o, err := s.founding(s.opts.text("wal-dir"))
 	if err != nil {
@@ -154,18 +153,19 @@ func runRestore(s *session, args []string) error {
 	return nil
 }
 
-// foundingOptions are those of a command that makes data directories of a new cluster.
+// foundingOptions are the options of commands that make data directories of a new cluster.
 var foundingOptions = []option{
-	{name: "data-dir", arg: "DIR", check: text, help: "where the member NAME is to live; or NAME=DIR,... for several"},
-	{name: "name", arg: "NAME", check: text, preset: "default", help: "the member"},
+	{name: "data-dir", arg: "DIR", check: text,
+		help: "new data directory of the member NAME, or NAME=DIR,... for several"},
+	{name: "name", arg: "NAME", check: text, preset: "default", help: "name of the member"},
 	{name: "initial-cluster", arg: "NAME=URL,...", check: text,
 		help: "all members of the new cluster; default: NAME at the default peer URLs"},
 	{name: "initial-cluster-token", arg: "TEXT", check: text, preset: "etcd-cluster",
-		help: "keeps clusters apart that begin with one state"},
+		help: "another token makes another cluster of the same file and list"},
 }
 
-// founding is what the foundingOptions ask for. walDirs is where logs are to be, in the form of
-// --data-dir; "": inside.
+// founding returns what foundingOptions ask for. walDirs are the directories of the logs, in the
+// form of --data-dir; "": inside.
 func (s *session) founding(walDirs string) (o raft.RestoreOptions, err error) {
 	name, list := s.opts.text("name"), s.opts.text("initial-cluster")
 	if list == "" {
@@ -184,7 +184,7 @@ func (s *session) founding(walDirs string) (o raft.RestoreOptions, err error) {
 	return o, nil
 }
 
-// founded tells what was made.
+// founded prints what was made.
 func (s *session) founded(did string, o raft.RestoreOptions, made raft.Snapshot) {
 	s.tell(s.stdout, "%s %d of %d members of cluster %x, as of raft index %d\n",
 		did, len(o.Places), len(made.Membership.Members), made.Membership.ClusterID, made.Index)
@@ -206,12 +206,12 @@ func listed(cluster raft.Membership, dirs map[string]string, list string) error 
 	return nil
 }
 
-// byName takes NAME=DIR,... apart; a text without a name is of the given one.
+// byName parses NAME=DIR,...; a directory without a name is that of the given one.
 func byName(text, name string) map[string]string {
 	dirs := map[string]string{}
 	for part := range strings.SplitSeq(text, ",") {
-		if of, dir, named := strings.Cut(part, "="); named {
-			dirs[of] = dir
+		if owner, dir, named := strings.Cut(part, "="); named {
+			dirs[owner] = dir
 		} else if part != "" {
 			dirs[name] = part
 		}

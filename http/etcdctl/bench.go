@@ -16,14 +16,14 @@ import (
 )
 
 var benchOptions = []option{
-	{name: "clients", arg: "N", check: number, preset: "32", help: "connections that ask at a time"},
+	{name: "clients", arg: "N", check: number, preset: "32", help: "connections, each with one request at a time"},
 	{name: "total", arg: "N", check: number, preset: "10000", help: "requests in all"},
 	{name: "size", arg: "BYTES", check: number, preset: "256", help: "length of a value"},
 }
 
 var benchCommand = &command{
-	name: "bench", help: "measure how fast the cluster is; it writes below a hidden key of its own, and removes " +
-		"that", family: []*command{
+	name: "bench", help: "measure how fast the cluster is, with keys below a hidden key that it removes at the end",
+	family: []*command{
 		{
 			name: "put", help: "write keys", options: benchOptions, run: runBench(benchPut),
 			examples: []example{{"bench put", ""}, {"bench put --clients 256 --total 100000", ""}},
@@ -34,9 +34,9 @@ var benchCommand = &command{
 			examples: []example{{"bench get", ""}, {"bench get --quorum --clients 64", ""}},
 		},
 		{
-			name: "watch", help: "write to one key that all clients watch: the time from the write to each " +
-				"event", options: benchOptions,
-			run: runBench(benchWatch), examples: []example{{"bench watch --clients 1000 --total 20000",
+			name: "watch", help: "write to one key that all clients watch: the time from the write to each event",
+			options: benchOptions,
+			run:     runBench(benchWatch), examples: []example{{"bench watch --clients 1000 --total 20000",
 				"1000 watches, 20 writes"}},
 		},
 	},
@@ -47,20 +47,20 @@ type bench struct {
 	s       *session
 	ctx     context.Context
 	clients []*client.Client
-	dir     string // where all its keys are
+	dir     string // of all its keys
 	value   string
 	total   int
 
 	done  atomic.Int64
 	mu    sync.Mutex      // protects what follows
-	times []time.Duration // of requests that went well
+	times []time.Duration // of requests that succeeded
 	fails int
 	err   error // the first failure
 }
 
 const benchDir = "/_bench"
 
-// benchPatience is how long a cluster under load may take for an answer.
+// benchPatience is how long a cluster under load may take to answer.
 const benchPatience = 10 * time.Second
 
 func runBench(measure func(*bench)) func(*session, []string) error {
@@ -86,7 +86,7 @@ func runBench(measure func(*bench)) func(*session, []string) error {
 	}
 }
 
-// connect makes a client for each connection; they begin with different members.
+// connect makes a client for each connection. They begin with different members.
 func (b *bench) connect(n int) error {
 	c, err := b.s.cluster()
 	if err != nil {
@@ -110,13 +110,13 @@ func (b *bench) connect(n int) error {
 	return nil
 }
 
-// text is what a terminal shows meanwhile.
+// text is what the terminal shows during the measurement.
 func (b *bench) text() string {
 	done := b.done.Load()
 	return fmt.Sprintf("%s %d of %d", bar(float64(done)/float64(b.total)), done, b.total)
 }
 
-// each lets all clients work until the requests are done, or the user interrupts.
+// each makes all clients send requests, until all are done or the user interrupts.
 func (b *bench) each(do func(c *client.Client, i int) error) {
 	var next atomic.Int64
 	var group sync.WaitGroup
@@ -124,15 +124,15 @@ func (b *bench) each(do func(c *client.Client, i int) error) {
 		group.Go(func() {
 			for i := int(next.Add(1)); i <= b.total && b.ctx.Err() == nil; i = int(next.Add(1)) {
 				begin := time.Now()
-				b.count(begin, do(c, i))
+				b.record(begin, do(c, i))
 			}
 		})
 	}
 	group.Wait()
 }
 
-// count takes in one request, which ends now.
-func (b *bench) count(begin time.Time, err error) {
+// record records one request, which ends now.
+func (b *bench) record(begin time.Time, err error) {
 	took := time.Since(begin)
 	b.done.Add(1)
 	b.mu.Lock()
@@ -160,7 +160,7 @@ func benchPut(b *bench) {
 
 func benchGet(b *bench) {
 	if _, err := b.clients[0].Set(b.ctx, b.key(0), b.value, client.SetOptions{}); err != nil {
-		b.count(time.Now(), err)
+		b.record(time.Now(), err)
 		return
 	}
 	o := client.GetOptions{Quorum: b.s.opts.on("quorum")}
@@ -170,12 +170,12 @@ func benchGet(b *bench) {
 	})
 }
 
-// benchWatch writes as often as gives the total of events, with the time of the write at the
-// beginning of each value.
+// benchWatch writes often enough for the total number of events. Each value begins with the time of
+// its write.
 func benchWatch(b *bench) {
 	first, err := b.clients[0].Set(b.ctx, b.key(0), "", client.SetOptions{})
 	if err != nil {
-		b.count(time.Now(), err)
+		b.record(time.Now(), err)
 		return
 	}
 	writes := (b.total + len(b.clients) - 1) / len(b.clients)
@@ -190,15 +190,15 @@ func benchWatch(b *bench) {
 	for range writes {
 		stamp := fmt.Sprintf("%d %s", time.Now().UnixNano(), b.value)
 		if _, err := writer.Set(b.ctx, b.key(0), stamp, client.SetOptions{}); err != nil {
-			b.count(time.Now(), err)
-			cancel() // the events would be waited for in vain
+			b.record(time.Now(), err)
+			cancel() // the other events will not come
 			break
 		}
 	}
 	group.Wait()
 }
 
-// follow takes in the events of one watch.
+// follow records the events of one watch.
 func (b *bench) follow(ctx context.Context, c *client.Client, after uint64, events int) {
 	w := c.Watch(b.key(0), client.WatchOptions{AfterIndex: after, Stream: true})
 	defer w.Close()
@@ -211,7 +211,7 @@ func (b *bench) follow(ctx context.Context, c *client.Client, after uint64, even
 		if err == nil {
 			_, err = fmt.Sscan(resp.Node.Value, &written)
 		}
-		b.count(time.Unix(0, written), err)
+		b.record(time.Unix(0, written), err)
 		if err != nil {
 			return
 		}
@@ -238,7 +238,8 @@ func (b *bench) report(w io.Writer, took time.Duration) {
 	histogram(w, b.times)
 }
 
-// histogram prints how many of the sorted times are below each power of two.
+// histogram prints how many of the sorted times lie between two limits, of which each is twice the
+// one before.
 func histogram(w io.Writer, times []time.Duration) {
 	limit := 125 * time.Microsecond
 	for ; limit < times[0]; limit *= 2 {
@@ -250,7 +251,7 @@ func histogram(w io.Writer, times []time.Duration) {
 	}
 }
 
-// clean removes the keys, and fails when a request did.
+// clean removes the keys. It returns the first error of the requests, or its own.
 func (b *bench) clean() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), benchPatience)
 	defer cancel()
@@ -258,6 +259,6 @@ func (b *bench) clean() error {
 	if client.IsKeyNotFound(err) {
 		err = nil
 	}
-	b.clients[0].Rmdir(ctx, benchDir, client.DeleteOptions{}) // unless somebody else is measuring, too
+	b.clients[0].Rmdir(ctx, benchDir, client.DeleteOptions{}) // fails while another bench is running
 	return refused(errors.Join(b.err, err))
 }

@@ -7,9 +7,9 @@ func init() {
 	root = &command{
 		name: "etcdctl",
 		help: "a command line client for etcd",
-		more: "The same program is started by the name etcdctl, and as etcd2 ctl. An option that is not given is " +
-			"taken from the environment, as ETCDCTL_USERNAME,\n" +
-			"when it says whom to ask, as whom, or with which files.",
+		more: "The same program runs under the name etcdctl, and as etcd2 ctl. Options for endpoints, users and " +
+			"files that are not given\n" +
+			"are taken from the environment, such as ETCDCTL_USERNAME.",
 		options: []option{
 			{name: "endpoints", arg: "LIST", check: text,
 				help: "members to ask, separated by commas; default: http://127.0.0.1:2379,http://127.0.0.1:4001"},
@@ -24,11 +24,12 @@ func init() {
 			{name: "cert-file", arg: "FILE", check: text, help: "certificate to show to the server"},
 			{name: "key-file", arg: "FILE", check: text, help: "its key"},
 			{name: "ca-file", arg: "FILE", check: text,
-				help: "authorities that the server's certificate may come from"},
+				help: "certificates of the authorities that may sign the server's certificate"},
 			{name: "username", alias: "u", arg: "NAME[:PASSWORD]", check: text,
-				help: "user; the password is asked for if it is not given"},
+				help: "user; asks for the password if it is not given"},
 			{name: "password-file", arg: "FILE", check: text, help: "file with the password of --username"},
-			{name: "timeout", arg: "TIME", check: duration, preset: "1s", help: "longest silence of one endpoint"},
+			{name: "timeout", arg: "TIME", check: duration, preset: "1s",
+				help: "longest time without a sign of life from an endpoint"},
 			{name: "total-timeout", arg: "TIME", check: duration, preset: "5s",
 				help: "longest time of a command, except those that wait or copy; 10 s more when the server hashes a " +
 					"password"},
@@ -37,7 +38,7 @@ func init() {
 		examples: []example{
 			{"--endpoints http://10.0.0.1:2379,http://10.0.0.2:2379 get /message", "ask one of two members"},
 			{"-o extended get /message", "with the indices"},
-			{"-u root --password-file root.password user list", "with a password that no list of processes shows"},
+			{"-u root --password-file root.password user list", "with a password that is not in the list of processes"},
 			{"--ca-file ca.pem --cert-file me.pem --key-file me-key.pem ls", "over TLS, with a certificate"},
 		},
 	}
@@ -46,6 +47,6 @@ func init() {
 	}
 }
 
-// addedCommands are those that 2.3.8 does not have, or not so.
+// addedCommands are those that 2.3.8 lacks, or has in another form.
 var addedCommands = []*command{backupCommand, restoreCommand, verifyCommand, doctorCommand, importCommand,
 	migrateCommand, salvageCommand, benchCommand, completionCommand, helpCommand}

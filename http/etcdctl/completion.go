@@ -14,7 +14,7 @@ var completionCommand = &command{
 		{"completion fish > ~/.config/fish/completions/etcdctl.fish", "for fish"},
 	},
 	run: func(s *session, args []string) error {
-		if len(args) > 1 && args[0] == "words" { // what the scripts ask: each word an argument or a line
+		if len(args) > 1 && args[0] == "words" { // the scripts call this: each word is an argument or a line
 			for _, word := range completions(strings.Split(strings.Join(args[1:], "\n"), "\n")) {
 				fmt.Fprintln(s.stdout, word)
 			}
@@ -28,8 +28,8 @@ var completionCommand = &command{
 	},
 }
 
-// shells are the scripts. Each asks this program: what may stand at the end of the words that are
-// there, of which the last is not finished?
+// shells are the scripts. Each calls this program with the words of the line so far, of which the
+// last may be incomplete, and offers the words that it prints.
 var shells = map[string]string{
 	"bash": `_etcdctl() {
   local IFS=$'\n'
@@ -47,7 +47,7 @@ if [[ $funcstack[1] == _etcdctl ]]; then _etcdctl "$@"; else compdef _etcdctl et
 `,
 }
 
-// completions are the words that may stand in place of the last one.
+// completions returns the words that may complete the last one.
 func completions(words []string) (found []string) {
 	last, c := words[len(words)-1], root
 	words = words[:len(words)-1]

@@ -1,12 +1,12 @@
-// Package etcdctl is the command line client: what etcdctl 2.3.8 does, said and answered in the
-// same words, and what its users wanted besides.
+// Package etcdctl is the command line client: the commands of etcdctl 2.3.8, with the same options,
+// outputs and exit statuses, and some more.
 //
 // # What it is
 //
-// The binary is this program when it is called etcdctl, or with ctl as its first argument. It turns
-// a command line into calls of [etcd2/http/client], and what they return into lines and an exit
-// status. People type it and scripts parse it, so the texts are an interface: those of 2.3.8 are
-// kept to the letter, with the oddities that scripts may have learnt.
+// The binary is this program when its name is etcdctl, or its first argument ctl. It turns a
+// command line into calls of [etcd2/http/client], and their results into lines and an exit status.
+// Scripts parse these texts, so they are an interface: those of 2.3.8 are kept byte for byte, even
+// where they are odd.
 //
 // # Picture
 //
@@ -21,45 +21,44 @@
 // # Types
 //
 // A [command] is a row of the table in commands.go, or a family of rows; parsing, --help and shell
-// completion are all made of it. An [option] is one flag. [values] are what was given. A [session]
-// is one run of the program: its streams, its options, and the client that is made when a command
-// asks for it. A [failure] is an error that knows its exit status. A [finding] is what doctor
-// found. A [source] is what import copies from: a cluster, or a file ([snapshotSource]), which
-// package migrate has read.
+// completion all use it. An [option] is one flag. [values] are the options of a command line. A
+// [session] is one run of the program, with its streams and options. A [failure] is an error with
+// an exit status. A [finding] is what doctor found. A [source] is what import copies from: a
+// cluster, or a file ([snapshotSource]), which package migrate has read.
 //
 // # Life of a command
 //
-// [Run] reads the options before the command, finds its row, reads the rest by that, and calls its
-// function. That checks the arguments before anybody is asked, calls [session.cluster] for a
-// client, which first learns all members from the endpoints that were given, and then does its
-// work. Whatever it returns, Run prints, and makes a status of:
+// [Run] reads the options before the command, finds the command's row, reads the rest of the line
+// with the options of that row, and calls its function. The function first checks the arguments. It
+// then calls [session.cluster] for a client, which asks the given endpoints for all members, and
+// does its work. Run prints the error that it returns, and turns it into the exit status:
 //
 //	0   done; help; and, as in 2.3.8, a wrong option or a command that does not exist
-//	1   wrong arguments, and what goes wrong with members, users, roles and auth
-//	2   no endpoint answers when the members are asked for
-//	4   a member refuses, or none answers later on
-//	5   cluster-health or doctor has found that not all is well
+//	1   wrong arguments, and errors about members, users, roles and auth
+//	2   no endpoint answers when it is asked for the members
+//	4   a member refuses, or none answers later
+//	5   cluster-health or doctor found something wrong
 //
 // # Invariants
 //
 //   - The outputs are those of the specification. (`TestOutputsAreThoseOfEtcdctl`)
 //   - An endpoint that was given is asked, even if members advertise another.
 //     (`TestASyncedAddressThatIsDeadFallsBack`)
-//   - When nobody answers, each endpoint is named with its reason.
+//   - When no endpoint answers, each is named with its reason.
 //     (`TestEveryEndpointIsNamedWithItsReason`)
-//   - Nothing that a member says moves the cursor of a terminal, or begins a line.
+//   - No text from a member moves the cursor of a terminal, or begins a line.
 //     (`TestNothingFromAServerControlsATerminal`)
 //   - Every command has help with an example that parses. (`TestEveryExampleParses`)
-//   - An import that is broken off is gone on with, and in the end no key is missing.
+//   - An interrupted import continues when it is started again, and in the end no key is missing.
 //     (`TestAnImportGoesOnWhereItWas`)
 //   - What etcd has left becomes members of a new cluster, or nothing is made.
 //     (`TestMigrateMakesMembersOfWhatEtcdHasLeft`, `TestMigrateMakesNothingOfWhatItRefuses`)
 //   - A source that is followed and its copy are the same in the end.
 //     (`TestAFollowedSourceThatForgetsIsComparedWith`, `TestChangesOfOneKeyKeepTheirOrder`)
-//   - Of a snapshot that is damaged nothing is imported. (`TestADamagedSnapshotIsRefusedInOneLine`)
+//   - Nothing is imported from a damaged snapshot. (`TestADamagedSnapshotIsRefusedInOneLine`)
 //
 // # What is left out
 //
-// Users and roles of etcd 2 in import, which brings keys; migrate brings them, too. /v2/peers of
-// 0.4 in place of the list of members.
+// import copies keys only; users and roles come with migrate. The list of members is not read from
+// /v2/peers, as etcd 0.4 has it.
 package etcdctl

@@ -17,42 +17,42 @@ import (
 )
 
 var doctorCommand = &command{
-	name: "doctor", help: "ask every member how it is, and say what is wrong and what to do", run: runDoctor,
+	name: "doctor", help: "examine every member, and tell what is wrong and what to do", run: runDoctor,
 	more: "It looks at every client URL, at leaders, terms and indices, versions, clocks, disks and certificates, " +
 		"and changes nothing.\n" +
-		"The status is 0 when nothing is wrong, and 5 otherwise; notes are not wrong.",
+		"The status is 5 when something is wrong, and 0 otherwise, even with notes.",
 	examples: []example{{"doctor", ""}, {"--endpoints http://10.0.0.1:2379 doctor",
 		"any member that answers leads to the others"}},
 }
 
-// A checkup is what one member says at one moment. Zero fields are what it does not say.
+// A checkup is what one member tells at one moment. A zero field means that it did not tell.
 type checkup struct {
 	id, name string
 	urls     []reach
-	at       string // the URL where it was asked the rest; "": nowhere
+	at       string // the URL that answered and was asked all questions; "": none
 
-	starting bool       // it says so, and nothing else
-	tree     [2]float64 // bytes that it takes, and may take; 0: not known
-	illness  string     // of /health; "": it is well
+	starting bool       // it answers only that it is starting
+	tree     [2]float64 // bytes that its tree takes, and may take; 0: not known
+	illness  string     // the reason in /health; "": it is healthy
 	version  string
 	cluster  string // id
 	self     string // its own id
 	leads    bool
-	leader   string // id, as it sees it
+	leader   string // id of the leader that it knows; "": none
 	term     uint64
-	raft     uint64 // index of the last entry that it has applied
-	store    uint64
-	skew     time.Duration   // of its clock, from ours
-	expires  time.Time       // the first certificate that it shows
+	raft     uint64          // index of the last entry that it has applied
+	store    uint64          // store index
+	skew     time.Duration   // of its clock, from the clock here
+	expires  time.Time       // when the first of its certificates expires
 	fsync    time.Duration   // on the average
-	learners int             // members without a vote
-	waiting  []client.Member // those of them that run, as far as it knows
-	oneWay   []string        // ids of members that it can't call, but that call it
-	apart    []string        // ids of members to whom it has no connection
+	learners int             // how many members have no vote
+	waiting  []client.Member // learners that run, as far as it knows
+	oneWay   []string        // ids of members that it can't connect to, but that connect to it
+	apart    []string        // ids of members to which it has no connection
 	rotten   int             // reads of its log that failed
 }
 
-// A reach is how one client URL answers.
+// A reach is the result of asking at one client URL.
 type reach struct {
 	url string
 	err error
@@ -77,8 +77,8 @@ func runDoctor(s *session, args []string) error {
 	return s.tellFindings(diagnose(all, time.Now()))
 }
 
-// atEndpoints returns the endpoints that were given, by the id of the member that answers there: a
-// tunnel leads to a member whose own URLs may not work here.
+// atEndpoints returns the endpoints that were given, by the id of the member that answers there. An
+// endpoint may be a tunnel to a member whose own URLs do not work here.
 func atEndpoints(ctx context.Context, c *client.Client) map[string]string {
 	found := map[string]string{}
 	for _, endpoint := range c.Endpoints() {
@@ -91,7 +91,7 @@ func atEndpoints(ctx context.Context, c *client.Client) map[string]string {
 	return found
 }
 
-// checkups asks all members at a time.
+// checkups examines all members at the same time.
 func checkups(ctx context.Context, c *client.Client, list []client.Member, given map[string]string) []*checkup {
 	all := make([]*checkup, len(list))
 	var group sync.WaitGroup
@@ -102,8 +102,8 @@ func checkups(ctx context.Context, c *client.Client, list []client.Member, given
 	return all
 }
 
-// examine asks one member at its URLs, and then at the endpoint that was given for it, if one was.
-// URLs to which the password may go come first: elsewhere the member tells less.
+// examine asks one member at its URLs, and then at the endpoint that was given for it, if any. URLs
+// to which the password may be sent come first: without a password the member tells less.
 func examine(ctx context.Context, c *client.Client, m client.Member, given string) *checkup {
 	k := &checkup{id: m.ID, name: m.Name}
 	for _, u := range trustedFirst(c.Endpoints(), m.ClientURLs) {
@@ -123,15 +123,14 @@ func examine(ctx context.Context, c *client.Client, m client.Member, given strin
 	return k
 }
 
-// trustedFirst returns the URLs with those first to which a password may go.
+// trustedFirst returns the URLs, those first to which a password may be sent.
 func trustedFirst(given, urls []string) []string {
 	trusted := func(u string) bool { return client.MaySendPassword(given, u) }
 	first := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return !trusted(u) })
 	return append(first, slices.DeleteFunc(slices.Clone(urls), trusted)...)
 }
 
-// knock asks for the version at a URL. The first one that answers is where the member is asked the
-// rest.
+// knock asks for the version at a URL. The first URL that answers is used for all questions.
 func (k *checkup) knock(ctx context.Context, c *client.Client, u string) error {
 	reply, err := c.Ask(ctx, "GET", u, "/version")
 	if err == nil && k.at == "" {
@@ -141,7 +140,7 @@ func (k *checkup) knock(ctx context.Context, c *client.Client, u string) error {
 	return err
 }
 
-// questions are what a member is asked that answers.
+// questions are the requests to a member that answers.
 var questions = []struct {
 	method, path string
 	read         func(*checkup, *client.Reply)
@@ -158,7 +157,7 @@ var questions = []struct {
 
 func (k *checkup) readVersion(r *client.Reply) {
 	var v client.Version
-	json.Unmarshal(r.Body, &v) // of whoever says nothing, nothing is known
+	json.Unmarshal(r.Body, &v) // after an error the version is not known
 	k.version = v.Server
 	k.starting = r.Status == http.StatusServiceUnavailable && bytes.Contains(r.Body, []byte("is starting"))
 	if date, err := time.Parse(time.RFC1123, r.Header.Get("Date")); err == nil {
@@ -193,8 +192,8 @@ func (k *checkup) readSelf(r *client.Reply) {
 	k.self, k.leads, k.leader = v.ID, v.State == "StateLeader", known(v.LeaderInfo.Leader)
 }
 
-// readVars reads what a member knows now, where its statistics may tell of the last leader that
-// there was.
+// readVars reads the present term and leader. In the statistics of a member, the leader may be a
+// former one.
 func (k *checkup) readVars(r *client.Reply) {
 	var v struct {
 		Raft *struct {
@@ -208,7 +207,7 @@ func (k *checkup) readVars(r *client.Reply) {
 	}
 }
 
-// known is an id, "" for that of nobody.
+// known returns the id, or "" when it is zero.
 func known(id string) string {
 	if strings.Trim(id, "0") == "" {
 		return ""
@@ -261,7 +260,7 @@ func (k *checkup) readMetrics(r *client.Reply) {
 	}
 }
 
-// String is the member in one line.
+// String describes the member in one line.
 func (k *checkup) String() string {
 	switch {
 	case len(k.urls) == 0 && k.at == "":
@@ -289,15 +288,15 @@ func (k *checkup) title() string {
 	return fmt.Sprintf("member %s (%s)", k.id, k.name)
 }
 
-// A finding is something that is wrong, or worth to know.
+// A finding is something that is wrong, or only a note.
 type finding struct {
-	note  bool // it is not wrong
+	note  bool // nothing is wrong
 	what  string
 	means string
 	todo  string
 }
 
-// tellFindings prints them, and makes them the status.
+// tellFindings prints findings, and returns an error when something is wrong.
 func (s *session) tellFindings(found []finding) error {
 	wrong := 0
 	for _, f := range found {
@@ -316,19 +315,17 @@ func (s *session) tellFindings(found []finding) error {
 	return nil
 }
 
-// diagnose is all that the rules find, what is wrong first.
+// diagnose returns all that the rules find, the notes last.
 func diagnose(all []*checkup, now time.Time) (found []finding) {
+	var notes []finding
 	for _, rule := range rules {
-		found = append(found, rule(all, now)...)
-	}
-	slices.SortStableFunc(found, func(a, b finding) int {
-		switch {
-		case a.note == b.note:
-			return 0
-		case b.note:
-			return -1
+		for _, f := range rule(all, now) {
+			if f.note {
+				notes = append(notes, f)
+			} else {
+				found = append(found, f)
+			}
 		}
-		return 1
-	})
-	return found
+	}
+	return append(found, notes...)
 }

@@ -17,9 +17,9 @@ import (
 	"etcd2/wal"
 )
 
-// Dump prints the snapshots and the log of a data directory, a line a record: args are the
-// directory, and that of the log if it is elsewhere. It changes nothing, and may be used while the
-// member runs.
+// Dump prints the snapshots and the log of a data directory, one line a record. args are the data
+// directory, and the directory of the log if that is elsewhere. It changes nothing, and may be used
+// while the member runs.
 func Dump(args []string, w io.Writer) error {
 	if len(args) < 1 || len(args) > 2 {
 		return errors.New("dump: want the data directory, and the log's if it is elsewhere: etcd2 dump DIR [WALDIR]")
@@ -74,8 +74,8 @@ func dumpSnapshot(path string, out *bufio.Writer) error {
 	return nil
 }
 
-// dumpAuth prints what there is below a node of users and roles, without the values: passwords are
-// compared with those.
+// dumpAuth prints what is below a node of users and roles, without the values, which include hashes
+// of passwords.
 func dumpAuth(v store.View, n *store.Node, out *bufio.Writer) {
 	for child := range v.All(n) {
 		fmt.Fprintf(out, "  auth %q modified=%d created=%d\n", child.Path, child.Modified, child.Created)

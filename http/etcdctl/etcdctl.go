@@ -21,21 +21,21 @@ import (
 	"etcd2/http/client"
 )
 
-// Version is the one whose commands these are.
+// Version is the version of etcdctl whose commands these are.
 const Version = "2.3.8"
 
 // The exit statuses.
 const (
-	statusWrong       = 1 // arguments, or what has a message of its own
-	statusUnreachable = 2 // nobody tells who the members are
-	statusRefused     = 4 // by the server; or nobody is there
+	statusWrong       = 1 // wrong arguments, and all errors without a status of their own
+	statusUnreachable = 2 // no endpoint tells the list of members
+	statusRefused     = 4 // a member refuses, or none answers
 	statusUnwell      = 5
 )
 
 // A failure is an error that ends the program with a status.
 type failure struct {
 	status int
-	text   string // for standard error; "": it has all been said
+	text   string // for standard error; "": nothing is left to print
 }
 
 // Error returns the text.
@@ -44,7 +44,7 @@ func (f *failure) Error() string { return f.text }
 // wrong is the failure of arguments that make no sense.
 func wrong(text string) error { return &failure{statusWrong, "Error:  " + text} }
 
-// bare is a failure that is told in its own words.
+// bare makes a failure of an error, without a word before it, as 2.3.8 does for some commands.
 func bare(err error) error {
 	if f := new(failure); err == nil || errors.As(err, &f) {
 		return err
@@ -52,7 +52,7 @@ func bare(err error) error {
 	return &failure{statusWrong, described(err)}
 }
 
-// refused is the failure of a request.
+// refused makes a failure of the error of a request.
 func refused(err error) error {
 	if f := new(failure); err == nil || errors.As(err, &f) {
 		return err
@@ -60,8 +60,8 @@ func refused(err error) error {
 	return &failure{statusRefused, "Error:  " + described(err)}
 }
 
-// described is the error's text in one line, whatever a member says in it. When no endpoint
-// answered, it has a line for each.
+// described returns the error's text in one line, even if a member put line feeds into it. When no
+// endpoint answered, there is a line for each.
 func described(err error) string {
 	var all *client.ClusterError
 	if !errors.As(err, &all) {
@@ -78,7 +78,7 @@ func described(err error) string {
 	return b.String() + "\n"
 }
 
-// reason says what became of one endpoint, and names it.
+// reason returns the error of one endpoint, with its URL.
 func reason(f client.Failure) string {
 	text := f.Err.Error()
 	if _, host, _ := strings.Cut(f.Endpoint, "://"); !strings.Contains(text, host) {
@@ -96,17 +96,17 @@ type session struct {
 	stdout  io.Writer
 	stderr  io.Writer
 
-	terminal func(stream any) bool // isTerminal, but in tests
+	terminal func(stream any) bool // isTerminal, except in tests
 
 	global values // the options before the command
-	opts   values // its own
-	user   *user  // --username, with its password; nil: not known yet
+	opts   values // the options of the command
+	user   *user  // --username, with its password; nil: not read yet
 
 	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 }
 
-// Called reports whether args, the name of a program first, call this one: by its name, or by the
-// word ctl behind another name. It returns the rest.
+// Called reports whether args, which begin with the name of a program, call this one: by its name,
+// or by the word ctl after another name. It returns the other arguments.
 func Called(args []string) ([]string, bool) {
 	switch {
 	case len(args) > 0 && filepath.Base(args[0]) == "etcdctl":
@@ -117,9 +117,8 @@ func Called(args []string) ([]string, bool) {
 	return nil, false
 }
 
-// Run is the program: args without its name, environ as os.Environ gives it. It returns the exit
-// status. An interrupt may end the process from inside, with status 0, when a command runs for
-// ever.
+// Run runs the program and returns its exit status. args are without its name, environ is as from
+// os.Environ. A command that runs for ever ends at an interrupt, with status 0.
 func Run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := &session{
 		ctx: context.Background(), environ: environ,
@@ -177,7 +176,7 @@ func (s *session) run(args []string) error {
 	return c.run(s, rest)
 }
 
-// noCommand is what a family says that was called with no member of it.
+// noCommand shows the help of a family that was called without one of its commands.
 func (s *session) noCommand(c *command, path, rest []string) error {
 	opts, rest, err := parse(c.options, rest, 1)
 	switch {
@@ -206,7 +205,7 @@ func (s *session) environment(name string) (value string) {
 	return value
 }
 
-// given is the option's value, or that of its variable.
+// given returns the value of a global option, or of its environment variable.
 func (s *session) given(option string) string {
 	if v := s.global.text(option); v != "" {
 		return v
@@ -214,7 +213,7 @@ func (s *session) given(option string) string {
 	return s.environment("ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_")))
 }
 
-// endpoints are those that were given, in some way.
+// endpoints returns the endpoints that were given by an option or a variable, or the defaults.
 func (s *session) endpoints() ([]string, error) {
 	if domain := s.given("discovery-srv"); domain != "" {
 		return s.discover(domain)
@@ -247,7 +246,7 @@ func (s *session) discover(domain string) (found []string, err error) {
 	return found, nil
 }
 
-// config is how to ask these endpoints.
+// config returns the configuration of a client without a user.
 func (s *session) config(endpoints []string) (client.Config, error) {
 	cfg := client.Config{
 		Endpoints: endpoints,
@@ -262,7 +261,7 @@ func (s *session) config(endpoints []string) (client.Config, error) {
 	return cfg, err
 }
 
-// userConfig is config for the user that was given, whose password is read or asked for once.
+// userConfig returns config with the user that was given. The password is read once.
 func (s *session) userConfig(endpoints []string) (client.Config, error) {
 	cfg, err := s.config(endpoints)
 	if err == nil && s.user == nil {
@@ -274,11 +273,11 @@ func (s *session) userConfig(endpoints []string) (client.Config, error) {
 	return cfg, err
 }
 
-// A user is somebody to ask as; the zero user is nobody.
+// A user is the name and password that requests carry; without a name they carry none.
 type user struct{ name, password string }
 
-// credentials are those of NAME[:PASSWORD]. A name alone has its password in the file, if one was
-// given, or else is asked for it.
+// credentials returns the user of NAME[:PASSWORD]. Without a password in text, it is read from the
+// file, or asked for if no file was given.
 func (s *session) credentials(text, file, prompt string) (*user, error) {
 	name, password, whole := strings.Cut(text, ":")
 	switch {
@@ -297,7 +296,7 @@ func (s *session) credentials(text, file, prompt string) (*user, error) {
 
 const mostPassword = 4 << 10 // bytes of a file
 
-// passwordIn is what is in a file, but for the end of its line.
+// passwordIn returns the content of a file, without a line end at its end.
 func passwordIn(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -313,7 +312,7 @@ func passwordIn(file string) (string, error) {
 	return text, err
 }
 
-// tls is made of the files that were given, nil when there are none.
+// tls returns the configuration of the files that were given, nil when none were.
 func (s *session) tls() (*tls.Config, error) {
 	cert, key, ca := s.given("cert-file"), s.given("key-file"), s.given("ca-file")
 	if cert == "" && key == "" && ca == "" {
@@ -333,8 +332,8 @@ func (s *session) tls() (*tls.Config, error) {
 	return set.Client(), nil
 }
 
-// unsynced returns a client that knows the given endpoints only, and bears with each for this long,
-// or for --timeout if that is longer.
+// unsynced returns a client that knows only the given endpoints. It waits for each of them for
+// patience, or for --timeout if that is longer.
 func (s *session) unsynced(patience time.Duration) (*client.Client, error) {
 	endpoints, err := s.endpoints()
 	if err != nil {
@@ -348,7 +347,7 @@ func (s *session) unsynced(patience time.Duration) (*client.Client, error) {
 	return client.New(cfg)
 }
 
-// cluster returns a client of all members, unless --no-sync says that the given ones do.
+// cluster returns a client of all members, or with --no-sync one of the given endpoints.
 func (s *session) cluster() (*client.Client, error) {
 	c, err := s.unsynced(0)
 	if err != nil || s.global.on("no-sync") {
@@ -367,7 +366,7 @@ func (s *session) cluster() (*client.Client, error) {
 	return c, nil
 }
 
-// ask asks the user for a line that the terminal does not show.
+// ask prompts the user for a line that the terminal does not show.
 func (s *session) ask(prompt string) (string, error) {
 	fmt.Fprint(s.stdout, prompt)
 	if isTerminal(s.in) {
@@ -382,13 +381,12 @@ func (s *session) ask(prompt string) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// stty changes the terminal; where there is no such program the line is seen, and nothing else is
-// lost.
+// stty changes the mode of the terminal. Without that program the line is shown; all else works.
 func (s *session) stty(mode string) {
 	cmd := exec.Command("stty", mode)
 	cmd.Stdin = s.in
 	cmd.Run()
 }
 
-// seconds is a number of seconds as a duration, 0 for none and for less.
+// seconds returns n seconds, 0 when n is negative.
 func seconds(n int64) time.Duration { return time.Duration(max(0, n)) * time.Second }

@@ -328,7 +328,7 @@ func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 	if status, out, _ := ctl(nil, append(all, "doctor")...); status != statusUnwell || !strings.Contains(out,
-		"in 0 days no client") {
+		"in 0 days clients will refuse") {
 		t.Errorf("a certificate that ends in an hour: status %d: %s", status, out)
 	}
 	if status, _, errs := ctl(nil, "--endpoints", s.URL, "ls"); status != statusUnreachable || !strings.Contains(errs,

@@ -13,31 +13,31 @@ import (
 	"etcd2/http/client"
 )
 
-// The bounds of what import --follow has read and not yet written. What comes later waits in the
-// history of the source.
+// The bounds of what import --follow has read and not yet written. Later events wait in the history
+// of the source.
 const (
 	mostBehind      = 1 << 16  // events
 	mostBehindBytes = 64 << 20 // of their values
-	mostTogether    = 256      // events that are written side by side
+	mostTogether    = 256      // events of one batch
 )
 
-// A tail is the changes of some keys at the source, in the order of each. Several goroutines read
-// them ahead into events; take belongs to one.
+// A tail is the changes of some keys at the source. For each of these keys they are in order.
+// Several goroutines read them into events, ahead of the writing; dequeue belongs to one goroutine.
 type tail struct {
 	key    string // the first of the keys
-	start  uint64 // the first event is behind this index
+	start  uint64 // the first event is after this index
 	events chan *client.Response
 	bytes  atomic.Int64  // of the values in events
-	freed  chan struct{} // bytes has become less
+	freed  chan struct{} // has an element when bytes has fallen
 
 	once sync.Once
-	err  error // why no more come; is set before events is closed
+	err  error // why no more events come; is set before events is closed
 }
 
-// follow copies the keys, and goes on with what changes at the source, until the user interrupts.
-// It listens before it copies, so that no change falls between. When the source has forgotten
-// changes before they were read, it compares once more, and deletes what it has seen there and is
-// gone.
+// follow copies the keys, and continues with what changes at the source, until the user interrupts.
+// It begins to watch before it copies, so that no change is missed in between. When the source has
+// forgotten changes before they were read, it copies again, and deletes the keys that it had seen
+// there and that are gone.
 func (i *importer) follow(s *session, key string, hidden []string) error {
 	ctx := i.ctx
 	for i.known = map[uint64]struct{}{}; ; i.repairs = true {
@@ -50,7 +50,7 @@ func (i *importer) follow(s *session, key string, hidden []string) error {
 			err = i.run(key, hidden)
 		}
 		if err == nil {
-			i.ctx = context.WithoutCancel(ctx) // what has come is written after an interrupt, too
+			i.ctx = context.WithoutCancel(ctx) // changes that were read are written even after an interrupt
 			err = i.replay(s, t)
 		}
 		stop()
@@ -61,8 +61,8 @@ func (i *importer) follow(s *session, key string, hidden []string) error {
 	}
 }
 
-// listen begins to read what changes below the keys from now on, until ctx ends. stop, which ends
-// it, is called when one of them can't be read any more.
+// listen begins to read what changes below the keys from now on, until ctx ends. When one of the
+// keys can't be read any longer, it calls stop, which ends ctx.
 func (i *importer) listen(ctx context.Context, stop func(), keys []string) (*tail, error) {
 	if _, err := i.index(keys[0]); err != nil {
 		return nil, err
@@ -97,14 +97,14 @@ func (i *importer) index(key string) (uint64, error) {
 	return i.from.(*cluster).index, err
 }
 
-// read reads the events of a key and of what is below it until there is an error, which is the
-// tail's unless another one came before.
+// read reads the events of a key and of what is below it, until an error. The first error of all
+// keys becomes that of the tail.
 func (t *tail) read(ctx context.Context, w *client.Watcher, root string) {
 	defer w.Close()
 	for {
 		e, err := w.Next(ctx)
 		if err == nil && e.Node.Key != root && !strings.HasPrefix(e.Node.Key, root+"/") {
-			err = fmt.Errorf("%s: the source tells a change of a key that is not in it, %q", root, e.Node.Key)
+			err = fmt.Errorf("%s: the source sends a change of a key that is not in it, %q", root, e.Node.Key)
 		}
 		if err != nil {
 			t.once.Do(func() { t.err = err })
@@ -127,9 +127,9 @@ func (t *tail) read(ctx context.Context, w *client.Watcher, root string) {
 	}
 }
 
-// take waits for an event, and returns those that are there. idle is called before it waits. There
-// are none when no more come.
-func (t *tail) take(idle func() error) (batch []*client.Response, err error) {
+// dequeue waits for an event, and returns it with those that have already come. It calls idle
+// before it waits. The batch is empty when no more events will come.
+func (t *tail) dequeue(idle func() error) (batch []*client.Response, err error) {
 	for wait := true; len(batch) < mostTogether; wait = false {
 		if len(t.events) == 0 {
 			if !wait {
@@ -153,7 +153,7 @@ func (t *tail) take(idle func() error) (batch []*client.Response, err error) {
 	return batch, nil
 }
 
-// replay writes what has changed. It returns why no more comes, nil when the user interrupts.
+// replay writes the changes. It returns why no more come, nil when the user interrupts.
 func (i *importer) replay(s *session, t *tail) error {
 	at, told := t.start, false
 	idle := func() error {
@@ -161,14 +161,14 @@ func (i *importer) replay(s *session, t *tail) error {
 			return nil
 		}
 		told = true
-		now, err := i.index(t.key) // to which its user has the right
+		now, err := i.index(t.key) // a key that the user may read
 		if err == nil {
 			s.tell(s.stderr, "at index %d; source is %d\n", at, now)
 		}
 		return err
 	}
 	for {
-		batch, err := t.take(idle)
+		batch, err := t.dequeue(idle)
 		switch {
 		case err != nil:
 			return err
@@ -184,9 +184,9 @@ func (i *importer) replay(s *session, t *tail) error {
 	}
 }
 
-// replayAll writes events side by side where their order does not matter: those of one file give
-// way to the last of them, and a change of a directory waits for all before it, as does a key above
-// or below another one.
+// replayAll writes events at the same time where their order does not matter. Of several events of
+// one file only the last is written. A change of a directory waits for all events before it, and so
+// does a key above or below another one.
 func (i *importer) replayAll(batch []*client.Response) error {
 	pending := map[string]*client.Response{}
 	for _, e := range batch {
@@ -198,7 +198,7 @@ func (i *importer) replayAll(batch []*client.Response) error {
 			}
 		}
 		pending[key] = e
-		i.note(key, !isDelete(e))
+		i.recordKey(key, !isDelete(e))
 		if isDir {
 			if err := i.flush(pending); err != nil {
 				return err
@@ -208,7 +208,7 @@ func (i *importer) replayAll(batch []*client.Response) error {
 	return i.flush(pending)
 }
 
-// related reports whether a key is above or below another one in pending.
+// related reports whether a key is above or below one in pending.
 func related(pending map[string]*client.Response, key string) bool {
 	for other := range pending {
 		if strings.HasPrefix(other, key+"/") || strings.HasPrefix(key, other+"/") {
@@ -234,8 +234,8 @@ func (i *importer) flush(pending map[string]*client.Response) error {
 	return i.failed()
 }
 
-// replayOne has the target do what the source did. The copy may be newer than the event, which is
-// then followed by others until both are the same; where it does not fit meanwhile, it is left out.
+// replayOne repeats one change at the target. The target may already be newer than the event. Later
+// events then make both the same, so an event that the target refuses for that reason is left out.
 func (i *importer) replayOne(e *client.Response) error {
 	n := e.Node
 	var err error
@@ -260,7 +260,7 @@ func (i *importer) replayOne(e *client.Response) error {
 	return nil
 }
 
-// misfits are the refusals of an event that the copy is ahead of.
+// misfits are the codes with which the target refuses an event when it is newer.
 var misfits = []int{client.CodeKeyNotFound, client.CodeNotFile, client.CodeNotDirectory, client.CodeNotEmpty,
 	client.CodeKeyExists}
 
@@ -275,8 +275,9 @@ func isDelete(e *client.Response) bool {
 
 var knownSeed = maphash.MakeSeed()
 
-// note remembers, when the source is followed, whether it has a key. It costs some 20 bytes a key.
-func (i *importer) note(key string, there bool) {
+// recordKey records whether the source has a key, when it is followed. It takes about 20 bytes a
+// key.
+func (i *importer) recordKey(key string, there bool) {
 	switch name := maphash.String(knownSeed, key); {
 	case i.known == nil:
 	case there:
@@ -286,9 +287,8 @@ func (i *importer) note(key string, there bool) {
 	}
 }
 
-// skip brings the target's cursor behind a key, "" for the end, and returns its node if it is
-// there. What it passes before is not at the source: when a gap in the changes is mended, it is
-// deleted if it was.
+// skip moves the target's cursor past a key, or to its end for "", and returns the node of that
+// key, if there is one. Nodes before it are not at the source; deleteGone deletes those that were.
 func (i *importer) skip(target *cursor, key string) (*client.Node, error) {
 	for n := target.node; n != nil && (key == "" || n.Key < key); n = target.node {
 		if err := i.deleteGone(n); err != nil {
@@ -304,7 +304,8 @@ func (i *importer) skip(target *cursor, key string) (*client.Node, error) {
 	return n, nil
 }
 
-// deleteGone deletes a node of the target that the source had, and has no more.
+// deleteGone deletes a node of the target if changes were missed and the source had it: the source
+// has it no longer.
 func (i *importer) deleteGone(n *client.Node) error {
 	if _, was := i.known[maphash.String(knownSeed, n.Key)]; !i.repairs || !was {
 		return nil
@@ -313,7 +314,7 @@ func (i *importer) deleteGone(n *client.Node) error {
 	if err != nil && !client.IsKeyNotFound(err) {
 		return fmt.Errorf("%s: %w", n.Key, err)
 	}
-	i.note(n.Key, false)
+	i.recordKey(n.Key, false)
 	i.replayed.Add(1)
 	return nil
 }

@@ -10,12 +10,12 @@ import (
 
 const (
 	healthInterval = 10 * time.Second
-	healthPatience = 2 * time.Second // an etcd that is not well takes a second to say so
+	healthPatience = 2 * time.Second // an etcd that is unhealthy needs a second to answer so
 )
 
 var clusterHealthCommand = &command{
-	name: "cluster-health", help: "ask every member whether it is well", run: runClusterHealth,
-	more:     "doctor asks more, and says what to do.",
+	name: "cluster-health", help: "ask every member whether it is healthy", run: runClusterHealth,
+	more:     "doctor asks for more, and tells what to do.",
 	options:  []option{{name: "forever", alias: "f", help: "every 10 seconds, until it is interrupted"}},
 	examples: []example{{"cluster-health", ""}, {"cluster-health --forever", ""}},
 }
@@ -41,7 +41,7 @@ func runClusterHealth(s *session, args []string) error {
 	}
 }
 
-// checkHealth asks all members once. One that is well is enough.
+// checkHealth asks all members once. A cluster is healthy when one member is, as in 2.3.8.
 func (s *session) checkHealth(ctx context.Context, c *client.Client) error {
 	list, err := c.Members.List(ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *session) checkHealth(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// memberHealth asks a member at one URL after the other, until it answers.
+// memberHealth asks a member at one URL after the other until it answers, and prints the answer.
 func (s *session) memberHealth(ctx context.Context, c *client.Client, m client.Member) bool {
 	for _, u := range m.ClientURLs {
 		healthy, err := c.Health(ctx, u)

@@ -19,7 +19,7 @@ var helpCommand = &command{
 	},
 }
 
-// help prints how a command is used. path is how one comes to it.
+// help prints how a command is used. path has the names of its families and its own.
 func (s *session) help(c *command, path []string) error {
 	w := bufio.NewWriter(s.stdout)
 	name := strings.Join(append([]string{"etcdctl"}, path...), " ")
@@ -51,7 +51,7 @@ func (s *session) help(c *command, path []string) error {
 	return w.Flush()
 }
 
-// usage is the command with all that may follow it.
+// usage returns the words of the line USAGE: the command and what may follow it.
 func usage(c *command, name string) []string {
 	words := []string{name}
 	switch {

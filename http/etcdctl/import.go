@@ -23,30 +23,30 @@ var importCommand = &command{
 	name: "import", help: "copy keys from another cluster that runs, or from a snapshot of etcd 0.4 or " +
 		"2", run: runImport,
 	more: "With --from, any etcd that speaks the v2 API will do. Directories, values and times to live are copied, " +
-		"and names of keys that were made in order;\n" +
-		"indices are not. What is there already and equal is left alone, so an import that was broken off is simply " +
-		"started again, and a second one\n" +
-		"brings what has changed meanwhile. Nothing is deleted.\n" +
-		"With --follow it goes on with what changes there: keys that are set, deleted or expire. It says when it has " +
-		"caught up, and an interrupt ends it\n" +
-		"with status 0 when all that has come is written. If the source has forgotten changes before they were read, " +
-		"it compares, and deletes what it had\n" +
-		"seen there. A time to live that is only refreshed there makes no change: here the key lives until the last " +
-		"set ends it. Hidden keys are followed\n" +
-		"if they are named.\n" +
-		"No API lists hidden keys: /_etcd and /_coreos.com are looked for, others must be named.\n" +
+		"and the names of keys that were made in\n" +
+		"order, but no indices. A key that is already there and equal is not written, so an interrupted import is " +
+		"simply started again, and a second one\n" +
+		"copies what has changed meanwhile. Nothing is deleted.\n" +
+		"With --follow it continues with what changes there: keys that are set, deleted or expire. It prints when it " +
+		"has caught up. An interrupt ends it with\n" +
+		"status 0 after all changes that were read are written. If the source has forgotten changes before they were " +
+		"read, it compares both clusters, and\n" +
+		"deletes keys that it had seen at the source and that are gone there. A time to live that is only refreshed " +
+		"there is no change: here the key expires\n" +
+		"by the last set. Hidden keys are followed if they are named.\n" +
+		"No API lists hidden keys: the command looks for /_etcd and /_coreos.com, and others must be named.\n" +
 		"With --snap, the keys come from a file: a snapshot of etcd 0.4 (snapshot/*.ss in its data directory) or of " +
 		"etcd 2 (member/snap/*.snap), or what\n" +
-		"etcdctl 2.3.8 takes, the dump of a store in JSON. A snapshot has what was there when it was made, and not " +
-		"what came later. Keys whose time to\n" +
-		"live is over by now are left out. Hidden keys that are not named are told.",
+		"etcdctl 2.3.8 takes, the dump of a store in JSON. A snapshot does not have what was written after it. Keys " +
+		"whose time to live is over are left\n" +
+		"out. The command prints the hidden keys that it left out.",
 	options: []option{
 		{name: "from", arg: "URL,...", check: text, help: "members of the cluster to copy from"},
-		{name: "from-username", arg: "NAME[:PASSWORD]", check: text, help: "user there"},
+		{name: "from-username", arg: "NAME[:PASSWORD]", check: text, help: "user of that cluster"},
 		{name: "from-password-file", arg: "FILE", check: text, help: "file with the password of that user"},
-		{name: "key", arg: "KEY", check: text, preset: "/", help: "copy what is below this key"},
-		{name: "hidden", arg: "KEY", check: text, help: "copy this hidden key, too; may be given often"},
-		{name: "follow", help: "go on with what changes there, until it is interrupted"},
+		{name: "key", arg: "KEY", check: text, preset: "/", help: "copy this key and all keys below it"},
+		{name: "hidden", arg: "KEY", check: text, help: "copy this hidden key, too; may be given several times"},
+		{name: "follow", help: "continue with what changes there, until it is interrupted"},
 		{name: "c", arg: "N", check: number, preset: "10", help: "writes at a time"},
 		{name: "snap", arg: "FILE", check: text, help: "copy from a snapshot of etcd 0.4 or 2"},
 	},
@@ -54,30 +54,31 @@ var importCommand = &command{
 		{"--endpoints http://10.0.0.1:2379 import --from http://old:2379", "all keys of an old cluster into a new one"},
 		{"import --from http://old:2379 --follow", "move programs from one cluster to another one while they run"},
 		{"import --from http://old:2379 --key /app --hidden /app/_locks", "a part, with a hidden key"},
-		{"import --snap default.etcd/snapshot/4_120034.ss", "what etcd 0.4 left behind"},
+		{"import --snap default.etcd/snapshot/4_120034.ss", "from a snapshot of etcd 0.4"},
 		{"import --snap default.etcd/member/snap/0000000000000002-0000000000027153.snap --hidden /app/_locks",
-			"what etcd 2 left behind"},
+			"from a snapshot of etcd 2"},
 	},
 }
 
-// hiddenPlaces are hidden keys of programs that many people ran.
+// hiddenPlaces are hidden keys of widespread programs.
 var hiddenPlaces = []string{oldBookkeeping, "/_coreos.com"}
 
 // oldBookkeeping is where etcd 0.4 keeps its machines and configuration, and where etcd 2 may have
 // keys of a discovery service.
 const oldBookkeeping = "/_etcd"
 
-// importPatience is how long one answer may take: it may list a large directory.
+// importPatience is how long a member may be silent before it answers: listing a large directory
+// takes time.
 const importPatience = 30 * time.Second
 
-// A source is what is copied from: a cluster, by its client, or a file.
+// A source is what import copies from: a cluster, by its client, or a file.
 type source interface {
-	// list returns a node, and behind it the children that are not hidden in the order of their
-	// names, or an error for which [client.IsKeyNotFound] is true.
+	// list returns a node, and after it its children that are not hidden, ordered by name. If the
+	// key does not exist, the error is one for [client.IsKeyNotFound].
 	list(ctx context.Context, key string) (listing, error)
 }
 
-// A listing is a [client.Listing], or what a file has instead.
+// A listing is a [client.Listing], or the nodes of a file.
 type listing interface {
 	Next() (*client.Node, error) // io.EOF after the last one
 	Close() error
@@ -113,14 +114,13 @@ func runImport(s *session, args []string) error {
 	return s.imported(i, err)
 }
 
-// imported tells the end of an import.
+// imported prints the result of an import, or returns its error with the advice.
 func (s *session) imported(i *importer, err error) error {
 	counts := fmt.Sprintf("%d keys, %d written", i.seen.Load(), i.written.Load())
 	if err != nil {
-		advice := "when that is mended, start it again: it goes on where it was"
+		advice := "when that is repaired, start it again: it continues where it was"
 		if errors.Is(err, client.ErrTooLong) {
-			advice = "one key has a value of that size, and starting again meets it again: copy what is beside it " +
-				"with --key"
+			advice = "one key has a value of that size, and starting again does not help: copy other keys with --key"
 		}
 		return &failure{statusWrong, fmt.Sprintf("broken off after %s: %s\n%s", counts, described(err), advice)}
 	}
@@ -141,8 +141,8 @@ func (s *session) imported(i *importer, err error) error {
 	return nil
 }
 
-// source is a client of the other cluster. It asks only the endpoints that were given: their
-// advertised addresses may be of another network.
+// source returns a client of the other cluster. It asks only the endpoints that were given: the
+// addresses that members advertise may belong to another network.
 func (s *session) source() (*cluster, error) {
 	cfg, err := s.config(strings.Split(s.opts.text("from"), ","))
 	if err != nil {
@@ -158,10 +158,10 @@ func (s *session) source() (*cluster, error) {
 	return &cluster{Client: c}, err
 }
 
-// A cluster is one that keys are copied from or to. It belongs to the walker.
+// A cluster is the source or the target of an import. It belongs to the goroutine that walks.
 type cluster struct {
 	*client.Client
-	index uint64 // as last heard
+	index uint64 // the highest store index of an answer
 }
 
 func (c *cluster) list(ctx context.Context, key string) (listing, error) {
@@ -178,29 +178,29 @@ func (c *cluster) list(ctx context.Context, key string) (listing, error) {
 }
 
 // An importer copies a tree. One goroutine walks through it, directory by directory; up to
-// cap(room) write files.
+// cap(room) others write files.
 type importer struct {
 	ctx      context.Context
 	from     source
-	old      *migrate.Result // what from has when it is a file; nil: a cluster
+	old      *migrate.Result // the content of from when it is a file; nil: from is a cluster
 	to       *cluster
-	places   []string      // hidden keys that are looked for
-	room     chan struct{} // a place for each write under way
+	places   []string      // hidden keys to look for
+	room     chan struct{} // has an element for each write under way
 	writers  sync.WaitGroup
 	progress *progress
 
-	seen, written atomic.Int64
+	seen, written atomic.Int64        // keys
 	replayed      atomic.Int64        // changes that were followed
 	known         map[uint64]struct{} // hashes of the keys that the source had; nil: it is not followed
-	repairs       bool                // there is a gap in what was followed
+	repairs       bool                // changes were missed: delete what the source had and has no longer
 	inOrder       uint64              // the greatest name that was made in order
 
 	mu  sync.Mutex // protects err
-	err error      // the first of a writer
+	err error      // the first error of a writer
 }
 
-// open opens the source, which is a file if one was given, and the target. A file is read before
-// anybody is asked.
+// open opens the source, which is a file if one was given, and the target. The file is read before
+// any request is sent.
 func (i *importer) open(s *session, file string) (err error) {
 	if file != "" {
 		err = i.openFile(file)
@@ -221,8 +221,8 @@ func (i *importer) open(s *session, file string) (err error) {
 	return nil
 }
 
-// run copies what is below key, and hidden keys. It returns when all writes are done, or one has
-// failed.
+// run copies key and what is below it, and hidden keys. It returns when all writes are done, or one
+// has failed.
 func (i *importer) run(key string, hidden []string) error {
 	err := i.copy(key, true)
 	for _, h := range hidden {
@@ -242,20 +242,20 @@ func (i *importer) run(key string, hidden []string) error {
 	return err
 }
 
-// mostDirs is how many directories that one directory holds are remembered at a time.
+// mostDirs is how many subdirectories of one directory are remembered at a time.
 const mostDirs = 10_000
 
-// A tour is the way through one directory. What is in it is not kept: the two listings go side by
-// side.
+// A tour is the state of copying one directory. Its children are not kept: the listings of source
+// and target are read side by side.
 type tour struct {
 	key  string
-	done string   // the last child that was seen to
-	dirs []string // of those before it, in need of a walk of their own
+	done string   // the last child that was copied, or is in dirs
+	dirs []string // children that are directories and still have to be copied
 }
 
-// copy copies a key and what is below it. It must be there, or may be missing. A listing that
-// breaks after some of its nodes, as when writing them takes longer than the source waits, is asked
-// for again.
+// copy copies a key and what is below it. With must, the key has to exist. If a listing breaks
+// after some of its nodes, for example because writing them takes longer than the source waits, it
+// is requested again.
 func (i *importer) copy(key string, must bool) error {
 	w := &tour{key: key}
 	for {
@@ -276,7 +276,7 @@ func (i *importer) copy(key string, must bool) error {
 	}
 }
 
-// walk goes on behind what is done. again says that it ended before the directory did.
+// walk continues after w.done. again reports whether it stopped before the end of the directory.
 func (i *importer) walk(w *tour, must bool) (again bool, err error) {
 	source, err := i.openAt(i.from, w.key)
 	if err != nil || source.node == nil {
@@ -306,14 +306,14 @@ func (i *importer) walk(w *tour, must bool) (again bool, err error) {
 // canonical returns a key as members name it; "" is the root.
 func canonical(key string) string { return strings.TrimSuffix(path.Clean("/"+key), "/") }
 
-// isChild reports whether a key is of something right in a directory. Whatever else a source names
-// in its place is not what the user wants to be written.
+// isChild reports whether a key is directly in a directory. A source could name other keys, which
+// the user has not asked to copy.
 func isChild(key, dir string) bool {
 	name, found := strings.CutPrefix(key, dir+"/")
 	return found && name != "" && name != "." && name != ".." && !strings.Contains(name, "/")
 }
 
-// children brings the files of a directory, and notes its directories.
+// children copies the files of a directory, and remembers its subdirectories.
 func (i *importer) children(w *tour, source, target *cursor, read time.Time) (again bool, err error) {
 	target.step()
 	for last := ""; source.step(); last = source.node.Key {
@@ -350,14 +350,14 @@ func (i *importer) children(w *tour, source, target *cursor, read time.Time) (ag
 	return false, err
 }
 
-// A cursor is at one node of a listing.
+// A cursor is a position in a listing.
 type cursor struct {
 	listing
-	node *client.Node // nil behind the last one, and when the key is missing
-	err  error        // what ended it before its end
+	node *client.Node // nil after the last one, and when the key is missing
+	err  error        // of a listing that broke before its end
 }
 
-// openAt returns a cursor at the key itself.
+// openAt returns a cursor whose node is the key itself.
 func (i *importer) openAt(from source, key string) (*cursor, error) {
 	l, err := from.list(i.ctx, key)
 	switch {
@@ -388,8 +388,8 @@ func (c *cursor) step() bool {
 
 var madeInOrder = regexp.MustCompile(`/(\d{20})$`)
 
-// node brings one node, as it was read at a moment, without what is below it. target is what is in
-// its place, nil for nothing.
+// node copies one node, which was read at a moment, without what is below it. target is the node
+// that the target has at that key, nil for none.
 func (i *importer) node(source, target *client.Node, read time.Time) error {
 	if err := i.failed(); err != nil {
 		return err
@@ -401,11 +401,12 @@ func (i *importer) node(source, target *client.Node, read time.Time) error {
 	}
 	if source.Key != "" {
 		i.seen.Add(1)
-		i.note(source.Key, true)
+		i.recordKey(source.Key, true)
 	}
 	if found := madeInOrder.FindStringSubmatch(source.Key); found != nil {
-		n, _ := strconv.ParseUint(found[1], 10, 64) // 0 when it is too great to be one
-		i.inOrder = max(i.inOrder, n)
+		if n, err := strconv.ParseUint(found[1], 10, 64); err == nil {
+			i.inOrder = max(i.inOrder, n)
+		}
 	}
 	if source.Dir {
 		return i.dir(source, target, read)
@@ -414,7 +415,8 @@ func (i *importer) node(source, target *client.Node, read time.Time) error {
 	return nil
 }
 
-// dir makes a directory before anything is written into it: its time to live is its own.
+// dir makes a directory. It is done before anything is written into it, because of its time to
+// live.
 func (i *importer) dir(source, target *client.Node, read time.Time) error {
 	if source.Key == "" || target != nil && target.Dir && sameLife(source, target) {
 		return nil
@@ -431,7 +433,7 @@ func (i *importer) dir(source, target *client.Node, read time.Time) error {
 	return nil
 }
 
-// file has a file written, unless it is there.
+// file starts to write a file, unless the target has an equal one.
 func (i *importer) file(source, target *client.Node, read time.Time) {
 	if target != nil && !target.Dir && target.Value == source.Value && sameLife(source, target) {
 		return
@@ -448,7 +450,7 @@ func (i *importer) file(source, target *client.Node, read time.Time) {
 	})
 }
 
-// lifeSlack is how much two times to live may differ in seconds that are meant to be the same.
+// lifeSlack is by how many seconds two times to live may differ and count as equal.
 const lifeSlack = 5
 
 func sameLife(a, b *client.Node) bool {
@@ -456,7 +458,7 @@ func sameLife(a, b *client.Node) bool {
 	return (a.TTL > 0) == (b.TTL > 0) && -lifeSlack <= d && d <= lifeSlack
 }
 
-// left is what is left of a node's time to live, at least a second of it; 0 for a node that stays.
+// left returns the rest of a node's time to live, at least a second; 0 for a node without one.
 func left(n *client.Node, read time.Time) time.Duration {
 	if n.TTL <= 0 {
 		return 0

@@ -14,37 +14,37 @@ import (
 
 var (
 	ttlOption    = option{name: "ttl", arg: "SECONDS", check: number, preset: "0", help: "time to live; 0: for ever"}
-	sortOption   = option{name: "sort", help: "in order (members of etcd2 always are)"}
+	sortOption   = option{name: "sort", help: "in order of names (members of etcd2 always sort)"}
 	quorumOption = option{name: "quorum", alias: "q", help: "see every write that was acknowledged before"}
-	valueMore    = "A value that is missing is read from standard input.\nOne that begins with a dash needs -- " +
-		"before the key."
-	updateDirMore = "What is in the directory stays as it is. Without --ttl it will stay for ever."
+	valueMore    = "If the value is missing, it is read from standard input.\n" +
+		"A value that begins with a dash needs -- before the key."
+	updateDirMore = "The keys in the directory stay as they are. Without --ttl the directory no longer expires."
 )
 
 var keyCommands = []*command{
 	{
-		name: "mk", args: "KEY [VALUE]", help: "make a key that is not there yet", more: valueMore, run: runMk,
+		name: "mk", args: "KEY [VALUE]", help: "make a key that does not exist", more: valueMore, run: runMk,
 		options: []option{{name: "in-order",
-			help: "make a key in the directory KEY, named so that it sorts behind those made before"}, ttlOption},
+			help: "make a key in the directory KEY, with a name that sorts after those made before"}, ttlOption},
 		examples: []example{
 			{"mk /lock me --ttl 30", "take a lock for half a minute"},
 			{"mk --in-order /queue 'job 1'", "append to a queue"},
 		},
 	},
 	{
-		name: "mkdir", args: "KEY", help: "make a directory that is not there yet", options: []option{ttlOption},
+		name: "mkdir", args: "KEY", help: "make a directory that does not exist", options: []option{ttlOption},
 		examples: []example{{"mkdir /app", ""}}, run: writeDir(client.SetOptions{PrevExist: client.MustNotExist}),
 	},
 	{
 		name: "rm", args: "KEY", help: "remove a key, or a directory", run: runRm,
 		options: []option{
 			{name: "dir", help: "remove an empty directory, too"},
-			{name: "recursive", alias: "r", help: "remove a directory with all that is in it"},
+			{name: "recursive", alias: "r", help: "remove a directory with everything in it"},
 			{name: "with-value", arg: "VALUE", check: text, help: "only if this is its value"},
 			{name: "with-index", arg: "N", check: index, preset: "0", help: "only if this is its modifiedIndex"},
 		},
-		examples: []example{{"rm /message", ""}, {"rm --recursive /app", ""}, {"rm --with-value me /lock",
-			"give back a lock, if it is still mine"}},
+		examples: []example{{"rm /message", ""}, {"rm --recursive /app", ""},
+			{"rm --with-value me /lock", "release a lock, if it is still mine"}},
 	},
 	{
 		name: "rmdir", args: "KEY", help: "remove an empty directory, or a key",
@@ -52,27 +52,28 @@ var keyCommands = []*command{
 	},
 	{
 		name: "get", args: "KEY", help: "print the value of a key", options: []option{sortOption, quorumOption},
-		examples: []example{{"get /message", ""}, {"get --quorum /message",
-			"with the last acknowledged write, whoever took it"}}, run: runGet,
+		examples: []example{{"get /message", ""},
+			{"get --quorum /message", "with the last acknowledged write, whichever member it went to"}}, run: runGet,
 	},
 	{
 		name: "ls", args: "[KEY]", help: "list a directory", run: runLs,
 		options: []option{
-			sortOption, {name: "recursive", alias: "r", help: "with all that is below"},
+			sortOption, {name: "recursive", alias: "r", help: "with all keys below"},
 			{name: "p", help: "with a slash after directories"}, quorumOption,
 			{name: "limit", arg: "N", check: index, preset: "0",
-				help: "no more than N children of the directory; 0 is all"},
-			{name: "after", arg: "NAME", check: text, help: "only children behind this one"},
-			{name: "prefix", arg: "NAME", check: text, help: "only children whose names begin so; _ shows hidden ones"},
-			{name: "count", help: "only how many there are, with --after and --prefix or without"},
+				help: "at most N children of the directory; 0: all"},
+			{name: "after", arg: "NAME", check: text, help: "only children after this one"},
+			{name: "prefix", arg: "NAME", check: text,
+				help: "only children whose names begin with this; _ shows hidden ones"},
+			{name: "count", help: "only the number of children; combines with --after and --prefix"},
 		},
 		examples: []example{
-			{"ls", ""}, {"ls --recursive -p /app", "all of it, directories with a slash"},
+			{"ls", ""}, {"ls --recursive -p /app", "everything below, directories with a slash"},
 			{"ls --limit 100 --after job-0100 /queue", "the next hundred"}, {"ls --count --prefix job- /queue", ""},
 		},
 	},
 	{
-		name: "set", args: "KEY [VALUE]", help: "set a key, whatever is there", more: valueMore, run: runSet,
+		name: "set", args: "KEY [VALUE]", help: "set a key, whether it exists or not", more: valueMore, run: runSet,
 		options: []option{
 			ttlOption,
 			{name: "swap-with-value", arg: "VALUE", check: text, help: "only if this is the value now"},
@@ -82,31 +83,31 @@ var keyCommands = []*command{
 		examples: []example{
 			{"set /message Hello", ""}, {"set /session open --ttl 60", "for a minute"},
 			{"set /motd < file", "the content of a file"}, {"set -- /limit -5", "a value with a dash"},
-			{"set --swap-with-value Hello /message Bye", "if nobody else was faster"},
+			{"set --swap-with-value Hello /message Bye", "if nobody has changed it meanwhile"},
 		},
 	},
 	{
-		name: "setdir", args: "KEY", help: "make a directory, in place of a key if there is " +
-			"one", options: []option{ttlOption},
+		name: "setdir", args: "KEY", help: "make a directory, in place of a key if there is one",
+		options:  []option{ttlOption},
 		examples: []example{{"setdir /app --ttl 600", ""}}, run: writeDir(client.SetOptions{}),
 	},
 	{
-		name: "update", args: "KEY [VALUE]", help: "set a key that is there", more: valueMore,
+		name: "update", args: "KEY [VALUE]", help: "set a key that exists", more: valueMore,
 		options:  []option{ttlOption},
 		examples: []example{{"update /message Bye", ""}}, run: runUpdate,
 	},
 	{
-		name: "updatedir", args: "KEY", help: "give a directory a time to live, or take it away", more: updateDirMore,
-		options: []option{ttlOption},
-		examples: []example{{"updatedir /app --ttl 60",
-			"for one more minute"}}, run: writeDir(client.SetOptions{PrevExist: client.MustExist}),
+		name: "updatedir", args: "KEY", help: "give a directory a time to live, or none", more: updateDirMore,
+		options:  []option{ttlOption},
+		examples: []example{{"updatedir /app --ttl 60", "for one more minute"}},
+		run:      writeDir(client.SetOptions{PrevExist: client.MustExist}),
 	},
 }
 
-// A call is a request of the keys API.
+// A call sends a request of the keys API.
 type call func(ctx context.Context, c *client.Client) (*client.Response, error)
 
-// request sends it to the cluster.
+// request calls do with a client of the cluster.
 func (s *session) request(do call) (*client.Response, error) {
 	c, err := s.cluster()
 	if err != nil {
@@ -117,8 +118,8 @@ func (s *session) request(do call) (*client.Response, error) {
 	return resp, refused(err)
 }
 
-// set are the options of a write that may be sent twice: members of this program do it once.
-func (s *session) set(o client.SetOptions) client.SetOptions {
+// setOptions adds --ttl and a RequestID, so that the write may be sent again.
+func (s *session) setOptions(o client.SetOptions) client.SetOptions {
 	o.TTL = seconds(s.opts.number("ttl"))
 	o.RequestID = client.NewRequestID()
 	return o
@@ -131,7 +132,7 @@ func keyOf(args []string) (string, error) {
 	return args[0], nil
 }
 
-// keyValue returns the two arguments. A value that is missing comes from standard input.
+// keyValue returns the two arguments. A missing value is read from standard input.
 func (s *session) keyValue(args []string) (key, value string, err error) {
 	if key, err = keyOf(args); err != nil {
 		return "", "", err
@@ -146,16 +147,17 @@ func (s *session) keyValue(args []string) (key, value string, err error) {
 	return key, string(b), nil
 }
 
-// write sends a key with its value, and prints what has become of it.
-func (s *session) write(args []string, do func(ctx context.Context, c *client.Client, key,
-	value string) (*client.Response, error)) error {
+// A writer is a method of a client that writes a key.
+type writer func(*client.Client, context.Context, string, string, client.SetOptions) (*client.Response, error)
+
+// write writes a key with its value, and prints the response.
+func (s *session) write(args []string, do writer, o client.SetOptions) error {
 	key, value, err := s.keyValue(args)
 	if err != nil {
 		return err
 	}
-	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response,
-		error) {
-		return do(ctx, c, key, value)
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
+		return do(c, ctx, key, value, s.setOptions(o))
 	})
 	if err != nil {
 		return err
@@ -164,39 +166,33 @@ func (s *session) write(args []string, do func(ctx context.Context, c *client.Cl
 }
 
 func runSet(s *session, args []string) error {
-	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
-		return c.Set(ctx, key, value, s.set(client.SetOptions{
-			PrevValue: s.opts.text("swap-with-value"), PrevIndex: s.opts.index("swap-with-index"),
-		}))
+	return s.write(args, (*client.Client).Set, client.SetOptions{
+		PrevValue: s.opts.text("swap-with-value"), PrevIndex: s.opts.index("swap-with-index"),
 	})
 }
 
 func runMk(s *session, args []string) error {
-	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
-		if s.opts.on("in-order") {
-			return c.CreateInOrder(ctx, key, value, s.set(client.SetOptions{}))
-		}
-		return c.Create(ctx, key, value, s.set(client.SetOptions{}))
-	})
+	do := (*client.Client).Create
+	if s.opts.on("in-order") {
+		do = (*client.Client).CreateInOrder
+	}
+	return s.write(args, do, client.SetOptions{})
 }
 
 func runUpdate(s *session, args []string) error {
-	return s.write(args, func(ctx context.Context, c *client.Client, key, value string) (*client.Response, error) {
-		return c.Update(ctx, key, value, s.set(client.SetOptions{}))
-	})
+	return s.write(args, (*client.Client).Update, client.SetOptions{})
 }
 
-// writeDir makes the function of a command that writes a directory, and prints nothing.
+// writeDir returns the function of a command that writes a directory, and prints nothing.
 func writeDir(o client.SetOptions) func(*session, []string) error {
 	return func(s *session, args []string) error {
 		key, err := keyOf(args)
 		if err != nil {
 			return err
 		}
-		o := s.set(o)
+		o := s.setOptions(o)
 		o.Dir = true
-		_, err = s.request(func(ctx context.Context, c *client.Client) (*client.Response,
-			error) {
+		_, err = s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
 			return c.Set(ctx, key, "", o)
 		})
 		return err
@@ -214,15 +210,14 @@ func runRmdir(s *session, args []string) error {
 	return s.remove(args, client.DeleteOptions{Dir: true})
 }
 
-// remove prints nothing for a directory.
+// remove removes a node. For a directory it prints nothing.
 func (s *session) remove(args []string, o client.DeleteOptions) error {
 	key, err := keyOf(args)
 	if err != nil {
 		return err
 	}
 	o.RequestID = client.NewRequestID()
-	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response,
-		error) {
+	resp, err := s.request(func(ctx context.Context, c *client.Client) (*client.Response, error) {
 		return c.Delete(ctx, key, o)
 	})
 	if err != nil || resp.Node.Dir {
@@ -258,7 +253,7 @@ func runLs(s *session, args []string) error {
 		return err
 	}
 	defer c.Close()
-	// --total-timeout is for the beginning: how long a listing takes depends on how long it is.
+	// --total-timeout limits only the time until the listing begins: a long one may take longer.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(s.ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
@@ -276,20 +271,20 @@ func runLs(s *session, args []string) error {
 	w := bufio.NewWriter(s.stdout)
 	left, err := s.list(w, l)
 	err = cmp.Or(refused(err), w.Flush())
-	if err == nil && left > 0 { // it is no part of the list
+	if err == nil && left > 0 { // on standard error, since it is not part of the list
 		s.tell(s.stderr, "%d more: see --after\n", left)
 	}
 	return err
 }
 
-// nameOf is the last element of a key as ls prints it, or the name itself.
+// nameOf returns the last element of a key as ls prints it, or a name as it is.
 func nameOf(key string) string {
 	key = strings.TrimSuffix(key, "/")
 	return key[strings.LastIndexByte(key, '/')+1:]
 }
 
-// list prints the keys of a listing as they come, but for the directory that was asked for; or only
-// how many there are. left is how many children were left out by --limit.
+// list prints the keys of a listing as they come, without the directory itself; or with --count how
+// many there are. left is how many children --limit left out.
 func (s *session) list(w io.Writer, l *client.Listing) (left uint64, err error) {
 	show := s.shower(s.stdout)
 	count := uint64(0)
@@ -306,7 +301,7 @@ func (s *session) list(w io.Writer, l *client.Listing) (left uint64, err error) 
 		case first && n.Dir:
 			left, count = n.More, n.Count
 			continue
-		case s.opts.on("count"): // a member of etcd has listed them
+		case s.opts.on("count"): // a member of etcd ignores the option and lists them
 			count++
 			continue
 		}
@@ -320,7 +315,7 @@ func (s *session) list(w io.Writer, l *client.Listing) (left uint64, err error) 
 	}
 }
 
-// show prints a response in the format that was asked for.
+// show prints a response in the format of --output.
 func (s *session) show(resp *client.Response) error {
 	switch format := s.global.text("output"); format {
 	case "simple":
@@ -333,7 +328,7 @@ func (s *session) show(resp *client.Response) error {
 			return err
 		}
 		s.tell(s.stdout, "%s\n", b)
-	default: // of which 2.3.8 thinks so late, and does not call it a failure
+	default: // 2.3.8 checks the format only here, and ends with status 0
 		fmt.Fprintln(s.stderr, "Unsupported output format:", format)
 	}
 	return nil
@@ -359,7 +354,7 @@ func (s *session) showExtended(resp *client.Response) {
 	}
 }
 
-// previous is the node as it was; an empty one, when nobody says.
+// previous returns the node as it was, or an empty one when the response has none.
 func previous(resp *client.Response) *client.Node {
 	if resp.PrevNode == nil {
 		return new(client.Node)

@@ -13,12 +13,12 @@ import (
 
 var memberCommands = []*command{
 	{name: "member", help: "list, add, remove, update and replace members", family: []*command{
-		{name: "list", help: "list the members; of one without a vote also how many entries it is behind",
+		{name: "list", help: "list the members; for one without a vote, also how many entries it is behind",
 			examples: []example{{"member list", ""}}, run: runMemberList},
 		{
-			name: "add", args: "NAME PEERURL", help: "make a place in the cluster for a new member",
-			more: "The new member is then started with the variables that are printed. Before it has caught up " +
-				"it has no vote.",
+			name: "add", args: "NAME PEERURL", help: "add a new member to the cluster",
+			more: "Then start the new member with the variables that are printed. It has no vote until it has " +
+				"caught up.",
 			examples: []example{{"member add n4 http://10.0.0.4:2380", ""}}, run: runMemberAdd,
 		},
 		{
@@ -34,7 +34,7 @@ var memberCommands = []*command{
 	clusterHealthCommand,
 }
 
-// members are what the cluster says of itself, by a client of all of it.
+// members returns the list of members, and a client of all of them.
 func (s *session) members() (*client.Client, []client.Member, error) {
 	c, err := s.cluster()
 	if err != nil {
@@ -69,9 +69,8 @@ func runMemberList(s *session, args []string) error {
 	return nil
 }
 
-// lagOf says of each member that runs without a vote, by its id, that it has none. Only the leader
-// knows how many entries it lacks, and that one runs that has not yet told its name: it is asked,
-// too.
+// lagOf returns, by id, what to print about the members that run without a vote. Only the leader
+// knows how many entries they lack, and which of those without a name run, so it is asked, too.
 func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []client.Member) map[string]string {
 	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Learner || m.Name == "" }) {
 		return nil
@@ -94,7 +93,7 @@ func lagOf(ctx context.Context, c *client.Client, leader client.Member, list []c
 	return lag
 }
 
-// learnersIn returns the members that run without a vote, by an answer to /v2/members.
+// learnersIn returns the members that run without a vote, from an answer of /v2/members.
 func learnersIn(r *client.Reply) []client.Member {
 	var v struct{ Members []client.Member }
 	json.Unmarshal(r.Body, &v) // after an error there are no members
@@ -122,7 +121,7 @@ func runMemberAdd(s *session, args []string) error {
 	return nil
 }
 
-// showStart prints how a member that was added is started.
+// showStart prints the variables with which an added member is started.
 func (s *session) showStart(name, id string, list []client.Member) {
 	var cluster []string
 	for _, m := range list {
@@ -137,8 +136,8 @@ func (s *session) showStart(name, id string, list []client.Member) {
 		shellQuoted(name), shellQuoted(strings.Join(cluster, ",")))
 }
 
-// shellQuoted returns text between double quotes, in which a shell finds nothing to expand. It is
-// one line: control characters are written as in Go, and a shell leaves them so.
+// shellQuoted returns text in double quotes, so that a shell expands nothing in it. It is one line:
+// control characters are escaped as in Go, and a shell keeps the escapes.
 func shellQuoted(text string) string {
 	return strings.NewReplacer("$", `\$`, "`", "\\`").Replace(strconv.Quote(text))
 }
@@ -162,7 +161,7 @@ func runMemberRemove(s *session, args []string) error {
 	return nil
 }
 
-// findMember returns the member with an id. The error of a name tells the id.
+// findMember returns the member with an id. If a name was given instead, the error tells the id.
 func findMember(list []client.Member, verb, id string) (client.Member, error) {
 	hint := ""
 	for _, m := range list {

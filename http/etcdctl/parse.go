@@ -16,26 +16,26 @@ type command struct {
 	help     string // in one line
 	more     string // paragraphs, without a newline at the end
 	options  []option
-	foreign  int       // after so many arguments all words are arguments, even if they look like options; 0: never
+	foreign  int       // after this many arguments, words that look like options are arguments, too; 0: never
 	examples []example // command lines without the program's name
 	family   []*command
 	run      func(s *session, args []string) error // nil in a family
 }
 
-// An example is a command line and what it is good for.
+// An example is a command line and what it is for.
 type example struct{ line, what string }
 
-// An option is a flag, of a command or of all.
+// An option is a flag of a command, or of the whole program.
 type option struct {
 	name   string
 	alias  string // one letter; "": none
-	arg    string // what help calls the value; "": there is none, it is on or off
+	arg    string // what help calls the value; "": the option has no value, it is on or off
 	check  func(value string) error
 	preset string
 	help   string
 }
 
-// errParse is what is wrong with a value that is not of its kind.
+// errParse is the error of a value that is not of its kind.
 var errParse = errors.New("parse error")
 
 // The kinds of values.
@@ -58,8 +58,8 @@ func parsed(err error) error {
 
 var helpOption = option{name: "help", alias: "h", help: "show help"}
 
-// values are the options that were given, in their order, and the presets of the others. To ask for
-// one that the table does not have is a mistake in this program.
+// values are the options that were given, in their order, and the presets of the others. The
+// methods panic when the table does not have the option.
 type values map[string][]string
 
 func (v values) last(name string) string {
@@ -73,14 +73,14 @@ func (v values) last(name string) string {
 	return list[len(list)-1]
 }
 
-// text is the value that was given last.
+// text returns the value that was given last.
 func (v values) text(name string) string { return v.last(name) }
 
-// all are the values, where one may be given often.
+// all returns the values of an option that may be given several times.
 func (v values) all(name string) []string { v.last(name); return v[name] }
 
 func (v values) on(name string) bool {
-	b, _ := strconv.ParseBool(v.last(name)) // it was checked
+	b, _ := strconv.ParseBool(v.last(name)) // parse has checked it
 	return b
 }
 
@@ -99,8 +99,8 @@ func (v values) duration(name string) time.Duration {
 	return d
 }
 
-// parse takes the options out of a command line, wherever they stand, up to "--" or to as many
-// arguments as foreign says.
+// parse returns the options of a command line, wherever they stand, and its arguments. After "--",
+// or after this many arguments if foreign is not 0, all words are arguments.
 func parse(options []option, words []string, foreign int) (values, []string, error) {
 	options = append(slices.Clone(options), helpOption)
 	v, given := values{}, values{}
@@ -115,7 +115,7 @@ func parse(options []option, words []string, foreign int) (values, []string, err
 			args = append(args, word)
 			continue
 		}
-		o, value, err := take(options, word, &words)
+		o, value, err := parseOption(options, word, &words)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -130,13 +130,13 @@ func parse(options []option, words []string, foreign int) (values, []string, err
 	return v, append(args, words...), nil
 }
 
-// looksLikeOption leaves out a lone dash and negative numbers, which are values.
+// looksLikeOption reports whether a word is an option. A single dash and negative numbers are not.
 func looksLikeOption(word string) bool {
 	return len(word) > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9')
 }
 
-// take reads one option, whose value may be the next word.
-func take(options []option, word string, words *[]string) (option, string, error) {
+// parseOption reads one option, whose value may be the next word.
+func parseOption(options []option, word string, words *[]string) (option, string, error) {
 	name, value, joined := strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
 	i := slices.IndexFunc(options, func(o option) bool { return name != "" && (o.name == name || o.alias == name) })
 	if i < 0 {
@@ -162,7 +162,7 @@ func take(options []option, word string, words *[]string) (option, string, error
 	return o, value, nil
 }
 
-// find follows words down the families, and returns the row, its path, and the words behind it.
+// find follows the words down the families. It returns the row, its path, and the words after it.
 func (c *command) find(words []string) (*command, []string, []string) {
 	var path []string
 	for len(words) > 0 {

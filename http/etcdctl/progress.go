@@ -9,13 +9,13 @@ import (
 
 const progressInterval = 200 * time.Millisecond
 
-// A progress shows on a terminal how far something is, in one line that it writes again and again.
-// Elsewhere it shows nothing.
+// A progress shows on a terminal how far a command is, in one line that it rewrites. Without a
+// terminal it shows nothing.
 type progress struct {
 	stop, stopped chan struct{} // nil without a terminal
 }
 
-// progress shows what text returns, until it is ended.
+// progress shows what text returns, until end is called.
 func (s *session) progress(text func() string) *progress {
 	if !isTerminal(s.stderr) {
 		return &progress{}
@@ -40,7 +40,7 @@ func (p *progress) run(w io.Writer, text func() string) {
 	}
 }
 
-// end takes the line away.
+// end removes the line.
 func (p *progress) end() {
 	if p.stop != nil {
 		close(p.stop)
@@ -48,7 +48,7 @@ func (p *progress) end() {
 	}
 }
 
-// bar is a fraction from 0 to 1 as a bar.
+// bar draws a fraction from 0 to 1.
 func bar(fraction float64) string {
 	const width = 30
 	full := int(min(1, max(0, fraction)) * width)

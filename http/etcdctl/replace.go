@@ -12,13 +12,13 @@ import (
 )
 
 var memberReplaceCommand = &command{
-	name: "replace", args: "OLD PEERURL", help: "put a new member in the place of an old one", run: runMemberReplace,
-	more: "OLD is an id or a name, and may be dead. The new member is added without a vote; start it with the " +
-		"variables that are printed. When it has\n" +
-		"caught up and votes, the old one is removed, so that no step can cost the quorum. An interrupted " +
-		"replacement is gone on with by the same command.",
+	name: "replace", args: "OLD PEERURL", help: "replace a member by a new one", run: runMemberReplace,
+	more: "OLD is an id or a name, of a member that may be dead. The new member is added without a vote; start it " +
+		"with the variables that are printed.\n" +
+		"When it has caught up and votes, the old one is removed, so no step can cost the quorum. If it was " +
+		"interrupted, the same command continues.",
 	options: []option{{name: "name", arg: "NAME", check: text,
-		help: "name of the new member; default: the old one's with -new behind it"}},
+		help: "name of the new member; default: the name of the old one and -new"}},
 	examples: []example{
 		{"member replace n2 http://10.0.0.5:2380", ""},
 		{"member replace 8e9e05c52164694d http://10.0.0.5:2380 --name n5", ""},
@@ -47,10 +47,9 @@ func runMemberReplace(s *session, args []string) error {
 		return &failure{statusWrong,
 			fmt.Sprintf("%s is a peerURL of the old member; use member update, if only its data is lost use member "+
 				"remove and member add", args[1])}
-	case votesNo(ctx, c) < 0:
+	case learnerCount(ctx, c) < 0:
 		return &failure{statusWrong,
-			"The members here let a new one vote at once: a replacement must begin with member remove, and go on " +
-				"with member add"}
+			"These members give a new one its vote at once: begin with member remove, and then use member add"}
 	}
 	old := list[i]
 	fresh, err := s.addInPlace(ctx, c, list, cmp.Or(s.opts.text("name"), cmp.Or(old.Name, old.ID)+"-new"), args[1])
@@ -84,12 +83,12 @@ func (s *session) addInPlace(ctx context.Context, c *client.Client, list []clien
 	return m, nil
 }
 
-// awaitVote waits until a member has been started, answers, and nobody is without a vote.
+// awaitVote waits until the new member answers, and all members have a vote.
 func (s *session) awaitVote(ctx context.Context, c *client.Client, id string) error {
 	s.tell(s.stdout, "\nWaiting until member %s is started and has caught up\n", id)
 	for !hasVote(ctx, c, id) {
 		if pause(ctx, replaceInterval) {
-			return &failure{statusWrong, "The old member is still there; the same command goes on with its replacement"}
+			return &failure{statusWrong, "The old member is still there; the same command continues its replacement"}
 		}
 	}
 	return nil
@@ -102,11 +101,11 @@ func hasVote(ctx context.Context, c *client.Client, id string) bool {
 		return false
 	}
 	well := func(u string) bool { healthy, err := c.Health(ctx, u); return err == nil && healthy }
-	return slices.ContainsFunc(list[i].ClientURLs, well) && votesNo(ctx, c) == 0
+	return slices.ContainsFunc(list[i].ClientURLs, well) && learnerCount(ctx, c) == 0
 }
 
-// votesNo is how many members have no vote, -1 when nobody says.
-func votesNo(ctx context.Context, c *client.Client) int {
+// learnerCount returns how many members have no vote, -1 when no endpoint tells.
+func learnerCount(ctx context.Context, c *client.Client) int {
 	for _, endpoint := range c.Endpoints() {
 		reply, err := c.Ask(ctx, "GET", endpoint, "/metrics")
 		if err == nil && strings.Contains(string(reply.Body), "\netcd_server_members{") {

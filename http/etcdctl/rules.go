@@ -11,17 +11,18 @@ import (
 	"etcd2/http/client"
 )
 
-// What doctor takes for too much.
+// The limits from which doctor reports something.
 const (
-	lagEntries   = 10_000 // behind the member that is furthest; less than a second of hard work
+	lagEntries   = 10_000 // behind the member with the highest index; less than a second of heavy load
 	slowFsync    = 50 * time.Millisecond
 	skewedClock  = 5 * time.Second
-	soonExpires  = 30 * 24 * time.Hour
-	nearlyFull   = 0.8                // of what the tree may take
-	hardlyBefore = 7 * 24 * time.Hour // a certificate's end
+	nearlyFull   = 0.8 // of the bytes that the tree may take
+	expiresSoon  = 30 * 24 * time.Hour
+	expiresFirst = 7 * 24 * time.Hour // a certificate that ends before this is wrong, and not only a note
 )
 
-// rules are all that doctor knows, the worst first. Each is a function of the checkups alone.
+// rules are all rules of doctor, the most important first. Each depends only on the checkups and
+// the time.
 var rules = []func(all []*checkup, now time.Time) []finding{
 	fewerThanQuorum, noLeader, twoLeaders, severalClusters, deadURLs, wrongMember, doubleNames, ill, fullTrees, parted,
 	lagging, termsApart,
@@ -29,25 +30,25 @@ var rules = []func(all []*checkup, now time.Time) []finding{
 	clocks, evenNumber,
 }
 
-// unanswered is what is found when nobody tells who the members are.
+// unanswered returns what is found when no endpoint tells the list of members.
 func unanswered(err error) (found []finding) {
 	var all *client.ClusterError
 	if !errors.As(err, &all) {
 		return []finding{{what: "the members can't be listed: " + err.Error(),
-			means: "whoever answers at these endpoints is no etcd, or does not want to be asked",
+			means: "what answers at these endpoints is no etcd, or refuses to tell",
 			todo:  "look at --endpoints, and at what runs there"}}
 	}
 	for _, f := range all.Failures {
 		found = append(found, finding{
 			what:  "nobody answers at the endpoint " + f.Endpoint + ": " + f.Err.Error(),
-			means: "without any member that answers, nothing else can be looked at",
+			means: "while no member answers, nothing else can be checked",
 			todo:  remedy(f.Err),
 		})
 	}
 	return found
 }
 
-// remedies are what helps against a connection that does not come about, by a word of its error.
+// remedies tell what to do when a connection fails, by a word of its error.
 var remedies = []struct{ word, todo string }{
 	{"connection refused",
 		"nothing listens there: start the member, or see in its log why it has ended; look whether the port is the " +
@@ -58,7 +59,7 @@ var remedies = []struct{ word, todo string }{
 		"use an endpoint with https; a member that advertises http there needs another --advertise-client-urls"},
 	{"server gave HTTP response",
 		"the member speaks plain HTTP there: use an endpoint with http, or give the member --cert-file and --key-file"},
-	{"malformed HTTP response", "it is no HTTP that is spoken there, TLS perhaps: use an endpoint with https"},
+	{"malformed HTTP response", "the server does not speak HTTP there, but perhaps TLS: use an endpoint with https"},
 	{"expired", "a certificate has expired: renew it; a member reads its files again by itself"},
 	{"signed by unknown authority",
 		"the member's certificate comes from an authority that is not trusted here: give its file with --ca-file"},
@@ -67,12 +68,12 @@ var remedies = []struct{ word, todo string }{
 	{"certificate required", "the member wants a certificate of its clients: give --cert-file and --key-file"},
 	{"bad certificate", "the member refuses the certificate that was shown: look at its authority, its dates, and " +
 		"the member's log"},
-	{"tls", "no TLS comes about: look at the certificates on both sides, and at the member's log"},
-	{"no answer within", "it hangs, or something in between swallows packets: look at the member's log, at the " +
-		"firewall, and at the load of the machine"},
-	{"timeout", "nothing comes back: look at the firewall, and whether the machine is up"},
-	{"no route to host", "there is no way to the machine: look whether it is up, and at the network"},
-	{"network is unreachable", "there is no way to the machine: look at the network"},
+	{"tls", "the TLS handshake fails: look at the certificates on both sides, and at the member's log"},
+	{"no answer within", "it hangs, or packets are lost on the way: look at the member's log, at the firewall, and " +
+		"at the load of the machine"},
+	{"timeout", "no answer comes back: look at the firewall, and whether the machine is up"},
+	{"no route to host", "the machine can't be reached: look whether it is up, and at the network"},
+	{"network is unreachable", "the machine can't be reached: look at the network"},
 }
 
 func remedy(err error) string {
@@ -84,7 +85,7 @@ func remedy(err error) string {
 	return "look at the member's log, and at the network"
 }
 
-// answering are the members that do, and have started.
+// answering returns the members that answer and are not starting.
 func answering(all []*checkup) (list []*checkup) {
 	for _, k := range all {
 		if k.at != "" && !k.starting {
@@ -94,7 +95,7 @@ func answering(all []*checkup) (list []*checkup) {
 	return list
 }
 
-// voters is how many members have a vote, as far as one of them says.
+// voters returns how many members have a vote, by the largest number of learners that one tells.
 func voters(all []*checkup) int {
 	learners := 0
 	for _, k := range all {
@@ -122,7 +123,7 @@ func fewerThanQuorum(all []*checkup, _ time.Time) []finding {
 			note: true,
 			what: fmt.Sprintf("%d of %d members answer here, and a leader is known, for which %d are needed", there,
 				len(all), quorum),
-			means: "the cluster has its quorum; it is from this machine that the others are not reached",
+			means: "the cluster has its quorum; only this machine can't reach the others",
 			todo:  "run doctor where the advertised client URLs work; behind a tunnel they may not",
 		}}
 	}
@@ -150,7 +151,7 @@ func noLeader(all []*checkup, _ time.Time) []finding {
 	}
 	f := finding{
 		what:  "no leader is known at " + titles(without),
-		means: "writes and quorum reads fail there; plain reads are answered, from what it knew last",
+		means: "writes and quorum reads fail there; plain reads return what the member knew last",
 		todo: "see that more than half of the members run and reach each other at their peer URLs (member list); an " +
 			"election takes a second or two",
 	}
@@ -173,8 +174,8 @@ func twoLeaders(all []*checkup, _ time.Time) []finding {
 	}
 	return []finding{{
 		what: fmt.Sprintf("%d members say that they lead%s", len(leaders), terms),
-		means: "the one with the lower term is cut off and will notice; two in one term would be two clusters, or a " +
-			"copied data directory",
+		means: "the one with the lower term is cut off, and will step down; two leaders in one term mean two " +
+			"clusters, or a copied data directory",
 		todo: "run doctor again; if it stays, stop the member with the lower term, and see that no two members were " +
 			"started from one data directory",
 	}}
@@ -194,7 +195,7 @@ func severalClusters(all []*checkup, _ time.Time) []finding {
 	}
 	return []finding{{
 		what:  fmt.Sprintf("%d clusters answer: %s", len(ids), strings.Join(texts, "; ")),
-		means: "clients that go from member to member see different data",
+		means: "clients that use several members see different data",
 		todo: "give every member its own --advertise-client-urls; a member that began a cluster by itself must be " +
 			"emptied and started with --join",
 	}}
@@ -231,15 +232,15 @@ func wrongMember(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// doubleNames finds members that are called the same: logs, lists and discovery tell them apart by
-// name only.
+// doubleNames finds members with the same name: logs, lists and discovery distinguish members by
+// name.
 func doubleNames(all []*checkup, _ time.Time) (found []finding) {
 	for i, k := range all {
 		for _, other := range all[:i] {
 			if k.name != "" && k.name == other.name {
 				found = append(found, finding{
 					what:  fmt.Sprintf("%s and %s are both named %q", other.id, k.id, k.name),
-					means: "lists of members and moved addresses go by names, so that one may be taken for the other",
+					means: "lists of members and moved addresses use names, so one may be mistaken for the other",
 					todo:  "start one of them again with a --name of its own",
 				})
 			}
@@ -248,7 +249,7 @@ func doubleNames(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// cures are what helps a member that says why it is not well, by a word of its reason.
+// cures tell what to do about an unhealthy member, by a word of the reason that it gives.
 var cures = []struct{ word, todo string }{
 	{"out of touch", "see that its peer URLs are open to the leader, or the leader's to it: one direction is enough; " +
 		"its log says what fails"},
@@ -268,7 +269,7 @@ func ill(all []*checkup, _ time.Time) (found []finding) {
 			continue
 		}
 		f := finding{what: fmt.Sprintf("%s says that it is not well: %s", k.title(), k.illness),
-			means: "it may refuse or delay requests, and does not count while others fail", todo: "look at its log"}
+			means: "it may refuse or delay requests, and can't replace a member that fails", todo: "look at its log"}
 		for _, c := range cures {
 			if strings.Contains(k.illness, c.word) {
 				f.todo = c.todo
@@ -280,7 +281,7 @@ func ill(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// fullTrees finds members whose tree takes more memory than it may, or nearly so.
+// fullTrees finds members whose tree takes more memory than it may, or nearly as much.
 func fullTrees(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		cost, quota := k.tree[0], k.tree[1]
@@ -291,15 +292,15 @@ func fullTrees(all []*checkup, _ time.Time) (found []finding) {
 			note: cost <= quota,
 			what: fmt.Sprintf("the tree takes %.0f of the %.0f bytes of --quota-bytes at %s", cost, quota, k.title()),
 			means: "beyond that, while this member leads, writes that make the tree grow get code 215; deletes and " +
-				"smaller values are done",
-			todo: "delete keys, see who writes so many, or start all members with more memory and a higher " +
-				"--quota-bytes",
+				"smaller values are still done",
+			todo: "delete keys, find out which program writes them, or start all members with more memory and a " +
+				"higher --quota-bytes",
 		})
 	}
 	return found
 }
 
-// parted finds members that clients reach and that do not reach each other.
+// parted finds pairs of members that run and have no connection to each other.
 func parted(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		for _, other := range answering(all) {
@@ -316,7 +317,7 @@ func parted(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// oneWay finds members that can't call others, which they talk to all the same.
+// oneWay finds members that can't connect to others, and use connections that those have made.
 func oneWay(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		for _, other := range answering(all) {
@@ -346,8 +347,8 @@ func lagging(all []*checkup, _ time.Time) (found []finding) {
 			found = append(found, finding{
 				what:  fmt.Sprintf("%s is %d entries behind", k.title(), most-k.raft),
 				means: "plain reads there show old data, and if another member fails, writes wait for this one",
-				todo: "run doctor again: if it gets less, the member is catching up; if not, look at its disk, its " +
-					"load, and its link to the leader",
+				todo: "run doctor again: if the number falls, the member is catching up; if not, look at its disk, " +
+					"its load, and its link to the leader",
 			})
 		}
 	}
@@ -393,8 +394,8 @@ func slowDisks(all []*checkup, _ time.Time) (found []finding) {
 				note: true,
 				what: fmt.Sprintf("an fsync at %s takes %v on the average", k.title(),
 					k.fsync.Round(time.Millisecond)),
-				means: "no write can be faster; a leader's disk and one of its followers' count",
-				todo:  "use a disk that is faster, or is not shared; give the log one of its own (--wal-dir)",
+				means: "a write waits for a quorum of disks, and for the disk of the member that answers",
+				todo:  "use a faster disk, or one that is not shared; give the log a disk of its own (--wal-dir)",
 			})
 		}
 	}
@@ -404,14 +405,14 @@ func slowDisks(all []*checkup, _ time.Time) (found []finding) {
 func certificates(all []*checkup, now time.Time) (found []finding) {
 	for _, k := range all {
 		left := k.expires.Sub(now)
-		if k.expires.IsZero() || left > soonExpires {
+		if k.expires.IsZero() || left > expiresSoon {
 			continue
 		}
 		found = append(found, finding{
-			note: left > hardlyBefore,
+			note: left > expiresFirst,
 			what: fmt.Sprintf("a certificate that %s shows ends on %s", k.title(),
 				k.expires.UTC().Format(time.RFC3339)),
-			means: fmt.Sprintf("in %d days no client will talk to it any more", max(0, int(left.Hours()/24))),
+			means: fmt.Sprintf("in %d days clients will refuse to talk to it", max(0, int(left.Hours()/24))),
 			todo:  "renew it; a member reads its files again by itself",
 		})
 	}
@@ -426,8 +427,8 @@ func neverStarted(all []*checkup, _ time.Time) (found []finding) {
 				means: "it was never started, or it runs and reaches no other member. " +
 					"Members of etcd 2 count it for the quorum all the same; those of etcd2 give it no vote before " +
 					"it has caught up",
-				todo: "start it with --initial-cluster-state existing; if it runs, see in its log whom it does not " +
-					"reach, and that its peer URLs are right (member list); " +
+				todo: "start it with --initial-cluster-state existing; if it runs, see in its log which members it " +
+					"does not reach, and that its peer URLs are right (member list); " +
 					"or give up its place: etcdctl member remove " + k.id,
 			})
 		}
@@ -441,7 +442,7 @@ func starting(all []*checkup, _ time.Time) (found []finding) {
 			found = append(found, finding{
 				note:  true,
 				what:  k.title() + " is starting",
-				means: "it reads its data, or finds no leader yet; it does not count while others fail",
+				means: "it reads its data, or finds no leader yet; it can't replace a member that fails",
 				todo:  "run doctor again; if that stays, look at its log",
 			})
 		}
@@ -449,16 +450,16 @@ func starting(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// heard reports whether a member is known to run without a vote. It publishes its client URLs when
-// it has one.
+// heard reports whether a member is known to run without a vote. Such a member has not yet
+// published its client URLs.
 func heard(all []*checkup, id string) bool {
 	return slices.ContainsFunc(all, func(k *checkup) bool {
 		return slices.ContainsFunc(k.waiting, func(m client.Member) bool { return m.ID == id })
 	})
 }
 
-// withoutVote finds the members that wait for their vote, by what the leader says. Without a leader
-// no member gets a vote.
+// withoutVote finds the members that wait for their vote, as the leader tells. Without a leader no
+// member gets a vote.
 func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 	for _, k := range answering(all) {
 		if !k.leads {
@@ -480,7 +481,7 @@ func withoutVote(all []*checkup, _ time.Time) (found []finding) {
 	return found
 }
 
-// keepsWaiting returns why the leader k has given a learner no vote so far, and what to do.
+// keepsWaiting returns why the leader k has not given a vote to a learner, and what to do.
 func (k *checkup) keepsWaiting(m client.Member) (why, todo string) {
 	switch {
 	case slices.Contains(k.apart, m.ID):
@@ -512,15 +513,15 @@ func severalVersions(all []*checkup, _ time.Time) []finding {
 	return []finding{{
 		note:  true,
 		what:  "the members are of different versions: " + strings.Join(versions, ", "),
-		means: "the cluster does what the oldest can do",
-		todo:  "bring an upgrade to its end, one member at a time",
+		means: "the cluster uses only what the oldest version supports",
+		todo:  "complete the upgrade, one member at a time",
 	}}
 }
 
-// loopback finds addresses that mean another machine on each machine.
+// loopback finds advertised addresses that mean, on each machine, that machine.
 func loopback(all []*checkup, _ time.Time) []finding {
 	var local []*checkup
-	advertise := 0 // anything
+	advertise := 0 // members with any client URL
 	for _, k := range all {
 		advertise += min(1, len(k.urls))
 		if slices.ContainsFunc(k.urls, func(u reach) bool { return isLoopback(u.url) }) {
@@ -531,8 +532,8 @@ func loopback(all []*checkup, _ time.Time) []finding {
 		return nil // a cluster on one machine is fine
 	}
 	return []finding{{
-		what:  "an address of the own machine is advertised by " + titles(local),
-		means: "clients on other machines are led to themselves",
+		what:  "a loopback address is advertised by " + titles(local),
+		means: "clients on other machines are sent to themselves",
 		todo:  "start it with --advertise-client-urls that others can reach",
 	}}
 }
@@ -549,8 +550,8 @@ func clocks(all []*checkup, _ time.Time) (found []finding) {
 			found = append(found, finding{
 				note: true,
 				what: fmt.Sprintf("the clock of %s is %v off from the one here", k.title(), k.skew),
-				means: "members of etcd 2 expire keys too early or too late; those of etcd2 go by a common clock, " +
-					"but certificates and logs do not",
+				means: "members of etcd 2 expire keys too early or too late; those of etcd2 use the cluster's clock " +
+					"for keys, but their own for certificates and logs",
 				todo: "let NTP set the clocks of all machines, this one too",
 			})
 		}

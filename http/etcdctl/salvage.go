@@ -14,29 +14,28 @@ import (
 )
 
 var salvageCommand = &command{
-	name: "salvage", args: "DIR", help: "make a new cluster of what is whole in a directory that no member starts " +
-		"from", run: runSalvage,
-	more: "The last resort, when there is neither a backup nor another member. Everything up to the first damage is " +
-		"taken: the newest whole snapshot and the\n" +
-		"log behind it. What is lost is told, with the keys as far as they can be read. DIR is not changed, and " +
-		"without --yes nothing is written.\n" +
-		"The new cluster has one member, with the name and the peer URLs of the old one, and an id of its own.",
+	name: "salvage", args: "DIR", help: "make a new cluster of the undamaged part of a data directory",
+	run: runSalvage,
+	more: "This is the last resort, when there is neither a backup nor another member. It takes everything before " +
+		"the first damage: the newest whole\n" +
+		"snapshot and the log after it. It prints what is lost, with the keys as far as they can be read. DIR is not " +
+		"changed, and without --yes nothing\n" +
+		"is written. The new cluster has one member, with the name and the peer URLs of the old one, and a new id.",
 	options: []option{
-		{name: "wal-dir", arg: "DIR", check: text, help: "the log of DIR, when that is elsewhere"},
-		{name: "data-dir", arg: "DIR", check: text, help: "where the member of the new cluster is to live"},
+		{name: "wal-dir", arg: "DIR", check: text, help: "directory of the log of DIR, when that is elsewhere"},
+		{name: "data-dir", arg: "DIR", check: text, help: "new data directory"},
 		{name: "yes", help: "make the new cluster, in --data-dir"},
 	},
 	examples: []example{
-		{"salvage /var/lib/etcd", "what is whole, and what is lost"},
-		{"salvage /var/lib/etcd --data-dir /var/lib/etcd.new --yes", "go on without what is lost"},
+		{"salvage /var/lib/etcd", "show what is whole, and what is lost"},
+		{"salvage /var/lib/etcd --data-dir /var/lib/etcd.new --yes", "make a cluster without what is lost"},
 	},
 }
 
 func runSalvage(s *session, args []string) error {
 	to, yes := s.opts.text("data-dir"), s.opts.on("yes")
 	if len(args) != 1 || yes && to == "" {
-		return wrong("a directory that no member starts from, and with --yes where the new one is to live required: " +
-			"salvage DIR --data-dir NEW --yes")
+		return wrong("a damaged data directory, and with --yes a new one required: salvage DIR --data-dir NEW --yes")
 	}
 	if err := migrate.Left(args[0], s.opts.text("wal-dir")); err != nil {
 		return err
@@ -50,7 +49,7 @@ func runSalvage(s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	delete(lost, "") // what is no command any more, or writes no key
+	delete(lost, "") // stands for entries that are damaged, or write no key
 	s.tellWreck(w, tree.Index(), slices.Sorted(maps.Keys(lost)))
 	switch {
 	case w.Index == 0:
@@ -67,8 +66,8 @@ func runSalvage(s *session, args []string) error {
 	return err
 }
 
-// alone asks for a cluster of one member, as self was, in a directory. Two of one state have not
-// the same id.
+// alone returns the options for a cluster of one member, with the name and peer URLs of self, in a
+// directory. Its ids are random, so that two clusters made of the same data differ.
 func alone(self raft.Member, dir string) (o raft.RestoreOptions) {
 	m := raft.Member{Name: cmp.Or(self.Name, "default"), PeerURLs: self.PeerURLs}
 	if len(m.PeerURLs) == 0 {
@@ -80,7 +79,7 @@ func alone(self raft.Member, dir string) (o raft.RestoreOptions) {
 	return o
 }
 
-// tellWreck says what is whole, and what is lost. index is the store's.
+// tellWreck prints what is whole, and what is lost. index is the store's.
 func (s *session) tellWreck(w *raft.Wreck, index uint64, lost []string) {
 	for i := range w.Faults {
 		s.tell(s.stdout, "FAULT %s\n", w.Faults[i].Error())

@@ -20,11 +20,11 @@ import (
 // when it was read.
 type snapshotSource struct{ tree *store.Store }
 
-// openFile makes a snapshot the source. It is read as a whole: an etcd had it in memory, too.
+// openFile makes a snapshot file the source. It is read as a whole, as etcd does.
 func (i *importer) openFile(file string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		// which names it, too
+		// Unwrap, since err names the file, too.
 		return &failure{statusWrong, fmt.Sprintf("cannot read snapshot file %s: %v", file, errors.Unwrap(err))}
 	}
 	i.old, err = migrate.ReadSnapshot(b)
@@ -81,7 +81,7 @@ func (l *nodes) Next() (*client.Node, error) {
 // Close does nothing.
 func (l *nodes) Close() error { return nil }
 
-// leftOut tells what a snapshot has and the import did not copy.
+// leftOut prints what the snapshot has and the import did not copy.
 func (s *session) leftOut(old *migrate.Result) {
 	for _, note := range old.Notes {
 		s.tell(s.stderr, "note: %s\n", note)
@@ -97,8 +97,8 @@ func (s *session) leftOut(old *migrate.Result) {
 		}
 	}
 	if users := old.Count().Users; users > 0 {
-		s.tell(s.stderr, "note: the snapshot has users, %d of them, who are not keys: add them with etcdctl user add\n",
-			users)
+		s.tell(s.stderr, "note: the snapshot has users, %d of them, which are not copied: add them with etcdctl "+
+			"user add\n", users)
 	}
 }
 
@@ -115,7 +115,7 @@ func hiddenIn(v store.View, dir *store.Node, copied []string) (keys []string) {
 	return keys
 }
 
-// some are the first of many.
+// some lists the keys, or the first of many.
 func some(keys []string) string {
 	const most = 10
 	if len(keys) <= most {

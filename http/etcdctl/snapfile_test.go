@@ -151,7 +151,7 @@ func TestASnapshotOfAnyFormatIsImported(t *testing.T) {
 			"greater, new ones will sort before the old\n" +
 			"note: left out: 1 keys and directories that have expired meanwhile\n"
 		if c.users {
-			notes += "note: the snapshot has users, 1 of them, who are not keys: add them with etcdctl user add\n"
+			notes += "note: the snapshot has users, 1 of them, which are not copied: add them with etcdctl user add\n"
 		}
 		if errs != notes || !strings.Contains(again, "Imported 12 keys, 0 written, 12 were there already\n") {
 			t.Errorf("%s: %s, and then %s", name, errs, again)

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// tell prints to stdout or stderr. The format is this program's own, and its arguments may come
-// from anybody: a key with an ESC in it could rewrite a terminal, and one with a line feed could
-// pretend to be two. So a terminal gets them with escapes. Programs that read a pipe get them as
-// they are.
+// tell prints to stdout or stderr. The format is this program's own, but its arguments may come
+// from a server: a key with an ESC in it could rewrite a terminal, and a key with a line feed could
+// look like two. So on a terminal they are printed with escapes. In a pipe they are printed as they
+// are.
 func (s *session) tell(stream io.Writer, format string, args ...any) {
 	show := s.shower(stream)
 	for i, arg := range args {
@@ -28,7 +28,7 @@ func (s *session) tell(stream io.Writer, format string, args ...any) {
 	fmt.Fprintf(stream, format, args...)
 }
 
-// shower returns what has to be done to a text of somebody else before it goes to a stream.
+// shower returns the function that makes a text of a server fit for a stream.
 func (s *session) shower(stream io.Writer) func(string) string {
 	if s.terminal != nil && s.terminal(stream) {
 		return visible
@@ -36,8 +36,8 @@ func (s *session) shower(stream io.Writer) func(string) string {
 	return func(text string) string { return text }
 }
 
-// visible returns text with escapes, as JSON has them, for all that does not stand for itself on a
-// terminal: control characters, those that turn the direction of writing, and broken UTF-8.
+// visible returns text with escapes, as in JSON, for everything that a terminal does not show as it
+// is: control characters, characters that change the direction of writing, and invalid UTF-8.
 func visible(text string) string {
 	if strings.IndexFunc(text, isHidden) < 0 {
 		return text

@@ -19,15 +19,15 @@ import (
 var (
 	afterIndexOption = option{name: "after-index", arg: "N", check: index, preset: "0",
 		help: "begin after the event with this index; 0: now"}
-	recursiveOption = option{name: "recursive", alias: "r", help: "all keys below, too"}
+	recursiveOption = option{name: "recursive", alias: "r", help: "also all keys below"}
 )
 
 var watchCommands = []*command{
 	{
 		name: "watch", args: "KEY", help: "wait for a change of a key, and print it", run: runWatch,
-		more: "With --forever it goes on, when members fail and come back, too, until it is interrupted.",
+		more: "With --forever it continues until it is interrupted, also when members fail and come back.",
 		options: []option{
-			{name: "forever", alias: "f", help: "go on after the first change"}, afterIndexOption, recursiveOption,
+			{name: "forever", alias: "f", help: "continue after the first change"}, afterIndexOption, recursiveOption,
 		},
 		examples: []example{
 			{"watch /message", ""}, {"watch --forever --recursive /app", "all changes below a directory"},
@@ -35,16 +35,16 @@ var watchCommands = []*command{
 		},
 	},
 	{
-		name: "exec-watch", args: "KEY [--] COMMAND " +
-			"[ARGUMENT...]", help: "run a command at every change of a key", foreign: 2, run: runExecWatch,
+		name: "exec-watch", args: "KEY [--] COMMAND [ARGUMENT...]", help: "run a command at every change of a key",
+		foreign: 2, run: runExecWatch,
 		more: "The command finds the change in ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_MODIFIED_INDEX and " +
 			"ETCD_WATCH_VALUE.\n" +
-			"One runs at a time, in the order of the changes; those that come meanwhile wait, and none is left out. " +
-			"A command that fails does not end\n" +
-			"the watch; one that can't be started does. What the environment can't hold, a NUL or more than the " +
-			"system allows (128 KiB on Linux), is\n" +
-			"named in ETCD_WATCH_OMITTED, as in ETCD_WATCH_OMITTED=ETCD_WATCH_VALUE, and the value then comes on " +
-			"standard input.",
+			"One command runs at a time, in the order of the changes; changes that come meanwhile wait, and none is " +
+			"left out. A command that fails does\n" +
+			"not end the watch; one that can't be started does. A variable that the environment can't hold, because " +
+			"of a NUL or its length (128 KiB on\n" +
+			"Linux), is named in ETCD_WATCH_OMITTED, as in ETCD_WATCH_OMITTED=ETCD_WATCH_VALUE, and the value then " +
+			"comes on standard input.",
 		options: []option{afterIndexOption, recursiveOption},
 		examples: []example{
 			{"exec-watch --recursive /app -- sh -c 'env | grep ETCD_WATCH'", ""},
@@ -53,16 +53,17 @@ var watchCommands = []*command{
 	},
 }
 
-// errInterrupted ends what runs for ever: with status 0.
+// errInterrupted ends a command that runs for ever, with status 0.
 var errInterrupted = &failure{0, ""}
 
-// untilInterrupt returns a context without --total-timeout, which ends when the user interrupts.
+// untilInterrupt returns a context that ends when the user interrupts, and not after
+// --total-timeout.
 func (s *session) untilInterrupt() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.WithoutCancel(s.ctx), os.Interrupt)
 }
 
-// events calls f with every event, until f has enough, a member refuses, or ctx ends, which means
-// that the user interrupts.
+// events calls f with every event until (1) f returns true or an error, (2) a member refuses, or
+// (3) ctx ends, because the user interrupts.
 func (s *session) events(
 	ctx context.Context, key string, o client.WatchOptions, f func(*client.Response) (enough bool, err error),
 ) error {
@@ -140,12 +141,12 @@ func runExecWatch(s *session, args []string) error {
 	return watched
 }
 
-// mostAhead is how many events exec-watch reads while a command runs. Those behind them wait in the
+// mostAhead is how many events exec-watch reads while a command runs. Later ones wait in the
 // history of the members.
 const mostAhead = 64
 
-// execute runs a command for an event to its end, whose status does not matter, as with 2.3.8. When
-// the user interrupts, it does not wait for the end.
+// execute runs a command for an event, and waits for its end or for an interrupt. The status of the
+// command does not matter, as in 2.3.8.
 func (s *session) execute(ctx context.Context, command []string, resp *client.Response) error {
 	switch {
 	case ctx.Err() != nil:
@@ -174,9 +175,9 @@ func (s *session) execute(ctx context.Context, command []string, resp *client.Re
 	}
 }
 
-// start starts a command with an event in its environment. The value is left out if it is too
-// large, and whatever has a NUL in it, which an environment can't hold: the command then reads the
-// value.
+// start starts a command with an event in its environment. The value is left out if large is set,
+// and so is every variable with a NUL, which an environment can't hold. When the value is left out,
+// the command gets it on standard input.
 func (s *session) start(command []string, resp *client.Response, large bool) (*exec.Cmd, error) {
 	n := resp.Node
 	cmd := exec.Command(command[0], command[1:]...)
@@ -211,7 +212,7 @@ func (s *session) start(command []string, resp *client.Response, large bool) (*e
 	return cmd, err
 }
 
-// pause waits, and tells whether the user has interrupted.
+// pause waits for d, and reports whether the user has interrupted.
 func pause(ctx context.Context, d time.Duration) (interrupted bool) {
 	select {
 	case <-time.After(d):
