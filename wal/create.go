@@ -11,9 +11,9 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Create makes a new log in dir. It makes the directory if it is missing; in one that holds a
-// segment the error is os.ErrExist. The first segment is written aside and synced, and one last
-// rename makes a log of it (H10). What an unfinished Create has left aside is overwritten. The
+// Create makes a new log in dir. It makes the directory if it is missing. The error is os.ErrExist
+// if the directory holds a segment. The first segment is written and synced under a temporary name,
+// and one last rename makes a log of it (H10). The file of an unfinished Create is overwritten. The
 // first segment has the label 0 and holds the preamble.
 func Create(dir string, o Options) error {
 	o = o.withDefaults()
@@ -35,7 +35,7 @@ func create(dir string, o Options) error {
 	case slices.ContainsFunc(names, isSegment):
 		return fmt.Errorf("%s: %w", dir, os.ErrExist)
 	}
-	if err := disk.SyncName(o.FS, dir); err != nil { // maybe an earlier process has made it
+	if err := disk.SyncName(o.FS, dir); err != nil { // an earlier process may have made it
 		return err
 	}
 	return createFirst(dir, o)
@@ -57,13 +57,13 @@ func createFirst(dir string, o Options) error {
 		err = publish(o.FS, dir, f, h, b)
 	}
 	if err = cmp.Or(err, f.Close()); err != nil {
-		o.FS.Remove(filepath.Join(dir, asideName(h.number))) // what is left is of no use
+		o.FS.Remove(filepath.Join(dir, asideName(h.number))) // a remainder is of no use
 	}
 	return err
 }
 
-// publish writes b at the beginning of a file that is nothing but zeros, and gives
-// the file its name when all of it is durable (H6).
+// publish writes b at the beginning of a file of zeros, and gives the file its name when all of it
+// is durable (H6).
 func publish(fs disk.FS, dir string, f disk.File, h header, b []byte) error {
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return err
@@ -74,7 +74,7 @@ func publish(fs disk.FS, dir string, f disk.File, h header, b []byte) error {
 	return disk.Publish(fs, filepath.Join(dir, asideName(h.number)), filepath.Join(dir, h.name()))
 }
 
-// sizeFor is the size of a segment whose first frame has payload bytes.
+// sizeFor returns the size of a segment whose first frame has payload bytes.
 func (o Options) sizeFor(payload int64) int64 {
 	return max(align(min(o.SegmentBytes, maxSize)), headerSize+frameSize(payload)+reserve)
 }

@@ -10,12 +10,13 @@ var (
 	ErrClosed = errors.New("wal: the log is closed")
 	// ErrReleased says that records were asked for that have been released.
 	ErrReleased = errors.New("wal: these records have been released")
-	// ErrForeign says that a file is named like a segment and begins with neither one nor zeros.
+	// ErrForeign says that a file is named like a segment, but begins neither like one nor with
+	// zeros.
 	ErrForeign = errors.New("wal: the file was not written by this program")
 )
 
-// Damage is the error of a log that does not hold what was written to it. The
-// log repairs none of it: whatever it dropped might have been acknowledged (H14).
+// Damage is the error of a log that does not hold what was written to it. It is never repaired: the
+// damaged batch may have been acknowledged (H14).
 type Damage struct {
 	File   string
 	Offset int64 // in File, of what can't be read

@@ -11,20 +11,20 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Found is what Scan saw of a log, besides its records.
+// Found is what Scan found in a log besides its records.
 type Found struct {
-	Tag      Tag    // whose log it is
-	Segments int    // files
+	Tag      Tag    // the owner of the log
+	Segments int    // number of segment files
 	First    uint64 // the lowest label: Open with an earlier From fails
-	Torn     Repair // what Open would cut off; the zero value: nothing
+	Torn     Repair // the torn tail that Open would cut off; the zero value: none
 }
 
-// Scan visits all records of the log in dir, whoever's it is, from its first
-// segment on, and changes nothing. Another process may be writing to it: then Scan sees the
-// log as it was at some moment; a torn tail may be a batch that is being written, and damage
-// counts only when a second Scan finds it at the same place. The error is os.ErrNotExist
-// when there is no log, and ErrReleased when the other process has let go of a
-// segment that was still to be read. fs nil means the operating system's.
+// Scan visits all records of the log in dir, of any owner, from its first segment on. It changes
+// nothing. Another process may be writing to the log: then Scan sees the log as of some moment, a
+// torn tail may be a batch that is being written, and damage is proven only when a second Scan
+// finds it at the same place. The error is os.ErrNotExist when there is no log, and ErrReleased
+// when the other process has released a segment that Scan had yet to read. fs nil means the
+// operating system's.
 func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) (f Found, err error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
 	segments, err := listSegments(fs, dir)
@@ -49,9 +49,9 @@ func Scan(dir string, fs disk.FS, visit func(file string, offset int64, r Record
 	return f, err
 }
 
-// outgrown tells whether a segment that was read as the last one, with an error, is none any more,
-// and sound: then the error was that of one who read while it was written to, and what was visited
-// is the log as it was.
+// outgrown reports whether last, which was read with an error, is not the last segment any more,
+// and is sound. Then the error came from reading it while it was written to, and the records
+// visited are the log as of that moment.
 func outgrown(fs disk.FS, dir string, last segment) bool {
 	segments, err := listSegments(fs, dir)
 	i := slices.IndexFunc(segments, func(s segment) bool { return s.number == last.number })
@@ -61,7 +61,7 @@ func outgrown(fs disk.FS, dir string, last segment) bool {
 	return readClosed(fs, dir, segments[i:i+2], func(string, int64, Record) error { return nil }) == nil
 }
 
-// Dump is Scan with an error for a torn tail, which comes behind the last record.
+// Dump is Scan, but a torn tail is an error, returned after the last record was visited.
 func Dump(dir string, fs disk.FS, visit func(file string, offset int64, r Record) error) error {
 	f, err := Scan(dir, fs, visit)
 	if torn := f.Torn; err == nil && torn != (Repair{}) {
@@ -88,8 +88,8 @@ func Head(dir string, fs disk.FS) (tag Tag, recs []Record, err error) {
 	return last.tag, recs, err
 }
 
-// Remove removes all that belongs to the log in dir, and leaves the directory and what else is in
-// it. A crash on the way leaves a log that Open refuses, or none.
+// Remove removes all files of the log in dir, and leaves the directory and other files in it. A
+// crash meanwhile leaves a log that Open refuses, or none.
 func Remove(dir string, fs disk.FS) error {
 	names, err := fs.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {

@@ -16,9 +16,9 @@ import (
 //
 //	CRC     CRC-32C of bytes 4…24, seeded with the CRC of the segment's header: no bytes
 //	        of another segment, or of another place in this one, pass for a frame
-//	length  of the payload in bytes; believed only after CRC (H4)
+//	length  of the payload in bytes; used only when CRC is right (H4)
 //	batch   one more than in the frame before, over all segments
-//	sum     CRC-32C of the payload, going on from the sum of the frame before, over all segments
+//	sum     CRC-32C of the payload, continuing the sum of the frame before, over all segments
 //	offset  of the frame itself in its segment, divided by 8
 //
 // Numbers are little-endian. A frame without records is a mark: it says that
@@ -40,14 +40,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// place is where the next frame of a log stands, and what it goes on from.
+// place is where a frame of a log stands or will stand, and what it continues.
 type place struct {
 	offset int64
-	batch  uint64
-	sum    uint32
+	batch  uint64 // of that frame
+	sum    uint32 // of the frame before
 }
 
-// frameSize is the size of a frame around payload bytes.
+// frameSize returns the size of a frame with payload bytes of payload.
 func frameSize(payload int64) int64 { return frameHeader + align(payload) }
 
 // align rounds n up to a multiple of 8.
@@ -69,7 +69,7 @@ func appendFrame(b []byte, at place, salt uint32, recs ...[]Record) ([]byte, pla
 	return b, f.after()
 }
 
-// after is the place behind the frame.
+// after returns the place behind the frame.
 func (f frame) after() place {
 	return place{f.offset + frameSize(f.length), f.batch + 1, f.sum}
 }
@@ -83,8 +83,8 @@ func (f frame) put(b []byte, salt uint32) {
 	binary.LittleEndian.PutUint32(b, crc32.Update(salt, castagnoli, b[4:frameHeader]))
 }
 
-// parseFrame reads a frame's header that stands at offset. It is the only
-// judge of whether there is one.
+// parseFrame reads the header of a frame at offset, and reports whether there is one. No other
+// function decides that.
 func parseFrame(b []byte, salt uint32, offset int64) (frame, bool) {
 	f := frame{
 		length: int64(binary.LittleEndian.Uint32(b[4:])),
@@ -92,7 +92,7 @@ func parseFrame(b []byte, salt uint32, offset int64) (frame, bool) {
 		sum:    binary.LittleEndian.Uint32(b[16:]),
 		offset: int64(binary.LittleEndian.Uint32(b[20:])) * 8,
 	}
-	// The offset is looked at first, because a scan over a whole segment asks at every eighth byte.
+	// The offset is compared first, since it is cheap: scan calls parseFrame at every eighth byte.
 	if f.offset != offset {
 		return frame{}, false
 	}

@@ -10,25 +10,25 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Tag says whose log this is; it stands in every segment and must match at Open (H5).
+// Tag names the owner of a log. It is in every segment and must match at Open (H5).
 type Tag [16]byte
 
 // Options are the parameters of Create and Open.
 type Options struct {
 	FS           disk.FS         // nil means the operating system's
-	Tag          Tag             // whose log
+	Tag          Tag             // the owner of the log
 	SegmentBytes int64           // size of a segment in bytes; 0 means DefaultSegmentBytes
-	Preamble     func() []Record // the first records of every new segment, written with its header; may be nil
+	Preamble     func() []Record // returns the first records of every new segment; may be nil
 	From         uint64          // Open replays from the last segment whose label is ≤ From
 
-	largeBatch int64 // bytes of a batch for which no zeros are written ahead; 0 means defaultLargeBatch
+	largeBatch int64 // average bytes of a batch from which on no zeros are written ahead; 0: defaultLargeBatch
 }
 
-// DefaultSegmentBytes is the size of a segment when Options doesn't say it.
+// DefaultSegmentBytes is the default of Options.SegmentBytes.
 const DefaultSegmentBytes = 32 << 20
 
-// defaultLargeBatch is where writing twice as much begins to take as long as recording what was
-// written.
+// defaultLargeBatch is the size from which on writing the zeros takes longer than what they save:
+// the file system's record that the bytes were written.
 const defaultLargeBatch = 64 << 10
 
 func (o Options) withDefaults() Options {
@@ -48,8 +48,8 @@ func (o Options) withDefaults() Options {
 }
 
 // Log is a log that is ready to append to. Append and Close belong to one goroutine, Release to
-// another or the same one; Close comes after the last Release has returned. Read, Reader, Bytes and
-// First may be called from any.
+// another or the same one. Close must come after the last Release has returned. Reader, Bytes and
+// First may be called from any goroutine.
 type Log struct {
 	// Fixed.
 	fs      disk.FS
@@ -64,24 +64,23 @@ type Log struct {
 	spare  *spare    // of the next segment; nil before it is needed
 	closed bool      // Close has been called
 
-	// mu protects what all share. Append adds segments at the end, and Release takes them from the
-	// front.
+	// mu protects the fields below. Append adds segments at the end, and Release removes them from
+	// the front.
 	mu       sync.Mutex
 	segments []segment // at least one, in order; at.offset == end of the last
-	err      error     // the first one: from then on the log is dead
+	err      error     // the first one, which ended the log
 }
 
-// reserve is kept free behind the last batch of a segment, for the mark that
-// Close writes and the seal that a rotation writes.
+// reserve is the room in bytes that is kept free behind the last batch of a segment: for the mark
+// that Close writes, and for the seal that rotate writes.
 const reserve = markSize + sealSize
 
-// Append writes the records as one batch, all or nothing, and returns when it
-// is on disk. label is the log index of the batch's first entry (or of the
-// next entry, when there is none in it): when this batch begins a new segment,
-// it becomes the segment's label. After the first error the log is dead: every
-// later call returns the same error, and nothing is retried (H8). The batch of
-// the call that failed may or may not be there at the next Open. Append keeps
-// nothing of recs; without records it does nothing.
+// Append writes the records as one batch, all or nothing, and returns when it is on disk. label is
+// the log index of the batch's first entry, or of the next entry if the batch has none: if the
+// batch begins a new segment, it becomes the segment's label. The first error ends the log: every
+// later call returns the same error, and nothing is retried (H8). The batch of the call that failed
+// may or may not be there at the next Open. Append keeps nothing of recs. Without records it does
+// nothing.
 func (l *Log) Append(label uint64, recs []Record) error {
 	if err := l.failed(); err != nil || len(recs) == 0 {
 		return err
@@ -102,20 +101,20 @@ func (l *Log) append(label uint64, recs []Record) error {
 		return err
 	}
 	if l.spare == nil && l.at.offset > last.size/2 {
-		l.spare = prepare(l.fs, l.dir, last.number+1, l.options.sizeFor(0), l.mean(last) < l.options.largeBatch)
+		l.spare = prepare(l.fs, l.dir, last.number+1, l.options.sizeFor(0), l.meanBatch(last) < l.options.largeBatch)
 	}
 	return nil
 }
 
-// mean returns the bytes of an average batch of the last segment.
-func (l *Log) mean(last segment) int64 {
+// meanBatch returns the bytes of an average batch of the last segment.
+func (l *Log) meanBatch(last segment) int64 {
 	return (l.at.offset - headerSize) / int64(l.at.batch-last.batch)
 }
 
 // write appends one frame to the last segment, with one write and one sync.
 func (l *Log) write(salt uint32, recs []Record) error {
-	b, after := appendFrame(l.room(recordsSize(recs)), l.at, salt, recs)
-	l.keep(b)
+	b, after := appendFrame(l.buffer(recordsSize(recs)), l.at, salt, recs)
+	l.reuse(b)
 	if _, err := l.file.WriteAt(b, l.at.offset); err != nil {
 		return fmt.Errorf("offset %d: %w", l.at.offset, err)
 	}
@@ -129,14 +128,13 @@ func (l *Log) write(salt uint32, recs []Record) error {
 	return nil
 }
 
-// room returns an empty buffer for a header and a frame of payload bytes.
-func (l *Log) room(payload int64) []byte {
+// buffer returns an empty buffer for a header and a frame of payload bytes.
+func (l *Log) buffer(payload int64) []byte {
 	return slices.Grow(l.buf[:0], int(headerSize+frameSize(payload)))
 }
 
-// keep holds on to the buffer for the next frame, unless a batch was so large
-// that the memory is better given back.
-func (l *Log) keep(b []byte) {
+// reuse keeps the buffer for the next frame, unless a large batch made it too large to be kept.
+func (l *Log) reuse(b []byte) {
 	if cap(b) > 4<<20 {
 		b = nil
 	}
@@ -156,10 +154,10 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 	if payload > maxPayload {
 		return fmt.Errorf("a batch of %d bytes is too large", payload)
 	}
-	b, salt := h.append(l.room(payload))
+	b, salt := h.append(l.buffer(payload))
 	b, after := appendFrame(b, h.first(), salt, preamble, recs)
-	l.keep(b)
-	file, err := l.blank(h)
+	l.reuse(b)
+	file, err := l.nextFile(h)
 	if err != nil {
 		return err
 	}
@@ -174,14 +172,14 @@ func (l *Log) rotate(label uint64, recs []Record, payload int64) error {
 	return err
 }
 
-// blank returns the file that is to become segment h, nothing but zeros.
-func (l *Log) blank(h header) (disk.File, error) {
+// nextFile returns the file that is to become segment h. It reads as zeros.
+func (l *Log) nextFile(h header) (disk.File, error) {
 	if l.spare == nil {
 		l.spare = prepare(l.fs, l.dir, h.number, h.size, false)
 	}
 	s := l.spare
 	l.spare = nil
-	f, size, err := s.take()
+	f, size, err := s.finish()
 	if err == nil && size < h.size {
 		err = f.Allocate(h.size)
 	}
@@ -191,8 +189,8 @@ func (l *Log) blank(h header) (disk.File, error) {
 	return f, nil
 }
 
-// seal writes behind the last batch of a full segment that another one follows,
-// so that the loss of that one is noticed, and closes it.
+// seal writes the seal behind the last batch of a full segment, and closes its file. With the seal,
+// the loss of the segment after it is noticed.
 func (l *Log) seal(salt uint32) error {
 	b, _ := appendFrame(nil, l.at, salt, []Record{{Kind: kindSeal}})
 	_, err := l.file.WriteAt(b, l.at.offset)
@@ -203,12 +201,12 @@ func (l *Log) seal(salt uint32) error {
 }
 
 // Release removes segments that no reader from label on needs: those before the last segment whose
-// label is ≤ label, but for the newest keep of them. It removes one after the other, while Append
-// goes on. A Read that goes on meanwhile may end with ErrReleased. After an error of Release the
-// log is dead, as after an error of Append.
+// label is ≤ label, except the newest keep of them. It removes one after the other, while Append
+// goes on. A Reader may then get ErrReleased. An error of Release ends the log, as one of Append
+// does.
 func (l *Log) Release(label uint64, keep int) error {
 	for {
-		name, err := l.takeFirst(label, keep)
+		name, err := l.dropFirst(label, keep)
 		if err != nil || name == "" {
 			return err
 		}
@@ -218,9 +216,9 @@ func (l *Log) Release(label uint64, keep int) error {
 	}
 }
 
-// takeFirst takes the oldest segment out of the log if it may be removed, and returns its name; ""
-// if none may be.
-func (l *Log) takeFirst(label uint64, keep int) (name string, err error) {
+// dropFirst drops the oldest segment from the list if it may be removed, and returns its name; ""
+// if it may not.
+func (l *Log) dropFirst(label uint64, keep int) (name string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil || lastAtOrBelow(l.segments, label) <= keep {
@@ -231,8 +229,8 @@ func (l *Log) takeFirst(label uint64, keep int) (name string, err error) {
 	return name, nil
 }
 
-// remove removes the file of a segment and syncs the directory at once: if two removals went
-// unsynced, a crash could bring back only the older segment, and leave a gap.
+// remove removes the file of a segment and syncs the directory at once: after two removals without
+// a sync, a crash could bring back only the older segment, and leave a gap.
 func (l *Log) remove(name string) error {
 	if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
 		return err
@@ -240,8 +238,8 @@ func (l *Log) remove(name string) error {
 	return l.fs.SyncDir(l.dir)
 }
 
-// Bytes returns the bytes appended since the segment that Read(from) would
-// start at, or that are there at all when it would start before the first one.
+// Bytes returns how many bytes were appended from the segment on at which Reader(from) starts; all
+// bytes if from is older than the log.
 func (l *Log) Bytes(from uint64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,8 +250,8 @@ func (l *Log) Bytes(from uint64) int64 {
 	return n
 }
 
-// First returns the lowest label that Read may be asked for. That is not always
-// the first segment's: labels go back where a batch takes the place of others.
+// First returns the lowest label that Reader accepts. That is not always the first segment's:
+// labels go back where a batch replaces others.
 func (l *Log) First() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -264,7 +262,8 @@ func (l *Log) First() uint64 {
 	return first
 }
 
-// durable returns the segments that hold what is durable from label from on.
+// durable returns the segments from the last one on whose label is ≤ from, each up to its durable
+// end.
 func (l *Log) durable(from uint64) ([]segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -279,8 +278,8 @@ func (l *Log) durable(from uint64) ([]segment, error) {
 	return slices.Clone(l.segments[i:]), nil
 }
 
-// ahead returns segment number and those after it, as far as they hold what is durable.
-func (l *Log) ahead(number uint64) ([]segment, error) {
+// durableAt returns the segment with this number and those after it, each up to its durable end.
+func (l *Log) durableAt(number uint64) ([]segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -288,7 +287,7 @@ func (l *Log) ahead(number uint64) ([]segment, error) {
 	}
 	first := l.segments[0]
 	if number < first.number {
-		return nil, fmt.Errorf("%w: %s: the log begins at segment %d, and a reader stands in segment %d",
+		return nil, fmt.Errorf("%w: %s: the log begins at segment %d, and a reader is in segment %d",
 			ErrReleased, filepath.Join(l.dir, first.name()), first.number, number)
 	}
 	return slices.Clone(l.segments[number-first.number:]), nil
@@ -300,15 +299,15 @@ func (l *Log) last() segment {
 	return l.segments[len(l.segments)-1]
 }
 
-// failed returns the error that the log died of.
+// failed returns the error that ended the log, or nil.
 func (l *Log) failed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
 }
 
-// fail makes err the error that the log is dead of, unless it is dead already, and returns that
-// error.
+// fail ends the log with err, unless another error has ended it already. It returns the error that
+// did.
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -316,8 +315,8 @@ func (l *Log) fail(err error) error {
 	return l.err
 }
 
-// Close writes the mark that everything before it is durable, and closes. On a
-// dead log it writes nothing and returns the error that the log died of.
+// Close writes the mark, which says that everything before it is durable, and closes the log. After
+// an error it writes nothing and returns that error.
 func (l *Log) Close() error {
 	dead := l.failed()
 	if l.closed {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -69,6 +70,28 @@ func replayed(d *disktest.Disk, from uint64) (texts []string, torn Repair, err e
 		err = l.Close()
 	}
 	return texts, torn, err
+}
+
+// Read yields the records that a Reader yields, one after the other.
+func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		r, err := l.Reader(from)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		for batch, err := range r.Batches() {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for _, record := range batch {
+				if !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func readTexts(l *Log, from uint64) (texts []string, err error) {

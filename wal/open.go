@@ -8,9 +8,9 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Open replays the log in dir from o.From, in order, and returns it ready for
-// Append. It repairs a torn tail and nothing else: see tail and mend. An error
-// of replay stops it and comes back with file and offset.
+// Open replays the log in dir from o.From on, in order, and returns it ready for Append. It repairs
+// a torn tail and nothing else: see tail and mend. An error of replay stops it, and is returned
+// with file and offset.
 func Open(dir string, o Options, replay func(Record) error) (*Log, Repair, error) {
 	o = o.withDefaults()
 	l := &Log{fs: o.FS, dir: filepath.Clean(dir), options: o}
@@ -32,8 +32,7 @@ func Open(dir string, o Options, replay func(Record) error) (*Log, Repair, error
 	return l, torn, nil
 }
 
-// tidy takes the directory from everybody else's eyes (H13) and removes what
-// never became a segment.
+// tidy makes the directory private (H13) and removes files that never became segments.
 func (l *Log) tidy() error {
 	if err := l.fs.Mkdir(l.dir); err != nil {
 		return err
@@ -71,7 +70,7 @@ func (l *Log) replay(from uint64, replay func(Record) error) (Repair, error) {
 	return l.openLast(visit)
 }
 
-// openLast reads the last segment, mends its tail and keeps it open.
+// openLast replays the last segment, mends its tail, and keeps its file open.
 func (l *Log) openLast(visit visitor) (torn Repair, err error) {
 	last := &l.segments[len(l.segments)-1]
 	path := filepath.Join(l.dir, last.name())
@@ -81,7 +80,7 @@ func (l *Log) openLast(visit visitor) (torn Repair, err error) {
 	c := newCursor(*last, l.file, path, last.first(), last.size)
 	torn, err = c.tail(visit)
 	if err == nil {
-		err = l.settle(c, torn)
+		err = l.makeDurable(c, torn)
 	}
 	if err != nil {
 		return Repair{}, cmp.Or(err, l.file.Close())
@@ -90,8 +89,8 @@ func (l *Log) openLast(visit visitor) (torn Repair, err error) {
 	return torn, nil
 }
 
-// settle makes durable all that has been replayed.
-func (l *Log) settle(c *cursor, torn Repair) error {
+// makeDurable makes durable all that was replayed.
+func (l *Log) makeDurable(c *cursor, torn Repair) error {
 	err := c.mend(torn)
 	if err == nil {
 		err = l.syncNames()
@@ -102,8 +101,8 @@ func (l *Log) settle(c *cursor, torn Repair) error {
 	return nil
 }
 
-// syncNames makes durable what the process before may have been killed in front
-// of: the names of the segments, and that of the log itself.
+// syncNames makes durable the names of the segments and that of the directory: the process before
+// may have been killed before it did.
 func (l *Log) syncNames() error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err

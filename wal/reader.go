@@ -12,7 +12,7 @@ import (
 	"etcd2/wal/disk"
 )
 
-// visitor is called for every record that is read, with its file and its offset in it.
+// visitor is called for every record that is read, with its file and its offset there.
 type visitor func(file string, offset int64, r Record) error
 
 // cursor reads the frames of one segment in order and checks each of them.
@@ -20,8 +20,8 @@ type cursor struct {
 	segment
 	file  disk.File
 	path  string
-	in    *bufio.Reader // stands at at.offset, and ends at limit
-	limit int64         // no frame goes beyond
+	in    *bufio.Reader // reads from at.offset to limit
+	limit int64         // offset at which the frames end
 
 	at    place // of the next frame
 	last  int64 // offset of the frame before it, 0 when there is none
@@ -30,7 +30,7 @@ type cursor struct {
 
 const readAhead = 256 << 10 // bytes
 
-// newCursor returns a cursor before the frame at a place in s. file stays the caller's.
+// newCursor returns a cursor at a place in s, before a frame. The caller closes file.
 func newCursor(s segment, file disk.File, path string, at place, limit int64) *cursor {
 	c := &cursor{segment: s, file: file, path: path, limit: limit, at: at}
 	c.seek()
@@ -43,11 +43,11 @@ func (c *cursor) seek() {
 	c.in = bufio.NewReaderSize(section, int(max(min(readAhead, c.limit-c.at.offset), frameHeader)))
 }
 
-// flaw is the error of a place where a frame is due and none is.
+// flaw is the error of a place where a frame is expected and none is.
 type flaw struct {
 	reason string
-	// scan is the offset from which a later frame, if there is one, proves that this is damage
-	// and not a torn tail; 0 where it is damage anyway.
+	// scan is an offset: a frame at or behind it proves that this is damage and not a torn tail.
+	// 0: it is damage anyway.
 	scan int64
 }
 
@@ -84,7 +84,7 @@ func (c *cursor) next() ([]byte, error) {
 
 const badSum = "the payload fails its checksum"
 
-// payload reads the payload of f, behind its header, and tells whether it has the right checksum.
+// payload reads the payload of f, behind its header, and reports whether its checksum is right.
 func (c *cursor) payload(f frame) (payload []byte, sound bool, err error) {
 	payload = make([]byte, f.length)
 	_, err = io.ReadFull(c.in, payload)
@@ -102,9 +102,8 @@ func (c *cursor) pass(f frame) {
 	c.last, c.at, c.empty = c.at.offset, f.after(), f.length == 0
 }
 
-// frame reads the header of the next frame. A length that it lets pass is
-// not more than what is left of the segment (H4). A sound header of another batch
-// than the one that is due is returned with the flaw.
+// frame reads the header of the next frame, and checks that the frame fits into the segment (H4).
+// The sound header of a batch that is not the next one is returned with the flaw.
 func (c *cursor) frame() (frame, error) {
 	left := c.limit - c.at.offset
 	if left < frameHeader {
@@ -119,7 +118,7 @@ func (c *cursor) frame() (frame, error) {
 	case !ok:
 		return frame{}, &flaw{"no frame begins here", c.at.offset + 8}
 	case f.batch != c.at.batch:
-		return f, &flaw{fmt.Sprintf("batch %d stands where %d is due", f.batch, c.at.batch), 0}
+		return f, &flaw{fmt.Sprintf("batch %d stands where %d is expected", f.batch, c.at.batch), 0}
 	case f.length > maxPayload || frameSize(f.length) > left:
 		return frame{}, &flaw{"the frame is longer than what is left of the segment", 0}
 	}
@@ -127,8 +126,8 @@ func (c *cursor) frame() (frame, error) {
 	return f, err
 }
 
-// each visits the records of all frames up to the limit. It returns nil at the
-// limit; a flaw comes back as it is.
+// each visits the records of all frames up to the limit, and then returns nil. It returns a flaw as
+// it is.
 func (c *cursor) each(visit visitor) error {
 	for {
 		payload, err := c.next()
@@ -163,7 +162,7 @@ func (c *cursor) records(payload []byte, visit visitor) error {
 	return nil
 }
 
-// strict is for what is known to be durable: every flaw is damage.
+// strict turns a flaw into damage, for frames that are known to be durable.
 func (c *cursor) strict(err error) error {
 	if f, ok := err.(*flaw); ok {
 		return c.damage(f)
@@ -171,8 +170,8 @@ func (c *cursor) strict(err error) error {
 	return err
 }
 
-// batch returns the records of the next frame of what is known to be durable, none when it is a
-// mark, and io.EOF at the limit.
+// batch returns the records of the next frame, which is known to be durable. A mark has none. The
+// error is io.EOF at the limit.
 func (c *cursor) batch() (batch []Record, err error) {
 	payload, err := c.next()
 	if err != nil {
@@ -185,7 +184,7 @@ func (c *cursor) batch() (batch []Record, err error) {
 	return batch, err
 }
 
-// joins checks, at the end of a segment, that next goes on from here.
+// joins checks, at the end of a segment, that the segment next continues it.
 func (c *cursor) joins(next segment) error {
 	if c.at.batch != next.batch || c.at.sum != next.sum {
 		return c.damage(&flaw{reason: "the segment after it does not go on from here"})
@@ -193,8 +192,8 @@ func (c *cursor) joins(next segment) error {
 	return nil
 }
 
-// readClosed visits the records of all segments but the last one. Every flaw in
-// them is damage, and each has to end as the one after it says.
+// readClosed visits the records of all segments but the last one. Every flaw in them is damage, and
+// each must end as the header of the next one says.
 func readClosed(fs disk.FS, dir string, segments []segment, visit visitor) error {
 	for i, s := range segments[:len(segments)-1] {
 		err := withSegment(fs, dir, s, s.first(), s.end, func(c *cursor) error {
@@ -224,43 +223,18 @@ func withSegment(fs disk.FS, dir string, s segment, at place, limit int64, do fu
 	return do(newCursor(s, f, path, at, limit))
 }
 
-// Read yields the records from the last segment whose label is ≤ from up to
-// the end of what is durable now, checking every checksum (B15). It may be
-// called from any goroutine while Append and Release go on. It ends with the
-// first error: a *Damage where the disk has changed what was written,
-// ErrReleased where from is older than the log, or Release was faster.
-func (l *Log) Read(from uint64) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		r, err := l.Reader(from)
-		if err != nil {
-			yield(Record{}, err)
-			return
-		}
-		for batch, err := range r.Batches() {
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			for _, record := range batch {
-				if !yield(record, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Reader stands between two batches of a log, and reads on from there. It has no file open but
-// while it reads, so it hinders no Release and may be dropped at any time. A Reader belongs to one
-// goroutine at a time, which need not be the one that appends.
+// Reader is a position between two batches of a log, to read on from. It has a file open only while
+// it reads: it holds up no Release and need not be closed. A Reader belongs to one goroutine at a
+// time, which need not be the one that appends.
 type Reader struct {
 	log    *Log
-	number uint64 // of the segment it stands in
-	at     place  // of the next frame, in there
+	number uint64 // of the segment
+	at     place  // of the next frame, in that segment
 }
 
-// Reader returns a Reader in front of the last segment whose label is ≤ from; ErrReleased when from
-// is older than the log.
+// Reader returns a Reader at the beginning of the last segment whose label is ≤ from. The error is
+// ErrReleased when from is older than the log. Reader may be called from any goroutine while Append
+// and Release go on.
 func (l *Log) Reader(from uint64) (*Reader, error) {
 	segments, err := l.durable(from)
 	if err != nil {
@@ -269,14 +243,15 @@ func (l *Log) Reader(from uint64) (*Reader, error) {
 	return &Reader{l, segments[0].number, segments[0].first()}, nil
 }
 
-// Batches yields the records of one batch after the other up to the end of what is durable now, as
-// Read does. The next call goes on behind the last batch that was yielded. After an error, which
-// ends it, the Reader is of no more use: ErrReleased says that the segment it stood in is gone.
+// Batches yields the records of one batch after the other, up to the durable end of the log, and
+// checks every checksum (B15). The next call goes on behind the last batch that was yielded. It
+// ends with the first error, after which the Reader can't be used any more: a *Damage where the
+// disk has changed what was written, or ErrReleased when Release has removed the segment.
 func (r *Reader) Batches() iter.Seq2[[]Record, error] {
 	return func(yield func([]Record, error) bool) {
-		segments, err := r.log.ahead(r.number)
+		segments, err := r.log.durableAt(r.number)
 		for i := 0; i < len(segments) && err == nil; i++ {
-			err = r.through(segments[i:], yield)
+			err = r.finish(segments[i:], yield)
 		}
 		if err != nil && err != errStopped {
 			yield(nil, err)
@@ -287,9 +262,9 @@ func (r *Reader) Batches() iter.Seq2[[]Record, error] {
 // errStopped ends a read whose consumer wants no more.
 var errStopped = errors.New("stopped")
 
-// through yields what is left of the first of the segments, and goes over to the second, if there
-// is one.
-func (r *Reader) through(segments []segment, yield func([]Record, error) bool) error {
+// finish yields the rest of the first of the segments, and moves the Reader to the second one, if
+// there is one.
+func (r *Reader) finish(segments []segment, yield func([]Record, error) bool) error {
 	s := segments[0]
 	return withSegment(r.log.fs, r.log.dir, s, r.at, s.end, func(c *cursor) error {
 		batch, err := c.batch()

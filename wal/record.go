@@ -2,15 +2,14 @@ package wal
 
 import "encoding/binary"
 
-// Record is one record of the log: a kind that the caller chooses (1…255) and
-// its bytes. The Data of a record that was read is the reader's to keep;
-// records of one batch share one allocation.
+// Record is one record of the log: a kind that the caller chooses (1…255), and its data. A caller
+// may keep the Data of a record that was read. Records of one batch share one allocation.
 type Record struct {
 	Kind byte
 	Data []byte
 }
 
-// kindSeal is the kind of the one record that is the log's own: see frame.go.
+// kindSeal is the kind of a seal, the only record that the log writes for itself: see frame.
 const kindSeal = 0
 
 // A record stands in a frame's payload as
@@ -24,8 +23,7 @@ func appendRecord(b []byte, r Record) []byte {
 	return append(b, r.Data...)
 }
 
-// cutRecord splits the first record off p. It allocates nothing: the record's
-// data are a part of p.
+// cutRecord cuts the first record off p. It allocates nothing: the record's data are a part of p.
 func cutRecord(p []byte) (r Record, rest []byte, ok bool) {
 	if len(p) == 0 {
 		return Record{}, nil, false
@@ -39,8 +37,8 @@ func cutRecord(p []byte) (r Record, rest []byte, ok bool) {
 	return Record{Kind: p[0], Data: p[start:end:end]}, p[end:], true
 }
 
-// recordsSize is the number of bytes that appendRecord makes of the caller's
-// records. It panics when one has the kind 0.
+// recordsSize returns the number of bytes that appendRecord makes of the caller's records. It
+// panics when one has the kind 0.
 func recordsSize(recs []Record) int64 {
 	var n int64
 	for _, r := range recs {

@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// Repair says what Open cut off a torn tail. The zero value: nothing.
+// Repair is the torn tail that Open has cut off; the zero value when there was none.
 type Repair struct {
 	File   string
 	Offset int64 // first byte cut
@@ -14,16 +14,14 @@ type Repair struct {
 	Reason string
 }
 
-// tail visits the records of a log's last segment and judges what stands where
-// no more frame is: zeros, the torn tail of an append that a crash has
-// interrupted, or damage (H1, H2, H3). Appends follow one another, each synced
-// before the next begins, so only the very last can be torn. It is damage when
+// tail visits the records of a log's last segment, and decides what stands behind the last frame:
+// zeros, the torn tail of an append that a crash interrupted, or damage (H1, H2, H3). Each append
+// is synced before the next one begins, so only the very last one can be torn. It is damage when
 //
 //   - the first frame is bad: it was synced before the file had its name;
 //   - a frame follows: it was begun after this one had been synced.
 //
-// Close leaves a mark behind the last batch. So after a clean stop no batch is
-// ever taken for torn.
+// Close leaves a mark behind the last batch: so after a clean stop no batch is ever taken for torn.
 func (c *cursor) tail(visit visitor) (Repair, error) {
 	err := c.each(visit)
 	f, ok := err.(*flaw)
@@ -47,9 +45,8 @@ func (c *cursor) tail(visit visitor) (Repair, error) {
 	return Repair{c.path, c.at.offset, used - c.at.offset, f.reason}, nil
 }
 
-// scan looks through the rest of the segment. later is the offset of the first
-// frame that begins at or after from, or 0; used is the end of the last byte
-// that is not zero.
+// scan reads the rest of the segment. later is the offset of the first frame that begins at or
+// after from, or 0; used is the end of the last byte that is not zero.
 func (c *cursor) scan(from int64) (later, used int64, err error) {
 	used = c.at.offset
 	c.seek()
@@ -73,13 +70,11 @@ func (c *cursor) scan(from int64) (later, used int64, err error) {
 	return 0, used, nil
 }
 
-// mend makes the tail of the log's last segment what tail has found: zeros
-// where a batch was torn, so that no later crash mixes the old bytes with new
-// ones (H7), and the last frame durable. It syncs even when nothing was torn,
-// because a process that was killed may have left its last write in the page
-// cache only. And it writes the last frame again, because after a sync that
-// failed the cache may hold it marked clean while the disk never got it (H8);
-// a sector that is written again with the bytes it has can't be torn by that.
+// mend makes durable what tail has found in the log's last segment, and replaces a torn batch by
+// zeros, so that no later crash mixes its bytes with new ones (H7). It syncs even when nothing was
+// torn: a process that was killed may have left its last write in the page cache only. It writes
+// the last frame again: after a sync that failed, the cache may hold the frame as clean while the
+// disk never got it (H8). A sector that is written again with the same bytes can't be torn by that.
 func (c *cursor) mend(torn Repair) error {
 	if err := c.rewriteLast(); err != nil {
 		return err

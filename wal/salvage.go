@@ -26,12 +26,12 @@ type Salvaged struct {
 	Damage *Damage
 }
 
-// Salvage visits what can be read of the log in dir, whatever has happened to it, and changes
-// nothing. It goes on behind each damage, which a frame's own checks make possible: they tell
-// where the next one begins. Segments are told by their headers, or by their names where those
-// are damaged. A torn tail, as Open would cut it off, is no damage. The tag is that of most
-// segments. The error is os.ErrNotExist when there is no segment, or that of a directory that
-// can't be read. fs nil means the operating system's.
+// Salvage visits the records that can be read of the log in dir, whatever has happened to it, and
+// changes nothing. It goes on behind each damage, which is possible since every frame can be
+// recognized by its own checks. Segments are recognized by their headers, or by their names if the
+// headers are damaged. A torn tail, as Open would cut it off, is no damage. The tag that is
+// returned is that of most segments. The error is os.ErrNotExist when there is no segment, or that
+// of a directory that can't be read. fs nil means the operating system's.
 func Salvage(dir string, fs disk.FS, visit func(Salvaged)) (Tag, error) {
 	fs, dir = Options{FS: fs}.withDefaults().FS, filepath.Clean(dir)
 	list, err := listRemains(fs, dir)
@@ -42,8 +42,8 @@ func Salvage(dir string, fs disk.FS, visit func(Salvaged)) (Tag, error) {
 	slices.SortStableFunc(list, func(a, b remains) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), s.rank(a)-s.rank(b), cmp.Compare(a.label, b.label))
 	})
-	// Of two with one number, one is a copy, or foreign: whether anything is missing shows behind
-	// them.
+	// Of two segments with one number, one is a copy, or of another log. Whether anything is
+	// missing shows at the next segment.
 	list = slices.CompactFunc(list, func(a, b remains) bool { return a.number == b.number })
 	for i := range list {
 		s.segment(&list[i], list[i+1:])
@@ -53,14 +53,14 @@ func Salvage(dir string, fs disk.FS, visit func(Salvaged)) (Tag, error) {
 
 // remains is a file that is, or was, a segment of a damaged log.
 type remains struct {
-	segment // as a sound header says; of a damaged one number and label, as the file's name says
+	segment // as the header says; if that is damaged, only number and label, as the name says
 	path    string
 	length  int64    // of the file in bytes
-	salts   []uint32 // what may be the salt of its frames
+	salts   []uint32 // candidates for the salt of its frames
 	reason  string   // why the header is damaged; "": it is sound
 }
 
-// listRemains finds the segments of a damaged log: those that their header or their name tells.
+// listRemains lists the segments of a damaged log, in any order.
 func listRemains(fs disk.FS, dir string) (list []remains, err error) {
 	names, err := fs.ReadDir(dir)
 	if err != nil {
@@ -78,7 +78,7 @@ func listRemains(fs disk.FS, dir string) (list []remains, err error) {
 	return list, err
 }
 
-// identify reads the header.
+// identify reads the header, and reports whether header or name tell which segment this is.
 func (r *remains) identify(fs disk.FS) (ok bool) {
 	f, err := fs.Open(r.path)
 	if err != nil {
@@ -99,12 +99,12 @@ func (r *remains) identify(fs disk.FS) (ok bool) {
 	return ok
 }
 
-// forgiving is a file in which a page that the disk can't read is zeros.
+// forgiving is a file in which pages that the disk can't read are zeros.
 type forgiving struct{ disk.File }
 
 const page = 4096 // bytes
 
-// ReadAt fills b, but for what is behind the end of the file.
+// ReadAt fills b, up to the end of the file.
 func (f forgiving) ReadAt(b []byte, offset int64) (n int, err error) {
 	if n, err = f.File.ReadAt(b, offset); err == nil || err == io.EOF {
 		return n, err
@@ -143,13 +143,13 @@ type salvage struct {
 	visit  func(Salvaged)
 	tag    Tag
 	number uint64 // of the segment before; 0: there is none
-	at     place  // behind the last frame, the batch and the sum that go on; the offset is that in its segment
-	lost   bool   // the frame before is missing: this has been told, and sum is not known
+	at     place  // behind the last frame
+	lost   bool   // the frame before is missing: visit was told so, and at.sum is not known
 	sealed bool   // another segment was begun behind the last frame
 	last   bool   // no segment follows
 }
 
-// rank orders two files of one number: the one that is more likely that segment comes first.
+// rank orders files of one number: the most likely one, with the lowest rank, comes first.
 func (s *salvage) rank(r remains) int {
 	switch {
 	case r.reason != "":
@@ -160,7 +160,8 @@ func (s *salvage) rank(r remains) int {
 	return 0
 }
 
-// missing tells, once, that something is missing at a place.
+// missing calls visit for a place where something is missing, unless the frame before was missing,
+// too.
 func (s *salvage) missing(path string, offset int64, reason string) {
 	if !s.lost {
 		s.visit(Salvaged{File: path, Offset: offset, Damage: &Damage{path, offset, reason}})
@@ -168,7 +169,7 @@ func (s *salvage) missing(path string, offset int64, reason string) {
 	s.lost = true
 }
 
-// segment visits what can be read in r, which later ones follow.
+// segment visits the records that can be read in r; later are the segments behind it.
 func (s *salvage) segment(r *remains, later []remains) {
 	s.join(r)
 	s.last = len(later) == 0
@@ -191,8 +192,8 @@ func (s *salvage) segment(r *remains, later []remains) {
 	}
 }
 
-// join finds the place that r goes on from, and tells that something is missing before it. A
-// damaged header loses nothing when the frames behind it go on from the segment before.
+// join moves to the beginning of r, and reports what is missing before it. A damaged header loses
+// nothing when the frames behind it continue those of the segment before.
 func (s *salvage) join(r *remains) {
 	follows := r.number == s.number+1
 	switch {
@@ -209,8 +210,8 @@ func (s *salvage) join(r *remains) {
 	}
 }
 
-// end is the offset where the frames of r end, as the segment after it says, or else the file's
-// end.
+// end returns the offset at which the frames of r end: the one that the segment after it states, or
+// else the end of the file.
 func (r *remains) end(later []remains) int64 {
 	end := r.length &^ 7
 	if len(later) > 0 && later[0].reason == "" && later[0].number == r.number+1 && (r.reason != "" ||
@@ -220,7 +221,7 @@ func (r *remains) end(later []remains) int64 {
 	return max(headerSize, end)
 }
 
-// cursor returns a cursor at a place of the file, with the salt by which there are frames.
+// cursor returns a cursor at a place of the file, with the salt with which frames are found.
 func (r *remains) cursor(f disk.File, at place, end int64) (c *cursor) {
 	for _, r.salt = range r.salts {
 		c = newCursor(r.segment, f, r.path, at, end)
@@ -242,7 +243,7 @@ func (s *salvage) frames(c *cursor) {
 		switch {
 		case err == nil:
 			more = s.frame(c, f)
-		case f.batch != 0: // sound, and not the one that is due
+		case f.batch != 0: // sound, but not the next batch
 			s.missing(c.path, c.at.offset, err.Error())
 			c.at.batch = f.batch
 		default:
@@ -276,29 +277,30 @@ func (s *salvage) frame(c *cursor, f frame) (more bool) {
 	if !sound {
 		c.seek() // the scan has gone on
 	}
-	s.lost = false // the sum to go on from stands in the header
+	s.lost = false // f's header has the sum to continue
 	s.records(c, payload, unproven)
 	return true
 }
 
-// records visits what there is in the payload of the frame behind which the cursor stands.
+// records visits the records in payload, that of the frame before the cursor.
 func (s *salvage) records(c *cursor, payload []byte, unproven *Damage) {
 	for rest := payload; len(rest) > 0; {
 		offset := c.last + frameHeader + int64(len(payload)-len(rest))
 		r, tail, ok := cutRecord(rest)
 		if !ok || r.Kind == kindSeal {
-			break // of a batch that is unproven, or forged
+			break // the batch is unproven, or forged
 		}
 		s.visit(Salvaged{c.path, offset, r, unproven})
 		rest = tail
 	}
 }
 
-// mayBeTorn reports whether what is wrong at the cursor may be a torn tail, if no frame follows it:
-// see cursor.tail.
+// mayBeTorn reports whether a flaw at the cursor is a torn tail if no frame follows it: see
+// cursor.tail.
 func (s *salvage) mayBeTorn(c *cursor) bool { return s.last && !s.lost && c.at.offset != headerSize }
 
-// resume moves the cursor from where no frame is to the next one, if there is any.
+// resume moves the cursor from a place without a frame to the next frame, and reports whether there
+// is one.
 func (s *salvage) resume(c *cursor, err error) (more bool) {
 	later, used, err2 := c.scan(c.at.offset + 8)
 	none := err2 == nil && later == 0

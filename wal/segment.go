@@ -24,14 +24,14 @@ import (
 //	│       │  /8  │ end /8 │        │       │       │     │     │     │ zeros… │
 //	└───────┴──────┴────────┴────────┴───────┴───────┴─────┴─────┴─────┴────────┘
 //
-// The file has its whole size, and the header and the first frame are synced,
-// before it has this name: neither is ever torn. CRC is the CRC-32C of the 60
-// bytes before it. The first frame holds the preamble and the first batch.
+// Before the file gets this name, it has its whole size, and the header and the first frame are
+// synced: neither is ever torn. CRC is the CRC-32C of the 60 bytes before it. The first frame holds
+// the preamble and the first batch.
 type header struct {
 	size        int64  // of the file in bytes, a multiple of 8
 	previousEnd int64  // of the last batch in the segment before; 0 in the first one
 	number      uint64 // one more than that of the segment before, from 1
-	label       uint64 // the caller's; may go back
+	label       uint64 // the caller's; may be lower than in the segment before
 	batch       uint64 // of the first frame
 	tag         Tag
 	sum         uint32 // of the last frame in the segment before
@@ -40,30 +40,30 @@ type header struct {
 const (
 	magic      = "etcdwal\x01" // the last byte is the version of the format
 	headerSize = 64
-	maxSize    = 1 << 34 // bytes of a segment; what a frame's offset can say is twice that
+	maxSize    = 1 << 34 // bytes of a segment; a frame's offset can be twice that
 
 	segmentSuffix = ".wal"
-	asideSuffix   = ".tmp" // of what is not a segment yet; Open removes it
+	asideSuffix   = ".tmp" // of a file that is not a segment yet; Open removes it
 )
 
-// segment is a segment file as the log knows it.
+// segment is a segment file of a log.
 type segment struct {
 	header
 	salt uint32 // CRC of the header
 	end  int64  // of the last frame that is durable
 }
 
-// name is the name of the segment's file.
+// name returns the name of the segment's file.
 func (h header) name() string {
 	return fmt.Sprintf("%016x-%016x%s", h.number, h.label, segmentSuffix)
 }
 
-// asideName is the name of the file that is to become segment number.
+// asideName returns the name of the file that is to become segment number.
 func asideName(number uint64) string { return fmt.Sprintf("%016x%s", number, asideSuffix) }
 
 func isSegment(name string) bool { return strings.HasSuffix(name, segmentSuffix) }
 
-// isAside reports whether a file of that name is what asideName names.
+// isAside reports whether asideName returns that name for some number.
 func isAside(name string) bool {
 	number, err := strconv.ParseUint(strings.TrimSuffix(name, asideSuffix), 16, 64)
 	return err == nil && name == asideName(number)
@@ -72,7 +72,7 @@ func isAside(name string) bool {
 // Owns reports whether a file of that name, in the directory of a log, belongs to the log.
 func Owns(name string) bool { return isSegment(name) || isAside(name) }
 
-// first is the place of the segment's first frame.
+// first returns the place of the segment's first frame.
 func (h header) first() place { return place{headerSize, h.batch, h.sum} }
 
 // append appends the encoded header to b and returns the salt of its frames.
@@ -111,9 +111,8 @@ func parseHeader(b []byte) (h header, salt uint32, reason string) {
 	return h, salt, ""
 }
 
-// listSegments returns the segments of dir in order, without their contents,
-// having checked that they are one unbroken sequence (H5). The end of the last
-// one is not known yet and left 0.
+// listSegments returns the segments of dir in order. It reads their headers and checks that they
+// are one unbroken sequence (H5). The end of the last one is not known yet, and 0.
 func listSegments(fs disk.FS, dir string) ([]segment, error) {
 	named, err := namedSegments(fs, dir)
 	if err != nil {
@@ -135,7 +134,7 @@ func listSegments(fs disk.FS, dir string) ([]segment, error) {
 	return segments, nil
 }
 
-// namedSegments returns what the names of dir's segments say, in order.
+// namedSegments returns what the names of dir's segments say, ascending by number.
 func namedSegments(fs disk.FS, dir string) ([]header, error) {
 	names, err := fs.ReadDir(dir)
 	if err != nil {
@@ -178,8 +177,8 @@ func loadSegment(fs disk.FS, dir string, named header) (segment, error) {
 	return s, cmp.Or(err, f.Close())
 }
 
-// openSegment opens the file of a segment that was seen: when it is there no more, it is
-// ErrReleased and not os.ErrNotExist, which would be that there is no log.
+// openSegment opens the file of a segment that was listed. When it has been removed since, the
+// error is ErrReleased, and not os.ErrNotExist, which would say that there is no log.
 func openSegment(fs disk.FS, dir string, h header) (f disk.File, path string, err error) {
 	path = filepath.Join(dir, h.name())
 	f, err = fs.Open(path)
@@ -192,8 +191,8 @@ func openSegment(fs disk.FS, dir string, h header) (f disk.File, path string, er
 	return f, path, err
 }
 
-// isForeign reports whether b is no header that a disk has damaged: next to nothing of the magic is
-// there, and something else is.
+// isForeign reports whether b was never a header, not even one that the disk has damaged: most of
+// the magic is missing, and there are no zeros in its place.
 func isForeign(b []byte) bool {
 	same := 0
 	for i := range len(magic) {
@@ -230,7 +229,7 @@ func readHeader(f disk.File, path string, named header) (segment, error) {
 	return segment{header: h, salt: salt}, nil
 }
 
-// join checks that next goes on where s ends, and tells s its end.
+// join checks that next continues s, and sets the end of s.
 func join(dir string, s *segment, next header) error {
 	damage := func(offset int64, reason string) error {
 		return &Damage{filepath.Join(dir, next.name()), offset, reason}

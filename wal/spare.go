@@ -8,13 +8,13 @@ import (
 	"etcd2/wal/disk"
 )
 
-// spare is the file of the next segment while it is made ready in the background. It has its whole
-// length, so that Append does not wait for the file system to look for room.
+// spare is the file of the next segment while it is prepared in the background. It gets its whole
+// length, so that Append does not wait for the file system to find room.
 //
-// Where small batches are to come, it is written full of zeros as well: an fdatasync over bytes
-// that were written before takes a third to two thirds of one that has to record that they now are.
-// For large batches the disk would write twice as much, and little would be gained. How far the
-// zeros reach matters to the speed only: what was never written reads as zeros, too.
+// When batches are small, it is also filled with zeros: an fdatasync over bytes that were written
+// before takes a third to two thirds of the time of one that must record that they were written.
+// For large batches the disk would write twice as much and little would be gained. How far the
+// zeros reach matters only to the speed: bytes that were never written read as zeros as well.
 //
 // Its fields belong to the goroutine until done is closed.
 type spare struct {
@@ -27,16 +27,16 @@ type spare struct {
 }
 
 const (
-	// A page of zeros is written at a time. Larger writes leave larger pages in the page cache of
-	// Linux, which counts all of such a page as written when a small batch changes a part of it.
+	// Zeros are written by the page. Larger writes leave larger pages in the page cache of Linux,
+	// and when a small batch changes a part of a page, the whole page is written.
 	fillPiece = 4 << 10
 
-	fillSync = 256 << 10 // synced at once: one sync of all of it would hold up the log's own
+	fillSync = 256 << 10 // bytes between two syncs: one sync of all would hold up the log's own
 )
 
 var zeros [fillPiece]byte
 
-// prepare begins to make a spare of size bytes, of zeros that are written when fill says so.
+// prepare begins to make a spare of size bytes. fill says whether zeros are written.
 func prepare(fs disk.FS, dir string, number uint64, size int64, fill bool) *spare {
 	s := &spare{path: filepath.Join(dir, asideName(number)), done: make(chan struct{})}
 	go s.run(fs, size, fill)
@@ -57,7 +57,7 @@ func (s *spare) run(fs disk.FS, size int64, fill bool) {
 	}
 }
 
-// fill writes zeros until it has to stop.
+// fill writes zeros, to the end of the file or until stop is set.
 func (s *spare) fill() error {
 	for offset := int64(0); offset < s.size && !s.stop.Load(); offset += fillSync {
 		if err := fill(s.file, offset, min(offset+fillSync, s.size)); err != nil {
@@ -70,8 +70,8 @@ func (s *spare) fill() error {
 	return nil
 }
 
-// take returns the file and its size, as soon as the zeros that are just being written are.
-func (s *spare) take() (disk.File, int64, error) {
+// finish stops the filling, waits for the goroutine to end, and returns the file and its size.
+func (s *spare) finish() (disk.File, int64, error) {
 	s.stop.Store(true)
 	<-s.done
 	return s.file, s.size, s.err
@@ -79,7 +79,7 @@ func (s *spare) take() (disk.File, int64, error) {
 
 // discard ends the goroutine and removes the file.
 func (s *spare) discard(fs disk.FS) error {
-	f, _, err := s.take()
+	f, _, err := s.finish()
 	if f == nil {
 		return err
 	}
