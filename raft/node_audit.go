@@ -6,18 +6,18 @@ import (
 	"etcd2/wal"
 )
 
-// audit follows all records of a log on disk, in the order in which they were written, and tells
-// the first that can't follow from those before it. It is stricter than the opening of a log: what
-// is opened is only what lies behind the snapshot.
+// audit checks all records of a log on disk, in the order in which they were written, and finds the
+// first that can't follow from those before it. It is stricter than the opening of a log, which
+// reads only what is behind the snapshot.
 type audit struct {
 	records     int
 	state       State
-	committed   uint64 // as of the write before: an entry of this one may take the place of what is not
+	committed   uint64 // commit index of the write before: no entry up to it may be replaced
 	incarnation uint64
-	wholeAfter  uint64 // the log is whole behind this index, as far as its records tell
+	wholeAfter  uint64 // as in storage
 
-	// The entries seen: terms[i] is the term of entry first+i. first 0: none yet, and any may be
-	// the first.
+	// The entries read: terms[i] is the term of entry first+i. While first is 0 none was read, and
+	// any may be the first.
 	first uint64
 	terms []uint64
 }
@@ -54,7 +54,8 @@ func (a *audit) record(rec wal.Record) (err error) {
 	return err
 }
 
-// checkState: terms grow, a vote is never taken back, and what is committed stays so (fig. 2).
+// checkState checks that terms grow, that a vote is never taken back, and that the commit index
+// never falls (fig. 2).
 func (a *audit) checkState(s State) error {
 	was := a.state
 	a.state, a.committed = s, was.Commit
@@ -69,19 +70,20 @@ func (a *audit) checkState(s State) error {
 	return nil
 }
 
-// checkWhole: each time that the log begins anew, it is behind a later snapshot.
+// checkWhole checks that each received snapshot that the log notes is later than the one before. It
+// returns err if that is set.
 func (a *audit) checkWhole(index uint64, err error) error {
 	if err == nil && index < a.wholeAfter {
-		err = fmt.Errorf("the log began anew behind %d, after it had done so behind %d", index, a.wholeAfter)
+		err = fmt.Errorf("the log notes a received snapshot at %d, after one at %d", index, a.wholeAfter)
 	}
 	a.wholeAfter = index
 	return err
 }
 
-// checkEntry: the log has no gap, its terms never fall, and what is committed is never replaced by
-// another (§5.3, §5.4).
+// checkEntry checks that the log has no gap, that its terms never fall, and that an entry which is
+// committed is never replaced by another (§5.3, §5.4).
 func (a *audit) checkEntry(e *Entry) error {
-	if a.first == 0 || e.Index < a.first { // what is below first was released
+	if a.first == 0 || e.Index < a.first { // entries below first were released
 		a.first, a.terms = e.Index, nil
 	}
 	at := e.Index - a.first
@@ -102,7 +104,7 @@ func (a *audit) checkEntry(e *Entry) error {
 	return e.readable()
 }
 
-// readable tells whether the data of an entry is what its kind says.
+// readable returns an error when the data of an entry can't be decoded as its kind says.
 func (e *Entry) readable() (err error) {
 	switch e.Kind {
 	case EntryChange:

@@ -14,50 +14,50 @@ import (
 // defaults.
 type Config struct {
 	Dir    string // the data directory; the member lives in Dir/member
-	WALDir string // of the log, when it is not to be in there
+	WALDir string // the directory of the log; empty means inside Dir/member
 
-	ID         uint64     // of this member; looked at only when Dir holds no member yet
-	Bootstrap  Membership // the cluster's first members, likewise; with Join its id alone counts
-	Join       bool       // the cluster runs already, and has taken this member in: all comes from its leader
+	ID         uint64     // of this member; used only when Dir holds no member yet
+	Bootstrap  Membership // the cluster's first members, likewise; with Join only its ClusterID is used
+	Join       bool       // the cluster runs and has added this member, which gets the log from the leader
 	Transport  Transport  // to the other members; nil: there are none
-	Self       Member     // what this member tells the cluster of itself at every start: name, URLs, version
-	ForceAlone bool       // make a cluster of this member alone out of what is on its disk (--force-new-cluster)
-	ForceURLs  []string   // with ForceAlone: its peer URLs if Self has none and the log does not know it, or no more
+	Self       Member     // name, URLs and version, which this member tells the cluster at every start
+	ForceAlone bool       // make a cluster of this member alone of what is on its disk (--force-new-cluster)
+	ForceURLs  []string   // with ForceAlone: its peer URLs if Self has none and the log does not have it as a member
 
-	// MayForce refuses ForceAlone, by an error, for a member and the membership that its log ends
-	// with; nil allows it. It may take its time.
+	// MayForce returns an error to refuse ForceAlone, for a member and the membership that its log
+	// ends with; nil allows it. It may block.
 	MayForce func(m Membership, self uint64) error
 
 	Heartbeat      time.Duration // interval of heartbeats; 100 ms
 	Election       time.Duration // election timeout; 1 s
 	RequestTimeout time.Duration // after which ErrUnknown is the answer; 7 s
-	// least number of entries between two snapshots, unless they are many bytes: see muchToReplay;
+	// least number of entries between two snapshots, unless they are many bytes, see muchToReplay;
 	// 10,000
 	SnapshotCount uint64
 	MaxSnapshots  int   // snapshot files kept; 0 keeps all, 1 counts as 2
 	MaxWALs       int   // segments of the log kept beyond what is needed; 0 keeps none of them
 	SegmentBytes  int64 // of the log; 0 means wal.DefaultSegmentBytes
 
-	// Command gives the state machine's command that goes with a change of the membership; nil:
-	// none.
+	// Command returns the state machine's command that goes with a change of the membership; nil:
+	// there is none.
 	Command func(ChangeKind) []byte
 
-	// WallCommand gives the command that tells the state machine the leader's wall clock minus the
-	// cluster clock; nil: none. The leader logs it in the entry that opens its term, and before the
-	// next proposal once the offset has changed by more than 100 ms.
+	// WallCommand returns the command that tells the state machine the leader's wall clock minus
+	// the cluster clock; nil: none. The leader logs it in the entry that opens its term, and before
+	// the next proposal once the offset has changed by more than 100 ms.
 	WallCommand func(offset time.Duration) []byte
 
-	// Mark returns a command as the leader puts it into its log, wherever it was proposed; nil: as
-	// it is. It may not wait, and not change its argument.
+	// Mark is called by the leader for each command, wherever it was proposed, and returns what
+	// goes into the log; nil: the command itself. It may not block, nor change its argument.
 	Mark func(cmd []byte) []byte
 
-	// Expect is told the size of a snapshot's body, in bytes, before the state machine's Restore
-	// gets it; nil: nobody is.
+	// Expect is called with the size of a snapshot's body, in bytes, before the state machine's
+	// Restore reads it; nil: it is not.
 	Expect func(bytes int64)
 
 	Logger *slog.Logger // nil: slog.Default()
 
-	Dirs *Dirs // the directories, occupied; the node closes it in the end. nil: Open occupies them itself
+	Dirs *Dirs // the directories, locked; the node closes it at its end. nil: Open locks them itself
 
 	fs disk.FS // of the log and the snapshots; nil: the operating system's
 }
@@ -93,7 +93,7 @@ func (c *Config) storage() storageOptions {
 	}
 }
 
-// lockDirs sees to it that the directories are this process's.
+// lockDirs locks the directories, unless the caller of Open has done so.
 func (c *Config) lockDirs() (err error) {
 	if c.Dirs != nil {
 		return nil
@@ -107,7 +107,7 @@ func (c *Config) lockDirs() (err error) {
 	return nil
 }
 
-// ticksPerHeartbeat is how finely the core's time is cut.
+// ticksPerHeartbeat is how many ticks of the core an interval of heartbeats has.
 const ticksPerHeartbeat = 4
 
 func (c *Config) coreConfig(id uint64) coreConfig {

@@ -7,8 +7,8 @@ import (
 	"etcd2/wal"
 )
 
-// Describe prints one record of the log in a line, in the notation of the scripts; command prints a
-// command of the state machine.
+// Describe returns one record of the log as a line, in the notation of the scripts. command returns
+// a command of the state machine as text.
 func Describe(r wal.Record, command func([]byte) string) (string, error) {
 	switch r.Kind {
 	case recordState:
@@ -54,7 +54,7 @@ func describeEntry(e *Entry, command func([]byte) string) (string, error) {
 var changeNames = [...]string{ChangeAdd: "add", ChangePromote: "promote", ChangeRemove: "remove",
 	ChangeUpdate: "update", ChangeVersion: "version", ChangeForce: "force"}
 
-// String prints a change in one line.
+// String returns the change as a line.
 func (c Change) String() string {
 	if int(c.Kind) >= len(changeNames) {
 		return fmt.Sprintf("change of the unknown kind %d", c.Kind)
@@ -74,7 +74,7 @@ func (c Change) String() string {
 	return text
 }
 
-// DescribeSnapshot prints what the meta of a snapshot file says, in one line.
+// DescribeSnapshot returns what the meta of a snapshot file says, as a line.
 func DescribeSnapshot(meta []byte) (string, error) {
 	s, err := decodeSnapshot(meta)
 	return fmt.Sprintf("snapshot %d@%d stamp=%d cluster=%x members=%d removed=%d",

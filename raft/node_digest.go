@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Digester is a StateMachine that can tell in 64 bits what its state is. Two members that applied
-// the same entries have the same digest.
+// Digester is a StateMachine with a digest of its state: 64 bits, which are the same at two members
+// that have applied the same entries.
 type Digester interface {
 	// Digest is called by the applier, between two calls of Apply.
 	Digest() uint64
@@ -15,9 +15,10 @@ type Digester interface {
 // DigestEvery is how many entries are applied between two digests.
 const DigestEvery = 10_000
 
-// digests compares this member's state with the others'. Every member puts a digest of its state
-// into the log at the same indexes; where a majority of the voters agrees, one that has another
-// stops: it applied something differently, and what it serves was not agreed (pitfall I8).
+// digests compares this member's state with that of the other members. Every member proposes a
+// digest of its state at the same indexes. When a majority of the voters has the same digest, a
+// member with another one stops: it has applied something differently, and serves what was not
+// agreed (pitfall I8).
 type digests struct {
 	index    uint64 // at which the digests below were taken
 	own      uint64
@@ -25,12 +26,12 @@ type digests struct {
 	received map[uint64]uint64 // member → its digest
 }
 
-// digest takes this member's digest when it is time, and compares it when the others' come. A
-// member that differs ends.
+// digest proposes this member's digest when one is due, and compares it with those in the log. A
+// member whose state differs ends.
 func (n *Node) digest(e *Entry, m *Membership) {
 	if d, ok := n.sm.(Digester); ok && e.Index%DigestEvery == 0 && e.Index > n.startCommit && len(m.Members) > 1 {
 		own := n.digests.begin(n.id, e.Index, d.Digest())
-		// Nobody waits for the outcome. Without room there is no digest this time.
+		// The outcome does not matter. Without room there is no digest this time.
 		_, _ = n.enqueue(&waiter{result: make(chan outcome, 1)}, request{proposal: own})
 	}
 	if e.Kind != EntryDigest {
@@ -44,14 +45,14 @@ func (n *Node) digest(e *Entry, m *Membership) {
 	}
 }
 
-// take notes a member's own digest at an index, and returns it as what is to be proposed.
+// begin begins a comparison with this member's own digest at an index, and returns what to propose.
 func (d *digests) begin(member, index, own uint64) proposal {
 	*d = digests{index: index, own: own, known: true, received: map[uint64]uint64{}}
 	return proposal{kind: EntryDigest, data: appendDigest(nil, member, index, own)}
 }
 
-// hear takes in a member's digest from the log. It returns true as soon as a majority of the voters
-// has the own state, and an error as soon as one has another.
+// compare takes a member's digest from the log. It returns true when a majority of the voters has
+// the same digest as this member, and an error when a majority has another one.
 func (d *digests) compare(e *Entry, c config) (same bool, err error) {
 	member, index, sum, err := decodeDigest(e.Data)
 	if err != nil || index != d.index || !d.known {

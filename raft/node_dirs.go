@@ -25,13 +25,13 @@ import (
 // to one goroutine at a time.
 type Dirs struct {
 	dir     string
-	walDir  string // "": no log's directory is occupied
+	walDir  string // "": the directory of the log is not locked yet
 	locks   []*os.File
 	made    []string // files and directories, in the order in which they were made
 	settled bool     // a member lives here: nothing is undone
 }
 
-// LockDir makes the data directory dir, if need be, and keeps every other process out of it.
+// LockDir locks the data directory dir, which it makes if need be: no other process may use it.
 func LockDir(dir string) (*Dirs, error) {
 	h := &Dirs{dir: filepath.Clean(dir)}
 	if err := h.lockDirs(h.dir); err != nil {
@@ -41,8 +41,9 @@ func LockDir(dir string) (*Dirs, error) {
 }
 
 // LockLogDir does the same for the directory of the log; walDir empty means the one inside the data
-// directory. It reports whether a member lives in the two. An error says that one did and can't be
-// started, or that the log is another member's: no new member may take its place.
+// directory. It reports whether a member lives in the two. An error says that (1) a member lived
+// there and can't be started, or (2) the log is another member's. No new member may then begin
+// there.
 func (h *Dirs) LockLogDir(walDir string) (member bool, err error) {
 	c := Config{Dir: h.dir, WALDir: walDir, Dirs: h}
 	o := c.storage()
@@ -55,15 +56,15 @@ func (h *Dirs) LockLogDir(walDir string) (member bool, err error) {
 	return member, h.explain(err)
 }
 
-// What a new member needs at least, in bytes: the first file of the log, and the beginnings of
-// everything else.
+// What a new member needs at least, in bytes: for the first file of the log, and for the beginnings
+// of everything else.
 const (
 	spaceForLog  = wal.DefaultSegmentBytes
 	spaceForRest = 64 << 10
 )
 
-// room returns an error when a new member would fail for want of room after the cluster has heard
-// of it.
+// checkSpace returns an error when the disk is too full for a new member. Later it would fail after
+// the cluster has heard of it.
 func (h *Dirs) checkSpace() error {
 	return cmp.Or(checkSpaceIn(h.dir, false, spaceForRest), checkSpaceIn(h.walDir, true, spaceForLog))
 }
@@ -86,7 +87,7 @@ func (h *Dirs) lockLogDir(walDir string) error {
 	return h.lockDirs(h.walDir)
 }
 
-// HadMember reports whether a member lives in the data directory, or did, wherever its log is.
+// HadMember reports whether a member lives or has lived in the data directory, wherever its log is.
 func (h *Dirs) HadMember() (bool, error) {
 	c := Config{Dir: h.dir, Dirs: h}
 	o := c.storage()
@@ -100,13 +101,14 @@ func (h *Dirs) HadMember() (bool, error) {
 	return o.lived(noted)
 }
 
-// Exists is LockLogDir for a caller that only looks: it locks nothing and makes nothing.
+// Exists reports whether a member lives in the data directory dir, as LockLogDir does. It locks
+// nothing and makes nothing.
 func Exists(dir, walDir string) (bool, error) {
 	c := Config{Dir: filepath.Clean(dir), WALDir: walDir}
 	return storageExists(c.storage())
 }
 
-// Close lets other processes in. It may be called more than once.
+// Close unlocks the directories. It may be called more than once.
 func (h *Dirs) Close() error {
 	if !h.settled {
 		h.undo()
@@ -121,7 +123,7 @@ func (h *Dirs) Close() error {
 
 func (h *Dirs) undo() {
 	for _, path := range slices.Backward(h.made) {
-		os.Remove(path) // a directory that somebody else has put something in stays
+		os.Remove(path) // fails, as it should, for a directory that holds something else by now
 	}
 }
 
@@ -153,7 +155,7 @@ func (h *Dirs) makeDir(dir string) error {
 	return disk.SyncName(disk.OS{}, dir) // pitfall H6: the directories above, too
 }
 
-// willMake notes which of the paths are not there.
+// willMake records the paths that are missing: Close removes them unless a member lives there.
 func (h *Dirs) willMake(paths ...string) {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); errors.Is(err, iofs.ErrNotExist) && !slices.Contains(h.made, path) {
@@ -168,19 +170,19 @@ func sameFile(a, b string) bool {
 	return err == nil && err2 == nil && os.SameFile(one, two)
 }
 
-// lockTries and lockPause are how long a lock is waited for: Verify looks at it by holding it for a
-// moment, and that must not keep a member from its start.
+// How long a lock is waited for. Verify tests a lock by holding it for a moment, which must not
+// keep a member from its start.
 const (
 	lockTries = 3
 	lockPause = 20 * time.Millisecond
 )
 
-// lock opens and locks a file. The end of the process unlocks it as well.
+// lock opens and locks a file. The end of the process also unlocks it.
 func (h *Dirs) lock(name string) error {
 	for try := 1; ; {
 		made := len(h.made)
 		h.willMake(name)
-		// what a link leads to is not ours to write
+		// the target of a symbolic link may not be written to
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return err
@@ -199,7 +201,7 @@ func (h *Dirs) lock(name string) error {
 			sign(f)
 			return nil
 		}
-		f.Close() // it is held, or its last holder has removed it
+		f.Close() // the file is locked, or its last holder has removed it
 		h.made = h.made[:made]
 	}
 }
@@ -234,7 +236,7 @@ func sign(f *os.File) {
 // DirError is the error of a directory that a process can't use, and the remedy.
 type DirError struct {
 	Dir    string
-	Log    bool // it is the log's
+	Log    bool // Dir is that of the log
 	Err    error
 	Remedy string
 }
@@ -245,7 +247,7 @@ func (e *DirError) Error() string { return fmt.Sprintf("raft: %s: %v: %s", e.Dir
 // Unwrap returns the reason.
 func (e *DirError) Unwrap() error { return e.Err }
 
-// remedies are what to do about an error of the operating system.
+// remedies say what to do about an error of the operating system.
 var remedies = []struct {
 	err    error
 	remedy string
@@ -278,7 +280,7 @@ func (h *Dirs) explain(err error) error {
 	return err
 }
 
-// pathOf returns the file that an error of the operating system names; "": none.
+// pathOf returns the path in an error of the operating system; "": there is none.
 func pathOf(err error) string {
 	var one *os.PathError
 	var two *os.LinkError

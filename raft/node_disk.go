@@ -15,8 +15,8 @@ import (
 	"etcd2/wal/disk"
 )
 
-// startWrite gives the disk writer a write. It never blocks, because the disk writer has none (see
-// diskBusy).
+// startWrite hands a write to the disk writer. It never blocks, because the disk writer has none
+// (see diskBusy).
 func (n *Node) startWrite(p *Persist) {
 	n.diskBusy, n.diskSince = true, n.mono()
 	n.toDisk <- p
@@ -72,7 +72,7 @@ func (c *Config) bootstrap(o storageOptions) error {
 	return err
 }
 
-// founding are the entries that the log of every first member begins with, so that all agree on
+// founding returns the entries that the log of every first member begins with, so that all agree on
 // them without an election.
 func (c *Config) founding() (es []Entry) {
 	if c.Join {
@@ -85,8 +85,8 @@ func (c *Config) founding() (es []Entry) {
 	return es
 }
 
-// keepPrivate takes the data directory from everybody else's eyes, unless it holds things that are
-// not the member's, and warns of what others may still look into (pitfall H13).
+// keepPrivate gives the data directory mode 0700, unless it holds things that are not the member's,
+// and warns of directories that other users may read (pitfall H13).
 func (n *Node) keepPrivate(o storageOptions) {
 	names, _ := disk.OS{}.ReadDir(n.Dir)
 	i := slices.IndexFunc(names, n.isForeign)
@@ -106,13 +106,13 @@ func (n *Node) keepPrivate(o storageOptions) {
 	}
 }
 
-// isForeign reports whether a file of that name in the data directory is none of this program's.
+// isForeign reports whether a file of that name in the data directory was not made by this program.
 func (n *Node) isForeign(name string) bool {
 	own := []string{"member", "member" + unfinishedSuffix, "proxy", "fixtures"}
 	return !ordinary(name) && !slices.Contains(own, name) && !sameFile(filepath.Join(n.Dir, name), n.Dirs.walDir)
 }
 
-// logRecovery tells what the opening of the disk had to overcome.
+// logRecovery logs what was found when the disk was opened.
 func (n *Node) logRecovery(r *recovery) {
 	for _, d := range r.Damaged {
 		n.Logger.Error("a snapshot is damaged; starting from an older one and the log behind it",
@@ -145,7 +145,7 @@ func (n *Node) restore(r *recovery) error {
 	return err
 }
 
-// expect tells of the state that the state machine gets next.
+// expect calls Config.Expect for the snapshot that the state machine gets next.
 func (n *Node) expect(r *snap.Reader) {
 	if n.Expect != nil {
 		n.Expect(r.Size())
@@ -159,9 +159,9 @@ func (n *Node) replay(es []Entry) error {
 	return n.Err()
 }
 
-// publishClusterID has the cluster's id known before the log is applied, since the transport tells
-// it with its first word: one that was forced alone must not speak for the cluster that it has
-// left, whose other members it would declare removed (pitfall D14).
+// publishClusterID sets the cluster's id before the log is applied, since the transport sends it
+// first thing. A member that was forced alone must not speak for the cluster that it has left: it
+// would tell the members of that cluster that they are removed (pitfall D14).
 func (n *Node) publishClusterID() {
 	now := *n.applied.Load()
 	now.membership.ClusterID = n.core.configs.now().membership.ClusterID

@@ -20,16 +20,16 @@ type fetcher struct {
 // fetchBytes is about how much of the log is read for a member that lags at a time.
 const fetchBytes = 4 << 20
 
-// fetch reads committed entries for a member that lacks them, from f.From up to f.Last: no more
-// than maxBytes, but at least two when there are two. It goes on with the feed of the last fetch if
-// that fits, which may be nil, and returns the feed for the next one. It returns neither entries
-// nor an error when the log does not have the entries: they were released, or a received snapshot
-// took their place.
+// fetch reads committed entries for a member that lacks them, from f.From up to f.Last: at most
+// maxBytes, but at least two entries when there are two. last is the fetcher that the fetch before
+// returned, or nil; it is used if it stands at f.From. fetch returns the fetcher for the next one.
+// It returns neither entries nor an error when the log does not have the entries: they were
+// released, or a received snapshot has taken their place.
 func (s *storage) fetch(f Fetch, maxBytes int, last *fetcher) ([]Entry, *fetcher, error) {
 	if last.fits(f) {
 		if es, err := last.read(f, maxBytes); err == nil && len(es) > 0 {
 			return es, last, nil
-		} // its segment may be gone, or a snapshot have taken the place of what follows
+		} // its segment may be gone, or a snapshot has taken the place of what follows
 	}
 	d, es := &fetcher{replay: replayer{base: &Snapshot{Index: f.From - 1}}}, []Entry(nil)
 	var err error
@@ -45,15 +45,15 @@ func (s *storage) fetch(f Fetch, maxBytes int, last *fetcher) ([]Entry, *fetcher
 	return es, d, nil
 }
 
-// fits tells whether the feed goes on where f begins. What comes before is committed, and no later
-// record takes its place.
+// fits reports whether the fetcher stands where f begins. All that comes before is committed, and
+// no later record replaces it.
 func (d *fetcher) fits(f Fetch) bool {
 	return d != nil && len(d.replay.entries) > 0 && (d.replay.entries[0].Index == f.From ||
 		d.replay.entries[0].Index+1 == f.From)
 }
 
-// read reads on until it knows enough entries that hold, and hands them out. Every checksum is
-// checked (pitfall B15).
+// read reads on until it has enough final entries, and returns them. Every checksum is checked
+// (pitfall B15).
 func (d *fetcher) read(f Fetch, maxBytes int) ([]Entry, error) {
 	final, enough := d.holds(f, maxBytes)
 	if !enough {
@@ -77,9 +77,9 @@ func (d *fetcher) read(f Fetch, maxBytes int) ([]Entry, error) {
 	return es, nil
 }
 
-// holds tells up to where the entries that were read hold, and whether that is enough. What the log
-// says of an index holds when no later record takes its place, and none does behind a write (a
-// State, and the entries after it) that counts it as committed.
+// holds returns the index up to which the entries read are final, and whether they are enough. An
+// entry is final when no later record replaces it: that is so for entries at or below the commit
+// index of a State, once all of the write that begins with that State was read.
 func (d *fetcher) holds(f Fetch, maxBytes int) (final uint64, enough bool) {
 	final = min(d.replay.state.Commit, f.Last)
 	return final, final == f.Last || final > f.From && d.bytes > maxBytes
@@ -99,7 +99,7 @@ func (d *fetcher) add(batch []wal.Record) error {
 	return nil
 }
 
-// keep forgets what was handed out, but for the last entry.
+// keep drops the entries that were returned, except the last one.
 func (d *fetcher) keep(handed []Entry) {
 	if len(handed) == 0 {
 		return
@@ -112,7 +112,7 @@ func (d *fetcher) keep(handed []Entry) {
 	}
 }
 
-// between returns the entries from up to and with to, as far as they are there.
+// between returns those entries from index from up to and including to that were read.
 func (r *replayer) between(from, to uint64) []Entry {
 	if len(r.entries) == 0 || from < r.entries[0].Index || from > to {
 		return nil
@@ -121,13 +121,13 @@ func (r *replayer) between(from, to uint64) []Entry {
 	return r.entries[min(from-first, n):min(to+1-first, n)]
 }
 
-// fetcherPatience is how many election timeouts a feed is kept without use: its member has caught
-// up, is gone, or lost its leader.
+// fetcherPatience is how many election timeouts an idle fetcher is kept: its member has caught up,
+// is gone, or has no leader.
 const fetcherPatience = 10
 
-// fetch reads what a member lacks from the log on disk. When the log no longer has it, the member
-// gets a snapshot. So it does when the disk has changed what was written, which is logged and
-// counted (pitfall B15).
+// fetch reads the entries that a member lacks from the log on disk. When the log does not have
+// them, or when the disk has changed what was written, the member gets a snapshot. The latter is
+// logged and counted (pitfall B15).
 func (n *Node) fetch(f Fetch, last *fetcher) {
 	es, next, err := n.storage.fetch(f, fetchBytes, last)
 	if err != nil {
@@ -148,14 +148,14 @@ func (n *Node) fetch(f Fetch, last *fetcher) {
 	})
 }
 
-// detachFetcher returns what the last fetch for a member left, for one fetch alone.
+// detachFetcher returns the fetcher of a member, for one fetch alone; nil: there is none.
 func (n *Node) detachFetcher(to uint64) *fetcher {
 	d := n.fetchers[to]
 	delete(n.fetchers, to)
 	return d
 }
 
-// dropIdleFetchers forgets the feeds that nobody uses.
+// dropIdleFetchers drops the fetchers that have not been used for long.
 func (n *Node) dropIdleFetchers(ticks int) {
 	for to, d := range n.fetchers {
 		if d.idle += ticks; d.idle > fetcherPatience*n.core.ElectionTicks {

@@ -10,12 +10,13 @@ import (
 	"etcd2/wal"
 )
 
-// forcedMark is the name of an empty file beside the log: the last start made a cluster of this
-// member alone, or found that done. A start without Config.ForceAlone removes it. While it is
-// there, the wish is an old one: it would part the member from those that have joined since.
+// forcedMark is the name of an empty file beside the log. It says that the last start had
+// Config.ForceAlone and made a cluster of this member alone, or found that done. A start without
+// ForceAlone removes it. While it is there, ForceAlone changes nothing: it is the same flag as at
+// the last start, and to force again would cut the member off from those that have joined since.
 const forcedMark = "forced"
 
-// force makes a cluster of this member alone if Config.ForceAlone wants it, and it was not done
+// force makes a cluster of this member alone if Config.ForceAlone is set, and that was not done
 // before.
 func (n *Node) force(r *recovery) error {
 	marked, err := n.isMarked()
@@ -39,8 +40,8 @@ func (n *Node) force(r *recovery) error {
 		return err
 	case marked || done:
 		n.Logger.Warn("--force-new-cluster changes nothing: it has done its work at an earlier start, and must go. "+
-			"(To force another new cluster, start once without "+
-			"it.)", "cluster", hex(m.ClusterID), "members", len(m.Members))
+			"(To force another new cluster, start once without it.)",
+			"cluster", hex(m.ClusterID), "members", len(m.Members))
 	default:
 		if err := n.forceAlone(r); err != nil {
 			return err
@@ -67,12 +68,12 @@ func (n *Node) isForced(m Membership) (bool, error) {
 	return len(m.Members) == 1 && m.has(n.id) && m.ClusterID != made && m.ClusterID != copyCluster, err
 }
 
-// forceAlone makes a cluster of this member alone out of what its disk holds: everything in the log
-// counts as committed, and the others are removed by entries of their own. The cluster gets a new
-// id, so that the old one's members keep out (pitfall D14).
+// forceAlone makes a cluster of this member alone of what its disk holds. Everything in the log
+// counts as committed, and one entry removes the other members. The cluster gets a new id, so that
+// the members of the old one can't talk to it (pitfall D14).
 func (n *Node) forceAlone(r *recovery) error {
 	last, term := r.last(), r.State.Term+1
-	self := n.Self // for a member that was removed from the old cluster
+	self := n.Self // in case the member was removed from the old cluster
 	self.ID, self.Incarnation = n.id, n.storage.incarnation
 	if len(self.PeerURLs) == 0 {
 		self.PeerURLs = n.ForceURLs

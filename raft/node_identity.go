@@ -17,12 +17,12 @@ import (
 	"etcd2/wal/disk"
 )
 
-// An identity ties a data directory to the log of its member: the file DATA/member/identity holds
-// it in JSON, and the log has it in its tag and its recordIncarnation. It is written twice, before
-// and after the log is made. So a directory without a log is that of a member whose log is missing,
-// or that of a first start that was interrupted, and it is known which.
+// An identity says which log belongs to a data directory. The file DATA/member/identity holds it in
+// JSON, and the log has it in its tag and its recordIncarnation. It is written twice, before and
+// after the log is made. So when a directory has no log, the identity tells whether (1) the log is
+// missing, or (2) a first start was interrupted.
 type identity struct {
-	Cluster     string // that founded the log, in hexadecimal digits, as the next two
+	Cluster     string // the cluster that founded the log, in hexadecimal digits, as the next two
 	Member      string
 	Incarnation string
 	Log         string // where the log was last, "wal" inside DATA/member; "": it may not have been made
@@ -33,7 +33,7 @@ func newIdentity(tag wal.Tag, incarnation uint64, log string) identity {
 	return identity{hex(cluster), hex(member), hex(incarnation), log}
 }
 
-// made reports whether the log was made.
+// made reports whether the log was made. When it was not, a first start was interrupted.
 func (i identity) made() bool { return i.Log != "" }
 
 // owns reports whether log is the identity of the same member's log.
@@ -44,8 +44,8 @@ func (i identity) owns(log identity) bool {
 
 func (o *storageOptions) identityFile() string { return filepath.Join(o.Dir, "identity") }
 
-// elsewhere reports whether the log is not inside the data directory. A symbolic link in there
-// leads out of it.
+// elsewhere reports whether the log is outside of the data directory. A symbolic link in its place
+// counts as outside.
 func (o *storageOptions) elsewhere() bool {
 	info, err := os.Lstat(o.defaultWALDir())
 	return err == nil && info.Mode()&iofs.ModeSymlink != 0 || filepath.Clean(o.walDir()) != o.defaultWALDir()
@@ -53,8 +53,8 @@ func (o *storageOptions) elsewhere() bool {
 
 func (o *storageOptions) defaultWALDir() string { return filepath.Join(o.Dir, "wal") }
 
-// place is where the log is, as identity.Log says it: a data directory may be moved with a log
-// that is inside.
+// logPlace returns where the log is, for identity.Log: "wal" for a log inside, since a data
+// directory may be moved together with it, or else an absolute path.
 func (o *storageOptions) logPlace() string {
 	if !o.elsewhere() {
 		return "wal"
@@ -66,7 +66,7 @@ func (o *storageOptions) logPlace() string {
 	return abs
 }
 
-// readIdentity returns what the data directory says; the zero value when it says nothing.
+// readIdentity returns the identity in the data directory; the zero value when there is none.
 func (o *storageOptions) readIdentity() (i identity, err error) {
 	f, err := orOS(o.FS).Open(o.identityFile())
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -97,8 +97,8 @@ func (o *storageOptions) writeIdentity(i identity) error {
 	return nil
 }
 
-// settle has the data directory say where the log of this member is. It comes after the log was
-// opened, and before anything in it is acknowledged.
+// recordLogPlace writes where the log is into the data directory. It comes after the log was
+// opened, and before anything in the log is acknowledged.
 func (s *storage) recordLogPlace(o *storageOptions, tag wal.Tag) error {
 	noted, err := o.readIdentity()
 	i := newIdentity(tag, s.incarnation, o.logPlace())
@@ -108,7 +108,7 @@ func (s *storage) recordLogPlace(o *storageOptions, tag wal.Tag) error {
 	return o.writeIdentity(i)
 }
 
-// logIdentity returns what the log says; the zero value when there is none.
+// logIdentity returns the identity in the log; the zero value when there is no log.
 func (o *storageOptions) logIdentity() (i identity, err error) {
 	tag, recs, err := wal.Head(o.walDir(), o.FS)
 	switch {
@@ -135,7 +135,7 @@ func hasLog(fs disk.FS, dir string) bool {
 }
 
 // lived reports whether there is evidence in the data directory that its log was made: an identity
-// that says so, or a snapshot. Empty directories are none.
+// that says so, or a snapshot. Empty directories are no evidence.
 func (o *storageOptions) lived(noted identity) (bool, error) {
 	dir := filepath.Join(o.Dir, "snap")
 	there, err := snap.Exists(dir, o.FS)
@@ -146,9 +146,10 @@ func (o *storageOptions) lived(noted identity) (bool, error) {
 	return len(indexes) > 0, err
 }
 
-// storageExists reports whether a member lives there. It changes nothing. An error says that one
-// lived there and its log is missing (pitfall H11), or that the log is another member's (L14): a
-// member that began anew, or with it, would have forgotten votes and entries.
+// storageExists reports whether a member lives there. It changes nothing. An error says that (1) a
+// member lived there and its log is missing (pitfall H11), or (2) the log is another member's
+// (pitfall L14). A member that began there with an empty log, or with that one, would have
+// forgotten votes and entries.
 func storageExists(o storageOptions) (bool, error) {
 	noted, log, err := o.identities()
 	if err != nil {
@@ -177,8 +178,8 @@ func storageExists(o storageOptions) (bool, error) {
 			"%s", o.walDir(), log.Member, log.Cluster, filepath.Dir(o.Dir))
 }
 
-// identities returns what the data directory says, and what the log says. A note from before the
-// log was made counts only if it is of this log.
+// identities returns the identity in the data directory, and that in the log. One that was written
+// before the log was made counts only if it is of this log.
 func (o *storageOptions) identities() (noted, log identity, err error) {
 	if err = o.unfinished(); err == nil {
 		noted, err = o.readIdentity()
@@ -192,25 +193,26 @@ func (o *storageOptions) identities() (noted, log identity, err error) {
 	return noted, log, err
 }
 
-// hasSecondLog reports whether there is a log in the data directory, and another place is given.
+// hasSecondLog reports whether there is a log inside the data directory although another place is
+// given.
 func (o *storageOptions) hasSecondLog() bool {
 	inside := o.defaultWALDir()
 	return filepath.Clean(o.walDir()) != inside && !sameFile(o.walDir(), inside) && hasLog(o.FS, inside)
 }
 
-// refuse is the error of a log's directory that can't be this member's.
+// refuse returns the error of a log's directory that can't be this member's.
 func (o *storageOptions) refuse(remedy, format string, args ...any) error {
 	return &DirError{o.walDir(), o.elsewhere(), fmt.Errorf(format, args...), remedy}
 }
 
-// restoreOrReplace is the remedy for a member whose disk is not what it was.
+// restoreOrReplace is the remedy for a member whose disk has lost something.
 const restoreOrReplace = "restore it from a backup, or remove it and add it anew with an empty data directory; " +
 	lastResort
 
-// lastResort is the remedy when there is no other.
+// lastResort is the remedy with neither a backup nor another member.
 const lastResort = "with neither a backup nor another member, etcdctl salvage makes a new cluster of what is whole"
 
-// missing is the error of a member without a log.
+// missing returns the error of a member without a log.
 func (o *storageOptions) missing(noted identity) error {
 	remedy := restoreOrReplace
 	if noted.made() && noted.Log != o.logPlace() {
@@ -221,7 +223,8 @@ func (o *storageOptions) missing(noted identity) error {
 		o.Dir, o.walDir())
 }
 
-// foreign refuses a directory for a new log that holds what is not a log's.
+// foreign returns an error when the directory for a new log holds files that are not those of a
+// log.
 func (o *storageOptions) foreign() error {
 	names, err := orOS(o.FS).ReadDir(o.walDir())
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -236,8 +239,8 @@ func (o *storageOptions) foreign() error {
 	return err
 }
 
-// ordinary reports whether a file of that name may be in any directory: a lock, or what file
-// systems have.
+// ordinary reports whether any directory may hold a file of that name: a lock, or what file systems
+// make.
 func ordinary(name string) bool {
 	return name == "lock" || name == "lost+found" || strings.HasPrefix(name, ".")
 }

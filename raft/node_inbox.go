@@ -2,7 +2,7 @@ package raft
 
 import "sync"
 
-// inbox gathers what comes to the loop from other goroutines; the loop takes all of it at once.
+// inbox gathers what comes to the loop from other goroutines. The loop takes all of it in one turn.
 type inbox struct {
 	wake chan struct{} // capacity 1
 
@@ -11,12 +11,12 @@ type inbox struct {
 	reads     idQueue
 	calls     []func(*core)
 	messages  []Message // of all kinds but Propose
-	proposed  []Message // Propose messages, which wait for the batch before them
+	proposed  []Message // Propose messages, which may wait for the batch before them
 	bytes     int       // of messages and proposed
 	room      sync.Cond // signalled when messages are taken
 }
 
-// maxInboxBytes of messages may wait for the loop; then a goroutine that brings more is held up.
+// maxInboxBytes is how many bytes of messages may wait for the loop. Beyond it, step blocks.
 const maxInboxBytes = 64 << 20
 
 // messageBytes is about how many bytes of memory a message takes besides its entries.
@@ -27,10 +27,10 @@ func (b *inbox) init() {
 	b.room.L = &b.mu
 }
 
-// step leaves a message for the loop, and waits while there is no room. Once ended is closed the
-// message is dropped. Proposals may take half of the room, since they wait for the batch before
-// them, and heartbeats that come behind them must not wait for that. A Propose that finds no room
-// is dropped; its member sends it again.
+// step leaves a message for the loop, and waits while there is no room. Once ended is closed, it
+// drops the message. Propose messages may take half of the room: they wait for the batch before
+// them, and heartbeats that come after them must not wait for that. A Propose that finds no room
+// loses its entries, and the member that sent it sends them again.
 func (b *inbox) step(m Message, ended <-chan struct{}) {
 	b.mu.Lock()
 	for b.bytes > maxInboxBytes && !isClosed(ended) {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// What the loop looks at after every turn, to tell those who watch from outside: the log, the
-// metrics, other goroutines.
+// After every turn the loop shows what has changed to the log, the metrics and other goroutines.
 
-// leadershipMark is who led at some moment.
+// leadershipMark says which member led in which term at some moment, and this member's role.
 type leadershipMark struct {
 	role   Role
 	leader uint64
@@ -19,7 +18,8 @@ func (n *Node) leadership() leadershipMark {
 	return leadershipMark{n.core.role, n.core.leader, n.core.term}
 }
 
-// observeLeadership tells the log and the metrics when the leader changes.
+// observeLeadership logs and counts changes of the leader, and shows the leader to other
+// goroutines.
 func (n *Node) observeLeadership() {
 	c, now := n.core, n.leadership()
 	if now == n.loggedLeadership {
@@ -39,7 +39,7 @@ func (n *Node) observeLeadership() {
 
 func (n *Node) leaderChanged(was leadershipMark) {
 	n.retryReads()
-	n.triedUnder = leadershipMark{} // those reads were not among what was tried
+	n.triedUnder = leadershipMark{} // the reads that retryReads has parked have not been tried
 	n.followedConfig = configMark{} // see updatePeers
 	if n.core.leader == None {
 		n.Logger.Warn("lost the leader", "leader", hex(was.leader), "term", was.term)
@@ -68,8 +68,7 @@ func (n *Node) observeCommit(index uint64) {
 	}
 }
 
-// observeProgress tells everybody what is committed, and since when the applier has not got as far
-// as it was then. It is called by the loop.
+// observeProgress shows in the metrics what is committed, and since when at least the applier lags.
 func (n *Node) observeProgress() {
 	commit, applied := n.core.commit, n.applied.Load().index
 	n.stats.Committed.Store(commit)
@@ -83,15 +82,15 @@ func (n *Node) observeProgress() {
 	}
 }
 
-// A member is out of touch in the log's eyes after contactPatience election timeouts, since an
-// election may take two. The log tells it again every contactLogEvery while it lasts.
+// A member logs that it is out of touch after contactPatience election timeouts, since an election
+// may take two. It logs that again every contactLogEvery while it lasts.
 const (
 	contactPatience = 3
 	contactLogEvery = time.Minute
 )
 
-// observeContact tells everybody when this member was last in touch with a leader, and the log
-// while it is not.
+// observeContact shows in the metrics when this member was last in touch with a leader, and logs
+// that it is not.
 func (n *Node) observeContact(now time.Time) {
 	mono := int64(now.Sub(n.epoch))
 	if n.core.inTouch() {

@@ -11,29 +11,30 @@ import (
 	"etcd2/snap"
 )
 
-// Transport carries messages to the other members; http/peer has one. The node calls its methods,
-// from several goroutines, and none of them may wait for the network.
+// Transport carries messages to the other members; http/peer has one. The node calls its methods
+// from several goroutines. None of them may wait for the network.
 type Transport interface {
-	// Start is called once, before all others. From then on the transport may hand what it receives
+	// Start is called once, before all others. From then on the transport may give what it receives
 	// to in.
 	Start(in Inbound)
-	// Follow names the members that there are now, and the ids that are gone for ever. It is called
-	// right after Start and again whenever either changes.
+	// Follow tells the members that there are now, and the ids of those that were removed. It is
+	// called right after Start, and again whenever either changes.
 	Follow(m Membership)
-	// Send sends the messages in order, each to the member its To names. What finds no connection
-	// or no room is dropped: Raft copes. A Propose may wait for a connection that is being made,
-	// since it would be sent again only after a while. Nothing is delivered twice. Messages and
-	// their entries are shared and must not be written to.
+	// Send sends the messages in order, each to the member in its To. A message that finds no
+	// connection or no room is dropped: Raft makes up for it. A Propose may wait for a connection
+	// that is being made, since it would be sent again only after a while. Nothing is delivered
+	// twice. Messages and their entries are shared, and must not be written to.
 	Send(ms []Message)
-	// SendSnapshot sends the size bytes of body beside an InstallSnapshot, on a connection of its
-	// own. It closes body, and calls done once, from any goroutine: with nil when the other member
+	// SendSnapshot sends an InstallSnapshot, and the size bytes of body, on a connection of their
+	// own. It closes body. It calls done once, from any goroutine: with nil when the other member
 	// has taken all of it. While one transfer to a member is under way, no other one is begun: its
-	// done is called with the result of the first. If body has Seek and Sum, a checksum of all of
-	// it, the transfer goes on where an earlier one broke. SendSnapshot logs the result.
+	// done is called with the result of the first. If body has the methods Seek and Sum (a checksum
+	// of all of it), an interrupted transfer is resumed. SendSnapshot logs the result.
 	SendSnapshot(m Message, body io.ReadCloser, size int64, done func(error))
-	// Peers returns what was measured of each member followed. It may be called from any goroutine.
+	// Peers returns what was measured for each followed member. It may be called from any
+	// goroutine.
 	Peers() map[uint64]PeerStats
-	// Close ends all connections and what runs for them. No method of Inbound is called after it
+	// Close ends all connections and their goroutines. No method of Inbound is called after it
 	// has returned.
 	Close()
 }
@@ -43,45 +44,45 @@ type Transport interface {
 type Inbound interface {
 	ID() uint64
 	Membership() Membership
-	// Step takes a message. It blocks while more is waiting than the member can take, so that the
-	// sender is held up.
+	// Step takes a message. It blocks while too much waits for the member, which holds up the
+	// sender.
 	Step(m Message)
-	// Lost says that the connection to a member was seen to break, as it does when its process
-	// dies. A connection that could not be made, or fell silent, is none that broke.
+	// Lost says that the connection to a member broke, as it does when its process dies. It is not
+	// called for a connection that could not be made, or that fell silent.
 	Lost(id uint64)
-	// Dropped says that messages to a member may be lost, though nothing shows that it has died: a
-	// connection ended in another way, or had no room for a message with entries.
+	// Dropped says that messages to a member may be lost, and that the member has probably not
+	// died: a connection ended in another way, or had no room for a message with entries.
 	Dropped(id uint64)
-	// Kept returns how many bytes of the file with that name are here from a transfer that broke; 0
-	// without one. It never blocks.
+	// Kept returns how many bytes of the file with that name an interrupted transfer has left; 0:
+	// there was none. It never blocks.
 	Kept(name string) int64
-	// ReceiveSnapshot takes an InstallSnapshot and reads the snapshot's file from body, from f.From
-	// on. When it returns nil the file is whole and durable, and the message is on its way to the
-	// core.
+	// ReceiveSnapshot takes an InstallSnapshot, and reads the snapshot's file from body, from
+	// f.From on. When it returns nil, the file is whole and durable, and the message is on its way
+	// to the core.
 	ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error
-	// Incarnation returns what is known of a member's disk: of this one's from the disk itself, of
-	// another's from the newest configuration in the log, committed or not; 0 when nothing is. It
-	// never blocks.
+	// Incarnation returns the incarnation of a member's disk: of this member from the disk itself,
+	// of another one from the newest configuration in the log, committed or not; 0 when it is not
+	// known. It never blocks.
 	Incarnation(id uint64) uint64
-	// Expelled says that another member knows this one as removed. Of it and Emptied, only the
-	// first call counts.
+	// Expelled says that another member knows this one as removed. Only the first call of Expelled
+	// and Emptied counts.
 	Expelled(by uint64)
-	// Emptied says that another member knows this one in an incarnation that is not that of its
+	// Emptied says that another member knows another incarnation of this member than that of its
 	// disk.
 	Emptied(by uint64)
 }
 
-// SnapshotFile says which part of a snapshot's file is sent.
+// SnapshotFile describes the part of a snapshot's file that is sent.
 type SnapshotFile struct {
 	Size int64  // of the whole file, in bytes
-	From int64  // offset at which the transfer begins: what is before it was kept from an earlier transfer
-	Name string // which no file with other bytes has; empty: the transfer can't be resumed
+	From int64  // offset at which the transfer begins: an earlier transfer has left what is before it
+	Name string // no file with other bytes has it; empty: the transfer can't be resumed
 }
 
 // PeerStats are what a Transport has measured of one other member.
 type PeerStats struct {
 	Connected bool // there is a connection to it now
-	Borrowed  bool // which it has dialled: it can't be called
+	Borrowed  bool // the other member has dialled that connection: this one can't reach it
 	Since     time.Time
 
 	Sent, Dropped            uint64 // messages to it
@@ -90,7 +91,7 @@ type PeerStats struct {
 	SnapshotsFailed          uint64
 
 	Urgent, Bulky Lane          // messages that wait for the connection; those with entries are bulky
-	InFlight      int           // bytes sent and not known to be read
+	InFlight      int           // bytes sent that are not known to be read
 	Window        int           // limit of InFlight; 0: not connected
 	Shortest      time.Duration // the shortest recent round trip: the delay of the link without queues
 
@@ -106,10 +107,10 @@ type Lane struct {
 	Bytes, MaxBytes       int // of entries, about
 }
 
-// Step takes a message from another member. It waits while too much is waiting already.
+// Step takes a message from another member. It blocks while too much waits for the loop.
 func (n *Node) Step(m Message) { n.inbox.step(m, n.quit) }
 
-// Lost says that the connection to a member was seen to break.
+// Lost says that the connection to a member broke.
 func (n *Node) Lost(id uint64) { n.inbox.call(func(c *core) { c.lost(id) }) }
 
 // Dropped says that messages to a member may be lost.
@@ -124,9 +125,9 @@ func (n *Node) Expelled(by uint64) {
 // D10).
 func (n *Node) Emptied(by uint64) { n.fail(emptied(n.id, fmt.Sprintf("member %x", by))) }
 
-// Incarnation returns what is known of a member's disk. It counts from the moment that it is in the
-// log, like all of a configuration: after a restart of the whole cluster nothing is applied before
-// a leader is elected.
+// Incarnation returns the incarnation of a member's disk. That of another member is known from the
+// moment that it is in the log, applied or not: after a restart of the whole cluster nothing is
+// applied before a leader is elected.
 func (n *Node) Incarnation(id uint64) uint64 {
 	if id == n.id {
 		return n.storage.incarnation
@@ -143,9 +144,9 @@ func (n *Node) Peers() map[uint64]PeerStats {
 	return n.Transport.Peers()
 }
 
-// ReceiveSnapshot writes a snapshot's file and leaves its message for the core. The order is that
-// of pitfall E4: when the core hears of the snapshot, its file is durable and has its name. A
-// snapshot that brings nothing new is not read.
+// ReceiveSnapshot writes a snapshot's file, and then leaves its message for the core. The order is
+// that of pitfall E4: when the core hears of the snapshot, its file is durable and has its name. A
+// snapshot that is not newer than what is applied is not read.
 func (n *Node) ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error {
 	if m.Kind != InstallSnapshot || m.Snapshot == nil {
 		return fmt.Errorf("raft: %v comes without a snapshot", m.Kind)
@@ -159,7 +160,7 @@ func (n *Node) ReceiveSnapshot(m Message, f SnapshotFile, body io.Reader) error 
 	return nil
 }
 
-// Kept returns how many bytes of the file with that name are here from a transfer that broke.
+// Kept returns how many bytes of the file with that name an interrupted transfer has left.
 func (n *Node) Kept(name string) int64 { return n.storage.snaps.Kept(name) }
 
 func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
@@ -176,7 +177,7 @@ func (n *Node) receive(s *Snapshot, f SnapshotFile, body io.Reader) error {
 	return err
 }
 
-// take writes what is left of the snapshot's file, and gives the file its name when it is whole.
+// receiveBody writes the rest of the snapshot's file, and gives the file its name when it is whole.
 func (n *Node) receiveBody(r *snap.Receiver, s *Snapshot, f SnapshotFile, body io.Reader) error {
 	_, err := io.CopyN(r, body, f.Size-f.From)
 	switch {
@@ -196,16 +197,16 @@ func (n *Node) receiveBody(r *snap.Receiver, s *Snapshot, f SnapshotFile, body i
 	return nil
 }
 
-// failOnDiskError ends the member if the disk has failed while a snapshot was received: what the
-// file system then says is no longer to be trusted (pitfall H8). A full disk ends nothing here. The
-// log may have room, and the sender is told.
+// failOnDiskError ends the member if the disk has failed while a snapshot was received: whatever
+// the file system says after that can't be trusted (pitfall H8). A full disk does not end the
+// member: the log may have room, and the sender is told.
 func (n *Node) failOnDiskError(err error) {
 	if err != nil && !errors.Is(err, syscall.ENOSPC) {
 		n.fail(fmt.Errorf("a snapshot of another member can't be written, so this member stops: %w", err))
 	}
 }
 
-// beginReceive goes on with the file that was kept, or begins a new one when f.From is 0.
+// beginReceive resumes the file of an interrupted transfer, or begins a new one when f.From is 0.
 func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	if f.From == 0 {
 		r, err := n.storage.snaps.Receive()
@@ -220,8 +221,8 @@ func (n *Node) beginReceive(f SnapshotFile) (*snap.Receiver, error) {
 	return nil, fmt.Errorf("raft: the first %d bytes of the snapshot's file are no longer here", f.From)
 }
 
-// sendMessages gives the core's messages to the transport, and has those asks answered that need
-// the disk.
+// sendMessages gives the core's messages to the transport. Helpers carry out what needs the disk:
+// the sending of snapshots, and fetches.
 func (n *Node) sendMessages(e *Effects) {
 	n.stats.AppendsSent.noteAppends(e.Messages)
 	n.Transport.Send(slices.DeleteFunc(e.Messages, func(m Message) bool {
@@ -240,7 +241,7 @@ func (n *Node) sendMessages(e *Effects) {
 	}
 }
 
-// shortLog is how many bytes of log are sent although a snapshot would be shorter: a member that
+// shortLog is how many bytes of log are sent even if a snapshot would be shorter: a member that
 // installs a snapshot replaces its whole state.
 const shortLog = 32 << 20
 
@@ -252,8 +253,8 @@ func (n *Node) snapshotIsShorter(f Fetch) bool {
 	return newest > f.From && lacked > shortLog && lacked > n.snapshots.size.Load()+behind
 }
 
-// sendSnapshot opens the file that a message speaks of and has it sent. What becomes of it on the
-// way is the transport's to log.
+// sendSnapshot opens the file that a message names, and has the transport send it. The transport
+// logs what becomes of it.
 func (n *Node) sendSnapshot(m Message) {
 	done := func(err error) {
 		n.inbox.call(func(c *core) { c.sent(m.To, err == nil) })
@@ -272,8 +273,8 @@ func (n *Node) sendSnapshot(m Message) {
 	n.Transport.SendSnapshot(m, &snapshotBody{io.NewSectionReader(file, 0, size), r}, size, done)
 }
 
-// checkSnapshot reads a snapshot that did not arrive, once. If the disk has changed it nobody takes
-// it, and a new one is written from what is in memory (pitfall B15).
+// checkSnapshot verifies a snapshot that did not arrive, once. If its file is damaged, no member
+// can take it, and a new snapshot is written from what is in memory (pitfall B15).
 func (n *Node) checkSnapshot(index uint64) {
 	if n.snapshots.checked.Swap(index) == index {
 		return
@@ -290,20 +291,20 @@ func (n *Node) checkSnapshot(index uint64) {
 	}
 }
 
-// snapshotBody is a snapshot's file on its way; while it is open the file stays.
+// snapshotBody is a snapshot's file that is being sent. While it is open, the file is not removed.
 type snapshotBody struct {
 	*io.SectionReader
 	snapshot *snap.Reader
 }
 
-// Close closes the file, which may be removed then.
+// Close closes the file, which may then be removed.
 func (b *snapshotBody) Close() error { return b.snapshot.Close() }
 
 // Sum returns a checksum of the whole file.
 func (b *snapshotBody) Sum() uint32 { return b.snapshot.Sum() }
 
-// observeMembership follows the membership, and ends a member that is no longer one when it has
-// handed over what it led.
+// observeMembership shows changes of the membership to other goroutines and to the transport. It
+// ends a member that was removed, once it does not lead any more.
 func (n *Node) observeMembership() {
 	if now := n.core.configs.now().mark(); n.followedConfig != now {
 		n.followedConfig = now
@@ -316,16 +317,16 @@ func (n *Node) observeMembership() {
 	}
 }
 
-// publishConfig tells everybody the configuration in force.
+// publishConfig shows the configuration in force to other goroutines.
 func (n *Node) publishConfig() {
 	m := n.core.configs.now().membership
 	n.newest.Store(&m)
 }
 
-// updatePeers tells the transport whom there is to talk to: the members of the newest configuration
-// in the log and those of the one that is applied. The one may yet be taken back, and the other
-// holds those that don't yet know that they are removed. A leader that has been removed stays as
-// long as it leads: it hands over when it has heard that the other one has the whole log.
+// updatePeers tells the transport which members there are to talk to: those of the newest
+// configuration in the log, which may yet be taken back, and those of the applied one, some of
+// which may not know yet that they are removed. A leader that has been removed stays as long as it
+// leads: it hands over when it knows that the other member has the whole log.
 func (n *Node) updatePeers() {
 	if n.Transport == nil {
 		return

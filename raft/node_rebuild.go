@@ -2,32 +2,33 @@ package raft
 
 import "cmp"
 
-// rebuilder takes what a disk holds, in order, while it is read. A start that fails later is none:
-// what the rebuilder made of it is dropped.
+// rebuilder makes the state of what a disk holds, in order, while the disk is read. When the start
+// fails later, that state is dropped.
 type rebuilder interface {
-	// restore makes the state that of the snapshot which r begins with, if there is one.
+	// restore sets the state to that of the snapshot with which r begins, if there is one.
 	restore(r *recovery) error
 	// replay applies entries that are committed.
 	replay(es []Entry) error
 }
 
-// Entries go to the rebuilder by the piece, and the log is read at most so many pieces ahead of it.
+// Entries go to the rebuilder in pieces, and the log is read at most rebuildPieces ahead of it.
 const (
-	rebuildPiece  = 256 << 10 // bytes in memory; a single write may be more
+	rebuildPiece  = 256 << 10 // bytes in memory; a single write may have more
 	rebuildPieces = 16
 )
 
-// rebuilding has a rebuilder at work in a goroutine of its own, while the log is read: to check and
-// decode a record and to apply it take about as long.
+// rebuilding runs a rebuilder in a goroutine of its own while the log is read: to check and decode
+// a record takes about as long as to apply it.
 type rebuilding struct {
 	piece []Entry // read, and not in the queue yet
 	bytes int     // of the piece
 	queue chan []Entry
-	ended chan struct{} // closed when the rebuilder does no more
+	ended chan struct{} // closed when the rebuilder has ended
 	err   error         // of the rebuilder; to be read when ended is closed
 }
 
-// rebuild has to begin with the snapshot of r, whose Reader is its own until finish has returned.
+// rebuild starts the rebuilder with the snapshot of r. The Reader of r belongs to it until finish
+// has returned.
 func rebuild(to rebuilder, r *recovery) *rebuilding {
 	b := &rebuilding{queue: make(chan []Entry, rebuildPieces), ended: make(chan struct{})}
 	go func() {
@@ -43,8 +44,8 @@ func rebuild(to rebuilder, r *recovery) *rebuilding {
 	return b
 }
 
-// add hands on entries, whose Data is the rebuilder's from now on. The error is that of earlier
-// ones.
+// add hands on entries, whose Data belongs to the rebuilder from now on. The error is that of
+// entries handed on before.
 func (b *rebuilding) add(es []Entry) error {
 	b.piece = append(b.piece, es...)
 	if b.bytes += entriesSize(es); b.bytes < rebuildPiece {
@@ -64,7 +65,8 @@ func (b *rebuilding) pass() error {
 	}
 }
 
-// finish waits until the rebuilder has done all that was handed on. Nothing may be added then.
+// finish waits until the rebuilder has done all that was handed on. Nothing may be added
+// afterwards.
 func (b *rebuilding) finish() error {
 	err := b.pass()
 	close(b.queue)

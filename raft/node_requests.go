@@ -8,25 +8,26 @@ import (
 )
 
 // request is a proposal on its way to the core, or a read, of which only the id is used. The id is
-// that of its waiter.
+// that of its waiter. The diagram above waiter shows its way.
 type request struct {
 	proposal
 	read bool
 }
 
-// How long a leader's proposals may wait, so that they go as one batch: for its own disk, and for
-// the other members. A disk that takes longer holds nobody up, since the others may be a majority
-// without it; nor do members that are far away.
+// How long a leader's proposals may wait for its own disk and for the other members, so that they
+// go as one batch. The times are short. A slow disk must not delay proposals for longer, since the
+// other members may be a majority without it; nor must members that are far away.
 const (
 	gatherForDisk   = 10 * time.Millisecond
 	gatherForOthers = time.Millisecond
 )
 
-// gathering is until when what is in the inbox waits, on the monotonic clock; 0: it doesn't.
+// gathering says until when the proposals and the reads in the inbox wait for others, on the
+// monotonic clock; 0: they don't.
 type gathering struct{ proposals, reads int64 }
 
-// proposalsWait returns how much longer a leader's proposals wait at most, if they do: until its
-// disk has the batch before, and that is committed.
+// proposalsWait returns how much longer a leader's proposals wait at most for the batch before
+// them, to be on the leader's disk and committed; 0 or less: they don't.
 func (n *Node) proposalsWait() (left time.Duration) {
 	if n.core.role != Leader {
 		return 0
@@ -41,8 +42,8 @@ func (n *Node) proposalsWait() (left time.Duration) {
 	return left
 }
 
-// readsWait returns how much longer reads wait at most, if they do: until those are answered that
-// went out before, so that the next question to the leader stands for all that came meanwhile.
+// readsWait returns how much longer reads wait at most; 0 or less: they don't. They wait for the
+// answer to the ReadIndex before, so that one ReadIndex stands for all reads that come meanwhile.
 func (n *Node) readsWait() time.Duration {
 	if len(n.reads) == 0 {
 		return 0
@@ -50,14 +51,15 @@ func (n *Node) readsWait() time.Duration {
 	return gatherForOthers - time.Duration(n.mono()-n.readSentAt)
 }
 
-// waitsForApplier has the applier wake the loop after each batch, as long as the core waits for it.
-// A batch that it applied just before wakes nobody, so that the loop looks once more.
+// waitsForApplier has the applier wake the loop after each batch while the core waits for it. A
+// batch that was applied just before did not wake the loop, so the core hears of it here.
 func (n *Node) waitsForApplier() {
 	n.applierWakes.Store(n.core.isBehind() || n.core.refusing)
 	n.core.appliedTo(n.applied.Load().index)
 }
 
-// untilGathered returns how long the loop may sleep before something in the inbox is due.
+// untilGathered returns how long the loop may sleep before proposals or reads in the inbox have
+// waited long enough.
 func (n *Node) untilGathered() time.Duration {
 	if n.gatherUntil == (gathering{}) {
 		return never
@@ -73,8 +75,8 @@ func (n *Node) untilGathered() time.Duration {
 	return max(due, 0)
 }
 
-// drainInbox passes everything that has arrived to the core, proposals as one batch, from wherever
-// they come.
+// drainInbox gives the core everything that has arrived. All proposals go as one batch, whether
+// they come from this member or from others.
 func (n *Node) drainInbox() {
 	for _, f := range n.inbox.dequeueCalls() {
 		f(n.core)
@@ -96,7 +98,7 @@ func (n *Node) drainInbox() {
 	}
 }
 
-// dequeueReads passes the reads on that have arrived, unless they had better wait a moment.
+// dequeueReads passes on the reads that have arrived, unless they had better wait a moment.
 func (n *Node) dequeueReads() {
 	n.gatherUntil.reads = 0
 	if wait := n.readsWait(); wait > 0 {
@@ -108,8 +110,8 @@ func (n *Node) dequeueReads() {
 
 func (n *Node) dequeueProposals() {
 	proposals := n.inbox.proposals.dequeue(&n.inbox.mu)
-	// they came after the turn began: with its time, from before they were made, keys would expire
-	// early (pitfall I1)
+	// The proposals came after the turn began. The turn's time is from before that: stamped with
+	// it, keys would expire early (pitfall I1).
 	n.core.advance(n.mono())
 	last := n.core.log.last()
 	for _, m := range n.inbox.dequeueMessages(&n.inbox.proposed) {
@@ -121,14 +123,14 @@ func (n *Node) dequeueProposals() {
 	}
 }
 
-// parking holds the ids of requests that no leader has taken yet. Its limit is that of the waiters.
+// parking holds the ids of requests that no leader has taken yet. Its limit is that of waiters.
 type parking struct{ proposals, reads []uint64 }
 
-// size returns the number of ids, including those that nobody waits for any longer.
+// size returns the number of ids, with those that have no waiter any longer.
 func (p *parking) size() int { return len(p.proposals) + len(p.reads) }
 
-// park keeps requests until a leader takes them. When they could be more than maxWaiters, it drops
-// those that nobody waits for.
+// park keeps requests until a leader takes them. When there could be more than maxWaiters ids, it
+// drops those that have no waiter.
 func (n *Node) park(place *[]uint64, ids ...uint64) {
 	if len(*place)+len(ids) > maxWaiters {
 		*place = n.waiters.living(*place)
@@ -136,7 +138,7 @@ func (n *Node) park(place *[]uint64, ids ...uint64) {
 	*place = append(*place, ids...)
 }
 
-// dropDead drops the ids of parked requests and of reads that nobody waits for.
+// dropDead drops the ids of parked requests and of reads that have no waiter any longer.
 func (n *Node) dropDead() {
 	n.parked.proposals = n.waiters.living(n.parked.proposals)
 	n.parked.reads = n.waiters.living(n.parked.reads)
@@ -147,16 +149,17 @@ func (n *Node) dropDead() {
 	}
 }
 
-// What may wait for a leader that has not been there for so many election timeouts: as many bytes.
-// An election is soon over, and who asks meanwhile waits for its end; hours without a majority
-// would fill the memory with proposals that all end the same.
+// When there has been no leader for leaderlessTimeouts election timeouts, the proposals that wait
+// for one may have maxLeaderlessBytes. An election is soon over, and proposals made during one wait
+// for its end. Hours without a majority would fill the memory with proposals that all end the same
+// way.
 const (
 	leaderlessTimeouts = 3
 	maxLeaderlessBytes = 1 << 20
 )
 
-// refuseYoungest answers the youngest of the proposals that are too many to wait for a leader that
-// may never come: they were not made.
+// refuseYoungest answers the youngest proposals with ErrNoLeader when more wait than may, for a
+// leader that may never come.
 func (n *Node) refuseYoungest(ticks int) {
 	if n.leaderlessTicks += ticks; n.core.leader != None {
 		n.leaderlessTicks = 0
@@ -171,10 +174,10 @@ func (n *Node) refuseYoungest(ticks int) {
 	n.parked.proposals = n.parked.proposals[:kept]
 }
 
-// retryParked tries again what no leader had taken, when there is one. This member's own core may
-// be asked in every turn; another leader only when it is a new one, a tick has passed, or there was
-// no room on the way to it and is some now: what it does not take now it won't take one round trip
-// later either.
+// retryParked passes on what no leader has taken, when there is a leader. This member's own core is
+// tried in every turn. Another leader is tried only when (1) it is a new one, (2) a tick has
+// passed, or (3) there was no room on the way to it and now there is some: what it does not take
+// now, it would not take one round trip later either.
 func (n *Node) retryParked() {
 	now := n.leadership()
 	again := now != n.triedUnder || now.role == Leader || n.forwardFull && n.core.mayForward()
@@ -187,7 +190,8 @@ func (n *Node) retryParked() {
 	n.proposeOrForward(parked.proposals)
 }
 
-// proposeOrForward proposes, here or at the leader, and parks what no leader takes.
+// proposeOrForward proposes requests, at this member if it leads or at the leader, and parks those
+// that no leader takes.
 func (n *Node) proposeOrForward(ids []uint64) {
 	if len(ids) == 0 {
 		return
@@ -222,7 +226,8 @@ func (n *Node) proposeHere(batch []proposal) {
 	}
 }
 
-// refused deals with a proposal that the leader has not taken: some may be made again.
+// handleRefusal deals with a proposal that the leader has not taken. Some refusals pass: then the
+// proposal is parked, and tried again.
 func (n *Node) handleRefusal(id uint64, err error) {
 	switch {
 	case !n.waiters.withdraw(id):
@@ -233,19 +238,20 @@ func (n *Node) handleRefusal(id uint64, err error) {
 	}
 }
 
-// handleRefusals deals with what another member's core has not taken of this one's proposals.
+// handleRefusals deals with this member's proposals that the leader, another member, has not taken.
 func (n *Node) handleRefusals(refused []Refusal) {
 	for i := range refused {
 		n.handleRefusal(refused[i].ID, refused[i].err())
 	}
 }
 
-// requestReadIndex asks for one index for all reads that wait, and parks them when nobody can tell.
+// requestReadIndex makes one ReadIndex that stands for all these reads. It parks them when there is
+// no leader to ask.
 func (n *Node) requestReadIndex(ids []uint64) {
 	if len(ids) == 0 {
 		return
 	}
-	try := rand.Uint64() // a new one for every try (pitfall C3)
+	try := rand.Uint64() // a new id for every try (pitfall C3)
 	if n.core.read(try) != nil {
 		n.park(&n.parked.reads, ids...)
 		return
@@ -253,8 +259,8 @@ func (n *Node) requestReadIndex(ids []uint64) {
 	n.reads[try], n.readSentAt = slices.Clone(ids), n.mono()
 }
 
-// retryReads tries the reads again that are out: their answers may be lost with a leader or a
-// message (pitfall C5).
+// retryReads parks the reads that have no answer yet, to ask again: their answers may be lost with
+// a leader or a message (pitfall C5).
 func (n *Node) retryReads() {
 	n.readRetryTicks = n.core.ElectionTicks
 	for try, ids := range n.reads {
@@ -263,7 +269,7 @@ func (n *Node) retryReads() {
 	}
 }
 
-// ask makes a request and waits for its outcome.
+// submit makes a request and waits for its outcome.
 func (n *Node) submit(ctx context.Context, r request) (Result, error) {
 	w := n.waiters.pool.Get().(*waiter)
 	id, err := n.enqueue(w, r)
@@ -277,7 +283,7 @@ func (n *Node) submit(ctx context.Context, r request) (Result, error) {
 	return o.Result, o.err
 }
 
-// post leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within
+// enqueue leaves a request for the loop. The waiter gets its outcome, or ErrStopped, within
 // RequestTimeout.
 func (n *Node) enqueue(w *waiter, r request) (id uint64, err error) {
 	if id, err = n.waiters.add(w, r, n.mono()+int64(n.RequestTimeout)); err != nil {
@@ -293,7 +299,7 @@ func (n *Node) enqueue(w *waiter, r request) (id uint64, err error) {
 	return id, nil
 }
 
-// wait ends by the deadline that the waiters keep, if not before.
+// wait returns the outcome of a request. It comes at the latest at the deadline that waiters keep.
 func (n *Node) wait(ctx context.Context, w *waiter, id uint64) outcome {
 	if ctx.Done() == nil { // a plain receive costs half of a select
 		return <-w.result
@@ -305,6 +311,6 @@ func (n *Node) wait(ctx context.Context, w *waiter, id uint64) outcome {
 		if n.waiters.remove(id) {
 			return outcome{err: ErrUnknown}
 		}
-		return <-w.result // it came at the same moment
+		return <-w.result // the outcome came at the same moment
 	}
 }

@@ -18,17 +18,17 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Place is where a member is to live.
+// Place says where a member's disk is made.
 type Place struct {
 	Name   string // of the member
 	Dir    string // its data directory; Dir/member must not exist
-	WALDir string // of its log, when that is not to be inside; must be missing or empty
+	WALDir string // the directory of its log, which must be missing or empty; "": inside Dir
 }
 
 // RestoreOptions say what Restore makes of a backup.
 type RestoreOptions struct {
 	// Cluster lists all members of the new cluster, by id, as discovery.Static makes it of a list
-	// and a token. All get a vote. Its ClusterID does not become the new cluster's: see Restore.
+	// and a token. All of them vote. The new cluster gets another ClusterID: see Restore.
 	Cluster Membership
 	Places  []Place // of those members whose disks are made by this call: all of them, or only this machine's
 
@@ -37,18 +37,18 @@ type RestoreOptions struct {
 }
 
 // Restore makes the data directories of members of a new cluster out of a backup: a file that
-// Frozen.WriteTo wrote, or any snapshot of a data directory. It returns what they begin with. The
-// new cluster goes on from the backup's state, its index, its events and its clock; whoever runs
-// with the new directories needs no more flags than at a later start.
+// Frozen.WriteTo wrote, or any snapshot of a data directory. It returns the snapshot that they
+// begin with. The new cluster goes on from the backup's state, its index, its events and its clock.
+// A member that runs with a new directory needs no more flags than at any later start.
 //
 // Each machine of the new cluster may restore its own member: the same file and the same list give
-// the same cluster. Its id is made of both, so that its members never speak to those of the old
-// cluster, of another backup or of another list, under whatever addresses. (That two restores of
-// one file with one list are kept apart as well takes another token.)
+// the same cluster. The cluster's id is made of both, so that its members never talk to those of
+// the old cluster, of another backup or of another list, whatever their addresses. (To keep apart
+// two restores of one file with one list, give them different tokens.)
 //
-// The whole file is verified before anything is written. All disks are made aside before the first
-// one gets its name, and Open refuses a directory that was left unfinished; to call Restore again
-// makes it anew.
+// The whole file is verified before anything is written. All disks are made under temporary names
+// before the first one gets its name. Open refuses a directory that was left unfinished, and
+// Restore, called again, makes it anew.
 func Restore(file string, o RestoreOptions) (Snapshot, error) {
 	r, old, err := openBackup(file, o.fs)
 	if err != nil {
@@ -58,8 +58,8 @@ func Restore(file string, o RestoreOptions) (Snapshot, error) {
 	return foundCluster(NewFrozen(old, func(w io.Writer) error { return copyBody(w, r) }), r.Sum(), o)
 }
 
-// Found is Restore for a state that is in no file. The same state and the same list give the same
-// cluster.
+// Found does what Restore does, with a state that is in no file. The same state and the same list
+// give the same cluster.
 func Found(f *Frozen, o RestoreOptions) (Snapshot, error) {
 	sum := crc32.NewIEEE()
 	if _, err := f.WriteTo(sum); err != nil {
@@ -68,7 +68,8 @@ func Found(f *Frozen, o RestoreOptions) (Snapshot, error) {
 	return foundCluster(f, sum.Sum32(), o)
 }
 
-// found makes the disks of a cluster that goes on from f, whose bytes have the checksum sum.
+// foundCluster makes the disks of a cluster that goes on from f. sum is the checksum of f as a
+// backup.
 func foundCluster(f *Frozen, sum uint32, o RestoreOptions) (Snapshot, error) {
 	s := f.Snapshot
 	s.Membership = founders(o.Cluster)
@@ -84,7 +85,7 @@ func foundCluster(f *Frozen, sum uint32, o RestoreOptions) (Snapshot, error) {
 	return s, makeDisks(o.fs, disks)
 }
 
-// openBackup opens a backup after every block of it has been checked.
+// openBackup checks every block of a backup and opens it.
 func openBackup(file string, fs disk.FS) (*snap.Reader, Snapshot, error) {
 	r, err := snap.OpenFile(file, fs)
 	if err != nil {
@@ -93,7 +94,7 @@ func openBackup(file string, fs disk.FS) (*snap.Reader, Snapshot, error) {
 	return checkBackup(r)
 }
 
-// checkBackup reads all of an open snapshot, and closes it if there is anything wrong with it.
+// checkBackup reads all of an open snapshot, and closes it if anything is wrong with it.
 func checkBackup(r *snap.Reader) (*snap.Reader, Snapshot, error) {
 	var s Snapshot
 	err := r.Verify()
@@ -109,15 +110,15 @@ func checkBackup(r *snap.Reader) (*snap.Reader, Snapshot, error) {
 	return r, s, nil
 }
 
-// copyBody copies the body of a snapshot, and leaves the reader as it was.
+// copyBody copies the body of a snapshot, and sets the reader back to the beginning of the body.
 func copyBody(w io.Writer, r *snap.Reader) error {
 	defer r.Rewind()
 	_, err := io.Copy(w, r)
 	return err
 }
 
-// founders are the members of a cluster that has not started yet: nothing is known of them but
-// names and peer URLs.
+// founders returns the members of a cluster that has not started yet. Only their ids, names and
+// peer URLs are known.
 func founders(m Membership) (f Membership) {
 	for _, p := range m.Members {
 		f.Members = append(f.Members, Member{ID: p.ID, Name: p.Name, PeerURLs: p.PeerURLs})
@@ -126,19 +127,19 @@ func founders(m Membership) (f Membership) {
 	return f
 }
 
-// successorID is the id of the cluster that goes on from a backup, made for a list of members whose
-// cluster's id is founded. It differs from that one: somebody may begin a cluster of that list,
-// from nothing.
+// successorID returns the id of the cluster that goes on from a backup. founded is the cluster id
+// that belongs to the list of its members. The new id differs from that one: somebody may begin
+// another cluster with the same list, from nothing.
 func successorID(old *Snapshot, sum uint32, founded uint64) uint64 {
 	var b []byte
 	for _, v := range []uint64{founded, old.Membership.ClusterID, old.Index, old.Term, uint64(sum)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	hash := sha256.Sum256(b)
-	return binary.BigEndian.Uint64(hash[:]) &^ 1 // neither copyCluster nor, but for the worst luck, None
+	return binary.BigEndian.Uint64(hash[:]) &^ 1 // even: never copyCluster; and hardly ever None
 }
 
-// disks are the disks to make.
+// disks returns the disks to make.
 func (o *RestoreOptions) disks(s Snapshot) (list []newDisk, err error) {
 	if len(o.Places) == 0 {
 		return nil, errors.New("raft: restore: no member's directory is asked for")
@@ -159,13 +160,13 @@ func (o *RestoreOptions) disks(s Snapshot) (list []newDisk, err error) {
 	return list, nil
 }
 
-// collides tells whether two members would share something.
+// collides reports whether two members would share a name or a directory.
 func (p Place) collides(q Place) bool {
 	return p.Name == q.Name || filepath.Clean(p.Dir) == filepath.Clean(q.Dir) || p.WALDir != "" &&
 		filepath.Clean(p.WALDir) == filepath.Clean(q.WALDir)
 }
 
-// newDisk is a member's disk that is made of a snapshot and the entries behind it.
+// newDisk is a member's disk that is to be made of a snapshot and the entries behind it.
 type newDisk struct {
 	Place
 	member   uint64
@@ -176,15 +177,16 @@ type newDisk struct {
 	entries  []Entry
 }
 
-// unfinishedSuffix is that of a member's directory until all of it is complete. A log elsewhere is
-// made where it is to be: it is nobody's until the identity that it belongs to has its place.
+// unfinishedSuffix ends the name of a member's directory until all of it is complete. A log outside
+// of that directory is made at its final place: it belongs to no member until the directory has its
+// name.
 //
 //	DATA/member.unfinished    is made, synced, and then renamed:
 //	DATA/member
 const unfinishedSuffix = ".unfinished"
 
-// unfinished refuses a directory in which a disk was being made. That of a member has the directory
-// of the snapshots from the moment when it has its name.
+// unfinished returns an error when a disk was being made in a directory, and its making was
+// interrupted. (A member that has started since has the directory of its snapshots.)
 func (o *storageOptions) unfinished() error {
 	fs := orOS(o.FS)
 	if _, err := fs.ReadDir(o.Dir + unfinishedSuffix); err != nil || exists(fs, filepath.Join(o.Dir, "snap")) {
@@ -201,14 +203,14 @@ func orOS(fs disk.FS) disk.FS {
 	return fs
 }
 
-// there tells whether there is a directory, or anything that can't be looked into.
+// exists reports whether there is a directory, or anything else that can't be read as one.
 func exists(fs disk.FS, dir string) bool {
 	_, err := fs.ReadDir(dir)
 	return !errors.Is(err, iofs.ErrNotExist)
 }
 
-// makeDisks makes disks aside, all of them, and then gives each its name. After an error in the
-// first part nothing is left of them.
+// makeDisks makes all disks under temporary names, and then gives each its name. After an error
+// before the first has its name, nothing is left of them.
 func makeDisks(fs disk.FS, disks []newDisk) (err error) {
 	var locked []*Dirs
 	for i := range disks {
@@ -243,7 +245,7 @@ func makeDisks(fs disk.FS, disks []newDisk) (err error) {
 	return nil
 }
 
-// final and aside say where the disk is in the end, and where until then.
+// final returns where the disk is when it is complete, and aside where it is until then.
 func (d *newDisk) final() storageOptions {
 	o := storageOptions{Dir: filepath.Join(d.Dir, "member")}
 	if d.WALDir != "" && filepath.Clean(d.WALDir) != o.walDir() {
@@ -258,8 +260,8 @@ func (d *newDisk) aside(fs disk.FS) storageOptions {
 	return o
 }
 
-// lockDirs makes the directories, if need be, keeps other processes out of them until the home is
-// closed, and refuses them when somebody lives there.
+// lockDirs makes the directories, if need be, locks them until the returned Dirs is closed, and
+// returns an error when a member lives in them.
 func (d *newDisk) lockDirs(fs disk.FS) (home *Dirs, err error) {
 	o := d.final()
 	if fs != nil { // only the real disk has other processes
@@ -271,8 +273,8 @@ func (d *newDisk) lockDirs(fs disk.FS) (home *Dirs, err error) {
 	return home, cmp.Or(err, d.checkFree(orOS(fs)))
 }
 
-// free returns an error when somebody lives in the directories. The log of a making that was
-// interrupted is nobody.
+// checkFree returns an error when a member lives in the directories. The log that an interrupted
+// making has left is no member's.
 func (d *newDisk) checkFree(fs disk.FS) error {
 	o, aside := d.final(), d.aside(fs)
 	o.FS = fs
@@ -291,7 +293,7 @@ func (d *newDisk) checkFree(fs disk.FS) error {
 		o.walDir()))
 }
 
-// makePath makes a directory and those above it that are missing, durably.
+// makePath makes a directory, and those above it that are missing, and syncs their names.
 func makePath(fs disk.FS, dir string) error {
 	dir = filepath.Clean(dir)
 	if exists(fs, dir) {
@@ -306,9 +308,9 @@ func makePath(fs disk.FS, dir string) error {
 	return fs.SyncDir(filepath.Dir(dir))
 }
 
-// makeAside makes the disk aside, complete and durable, in the way of a member that joins: an empty
-// log, a snapshot that comes from elsewhere, which the opening finds and notes in the log, and the
-// entries behind it.
+// makeAside makes the disk under its temporary name, complete and durable, in the way of a member
+// that joins: an empty log, a snapshot that counts as received, which openStorage finds and notes
+// in the log, and the entries behind it.
 func (d *newDisk) makeAside(fs disk.FS) error {
 	if err := d.removeAside(fs); err != nil {
 		return err
@@ -345,11 +347,11 @@ func (d *newDisk) saveSnapshot(o *storageOptions) error {
 	return err
 }
 
-// batchEntries of a copied log are written at once.
+// batchEntries is how many entries of a copied log are written at once.
 const batchEntries = 1000
 
-// append writes state and entries to the log. Until the last batch is there, nothing counts as
-// committed that is not.
+// append writes state and entries to the log. With each batch only what is already written counts
+// as committed.
 func (d *newDisk) append(s *storage) error {
 	es := d.entries
 	for {
@@ -367,7 +369,7 @@ func (d *newDisk) append(s *storage) error {
 	}
 }
 
-// removeAside removes what an unfinished making has left.
+// removeAside removes what an interrupted making has left.
 func (d *newDisk) removeAside(fs disk.FS) error {
 	o := d.aside(fs)
 	begun, err := o.readIdentity()

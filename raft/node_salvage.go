@@ -8,15 +8,15 @@ import (
 
 // SalvageOptions say where Salvage looks, and what it makes of that.
 type SalvageOptions struct {
-	WALDir string              // of the log, when it is not inside the directory
+	WALDir string              // the directory of the log; "": inside the data directory
 	State  func() StateMachine // an empty one
-	Lost   func(cmd []byte)    // called with each command behind the damage that can be read; it keeps none
+	Lost   func(cmd []byte)    // called with each command behind the damage that can be read; it must not keep cmd
 }
 
 // Wreck is what is left of a member that does not start.
 type Wreck struct {
-	*Frozen         // the state up to the first damage, for Found; Index 0: not even its beginning is there
-	Self    Member  // who it was, as that state knows; its ID is 0 when nothing tells
+	*Frozen         // the state up to the first damage, for Found; Index 0: nothing is whole
+	Self    Member  // the member as that state has it; its ID is 0 when the state does not have it
 	Faults  []Fault // why the member does not start, and each place where something is missing
 
 	Cut  bool   // something may have been written behind the state
@@ -24,11 +24,12 @@ type Wreck struct {
 	Last uint64 // the highest index that is sure to have been written
 }
 
-// Salvage reads the data directory of a member that does not start, and makes a state of all that
-// is whole: the newest whole snapshot, and the entries behind it up to the first that is damaged or
-// missing. All of them count, committed or not, as for a member whose cluster is lost: some of them
-// were acknowledged. It changes nothing, and keeps others out of the directory meanwhile. The error
-// is that a process uses the directory, that nothing is there, or that a member starts in it.
+// Salvage reads the data directory of a member that does not start, and makes a state of everything
+// that is whole: the newest whole snapshot, and the entries behind it up to the first that is
+// damaged or missing. All of these entries count, committed or not, since some of them may have
+// been acknowledged, and the cluster that could tell is lost. Salvage changes nothing, and locks
+// the directory meanwhile. The error says that (1) a process uses the directory, (2) there is
+// nothing, or (3) a member starts in it.
 func Salvage(dir string, o SalvageOptions) (*Wreck, error) {
 	c := Config{Dir: dir, WALDir: o.WALDir}
 	so := c.storage()
@@ -52,7 +53,7 @@ func Salvage(dir string, o SalvageOptions) (*Wreck, error) {
 	return salvageDisk(so, o, s)
 }
 
-// salvageDisk reads the log that s has found damaged again, in spite of that.
+// salvageDisk reads the log again, past the damage that s has found in it.
 func salvageDisk(so storageOptions, o SalvageOptions, s *survey) (*Wreck, error) {
 	v := salvager{base: &s.newest, replay: replayer{base: &s.newest}, lost: o.Lost}
 	v.wreck.Faults = s.report.Faults
@@ -75,7 +76,7 @@ func salvageDisk(so storageOptions, o SalvageOptions, s *survey) (*Wreck, error)
 	return &v.wreck, nil
 }
 
-// salvager follows the records of a damaged log.
+// salvager reads the records of a damaged log in order.
 type salvager struct {
 	wreck  Wreck
 	base   *Snapshot
@@ -85,7 +86,7 @@ type salvager struct {
 	lost   func(cmd []byte)
 }
 
-// visit takes note of a record, or of a place where something is missing.
+// visit takes a record, or a place where something is missing.
 func (v *salvager) visit(r wal.Salvaged) {
 	switch {
 	case r.Kind == 0:
@@ -104,14 +105,15 @@ func (v *salvager) visit(r wal.Salvaged) {
 	}
 }
 
-// reached reports whether the replay has an entry behind the snapshot.
+// reached reports whether an entry behind the snapshot has been replayed.
 func (v *salvager) reached() bool {
 	n := len(v.replay.entries)
 	return n > 0 && v.replay.entries[n-1].Index > v.base.Index
 }
 
-// missing takes note of a gap. One before the first entry behind the snapshot may have held only
-// what the snapshot has: then the log goes on without a hole behind it, and nothing is lost.
+// gap takes a place where something is missing. Before the first entry behind the snapshot, the
+// missing piece may have held only what the snapshot has: when the log then goes on right behind
+// the snapshot, nothing is lost.
 func (v *salvager) gap(f Fault) {
 	v.addFault(f)
 	v.over = v.over || v.reached()
@@ -121,7 +123,7 @@ func (v *salvager) gap(f Fault) {
 	}
 }
 
-// fault adds one that is not known yet.
+// addFault adds a fault that is not known yet.
 func (v *salvager) addFault(f Fault) {
 	for _, known := range v.wreck.Faults {
 		if known.File == f.File && known.Offset == f.Offset {
@@ -131,8 +133,9 @@ func (v *salvager) addFault(f Fault) {
 	v.wreck.Faults = append(v.wreck.Faults, f)
 }
 
-// loose looks at a record that can be read, and can't be taken over. One that nothing proves ends
-// what is whole if it is of an entry behind the snapshot.
+// strayRecord takes a record that can be read, but can't be replayed. If it is an entry behind the
+// snapshot, what is whole ends here. Damage is set if nothing proves that the record belongs to
+// this place of the log.
 func (v *salvager) strayRecord(r wal.Salvaged) {
 	if state, err := decodeState(r.Data); r.Kind == recordState && r.Damage == nil && err == nil {
 		v.wreck.Last = max(v.wreck.Last, state.Commit)
@@ -151,7 +154,7 @@ func (v *salvager) strayRecord(r wal.Salvaged) {
 	}
 }
 
-// leave counts an entry as lost.
+// countLost counts an entry as lost.
 func (v *salvager) countLost(e *Entry) {
 	v.wreck.Lost++
 	if cmd, err := e.command(); err == nil && len(cmd) > 0 {
@@ -159,7 +162,7 @@ func (v *salvager) countLost(e *Entry) {
 	}
 }
 
-// apply makes the state of what is whole.
+// apply makes the state of everything that is whole.
 func (v *salvager) apply(s *survey, sm StateMachine) error {
 	if s.reader != nil {
 		if err := sm.Restore(s.reader); err != nil {

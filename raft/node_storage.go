@@ -21,50 +21,50 @@ import (
 const (
 	recordState       byte = 1 // State
 	recordEntry       byte = 2 // Entry; it takes the place of an earlier one with its index, and of all that followed
-	recordSnapshot    byte = 3 // Snapshot, received: the log begins anew behind it
-	recordIncarnation byte = 4 // of this disk; at the head of every segment
-	recordWhole       byte = 5 // index of the last recordSnapshot, 0 without one; likewise
+	recordSnapshot    byte = 3 // Snapshot, received: it takes the place of all entries before it
+	recordIncarnation byte = 4 // incarnation of this disk; at the head of every segment
+	recordWhole       byte = 5 // index of the last recordSnapshot, 0 without one; at the head of every segment
 )
 
-// storage is a member's memory on disk: the log, and the snapshots beside it.
+// storage is what a member has on disk: the log, and the snapshots beside it.
 //
 //	DATA/member/wal       the log (or the directory named by --wal-dir)
 //	DATA/member/snap      the snapshots
-//	DATA/member/identity  whose they are
+//	DATA/member/identity  the member and the cluster that they belong to
 //
-// The log goes back at least to the older of the two newest snapshots, so that the newest may be
-// damaged. persist belongs to the disk writer, saveSnapshot and release to the snapshot writer; the
-// rest may be called from any goroutine.
+// The log goes back at least to the older of the two newest snapshots, so that a start does without
+// the newest if that is damaged. The disk writer calls persist, the snapshot writer saveSnapshot
+// and release. All other methods may be called from any goroutine.
 type storage struct {
 	dir   string // DATA/member
 	log   *wal.Log
 	snaps *snap.Dir
-	state atomic.Pointer[State] // as last written: the preamble of every segment
+	state atomic.Pointer[State] // as last written; every segment begins with it
 
 	incarnation uint64 // of this disk
 
-	last uint64 // of the log: highest index written
-	buf  []byte // of persist
+	last uint64 // index of the last entry written
+	buf  []byte // memory of persist, as recs
 	recs []wal.Record
 
 	wholeAfter atomic.Uint64 // index of the last received snapshot that the log notes; 0: none. See first
 }
 
-// storageOptions say where a member's memory is and how it is kept.
+// storageOptions say where a member's disk is, and how it is kept.
 type storageOptions struct {
 	Dir    string  // DATA/member
 	WALDir string  // of the log; empty means Dir/wal
 	FS     disk.FS // nil means the operating system's
 	Bytes  int64   // of a segment; 0 means the default
 
-	MaxSegments int // segments kept that are no longer needed
+	MaxSegments int // how many segments are kept that are no longer needed
 }
 
 func (o *storageOptions) walDir() string {
 	return cmp.Or(o.WALDir, o.defaultWALDir())
 }
 
-// recovery is what openStorage found. Of Replayed it says no membership.
+// recovery is what openStorage found. Replayed has no membership.
 type recovery struct {
 	boot
 	ID uint64 // of this member
@@ -86,9 +86,9 @@ func splitTag(t wal.Tag) (cluster, member uint64) {
 }
 
 // createStorage makes the disk of a new member, in an incarnation of its own, with the entries that
-// every first member of the cluster begins with. One last rename makes it a member; what an
-// interrupted start left behind does not count (pitfall H10). The identity comes first, so that a
-// log is never there whose data directory does not know of it.
+// every first member of the cluster begins with. Its last step is a rename, which makes it a
+// member: what an interrupted start has left before does not count (pitfall H10). The identity
+// comes first, so that no log is ever there without it.
 func createStorage(o storageOptions, cluster, member, incarnation uint64, first []Entry) error {
 	tag := makeTag(cluster, member)
 	if err := o.writeIdentity(newIdentity(tag, incarnation, "")); err != nil {
@@ -110,29 +110,30 @@ func createStorage(o storageOptions, cluster, member, incarnation uint64, first 
 	})
 }
 
-// openStorage reads all that survived: the newest good snapshot, called base here, and the log.
+// openStorage reads the newest whole snapshot, called base here, and the log.
 //
 // A snapshot of this member's own state changes nothing in the log. A received one takes three
-// steps: (1) its file gets its name, (2) the log notes it (recordSnapshot) unless it holds the
-// snapshot's last entry, (3) entries behind it are acknowledged. A crash may come between any two
-// steps. So the log and its last note decide together which entries count:
+// steps: (1) its file gets its name, (2) the log notes it with a recordSnapshot, unless it holds
+// the snapshot's last entry, (3) entries behind it are acknowledged. A crash may come between any
+// two steps. So the log and the last snapshot that it notes decide together what counts:
 //
-//	the log at base         last note: of base      last note: of an earlier one, or none
-//	ends before it          entries behind the      base was received, and the crash came
-//	                        note count, those       before the note: all of the log is
-//	                        before it are dropped   dropped, since it may differ from base;
-//	                                                base is noted now
-//	holds it                the same                base is this member's own state, or the
-//	                                                log had it when it came: entries behind
-//	                                                it count (§7)
-//	conflicts with it       the same                as in the first row
+//	the log                 it notes base             it notes an earlier snapshot, or none
+//	ends before base        entries behind the note   base was received, and the crash came before
+//	                        count, those before it    the note: the whole log is dropped, since it
+//	                        are dropped               may differ from base, and base is noted now
+//	holds base's entry      the same                  base is this member's own state, or the log
+//	                                                  had its entry when base came: entries behind
+//	                                                  it count (§7)
+//	has another entry       the same                  as where the log ends before base
+//	  at base's index
+//	has a gap               refused                   refused
 //
-// What the log counts as committed is handed to a rebuilder while the log is read, so
-// that no start holds more of the log than a running member does.
+// When the log notes a snapshot behind base, that snapshot is lost, and the disk is refused. A note
+// counts for its own index only: when it stood for "this snapshot or an earlier one", entries that
+// were acknowledged after one start were dropped at the next (pitfall L1).
 //
-// When the last note is of a snapshot behind base, that snapshot is lost: the disk is refused. A
-// note counts for its own index. When it stood for "this snapshot or an earlier one", entries that
-// were acknowledged after one start were forgotten at the next (pitfall L1).
+// Entries that the log counts as committed go to a rebuilder while the log is read, so that a start
+// holds no more of the log in memory than a running member does.
 func openStorage(o storageOptions, to rebuilder) (*storage, *recovery, error) {
 	snaps, err := snap.Open(filepath.Join(o.Dir, "snap"), o.FS)
 	if err != nil {
@@ -194,7 +195,7 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuil
 	r.Replayed, r.Entries = replay.handed, replay.after()
 	s.last = r.last()
 	s.wholeAfter.Store(replay.wholeAfter)
-	if replay.detached() { // the snapshot was received, and the crash came before the log could say so
+	if replay.detached() { // the snapshot was received, and the crash came before the log noted it
 		if err := s.persist(&Persist{State: r.State, Snapshot: &r.Snapshot}); err != nil {
 			return cmp.Or(err, s.log.Close())
 		}
@@ -207,10 +208,10 @@ func (s *storage) openLog(o storageOptions, tag wal.Tag, r *recovery, to *rebuil
 }
 
 // first returns the index from which on the log on disk is whole. Segments from before a received
-// snapshot may be kept, but there is a hole between them and what follows.
+// snapshot may be kept, but entries are missing between them and those behind the snapshot.
 func (s *storage) first() uint64 { return max(s.log.First(), s.wholeAfter.Load()+1) }
 
-// explain adds to an error of the log that it is the damage of a snapshot that made it fatal.
+// explain adds to an error of the log that the damage of a snapshot has made it fatal.
 func (s *storage) explain(err error, r *recovery) error {
 	if errors.Is(err, wal.ErrReleased) && len(r.Damaged) > 0 {
 		d := r.Damaged[0]
@@ -221,7 +222,7 @@ func (s *storage) explain(err error, r *recovery) error {
 	return err
 }
 
-// check is the last word before a member starts (pitfall B12).
+// check returns an error when committed entries are missing (pitfall B12).
 func (r *recovery) check() error {
 	if r.State.Commit > r.last() {
 		return fmt.Errorf("raft: %d is committed, but the log ends at %d and the snapshot at %d: entries are "+
@@ -243,15 +244,15 @@ func preamble(incarnation, wholeAfter uint64, s State) []wal.Record {
 	}
 }
 
-// replayer rebuilds the log from its records.
+// replayer makes the entries of the log from its records.
 type replayer struct {
-	base        *Snapshot // its Term is 0 where only the index counts (see feed)
+	base        *Snapshot // its Term is 0 where only the index counts (see fetcher)
 	state       State
 	incarnation uint64
-	entries     []Entry     // from base.Index (included, when the log still has it) on, or behind handed
+	entries     []Entry     // from base.Index on, if the log still has that one, or behind handed
 	last        uint64      // index of the last entry read, or of the snapshot that took its place; 0: not known
 	wholeAfter  uint64      // as in storage
-	to          *rebuilding // of what is committed; nil: entries holds all
+	to          *rebuilding // gets what is committed; nil: entries keeps all
 	handed      Snapshot    // the last entry that to has got: index, term and stamp; Index 0: none
 }
 
@@ -279,8 +280,8 @@ func (r *replayer) record(rec wal.Record) (err error) {
 	}
 }
 
-// entry takes an entry's place in the log. Entries below the snapshot are skipped, but not the
-// snapshot's own: its term tells whether what follows belongs to it.
+// entry takes an entry into the log. Those below the snapshot are skipped, but not the snapshot's
+// own: its term tells whether the entries behind it belong to the snapshot.
 func (r *replayer) entry(data []byte) error {
 	e, err := decodeEntry(data)
 	if err == nil {
@@ -297,10 +298,9 @@ func (r *replayer) entry(data []byte) error {
 	return nil
 }
 
-// handOn gives the rebuilder what is committed, and forgets it. It is called between two writes:
-// the entries of a write, which come behind its State, may take the place of others that the State
-// would count as committed. Those that a write has left at or below its commit index are never
-// replaced.
+// handOn gives the rebuilder what is committed, and drops it here. It is called between two writes.
+// The entries of a write come after its State, and may replace others that this State would count
+// as committed. After the write, no entry at or below its commit index is ever replaced.
 func (r *replayer) handOn() error {
 	es := r.after()
 	if r.to == nil || len(es) == 0 || es[0].Index > r.state.Commit {
@@ -312,12 +312,13 @@ func (r *replayer) handOn() error {
 	}
 	last := &es[n-1]
 	r.handed = Snapshot{Index: last.Index, Term: last.Term, Stamp: last.Stamp}
-	clear(es[:n]) // the array stays for a while
+	clear(es[:n]) // so that their data is freed, though the array stays
 	r.entries = es[n:]
 	return nil
 }
 
-// makeRoom drops the entries at index and after it, because another entry takes their place.
+// makeRoom drops the entries from index on, which another entry replaces. It returns an error when
+// entries are missing before index, or when index is committed.
 func (r *replayer) makeRoom(index uint64) error {
 	next := r.last + 1
 	if r.last == 0 { // the log may begin anywhere up to here
@@ -327,7 +328,7 @@ func (r *replayer) makeRoom(index uint64) error {
 	case index > next:
 		return fmt.Errorf("%w: entry %d follows, but %d is due", errHole, index, next)
 	case index <= r.handed.Index:
-		return fmt.Errorf("raft: entry %d comes again, though %d is committed", index, r.handed.Index)
+		return fmt.Errorf("raft: entry %d is replaced, though %d is committed", index, r.handed.Index)
 	case index <= r.base.Index:
 		r.entries = nil
 	case len(r.entries) > 0:
@@ -346,8 +347,8 @@ func (r *replayer) snapshot(data []byte) error {
 	return r.setWholeAfter(s.Index, err)
 }
 
-// began notes the index of the snapshot behind which the log last began anew. An err from before it
-// returns unchanged.
+// setWholeAfter records the index of the last received snapshot that the log notes. It returns err
+// if that is set.
 func (r *replayer) setWholeAfter(index uint64, err error) error {
 	if err == nil && index > r.base.Index {
 		err = fmt.Errorf("%w: it goes on behind the snapshot at %d, which is missing or damaged", errHole, index)
@@ -356,19 +357,19 @@ func (r *replayer) setWholeAfter(index uint64, err error) error {
 	return err
 }
 
-// detached reports whether the log neither notes base nor holds its last entry.
+// detached reports whether the log neither notes base nor holds its entry.
 func (r *replayer) detached() bool {
 	return r.base.Index > 0 && r.wholeAfter != r.base.Index && !r.holdsBase()
 }
 
-// holdsBase reports whether the log has base's entry. Nothing is handed on before that is known.
+// holdsBase reports whether the log holds base's entry. Nothing is handed on before that is known.
 func (r *replayer) holdsBase() bool {
 	return r.handed.Index > 0 ||
 		len(r.entries) > 0 && r.entries[0].Index == r.base.Index && r.entries[0].Term == r.base.Term
 }
 
-// after returns the entries behind the snapshot that are not handed on: none, when the log's entry
-// at its index is another one (§7; pitfall E1).
+// after returns the entries behind base that are not handed on. There are none when the log has
+// another entry at base's index (§7; pitfall E1).
 func (r *replayer) after() []Entry {
 	switch {
 	case len(r.entries) > 0 && r.entries[0].Index > r.base.Index:
@@ -379,7 +380,8 @@ func (r *replayer) after() []Entry {
 	return nil
 }
 
-// persist writes one Persist, and returns when it is on disk. After an error the storage is dead.
+// persist writes one Persist, and returns when it is on disk. After an error the storage can't be
+// used.
 func (s *storage) persist(p *Persist) error {
 	s.recs, s.buf = s.recs[:0], slices.Grow(s.buf[:0], entriesSize(p.Entries))
 	if p.Snapshot != nil {
@@ -395,7 +397,7 @@ func (s *storage) persist(p *Persist) error {
 		label, s.last = p.Entries[0].Index, p.Entries[n-1].Index
 	}
 	err := s.log.Append(label, s.recs)
-	s.state.Store(&p.State) // not before: a preamble speaks of what is behind it (see feed.holds)
+	s.state.Store(&p.State) // not before: a preamble must not commit what comes behind it (see fetcher.holds)
 	if p.Snapshot != nil {
 		s.wholeAfter.Store(p.Snapshot.Index)
 	}
@@ -403,14 +405,14 @@ func (s *storage) persist(p *Persist) error {
 	return err
 }
 
-// record adds a record whose bytes were just appended to buf. When that moved buf, the earlier
+// record adds a record whose bytes were just appended to buf. If buf was moved by that, earlier
 // records keep the old one.
 func (s *storage) record(kind byte, grown []byte) {
 	s.recs = append(s.recs, wal.Record{Kind: kind, Data: grown[len(s.buf):]})
 	s.buf = grown
 }
 
-// forget lets go of what one huge batch needed.
+// forget frees the memory that one huge batch needed.
 func (s *storage) forget() {
 	if cap(s.buf) > 4<<20 {
 		s.buf = nil
@@ -446,13 +448,13 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// maxKeptBytes of the log are kept for members that lag, beyond what the snapshots need: one that
-// lags further gets a new snapshot (pitfall E6).
+// maxKeptBytes is how many bytes of log are kept for members that lag, beyond what the snapshots
+// need. A member that lags further gets a new snapshot (pitfall E6).
 const maxKeptBytes = 4 << 30
 
-// release cuts the log: it keeps what the older of the two newest snapshots needs, and, up to
-// maxKeptBytes, what a member needs that lacks the log from keep on. It returns the index from
-// which on the log has no gap.
+// release removes the beginning of the log. It keeps what the older of the two newest snapshots
+// needs, and, up to maxKeptBytes, what a member needs that lacks the log from keep on. It returns
+// the index from which on the log is whole.
 func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err error) {
 	indexes, err := s.snaps.Sound()
 	if err != nil || len(indexes) < 2 {
@@ -466,7 +468,7 @@ func (s *storage) release(o *storageOptions, keep uint64) (first uint64, err err
 	return s.first(), err
 }
 
-// FreeBytes is how much this process may still write to the disk of dir, in bytes.
+// FreeBytes returns how many bytes this process may still write to the disk of dir.
 func FreeBytes(dir string) (uint64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
@@ -475,5 +477,5 @@ func FreeBytes(dir string) (uint64, error) {
 	return uint64(max(int64(s.Bavail), 0)) * uint64(s.Bsize), nil // FreeBSD counts below 0
 }
 
-// close ends the storage; all that was persisted stays.
+// close closes the log.
 func (s *storage) close() error { return s.log.Close() }

@@ -14,7 +14,8 @@ import (
 	"etcd2/wal"
 )
 
-// Fault is something on a disk that can't be what was written, or can't follow from what was.
+// Fault is something on a disk that can't be what was written there, or that contradicts what was
+// written before it.
 type Fault struct {
 	File   string
 	Offset int64 // in File
@@ -28,9 +29,9 @@ func (f *Fault) Error() string {
 
 // Report says what Verify found.
 type Report struct {
-	Running bool     // a member runs on the directory, and went on writing
-	Found   []string // in words, a line each, in the order in which it was read
-	Faults  []Fault  // none: every record is right; the first one is the first in reading order
+	Running bool     // a member runs on the directory
+	Found   []string // what is there, in words, a line each, in the order of reading
+	Faults  []Fault  // in the order of reading; none: every record is right
 
 	Snapshot Snapshot // the newest that is whole, or the backup's own; Index 0: there is none
 	Last     uint64   // index of the last entry
@@ -53,18 +54,18 @@ func (r *Report) String() string {
 
 // VerifyOptions say how Verify looks.
 type VerifyOptions struct {
-	WALDir string // where the log of the directory is, when it is not inside
-	// State makes an empty state machine, to restore the newest snapshot and apply the log behind
-	// it. It gives a fault when it refuses one of them, and the digest if it is a Digester. nil:
-	// what snapshots and commands hold is covered by checksums only.
+	WALDir string // the directory of the log; "": inside the data directory
+	// State makes an empty state machine, to restore the newest snapshot and to apply the log
+	// behind it. When it refuses one of them, that is a fault; when it is a Digester, the report
+	// has its digest. nil: only checksums cover what snapshots and commands hold.
 	State func() StateMachine
 }
 
 // Verify checks every byte of a data directory or of a backup file: the checksums of snapshots and
-// log, that the log is without a gap, and that its records follow from one another by the rules of
-// Raft. It changes nothing. On a directory whose member runs, it sees some moment of the call; what
-// is written or removed meanwhile is looked at again until it stands still. The error is that
-// nothing is there to look at, or that it can't be read.
+// log, that the log has no gap, and that its records follow from one another by the rules of Raft.
+// It changes nothing. If a member runs on the directory, Verify sees it as of some moment of the
+// call: what is written or removed meanwhile is read again until it stands still. The error says
+// that there is nothing to read, or that it can't be read.
 func Verify(path string, o VerifyOptions) (Report, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -95,7 +96,7 @@ func verifyWith(o VerifyOptions, look func() (*survey, error)) (Report, error) {
 	return s.report, nil
 }
 
-// inUse tells whether a process holds the lock of a data directory.
+// inUse reports whether a process holds the lock of a data directory.
 func inUse(dir string) bool {
 	lock, err := shareLock(dir)
 	if lock != nil {
@@ -104,7 +105,8 @@ func inUse(dir string) bool {
 	return err != nil
 }
 
-// shareLock takes the lock of a directory together with others that only read; nil: it has none.
+// shareLock takes the lock of a directory, which others that only read may share; nil: there is no
+// lock.
 func shareLock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), syscall.O_NOFOLLOW, 0) // as LockDir does
 	if err != nil {
@@ -116,7 +118,7 @@ func shareLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// survey is what one look at a disk has found.
+// survey is what one reading of a disk has found.
 type survey struct {
 	report Report
 	newest Snapshot     // its ClusterID is the founder's when there is none
@@ -129,7 +131,7 @@ type survey struct {
 
 func (s *survey) close() {
 	if s.reader != nil {
-		s.reader.Close() // which was only read
+		s.reader.Close() // nothing was written: an error means nothing
 	}
 }
 
@@ -137,7 +139,7 @@ func (s *survey) say(format string, args ...any) {
 	s.report.Found = append(s.report.Found, fmt.Sprintf(format, args...))
 }
 
-// blame takes note of a fault, which is at path unless err knows better.
+// addFault adds a fault, which is at path unless err names a place.
 func (s *survey) addFault(path string, err error) {
 	f := Fault{File: path, Reason: err.Error()}
 	var inSnap *snap.Damage
@@ -154,12 +156,13 @@ func (s *survey) addFault(path string, err error) {
 	s.report.Faults = append(s.report.Faults, f)
 }
 
-// looks at a disk are repeated until two of them agree on what is wrong: a process that writes may
-// be seen in the midst of it, but not twice at the same place.
+// maxLooks is how often a disk is read until two readings agree on what is wrong: a reading may
+// meet a write that is under way, but two do not meet it at the same place.
 const maxLooks = 6
 
-// untilStable returns the first look that finds nothing wrong, or the same as the one before; after
-// so many looks the last one, and of its faults those that the one before had as well.
+// untilStable returns the first reading that finds nothing wrong, or the same faults as the reading
+// before. After maxLooks it returns the last one, with those faults that the one before had as
+// well.
 func untilStable(look func() (*survey, error)) (*survey, error) {
 	var before []Fault
 	for n := 1; ; n++ {
@@ -176,14 +179,14 @@ func untilStable(look func() (*survey, error)) (*survey, error) {
 	}
 }
 
-// settle drops the faults that were not there at the look before.
+// keepRecurring drops the faults that the reading before did not find.
 func (s *survey) keepRecurring(before []Fault) {
 	s.report.Faults = slices.DeleteFunc(s.report.Faults, func(f Fault) bool { return !slices.Contains(before, f) })
-	s.say("something looked wrong at %d looks, each time elsewhere: it is being written, so look again when there is "+
-		"less to do", maxLooks)
+	s.say("something looked wrong in %d readings, each time elsewhere: it is being written, so verify again "+
+		"when there is less to do", maxLooks)
 }
 
-// surveyFile looks at a backup, or at any snapshot.
+// surveyFile reads a backup, or any snapshot.
 func surveyFile(path string) (*survey, error) {
 	s := &survey{}
 	r, meta, err := openBackup(path, nil)
@@ -199,7 +202,7 @@ func surveyFile(path string) (*survey, error) {
 	return s, nil
 }
 
-// found takes over a snapshot that is whole, and newer than the one before.
+// addSnapshot takes a snapshot that is whole, and newer than the one before.
 func (s *survey) addSnapshot(r *snap.Reader, meta Snapshot) {
 	s.say("%s: snapshot at entry %d of term %d, of a cluster %x with %d members; its state has %d bytes",
 		r.Path(), meta.Index, meta.Term, meta.Membership.ClusterID, len(meta.Membership.Members), r.Size())
@@ -207,8 +210,8 @@ func (s *survey) addSnapshot(r *snap.Reader, meta Snapshot) {
 	s.newest, s.reader, s.report.Snapshot = meta, r, meta
 }
 
-// surveyDisk looks at a member's disk as openStorage does, and at what that passes over, and
-// changes nothing.
+// surveyDisk reads a member's disk as openStorage does, and what openStorage does not read as well.
+// It changes nothing.
 func surveyDisk(o storageOptions) (*survey, error) {
 	s := &survey{logDir: o.walDir()}
 	s.surveySnapshots(&o)
@@ -230,7 +233,7 @@ func surveyDisk(o storageOptions) (*survey, error) {
 	return s, nil
 }
 
-// surveySnapshots looks at all snapshots, oldest first.
+// surveySnapshots reads all snapshots, oldest first.
 func (s *survey) surveySnapshots(o *storageOptions) {
 	dir := filepath.Join(o.Dir, "snap")
 	snaps := snap.Look(dir, o.FS)
@@ -249,7 +252,7 @@ func (s *survey) surveySnapshots(o *storageOptions) {
 	}
 }
 
-// record looks at one record of the log.
+// record checks one record of the log.
 func (s *survey) record(file string, offset int64, rec wal.Record) error {
 	err := s.audit.record(rec)
 	if err == nil {

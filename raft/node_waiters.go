@@ -6,17 +6,48 @@ import (
 	"sync"
 )
 
-// waiter is a goroutine that waits for the outcome of its request. Before the request is proposed,
+// A request's life: where its id is, who moves it on, and where to.
+//
+//	state       its id is in                     moved on by                     to
+//	new         waiters.waiting, to the end      caller    enqueue               inbox
+//	inbox       inbox.proposals or inbox.reads   loop      proposeOrForward      proposed, or parked
+//	                                             loop      requestReadIndex      reading, or parked
+//	parked      Node.parked: no leader has       loop      retryParked           the same two
+//	            taken it
+//	proposed    the log or a message; the term   applier   answerAll             applied
+//	            is in waiter.proposedIn          loop      handleRefusal         parked
+//	                                             applier   dead                  inbox
+//	reading     Node.reads: the core asks for    loop      retryReads, dispatch  parked
+//	            its index
+//	            waiters.reads: its index is      applier   answerAll             applied
+//	            not applied yet
+//
+// A proposal is dead when an entry of a later term is applied and it is not: it can't be applied
+// any more (see forward.go). Applied means that the waiter has its result. In any state before
+// that, a request may end without one:
+//
+//	expired     loop      expire                 ErrNoLeader; once proposed ErrUnknown
+//	            caller    wait, context ended    ErrUnknown
+//	refused     caller    enqueue, no room       ErrOverloaded
+//	            loop      handleRefusal          the leader's reason
+//	            loop      refuseYoungest         ErrNoLeader
+//	lost        applier   skip                   ErrUnknown: a snapshot took the place of its entry
+//	stopped     any       close                  ErrStopped; once proposed ErrUnknown
+//
+// Whoever unlinks the waiter from waiters.waiting answers it, and nobody else does. Other queues
+// drop the id at the next tick.
+
+// waiter is a goroutine that waits for the outcome of its request. Until the request is proposed,
 // only the waiter holds its bytes: the queues on the way hold ids. So a request that nobody waits
 // for any longer costs eight bytes, until the next tick.
 type waiter struct {
-	result     chan outcome // capacity 1: who answers never waits
+	result     chan outcome // capacity 1: the goroutine that answers never waits
 	request    request
 	deadline   int64  // on the monotonic clock
 	proposedIn uint64 // term in which the request has reached a leader's log, or may have; 0: it has not
 }
 
-// Limits of the requests that wait, in number and bytes; beyond them the answer is ErrOverloaded. A
+// Limits of the requests that wait, in number and bytes. Beyond them the answer is ErrOverloaded. A
 // single request may be larger than maxWaitersBytes.
 const (
 	maxWaiters      = 1 << 17
@@ -28,19 +59,19 @@ type outcome struct {
 	err error
 }
 
-// waiters finds who waits for what. An id is answered once: who takes it out
-// of the map sends the outcome.
+// waiters finds the waiter of a request by its id. Each is answered once: the goroutine that
+// unlinks it sends the outcome.
 type waiters struct {
 	pool sync.Pool // of waiters that are answered
 
 	mu      sync.Mutex // protects the rest
-	next    uint64     // begins at random, so that an entry of a former life finds nobody (pitfall G4)
+	next    uint64     // begins at random, so that an entry from before a restart finds no waiter (pitfall G4)
 	waiting map[uint64]*waiter
 	bytes   int       // of the requests in waiting
-	reads   []readsAt // safe as soon as index is applied
-	applied uint64
-	term    uint64 // of the last entry applied
-	closed  bool   // nobody will answer any more
+	reads   []readsAt // wait for their index to be applied
+	applied uint64    // index
+	term    uint64    // of the last entry applied
+	closed  bool      // the node has ended: nothing is answered any more
 }
 
 // readsAt are reads that may be answered when index is applied.
@@ -55,7 +86,7 @@ func (ws *waiters) init() {
 	ws.waiting = map[uint64]*waiter{}
 }
 
-// add enters a waiter and returns its id, which the request gets as well.
+// add enters a waiter and returns its id, which is also that of the request.
 func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -66,7 +97,7 @@ func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err err
 		return 0, ErrOverloaded
 	}
 	ws.next++
-	if ws.next == 0 { // means nobody
+	if ws.next == 0 { // an entry with this id has no waiter
 		ws.next++
 	}
 	r.id = ws.next
@@ -76,8 +107,8 @@ func (ws *waiters) add(w *waiter, r request, deadline int64) (id uint64, err err
 	return r.id, nil
 }
 
-// take removes the waiter with an id, whose caller answers it, and drops its request. It returns
-// nil when nobody waits under that id. ws.mu must be held.
+// unlink removes the waiter with an id, and drops its request. The caller answers the waiter. It
+// returns nil when no goroutine waits under that id. ws.mu must be held.
 func (ws *waiters) unlink(id uint64) *waiter {
 	w := ws.waiting[id]
 	if w != nil {
@@ -88,7 +119,7 @@ func (ws *waiters) unlink(id uint64) *waiter {
 	return w
 }
 
-// living returns the ids that somebody waits for; it overwrites ids.
+// living returns the ids that have a waiter. It overwrites ids.
 func (ws *waiters) living(ids []uint64) []uint64 {
 	if len(ids) == 0 {
 		return ids
@@ -98,7 +129,8 @@ func (ws *waiters) living(ids []uint64) []uint64 {
 	return slices.DeleteFunc(ids, func(id uint64) bool { return ws.waiting[id] == nil })
 }
 
-// within returns how many of the first requests have no more than limit bytes, but at least one.
+// countWithin returns how many of the first requests have together at most limit bytes, but at
+// least one.
 func (ws *waiters) countWithin(ids []uint64, limit int) (n int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -113,9 +145,9 @@ func (ws *waiters) countWithin(ids []uint64, limit int) (n int) {
 	return n
 }
 
-// propose appends the proposals that somebody waits for to batch. They count as asked in a term
-// from now on: what is answered before is never made, and what is made is never answered as if it
-// were not.
+// propose appends to batch the proposals that still have a waiter. From now on they count as
+// proposed in term: a request that was answered before is not proposed, and one that is proposed
+// does not get an answer that says that it was not.
 func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []proposal {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -128,8 +160,8 @@ func (ws *waiters) propose(batch []proposal, ids []uint64, term uint64) []propos
 	return batch
 }
 
-// withdraw takes propose back for one proposal, since the leader has refused it, and reports
-// whether somebody waits for it.
+// withdraw undoes propose for one proposal, which the leader has refused. It reports whether the
+// proposal still has a waiter.
 func (ws *waiters) withdraw(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -140,8 +172,8 @@ func (ws *waiters) withdraw(id uint64) bool {
 	return w != nil
 }
 
-// dead returns the ids of proposals that were asked in earlier terms and still wait. An entry of
-// term has been applied, so they never will be applied, and may be proposed again.
+// dead returns the ids of proposals that were proposed in terms before term and still wait. An
+// entry of term has been applied, so they can't be applied any more, and may be proposed again.
 func (ws *waiters) dead(term uint64) (ids []uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -158,8 +190,8 @@ func (ws *waiters) dead(term uint64) (ids []uint64) {
 	return ids
 }
 
-// skip gives up the proposals up to term: a snapshot took the place of the entries that told what
-// became of them.
+// skip answers the proposals of terms up to term: a snapshot has taken the place of the entries
+// that would have told whether they were applied.
 func (ws *waiters) skip(index, term uint64) {
 	var lost []*waiter
 	ws.mu.Lock()
@@ -176,7 +208,7 @@ func (ws *waiters) skip(index, term uint64) {
 	ws.answerAll(nil, index)
 }
 
-// remove takes a waiter out; false when somebody else has done that and answers it.
+// remove unlinks a waiter. It returns false when another goroutine has done so, and answers it.
 func (ws *waiters) remove(id uint64) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -192,7 +224,7 @@ func (ws *waiters) answer(id uint64, o outcome) {
 	}
 }
 
-// answerAt answers reads as soon as index is applied.
+// answerAt answers reads when index is applied.
 func (ws *waiters) answerAt(ids []uint64, index uint64) {
 	if len(ids) == 0 {
 		return
@@ -213,8 +245,8 @@ func (ws *waiters) answerReads(ids []uint64, index uint64) {
 	}
 }
 
-// answerAll answers the proposals of one batch, and the reads that it makes safe. It sets the
-// waiters in batch.
+// answerAll answers the proposals of one batch that has been applied, and the reads that waited for
+// it. It sets the waiters in batch.
 func (ws *waiters) answerAll(batch []answer, applied uint64) {
 	ws.mu.Lock()
 	ws.applied = applied
@@ -249,8 +281,8 @@ type answer struct {
 	to *waiter
 }
 
-// expire answers the waiters whose deadline has passed, and drops the ids of reads that nobody
-// waits for.
+// expire answers the waiters whose deadline has passed, and drops the ids of reads that have no
+// waiter.
 func (ws *waiters) expire(now int64) {
 	var late []*waiter
 	ws.mu.Lock()
@@ -270,7 +302,7 @@ func (ws *waiters) expire(now int64) {
 	}
 }
 
-// close answers all that still wait, and makes add refuse.
+// close answers all waiters, and makes add refuse others.
 func (ws *waiters) close() {
 	ws.mu.Lock()
 	waiting := ws.waiting
@@ -281,10 +313,10 @@ func (ws *waiters) close() {
 	}
 }
 
-// giveUp answers a waiter that nobody else will; withdraw is the error of a request that was never
-// made.
-func (w *waiter) giveUp(withdraw error) {
-	err := withdraw
+// giveUp answers an unlinked waiter without a result. The error is unproposed if its request was
+// never proposed, and ErrUnknown otherwise.
+func (w *waiter) giveUp(unproposed error) {
+	err := unproposed
 	if w.proposedIn != 0 {
 		err = ErrUnknown
 	}
