@@ -129,7 +129,7 @@ func TestAProxyFollowsACluster(t *testing.T) {
 	p.flags = nil
 	before := p.log.count()
 	p.start()
-	p.expectLog(before, "this is a proxy, since there is one in the data directory")
+	p.expectLog(before, "this process is a proxy")
 	p.put("/k", "x")
 }
 

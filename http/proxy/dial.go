@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// newTransport makes connections to members, with the limits of the configuration. It speaks
-// HTTP/1.1 only: a request that is given up takes its connection along, and no other request with
-// it. It follows no redirect (pitfalls J14, K6).
+// newTransport makes connections to members, with the limits of the configuration. It uses HTTP/1.1
+// only: a request that is cancelled closes its connection, which no other request uses. It follows
+// no redirect (pitfalls J14, K6).
 func newTransport(c Config) *http.Transport {
 	// A watch may wait for days: this finds out within half a minute that the machine at the other
 	// end is gone.
@@ -36,7 +36,7 @@ func newTransport(c Config) *http.Transport {
 // Dial makes a connection, as net.Dialer.DialContext does.
 type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-// bounded is dial, and the connections that it makes, with a limit of time for each step.
+// bounded returns dial with a time limit, for connections with time limits.
 func (c Config) bounded(dial Dial) Dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.DialTimeout)
@@ -49,13 +49,13 @@ func (c Config) bounded(dial Dial) Dial {
 	}
 }
 
-// timedConn is a connection on which no piece may take longer than its limit; 0 is none.
+// timedConn is a connection with time limits for each read and write; 0 means none.
 type timedConn struct {
 	net.Conn
 	read, write time.Duration
 }
 
-// Read reads a piece.
+// Read reads, within its limit.
 func (c *timedConn) Read(b []byte) (int, error) {
 	if err := c.await(); err != nil {
 		return 0, err
@@ -63,8 +63,8 @@ func (c *timedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Write writes a piece. The answer to it has the whole limit, though somebody may be reading
-// already.
+// Write writes, within its limit. The read of the answer has its whole limit from then on, even if
+// it has begun before.
 func (c *timedConn) Write(b []byte) (int, error) {
 	if c.write > 0 {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
@@ -75,7 +75,7 @@ func (c *timedConn) Write(b []byte) (int, error) {
 	return n, errors.Join(err, c.await())
 }
 
-// await begins the wait for a piece.
+// await begins the time limit of a read.
 func (c *timedConn) await() error {
 	if c.read == 0 {
 		return nil

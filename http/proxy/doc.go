@@ -1,75 +1,77 @@
-// Package proxy is what a process is that belongs to no cluster, and yet answers as one: it hands
-// what clients ask to the members, and the members' answers to the clients.
+// Package proxy is the proxy mode: a process that is no member forwards the requests of clients to
+// the members of a cluster, and their answers to the clients.
 //
 // # What it is
 //
 // Proxy mode of etcd 2: programs talk to a proxy on their own machine, which knows where the
-// cluster is. The work of passing on is net/http/httputil's; here is who is asked, what may be
-// asked twice, and what several clients can share. "J14" and the like is a row of raft/PITFALLS.md.
+// cluster is. net/http/httputil does the forwarding; this package decides which member gets a
+// request, which requests may be sent twice, and which several clients can share. J14 and the like
+// are rows of raft/PITFALLS.md.
 //
 // # Picture
 //
 //	client ──► http.Backend ──► Proxy.ServeHTTP ──► ReverseProxy ──► polls ──► forwarder ──► http.Transport ──► member
-//	           limits,        itself? its body    headers of       the same   who, and
-//	           guards         as a whole          one hop          question   who next?
-//	                                                               once           ▲
-//	                                                                          endpoints
-//	                                                                              ▲
-//	                          DIR/proxy/cluster ◄── follow: who are the members? ─┘
+//	           limits,          loops, the          headers of       the same   which member,
+//	           guards           whole body          one hop          poll       and which next
+//	                                                                 once           ▲
+//	                                                                            endpoints
+//	                                                                                ▲
+//	                          DIR/proxy/cluster ◄── follow: the list of members ────┘
 //
 // # Types
 //
 //   - [Proxy] is the handler; [Config] says where the cluster is, and how to talk to it.
-//   - endpoints are the client URLs of the members: which answer, whose turn it is, and who showed
-//     the newest tree.
+//   - endpoints are the client URLs of the members: which answer, which is next, and which has
+//     shown the newest tree.
 //   - forwarder sends a request to one endpoint after the other. polls sends one for several
 //     clients; a poll is such a request.
-//   - A failure is an answer of the proxy's own.
-//   - The file that remembers the members is drawn at remembered.
+//   - A failure is an answer that the proxy itself gives.
+//   - remembered is the format of the file with the members' URLs.
 //
 // # Life of a request
 //
-// ServeHTTP refuses a request that has this proxy's name in its Via: a member advertises a URL that
-// leads back here. It reads the whole body, since a second endpoint may need it, too. ReverseProxy
-// takes away what is for one hop only, and rewrite adds the client's address to X-Forwarded-For and
-// this proxy to Via. The forwarder then tries the endpoints, for keys in turn, for all else from
-// the same one on. When one can't be reached it is left alone for a while and the next is tried. A
-// write that may have arrived goes nowhere else, unless it has a name (X-Etcd-Request-Id): the
-// answer 502 says that its outcome is not known, and 503 that no member has got it. A write with a
-// name carries the same X-Etcd-Request-Index to each endpoint: the client's, or else the newest
-// X-Raft-Index that the proxy knew before the first try.
+// ServeHTTP refuses a request that has this proxy's name in its Via header: then a member
+// advertises a URL that leads back here. It reads the whole body, because a second endpoint may
+// need it, too. ReverseProxy removes the headers that are for one hop only, and rewrite adds the
+// client's address to X-Forwarded-For and this proxy to Via. The forwarder then tries the
+// endpoints: for keys in turn, for everything else always beginning with the same one. An endpoint
+// that can't be reached is skipped for a while, and the next is tried. A write that may have
+// arrived is not sent to another one, unless it has a name (X-Etcd-Request-Id): the answer 502 says
+// that its outcome is not known, and 503 that no member has got it. A write with a name carries the
+// same X-Etcd-Request-Index to each endpoint: the client's, or else the newest X-Raft-Index that
+// the proxy knew before the first try.
 //
-// Each member answers reads from its own tree, and some are behind. So that a client sees what it
-// has just written through another member, an answer that is older than what the proxy has shown to
-// anybody, before the request came, is asked for once more where the newest one was shown.
+// Each member answers reads from its own tree, and some are behind. A client must see what it has
+// just written through another member. So when an answer is older than what the proxy had shown to
+// any client before the request came, the member that showed the newest tree is asked instead.
 //
 // # Life of a watch
 //
-// ReverseProxy sends the head on at once, and each event. A long poll with a waitIndex has the same
-// answer for all who may ask: whoever comes while it waits shares it. What came of the answer is
-// kept until all have it, so a slow reader is alone with its slowness. When the last client is
-// gone, so is the request at the member.
+// ReverseProxy forwards the head at once, and each event. A long poll with a waitIndex has the same
+// answer for all clients, so those that come while it waits share it. The answer is kept until all
+// have it, so that a slow reader delays no other. The request to the member ends when the last
+// client is gone.
 //
 // # Invariants
 //
-//   - The last endpoints are never forgotten: neither an empty list nor silence changes them, and
-//     when all have failed, all are tried. (`TestTheLastEndpointIsNeverDropped`)
-//   - Nothing is sent to the proxy itself, but to find out that it is the proxy itself.
-//     (`TestAProxyNeverForwardsToItself`)
+//   - The list of endpoints is never empty once it was not: neither an empty list nor a missing
+//     answer changes it, and when all have failed, all are tried.
+//     (`TestTheLastEndpointIsNeverDropped`)
+//   - No request passes through the proxy twice. (`TestAProxyNeverForwardsToItself`)
 //   - A password does not go to an http client URL when the proxy was given https URLs.
 //     (`TestAPasswordIsNotForwardedOutOfTLS`)
 //   - A write is executed at most once, unless it has a name.
 //     (`TestOnlyWhatMayBeExecutedTwiceIsSentTwice`)
 //   - No client sees an older tree than one that the proxy showed before, as long as the member
-//     that has it answers. (`TestNobodySeesAnOlderTree`)
-//   - Nobody gets an event from before it came, or misses one that it should get, by sharing.
+//     that has it answers. (`TestNoClientSeesAnOlderTree`)
+//   - A client that shares a poll gets the events that it would get alone.
 //     (`TestOnlyWhatIsTheSameForAllIsShared`)
-//   - A proxy's certificate is nobody else's. (Its members see to that: function forwarded of
-//     package http.)
+//   - A client does not get the rights of the proxy's certificate. (Members enforce that: function
+//     forwarded of package http.)
 //
 // # What is left out
 //
-// Caching, and speaking HTTP/2 to members. Asking again for a watch that broke off with its member:
-// the client knows where it was. Following another cluster that has come to the addresses of the
-// old one is not prevented; etcd 2 does not either.
+// Caching, and HTTP/2 to members. Resuming a watch that broke with its member: the client knows the
+// index at which to resume. A proxy does not notice when another cluster has taken over the
+// addresses of its own; neither does that of etcd 2.
 package proxy

@@ -11,14 +11,14 @@ import (
 // endpoints are the client URLs of the members, and which of them answer. All methods may be called
 // from any goroutine.
 type endpoints struct {
-	wait time.Duration // for which one that failed is left alone
+	wait time.Duration // before one that failed is tried again
 
 	mu   sync.Mutex  // protects all below, and the failures in list
-	list []*endpoint // in an order of this proxy's own: not all proxies are to begin with the same member
+	list []*endpoint // in random order, so that not all proxies begin with the same member
 	next int         // the one at which the next rotation begins
 
-	index  uint64    // the newest index of the store that a client has been shown,
-	showed *endpoint // and by whom; nil: by nobody yet
+	index  uint64    // the newest index of the store that a client has seen
+	showed *endpoint // the endpoint that showed it; nil: none yet
 }
 
 // An endpoint is one URL. It stays the same value as long as it is in the list.
@@ -38,9 +38,9 @@ func parse(text string) *url.URL {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}
 }
 
-// set replaces the list, in which those that stay keep their place and their failures. Texts that
-// are no endpoints do not count, and an empty list changes nothing: whom to ask is never forgotten.
-// It reports whether the list is another one now.
+// set replaces the list; endpoints that stay keep their place and their failures. Texts that can't
+// be endpoints, and URLs in own, are left out. An empty list changes nothing. set reports whether
+// the list has changed.
 func (e *endpoints) set(texts []string, own []string) (changed bool) {
 	var fresh []*url.URL
 	seen := map[string]bool{}
@@ -67,14 +67,14 @@ func (e *endpoints) set(texts []string, own []string) (changed bool) {
 	return changed
 }
 
-// order returns whom to try, one after the other: those that answer, beginning with the next one if
-// the load is to be spread, and then, as a last resort, those that have failed, the one first that
-// was left alone for longest. usable is how many of them are of the first kind. Endpoints for which
-// fit is false are left out.
+// order returns the endpoints in the order in which to try them: first the usable ones, with
+// another one at the beginning each time if spread; then, as a last resort, those that have failed,
+// the earliest failure first. usable is the number of the first kind. Endpoints for which fit is
+// false are left out.
 func (e *endpoints) order(spread bool, fit func(*endpoint) bool) (order []*endpoint, usable int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var resting []*endpoint
+	var failed []*endpoint
 	for _, one := range e.list {
 		if !fit(one) {
 			continue
@@ -82,24 +82,24 @@ func (e *endpoints) order(spread bool, fit func(*endpoint) bool) (order []*endpo
 		if e.usable(one) {
 			order = append(order, one)
 		} else {
-			resting = append(resting, one)
+			failed = append(failed, one)
 		}
 	}
 	if n := len(order); spread && n > 0 {
 		e.next++
 		order = append(order[e.next%n:], order[:e.next%n]...)
 	}
-	slices.SortStableFunc(resting, func(a, b *endpoint) int { return a.failed.Compare(b.failed) })
-	return append(order, resting...), len(order)
+	slices.SortStableFunc(failed, func(a, b *endpoint) int { return a.failed.Compare(b.failed) })
+	return append(order, failed...), len(order)
 }
 
 func anyone(*endpoint) bool { return true }
 
-// usable tells whether one is thought to answer. e.mu must be held.
+// usable reports whether an endpoint has not failed lately. e.mu must be held.
 func (e *endpoints) usable(one *endpoint) bool { return time.Since(one.failed) >= e.wait }
 
-// fail notes that one does not answer, and reports whether that is news.
-func (e *endpoints) fail(one *endpoint) (news bool) {
+// markFailed records that an endpoint does not answer, and reports whether it did before.
+func (e *endpoints) markFailed(one *endpoint) (news bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	news = !one.down
@@ -107,8 +107,8 @@ func (e *endpoints) fail(one *endpoint) (news bool) {
 	return news
 }
 
-// answer notes that one answers, and reports whether that is news.
-func (e *endpoints) answer(one *endpoint) (news bool) {
+// markAnswered records that an endpoint answers, and reports whether it did not before.
+func (e *endpoints) markAnswered(one *endpoint) (news bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	news = one.down
@@ -116,7 +116,7 @@ func (e *endpoints) answer(one *endpoint) (news bool) {
 	return news
 }
 
-// urls are those that are thought to answer.
+// urls returns the URLs of the usable endpoints.
 func (e *endpoints) urls() []string {
 	order, usable := e.order(false, anyone)
 	texts := []string{}
@@ -126,14 +126,14 @@ func (e *endpoints) urls() []string {
 	return texts
 }
 
-// count returns how many there are, and how many of them are thought to answer.
+// count returns the number of endpoints, and of usable ones.
 func (e *endpoints) count() (all, usable int) {
 	order, usable := e.order(false, anyone)
 	return len(order), usable
 }
 
-// newest returns the newest index that was shown, and who can show it again; nil when that one does
-// not answer.
+// newest returns the newest index that a client has seen, and the endpoint that showed it; nil when
+// that one is not usable.
 func (e *endpoints) newest() (index uint64, from *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -143,9 +143,9 @@ func (e *endpoints) newest() (index uint64, from *endpoint) {
 	return e.index, from
 }
 
-// show notes that a client is shown an index. Whoever showed the newest one and has a smaller one
-// now is in a new history.
-func (e *endpoints) show(index uint64, from *endpoint) {
+// recordShown records an index that a client sees. A smaller index of the endpoint that showed the
+// newest one replaces it: the history is another one, for example after a restore.
+func (e *endpoints) recordShown(index uint64, from *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if index >= e.index || e.showed == from {

@@ -14,13 +14,12 @@ import (
 	"etcd2/wal/disk"
 )
 
-// The file DIR/proxy/cluster is what a proxy remembers: the members' peer URLs, as etcd 2 has them
-// there.
+// The file DIR/proxy/cluster has the members' peer URLs, in the format of etcd 2:
 //
 //	{"PeerURLs":["http://10.0.0.1:2380","http://10.0.0.2:2380"]}
 type remembered struct{ PeerURLs []string }
 
-// Exists tells whether a proxy has left something in the data directory.
+// Exists reports whether a proxy has used the data directory.
 func Exists(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, "proxy"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -29,8 +28,8 @@ func Exists(dir string) (bool, error) {
 	return err == nil, err
 }
 
-// Remembered returns the peer URLs that a proxy has left in the data directory; none when there was
-// no proxy.
+// Remembered returns the peer URLs that a proxy has left in the data directory; none without a
+// file.
 func Remembered(dir string) ([]string, error) {
 	path := filepath.Join(dir, "proxy", "cluster")
 	b, err := os.ReadFile(path)
@@ -42,13 +41,13 @@ func Remembered(dir string) ([]string, error) {
 	}
 	var r remembered
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("proxy: %s is not a list of peer URLs (%w): delete it, and say with --initial-cluster "+
-			"where the cluster is", path, err)
+		return nil, fmt.Errorf("proxy: %s is not a list of peer URLs (%w): delete it, and give the cluster as "+
+			"--initial-cluster", path, err)
 	}
 	return slices.DeleteFunc(r.PeerURLs, func(u string) bool { return parse(u) == nil }), nil
 }
 
-// remember writes the file, whole or not at all.
+// remember writes the file, completely or not at all.
 func remember(dir string, peerURLs []string) error {
 	dir = filepath.Join(dir, "proxy")
 	path := filepath.Join(dir, "cluster")
@@ -68,9 +67,9 @@ func remember(dir string, peerURLs []string) error {
 	return nil
 }
 
-// Role returns what a process is by what its data directory has, whatever its flags say. wanted,
-// and what is returned, is off, on or readonly; member reports whether a member has left something
-// there, and forced whether one is to go on from it alone.
+// Role returns the proxy mode (off, on or readonly) of a process: the one that its data directory
+// has been used for, or wanted, the mode of the flags, for an empty one. member says that the
+// directory has the data of a member, and forced that --force-new-cluster was given.
 func Role(dir, wanted string, member, forced bool, log *slog.Logger) (string, error) {
 	was, err := Exists(dir)
 	switch {
@@ -80,14 +79,14 @@ func Role(dir, wanted string, member, forced bool, log *slog.Logger) (string, er
 		return wanted, fmt.Errorf("invalid datadir. Both member and proxy directories exist: %s: "+
 			"delete the one that is not wanted", dir)
 	case member && wanted != "off":
-		log.Warn("--proxy is ignored: there is a member in the data directory; for a proxy give it another one",
+		log.Warn("--proxy is ignored: the data directory has the data of a member; give a proxy another directory",
 			"data", dir)
 		return "off", nil
 	case was && forced:
-		return wanted, fmt.Errorf("--force-new-cluster: there is a proxy in %s: give the data of a member as "+
-			"--data-dir", dir)
+		return wanted, fmt.Errorf("--force-new-cluster: %s is the data directory of a proxy: give that of a member "+
+			"as --data-dir", dir)
 	case was && wanted == "off":
-		log.Warn("this is a proxy, since there is one in the data directory; for a member give it another one",
+		log.Warn("this process is a proxy: its data directory is that of a proxy; give a member another directory",
 			"data", dir)
 		return "on", nil
 	}

@@ -13,7 +13,7 @@ import (
 	"etcd2/http/client"
 )
 
-// A failure is an answer of the proxy's own, instead of a member's.
+// A failure is an answer that the proxy itself gives.
 type failure struct {
 	status int
 	text   string
@@ -31,17 +31,17 @@ var (
 		"this request has come from this proxy already: a client URL that a member advertises leads to a proxy"}
 )
 
-// patience is how long an endpoint may keep a request without a word before others are preferred to
-// it. The request itself waits on. A member that is well answers sooner, be it by an error.
-const patience = 10 * time.Second
+// slowAfter is how long an endpoint may take to answer before other endpoints are preferred to it.
+// The request itself goes on waiting. A healthy member answers sooner, even if by an error.
+const slowAfter = 10 * time.Second
 
 // forwarder sends a request to one of the members: it is the part of a Proxy that is an
 // http.RoundTripper.
 type forwarder struct{ *Proxy }
 
-// RoundTrip tries one endpoint after the other until one answers. A write goes on to another only
-// as long as it was surely not executed, or when it has a name. An answer of 503 is a refusal
-// before a member begins: another one may do better.
+// RoundTrip tries one endpoint after the other until one answers. A write is sent to another
+// endpoint only if it was certainly not executed, or if it has a name. An answer of 503 is a
+// refusal before the execution begins: another endpoint may accept the request.
 func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	order, usable := f.endpoints.order(isKeys(r), f.fit(r))
 	if len(order) == 0 && f.Ill() == "" {
@@ -49,14 +49,14 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	newest, from := f.endpoints.newest()
 	var refusal *http.Response
-	r, dated := f.date(r)
-	maybe := false // somebody may have got the request
+	r, indexed := f.addIndex(r)
+	maybe := false // a member may have got the request
 	tried := 0
 	for _, e := range order {
 		tried++
 		resp, sent, err := f.try(r, e)
-		if err == nil && dated && !maybe {
-			resp, sent, err = f.renew(r, e, resp)
+		if err == nil && indexed && !maybe {
+			resp, sent, err = f.retryRefused(r, e, resp)
 		}
 		switch {
 		case r.Context().Err() != nil:
@@ -67,14 +67,14 @@ func (f forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, r.Context().Err()
 		case err == nil && !refuses(resp):
 			discard(refusal)
-			return f.current(r, e, resp, newest, from), nil
+			return f.notOlder(r, e, resp, newest, from), nil
 		case err == nil:
 			discard(refusal)
 			refusal = resp
 			continue
 		}
 		maybe = maybe || sent
-		if sent && !again(r) {
+		if sent && !mayRepeat(r) {
 			break
 		}
 	}
@@ -102,9 +102,9 @@ func isSecret(r *http.Request) bool {
 	return len(r.Header["Authorization"]) > 0 || strings.HasPrefix(r.URL.Path, "/v2/auth/users/")
 }
 
-// again tells whether a request may be executed twice: it reads, or has a name that members
+// mayRepeat reports whether a request may be sent twice: it reads, or has a name that members
 // remember.
-func again(r *http.Request) bool { return reads(r) || isNamed(r) }
+func mayRepeat(r *http.Request) bool { return reads(r) || isNamed(r) }
 
 func reads(r *http.Request) bool { return r.Method == "GET" || r.Method == "HEAD" }
 
@@ -113,7 +113,7 @@ func isKeys(r *http.Request) bool {
 	return found && (rest == "" || rest[0] == '/')
 }
 
-// refuses tells the answers of one who has not begun to execute the request.
+// refuses reports whether an answer says that the request was not executed.
 func refuses(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusLoopDetected
 }
@@ -124,7 +124,7 @@ func discard(resp *http.Response) {
 	}
 }
 
-// try sends the request to one endpoint, and tells whether that may have got it.
+// try sends the request to one endpoint. sent reports whether that may have got it.
 func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent bool, err error) {
 	var connected atomic.Bool
 	out := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
@@ -136,39 +136,40 @@ func (f forwarder) try(r *http.Request, e *endpoint) (resp *http.Response, sent 
 			return nil, false, err
 		}
 	}
-	slow := time.AfterFunc(f.patience+timeout(r), func() { f.failed(e, errors.New("no answer for long")) })
+	slow := time.AfterFunc(f.slowAfter+timeout(r), func() { f.failed(e, errors.New("no answer for long")) })
 	resp, err = f.transport.RoundTrip(out)
 	slow.Stop()
 	if err == nil {
-		f.seeLog(raftIndex(resp))
+		f.recordLogIndex(raftIndex(resp))
 	}
 	switch {
 	case err != nil && r.Context().Err() == nil:
 		f.failed(e, err)
 	case err == nil && resp.StatusCode == http.StatusLoopDetected:
 		f.failed(e, errLoop)
-	case err == nil && f.endpoints.answer(e):
+	case err == nil && f.endpoints.markAnswered(e):
 		f.log.Info("an endpoint answers again", "endpoint", e.url.String())
 	}
 	return resp, connected.Load(), err
 }
 
-// failed leaves an endpoint alone for a while.
+// failed records that a try at an endpoint has failed.
 func (f forwarder) failed(e *endpoint, err error) {
 	f.failures.Add(1)
-	if f.endpoints.fail(e) {
-		f.log.Warn("an endpoint does not answer; it is left alone for a while each time", "endpoint", e.url.String(),
+	if f.endpoints.markFailed(e) {
+		f.log.Warn("an endpoint does not answer; after each failure it is not tried for a while",
+			"endpoint", e.url.String(),
 			"wait", f.cfg.FailureWait, "err", err)
 	}
 }
 
-// current has a client see no older tree than has been shown to anybody when its request came.
-// Every member answers reads from its own tree, and some are behind: then the one who showed the
-// newest index is asked instead. Nor may a member that has not heard yet of a user, or of a
-// password, refuse; changes of these are all made at the first endpoint. A watch in the past shows
-// no tree; nor does a poll with a timeout when its answer comes, which may be an event that nobody
-// tells again.
-func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, newest uint64,
+// notOlder returns an answer from a tree that is not older than any that a client had seen when the
+// request came. Members answer reads from their own trees, and some are behind: then the endpoint
+// that showed the newest index is asked instead. A member may also refuse a user or a password that
+// it does not know yet: then the first endpoint is asked, where all changes of users are made. A
+// watch of the past shows no tree. Nor does a poll with a timeout: its answer may be an event that
+// no member will send again.
+func (f forwarder) notOlder(r *http.Request, e *endpoint, resp *http.Response, newest uint64,
 	from *endpoint) *http.Response {
 	if !isKeys(r) || waitIndex(r) > 0 || r.URL.Query().Has("timeout") {
 		return resp
@@ -187,12 +188,12 @@ func (f forwarder) current(r *http.Request, e *endpoint, resp *http.Response, ne
 		}
 	}
 	if index > 0 {
-		f.endpoints.show(index, e)
+		f.endpoints.recordShown(index, e)
 	}
 	return resp
 }
 
-// indexOf is the index of the tree that an answer was made from; 0 when it does not tell.
+// indexOf returns the index of the tree that an answer was made from; 0 when it has none.
 func indexOf(resp *http.Response) uint64 {
 	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusNotFound {
 		return 0
@@ -201,7 +202,7 @@ func indexOf(resp *http.Response) uint64 {
 	return index
 }
 
-// waitIndex is where in the history a watch begins; 0 when that is now, or it is no watch.
+// waitIndex returns the index at which a watch begins; 0 when that is now, or r is no watch.
 func waitIndex(r *http.Request) uint64 {
 	query := r.URL.Query()
 	if query.Get("wait") != "true" {
@@ -211,17 +212,17 @@ func waitIndex(r *http.Request) uint64 {
 	return index
 }
 
-// timeout is how long a member may wait before it sends the head of its answer to a long poll.
+// timeout returns how long a member may wait before it sends the head of its answer to a long poll.
 func timeout(r *http.Request) time.Duration {
 	seconds, _ := strconv.ParseUint(r.URL.Query().Get("timeout"), 10, 32) // 0: there is none; or the most there can be
 	return time.Duration(seconds) * time.Second
 }
 
-// fail answers for a request that no member has answered.
+// fail answers a request that no member has answered.
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	own, isOwn := errors.AsType[*failure](err)
 	if !isOwn {
-		own = &failure{http.StatusBadGateway, "the request was given up"}
+		own = &failure{http.StatusBadGateway, "the request was cancelled"}
 	}
 	p.dropped.Add(1)
 	own.send(w)

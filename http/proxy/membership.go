@@ -9,32 +9,32 @@ import (
 	"etcd2/http/client"
 )
 
-// The limits of a question to a member (pitfall K6).
+// The limits of a request for the list of members (pitfall K6).
 const (
 	askTimeout = 10 * time.Second
 	maxMembers = 1 << 20 // bytes
 )
 
-// hurry is how often the members are asked as long as no endpoint is known to answer.
-const hurry = time.Second
+// lonelyInterval is the time between two requests while no endpoint is usable.
+const lonelyInterval = time.Second
 
-// follow keeps the endpoints those of the members, until ctx ends.
+// follow keeps the endpoints equal to the members' client URLs, until ctx ends.
 func (p *Proxy) follow(ctx context.Context) {
-	for first, told := true, ""; ; first = false {
+	for first, logged := true, ""; ; first = false {
 		err := p.refresh(ctx)
 		if first {
 			close(p.asked)
 		}
-		if text := words(err); text != told && ctx.Err() == nil {
-			told = text
+		if text := words(err); text != logged && ctx.Err() == nil {
+			logged = text
 			if err != nil {
-				p.log.Warn("the membership can't be followed; going on with the members that are known",
+				p.log.Warn("no member tells the list of members; going on with those that are known",
 					"endpoints", p.endpoints.urls(), "err", err)
 			}
 		}
 		wait := p.cfg.RefreshInterval
 		if _, usable := p.endpoints.count(); usable == 0 {
-			wait = min(wait, hurry)
+			wait = min(wait, lonelyInterval)
 		}
 		select {
 		case <-time.After(wait):
@@ -51,8 +51,8 @@ func words(err error) string {
 	return err.Error()
 }
 
-// refresh asks the members one after the other, in a new order each time, until one tells who they
-// are; and, when none of those does whom it remembers, those whom it was told to begin with.
+// refresh asks the known members one after the other, in random order, and then the seeds, until
+// one answers with the list of members.
 func (p *Proxy) refresh(ctx context.Context) error {
 	known := slices.Clone(p.peerURLs)
 	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })

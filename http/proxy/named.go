@@ -11,24 +11,25 @@ const (
 	raftHeader  = "X-Raft-Index"
 )
 
-// isNamed reports whether the request has a name, by which members execute it only once.
+// isNamed reports whether the request has a name, so that members execute it only once.
 func isNamed(r *http.Request) bool { return r.Header.Get(nameHeader) != "" }
 
-// date returns a copy of a named request with the newest index of the log that this proxy knows,
-// and reports whether it added one. It returns r itself when r has no name, or its client has sent
-// an index. It is called before the first try: members that have forgotten a part of what was
-// executed since that index refuse the request.
-func (f forwarder) date(r *http.Request) (dated *http.Request, own bool) {
+// addIndex returns a copy of a named request with the newest index of the log that this proxy
+// knows, and reports whether it added one. It returns r itself when r has no name, or has an index
+// already. It is called before the first try: a member that no longer remembers all named requests
+// since that index refuses the request.
+func (f forwarder) addIndex(r *http.Request) (indexed *http.Request, own bool) {
 	if !isNamed(r) || r.Header.Get(indexHeader) != "" {
 		return r, false
 	}
-	dated = r.Clone(r.Context())
-	dated.Header.Set(indexHeader, strconv.FormatUint(f.logIndex.Load(), 10))
-	return dated, true
+	indexed = r.Clone(r.Context())
+	indexed.Header.Set(indexHeader, strconv.FormatUint(f.logIndex.Load(), 10))
+	return indexed, true
 }
 
-// renew sends a dated request again if it was refused for its age, with the index of the refusal.
-func (f forwarder) renew(
+// retryRefused sends a request with an added index again if it was refused for its age, now with
+// the index of the refusal.
+func (f forwarder) retryRefused(
 	r *http.Request, e *endpoint, refusal *http.Response,
 ) (resp *http.Response, sent bool, err error) {
 	index := refusal.Header.Get(raftHeader)
@@ -41,14 +42,14 @@ func (f forwarder) renew(
 	return f.try(r, e)
 }
 
-// raftIndex returns the index of the log that an answer tells; 0 when it tells none.
+// raftIndex returns the index of the log in an answer; 0 when it has none.
 func raftIndex(resp *http.Response) uint64 {
 	index, _ := strconv.ParseUint(resp.Header.Get(raftHeader), 10, 64)
 	return index
 }
 
-// seeLog notes an index of the log that a member has told, if it is the newest.
-func (p *Proxy) seeLog(index uint64) {
+// recordLogIndex records an index of the log from an answer, if it is the newest.
+func (p *Proxy) recordLogIndex(index uint64) {
 	for {
 		seen := p.logIndex.Load()
 		if index <= seen || p.logIndex.CompareAndSwap(seen, index) {

@@ -17,27 +17,25 @@ import (
 	"time"
 )
 
-// Config says where the cluster is, and how to talk to it. A zero time means its default, but for
-// ReadTimeout.
+// Config says where the cluster is, and how to talk to it. A zero time means its default, except
+// for ReadTimeout.
 type Config struct {
 	Dir   string   // the data directory, in which peer URLs are remembered
-	Seeds []string // peer URLs of members, to be asked when none of those that are remembered answers
+	Seeds []string // peer URLs of members, to be asked when none that is remembered answers
 	Own   []string // client URLs that lead to this proxy: none of them is an endpoint
 
-	FailureWait     time.Duration // for which an endpoint is left alone that does not answer
-	RefreshInterval time.Duration // between two questions to the members who they are
-	DialTimeout     time.Duration // of a connection to a member, TLS included
-	WriteTimeout    time.Duration // of a piece that is sent to a member
-	ReadTimeout     time.Duration // of a piece that is awaited; 0: none. It ends watches in which nothing happens.
+	FailureWait     time.Duration // before an endpoint that failed is tried again
+	RefreshInterval time.Duration // between two requests for the list of members
+	DialTimeout     time.Duration // for connecting to a member, TLS included
+	WriteTimeout    time.Duration // for each write to a member
+	ReadTimeout     time.Duration // for each read from a member; 0: none. It ends watches in which nothing happens.
 
-	// makes connections to https client URLs, and checks who answers there; nil: by the system's
-	// authorities
-	DialTLS     Dial
-	PeerDialTLS Dial // likewise for peer URLs
+	DialTLS     Dial // connects to https client URLs, and verifies the server; nil: by the system's authorities
+	PeerDialTLS Dial // the same for peer URLs
 	Logger      *slog.Logger
 }
 
-// What a Config means that says nothing else.
+// Defaults of Config's zero fields.
 const (
 	DefaultFailureWait     = 5 * time.Second
 	DefaultRefreshInterval = 30 * time.Second
@@ -45,21 +43,21 @@ const (
 	DefaultWriteTimeout    = 5 * time.Second
 )
 
-// A Proxy is an http.Handler that has the members of a cluster answer. All methods may be called
-// from any goroutine.
+// A Proxy is an http.Handler that forwards requests to the members of a cluster. All methods may be
+// called from any goroutine.
 type Proxy struct {
 	cfg       Config
 	log       *slog.Logger
-	name      string // this proxy's in Via, unlike any other's
+	name      string // of this proxy in Via headers; no other proxy has the same
 	endpoints *endpoints
 	transport *http.Transport
 	polls     *polls
 	reverse   *httputil.ReverseProxy
 	given     []string      // peer URLs: the seeds or, without any, those that were remembered
-	peerURLs  []string      // follow's own
-	patience  time.Duration // the constant, less in tests
+	peerURLs  []string      // of the members; only follow uses it
+	slowAfter time.Duration // the constant, less in tests
 
-	asked chan struct{} // closed after the first question to the members
+	asked chan struct{} // closed after the first request for the list of members
 	ended context.Context
 	end   context.CancelFunc
 
@@ -68,7 +66,7 @@ type Proxy struct {
 	logIndex atomic.Uint64 // the newest X-Raft-Index that a member has told
 }
 
-// New returns a proxy that has begun to look for the members. The error is of the file in which it
+// New returns a proxy, which begins to look for the members. An error is about the file in which it
 // remembers them.
 func New(c Config) (*Proxy, error) {
 	c = c.withDefaults()
@@ -82,7 +80,7 @@ func New(c Config) (*Proxy, error) {
 		transport: newTransport(c),
 		given:     c.Seeds,
 		peerURLs:  peerURLs,
-		patience:  patience,
+		slowAfter: slowAfter,
 		asked:     make(chan struct{}),
 	}
 	if len(p.given) == 0 {
@@ -92,10 +90,10 @@ func New(c Config) (*Proxy, error) {
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:       p.rewrite,
 		Transport:     p.polls,
-		FlushInterval: -1, // the head of a watch is worth knowing, and each of its events
+		FlushInterval: -1, // at once: the head of a watch, and each of its events
 		BufferPool:    pool{},
 		ErrorHandler:  p.fail,
-		ErrorLog:      log.New(io.Discard, "", 0), // that a client went away is no news
+		ErrorLog:      log.New(io.Discard, "", 0), // it would log clients that disconnect
 	}
 	p.ended, p.end = context.WithCancel(context.Background())
 	go p.follow(p.ended)
@@ -120,16 +118,17 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Asked is closed when the members have been asked for the first time, with or without an answer.
+// Asked returns a channel that is closed when the first request for the list of members has ended,
+// with or without an answer.
 func (p *Proxy) Asked() <-chan struct{} { return p.asked }
 
-// Close ends all watches, and the questions to the members. Other requests go on.
+// Close ends all watches, and stops following the members. Other requests go on.
 func (p *Proxy) Close() {
 	p.end()
 	p.transport.CloseIdleConnections()
 }
 
-// Ill says why this proxy is of no use at the moment, "" when it is.
+// Ill returns why this proxy can't forward requests at the moment; "" when it can.
 func (p *Proxy) Ill() string {
 	if _, usable := p.endpoints.count(); usable == 0 {
 		return "no member of the cluster answers"
@@ -137,22 +136,24 @@ func (p *Proxy) Ill() string {
 	return ""
 }
 
-// Metrics yields what this package counts, as name, kind, help and value of Prometheus.
+// Metrics calls yield with each metric of this package: its name, kind and help as in Prometheus,
+// and its value.
 func (p *Proxy) Metrics(yield func(name, kind, help string, value float64)) {
 	all, usable := p.endpoints.count()
 	yield("etcd_proxy_endpoints", "gauge", "Client URLs of members.", float64(all))
-	yield("etcd_proxy_endpoints_available", "gauge", "Those of them that are thought to answer.", float64(usable))
+	yield("etcd_proxy_endpoints_available", "gauge", "Client URLs of members that have not failed lately.",
+		float64(usable))
 	yield("etcd_proxy_requests_total", "counter", "Requests received for the members.", float64(p.requests.Load()))
 	yield("etcd_proxy_dropped_total", "counter", "Requests that no member has answered.", float64(p.dropped.Load()))
 	yield("etcd_proxy_failures_total", "counter", "Tries at one member that failed.", float64(p.failures.Load()))
-	yield("etcd_proxy_polls", "gauge", "Long polls at members that clients with the same question share.",
+	yield("etcd_proxy_polls", "gauge", "Long polls at members, each shared by the clients that wait for the same.",
 		float64(p.polls.count()))
 }
 
 const localPath = "/v2/config/local/proxy"
 
-// ServeHTTP has a member answer. A body must be within the limits that the caller has; it is read
-// as a whole, since more than one member may have to be tried.
+// ServeHTTP forwards a request to a member. The caller limits the body; it is read completely,
+// because more than one member may have to be tried.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == localPath:
@@ -187,7 +188,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.reverse.ServeHTTP(w, r)
 }
 
-// serveLocal tells the endpoints that are thought to answer.
+// serveLocal answers with the usable endpoints.
 func (p *Proxy) serveLocal(w http.ResponseWriter, r *http.Request) {
 	if r.Method != "GET" {
 		w.Header().Set("Allow", "GET")
@@ -200,7 +201,7 @@ func (p *Proxy) serveLocal(w http.ResponseWriter, r *http.Request) {
 	}{p.endpoints.urls()})
 }
 
-// send answers in the form that etcd 2 has for it.
+// send answers in the form of etcd 2.
 func (f *failure) send(w http.ResponseWriter) {
 	b, err := json.Marshal(struct {
 		Message string `json:"message"`
@@ -213,9 +214,9 @@ func (f *failure) send(w http.ResponseWriter) {
 	w.Write(b)
 }
 
-// rewrite undoes what ReverseProxy changes besides the headers that are for one hop only, and tells
-// the members who asks and by which way. A member does not take a request that has come by a way
-// for one of the certificate's owner (pitfall J14).
+// rewrite undoes the changes of ReverseProxy, except to headers that are for one hop only, and adds
+// the client's address and this proxy. By these a member knows that the request is not from the
+// owner of the proxy's certificate (pitfall J14).
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	h := r.Out.Header
@@ -227,17 +228,17 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 			h[name] = values
 		}
 	}
-	host, _, _ := net.SplitHostPort(r.In.RemoteAddr) // it is there always
-	h["X-Forwarded-For"] = extended(r.In.Header["X-Forwarded-For"], host)
-	h["Via"] = extended(r.In.Header["Via"], "1.1 "+p.name)
+	host, _, _ := net.SplitHostPort(r.In.RemoteAddr) // net/http always sets it
+	h["X-Forwarded-For"] = appended(r.In.Header["X-Forwarded-For"], host)
+	h["Via"] = appended(r.In.Header["Via"], "1.1 "+p.name)
 }
 
-// extended is the one value of a header that is a list, with one more at its end.
-func extended(values []string, last string) []string {
+// appended returns the single value of a header that is a list, with one more element.
+func appended(values []string, last string) []string {
 	return []string{strings.Join(slices.Concat(values, []string{last}), ", ")}
 }
 
-// pool gives ReverseProxy small buffers: a watch that waits holds one.
+// pool gives ReverseProxy small buffers: each watch that waits holds one.
 type pool struct{}
 
 // Get returns a buffer.

@@ -32,7 +32,7 @@ type fake struct {
 	serve http.HandlerFunc
 }
 
-// fakes are n members that know each other.
+// fakes returns n members that know each other.
 func fakes(t *testing.T, n int, serve func(i int, w http.ResponseWriter, r *http.Request)) []*fake {
 	t.Helper()
 	var all []*fake
@@ -65,10 +65,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.serve(w, r)
 }
 
-// named is a handler that answers with the member's number.
+// named returns a handler that answers with the member's number.
 func named(i int, w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, i) }
 
-// start is a proxy of these members, and a server for it.
+// start starts a proxy of these members, and a server for it.
 func start(t *testing.T, members []*fake, change ...func(*Config)) (*Proxy, *httptest.Server) {
 	t.Helper()
 	c := Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
@@ -94,7 +94,7 @@ type reply struct {
 	body   string
 }
 
-// ask sends a request; headers are names and values in turn.
+// ask sends a request; headers are alternating names and values.
 func ask(t *testing.T, method, url, body string, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -116,7 +116,7 @@ func ask(t *testing.T, method, url, body string, headers ...string) reply {
 	return reply{resp.StatusCode, resp.Header, string(b)}
 }
 
-// eventually waits for what comes by itself.
+// eventually waits until a condition holds.
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !check(); {
@@ -233,7 +233,7 @@ func TestOnlyWhatMayBeExecutedTwiceIsSentTwice(t *testing.T) {
 }
 
 // Each try carries the index that was known before the first try. A try that is refused for its age
-// is made anew, unless another try may have been executed (pitfall L8).
+// is repeated, unless another try may have been executed (pitfall L8).
 func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
 	for _, c := range []struct {
 		name, index string
@@ -301,7 +301,7 @@ func TestAWriteGoesToAnotherEndpointWhenNobodyHasGotIt(t *testing.T) {
 	}
 }
 
-// An endpoint that has failed is left alone, and none is forgotten.
+// An endpoint that has failed is not tried for a while, and none is forgotten.
 func TestTheLastEndpointIsNeverDropped(t *testing.T) {
 	members := fakes(t, 2, named)
 	p, s := start(t, members, func(c *Config) { c.FailureWait = time.Hour })
@@ -349,11 +349,11 @@ func TestOthersArePreferredToAMemberThatHangs(t *testing.T) {
 		named(i, w, r)
 	})
 	p, s := start(t, members, func(c *Config) { c.FailureWait = time.Hour })
-	p.patience = time.Millisecond
+	p.slowAfter = time.Millisecond
 	stuck := make(chan reply)
 	go func() { stuck <- ask(t, "PUT", s.URL+"/v2/keys/a", "value=1") }()
 	eventually(t, "one is left alone", func() bool { return len(p.endpoints.urls()) == 1 })
-	p.patience = patience // the other one may be slow
+	p.slowAfter = slowAfter // the other one may be slow
 
 	for range 4 {
 		if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.body == fmt.Sprint(hangs.Load()) {
@@ -366,9 +366,9 @@ func TestOthersArePreferredToAMemberThatHangs(t *testing.T) {
 	}
 }
 
-// A member that waits for as long as its client told it to does not hang, and what it then answers
-// is the answer: no other member is asked, though that has shown a newer tree.
-func TestAPollWithATimeoutIsNoMemberThatHangs(t *testing.T) {
+// A member that waits for as long as its client has asked does not hang, and its answer is final:
+// no other member is asked, even if it has shown a newer tree.
+func TestAPollWithATimeoutDoesNotCountAsHanging(t *testing.T) {
 	free, began := make(chan struct{}), make(chan int, 2)
 	members := fakes(t, 2, func(i int, w http.ResponseWriter, r *http.Request) {
 		if agent := r.Header.Get("User-Agent"); agent == "7" {
@@ -384,7 +384,7 @@ func TestAPollWithATimeoutIsNoMemberThatHangs(t *testing.T) {
 	answers := make(chan reply)
 	asked := func() int64 { return members[0].asked.Load() + members[1].asked.Load() }
 	ask(t, "GET", s.URL+"/v2/keys/a", "", "User-Agent", "7")
-	p.patience = time.Millisecond
+	p.slowAfter = time.Millisecond
 	go func() { answers <- ask(t, "GET", s.URL+"/v2/keys/a?wait=true&timeout=1000", "") }()
 	eventually(t, "one waits", func() bool { return asked() == 2 })
 
@@ -420,7 +420,7 @@ func listen(t *testing.T, address string) (l net.Listener) {
 	return l
 }
 
-func TestAProxyThatHasFoundNobodySaysSo(t *testing.T) {
+func TestAProxyWithoutMembersSaysSo(t *testing.T) {
 	_, s := start(t, nil, func(c *Config) { c.Seeds = []string{"http://127.0.0.1:1"} })
 
 	if a := ask(t, "GET", s.URL+"/v2/keys/a", ""); a.status != 503 ||
@@ -530,8 +530,8 @@ func TestADamagedFileIsOneLine(t *testing.T) {
 	}
 }
 
-// A member that is behind is not the one that a client sees after another one.
-func TestNobodySeesAnOlderTree(t *testing.T) {
+// A client does not see the tree of a member that is behind after that of another one.
+func TestNoClientSeesAnOlderTree(t *testing.T) {
 	var index [3]atomic.Int64
 	members := fakes(t, 3, func(i int, w http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
@@ -553,8 +553,8 @@ func TestNobodySeesAnOlderTree(t *testing.T) {
 	}
 }
 
-// After a restore the history is another one.
-func TestANewHistoryIsTakenForWhatItIs(t *testing.T) {
+// After a restore the indices are smaller, and they count.
+func TestSmallerIndicesOfANewHistoryCount(t *testing.T) {
 	var index atomic.Int64
 	members := fakes(t, 1, func(_ int, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Etcd-Index", fmt.Sprint(index.Load()))
@@ -569,8 +569,8 @@ func TestANewHistoryIsTakenForWhatItIs(t *testing.T) {
 	}
 }
 
-// The first endpoint has all changes of users that were made here; another one may not have heard.
-func TestAUserThatAMemberHasNotHeardOfIsNotRefused(t *testing.T) {
+// The first endpoint has all changes of users that were made through this proxy; others may lag.
+func TestAUserThatAMemberDoesNotKnowYetIsNotRefused(t *testing.T) {
 	var knows atomic.Int64
 	members := fakes(t, 3, func(i int, w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v2/auth/users/u" {
@@ -589,7 +589,7 @@ func TestAUserThatAMemberHasNotHeardOfIsNotRefused(t *testing.T) {
 	}
 }
 
-// Members that are asked by https who they are may advertise http all the same.
+// Members with https peer URLs may advertise http client URLs all the same.
 func TestAPasswordIsNotForwardedOutOfTLS(t *testing.T) {
 	var leaked, served atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -661,7 +661,7 @@ func watch(t *testing.T, url string, headers ...string) *wait {
 	return &wait{bufio.NewReader(resp.Body), resp.Header, cancel}
 }
 
-// watched is a member whose watches get what is sent here, and end when the channel is closed.
+// watched is a member whose watches get what is sent on the channel, and end when it is closed.
 func watched(t *testing.T) (m *fake, events chan string, open *atomic.Int64) {
 	events, open = make(chan string), new(atomic.Int64)
 	m = fakes(t, 1, func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -743,7 +743,7 @@ func TestIdenticalLongPollsShareOneWatch(t *testing.T) {
 	eventually(t, "nothing is kept", func() bool { return p.polls.count() == 0 })
 }
 
-func TestTheWatchEndsWithTheLastWhoSharesIt(t *testing.T) {
+func TestASharedWatchEndsWithItsLastClient(t *testing.T) {
 	m, _, open := watched(t)
 	_, s := start(t, []*fake{m})
 	var all []*wait
@@ -818,7 +818,7 @@ func TestASlowReaderOfASharedWatchHarmsNobodyElse(t *testing.T) {
 	}
 }
 
-func TestALimitOfTimeEndsWhatIsSilent(t *testing.T) {
+func TestATimeLimitEndsASilentConnection(t *testing.T) {
 	m, _, open := watched(t)
 	_, s := start(t, []*fake{m}, func(c *Config) { c.ReadTimeout = 500 * time.Millisecond })
 	w := watch(t, s.URL+"/v2/keys/a?wait=true")
@@ -829,7 +829,7 @@ func TestALimitOfTimeEndsWhatIsSilent(t *testing.T) {
 	eventually(t, "the member's watch ends", func() bool { return open.Load() == 0 })
 }
 
-func TestATryAtNobodyIsBounded(t *testing.T) {
+func TestATryWithoutAnAnswerIsBounded(t *testing.T) {
 	hangs := Dial(func(ctx context.Context, network, address string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -847,7 +847,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestABodyThatCannotBeReadIsSaid(t *testing.T) {
+func TestABodyThatCannotBeReadIsReported(t *testing.T) {
 	p, _ := start(t, fakes(t, 1, named))
 	w := httptest.NewRecorder()
 
@@ -858,7 +858,7 @@ func TestABodyThatCannotBeReadIsSaid(t *testing.T) {
 	}
 }
 
-// noted is a connection that tells which deadlines were set.
+// noted is a connection that records the deadlines.
 type noted struct {
 	net.Conn
 	read, write int
@@ -869,9 +869,9 @@ func (c *noted) Write(b []byte) (int, error)        { return len(b), nil }
 func (c *noted) SetReadDeadline(time.Time) error    { c.read++; return nil }
 func (c *noted) SetWriteDeadline(t time.Time) error { c.write++; return nil }
 
-// A kept connection is being read all the time: what it waited for before a request does not count
-// against the answer.
-func TestAnAnswerHasTheWholeLimit(t *testing.T) {
+// An idle connection is read all the time: that wait before a request does not count against the
+// time limit of the answer.
+func TestAnAnswerHasTheWholeTimeLimit(t *testing.T) {
 	inner := &noted{}
 	c := &timedConn{inner, time.Second, time.Second}
 

@@ -9,41 +9,41 @@ import (
 	"sync"
 )
 
-// maxEvent is how much of an answer is kept for those who share it. No member has larger events.
+// maxEvent bounds the answer that is kept for the clients that share it. No member has larger
+// events.
 const maxEvent = 256 << 20
 
-// polls let long polls that ask for the same share one: it is the part of a Proxy that sends a
-// request once for several clients.
+// polls sends one request for several clients whose long polls are the same.
 //
-// Shared is what has the same answer whoever asks and whenever: the first event at an index or
-// after it. A watch from now on is not, since "now" is another moment for each client: one that
-// joined could be told of an event from before it came. Nor is a stream, which would have begun
-// without who comes later. Nor is a poll with a timeout, which begins with each client. All who
-// share one are the same user, or all nobody.
+// A poll is shared when its answer does not depend on the client and the time: the first event at
+// an index or after it. A watch from now on is not shared, because "now" differs for each client:
+// one that came later could get an event from before. Nor is a stream, which a later client would
+// get without its beginning. Nor is a poll with a timeout, which begins with each client. All
+// clients that share a poll are the same user, or none.
 type polls struct {
 	next http.RoundTripper
 
 	mu   sync.Mutex       // protects all below, and readers in every poll
-	open map[string]*poll // those that are not answered yet, by what they ask
+	open map[string]*poll // those without a complete answer, by what they ask for
 }
 
 // A poll is one request for several clients. Its answer is kept until the last of them has it or is
 // gone, so that each reads as fast as it can and none waits for another.
 type poll struct {
 	key     string
-	readers int                // who share it
+	readers int                // number of clients that share it
 	cancel  context.CancelFunc // ends the request
 
 	mu   sync.Mutex     // protects all below
-	news chan struct{}  // closed and replaced when something of it has come
+	news chan struct{}  // closed and replaced when a part of the answer has come
 	head *http.Response // nil before it comes
-	body []byte         // what has come so far
-	err  error          // why there will be no more: io.EOF at the end of the answer
+	body []byte         // the part that has come
+	err  error          // why no more will come: io.EOF at the end of the answer
 }
 
 var errTooLong = errors.New("proxy: the event is too large to be shared")
 
-// RoundTrip shares what can be shared.
+// RoundTrip sends a request, or shares one that is the same.
 func (p *polls) RoundTrip(r *http.Request) (*http.Response, error) {
 	key := shared(r)
 	if key == "" {
@@ -62,7 +62,7 @@ func (p *polls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &answer, nil
 }
 
-// shared is what a long poll asks, "" when it can't be shared.
+// shared returns a key for the polls that may share a request with r; "" when none may.
 func shared(r *http.Request) string {
 	query := r.URL.Query()
 	stream := query.Get("stream")
@@ -74,7 +74,7 @@ func shared(r *http.Request) string {
 	return strings.Join(append([]string{r.URL.EscapedPath(), r.URL.RawQuery}, r.Header["Authorization"]...), "\n")
 }
 
-// join returns the poll that asks the same, which it begins if there is none.
+// join returns the open poll with the key, and begins one if there is none.
 func (p *polls) join(key string, r *http.Request) *poll {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +89,7 @@ func (p *polls) join(key string, r *http.Request) *poll {
 	return one
 }
 
-// leave takes one reader from a poll, and ends the poll with the last.
+// leave removes one reader from a poll, and ends the poll with the last.
 func (p *polls) leave(one *poll) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,54 +99,54 @@ func (p *polls) leave(one *poll) {
 	}
 }
 
-// forget lets nobody else join. p.mu must be held.
+// forget lets no other reader join a poll. p.mu must be held.
 func (p *polls) forget(one *poll) {
 	if p.open[one.key] == one {
 		delete(p.open, one.key)
 	}
 }
 
-// count is how many requests there are.
+// count returns the number of open polls.
 func (p *polls) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.open)
 }
 
-// run sends the request, and takes in the answer.
+// run sends the request, and receives the answer.
 func (p *polls) run(one *poll, r *http.Request) {
-	err := one.fill(p.next, r)
+	err := one.receive(p.next, r)
 	p.mu.Lock()
 	p.forget(one)
 	p.mu.Unlock()
-	one.come(func() { one.err = err })
+	one.update(func() { one.err = err })
 }
 
-// fill takes in the answer until its end, which is io.EOF.
-func (one *poll) fill(next http.RoundTripper, r *http.Request) error {
+// receive receives the answer until its end, for which it returns io.EOF.
+func (one *poll) receive(next http.RoundTripper, r *http.Request) error {
 	resp, err := next.RoundTrip(r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	one.come(func() { one.head = resp })
+	one.update(func() { one.head = resp })
 	var piece [4 << 10]byte
 	for {
 		n, err := resp.Body.Read(piece[:])
 		if n > 0 {
-			one.come(func() { one.body = append(one.body, piece[:n]...) })
+			one.update(func() { one.body = append(one.body, piece[:n]...) })
 		}
 		switch {
 		case err != nil:
 			return err
-		case len(one.body) > maxEvent: // nobody else writes it
+		case len(one.body) > maxEvent: // no lock: only this goroutine changes body
 			return errTooLong
 		}
 	}
 }
 
-// come takes in something, and wakes who waits.
-func (one *poll) come(set func()) {
+// update changes what one.mu protects, and wakes the readers that wait.
+func (one *poll) update(set func()) {
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	set()
@@ -154,7 +154,7 @@ func (one *poll) come(set func()) {
 	one.news = make(chan struct{})
 }
 
-// wait returns the head of the answer.
+// wait waits for the head of the answer.
 func (one *poll) wait(ctx context.Context) (*http.Response, error) {
 	for {
 		one.mu.Lock()
@@ -174,7 +174,7 @@ func (one *poll) wait(ctx context.Context) (*http.Response, error) {
 	}
 }
 
-// A reader is the body of the answer for one of those who share it.
+// A reader is the body of the answer, for one of the clients that share it.
 type reader struct {
 	polls *polls
 	poll  *poll
@@ -183,7 +183,7 @@ type reader struct {
 	once  sync.Once
 }
 
-// Read waits for the next piece.
+// Read returns the next part of the answer, and waits for it if need be.
 func (r *reader) Read(b []byte) (int, error) {
 	for {
 		r.poll.mu.Lock()
