@@ -9,22 +9,22 @@ import (
 	"etcd2/wal/disk"
 )
 
-// aside is a file that has no name yet that Newest would look at. A crash at
-// any moment leaves either no snapshot or a whole one (E4, E9).
+// aside is a file under a temporary name, which Newest does not look at. A crash at any moment
+// leaves either no snapshot or a whole one (E4, E9).
 type aside struct {
 	d      *Dir
 	path   string
-	file   disk.File // nil when it has been named or removed
+	file   disk.File // nil when the file was renamed or removed
 	size   int64
-	synced int64 // bytes of it that are durable
+	synced int64 // bytes that are durable
 	err    error // the first one; nothing is tried again after it (H8)
 }
 
-// syncBytes are written between two syncs: a single one for all of a large
-// file would hold up the log's on the same disk.
+// syncBytes is how many bytes are written between two syncs. One sync for all of a large file would
+// hold up the log's syncs on the same disk.
 const syncBytes = 1 << 20
 
-// begin makes an empty file aside.
+// begin makes an empty file under a temporary name.
 func (d *Dir) begin() (*aside, error) {
 	d.mu.Lock()
 	d.asides++
@@ -39,7 +39,7 @@ func (d *Dir) begin() (*aside, error) {
 
 // write appends p.
 func (a *aside) write(p []byte) error {
-	if err := a.open(); err != nil {
+	if err := a.usable(); err != nil {
 		return err
 	}
 	n, err := a.file.WriteAt(p, a.size)
@@ -52,17 +52,17 @@ func (a *aside) write(p []byte) error {
 	return err
 }
 
-// open returns the error that the file died of, or says that it is gone.
-func (a *aside) open() error {
+// usable returns the first error, or os.ErrClosed when the file was renamed or removed.
+func (a *aside) usable() error {
 	if a.err == nil && a.file == nil {
 		return os.ErrClosed
 	}
 	return a.err
 }
 
-// name makes the file durable and gives it the name of snapshot index.
-func (a *aside) name(index uint64) error {
-	if err := a.open(); err != nil {
+// commit makes the file durable and gives it the name of snapshot index.
+func (a *aside) commit(index uint64) error {
+	if err := a.usable(); err != nil {
 		return err
 	}
 	if a.err = a.file.Sync(); a.err != nil {
@@ -84,7 +84,7 @@ func (a *aside) rename(index uint64) error {
 	return a.d.fs.SyncDir(a.d.path)
 }
 
-// abort removes the file, unless it has been named.
+// abort removes the file, unless commit has renamed it.
 func (a *aside) abort() error {
 	if a.file == nil {
 		return nil

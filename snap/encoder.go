@@ -2,15 +2,15 @@ package snap
 
 import "fmt"
 
-// encoder makes the bytes of one snapshot file and gives them to write, from the first to the last.
+// encoder makes the bytes of one snapshot file, in order, and passes them to write.
 type encoder struct {
 	write func([]byte) error
 	block []byte // the block that is being filled, behind room for its header
 	sum   uint32 // of the block before it
-	total int64  // bytes of the body that are in blocks before it
+	total int64  // bytes of the body in the blocks before it
 }
 
-// newEncoder writes what stands before the body.
+// newEncoder writes the header and the meta.
 func newEncoder(write func([]byte) error, index uint64, meta []byte) (*encoder, error) {
 	b, sum := appendHeader(nil, index)
 	b = append(b, make([]byte, blockHeader)...)
@@ -40,7 +40,7 @@ func (e *encoder) append(p []byte) (int, error) {
 	return written, nil
 }
 
-// flush writes the block, when there is anything in it, and begins the next one.
+// flush writes the block, unless it is empty, and begins the next one.
 func (e *encoder) flush() error {
 	data := len(e.block) - blockHeader
 	if data == 0 {

@@ -17,11 +17,10 @@ import (
 //	trailer  │ 0     4 │ sum 4 │ total 8 │ end 4 │ CRC 4 │
 //	24 bytes └─────────┴───────┴─────────┴───────┴───────┘
 //
-// The header's CRC covers the header and is the first sum. A block's sum is the
-// CRC-32C of its length and its data, going on from the sum before. total is
-// the size of the body, and the trailer's CRC covers the trailer. So a file that
-// was cut, be it between two blocks, has no trailer at its end; and a block that is
-// missing, doubled or of another file breaks the chain of sums.
+// The header's CRC covers the header and is the first sum. A block's sum is the CRC-32C of its
+// length and its data, continuing the sum before. total is the size of the body, and the trailer's
+// CRC covers the trailer. So a file that was cut, even between two blocks, has no trailer at its
+// end, and a block that is missing, doubled or of another file breaks the chain of sums.
 const (
 	magic    = "etcdsnp\x01" // the last byte is the version of the format
 	endMagic = "\xffend"
@@ -57,8 +56,8 @@ func parseHeader(b []byte) (index uint64, sum uint32, reason string) {
 	return binary.LittleEndian.Uint64(b[len(magic):]), sum, ""
 }
 
-// sealBlock completes a block, whose data stand behind an empty block header,
-// and returns its sum.
+// sealBlock fills the header of a block, in front of its data, and returns its sum. sum is that of
+// the block before.
 func sealBlock(block []byte, sum uint32) uint32 {
 	binary.LittleEndian.PutUint32(block, uint32(len(block)-blockHeader))
 	sum = blockSum(block[:4], block[blockHeader:], sum)
@@ -70,7 +69,7 @@ func blockSum(length, data []byte, sum uint32) uint32 {
 	return crc32.Update(crc32.Update(sum, castagnoli, length), castagnoli, data)
 }
 
-// trailer returns the end of a file whose last sum and body's size are given.
+// trailer returns the trailer of a file. sum is that of its last block, total the size of its body.
 func trailer(sum uint32, total int64) []byte {
 	b := make([]byte, blockHeader, trailerSize)
 	sealBlock(b, sum)
@@ -79,7 +78,7 @@ func trailer(sum uint32, total int64) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// parseTrailer returns the size of the body that the trailer tells.
+// parseTrailer returns the size of the body, as the trailer states it.
 func parseTrailer(b []byte) (total int64, ok bool) {
 	size := binary.LittleEndian.Uint64(b[8:])
 	ok = string(b[16:20]) == endMagic && size < 1<<63 &&

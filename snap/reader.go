@@ -9,8 +9,8 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Reader reads one snapshot; every block is checked as it is read. Read and
-// Close belong to one goroutine, the rest may be called from any.
+// Reader reads one snapshot, and checks every block as it is read. Read, Verify, Rewind and Close
+// belong to one goroutine; the others may be called from any.
 type Reader struct {
 	path     string
 	file     disk.File
@@ -18,25 +18,25 @@ type Reader struct {
 	index    uint64
 	meta     []byte
 	size     int64  // of the body
-	sum      uint32 // over index, meta and body, as the trailer tells
-	release  func() // tells the Dir that the file is not read any more
+	sum      uint32 // over index, meta and body, as the trailer states it
+	release  func() // tells the Dir that this Reader is closed
 	start    spot   // of the first block of the body
 
 	next  spot   // of the next block
 	buf   []byte // room for a block of the body
-	rest  []byte // what has not been read of the block before it
+	rest  []byte // the part of the block before it that has not been read
 	total int64  // bytes of the body before next
 }
 
-// spot is where a block begins, and the sum that it goes on from.
+// spot is where a block begins, and the sum that it continues.
 type spot struct {
 	offset int64
 	sum    uint32
 }
 
-// OpenFile opens the snapshot file at path, whatever its name, and changes
-// nothing. Beginning and end of the file are checked now, every block when it is
-// read. fs nil means the operating system's.
+// OpenFile opens the snapshot file at path, which may have any name. It changes nothing. It checks
+// the beginning and the end of the file; each block is checked when it is read. fs nil means the
+// operating system's.
 func OpenFile(path string, fs disk.FS) (*Reader, error) {
 	if fs == nil {
 		fs = disk.OS{}
@@ -52,7 +52,7 @@ func OpenFile(path string, fs disk.FS) (*Reader, error) {
 	return r, nil
 }
 
-// open reads what is around the body.
+// open reads header, trailer and meta.
 func (r *Reader) open() (err error) {
 	if r.fileSize, err = r.file.Size(); err != nil {
 		return fmt.Errorf("snap: open: %w", err)
@@ -83,14 +83,14 @@ func (r *Reader) open() (err error) {
 	return err
 }
 
-// block reads the block at s, of not more than limit bytes, into buf or, when
-// that is too small, into a new one. It returns its data and where the next one is.
+// block reads the block at s, of at most limit bytes, into buf or, when that is too small, into a
+// new buffer. It returns the data and the spot of the next block.
 func (r *Reader) block(s spot, limit int, buf []byte) ([]byte, spot, error) {
 	var head [blockHeader]byte
 	if err := r.readAt(head[:], s.offset); err != nil {
 		return nil, s, err
 	}
-	length := int64(binary.LittleEndian.Uint32(head[:])) // not an int before it is judged, which may have 32 bits
+	length := int64(binary.LittleEndian.Uint32(head[:])) // int64, since an int may have 32 bits
 	end := s.offset + blockHeader + length
 	if length > int64(limit) || end > r.fileSize-trailerSize {
 		return nil, s, r.damage(s.offset, "the block's length is wrong")
@@ -109,7 +109,7 @@ func (r *Reader) block(s spot, limit int, buf []byte) ([]byte, spot, error) {
 	return data, spot{end, sum}, nil
 }
 
-// readAt fills b. A file that can't be read is as damaged as one that reads wrong.
+// readAt fills b. A file that can't be read counts as damaged.
 func (r *Reader) readAt(b []byte, offset int64) error {
 	if n, err := r.file.ReadAt(b, offset); n < len(b) {
 		return r.damage(offset, err.Error())
@@ -119,28 +119,27 @@ func (r *Reader) readAt(b []byte, offset int64) error {
 
 func (r *Reader) damage(offset int64, reason string) error { return &Damage{r.path, offset, reason} }
 
-// Path is the name under which the file was opened.
+// Path returns the name under which the file was opened.
 func (r *Reader) Path() string { return r.path }
 
-// Index is the index of the last entry that the snapshot holds.
+// Index returns the index of the last entry that the snapshot holds.
 func (r *Reader) Index() uint64 { return r.index }
 
-// Meta is what Create was given. The caller may not change it.
+// Meta returns the meta that Create was given. The caller may not change it.
 func (r *Reader) Meta() []byte { return r.meta }
 
-// Size is the size of the body in bytes.
+// Size returns the size of the body in bytes.
 func (r *Reader) Size() int64 { return r.size }
 
-// Sum is a checksum over index, meta and body: two snapshots with one Sum are the
-// same, as far as 32 bits can tell. Verify tells whether it is right.
+// Sum returns a checksum over index, meta and body: two snapshots with the same Sum are the same,
+// as far as 32 bits can tell. Verify checks whether it is right.
 func (r *Reader) Sum() uint32 { return r.sum }
 
-// Raw returns the file itself and its size in bytes, for a copy from file to
-// file that Receive takes at the other end. It may be read until Close.
+// Raw returns the file itself and its size in bytes: the bytes that a Receiver expects. It may be
+// read until Close.
 func (r *Reader) Raw() (io.ReaderAt, int64) { return r.file, r.fileSize }
 
-// Read reads from the body. Its errors are io.EOF behind a body that was whole
-// and sound, or a *Damage.
+// Read reads from the body. Its error is io.EOF behind a whole and sound body, or a *Damage.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -187,8 +186,8 @@ func (r *Reader) finish() error {
 	return io.EOF
 }
 
-// Verify reads all of the body and goes back to its beginning. Its error is a
-// *Damage, at the first block that is not what was written.
+// Verify checks all of the body and goes back to its beginning. Its error is a *Damage, at the
+// first block that is not what was written.
 func (r *Reader) Verify() error {
 	var err error
 	for err == nil {
@@ -201,10 +200,10 @@ func (r *Reader) Verify() error {
 	return nil
 }
 
-// Rewind makes Read begin again at the beginning of the body.
+// Rewind goes back to the beginning of the body.
 func (r *Reader) Rewind() { r.next, r.rest, r.total = r.start, nil, 0 }
 
-// Close closes the file, which Purge may remove from now on. Call it once.
+// Close closes the file. From then on Purge may remove it. Call Close once.
 func (r *Reader) Close() error {
 	r.release()
 	if err := r.file.Close(); err != nil {

@@ -5,25 +5,26 @@ import (
 	"fmt"
 )
 
-// Receiver takes the bytes of a whole snapshot file, as another member's
-// Reader.Raw gave them. Not for concurrent use.
+// Receiver receives the bytes of a whole snapshot file, as Reader.Raw returned them at another
+// member. It is not for concurrent use.
 type Receiver struct {
 	aside *aside
 	err   error // see Err
 }
 
-// Err returns the first error of the disk; nil as long as nothing else was wrong than what came.
+// Err returns the first error of the disk; nil when there was none, even if the received bytes were
+// damaged.
 func (r *Receiver) Err() error { return r.err }
 
-// fail returns an error of the disk, and notes it.
+// fail records an error of the disk, and returns it.
 func (r *Receiver) fail(doing string, err error) error {
 	err = fmt.Errorf("snap: %s: %w", doing, err)
 	r.err = cmp.Or(r.err, err)
 	return err
 }
 
-// Receive begins a snapshot whose file comes from elsewhere. Nothing is visible before Commit.
-// Several may be received at a time. It removes the file that Keep has kept.
+// Receive begins a snapshot whose file comes from another member. Nothing is visible before Commit.
+// Several may be received at a time. Receive removes the file that Keep has kept.
 func (d *Dir) Receive() (*Receiver, error) {
 	err := d.keep(nil)
 	var a *aside
@@ -36,7 +37,7 @@ func (d *Dir) Receive() (*Receiver, error) {
 	return &Receiver{aside: a}, nil
 }
 
-// Write appends bytes of the file. Every MiB written is synced.
+// Write appends bytes of the file. After every MiB the file is synced.
 func (r *Receiver) Write(p []byte) (int, error) {
 	if err := r.aside.write(p); err != nil {
 		return 0, r.fail("receive", err)
@@ -44,22 +45,22 @@ func (r *Receiver) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Commit verifies all of the file and only then gives it its name, durably
-// (E9). It returns the index that the file tells. The error of a file that
-// came incomplete or changed is a *Damage; Abort removes it.
+// Commit verifies all of the file, and only then gives it its name, durably (E9). It returns the
+// index that the file states. The error of an incomplete or changed file is a *Damage; Abort
+// removes the file.
 func (r *Receiver) Commit() (index uint64, err error) {
 	if index, err = r.check(); err != nil {
 		return 0, err
 	}
-	if err = r.aside.name(index); err != nil {
+	if err = r.aside.commit(index); err != nil {
 		return 0, r.fail("commit", err)
 	}
 	return index, nil
 }
 
-// check reads the file that was written aside from beginning to end.
+// check verifies the received file from beginning to end.
 func (r *Receiver) check() (index uint64, err error) {
-	if err := r.aside.open(); err != nil {
+	if err := r.aside.usable(); err != nil {
 		return 0, r.fail("commit", err)
 	}
 	in, err := OpenFile(r.aside.path, r.aside.d.fs)
@@ -69,18 +70,18 @@ func (r *Receiver) check() (index uint64, err error) {
 	return in.Index(), cmp.Or(in.Verify(), in.Close())
 }
 
-// kept is a file that was received in part.
+// kept is an incomplete file that Resume may continue.
 type kept struct {
 	name  string
 	aside *aside
-	isOld bool // it was kept before the last Purge
+	isOld bool // it was kept already at the last Purge
 }
 
-// Keep ends the transfer for now: what has come stays for Resume, under a name that no other file
-// may have. The Receiver can't be used after it. One file is kept, until another transfer begins or
-// until the second Purge. After a write error the file is removed instead.
+// Keep interrupts the transfer: the bytes that have come are kept for Resume. name must stand for
+// one file only. The Receiver can't be used any more. One file is kept, until another transfer
+// begins or until the second Purge. After a write error the file is removed instead.
 func (r *Receiver) Keep(name string) error {
-	if r.aside.open() != nil {
+	if r.aside.usable() != nil {
 		return r.Abort()
 	}
 	if err := r.aside.d.keep(&kept{name: name, aside: r.aside}); err != nil {
@@ -89,7 +90,7 @@ func (r *Receiver) Keep(name string) error {
 	return nil
 }
 
-// keep makes k the file that is kept, or none when k is nil, and removes the one before.
+// keep makes k the file that is kept, or none if k is nil, and removes the one before.
 func (d *Dir) keep(k *kept) error {
 	d.mu.Lock()
 	was := d.kept
@@ -112,8 +113,8 @@ func (d *Dir) Kept(name string) int64 {
 	return d.kept.aside.size
 }
 
-// Resume returns a Receiver that goes on with the file kept under a name, nil when there is none.
-// It checks nothing: Commit reads all of the file.
+// Resume returns a Receiver that continues the file kept under a name; nil when there is none. It
+// checks nothing: Commit verifies all of the file.
 func (d *Dir) Resume(name string) *Receiver {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -125,7 +126,7 @@ func (d *Dir) Resume(name string) *Receiver {
 	return r
 }
 
-// dropOld removes the kept file if it was there at the last call.
+// dropOld removes the kept file if it was kept already at the last call.
 func (d *Dir) dropOld() error {
 	d.mu.Lock()
 	k := d.kept

@@ -16,7 +16,7 @@ import (
 
 const (
 	suffix      = ".snap" // of a snapshot, INDEX.snap with the index in 16 hex digits
-	asideSuffix = ".tmp"  // of what is not a snapshot yet; Open removes it
+	asideSuffix = ".tmp"  // of a file that is not a snapshot yet; Open removes it
 )
 
 // Dir is a directory of snapshot files, named by the index of the last entry
@@ -25,16 +25,15 @@ type Dir struct {
 	fs   disk.FS
 	path string
 
-	// mu protects all below, and a file that is being opened or removed.
+	// mu protects the fields below. It is held while a file is opened or removed.
 	mu      sync.Mutex
 	readers map[uint64]int  // index → Readers that are open
 	damaged map[uint64]bool // indexes whose files are known to be damaged
-	asides  uint64          // files begun aside
-	kept    *kept           // a transfer that broke; nil: none
+	asides  uint64          // temporary files made so far
+	kept    *kept           // an interrupted transfer; nil: none
 }
 
-// Damage is a snapshot file that failed its checks. Its pointer is the error of
-// what reads such a file.
+// Damage is a snapshot file that failed its checks. A *Damage is the error of reading such a file.
 type Damage struct {
 	File   string
 	Offset int64 // in File, of what can't be read
@@ -46,8 +45,7 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("snap: %s: offset %d: %s", d.File, d.Offset, d.Reason)
 }
 
-// Exists tells whether dir was ever opened here, without making it. fs nil means the operating
-// system's.
+// Exists reports whether dir exists. fs nil means the operating system's.
 func Exists(dir string, fs disk.FS) (bool, error) {
 	if fs == nil {
 		fs = disk.OS{}
@@ -59,8 +57,8 @@ func Exists(dir string, fs disk.FS) (bool, error) {
 	return err == nil, err
 }
 
-// Open opens dir (making it when missing, 0700), and removes what unfinished
-// writes left. fs nil means the operating system's.
+// Open opens dir, and makes it if it is missing (0700). It removes the files of unfinished
+// snapshots. fs nil means the operating system's.
 func Open(dir string, fs disk.FS) (*Dir, error) {
 	d := Look(dir, fs)
 	if err := d.prepare(); err != nil {
@@ -69,9 +67,8 @@ func Open(dir string, fs disk.FS) (*Dir, error) {
 	return d, nil
 }
 
-// Look is Open for one who only reads: it changes nothing, and another process may be writing to
-// dir. A snapshot that is listed may then be gone when it is opened. fs nil means the operating
-// system's.
+// Look is Open for reading only: it changes nothing, and another process may be writing to dir. A
+// snapshot that is listed may then be gone when it is opened. fs nil means the operating system's.
 func Look(dir string, fs disk.FS) *Dir {
 	if fs == nil {
 		fs = disk.OS{}
@@ -101,7 +98,7 @@ func (d *Dir) prepare() error {
 	return d.fs.SyncDir(d.path)
 }
 
-// Indexes lists the snapshots present, ascending, whether or not they are sound.
+// Indexes returns the indexes of all snapshots in the directory, ascending. They may be damaged.
 func (d *Dir) Indexes() ([]uint64, error) {
 	names, err := d.fs.ReadDir(d.path)
 	if err != nil {
@@ -118,7 +115,7 @@ func (d *Dir) Indexes() ([]uint64, error) {
 	return indexes, nil
 }
 
-// Sound lists the snapshots that Newest has not found damaged, ascending.
+// Sound returns the indexes of the snapshots that Newest has not found damaged, ascending.
 func (d *Dir) Sound() ([]uint64, error) {
 	indexes, err := d.Indexes()
 	d.mu.Lock()
@@ -130,9 +127,8 @@ func fileName(index uint64) string { return fmt.Sprintf("%016x%s", index, suffix
 
 func (d *Dir) file(index uint64) string { return filepath.Join(d.path, fileName(index)) }
 
-// Newest returns the newest snapshot that passes every check (the whole file is
-// verified before it returns), or nil when there is none, and the newer ones
-// that failed.
+// Newest returns the newest snapshot that passes every check, or nil when there is none, and the
+// damages of the newer ones. The whole file is verified before Newest returns.
 func (d *Dir) Newest() (*Reader, []Damage, error) {
 	indexes, err := d.Indexes()
 	if err != nil {
@@ -151,7 +147,7 @@ func (d *Dir) Newest() (*Reader, []Damage, error) {
 	return nil, damages, nil
 }
 
-// verified opens the snapshot at index after every block of it has been checked.
+// verified opens the snapshot at index, and checks every block of it.
 func (d *Dir) verified(index uint64) (*Reader, error) {
 	r, err := d.OpenIndex(index)
 	if err != nil {
@@ -173,8 +169,8 @@ func (d *Dir) setDamaged(index uint64, is bool) {
 	}
 }
 
-// OpenIndex opens the snapshot at index. Beginning and end of the file are
-// checked now, every block when it is read.
+// OpenIndex opens the snapshot at index. It checks the beginning and the end of the file; each
+// block is checked when it is read.
 func (d *Dir) OpenIndex(index uint64) (*Reader, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -190,7 +186,7 @@ func (d *Dir) OpenIndex(index uint64) (*Reader, error) {
 	return r, nil
 }
 
-// release takes one Reader off the count.
+// release counts one open Reader less.
 func (d *Dir) release(index uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -200,9 +196,10 @@ func (d *Dir) release(index uint64) {
 	}
 }
 
-// Purge removes all but the newest keep snapshots and those that are named, never one that an open
-// Reader uses (E5). One that Newest has found damaged does not count as kept.
-// keep 0 keeps all. What was received in part before the last Purge goes, too.
+// Purge removes all but the newest keep snapshots and those at the indexes named; it never removes
+// a snapshot that an open Reader uses (E5). One that Newest has found damaged does not count as
+// kept. keep 0 keeps all. An interrupted transfer that was kept already at the last Purge is
+// removed, too.
 func (d *Dir) Purge(keep int, named ...uint64) error {
 	if err := d.dropOld(); err != nil {
 		return fmt.Errorf("snap: purge: %w", err)
@@ -229,7 +226,7 @@ func (d *Dir) Purge(keep int, named ...uint64) error {
 	return nil
 }
 
-// purge removes the snapshot at index if it is surplus and nobody reads it.
+// purge removes the snapshot at index if it is surplus and no Reader is open on it.
 func (d *Dir) purge(index uint64, surplus bool) (sound bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,16 +2,16 @@ package snap
 
 import "fmt"
 
-// Writer writes one snapshot. Not for concurrent use.
+// Writer writes one snapshot. It is not for concurrent use.
 type Writer struct {
 	index   uint64
 	aside   *aside
 	encoder *encoder
 }
 
-// Create begins a snapshot aside; nothing is visible before Commit. meta is the
-// caller's; one of more than 1 MiB is an error. Several may be written at a time; of two with the
-// same index the last one committed stays.
+// Create begins a snapshot. Nothing is visible before Commit. A meta of more than 1 MiB is an
+// error. Several snapshots may be written at a time; of two with the same index the one committed
+// last stays.
 func (d *Dir) Create(index uint64, meta []byte) (*Writer, error) {
 	if err := checkMeta(meta); err != nil {
 		return nil, err
@@ -35,12 +35,12 @@ func checkMeta(meta []byte) error {
 	return nil
 }
 
-// Write appends to the body. Every MiB written is synced, so that no single
-// fsync of a large file holds up the log's.
+// Write appends to the body. After every MiB the file is synced, so that no fsync of a large file
+// holds up those of the log.
 func (w *Writer) Write(p []byte) (int, error) { return w.encoder.append(p) }
 
-// Commit makes it durable: trailer, fsync, rename, fsync of the directory (E4).
-// It replaces a snapshot of the same index.
+// Commit makes the snapshot durable: trailer, fsync, rename, fsync of the directory (E4). It
+// replaces a snapshot of the same index.
 func (w *Writer) Commit() error {
 	if err := w.commit(); err != nil {
 		return fmt.Errorf("snap: commit: %w", err)
@@ -52,7 +52,7 @@ func (w *Writer) commit() error {
 	if err := w.encoder.end(); err != nil {
 		return err
 	}
-	return w.aside.name(w.index)
+	return w.aside.commit(w.index)
 }
 
 // Abort removes the unfinished file. After Commit it does nothing.

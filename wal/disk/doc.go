@@ -4,9 +4,9 @@ Package disk is the file system as a log and its snapshots need it.
 # What it is
 
 [FS] and [File] are the few operations that packages wal and snap perform on files and directories,
-and [OS] performs them on the operating system's. They are an interface so that a test can put
-another file system in its place: one that can be crashed, as that of package disktest, or one that
-counts, delays or fails.
+and [OS] performs them on those of the operating system. They are interfaces, so that a test can use
+another file system: that of package disktest, which can be crashed, or one that counts, delays or
+fails.
 
 # Picture
 
@@ -26,26 +26,25 @@ counts, delays or fails.
 
 # Life of a file
 
-A file that is to be there as a whole or not at all is made by Create under a name that nobody looks
-for, written, and synced by Sync. Rename gives it its name, and SyncDir makes the name durable:
-[Publish] is the two, and [WriteFile] all of it. [SyncName] does it for a directory. Whoever finds
-the name after a crash finds all of the file. What is written later, by OpenRW and WriteAt, is
-durable when Sync has returned, and until then may be there, in part there, or not.
+A file that must exist as a whole or not at all is made by Create under a temporary name, written,
+and synced by Sync. Rename gives it its name, and SyncDir makes the name durable. [Publish] does
+these two, and [WriteFile] all of it. [SyncName] makes the name of a directory durable. If the name
+exists after a crash, all of the file does. Bytes that WriteAt writes later are durable when Sync
+has returned; a crash before that may leave all, some or none of them.
 
 # Invariants
 
   - Nothing is durable before Sync (of contents and length) or SyncDir (of names) has returned nil.
-  - A Sync that failed says nothing about any later one: what was not written may be forgotten by
-    then.
+  - After a Sync that failed, a later Sync that succeeds proves nothing: the system may have dropped
+    the bytes in between.
   - Files that were opened for writing have the mode 0600 and directories 0700, whatever they had
-    before: what a member stores is for its own eyes. What this user does not own keeps its mode.
-  - There is no position in a file: every read and write says its offset.
+    before: no other user may read what a member stores. What this user does not own keeps its mode.
+  - There is no position in a file: every read and write states its offset.
 
 # What is left out
 
-There is no truncating, no locking, no mapping, and no way around the page cache: nobody here needs
-them. Where the system has no fdatasync, Sync is an fsync, which is as safe and slower. Where it has
-no fallocate, [File]'s Allocate makes the file longer and sets no room aside: then a WriteAt or a
-Sync may find the disk full.
+There is no truncating, no locking, no mapping, and no direct I/O. Where the system has no fdatasync,
+Sync is an fsync, which is as safe and slower. Where it has no fallocate, [File]'s Allocate makes the
+file longer without reserving room: then a WriteAt or a Sync may find the disk full.
 */
 package disk

@@ -2,9 +2,8 @@ package disk
 
 import "io"
 
-// FS is a file system. An error names the operation and the file, and is of the
-// kinds that package os knows: errors.Is finds os.ErrNotExist in it, for one.
-// Its methods may be called from any goroutine.
+// FS is a file system. An error names the operation and the file, and wraps the errors of package
+// os, such as os.ErrNotExist. The methods may be called from any goroutine.
 type FS interface {
 	Open(name string) (File, error)   // for reading
 	Create(name string) (File, error) // for writing, truncated, mode 0600
@@ -17,13 +16,13 @@ type FS interface {
 	SyncDir(name string) error             // makes the names in it durable
 }
 
-// File is an open file of an FS. Who opened it has to close it, once.
-// Its other methods may be called from any goroutine.
+// File is an open file of an FS. The caller that opened it must close it, once. Its other methods
+// may be called from any goroutine.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	Allocate(size int64) error // makes the file longer, up to size bytes: zeros, with room for what takes their place
+	Allocate(size int64) error // makes the file longer, up to size bytes, with zeros that have room on the disk
 	Sync() error               // fdatasync: contents and length
 	Size() (int64, error)      // in bytes
 }

@@ -37,8 +37,8 @@ func openPrivate(name string, flag int) (File, error) {
 	return osFile{f}, nil
 }
 
-// makePrivate takes a file or a directory from everybody else's eyes, if they can see it. Only its
-// owner may do so, and whoever may write to it need not be that: then the mode stays as it is.
+// makePrivate sets the mode of a file or directory that other users can access. Only its owner may
+// do that: if this user may write to it but does not own it, the mode stays as it is.
 func makePrivate(f *os.File, mode os.FileMode) error {
 	info, err := f.Stat()
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
@@ -50,13 +50,13 @@ func makePrivate(f *os.File, mode os.FileMode) error {
 	return nil
 }
 
-// Rename gives a file or a directory another name; a file that has it already is gone.
+// Rename gives a file or a directory another name. A file that has that name already is replaced.
 func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 
 // Remove removes a file.
 func (OS) Remove(name string) error { return os.Remove(name) }
 
-// Mkdir makes a directory, or makes the one that is there private.
+// Mkdir makes a directory, or makes an existing one private.
 func (OS) Mkdir(name string) error {
 	if err := os.Mkdir(name, 0o700); !errors.Is(err, os.ErrExist) {
 		return err

@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// allocate is fallocate(2), which sets room on the disk aside and writes nothing. Where the file
-// system has no such thing, the file gets its length without the room.
+// allocate is fallocate(2), which reserves room on the disk and writes nothing. Where the file
+// system does not support it, the file gets its length without the room.
 func allocate(f *os.File, size int64) error {
-	err := again(func() error { return syscall.Fallocate(int(f.Fd()), 0, 0, size) })
+	err := uninterrupted(func() error { return syscall.Fallocate(int(f.Fd()), 0, 0, size) })
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		return f.Truncate(size)
@@ -19,17 +19,17 @@ func allocate(f *os.File, size int64) error {
 	return nil
 }
 
-// datasync is fdatasync(2): it leaves out the times of the file, and with them
-// a commit of the file system's journal whenever only contents have changed.
+// datasync is fdatasync(2). It does not sync the times of the file: so when only contents have
+// changed, it needs no commit of the file system's journal.
 func datasync(f *os.File) error {
-	if err := again(func() error { return syscall.Fdatasync(int(f.Fd())) }); err != nil {
+	if err := uninterrupted(func() error { return syscall.Fdatasync(int(f.Fd())) }); err != nil {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	}
 	return nil
 }
 
-// again makes a call until nothing interrupts it: an interrupted one has not failed.
-func again(call func() error) error {
+// uninterrupted repeats a call until no signal interrupts it. An interrupted call has not failed.
+func uninterrupted(call func() error) error {
 	for {
 		if err := call(); err != syscall.EINTR {
 			return err

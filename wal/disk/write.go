@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// Publish gives a file or a directory that is complete and synced its name, for good: when it
-// returns nil, a crash does not take the name away. Whoever finds the name finds all of it.
+// Publish gives a file or a directory that is complete and synced its name. When it returns nil,
+// the name survives a crash.
 func Publish(fs FS, from, to string) error {
 	if err := fs.Rename(from, to); err != nil {
 		return err
@@ -16,8 +16,8 @@ func Publish(fs FS, from, to string) error {
 	return fs.SyncDir(filepath.Dir(to))
 }
 
-// SyncName makes the name of a directory durable. Where the directory above it may not be read, it
-// was somebody else that made the name, and there is nothing to do.
+// SyncName makes the name of a directory durable. If this process may not read the directory above,
+// it did not make the name: then SyncName does nothing.
 func SyncName(fs FS, dir string) error {
 	if err := fs.SyncDir(filepath.Dir(filepath.Clean(dir))); !errors.Is(err, os.ErrPermission) {
 		return err
@@ -25,8 +25,8 @@ func SyncName(fs FS, dir string) error {
 	return nil
 }
 
-// WriteFile gives a small file a content, in place of the one that it has: a crash leaves the one
-// or the other, whole. One caller at a time may write a file.
+// WriteFile replaces the content of a small file, or makes the file. A crash leaves the old content
+// or the new one. Only one caller at a time may write a file.
 func WriteFile(fs FS, path string, content []byte) error {
 	aside := path + ".tmp"
 	err := writeAside(fs, aside, content)
@@ -34,7 +34,7 @@ func WriteFile(fs FS, path string, content []byte) error {
 		err = Publish(fs, aside, path)
 	}
 	if err != nil {
-		fs.Remove(aside) // what is left is of no use
+		fs.Remove(aside) // a remainder is of no use
 	}
 	return err
 }

@@ -7,24 +7,24 @@ import (
 	"slices"
 )
 
-// Fate decides what becomes of what was not synced when the disk crashes.
+// Fate decides what a crash does to the changes that were not synced.
 type Fate struct {
-	name  func() bool                      // asked for every changed name: does the change survive?
-	write func(old []byte, w write) []byte // returns what is there of a write over old; old is its own copy
+	name  func() bool                      // called for every changed name: does the change survive?
+	write func(old []byte, w write) []byte // returns what a write over old leaves; it may change old
 	what  string
 	at    int // of what
 }
 
-// String says the fate in a few words, for the message of a test that fails.
+// String returns the fate in a few words, for the message of a test that fails.
 func (f Fate) String() string { return fmt.Sprint(f.what, " ", f.at) }
 
-// Kill returns the disk as the next process finds it when this one is killed now:
-// everything is there, and what was not synced still is not.
+// Kill returns the disk as the next process finds it when this one is killed now: with all changes,
+// but those that were not synced still are not.
 func (d *Disk) Kill() *Disk {
 	return &Disk{root: d.root.copied(map[*inode]*inode{nil: nil})}
 }
 
-// copied returns a copy of n and all below it. copies are those made so far.
+// copied returns a copy of n and all below it. copies has the copies made so far.
 func (n *inode) copied(copies map[*inode]*inode) *inode {
 	if c, ok := copies[n]; ok {
 		return c
@@ -51,7 +51,7 @@ func (d *Disk) Crash(f Fate) *Disk {
 	return &Disk{root: d.root.crashed(f, map[*inode]*inode{})}
 }
 
-// crashed returns what the fate leaves of n and all below it. copies are those made so far.
+// crashed returns what the fate leaves of n and all below it. copies has the copies made so far.
 func (n *inode) crashed(f Fate, copies map[*inode]*inode) *inode {
 	if c, ok := copies[n]; ok {
 		return c
@@ -113,8 +113,8 @@ func (d *Disk) unsynced() (writes []write, names int) {
 	return writes, names
 }
 
-// Fates returns the ways in which a crash now may end: all of them that
-// concern one write or up to ten names, and some of the rest.
+// Fates returns ways in which a crash now may end: all that differ in one write or up to ten names,
+// and some of the others.
 func (d *Disk) Fates(rng *rand.Rand) []Fate {
 	writes, names := d.unsynced()
 	fates := []Fate{

@@ -14,20 +14,21 @@ import (
 	"etcd2/wal/disk"
 )
 
-// Disk is a disk.FS in memory that knows what of it has been synced. It can
-// be crashed at any moment into any state that a real one may be in after a power
-// cut, and be made to fail at any call.
+// Disk is a disk.FS in memory that knows which changes were synced. At any moment it can be crashed
+// into any state that a real disk may have after a power cut, and it can be made to fail at any
+// call.
 //
-//   - What was written since the last Sync of a file may be there or not: all, none,
-//     a part, single sectors missing, zeros or garbage in place of what was lost.
-//   - Names that changed since the last SyncDir may have changed or not, each alone.
+//   - Of what was written to a file since its last Sync, a crash may leave all, nothing, a part, or
+//     all but single sectors, with zeros or garbage in place of what was lost.
+//   - Each name that changed since the last SyncDir may have changed or not.
 //   - A Sync that fails leaves its writes in the cache, clean: they are read
 //     back but never reach the disk.
 //
 // The methods of disk.FS, and those of its files, may be called from any goroutine. Everything
 // else may be used in After, while the disk stands still, and when nobody else uses the disk.
 type Disk struct {
-	// Fault, if not nil, is asked before every change, the n-th from 1, and makes it fail.
+	// Fault, if not nil, is called before every change with its number n, from 1 on. If it returns
+	// an error, the change fails.
 	Fault func(n int, call, name string) error
 
 	// After, if not nil, is called after every change that did not fail, and the disk stands still
@@ -59,8 +60,8 @@ func FailAt(n int) func(int, string, string) error {
 	}
 }
 
-// Content returns the bytes of a file as they are read now. Who changes them
-// changes the file: that is how a test damages one.
+// Content returns the bytes of a file as they are read now. Changing them changes the file: that is
+// how a test damages it.
 func (d *Disk) Content(name string) []byte {
 	_, node, _ := d.find(name)
 	return node.data
@@ -199,8 +200,8 @@ func (d *Disk) ReadDir(name string) ([]string, error) {
 	return slices.Collect(maps.Keys(node.names)), nil
 }
 
-// SyncDir that fails leaves the names unsynced: a file system whose journal fails
-// makes nothing durable after it, so no later SyncDir can seem to succeed.
+// SyncDir makes the names in a directory durable. If it fails, they stay unsynced: a file system
+// whose journal has failed makes nothing durable any more, so no later SyncDir falsely succeeds.
 func (d *Disk) SyncDir(name string) error {
 	return d.change("syncdir", name, func(fault error) error {
 		_, node, _ := d.find(name)
@@ -235,7 +236,7 @@ func (h *handle) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt that fails has written the first half.
+// WriteAt writes p at offset. If it fails, it has written the first half.
 func (h *handle) WriteAt(p []byte, offset int64) (n int, err error) {
 	err = h.d.change("write", h.name, func(fault error) error {
 		n = len(p)
@@ -248,8 +249,8 @@ func (h *handle) WriteAt(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Allocate is a write of zeros at the end of the file: a crash may leave some of it, or none. One
-// that fails has changed nothing.
+// Allocate writes zeros at the end of the file: a crash may leave all, some or none of them. If it
+// fails, it has changed nothing.
 func (h *handle) Allocate(size int64) error {
 	return h.d.change("allocate", h.name, func(fault error) error {
 		if more := int(size) - len(h.node.data); fault == nil && more > 0 {

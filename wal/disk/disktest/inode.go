@@ -1,7 +1,7 @@
 package disktest
 
-// inode is a file or a directory: as it is seen now, as it is on disk, and the
-// changes between.
+// inode is a file or a directory: as it is seen now, as it is on disk, and the changes between
+// these.
 type inode struct {
 	names        map[string]*inode // of a directory; nil for a file
 	durableNames map[string]*inode
@@ -19,7 +19,7 @@ func (n *inode) write(offset int, data []byte) {
 	n.written = append(n.written, w)
 }
 
-// rename is the change of one name; node is nil when the name went away.
+// rename is the change of one name; node is nil when the name was removed.
 type rename struct {
 	name string
 	node *inode

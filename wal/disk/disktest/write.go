@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// sector is what a disk writes as a whole, in bytes.
+// sector is how many bytes a disk writes as a whole.
 const sector = 512
 
 // write is a part of a file that was written.
@@ -14,7 +14,7 @@ type write struct {
 	data   []byte
 }
 
-// apply returns data with w in it. data is written to.
+// apply returns data with w in it. It may change data.
 func (w write) apply(data []byte) []byte {
 	if end := w.offset + len(w.data); end > len(data) {
 		data = append(data, make([]byte, end-len(data))...)
@@ -51,7 +51,7 @@ func loseSector(last write, at int, in string, rng *rand.Rand) func([]byte, writ
 	}
 }
 
-// tearWrite decides for every sector of every write.
+// tearWrite decides at random what is left of every sector of every write.
 func tearWrite(rng *rand.Rand) func([]byte, write) []byte {
 	return func(old []byte, w write) []byte {
 		return w.lose(old, rng, func(int) string {
@@ -60,8 +60,8 @@ func tearWrite(rng *rand.Rand) func([]byte, write) []byte {
 	}
 }
 
-// lose applies the write but for the sectors for which lost names what is there
-// instead. A sector that is written again with the bytes it has can't be lost.
+// lose applies the write, except for the sectors for which lost returns what is there instead. A
+// sector that is written again with the same bytes can't be lost.
 func (w write) lose(old []byte, rng *rand.Rand, lost func(sector int) string) []byte {
 	data := w.apply(slices.Clone(old))
 	for at := w.offset; at < w.offset+len(w.data); {
