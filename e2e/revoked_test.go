@@ -87,9 +87,9 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	for line := range revoked.lines { // until it ends
 		t.Error(line)
 	}
-	s.members[0].expectLog(before[0], "ended the connections", "CN=joe", "reason=revoked", "port=client")
+	s.members[0].expectLog(before[0], "ended connections", "CN=joe", "reason=revoked", "port=client")
 	for i, m := range s.members[:2] {
-		m.expectLog(before[i], "ended the connections", "CN="+cut.name, "reason=revoked", "port=peer")
+		m.expectLog(before[i], "ended connections", "CN="+cut.name, "reason=revoked", "port=peer")
 		m.expectLog(before[i], "lost the connection to a member", "no longer accepted", "CN="+cut.name, "was revoked")
 		if !metric(m, `etcd2_tls_connections_ended_total\{port="peer",reason="revoked"\} [1-9]`) {
 			t.Errorf("%s has not counted it", m.name)
@@ -110,7 +110,7 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	})
 	for i, m := range s.members[:2] {
 		for _, line := range m.log.since(before[i]) {
-			if strings.Contains(line, "ended the connections") && !strings.Contains(line, "CN=joe") &&
+			if strings.Contains(line, "ended connections") && !strings.Contains(line, "CN=joe") &&
 				!strings.Contains(line, "CN="+cut.name) {
 				t.Error(line)
 			}

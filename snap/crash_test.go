@@ -210,7 +210,7 @@ func TestEveryCrashStateHasAWholeSnapshot(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		d, m := disktest.New(), model{}
 		d.After = func(d *disktest.Disk, call, name string) {
-			n, err := tryStates(d, m, rng, 12)
+			n, err := tryStates(d, m, rng, pace.Pick(4, 12, 12))
 			if states += n; err != nil {
 				t.Fatalf("seed %d, call %d (%s %s): %v", seed, d.Calls, call, name, err)
 			}

@@ -288,7 +288,7 @@ func TestEveryCrashStateOpens(t *testing.T) {
 		var failure error
 		d.After = func(d *disktest.Disk, call, name string) {
 			if failure == nil {
-				n, err := tryStates(d, m, rng, 25)
+				n, err := tryStates(d, m, rng, pace.Pick(8, 25, 25))
 				states += n
 				if err != nil {
 					failure = fmt.Errorf("seed %d, call %d (%s %s): %w", seed, d.Calls, call, name, err)
