@@ -45,7 +45,7 @@
 //   - A server that is started in a directory of etcd names its version
 //     (TestWhatEtcdHasLeftIsRecognized).
 //   - Of a single member only entries that it knew to be committed are taken, unless it was the
-//     only voter (TestOneMemberAloneGivesWhatItKnewToBeAgreedOn).
+//     only voter (TestOneMemberAloneGivesWhatItKnewToBeCommitted).
 //   - In memory are one file of the log, one snapshot, and 40 bytes for each entry.
 //
 // # What is left out

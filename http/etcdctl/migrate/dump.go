@@ -14,17 +14,17 @@ import (
 )
 
 // readDump calls visit for each node of a dump, directories before what is in them, and returns the
-// index of the store. A dump is what the store of etcd 0.4, 2 and 3 makes of itself in JSON:
+// store index. A dump is the store of etcd 0.4, 2 or 3 in JSON:
 //
 //	{"Root":NODE,"WatcherHub":{...},"CurrentIndex":N,"Stats":{...},"CurrentVersion":2}
 //
-// with a node for the root, and in it for each that is below it, by the last part of its name. What
-// a file is has null for Children, and what has no end the year 1 for ExpireTime. Children come
-// last. etcd 0.4 and 2.0 have an "ACL":"" besides, which they never used:
+// Root is the node of the root. Each node has its children, by the last element of their keys. A
+// file has null for Children, and a node that does not expire the year 1 for ExpireTime. Children
+// come last. etcd 0.4 and 2.0 also write an "ACL":"", which they never used:
 //
 //	{"Path":"/a","CreatedIndex":4,"ModifiedIndex":4,"ExpireTime":"0001-01-01T00:00:00Z","Value":"","Children":{"b":NODE}}
 //
-// A dump has no checksum. It is read as a stream: of the dump itself nothing is kept.
+// A dump has no checksum. It is read as a stream, and nothing of it is kept.
 func readDump(b []byte, visit func(store.Node) error) (index uint64, err error) {
 	d := dump{in: json.NewDecoder(bytes.NewReader(b)), visit: visit}
 	d.in.UseNumber()
@@ -50,8 +50,9 @@ func readDump(b []byte, visit func(store.Node) error) (index uint64, err error) 
 	return index, nil
 }
 
-// dumpIndex is the index of the store in a dump, which stands behind the nodes. No text in JSON has
-// a quote without a backslash before it. readDump checks it.
+// dumpIndex finds the store index in a dump, where it comes after the nodes. A value can't contain
+// the name with its quotes, since JSON escapes quotes in texts. The caller compares the result with
+// that of readDump.
 func dumpIndex(b []byte) uint64 {
 	const name = `"CurrentIndex":`
 	at := bytes.LastIndex(b, []byte(name))
@@ -71,7 +72,7 @@ type dump struct {
 	rooted bool // the root has come, a directory
 }
 
-var errShape = errors.New("it has something else than is due there")
+var errShape = errors.New("a value there is not of the expected kind")
 
 // object reads an object; member reads the value of each name.
 func (d *dump) object(member func(name string) error) error {
@@ -89,7 +90,7 @@ func (d *dump) open() error {
 	return err
 }
 
-// rest is object behind the brace.
+// rest reads an object after its opening brace.
 func (d *dump) rest(member func(name string) error) error {
 	for d.in.More() {
 		t, err := d.in.Token()
@@ -126,7 +127,7 @@ func (d *dump) value(into any) error {
 	return errShape
 }
 
-// skip passes over a value.
+// skip skips a value.
 func (d *dump) skip() error {
 	for depth := 0; ; {
 		t, err := d.in.Token()
@@ -145,8 +146,8 @@ func (d *dump) skip() error {
 	}
 }
 
-// node reads the node at path; depth is the number of elements. It is told when its children come,
-// or at its end.
+// node reads the node at path; depth is the number of elements of path. visit is called when the
+// children come, or at the end of the node.
 func (d *dump) node(path string, depth int) error {
 	n, told := store.Node{Path: store.Canonical(path)}, false
 	err := d.object(func(name string) (err error) {
@@ -197,7 +198,7 @@ func (d *dump) children(n store.Node, path string, depth int) error {
 	})
 }
 
-// ends reads when a node expires.
+// ends reads the time when a node expires; nil: never.
 func (d *dump) ends() (*store.Ends, error) {
 	var text string
 	if err := d.value(&text); err != nil {
@@ -214,5 +215,6 @@ func (d *dump) ends() (*store.Ends, error) {
 	return &store.Ends{Due: due, Shown: due}, nil
 }
 
-// maxYear is the last whole one that nanoseconds in 64 bits reach. What ends later never ends.
+// maxYear is the last whole year that nanoseconds in 64 bits reach. A node that would expire later
+// never expires.
 const maxYear = 2261

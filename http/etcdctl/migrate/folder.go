@@ -7,20 +7,21 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-// A folder is where a member of etcd has its data.
+// A folder is the data directory of a member of etcd.
 type folder struct {
 	dir        string
 	logs       []string // the files of its log, in order
 	snaps      []string // its snapshots, the newest first
-	passedOver []string
+	passedOver []string // files that are not read, and are told to the user
 }
 
-// beside are files that etcd keeps beside the others, and that say nothing of the store of the API
-// v2: what is reserved for a log, and the store of the API v3.
+// beside are endings of files that have nothing of the store of the API v2: space reserved for a
+// log, and the store of the API v3.
 var beside = []string{"0.tmp", "1.tmp", ".touch", "db", ".snap.db"}
 
 // openFolder finds the files in a data directory. walDir is where its log is, "" inside.
@@ -43,7 +44,7 @@ func openFolder(dir, walDir string) (*folder, error) {
 	}
 	f.logs, f.snaps = logs, snaps
 	for _, path := range append(others, more...) {
-		if !hasSuffix(path, beside) {
+		if !slices.ContainsFunc(beside, func(end string) bool { return strings.HasSuffix(path, end) }) {
 			f.passedOver = append(f.passedOver, path)
 		}
 	}
@@ -56,22 +57,13 @@ func openFolder(dir, walDir string) (*folder, error) {
 	return f, nil
 }
 
-func hasSuffix(path string, endings []string) bool {
-	for _, end := range endings {
-		if strings.HasSuffix(path, end) {
-			return true
-		}
-	}
-	return false
-}
-
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }
 
-// inside is where logs and snapshots are in a data directory. Those of etcd 2.0.0 and 2.0.1 have no
-// directory for it, and it may be given itself.
+// inside returns the directory in a data directory that has the logs and snapshots. In those of
+// etcd 2.0.0 and 2.0.1 it is the data directory itself, and dir may also be the inner one.
 func inside(dir string) string {
 	if member := filepath.Join(dir, "member"); isDir(member) {
 		return member
@@ -79,7 +71,7 @@ func inside(dir string) string {
 	return dir
 }
 
-// noLog is the error of a directory in which there is no log.
+// noLog returns the error of a directory without a log.
 func (f *folder) noLog(inside string) error {
 	if err := incomplete(f.dir); err != nil {
 		return err
@@ -90,26 +82,26 @@ func (f *folder) noLog(inside string) error {
 	return fmt.Errorf("%s is no data directory of etcd 2: there is no log in %s", f.dir, filepath.Join(inside, "wal"))
 }
 
-// incomplete returns an error when etcd has left a directory that can't be read as it is, nil when
-// there is nothing of it.
+// incomplete returns an error when the directory is etcd's and can't be read as it is, nil when
+// nothing in it is etcd's.
 func incomplete(dir string) error {
 	if old := filepath.Join(dir, "snapshot"); isDir(old) && isFile(filepath.Join(dir, "conf")) {
-		return fmt.Errorf("%s is the data directory of etcd 0.4: its keys come over with etcdctl import --snap "+
+		return fmt.Errorf("%s is the data directory of etcd 0.4: copy its keys with etcdctl import --snap "+
 			"and the newest file in %s", dir, old)
 	}
 	snaps, _, _ := snapFiles(filepath.Join(inside(dir), "snap"))
 	for _, path := range snaps {
 		if isSnapshot(head(path)) {
-			return fmt.Errorf("%s has snapshots of etcd, and no log: say where that is, "+
+			return fmt.Errorf("%s has snapshots of etcd, and no log: name the directory of the log, "+
 				"etcdctl migrate %[1]s --wal-dir DIR --data-dir NEW", dir)
 		}
 	}
 	return nil
 }
 
-// Left returns nil unless etcd has left its data in a directory, its log being in walDir, ""
-// inside. Then it returns an error in one line: which version's it is, and the command that
-// converts it.
+// Left returns an error when a directory has the data of etcd, and nil otherwise. walDir is the
+// directory of its log, "" inside. The error is one line: the version of etcd, and the command that
+// converts the data.
 func Left(dir, walDir string) error {
 	f, err := openFolder(dir, walDir)
 	if err != nil {
@@ -124,7 +116,7 @@ func Left(dir, walDir string) error {
 		dir, f.program(), convert)
 }
 
-// program is the program that wrote a folder, as well as that can be said.
+// program returns the program that wrote a folder, as exactly as it can be determined.
 func (f *folder) program() string {
 	s := &source{folder: f}
 	var err error
@@ -147,8 +139,9 @@ func isFile(path string) bool {
 // setLockOfFile is F_OFD_SETLK of Linux, which etcd 3 locks with.
 const setLockOfFile = 37
 
-// lock keeps etcd out of the folder until the file is closed. It never waits, and changes nothing.
-// etcd 2 locks the newest file of its log with flock, etcd 3 the whole of it by its description.
+// lock keeps etcd from starting with the folder until the file is closed. It never waits, and
+// changes nothing. etcd 2 locks the newest file of its log with flock, etcd 3 with a lock of the
+// open file description.
 func (f *folder) lock() (*os.File, error) {
 	file, err := os.Open(f.logs[len(f.logs)-1])
 	if err != nil {

@@ -23,32 +23,32 @@ const (
 // on with a file of etcd 2.
 type frame struct {
 	kind uint64
-	sum  uint64 // the checksum that it has
-	data []byte // what the checksum covers, besides all data before; a part of the file
-	at   int    // its offset in the file
-	next int    // that of the one behind it
+	sum  uint64 // the checksum, of data and all data before it
+	data []byte // a part of the file
+	at   int    // offset in the file
+	next int    // offset of the frame after it
 }
 
-// A flaw is why there is no frame at a place.
+// A flaw is why there is no frame at an offset.
 type flaw string
 
 const (
 	flawNone  flaw = ""
 	flawShort flaw = "fewer than 8 bytes are left of a length"
 	flawZero  flaw = "a length is 0"
-	flawTop   flaw = "the highest byte of a length is none"
+	flawTop   flaw = "the highest byte of a length is invalid"
 	flawLong  flaw = "a record is longer than what is left of the file"
-	flawForm  flaw = "a record is no record"
+	flawForm  flaw = "a record has not the form of one"
 	flawSum   flaw = "a checksum is wrong"
 )
 
 const (
 	lengthSize = 8
-	sectorSize = 512 // what a disk writes whole or not at all
+	sectorSize = 512 // bytes that a disk writes whole or not at all
 )
 
-// cutFrame returns the frame at an offset of a file, or why there is none. With flawForm, at and
-// next hold.
+// cutFrame returns the frame at an offset of a file, or why there is none. With flawForm, only at
+// and next of the frame are valid.
 func cutFrame(file []byte, at int) (frame, flaw) {
 	if len(file)-at < lengthSize {
 		return frame{}, flawShort
@@ -72,7 +72,8 @@ func cutFrame(file []byte, at int) (frame, flaw) {
 	return f, flawNone
 }
 
-// read takes the record apart. Its fields may come once each, and there are no others.
+// read reads the fields of the record, of which each may come once. It reports whether there are no
+// others.
 func (f *frame) read(record []byte) bool {
 	seen := uint64(0)
 	whole := fields(record, func(v field) bool {
@@ -93,8 +94,8 @@ func (f *frame) read(record []byte) bool {
 	return whole && f.kind >= recordMetadata && f.kind <= recordSnapshot && f.sum < 1<<32
 }
 
-// torn reports whether a flaw is what a crash leaves at the end of the newest file: there the log
-// ends. Any other flaw is damage. f is the frame when the flaw is of its form or sum.
+// torn reports whether a crash can have left a flaw at the end of the newest file: there the log
+// ends. Any other flaw is damage. f is the frame with flawForm or flawSum.
 func (f *frame) torn(file []byte, at int, why flaw) bool {
 	switch why {
 	case flawShort:
@@ -132,8 +133,8 @@ func hasZeroSector(file []byte, from, to int) bool {
 	return false
 }
 
-// recordsFollow reports whether records begin somewhere from an offset on, and lead to the end of
-// the file or to the zeros there: such a log is damaged, and not torn. The last of them shows it.
+// recordsFollow reports whether a record begins at or after an offset and reaches the end of the
+// file, or the zeros there. Such a log is damaged, and not torn.
 func recordsFollow(file []byte, from int) bool {
 	end := len(bytes.TrimRight(file, "\x00"))
 	for at := end - 1; at >= from; at-- {

@@ -16,10 +16,10 @@ type Damage struct {
 	File   string
 	Offset int
 	Reason string
-	Saves  string // what UntilDamage would take
+	Saves  string // what Options.UntilDamage would take
 }
 
-// Error is one line.
+// Error returns one line.
 func (d *Damage) Error() string {
 	text := fmt.Sprintf("%s, offset %d: %s", d.File, d.Offset, d.Reason)
 	if d.Saves != "" {
@@ -28,24 +28,23 @@ func (d *Damage) Error() string {
 	return text
 }
 
-// A journal is the log of a member: what its files say, in their order. It belongs to one
-// goroutine.
+// A journal is the log of a member, as its files have it. It belongs to one goroutine.
 type journal struct {
 	files         []string
 	node, cluster uint64
-	state, before hardState         // the last one, and the last but one
+	state, before hardState         // the last one, and the one before it
 	saved         map[position]bool // of snapshots that were written
-	entries       []located         // one behind the other
-	end           *Damage           // where a torn tail begins, or, if asked for, damage; nil: nowhere
+	entries       []located         // with consecutive indices
+	end           *Damage           // where a torn tail begins, or with untilDamage the damage; nil: the log is whole
 	replaced      int               // entries that a later leader has overwritten
 
 	head []byte // the metadata
-	sum  uint32 // of all data so far
-	file int    // that was read last, and what is in it
-	in   []byte
+	sum  uint32 // the checksum of all data so far
+	file int    // number of the file that was read last; -1: none
+	in   []byte // its content
 }
 
-// A located entry is where it can be read again.
+// A located entry is where an entry stands, to be read again.
 type located struct {
 	position
 	file, at int
@@ -55,8 +54,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var logName = regexp.MustCompile(`^([0-9a-f]{16})-[0-9a-f]{16}\.wal$`)
 
-// logFiles returns the files of the log in a directory, in order, and those beside that are passed
-// over.
+// logFiles returns the files of the log in a directory, in order, and the other files, which are
+// ignored.
 func logFiles(dir string) (files, others []string, err error) {
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
@@ -78,8 +77,8 @@ func logFiles(dir string) (files, others []string, err error) {
 	return files, others, nil
 }
 
-// readJournal reads all files. When there is damage it returns what stands before it, too; with
-// untilDamage that is no error.
+// readJournal reads all files. If there is damage, it returns what stands before it and an error;
+// with untilDamage it returns no error.
 func readJournal(files []string, untilDamage bool, read func(bytes int)) (*journal, error) {
 	j := &journal{files: files, saved: map[position]bool{}, file: -1}
 	for i := range files {
@@ -100,7 +99,7 @@ func readJournal(files []string, untilDamage bool, read func(bytes int)) (*journ
 	return j, nil
 }
 
-// open reads a file, of which one at a time is in memory.
+// open reads a file into memory, in place of the one before.
 func (j *journal) open(file int) (err error) {
 	if j.file != file {
 		j.in = nil
@@ -119,7 +118,7 @@ func (j *journal) readFile(b []byte) error {
 		}
 		reason := string(why)
 		if why == flawNone {
-			reason = j.take(&f)
+			reason = j.add(&f)
 		}
 		if reason == "" {
 			at = f.next
@@ -137,8 +136,8 @@ func (j *journal) readFile(b []byte) error {
 	return nil
 }
 
-// sums takes the data of a frame into the checksum, and reports whether the frame says the same. A
-// file begins with the checksum of those before, so that reading can begin with any.
+// sums adds the data of a frame to the checksum, and reports whether the frame has the same one. A
+// file begins with the checksum of the files before it, so that reading can begin with any file.
 func (j *journal) sums(f *frame) bool {
 	if f.kind == recordChecksum {
 		known := j.sum
@@ -153,14 +152,14 @@ func (j *journal) sums(f *frame) bool {
 	return true
 }
 
-// take takes what a record says. It returns why that can't be: neither the kind nor the length of a
-// record is in a checksum, so what it says is checked, too.
-func (j *journal) take(f *frame) (why string) {
+// add adds a record to the journal, or returns why it can't be right: neither the kind nor the
+// length of a record is in a checksum, so its content is checked as well.
+func (j *journal) add(f *frame) (why string) {
 	switch f.kind {
 	case recordMetadata:
-		return j.takeHead(f.data)
+		return j.readMetadata(f.data)
 	case recordEntry:
-		return j.takeEntry(f)
+		return j.appendEntry(f)
 	case recordState:
 		s, isOne := decodeState(f.data)
 		if !isOne || !j.state.follows(s) {
@@ -169,37 +168,38 @@ func (j *journal) take(f *frame) (why string) {
 		}
 		j.before, j.state = j.state, s
 	case recordSnapshot:
-		return j.takeSnapshot(f.data)
+		return j.recordSnapshot(f.data)
 	}
 	return ""
 }
 
-func (j *journal) takeHead(b []byte) string {
+func (j *journal) readMetadata(b []byte) string {
 	if j.head != nil && string(j.head) != string(b) {
 		return "the log of another member begins"
 	}
 	j.head = slices.Clone(b)
 	if whole, others := message(b, &j.node, &j.cluster); !whole || others {
-		return "the ids of member and cluster are none"
+		return "the ids of member and cluster can't be read"
 	}
 	return ""
 }
 
-func (j *journal) takeSnapshot(b []byte) string {
+func (j *journal) recordSnapshot(b []byte) string {
 	var at position
 	if whole, others := message(b, &at.index, &at.term, nil); !whole || others {
-		return "the note of a snapshot is none"
+		return "the record of a snapshot can't be read"
 	}
 	j.saved[at] = true
 	return ""
 }
 
-// takeEntry appends an entry. One that is there already was overwritten by a later leader, with all
-// behind it. A hole is left behind when a member was sent a snapshot: the log begins anew there.
-func (j *journal) takeEntry(f *frame) string {
+// appendEntry appends an entry. If there is already one with its index, a later leader has
+// overwritten that and all after it. A gap appears when a member was sent a snapshot: the log
+// begins again after the gap.
+func (j *journal) appendEntry(f *frame) string {
 	e, isOne := decodeEntry(f.data)
 	if !isOne {
-		return "an entry is none"
+		return "an entry can't be read"
 	}
 	last := j.last()
 	switch first := j.first(); {
@@ -208,7 +208,7 @@ func (j *journal) takeEntry(f *frame) string {
 	case e.index <= last.index:
 		old := j.entries[e.index-first]
 		if old.term == e.term || e.index <= j.before.commit {
-			return fmt.Sprintf("entry %d of term %d overwrites that of term %d, which was agreed", e.index,
+			return fmt.Sprintf("entry %d of term %d overwrites that of term %d, which was committed", e.index,
 				e.term, old.term)
 		}
 		j.replaced += len(j.entries[e.index-first:])
@@ -221,7 +221,7 @@ func (j *journal) takeEntry(f *frame) string {
 	return ""
 }
 
-// first is the index of the first entry, 0 when there is none.
+// first returns the index of the first entry, 0 when there is none.
 func (j *journal) first() uint64 {
 	if len(j.entries) == 0 {
 		return 0
@@ -229,7 +229,7 @@ func (j *journal) first() uint64 {
 	return j.entries[0].index
 }
 
-// last is where the last entry stands.
+// last returns the position of the last entry, zero when there is none.
 func (j *journal) last() position {
 	if len(j.entries) == 0 {
 		return position{}
@@ -267,7 +267,7 @@ func (j *journal) each(from, to uint64, visit func(entry) error) error {
 	return nil
 }
 
-// begins reports whether a file begins as etcd's logs do: with a checksum, and the metadata.
+// begins reports whether a file begins as etcd's logs do: with a checksum and the metadata.
 func begins(file string) bool {
 	b := head(file)
 	one, why := cutFrame(b, 0)
@@ -278,8 +278,8 @@ func begins(file string) bool {
 	return why == flawNone && two.kind == recordMetadata
 }
 
-// head is what a file begins with, at most 256 bytes; none when it can't be read. Each start of a
-// server looks at its files so, which may be large.
+// head returns the first bytes of a file, at most 256; none when it can't be read. A server looks
+// at its files so at every start, and they may be large.
 func head(file string) []byte {
 	f, err := os.Open(file)
 	if err != nil {

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// A Member is one of the old cluster.
+// A Member is a member of the old cluster.
 type Member struct {
 	ID       uint64
 	Name     string   // "": it has never started
-	PeerURLs []string // of its list of members
+	PeerURLs []string // in the list of members
 
 	learner bool
-	added   bool // not only attributes have come
+	added   bool // it is in the cluster, and has not only told its attributes
 }
 
-// members are what the log of etcd says of its members, in /0/members and /0/removed_members. Each
-// change takes indices of the store. It belongs to one goroutine.
+// members are the members in the log of etcd, which its store has in /0/members and
+// /0/removed_members. Each change advances the store index. It belongs to one goroutine.
 type members struct {
 	byID    map[uint64]*Member
 	removed map[uint64]bool
@@ -31,7 +31,7 @@ func newMembers() members {
 	return members{byID: map[uint64]*Member{}, removed: map[uint64]bool{}, voters: map[uint64]bool{}}
 }
 
-// A change is one of the members.
+// A change is a change of the members.
 type change struct {
 	kind    uint64
 	id      uint64
@@ -60,7 +60,8 @@ func decodeChange(b []byte) (c change, isOne bool) {
 	return c, isOne && c.kind <= changeAddLearner
 }
 
-// change makes a change, unless it is refused, and returns how many indices it takes.
+// change applies a change, unless it is refused, and returns by how much it advances the store
+// index.
 func (m *members) change(c change) (indices int) {
 	old := m.at(c.id)
 	switch {
@@ -126,7 +127,7 @@ func (m *members) hasLearner() bool {
 	return false
 }
 
-// known returns a member, which is made when it is new.
+// known returns a member, and makes it when it is new.
 func (m *members) known(id uint64) *Member {
 	if m.byID[id] == nil {
 		m.byID[id] = &Member{ID: id}
@@ -134,8 +135,8 @@ func (m *members) known(id uint64) *Member {
 	return m.byID[id]
 }
 
-// set takes the value of a key below /0/members or /0/removed_members. It reports whether it does:
-// what a removed member says of itself counts no longer.
+// set reads the value of a key below /0/members or /0/removed_members. It returns false for a
+// member that was removed: etcd refuses its values.
 func (m *members) set(path, value string) bool {
 	parts := strings.Split(strings.TrimPrefix(path, "/0/"), "/")
 	if len(parts) < 2 {
@@ -155,7 +156,7 @@ func (m *members) set(path, value string) bool {
 	return true
 }
 
-// describe takes one of the two values of a member.
+// describe reads one of the two values of a member.
 func (one *Member) describe(key, value string) {
 	var v struct {
 		Name      string   `json:"name"`
@@ -183,7 +184,7 @@ func (m *members) list() (list []Member) {
 	return list
 }
 
-// InitialCluster is the list of members as --initial-cluster takes it.
+// InitialCluster returns the list of members in the form of --initial-cluster.
 func InitialCluster(list []Member) string {
 	var parts []string
 	for _, one := range list {

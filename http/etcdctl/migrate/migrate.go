@@ -15,29 +15,29 @@ import (
 	"etcd2/store"
 )
 
-// Options say how directories are read.
+// Options are the options of Read.
 type Options struct {
-	WALDirs     []string        // of the logs, in the order of the directories; "" or missing: inside
+	WALDirs     []string        // directories of the logs, in the order of the data directories; "" or missing: inside
 	UntilDamage bool            // take what stands before the first damage
-	Removed     bool            // take the data of a member that was removed, too
-	Read        func(bytes int) // is told what was read, if it is not nil
+	Removed     bool            // take also the data of a member that was removed
+	Read        func(bytes int) // if not nil, is called with the length of each file of a log that was read
 }
 
-// A Result is what etcd has left. It is the caller's.
+// A Result is what etcd has left. It belongs to the caller.
 type Result struct {
 	Tree        *store.Store
 	Index, Term uint64    // of the last entry of raft that was applied
-	Now         time.Time // by the clock of Tree
+	Now         time.Time // the time of Tree's clock
 	ClusterID   uint64
 	Version     string // "2.3.0"; "" for etcd 2.0
 	Members     []Member
 	Notes       []string // what was left out and why, a sentence each
 }
 
-// Program is what wrote it: "etcd 2.3".
+// Program returns the program that wrote it, such as "etcd 2.3".
 func (r *Result) Program() string { return program(r.Version) }
 
-// program is the one that runs a cluster of a version, which etcd 2.0 does not have.
+// program returns the program that runs a cluster of a version; etcd 2.0 has no such version.
 func program(version string) string {
 	if version == "" {
 		return "etcd 2.0"
@@ -53,9 +53,10 @@ type source struct {
 	from position  // of base
 }
 
-// Read reads the data directories that one member or several of one cluster have left, and changes
-// nothing in them. It takes all that was agreed on: of one member what it knew to be, or, when it
-// was alone, all it had; of several what more than half of them may have had.
+// Read reads the data directories of one or several members of one cluster, and changes nothing in
+// them. It takes the entries that were committed: of a single directory those that its member knew
+// to be committed, or all if it was the only voter; of several those that more than half of the
+// voters may have had.
 //
 // The tree has its nodes as etcd would have shown them when it stopped; see [Result.Expire].
 func Read(dirs []string, o Options) (*Result, error) {
@@ -106,7 +107,7 @@ func open(dir, walDir string, o Options) (s *source, unlock func() error, err er
 	return s, lock.Close, err
 }
 
-// saves says what stands before damage.
+// saves tells what stands before the damage.
 func (s *source) saves() string {
 	s.journal.end = new(Damage)
 	if err := s.choose(); err != nil {
@@ -116,7 +117,8 @@ func (s *source) saves() string {
 	return fmt.Sprintf("what is before it, up to entry %d of the log", last)
 }
 
-// choose finds the newest snapshot that belongs to the log. Without one the log must be whole.
+// choose finds the newest snapshot that belongs to the log. Without one, the log must begin with
+// the first entry.
 func (s *source) choose() error {
 	for _, path := range s.snaps {
 		b, err := os.ReadFile(path)
@@ -141,8 +143,8 @@ func (s *source) choose() error {
 	return s.covered()
 }
 
-// fits reports whether the log goes on from a snapshot. Every snapshot that the log does not reach
-// fits where the log breaks off: only what was agreed on comes into one.
+// fits reports whether the log continues a snapshot. If the log is damaged, every snapshot after
+// its end fits: a snapshot has only committed entries.
 func (s *source) fits(at position) bool {
 	last := s.last().index
 	reached := len(s.entries) == 0 || s.first() <= at.index+1 || last <= at.index
@@ -153,21 +155,21 @@ func (s *source) fits(at position) bool {
 	return known && reached && (at.index <= s.state.commit || last <= at.index)
 }
 
-// covered returns an error when entries are missing that were agreed on.
+// covered returns an error when committed entries are missing.
 func (s *source) covered() error {
 	if last := max(s.last().index, s.from.index); s.state.commit > last && s.end == nil {
-		return fmt.Errorf("%s: entry %d was agreed on, and the log ends with %d", s.dir, s.state.commit, last)
+		return fmt.Errorf("%s: entry %d was committed, and the log ends with %d", s.dir, s.state.commit, last)
 	}
 	return nil
 }
 
-// committed is the index up to which the member knew its entries to be agreed on.
+// committed returns the index of the last entry that the member knew to be committed.
 func (s *source) committed() uint64 {
 	last := max(s.last().index, s.from.index)
 	return min(max(s.state.commit, s.from.index), last)
 }
 
-// newest is where the last entry stands, in the log or the snapshot.
+// newest returns the position of the last entry, in the log or the snapshot.
 func (s *source) newest() position {
 	return slices.MaxFunc([]position{s.last(), s.from}, position.compare)
 }
@@ -179,8 +181,8 @@ func (p position) compare(q position) int {
 // has reports whether the member had an entry.
 func (s *source) has(p position) bool { return s.termAt(p.index) == p.term || p.index <= s.from.index }
 
-// newestOf returns the source whose log goes furthest, and the highest index that one of all knew
-// to be agreed on.
+// newestOf returns the source whose log has the newest last entry, and the highest index that any
+// source knew to be committed.
 func newestOf(sources []*source) (best *source, committed uint64, err error) {
 	best = slices.MaxFunc(sources, func(a, b *source) int { return a.newest().compare(b.newest()) })
 	for i, s := range sources {
@@ -197,13 +199,13 @@ func newestOf(sources []*source) (best *source, committed uint64, err error) {
 		committed = max(committed, s.committed())
 	}
 	if newest := best.newest().index; committed > newest {
-		err = fmt.Errorf("%s has the newest log, which ends with entry %d, and another member knew %d to be agreed on",
+		err = fmt.Errorf("%s has the newest log, which ends with entry %d, and another member knew %d to be committed",
 			best.dir, newest, committed)
 	}
 	return best, committed, err
 }
 
-// gather applies what the members have agreed on.
+// gather applies the committed entries.
 func gather(sources []*source, o Options) (*Result, error) {
 	best, committed, err := newestOf(sources)
 	if err != nil {
@@ -220,23 +222,23 @@ func gather(sources []*source, o Options) (*Result, error) {
 		return nil, fmt.Errorf("%s: its member %x was removed from the cluster, so its data may be old: "+
 			"take the directory of another member, or this with --removed", best.dir, best.node)
 	}
-	agreed := best.agreed(committed, sources, r.members.voters)
-	if err := best.each(committed+1, agreed, r.entry); err != nil {
+	last := best.lastAcknowledged(committed, sources, r.members.voters)
+	if err := best.each(committed+1, last, r.entry); err != nil {
 		return nil, err
 	}
 	result := best.result(r, sources)
 	if len(sources) > 1 {
-		err = result.noteEntries(best, committed+1, agreed, "taken: what none of these members knew to be agreed "+
-			"on, and more than half may have had: entries %d to %d%s")
+		err = result.noteEntries(best, committed+1, last, "taken: what none of these members knew to be "+
+			"committed, and more than half may have had: entries %d to %d%s")
 	}
 	if err == nil {
-		err = result.noteEntries(best, agreed+1, best.last().index, "left out: what was not known to be "+
-			"agreed on: entries %d to %d%s: give the directories of all members")
+		err = result.noteEntries(best, last+1, best.last().index, "left out: what was not known to be "+
+			"committed: entries %d to %d%s: give the directories of all members")
 	}
 	return result, err
 }
 
-// replay applies what a member knew to be agreed on.
+// replay applies the entries that a member knew to be committed.
 func (s *source) replay(r *replay, committed uint64) error {
 	version, err := s.lastVersion(committed, r.version)
 	if err != nil {
@@ -246,7 +248,7 @@ func (s *source) replay(r *replay, committed uint64) error {
 	return s.each(s.from.index+1, committed, r.entry)
 }
 
-// lastVersion is the version of the cluster after an entry.
+// lastVersion returns the version of the cluster after an entry.
 func (s *source) lastVersion(to uint64, before string) (version string, err error) {
 	version = before
 	err = s.each(s.from.index+1, to, func(e entry) error {
@@ -260,10 +262,11 @@ func (s *source) lastVersion(to uint64, before string) (version string, err erro
 	return version, err
 }
 
-// agreed is the index up to which entries may have been acknowledged. The one voter agrees with
-// itself. Of several, those whose data is not given may have had an entry; but not one member alone
-// decides: it takes what it knew.
-func (s *source) agreed(committed uint64, sources []*source, voters map[uint64]bool) uint64 {
+// lastAcknowledged returns the index of the last entry that may have been acknowledged. An only
+// voter has acknowledged all that it has. Of several voters, those whose data is not given may have
+// had an entry. With the data of one member only, no entry is taken that it did not know to be
+// committed.
+func (s *source) lastAcknowledged(committed uint64, sources []*source, voters map[uint64]bool) uint64 {
 	last := s.last().index
 	if len(voters) == 1 && voters[s.node] {
 		return max(committed, last)
@@ -285,7 +288,7 @@ func (s *source) agreed(committed uint64, sources []*source, voters map[uint64]b
 	return max(committed, last)
 }
 
-// result is what there is to say in the end.
+// result makes the Result after all entries are applied.
 func (s *source) result(r *replay, sources []*source) *Result {
 	result := &Result{
 		Tree: r.tree, Index: r.at.index, Term: max(1, r.at.term), ClusterID: s.cluster,
@@ -306,7 +309,7 @@ func (s *source) result(r *replay, sources []*source) *Result {
 	return result
 }
 
-// noteFiles tells what of a member's files was not read.
+// noteFiles notes which of a member's files were not read.
 func (r *Result) noteFiles(s *source) {
 	for _, path := range s.passedOver {
 		r.note("passed over: %s", path)
@@ -316,7 +319,7 @@ func (r *Result) noteFiles(s *source) {
 	}
 }
 
-// noteEntries tells of the entries from one index to another, and of some of their keys.
+// noteEntries notes the entries from one index to another, with some of their keys.
 func (r *Result) noteEntries(s *source, from, to uint64, format string) error {
 	if from > to {
 		return nil
@@ -330,7 +333,7 @@ func (r *Result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// keys names some of the keys that entries from one index to another are for.
+// keys lists some of the keys that the entries from one index to another write.
 func (s *source) keys(from, to uint64) (text string, err error) {
 	const most = 5
 	var keys []string
@@ -347,7 +350,7 @@ func (s *source) keys(from, to uint64) (text string, err error) {
 	return " (" + strings.Join(keys, ", ") + ")", err
 }
 
-// noteUsers names the users that can't log in.
+// noteUsers notes the users that can't log in.
 func (r *Result) noteUsers() {
 	var without []string
 	v, _ := r.Tree.Auth()
@@ -365,8 +368,8 @@ func (r *Result) noteUsers() {
 	}
 }
 
-// Expire removes what is past its time to live by now, each key with an index of its own, as etcd
-// would have done at its next start. It sets the clock of the tree.
+// Expire sets the clock of the tree to now and removes what has expired, each key with an index of
+// its own, as etcd would have done at its next start.
 func (r *Result) Expire(now time.Time) {
 	if now.After(r.Now) {
 		r.Now = now
@@ -395,7 +398,7 @@ func (r *Result) apply(command []byte) {
 	r.Tree.Apply(r.Index, r.Now, command)
 }
 
-// ending returns the nodes that have a time to live, but for those that are in others.
+// ending returns the nodes that have a time to live, without those that are below such a node.
 func (r *Result) ending() (paths []string) {
 	v, _ := r.Tree.Get("/")
 	var walk func(*store.Node)
@@ -412,9 +415,9 @@ func (r *Result) ending() (paths []string) {
 	return paths
 }
 
-// Counts are how much there is in a tree.
+// Counts tell how much there is in a tree.
 type Counts struct {
-	Keys, Directories, Bytes int // hidden ones, too; bytes are those of keys and values
+	Keys, Directories, Bytes int // with hidden ones; Bytes are those of keys and values
 	Users, Roles             int
 }
 

@@ -137,7 +137,7 @@ func TestWhatEndedMeanwhileIsGone(t *testing.T) {
 	}
 }
 
-func TestOneMemberAloneGivesWhatItKnewToBeAgreedOn(t *testing.T) {
+func TestOneMemberAloneGivesWhatItKnewToBeCommitted(t *testing.T) {
 	dir, want := unpack(t, "y-238-killed-all")
 
 	r, err := Read([]string{filepath.Join(dir, "y1")}, Options{})

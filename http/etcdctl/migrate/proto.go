@@ -2,7 +2,7 @@ package migrate
 
 import "encoding/binary"
 
-// A field is one of a message of protobuf.
+// A field is a field of a protobuf message.
 type field struct {
 	id     uint64
 	number uint64 // of a varint
@@ -17,9 +17,9 @@ const (
 	typeFixed32 = 5
 )
 
-// fields calls take for each field of a message, in order, until that returns false. It reports
-// whether b is a whole message and take wanted all of it.
-func fields(b []byte, take func(field) bool) bool {
+// fields calls visit for each field of a message, in order, until that returns false. It reports
+// whether b is a whole message and visit always returned true.
+func fields(b []byte, visit func(field) bool) bool {
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 {
@@ -27,7 +27,7 @@ func fields(b []byte, take func(field) bool) bool {
 		}
 		f := field{id: tag >> 3}
 		size := f.cut(tag&7, b[n:])
-		if size < 0 || !take(f) {
+		if size < 0 || !visit(f) {
 			return false
 		}
 		b = b[n+size:]
@@ -35,8 +35,8 @@ func fields(b []byte, take func(field) bool) bool {
 	return true
 }
 
-// message reads the fields 1, 2 and so on of a message into numbers and bytes, *uint64 and *[]byte;
-// nil passes one over. It reports whether b is a whole message, and whether it has other fields.
+// message reads the fields 1, 2 and so on of a message into variables, each a *uint64 or a *[]byte;
+// nil skips a field. It reports whether b is a whole message, and whether it has other fields.
 func message(b []byte, into ...any) (whole, others bool) {
 	whole = fields(b, func(f field) bool {
 		if f.id > uint64(len(into)) {
@@ -54,7 +54,7 @@ func message(b []byte, into ...any) (whole, others bool) {
 	return whole, others
 }
 
-// cut takes the value that b begins with and returns its length; negative when b has none.
+// cut reads the value at the beginning of b and returns its length, negative when there is none.
 func (f *field) cut(kind uint64, b []byte) int {
 	switch kind {
 	case typeVarint, typeBytes:

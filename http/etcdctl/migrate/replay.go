@@ -20,7 +20,7 @@ const (
 	versionKey = topCluster + "/version"
 )
 
-// replay does what the log of etcd says, in a store of ours. It belongs to one goroutine.
+// A replay applies the log of etcd to a store of ours. It belongs to one goroutine.
 type replay struct {
 	tree    *store.Store
 	at      position // of the last entry that was applied
@@ -28,14 +28,14 @@ type replay struct {
 	padded  bool     // names made in order have 20 digits
 	version string   // of the cluster: "2.3.0"; "": etcd 2.0 has none
 	members members
-	hasAuth bool // there is the directory for users and roles, maybe with nothing in it
+	hasAuth bool // the directory of users and roles exists, perhaps empty
 	scratch []byte
 
 	v3       int // operations of the API v3
 	doubtful int // updates with a comparison, which etcd before 2.0.10 ignored
 }
 
-// newReplay begins with an empty store, or with that of a snapshot.
+// newReplay begins with the store of a snapshot, or with an empty one for nil.
 func newReplay(s *snapshot) (*replay, error) {
 	r := &replay{tree: store.New(store.Limits{}), members: newMembers()}
 	if s == nil {
@@ -45,7 +45,7 @@ func newReplay(s *snapshot) (*replay, error) {
 	r.tree, r.at = store.Continue(store.Limits{}, index), s.at
 	said, err := readDump(s.dump, r.plant)
 	if err == nil && (said != index || index > 1<<62) {
-		err = fmt.Errorf("the index of the store in it is %d, and stands where that of %d does", said, index)
+		err = fmt.Errorf("the store index in it is %d, and another one at the end is %d", said, index)
 	}
 	for _, id := range s.voters {
 		r.members.voters[id] = true
@@ -53,7 +53,7 @@ func newReplay(s *snapshot) (*replay, error) {
 	return r, err
 }
 
-// split returns the directory at the top that a path is in, and the path there.
+// split returns the top directory of a path, and the path below it.
 func split(path string) (top, below string) {
 	if at := strings.IndexByte(path[1:], '/'); at >= 0 {
 		return path[:at+1], path[at+1:]
@@ -61,7 +61,7 @@ func split(path string) (top, below string) {
 	return path, "/"
 }
 
-// plant takes a node of a snapshot.
+// plant adds a node of a snapshot.
 func (r *replay) plant(n store.Node) error {
 	top, below := split(n.Path)
 	switch {
@@ -86,8 +86,8 @@ func (r *replay) plant(n store.Node) error {
 	return nil
 }
 
-// runAs sets the version of the program that ran last: what its snapshot did not have, it did at
-// its start by its own rules.
+// runAs sets the version of the program that ran last. It applied the log at its start, by its own
+// rules, also the entries that an older version had written.
 func (r *replay) runAs(version string) {
 	major, minor := 0, 0
 	fmt.Sscanf(version, "%d.%d", &major, &minor)
@@ -114,7 +114,7 @@ func (r *replay) entry(e entry) error {
 	return r.request(&q)
 }
 
-// internal applies a request of etcd 3, of which hardly any is for the store of the API v2.
+// internal applies a request of etcd 3. Few of them change the store of the API v2.
 func (r *replay) internal(b []byte) error {
 	var v2, version []byte
 	attributes := false
@@ -168,7 +168,7 @@ func (r *replay) request(q *request) error {
 	case top == topKeys:
 		return r.key(q, store.Keys, below)
 	}
-	return r.apply(nil) // fails, as everything that is for the top itself
+	return r.apply(nil) // etcd refuses requests for a top directory
 }
 
 func count(is bool) int {
@@ -178,7 +178,8 @@ func count(is bool) int {
 	return 0
 }
 
-// cluster takes what the members say of themselves. It returns how many indices that takes.
+// cluster reads a value that a member writes about itself or the cluster. It returns by how much
+// that advances the store index.
 func (r *replay) cluster(q *request) int {
 	switch {
 	case q.method != "PUT":
@@ -202,7 +203,7 @@ func (r *replay) key(q *request, space store.Space, path string) error {
 	return r.apply(&c)
 }
 
-// advance applies an entry that takes indices, and changes no keys.
+// advance applies an entry that advances the store index, and changes no keys.
 func (r *replay) advance(indices int) error {
 	if indices == 0 {
 		return r.apply(nil)
@@ -210,7 +211,7 @@ func (r *replay) advance(indices int) error {
 	return r.apply(&store.Command{Op: store.OpAdvance, Count: uint64(indices)})
 }
 
-// apply applies a command, or an entry without one. That a request failed is no error: it failed in
+// apply applies a command, or an entry without one. A request that fails is no error: it failed in
 // etcd, too.
 func (r *replay) apply(c *store.Command) error {
 	r.scratch = r.scratch[:0]
@@ -228,8 +229,8 @@ func (r *replay) apply(c *store.Command) error {
 	return nil
 }
 
-// authValue is what package auth keeps in place of a value of etcd: of a user another form. A
-// password whose hash can't be checked here is that of nobody.
+// authValue returns what package auth stores for a value of etcd. Users have another form. If the
+// hash of a password can't be checked here, the user can't log in.
 func authValue(path, value string) string {
 	var old struct {
 		User     string   `json:"user"`
@@ -247,5 +248,5 @@ func authValue(path, value string) string {
 	return string(text)
 }
 
-// usersPrefix is what the paths of users begin with, here as there.
+// usersPrefix is how the paths of users begin, in both programs.
 const usersPrefix = "/users/"

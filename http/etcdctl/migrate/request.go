@@ -8,7 +8,7 @@ import (
 	"etcd2/store"
 )
 
-// A request is one of the API v2 in the log of etcd.
+// A request is a request of the API v2 in the log of etcd.
 type request struct {
 	method, path        string
 	value, prevValue    string
@@ -19,7 +19,7 @@ type request struct {
 	expiration, time    int64 // in nanoseconds since 1970; time is that of a SYNC
 }
 
-// methods are what the second field of a request says; that of another message is something else.
+// methods are the values of the second field of a request. Other messages have others.
 var methods = []string{"PUT", "POST", "DELETE", "QGET", "SYNC"}
 
 // decodeRequest reads a request. It reports whether b is one.
@@ -60,16 +60,16 @@ func (q *request) set(f field) {
 	}
 }
 
-// wellFormed is a text as JSON shows it: each byte that is no UTF-8 becomes U+FFFD. So it did in
-// the snapshots of etcd; with the bytes as they were, one key could become two.
+// wellFormed returns a text as JSON has it: each byte that is not UTF-8 becomes U+FFFD, as in the
+// snapshots of etcd. Without that, one key could become two.
 func wellFormed(b []byte) string { return string([]rune(string(b))) }
 
-// permanent is the time before which an end counts as none where a node is made: etcd computed it
-// of a time to live that was too long for 64 bits.
+// permanent is the time before which the expiration of a new node means that it does not expire:
+// etcd computed such a time from a time to live that was too long for 64 bits.
 var permanent = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
-// command is the command of the store that does what a PUT, POST or DELETE did. now is the time of
-// the store; index the one that the command is to take.
+// command returns the command of the store for a PUT, POST or DELETE. now is the time of the store,
+// index the store index that the command will have.
 func (q *request) command(now int64, index uint64, padded bool) store.Command {
 	c := store.Command{
 		Op: q.op(), Path: q.path, Value: q.value, PrevValue: q.prevValue, PrevIndex: q.prevIndex,
@@ -88,7 +88,7 @@ func (q *request) command(now int64, index uint64, padded bool) store.Command {
 	return c
 }
 
-// op is the operation. The comparisons count before prevExist, but for prevExist=false.
+// op returns the operation. Comparisons take precedence over prevExist=true.
 func (q *request) op() store.Op {
 	compares := q.prevValue != "" || q.prevIndex != 0
 	switch {

@@ -101,8 +101,8 @@ func ReadSnapshot(b []byte) (*Result, error) {
 	case err != nil:
 		return nil, err
 	case isSnapshot(b) && !isEtcd2:
-		return nil, errors.New("the store in it is none of etcd 2: there is no /0/members, or there are others than " +
-			"/0, /1 and /2")
+		return nil, errors.New("the store in it is none of etcd 2: it has no /0/members, or something beside /0, /1 " +
+			"and /2 at its top")
 	}
 	return resultOfDump(state, isEtcd2 && !isGoRaft)
 }
@@ -171,8 +171,8 @@ func isOfEtcd2(state []byte) (bool, error) {
 
 const snapSuffix = ".snap"
 
-// snapFiles returns the files of snapshots in a directory, the newest first, and those beside that
-// are passed over.
+// snapFiles returns the snapshot files in a directory, the newest first, and the other files, which
+// are ignored.
 func snapFiles(dir string) (files, others []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range slices.Backward(entries) {
