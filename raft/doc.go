@@ -73,7 +73,7 @@ The driver, likewise:
 	node_config.go   what a node is told when it is made
 	node_requests.go proposals and reads on their way to the core
 	node_inbox.go    what comes to the loop from other goroutines
-	node_waiters.go  the requests whose outcome a caller waits for
+	node_waiters.go  the requests whose outcome a caller waits for, and their life as a table
 	node_disk.go     the disk writer, and the making of a disk
 	node_dirs.go     the directories, which no other process may use
 	node_identity.go what ties a data directory to the log of its member
@@ -295,14 +295,14 @@ Break it. Delete a rule, run the test, and it is red:
 	atMost: believe any count                                     codec.go                   TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
 	the comparison: send the log however long                     Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
 	snapshotIsShorter: don't ask                                  Node.sendMessages          TestAMemberThatLacksMuchLogGetsAShorterSnapshot
-	Keep: drop what came of a transfer that broke                 Node.receive               TestASnapshotThatBrokeIsTakenUpWhereItWas
+	Keep: drop what came of a transfer that broke                 Node.receive               TestAnInterruptedSnapshotTransferIsResumed
 	the second look at a log that was kept                        Node.releaseAgain          TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
 	request: keep the bytes of what is answered                   waiters.unlink             TestAWaiterThatIsAnsweredHoldsNoRequest
-	proposedIn: say of what hangs that it was never made               waiters.propose            TestWhatMayYetBeMadeIsSaidToBeUnknown
+	proposedIn: say of what hangs that it was never made               waiters.propose            TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown
 	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
-	readsWait: ask the leader for each read                       Node.dequeueReads          TestReadsThatComeMeanwhileGoAsOneQuestion
+	readsWait: ask the leader for each read                       Node.dequeueReads          TestReadsThatComeMeanwhileShareOneReadIndex
 	the second look at the reads that waited                      Node.turn                  TestReadsGoOnWithTheAnswerThatTheyWaitFor
 	isBehind: propose however far the state machine lags          Node.drainInbox            TestProposalsWaitInTheInboxWhileTheApplierHangs
 	applierWakes: let the applier wake nobody                     Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
@@ -312,7 +312,7 @@ Break it. Delete a rule, run the test, and it is red:
 	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
 	the index of the note: any note is of base                    replayer.detached          TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
 	the gap: read on behind entries that are missing              replayer.makeRoom          TestALogWithAGapIsRefused
-	wholeAfter: trust the label of the first segment              storage.first              TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind
+	wholeAfter: trust the label of the first segment              storage.first              TestALogIsWholeOnlyBehindAReceivedSnapshot
 	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
 	failOnDiskError                                               Node.receive               TestEveryFailureOfTheDiskEndsTheMember
 	the note that a start makes up for                            storage.openLog            TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged

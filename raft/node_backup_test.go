@@ -285,7 +285,7 @@ func TestAClusterIsNamedAfterItsBackupAndItsList(t *testing.T) {
 	}
 }
 
-func TestARestoreTouchesNobodysDirectory(t *testing.T) {
+func TestARestoreTouchesNoDirectoryInUse(t *testing.T) {
 	file, _ := testBackup(t, "a")
 	restore := func(places ...Place) error {
 		_, err := Restore(file, RestoreOptions{Cluster: named(3), Places: places, SegmentBytes: 1 << 16})
@@ -319,7 +319,7 @@ func TestARestoreTouchesNobodysDirectory(t *testing.T) {
 	}
 }
 
-func TestWhatIsUnfinishedDoesNotStart(t *testing.T) {
+func TestAnUnfinishedDiskDoesNotStart(t *testing.T) {
 	file, _ := testBackup(t, "a")
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "member"+unfinishedSuffix, "wal"), 0o700); err != nil {

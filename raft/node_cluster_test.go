@@ -18,7 +18,7 @@ import (
 
 // lan connects the nodes of one test. Messages between two members keep their order.
 type lan struct {
-	blind bool // nobody looks at the other's disk when they connect
+	blind bool // members that connect do not compare incarnations
 
 	mu    sync.Mutex // protects the rest
 	ports map[uint64]*lanPort
@@ -52,7 +52,7 @@ func (l *lan) open(from, to uint64) (*lanPort, bool) {
 	return p, p != nil && !l.cut[[2]uint64{from, to}]
 }
 
-// isolate cuts a member off, both ways, or heals that.
+// isolate cuts a member off in both directions, or connects it again.
 func (l *lan) isolate(id uint64, cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -193,7 +193,7 @@ func newCluster(t *testing.T, n int, tweak func(*Config)) *cluster {
 	return c
 }
 
-// start starts a member, on the data it had.
+// start starts a member on the data that it had.
 func (c *cluster) start(id uint64, join bool) *Node {
 	c.t.Helper()
 	if c.dirs[id] == "" {
@@ -237,7 +237,7 @@ func (c *cluster) propose(id uint64, cmd string) {
 	}
 }
 
-// await waits until something is so.
+// await waits until a condition holds.
 func (c *cluster) await(what string, so func() bool) {
 	c.t.Helper()
 	look := time.NewTicker(time.Millisecond)
@@ -308,7 +308,7 @@ func TestAnyMemberTakesProposalsAndReads(t *testing.T) {
 }
 
 // pitfall G1, G2, G3: nothing is lost, doubled or reported as unknown when leaders come and go,
-// though nobody asks twice.
+// though no client asks twice.
 func TestProposalsOutliveTheirLeader(t *testing.T) {
 	for _, how := range []string{"handing over", "killed"} {
 		t.Run(how, func(t *testing.T) {
@@ -375,7 +375,7 @@ func TestWhatALeaderRefusesForNowIsTriedAgainOnceATick(t *testing.T) {
 		c.propose(follower, "before")
 		port := c.nodes[follower].Transport.(*lanPort)
 		before := port.count(Propose)
-		c.nodes[leader].do(func(core *core) { core.lead.target = 99 }) // who never takes over
+		c.nodes[leader].do(func(core *core) { core.lead.target = 99 }) // which never takes over
 		taken := make(chan error)
 		go func() {
 			_, err := c.nodes[follower].Propose(context.Background(), []byte("taken when the handing over is given up"))
@@ -500,7 +500,7 @@ func TestAFollowerThatLagsFarGetsASnapshot(t *testing.T) {
 }
 
 // pitfall B15
-func TestADamagedLogIsNotSpreadASnapshotGoesInstead(t *testing.T) {
+func TestADamagedLogIsNotSentASnapshotGoesInstead(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes = 1 << 20 })
 		away := lagging(t, c, 4000)
@@ -528,7 +528,8 @@ func TestADamagedLogIsNotSpreadASnapshotGoesInstead(t *testing.T) {
 	})
 }
 
-// A snapshot that the disk has changed is refused by whoever gets it. The next one helps.
+// A snapshot that the disk has changed is refused by each member that gets it. The next one is
+// taken.
 func TestADamagedSnapshotIsNotSentForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.SegmentBytes, c.SnapshotCount = 1<<18, 100 })
@@ -636,7 +637,8 @@ func TestARemovedMemberEndsWithTheReason(t *testing.T) {
 	}
 }
 
-// It has nobody to say anything to, and its stop would wait for another leader as long as it may.
+// It sends no more messages, and without this Stop would wait for another leader until its context
+// ends.
 func TestALeaderThatHasFailedHandsNothingOver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
@@ -658,9 +660,10 @@ func TestALeaderThatHasFailedHandsNothingOver(t *testing.T) {
 	})
 }
 
-// pitfall D10: the whole cluster is down, and one disk is emptied. A third member has not all that
-// is committed: with the emptied one it would be a majority that has forgotten it. Where nobody
-// looks at the disks, the log still tells the member when it is sent to it.
+// pitfall D10: the whole cluster is down, and one disk is emptied. A third member does not have
+// everything that is committed: together with the emptied one it would be a majority that has
+// forgotten some. When members that connect do not compare incarnations, the log still ends the
+// emptied one when it gets there.
 func TestAnEmptiedMemberEndsBeforeAnythingIsLost(t *testing.T) {
 	for name, blind := range map[string]bool{"by what the others know": false, "by its own log": true} {
 		t.Run(name, func(t *testing.T) {

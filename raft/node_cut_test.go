@@ -51,8 +51,8 @@ func TestTheLogIsCutThoughTheDiskIsNeverIdle(t *testing.T) {
 	})
 }
 
-// A part of the log that was kept for a member is cut when the member has got it, though no other
-// snapshot comes.
+// A part of the log that was kept for a member is released when the member has it, even if no other
+// snapshot is written.
 //
 // pitfall L6
 func TestTheLogIsCutWhenAMemberHasCaughtUp(t *testing.T) {

@@ -106,7 +106,7 @@ func TestALogIsNotAdopted(t *testing.T) {
 	}
 }
 
-// A pair of directories that do not belong together is a fault, whoever looks.
+// A data directory and a log that do not belong together are a fault.
 func TestVerifySaysWhoseLogItIs(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"1", "2"} {
@@ -161,7 +161,7 @@ func TestAFirstStartThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-// A directory that exists is as good as none, when no member lived in it.
+// A directory in which no member has lived counts as missing.
 func TestAMemberBeginsInEmptyDirectories(t *testing.T) {
 	for name, made := range map[string][]string{
 		"nothing":      nil,
@@ -185,7 +185,7 @@ func TestAMemberBeginsInEmptyDirectories(t *testing.T) {
 	}
 }
 
-// A log says whose it is, and so does its data directory: without either there is no start.
+// A log names its member, and so must the data directory: otherwise there is no start.
 func TestADirectoryWithoutAnIdentityIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	stopNode(t, openNode(t, nodeConfig(dir), &register{}))
@@ -226,11 +226,11 @@ func contents(t *testing.T, dir string) string {
 	return s.String()
 }
 
-// Whatever a crash leaves of a first start, the next one begins anew or goes on, and goes on once
-// the first has opened its log.
+// Whatever a crash leaves of a first start, the next one succeeds: it begins anew, or, once the
+// first has opened its log, goes on with that.
 //
 // pitfall H10, pitfall H11
-func TestAFirstStartThatCrashedIsNoMemberThatLostItsLog(t *testing.T) {
+func TestAFirstStartThatCrashedIsRepeated(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	for _, o := range []storageOptions{{Dir: "m"}, {Dir: "m", WALDir: "logs"}} {
 		o.Bytes = 1 << 10
@@ -313,7 +313,7 @@ func TestALockThatIsALinkIsNotFollowed(t *testing.T) {
 }
 
 // Verify looks whether a member runs by holding the lock for a moment.
-func TestALookAtALockKeepsNobodyOut(t *testing.T) {
+func TestVerifyKeepsNoMemberFromItsStart(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(dir + "/lock")
 	if err == nil {
@@ -333,7 +333,7 @@ func TestALookAtALockKeepsNobodyOut(t *testing.T) {
 }
 
 // A lock file that its holder removes is not taken for the one that is there afterwards.
-func TestADirectoryIsOccupiedByOneAtATime(t *testing.T) {
+func TestADirectoryIsLockedByOneAtATime(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	var inside, got atomic.Int32
 	var wg sync.WaitGroup

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// deaf is a transport that reaches no member.
-type deaf struct{ Transport }
+// unconnected is a transport that reaches no member.
+type unconnected struct{ Transport }
 
-func (deaf) Start(Inbound)               {}
-func (deaf) Follow(Membership)           {}
-func (deaf) Send([]Message)              {}
-func (deaf) Peers() map[uint64]PeerStats { return nil }
-func (deaf) Close()                      {}
-func (deaf) SendSnapshot(_ Message, body io.ReadCloser, _ int64, done func(error)) {
+func (unconnected) Start(Inbound)               {}
+func (unconnected) Follow(Membership)           {}
+func (unconnected) Send([]Message)              {}
+func (unconnected) Peers() map[uint64]PeerStats { return nil }
+func (unconnected) Close()                      {}
+func (unconnected) SendSnapshot(_ Message, body io.ReadCloser, _ int64, done func(error)) {
 	done(errors.Join(errors.New("no connection"), body.Close()))
 }
 
@@ -44,7 +44,7 @@ func newStrain(t *testing.T, members int, tweak func(*Config)) *strain {
 	c := nodeConfig(t.TempDir())
 	c.Bootstrap, c.fs, c.SnapshotCount, c.MaxSnapshots = voters(members), s.disk, 20, 2
 	if members > 1 {
-		c.Transport = deaf{}
+		c.Transport = unconnected{}
 	}
 	if tweak != nil {
 		tweak(&c)

@@ -62,23 +62,23 @@ func longLog(t testing.TB, fs disk.FS, segment int64, count uint64) *storage {
 	return s
 }
 
-// A leader that feeds a member from a segment of 32 MB would otherwise read that segment eight
-// times, and have no time for its clients.
+// Otherwise a leader would read a segment of 32 MB eight times for a member that lags, and have no
+// time for its clients.
 func TestAMemberThatLagsCostsTheReadingOfItsLogOnce(t *testing.T) {
 	fs := &countingFS{}
 	const last = 16_000
 	s := longLog(t, fs, 6<<20, last)
 	fs.bytes.Store(0)
 
-	fed := feedAll(t, s, 1, last, 2<<20)
+	fed := fetchAll(t, s, 1, last, 2<<20)
 
 	if read := fs.bytes.Load(); fed < 16<<20 || read > fed*13/10 {
 		t.Errorf("%d bytes of the disk are read to feed %d", read, fed)
 	}
 }
 
-// feedAll feeds a member piece by piece, and returns how many bytes of entries it got.
-func feedAll(t testing.TB, s *storage, next, last uint64, piece int) (fed int64) {
+// fetchAll fetches entries for a member piece by piece, and returns how many bytes they have.
+func fetchAll(t testing.TB, s *storage, next, last uint64, piece int) (fed int64) {
 	t.Helper()
 	var on *fetcher
 	for next <= last {
@@ -107,9 +107,8 @@ func fetchText(t *testing.T, s *storage, f Fetch, on *fetcher) (string, *fetcher
 	return indexTerms(es), now
 }
 
-// What was read ahead is no more than a guess: another leader's entries may have taken its place
-// since.
-func TestAFeedTakesWhatTookThePlaceOfWhatItHadRead(t *testing.T) {
+// What was read ahead need not be final: entries of another leader may have replaced it since.
+func TestAFetcherReturnsEntriesThatReplacedWhatItHadRead(t *testing.T) {
 	s, _ := reopen(t, testStorage(t))
 	for _, p := range []Persist{
 		{State: State{Term: 1}, Entries: entries(1, 1, 4)},
@@ -136,11 +135,11 @@ func TestAFeedTakesWhatTookThePlaceOfWhatItHadRead(t *testing.T) {
 	third, _ := fetchText(t, s, Fetch{From: 3, Last: 5}, now)
 
 	if first != "1@1 2@1" || second != "2@1 3@2" || third != "3@2 4@2" || now != on {
-		t.Errorf("it is fed %s, then %s, then %s; by one feed: %v", first, second, third, now == on)
+		t.Errorf("fetched: %s, then %s, then %s; by one fetcher: %v", first, second, third, now == on)
 	}
 }
 
-func TestAFeedThatCannotGoOnBeginsAnew(t *testing.T) {
+func TestAFetcherThatCannotGoOnBeginsAnew(t *testing.T) {
 	o := testStorage(t)
 	o.Bytes = 4 << 10
 	s, _ := reopen(t, o)
@@ -154,7 +153,7 @@ func TestAFeedThatCannotGoOnBeginsAnew(t *testing.T) {
 
 	earlier, other := fetchText(t, s, Fetch{From: 100, Last: last}, on)
 	if earlier != "100@1 101@1" || other == on {
-		t.Errorf("asked for something else it gives %s; by the same feed: %v", earlier, other == on)
+		t.Errorf("asked for something else it gives %s; by the same fetcher: %v", earlier, other == on)
 	}
 	if err := s.log.Release(last-10, 0); err != nil {
 		t.Fatal(err)
@@ -176,11 +175,11 @@ func TestAFeedThatCannotGoOnBeginsAnew(t *testing.T) {
 	behind, now := fetchText(t, s, Fetch{From: 5001, Last: 5003}, on)
 
 	if behind != "5001@2 5002@2" || now == on {
-		t.Errorf("behind a snapshot it gives %s; by the same feed: %v", behind, now == on)
+		t.Errorf("behind a snapshot it gives %s; by the same fetcher: %v", behind, now == on)
 	}
 }
 
-func TestAFeedThatNobodyUsesIsForgotten(t *testing.T) {
+func TestAnIdleFetcherIsDropped(t *testing.T) {
 	n := &Node{loopState: loopState{core: newMember(3, 1), fetchers: map[uint64]*fetcher{2: {}, 3: {idle: 5}}}}
 	patience := fetcherPatience * n.core.ElectionTicks
 
@@ -189,13 +188,13 @@ func TestAFeedThatNobodyUsesIsForgotten(t *testing.T) {
 		t.Errorf("after nearly all its time: %v", n.fetchers)
 	}
 	if n.detachFetcher(2) == nil || n.detachFetcher(2) != nil {
-		t.Error("two fetches may use one feed")
+		t.Error("two fetches may use one fetcher")
 	}
 }
 
-// BenchmarkFeed gives a member that lags a log of 64 MB in pieces, as a leader does; read/fed is
+// BenchmarkFetch gives a member that lags a log of 64 MB in pieces, as a leader does; read/fed is
 // how many bytes are read from the disk for each.
-func BenchmarkFeed(b *testing.B) {
+func BenchmarkFetch(b *testing.B) {
 	const last = 64_000
 	fs := &countingFS{}
 	s := longLog(b, fs, wal.DefaultSegmentBytes, last)
@@ -203,7 +202,7 @@ func BenchmarkFeed(b *testing.B) {
 	fed := int64(0)
 	b.ReportAllocs()
 	for b.Loop() {
-		fed += feedAll(b, s, 1, last, fetchBytes)
+		fed += fetchAll(b, s, 1, last, fetchBytes)
 	}
 	b.SetBytes(fed / int64(b.N))
 	b.ReportMetric(float64(fs.bytes.Load())/float64(fed), "read/fed")

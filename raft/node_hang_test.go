@@ -27,8 +27,8 @@ type hangingFile struct {
 	name string
 }
 
-// hang makes every sync of the log wait, from now on, until release is called; the end of the test
-// calls it, too.
+// hang makes every sync of the log wait, from now on, until release is called, at the latest at the
+// end of the test.
 func (fs *hangingFS) hang(t *testing.T) (release func()) {
 	gate := make(chan struct{})
 	fs.gate.Store(&gate)
@@ -100,8 +100,8 @@ func (f *hangingFile) Sync() error {
 	return cmp.Or(f.fs.ask("sync", f.name), f.File.Sync())
 }
 
-// pitfall F3: the disk of the leader hangs. The others go on hearing it and agreeing, and nobody
-// has to miss it before another one leads.
+// pitfall F3: the disk of the leader hangs. The others still hear it, and entries are still
+// committed. It hands over before any member misses its heartbeats.
 func TestALeaderWhoseDiskHangsHandsOverAndTheClusterGoesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 50*time.Millisecond, time.Second })
@@ -169,9 +169,9 @@ func (c *cluster) campaigns() (n uint64) {
 	return n
 }
 
-// A leader waits a little for its own disk, so that proposals gather. When that is over they go to
-// the others, who may be a majority: the loop does not sleep until the next tick, which is two
-// seconds away.
+// A leader's proposals wait a little for its own disk, so that they go as one batch. After that
+// they go to the other members, which may be a majority: the loop does not sleep until the next
+// tick, which is two seconds away.
 func TestProposalsWaitForTheLeadersDiskForAMoment(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
@@ -200,7 +200,7 @@ func TestProposalsWaitForTheLeadersDiskForAMoment(t *testing.T) {
 	})
 }
 
-// The same for the others: their disks hang, and the leader's does not.
+// The same for the other members: their disks hang, and the leader's does not.
 func TestProposalsWaitForTheBatchBeforeForAMoment(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(c *Config) { c.Heartbeat, c.Election = 8*time.Second, 16*time.Second })
@@ -234,8 +234,8 @@ func TestWhatALeadersProposalsWaitFor(t *testing.T) {
 		const now, long = time.Nanosecond, 20 * time.Millisecond
 		for name, c := range map[string]struct {
 			role Role
-			// since the disk is busy, and since that was proposed which is not committed; 0:
-			// neither
+			// since when the disk is busy, and since when a batch is proposed that is not
+			// committed; 0: there is none
 			disk, batch time.Duration
 			wait        time.Duration
 		}{

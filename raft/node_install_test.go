@@ -140,7 +140,7 @@ func TestATailOfALaterTermThanTheSnapshotGivesWay(t *testing.T) {
 }
 
 // pitfall L1
-func TestALogIsWholeFromTheSnapshotOnThatItBeganAnewBehind(t *testing.T) {
+func TestALogIsWholeOnlyBehindAReceivedSnapshot(t *testing.T) {
 	o, s := member50(t, false)
 	o.MaxSegments = 1000
 	meta := saveTestSnapshot(t, s, 1000, 2)

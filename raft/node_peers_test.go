@@ -13,7 +13,7 @@ import (
 	"etcd2/snap"
 )
 
-// toldWhom is a transport that reaches nobody and notes whom it is told to follow.
+// toldWhom is a transport that reaches no member, and records which ones it is told to follow.
 type toldWhom struct {
 	firstWord
 	members []Member
@@ -149,7 +149,7 @@ func receiverOf(t *testing.T) (n *Node, file []byte) {
 }
 
 // pitfalls E9, E10
-func TestASnapshotThatBrokeIsTakenUpWhereItWas(t *testing.T) {
+func TestAnInterruptedSnapshotTransferIsResumed(t *testing.T) {
 	n, file := receiverOf(t)
 	m := Message{Kind: InstallSnapshot, Snapshot: &Snapshot{Index: 9}}
 	f := SnapshotFile{Size: int64(len(file)), Name: "nine"}

@@ -52,7 +52,7 @@ func TestARequestThatIsAnsweredHoldsNoMemory(t *testing.T) {
 	}
 }
 
-// A waiter outlives its request in the pool.
+// A waiter stays in the pool when its request is answered.
 //
 // pitfall L3
 func TestAWaiterThatIsAnsweredHoldsNoRequest(t *testing.T) {
@@ -114,7 +114,7 @@ func (s *strain) waitingBytes() int {
 }
 
 // A proposal that was answered as never made is never made, even if it was on its way to the core.
-func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
+func TestAProposalAnsweredAsNeverMadeIsNeverMade(t *testing.T) {
 	sm := &register{}
 	n := openNode(t, nodeConfig(t.TempDir()), sm)
 	w := &waiter{result: make(chan outcome, 1)}
@@ -133,9 +133,9 @@ func TestWhatIsSaidToBeNeverMadeIsNeverMade(t *testing.T) {
 	}
 }
 
-// The deadline of a proposal passes while its write hangs: it is made later, so that nobody may be
-// told that it never was.
-func TestWhatMayYetBeMadeIsSaidToBeUnknown(t *testing.T) {
+// The deadline of a proposal passes while its write hangs. The write is done later, so the answer
+// must not be that the proposal was never made.
+func TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sm, c, disk := &register{}, nodeConfig(t.TempDir()), &hangingFS{}
 		c.fs = disk
@@ -166,9 +166,9 @@ func TestTheLoopDoesNotOversleepTheEndOfTheGathering(t *testing.T) {
 	}
 }
 
-// While a question is out, the reads that come wait for its answer, but no longer than a moment:
-// the leader may be far away.
-func TestReadsThatComeMeanwhileGoAsOneQuestion(t *testing.T) {
+// While a ReadIndex has no answer, the reads that come wait for that, but only for a moment: the
+// leader may be far away.
+func TestReadsThatComeMeanwhileShareOneReadIndex(t *testing.T) {
 	n := &Node{epoch: time.Now().Add(-time.Minute),
 		loopState: loopState{core: newMember(3, 1), reads: map[uint64][]uint64{}}}
 	n.core.leader = 2
@@ -244,15 +244,15 @@ func TestWithoutALeaderFewBytesWait(t *testing.T) {
 			}
 		}
 
-		// the member has a proposal of its own, its greeting
+		// the member has a proposal of its own, in which it announces itself
 		if left := s.waitingBytes(); left < maxLeaderlessBytes || left > maxLeaderlessBytes+1<<10 {
 			t.Errorf("%d bytes wait", left)
 		}
 	})
 }
 
-// The applier hangs in the last entry of a batch, so that nothing but its own word wakes the loop
-// when it goes on: the clock stands still until the loop waits for a tick.
+// The applier hangs in the last entry of a batch. When it goes on, only the applier itself wakes
+// the loop, since the clock stands still until the loop waits for a tick.
 func TestProposalsWaitInTheInboxWhileTheApplierHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sm := &gated{gate: make(chan struct{})}
@@ -289,8 +289,8 @@ func TestProposalsWaitInTheInboxWhileTheApplierHangs(t *testing.T) {
 	})
 }
 
-// The applier wakes the loop only if it waits. What was applied between the loop's look and its
-// word that it waits would be heard of a heartbeat later.
+// The applier wakes the loop only when applierWakes is set. Without another look, the loop would
+// learn one heartbeat late of a batch that is applied just before it sets that.
 func TestWhatIsAppliedJustBeforeTheLoopWaitsIsHeardOf(t *testing.T) {
 	s := newStrain(t, 1, nil)
 	<-s.n.Ready()
@@ -307,12 +307,12 @@ func TestWhatIsAppliedJustBeforeTheLoopWaitsIsHeardOf(t *testing.T) {
 	})
 }
 
-// Reads that are safe wait for the applier, and it may hang.
+// Reads whose index is known wait for the applier, which may hang.
 func TestReadsThatNobodyWaitsForAreForgotten(t *testing.T) {
 	var ws waiters
 	ws.init()
 	for index := range uint64(100) {
-		ws.answerAt([]uint64{index + 1}, index+1) // ids that nobody has
+		ws.answerAt([]uint64{index + 1}, index+1) // ids without a waiter
 	}
 
 	ws.expire(0)

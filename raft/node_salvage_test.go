@@ -57,7 +57,7 @@ func logFile(t *testing.T, dir, pattern string) (path string, data []byte) {
 	return paths[0], data
 }
 
-// flip changes a byte of a file where text stands last.
+// flip changes a byte of a file at the last place of text.
 func flip(t *testing.T, path string, data []byte, text string) {
 	t.Helper()
 	at := bytes.LastIndex(data, []byte(text))
@@ -157,8 +157,8 @@ func TestSalvageSavesABeginningWhateverIsWrong(t *testing.T) {
 	}
 }
 
-// What the snapshot holds is not lost, though the log that it came from is damaged, and with it the
-// start.
+// What the snapshot holds is not lost, though the beginning of the log, from which it was made, is
+// damaged.
 func TestDamageBelowTheSnapshotCostsNothing(t *testing.T) {
 	dir, commands := numbers(t, 30, 20)
 	path, data := logFile(t, dir, "wal/*.wal")
@@ -201,7 +201,7 @@ func TestSalvageBeginsWithAnOlderSnapshot(t *testing.T) {
 	}
 }
 
-// Where the beginning is missing, nothing is whole.
+// When the beginning of the log is missing, and there is no snapshot, nothing is whole.
 func TestALogWithoutItsBeginningIsLost(t *testing.T) {
 	dir, commands := numbers(t, 5)
 	path, data := logFile(t, dir, "wal/*.wal")

@@ -261,7 +261,7 @@ func TestADiskKeepsItsIncarnation(t *testing.T) {
 
 // A member that lags gets a large piece wherever in its segment the piece begins: each costs the
 // reading of all that is before it.
-func TestFarBehindInASegmentAsMuchIsFetchedAsAtItsBeginning(t *testing.T) {
+func TestAsMuchIsFetchedAtTheEndOfASegmentAsAtItsBeginning(t *testing.T) {
 	o := testStorage(t)
 	s, _ := reopen(t, o)
 	const last = 1500
@@ -384,8 +384,8 @@ func TestALogThatReplacesWhatItCountsAsCommittedIsRefused(t *testing.T) {
 	}
 }
 
-// Bytes alone cause a snapshot, of few entries eight times as many as of many: these take longer to
-// replay.
+// Many bytes cause a snapshot whatever the number of entries. Of few entries they must be eight
+// times as many, since a start replays these faster.
 func TestMuchLogCausesASnapshotWhateverTheCount(t *testing.T) {
 	const MiB = 1 << 20
 	for _, c := range []struct {

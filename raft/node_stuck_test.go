@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stuckFor waits until the node has been at a certain thing for so long. On a busy machine it may
-// be at something else for as long before.
+// stuckFor waits until the node has been at a certain piece of work for a time. On a busy machine
+// it may have been at another one for as long before.
 func stuckFor(t *testing.T, n *Node, doing string, d time.Duration) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -26,8 +26,8 @@ func stuckFor(t *testing.T, n *Node, doing string, d time.Duration) {
 	}
 }
 
-// getsOnAgain waits until none of the node's workers does anything.
-func getsOnAgain(t *testing.T, n *Node) {
+// awaitIdle waits until all of the node's workers wait.
+func awaitIdle(t *testing.T, n *Node) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
@@ -65,7 +65,7 @@ func TestAMemberWhoseFsyncHangsIsStuck(t *testing.T) {
 		if err := <-written; err != nil {
 			t.Error(err)
 		}
-		getsOnAgain(t, n)
+		awaitIdle(t, n)
 	})
 }
 
@@ -78,7 +78,7 @@ func TestAMemberWhoseLoopHangsIsStuck(t *testing.T) {
 
 		stuckFor(t, n, "a turn of the loop", shortly)
 		close(gate)
-		getsOnAgain(t, n)
+		awaitIdle(t, n)
 	})
 }
 
@@ -111,11 +111,11 @@ func TestAMemberWhoseApplierHangsIsStuck(t *testing.T) {
 		if err := <-applied; err != nil {
 			t.Error(err)
 		}
-		getsOnAgain(t, n)
+		awaitIdle(t, n)
 	})
 }
 
-// An idle member, and one that hears nobody, only wait: to start either anew would help nobody.
+// An idle member, and one that hears no other, only wait: to restart them would not help.
 func TestAMemberThatWaitsIsNotStuck(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		idle := openNode(t, nodeConfig(t.TempDir()), &register{})
@@ -125,7 +125,7 @@ func TestAMemberThatWaitsIsNotStuck(t *testing.T) {
 		for _, n := range []*Node{idle, alone} {
 			for range 20 {
 				n.do(func(*core) {})
-				getsOnAgain(t, n)
+				awaitIdle(t, n)
 			}
 		}
 		if alone.Leader() != None {
@@ -134,8 +134,8 @@ func TestAMemberThatWaitsIsNotStuck(t *testing.T) {
 	})
 }
 
-// A member that replays much is not stuck: each part of it counts. Time is a number here.
-func TestWhoGetsOnIsNotStuckHoweverLongItTakes(t *testing.T) {
+// A member that replays much is not stuck: each piece of it is progress. Time is a number here.
+func TestAWorkerThatMakesProgressIsNotStuck(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := &Node{epoch: time.Now().Add(-time.Hour)}
 		n.applying.begins(n.mono() - int64(time.Minute)) // for so long already

@@ -190,7 +190,7 @@ func TestSnapshotsCutTheLogAndCarryTheState(t *testing.T) {
 	}
 }
 
-func TestWhatIsDueExpiresAlthoughNobodyWrites(t *testing.T) {
+func TestKeysExpireAlthoughNobodyWrites(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		sm := &register{}
 		n := openNode(t, nodeConfig(t.TempDir()), sm)
@@ -314,7 +314,7 @@ func TestForceNewClusterLeavesThisMemberAlone(t *testing.T) {
 	}
 }
 
-// firstWord is a transport that reaches nobody and notes the cluster that it starts in.
+// firstWord is a transport that reaches no member, and records the cluster that it starts in.
 type firstWord struct {
 	Transport
 	cluster uint64
@@ -325,8 +325,8 @@ func (f *firstWord) Follow(Membership) {}
 func (f *firstWord) Send([]Message)    {}
 func (f *firstWord) Close()            {}
 
-// pitfall D14: in the old cluster's name a forced member would declare the others removed, who may
-// be a majority that lives.
+// pitfall D14: a forced member that spoke for its old cluster would tell the others that they are
+// removed, and these may be a majority that runs.
 func TestAForcedMemberNeverSpeaksForItsOldCluster(t *testing.T) {
 	c := nodeConfig(t.TempDir())
 	stopNode(t, openNode(t, c, &register{}))

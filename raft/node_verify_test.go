@@ -157,7 +157,7 @@ func TestVerifySaysWhichFileIsMissing(t *testing.T) {
 	}
 }
 
-func TestVerifyLooksIntoWhatTheStateMachineRefuses(t *testing.T) {
+func TestVerifyReportsWhatTheStateMachineRefuses(t *testing.T) {
 	dir, n := writtenDir(t)
 	stopNode(t, n)
 	r, err := Verify(dir, VerifyOptions{State: func() StateMachine { return &refusing{} }})
@@ -167,7 +167,7 @@ func TestVerifyLooksIntoWhatTheStateMachineRefuses(t *testing.T) {
 }
 
 // What a process does meanwhile is never taken for damage.
-func TestAMemberThatWritesIsFoundSound(t *testing.T) {
+func TestVerifyFindsNoFaultWhileAMemberWrites(t *testing.T) {
 	c := nodeConfig(t.TempDir())
 	c.SegmentBytes, c.SnapshotCount = 1<<14, 10
 	n := openNode(t, c, &register{})
@@ -247,7 +247,8 @@ func TestALogThatBreaksARuleOfRaftIsAFault(t *testing.T) {
 	}
 }
 
-func TestAFaultThatMovesIsNone(t *testing.T) {
+// A fault that the next reading does not find at the same place was a write under way.
+func TestAFaultThatIsNotFoundAgainIsNone(t *testing.T) {
 	offset := int64(0)
 	torn := Fault{"snap", 7, "torn"}
 	s, err := untilStable(func() (*survey, error) {

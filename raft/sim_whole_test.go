@@ -21,14 +21,14 @@ import (
 // it must hold, and feeds the members that lag.
 type simFiles struct {
 	simMemory
-	id      uint64
-	fs      *simFS
-	storage *storage
-	feeds   map[uint64]*fetcher
-	options storageOptions
-	founded []Entry
-	half    *Persist // it was under way when the power was cut: it is there as a whole, or not at all
-	rotten  bool     // a bit has turned over
+	id       uint64
+	fs       *simFS
+	storage  *storage
+	fetchers map[uint64]*fetcher
+	options  storageOptions
+	founded  []Entry
+	half     *Persist // it was under way when the power was cut: it is there as a whole, or not at all
+	rotten   bool     // a bit has turned over
 }
 
 func newSimFiles(memory simMemory, id uint64) *simFiles {
@@ -78,7 +78,7 @@ func (d *simFiles) open() (boot, any, error) {
 		return boot{}, nil, err
 	}
 	d.must(err)
-	d.storage, d.feeds = s, map[uint64]*fetcher{}
+	d.storage, d.fetchers = s, map[uint64]*fetcher{}
 	if len(r.Damaged) > 0 {
 		d.w.count(countOlder)
 	}
@@ -205,12 +205,12 @@ func (d *simFiles) fetch(f Fetch) []Entry {
 	if want == nil {
 		return nil
 	}
-	last := d.feeds[f.To]
+	last := d.fetchers[f.To]
 	if last.fits(f) {
 		d.w.count(countFed)
 	}
 	got, next, err := d.storage.fetch(f, d.w.fetchBytes(), last)
-	d.feeds[f.To] = next
+	d.fetchers[f.To] = next
 	if err != nil && d.rotten || d.injected(err) != nil {
 		return nil // pitfall B15
 	}
