@@ -46,9 +46,9 @@ and syncs the directory. From then on Newest finds it, and reads it from beginni
 returns it.
 
 Another member gets the file as it is, from Raw. Its Receiver writes those bytes under a temporary
-name, checks them as Newest would, and only then gives them the name of a snapshot. When the transfer
-breaks, Keep keeps the bytes that have come, and Resume continues with them. Purge removes snapshots
-that newer ones replace, as soon as no Reader is open on them.
+name, checks them as Newest would, and only then gives them the name of a snapshot. When the
+transfer breaks, Keep keeps the bytes that have come, and Resume continues with them. Purge removes
+snapshots that newer ones replace, as soon as no Reader is open on them.
 
 # Invariants
 

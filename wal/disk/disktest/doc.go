@@ -3,8 +3,8 @@ Package disktest is a disk for tests: in memory, to be crashed and made to fail.
 
 # What it is
 
-A [Disk] is a disk.FS that remembers which changes were synced. At any moment a test can copy it as a
-power cut would leave it, in any of many ways, or as the next process would find it when only this
+A [Disk] is a disk.FS that remembers which changes were synced. At any moment a test can copy it as
+a power cut would leave it, in any of many ways, or as the next process would find it when only this
 one ends. A test can also make any call fail. The log and the snapshots are tested in every state
 that such a disk can reach. Only tests import this package.
 
