@@ -220,7 +220,7 @@ func TestATrialOfTheConfigurationDoesNothing(t *testing.T) {
 			"etcd2: --initial-cluster=default=http://localhost:2380,default=http://localhost:7001: nobody but this " +
 				"member is listed: list the running members as well, or start it with --join instead"},
 		{"--name=b --initial-cluster=a=http://h:1", 1,
-			"etcd2: --initial-cluster=a=http://h:1: the own name is not listed: \"b\": add it, or give its name as " +
+			"etcd2: --initial-cluster=a=http://h:1: this member's name is not listed: \"b\": add it, or give its name as " +
 				"--name"},
 		{"--force-new-cluster", 1, "etcd2: --force-new-cluster: " + data + " has no data of a member: give its data " +
 			"directory as --data-dir"},

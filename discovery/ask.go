@@ -14,11 +14,11 @@ import (
 	"etcd2/raft"
 )
 
-// The limits of a question (pitfall K6): besides them, only http and https are asked, redirects are
-// not followed, and nothing of a body gets into an error.
+// The limits of a request to a member (pitfall K6). Besides them, only http and https URLs are
+// called, redirects are not followed, and no error quotes a body.
 const (
-	surveyTimeout = 2 * time.Second  // of all members together
-	addTimeout    = 10 * time.Second // more than a member waits for agreement
+	surveyTimeout = 2 * time.Second  // for the answers of all members
+	addTimeout    = 10 * time.Second // for adding a member; more than a member waits for agreement
 	maxBody       = 1 << 20
 )
 
@@ -28,10 +28,10 @@ func (n Newcomer) at(u string, timeout time.Duration) (*client.Client, error) {
 		MaxAnswerBytes: maxBody})
 }
 
-// An answer is what a member says of its cluster.
+// An answer is what a member says about its cluster.
 type answer struct {
-	url     string          // that was asked
-	cluster raft.Membership // id and members; it does not tell who was removed
+	url     string          // the URL that was asked
+	cluster raft.Membership // id and members; without the ids that were removed
 }
 
 // survey asks all URLs at the same time, and returns the answers in their order. The failures name
@@ -42,7 +42,7 @@ func (n Newcomer) survey(ctx context.Context, urls []string) (answers []answer, 
 	all, errs := make([]answer, len(urls)), make([]error, len(urls))
 	var asking sync.WaitGroup
 	for i, u := range urls {
-		asking.Go(func() { all[i], errs[i] = n.askMembers(ctx, u) })
+		asking.Go(func() { all[i], errs[i] = n.requestMembers(ctx, u) })
 	}
 	asking.Wait()
 	for i := range urls {
@@ -55,8 +55,8 @@ func (n Newcomer) survey(ctx context.Context, urls []string) (answers []answer, 
 	return answers, failures
 }
 
-// askMembers asks one member who its cluster is.
-func (n Newcomer) askMembers(ctx context.Context, u string) (answer, error) {
+// requestMembers asks one member for its cluster.
+func (n Newcomer) requestMembers(ctx context.Context, u string) (answer, error) {
 	c, err := n.at(u, surveyTimeout)
 	if err != nil {
 		return answer{}, err
@@ -70,8 +70,8 @@ func (n Newcomer) askMembers(ctx context.Context, u string) (answer, error) {
 	return answer{u, cluster}, err
 }
 
-// askToAdd asks a member to take in this one, and returns the status of its answer.
-func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error) {
+// requestPlace asks a member to add this one, and returns the status of its answer.
+func (n Newcomer) requestPlace(ctx context.Context, u string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, addTimeout)
 	defer cancel()
 	c, err := n.at(u, addTimeout)
@@ -90,8 +90,8 @@ func (n Newcomer) askToAdd(ctx context.Context, u string) (status int, err error
 	return http.StatusCreated, nil
 }
 
-// reason leaves out of an error which URL was asked, since the reader knows, and what a refusal
-// says, since nobody knows who refuses.
+// reason shortens an error: without the URL, which the caller adds, and without the text of a
+// refusal, which may come from any server.
 func reason(ctx context.Context, err error) error {
 	var refusal *client.Error
 	var silent interface{ Timeout() bool }
@@ -104,7 +104,7 @@ func reason(ctx context.Context, err error) error {
 	return alone(err)
 }
 
-// alone is the reason of the only endpoint.
+// alone returns the error of the only endpoint.
 func alone(err error) error {
 	var nobody *client.ClusterError
 	if errors.As(err, &nobody) {
@@ -143,8 +143,7 @@ func parseID(text string) (uint64, error) {
 	return id, nil
 }
 
-// normal returns the URLs as raft.ParseURL has them, sorted. What it refuses is left out: nobody
-// can be reached there.
+// normal returns the URLs in the form of raft.ParseURL, sorted. URLs that it refuses are left out.
 func normal(texts []string) (urls []string) {
 	for _, text := range texts {
 		if u, err := raft.ParseURL(text); err == nil {

@@ -3,15 +3,14 @@
 //
 // # What it is
 //
-// There are two ways to begin. The founders of a new cluster have never talked to each other, yet
-// all of them must begin with the same membership, down to the last bit: it is the first thing in
-// every log. They get there without talking, because each computes it from the same list, by the
-// same rules. The list is --initial-cluster, or the DNS has it, or the founders write it
-// themselves, each its own line, at a meeting point that all know: a directory of keys in another
-// cluster, which settles who came first. Everybody who comes later takes a place that the running
-// cluster has made, and gets the log from there; it asks the running members, and if need be asks
-// them to make the place. A member that finds data on its disk does not ask this package at all:
-// then the log knows better.
+// There are two ways to begin. The founders of a new cluster must all begin with the same
+// membership, down to the last bit: it is the first thing in every log. They reach that without
+// talking to each other, because each computes the membership from the same list, by the same
+// rules. The list is --initial-cluster, or comes from the DNS, or the founders write it themselves,
+// each its own line, into a directory of keys in another cluster, which decides who came first. A
+// member that comes later takes a place that the running cluster has made, and gets the log from
+// there: it asks the running members, and if need be asks them to add it. A member that has data on
+// its disk does not use this package: then its log has the membership.
 //
 // # Picture
 //
@@ -27,7 +26,7 @@
 //	                survey: GET /v2/members of                   survey, until                   survey ──► not in it?
 //	                the others, if they are there                somebody answers                   │       POST /v2/members
 //	                      │                                                │                        │             │
-//	                does nobody know better?                     does the list fit?               place ◄─────────┘
+//	                no reason against it?                        does the list fit?               place ◄─────────┘
 //	                      │                                                │                        │
 //	                      └────────────────────────────────────────────────┼────────────────────────┘
 //	                                                                       ▼
@@ -36,61 +35,58 @@
 // # Types
 //
 // A [Newcomer] is the member that looks for its cluster; each of its methods is a way to begin. A
-// [Plan] is what it finds: itself, the cluster, and whether that runs already. [Static] makes a
-// raft.Membership of the text, [Self] finds this member in it, [raft.ParseURL] is the one rule for
-// every URL that a member listens on, advertises or is told of. A search is one member's at a
-// discovery URL; the registrations that it finds there become the text.
+// [Plan] is the result: itself, the cluster, and whether that runs already. [Static] makes a
+// raft.Membership of a list, [Self] finds this member in it, and [raft.ParseURL] is the one rule
+// for every URL that a member listens on, advertises or is told. A search is that of one member at
+// a discovery URL; the registrations that it finds there become the list.
 //
 // # Life of a first start
 //
-// The flags give a text and a token. [Newcomer.New] has [Static] split the text at commas and each
-// part at its first equals sign, check every URL, gather the URLs that carry the same name, and
-// compute the ids. [Self] looks the own name up and compares the advertised URLs with the listed
-// ones, as text first and, where that differs, by the addresses that the host names stand for. Then
-// all the others are asked, at the same time and for two seconds in all, what they know of the
-// cluster. Mostly that is nothing, since they start as well. But when one of them is in another
-// cluster, or remembers this member at work or removed, this is no first start, whatever the own
-// disk says, and it ends here. Otherwise the membership becomes the first entries of the log, and
-// this package is done for the life of the member.
+// The flags give a list and a token. [Newcomer.New] calls [Static], which splits the list at commas
+// and each part at its first equals sign, checks every URL, gathers the URLs with the same name,
+// and computes the ids. [Self] finds this member by its name, and compares the advertised URLs with
+// the listed ones, first as text and, where that differs, by the addresses of the host names. Then
+// all others are asked, at the same time and for two seconds in all, for the members of their
+// cluster. Usually none answers, since they start as well. But when one is in another cluster, or
+// has this member as active or as removed, this is not a first start, though the disk is empty, and
+// the start fails. Otherwise the membership becomes the first entries of the log, and this package
+// is not needed again for the life of the member.
 //
 // # Life of a discovery URL
 //
-// Somebody has told the service how many members the cluster will have: that is the key
-// _config/size. [Newcomer.Token] has the search look at it, and at the registrations, in the order
-// in which they came. If there are as many already, they are the cluster; who is not among them
-// came too late, and writes nothing. Otherwise the search writes the member's own line, under the
-// id that it will have, unless a line is there already: then a crash or a lost answer came between,
-// and the place is kept. And it waits, by a watch on the directory, until all lines are there. Each
-// step ends with another look, so there is nothing to remember, and no answer whose loss would
-// matter. The lines must be what their owners could have written. From there on it is the life of a
-// first start.
+// The key _config/size at the service says how many members the cluster will have. [Newcomer.Token]
+// reads it, and the registrations, in the order in which they came. If there are as many already,
+// they are the cluster; a member that is not among them comes too late, and writes nothing.
+// Otherwise the search writes the member's own line, under the id that it will have, unless the
+// line is there already, from before a crash or a lost answer. Then it waits, by a watch on the
+// directory, until all lines are there. Each step ends with another look, so there is no state to
+// keep, and losing an answer does no harm. Each line must have the id that follows from its URLs.
+// The rest is as in a first start.
 //
 // # Invariants
 //
-//   - The same text and token give the same ids on every machine: the order of
-//     the text, the names and the own place in it do not enter.
-//     (`TestOrderAndNamesDoNotEnterTheIDs`)
+//   - The same list and token give the same ids on every machine, whatever the order of the list
+//     and the names. (`TestOrderAndNamesDoNotEnterTheIDs`)
 //   - No URL belongs to two members, or twice to one.
 //     (`TestStaticRefusesWhatIsNotAList`)
-//   - Any text gives a membership or an error, and a membership written as text
-//     again gives the same one. (`FuzzStatic`, `TestStaticSurvivesAnyText`)
-//   - No place is taken that one of those who answer knows as taken before, and
-//     a member that joins twice has one place. (`TestOneWhoKnowsIsEnough`,
-//     `TestJoiningAgainTakesTheSamePlace`)
-//   - All read the same out of the DNS, in whatever order, whoever of the others is resolved.
-//     (`TestAllReadTheSameOutOfTheDNS`)
-//   - A discovery URL makes one cluster of the size that was wanted; the same name and URLs have
-//     the same place each time. (`TestFoundersFindEachOther`, `TestWhoComesAgainHasTheSamePlace`,
+//   - Any text gives a membership or an error, and a membership written as a list gives the same
+//     one again. (`FuzzStatic`, `TestStaticSurvivesAnyText`)
+//   - A member takes no place that one of the members that answer has as active, and a member that
+//     joins twice has one place. (`TestOneWhoKnowsIsEnough`, `TestJoiningAgainTakesTheSamePlace`)
+//   - All members read the same from the DNS, whatever the order of its answers, and whichever of
+//     the hosts they can resolve. (`TestAllReadTheSameOutOfTheDNS`)
+//   - A discovery URL makes one cluster of the size that was set; the same name and URLs have the
+//     same place each time. (`TestFoundersFindEachOther`, `TestWhoComesAgainHasTheSamePlace`,
 //     `TestALatecomerRegistersNothing`)
-//   - A service that is wrong, or away for too long, is one short line.
+//   - A service that answers wrongly, or does not answer for too long, gives an error of one line.
 //     (`TestABadServiceIsOneLine`)
-//   - Who is asked gets a bounded piece of time and memory, and cannot send the question
-//     elsewhere. (`TestAFailureSaysWhyAndNothingOfTheBody`, `TestOneWhoHangsIsWaitedForOnlySoLong`)
+//   - A member that is asked has bounded time and memory, and can't redirect the request.
+//     (`TestAFailureSaysWhyAndNothingOfTheBody`, `TestOneWhoHangsIsWaitedForOnlySoLong`)
 //
 // # What is left out
 //
-// TLS of its own: a Newcomer is given a way to call https URLs. The service itself: that is in
-// package http, and needs nothing but keys. Of etcd's DNS discovery, that a target without an
-// address is left out, which makes different clusters of one set of records; it counts, and is
-// warned of. What is never here: membership of a cluster that runs. That is Raft's, in its log.
+// TLS: a Newcomer is given a way to call https URLs. The discovery service: it is in package http,
+// and needs nothing but keys. etcd's DNS discovery leaves out a target without an address, which
+// can make different clusters of the same records; here such a target counts, with a warning. The
+// membership of a running cluster is not here either: it is in Raft's log.
 package discovery

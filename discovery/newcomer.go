@@ -15,12 +15,12 @@ import (
 	"etcd2/raft"
 )
 
-// Why a newcomer is not let in. Each text goes on with the particulars; what to do about it, and in
-// which flag, is in the table of remedies.
+// Why a newcomer does not find its cluster, or is refused. An error adds the particulars to these
+// texts; the table of remedies has the flag and what to do.
 var (
-	ErrNotListed    = errors.New("the own name is not listed")
+	ErrNotListed    = errors.New("this member's name is not listed")
 	ErrURLsDiffer   = errors.New("the advertised peer URLs differ from the listed ones")
-	ErrOneName      = errors.New("one name stands for several URLs of the list, of which this member advertises one")
+	ErrOneName      = errors.New("one name has several URLs in the list, of which this member advertises one")
 	ErrNoAddress    = errors.New("this is no address that others can reach")
 	ErrOtherCluster = errors.New("the peers form another cluster already")
 	ErrTwoClusters  = errors.New("these URLs belong to different clusters")
@@ -30,23 +30,26 @@ var (
 	ErrNobodyListed = errors.New("nobody but this member is listed")
 	ErrURLTaken     = errors.New("a peer URL belongs to another member")
 	ErrNameTaken    = errors.New("the name belongs to another member")
-	ErrRefused      = errors.New("the cluster does not take this member in")
-	ErrNoRights     = errors.New("at its client URL the cluster wants a user for that")
-	ErrNotYet       = errors.New("no running member could let this one in")
+	ErrRefused      = errors.New("the cluster refuses to add this member")
+	ErrNoRights     = errors.New("at its client URLs the cluster requires a user to add a member")
+	ErrNotYet       = errors.New("no running member could add this one")
 )
 
 // A Plan says how a member without data begins. It is immutable.
 type Plan struct {
 	Self    raft.Member     // its id, name and peer URLs
 	Cluster raft.Membership // all members, Self among them
-	// the cluster runs already: its log comes from there, and Cluster is no more than where to find
-	// it
-	Join  bool
-	Proxy bool // there is no place in it left: Self is nobody, and Cluster is whom a proxy may ask
+
+	// Join means that the cluster runs already: the log comes from its members, and Cluster only
+	// says where they are.
+	Join bool
+
+	// Proxy means that the cluster is full: Self is empty, and Cluster is for a proxy.
+	Proxy bool
 }
 
-// Seeds returns the peer URLs of the other members by id: where to find them before the own log
-// knows.
+// Seeds returns the peer URLs of the other members by id, for the time before this member's log has
+// them.
 func (p Plan) Seeds() map[uint64][]string {
 	seeds := map[uint64][]string{}
 	for _, m := range p.Cluster.Members {
@@ -60,31 +63,33 @@ func (p Plan) Seeds() map[uint64][]string {
 // A Newcomer is a member without data that looks for its cluster. Its methods may wait for the
 // network, and end early with ctx.
 //
-// An empty directory never takes part under an id that was active before: it has forgotten what it
-// voted and acknowledged (pitfall D10). Active is who has client URLs, which a member publishes
-// when it starts. When no running member can be asked, a new cluster begins all the same: nobody
-// can tell then. The others tell when they come, by the incarnation of its disk (raft.Member).
+// A member with an empty directory never takes part under an id that was active before: the
+// directory has lost its votes and acknowledged entries (pitfall D10). A member with client URLs
+// counts as active, because it publishes them when it starts. When no running member answers, a new
+// cluster begins all the same. If the id was active, the others notice when they come, by the
+// incarnation of its disk (raft.Member).
 type Newcomer struct {
 	Name     string
 	PeerURLs []string // that it advertises, as ParseURLs returns them
 	Logger   *slog.Logger
 	Resolver *net.Resolver // for SRV; nil: the machine's
 
-	// DialTLS makes a connection to a member at an https URL, and checks who answers there; nil: by
-	// the system's authorities.
+	// DialTLS connects to a member at an https URL, and verifies the member; nil: by the system's
+	// authorities.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
-	patience, pause time.Duration // of persist; 0: the constants
+	timeout, pause time.Duration // of retry; 0: the constants
 }
 
-// How long, and how often, a newcomer asks a cluster that does not answer or has no leader.
+// How long a newcomer tries again when a cluster does not answer or has no leader, and the time
+// between two tries.
 const (
-	patience = 30 * time.Second
-	pause    = 500 * time.Millisecond
+	retryTimeout = 30 * time.Second
+	retryPause   = 500 * time.Millisecond
 )
 
-// New begins a new cluster of the listed members, or takes the place in it that nobody has taken
-// before.
+// New begins a new cluster of the listed members, of which others may have begun already. This
+// member must not have been active in it before.
 func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	p, err := n.Listed(ctx, list, token)
 	if err != nil {
@@ -93,8 +98,8 @@ func (n Newcomer) New(ctx context.Context, list, token string) (Plan, error) {
 	return n.begin(ctx, p)
 }
 
-// Listed returns what New begins with when nobody knows better. It asks no member, and the DNS only
-// when texts differ.
+// Listed returns the plan of New, without asking the other members. It asks the DNS only when URLs
+// differ as text.
 func (n Newcomer) Listed(ctx context.Context, list, token string) (Plan, error) {
 	m, err := Static(list, token)
 	if err != nil {
@@ -107,7 +112,7 @@ func (n Newcomer) Listed(ctx context.Context, list, token string) (Plan, error) 
 	return Plan{Self: self, Cluster: m}, err
 }
 
-// found begins a new cluster, or takes the place in it, wherever the membership comes from.
+// found does what New does, with a membership from any source.
 func (n Newcomer) found(ctx context.Context, m raft.Membership) (Plan, error) {
 	self, err := Self(ctx, m, n.Name, n.PeerURLs)
 	if err != nil {
@@ -116,7 +121,7 @@ func (n Newcomer) found(ctx context.Context, m raft.Membership) (Plan, error) {
 	return n.begin(ctx, Plan{Self: self, Cluster: m})
 }
 
-// begin returns the plan, unless one of the others knows better.
+// begin returns the plan, unless one of the others knows a reason against it.
 func (n Newcomer) begin(ctx context.Context, p Plan) (Plan, error) {
 	if len(p.Cluster.Members) == 1 {
 		return p, nil
@@ -134,7 +139,7 @@ func (n Newcomer) begin(ctx context.Context, p Plan) (Plan, error) {
 	return p, nil
 }
 
-// allows tells whether a founder may begin, by what one of the others knows.
+// allows returns an error when one of the others knows a reason why this member may not begin.
 func (a *answer) allows(cluster, self uint64) error {
 	if a.cluster.ClusterID != cluster {
 		return fmt.Errorf("%w: %x at %s, where the list and the token make %x", ErrOtherCluster, a.cluster.ClusterID,
@@ -154,14 +159,14 @@ func (a *answer) inactive(m raft.Member) error {
 	return nil
 }
 
-// Existing finds the place in a running cluster that was made for this member (POST /v2/members).
-// The list must be that of all members, the own one included; names do not count but the own one.
+// Existing finds this member in a running cluster that has added it (POST /v2/members). The list
+// must have all members, this one included; of the names only its own counts.
 func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
 	p, err := n.ListedExisting(ctx, list)
 	if err != nil {
 		return Plan{}, err
 	}
-	return n.persist(ctx, func() (Plan, error) {
+	return n.retry(ctx, func() (Plan, error) {
 		answers, err := n.consult(ctx, othersURLs(p.Cluster, p.Self.ID))
 		if err != nil {
 			return Plan{}, err
@@ -170,8 +175,8 @@ func (n Newcomer) Existing(ctx context.Context, list string) (Plan, error) {
 	})
 }
 
-// ListedExisting returns what Existing asks for, by the list alone, in which the ids are nobody's.
-// It asks no member.
+// ListedExisting returns what Existing looks for, by the list alone; its ids are not those of the
+// cluster. It asks no member.
 func (n Newcomer) ListedExisting(ctx context.Context, list string) (Plan, error) {
 	p, err := n.Listed(ctx, list, "")
 	if err == nil && len(p.Cluster.Members) == 1 {
@@ -180,8 +185,8 @@ func (n Newcomer) ListedExisting(ctx context.Context, list string) (Plan, error)
 	return p, err
 }
 
-// fit takes the first answer that the list fits: one that lags may not know of this member yet.
-// None may know it as active.
+// fit returns the plan of the first answer that agrees with the list: a member that lags may not
+// know this one yet. No answer may have it as active.
 func (n Newcomer) fit(ctx context.Context, m raft.Membership, answers []answer) (plan Plan, err error) {
 	for i := range slices.Backward(answers) {
 		p, unfit := n.place(ctx, &answers[i])
@@ -203,8 +208,8 @@ func (n Newcomer) fit(ctx context.Context, m raft.Membership, answers []answer) 
 	return Plan{}, err
 }
 
-// differences names the members that are listed and not there, and those that are there and not
-// listed.
+// differences returns an error that names the members that are only in the list, and those that are
+// only in the answer.
 func differences(ctx context.Context, listed []raft.Member, a *answer) error {
 	var wrong []string
 	for _, m := range listed {
@@ -228,14 +233,13 @@ func hasURLs(ctx context.Context, members []raft.Member, peerURLs []string) bool
 	return slices.ContainsFunc(members, func(m raft.Member) bool { return sameURLs(ctx, m.PeerURLs, peerURLs) })
 }
 
-// Join asks running members, at client or peer URLs, to take this one in. When it is a member
-// already that never started, as after a crash between being taken in and writing that down, it
-// takes that place.
+// Join asks running members, at client or peer URLs, to add this one to their cluster. If they have
+// added it before and it never started, as after a crash, it takes that place.
 func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
 	if err := reachable([]raft.Member{{PeerURLs: n.PeerURLs}}); err != nil {
 		return Plan{}, err
 	}
-	return n.persist(ctx, func() (Plan, error) {
+	return n.retry(ctx, func() (Plan, error) {
 		answers, err := n.consult(ctx, urls)
 		if err != nil {
 			return Plan{}, err
@@ -243,7 +247,7 @@ func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
 		p, err := n.place(ctx, &answers[0])
 		switch {
 		case errors.Is(err, errAbsent):
-			return n.enter(ctx, answers)
+			return n.requestPlaces(ctx, answers)
 		case err != nil:
 			return Plan{}, err
 		}
@@ -253,7 +257,7 @@ func (n Newcomer) Join(ctx context.Context, urls []string) (Plan, error) {
 
 var errAbsent = errors.New("no member has the peer URLs of this one")
 
-// place finds this member in an answer, by its peer URLs; errAbsent when nobody has them.
+// place finds this member in an answer, by its peer URLs; errAbsent when no member has them.
 func (n Newcomer) place(ctx context.Context, a *answer) (Plan, error) {
 	plan, err := Plan{}, errAbsent
 	for _, m := range a.cluster.Members {
@@ -281,12 +285,13 @@ func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(u string) bool { return slices.Contains(b, u) })
 }
 
-// enter asks one member after the other to take this one in, and then looks for itself there.
-func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
+// requestPlaces asks one member after the other to add this one, until it finds itself in the
+// answer.
+func (n Newcomer) requestPlaces(ctx context.Context, answers []answer) (Plan, error) {
 	var failures []error
 	for i := range answers {
 		u := answers[i].url
-		status, err := n.askToAdd(ctx, u)
+		status, err := n.requestPlace(ctx, u)
 		switch {
 		case err != nil:
 		case status == http.StatusCreated:
@@ -294,7 +299,7 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 			if p, err = n.look(ctx, u); err == nil {
 				return p, nil
 			}
-		// somebody was quicker, maybe an earlier try; or there is no leader
+		// another change came first, maybe an earlier try of this one; or there is no leader
 		case status == http.StatusConflict || status/100 == 5:
 			err = fmt.Errorf("it refuses for now, with status %d", status)
 		case status == http.StatusUnauthorized:
@@ -307,22 +312,22 @@ func (n Newcomer) enter(ctx context.Context, answers []answer) (Plan, error) {
 	return Plan{}, fmt.Errorf("%w: %w", ErrNotYet, errors.Join(failures...))
 }
 
-// look finds this member where it was just taken in.
+// look finds this member in the cluster that has just added it.
 func (n Newcomer) look(ctx context.Context, u string) (Plan, error) {
-	a, err := n.askMembers(ctx, u)
+	a, err := n.requestMembers(ctx, u)
 	if err != nil {
 		return Plan{}, err
 	}
 	return n.place(ctx, &a)
 }
 
-// confirm asks all other members before a place is taken that was there before: the one that was
-// asked may lag.
+// confirm asks all other members whether this one was active, when it was added by an earlier try:
+// the answer that says so may be of a member that lags.
 func (n Newcomer) confirm(ctx context.Context, p Plan) error {
 	answers, _ := n.survey(ctx, othersURLs(p.Cluster, p.Self.ID))
 	for _, a := range answers {
 		if a.cluster.ClusterID != p.Cluster.ClusterID {
-			continue // whoever that is, it speaks for another cluster
+			continue // a member of another cluster
 		}
 		if m, there := a.cluster.Find(p.Self.ID); there {
 			if err := a.inactive(m); err != nil {
@@ -333,7 +338,8 @@ func (n Newcomer) confirm(ctx context.Context, p Plan) error {
 	return nil
 }
 
-// consult is a survey of a running cluster: of one, and at least one member must answer.
+// consult asks the members of a running cluster. At least one must answer, and all that do must be
+// in the same cluster.
 func (n Newcomer) consult(ctx context.Context, urls []string) ([]answer, error) {
 	answers, failures := n.survey(ctx, urls)
 	if len(answers) == 0 {
@@ -348,9 +354,9 @@ func (n Newcomer) consult(ctx context.Context, urls []string) ([]answer, error) 
 	return answers, nil
 }
 
-// persist tries until there is a plan, or a reason that time does not heal, or patience ends.
-func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, error) {
-	deadline := time.Now().Add(cmp.Or(n.patience, patience))
+// retry calls try until it gives a plan or a permanent error, or until retryTimeout has passed.
+func (n Newcomer) retry(ctx context.Context, try func() (Plan, error)) (Plan, error) {
+	deadline := time.Now().Add(cmp.Or(n.timeout, retryTimeout))
 	for told := false; ; told = true {
 		p, err := try()
 		switch {
@@ -360,10 +366,10 @@ func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, 
 		case !errors.Is(err, ErrNotYet) && !errors.Is(err, ErrDNS) || time.Now().After(deadline):
 			return Plan{}, err
 		case !told:
-			n.Logger.Warn("no cluster for this member yet; trying on", "until", deadline, "err", oneLine(err))
+			n.Logger.Warn("no cluster for this member yet; trying again", "until", deadline, "err", oneLine(err))
 		}
 		select {
-		case <-time.After(cmp.Or(n.pause, pause)):
+		case <-time.After(cmp.Or(n.pause, retryPause)):
 		case <-ctx.Done():
 			return Plan{}, ctx.Err()
 		}
@@ -372,8 +378,8 @@ func (n Newcomer) persist(ctx context.Context, try func() (Plan, error)) (Plan, 
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// Running returns those of the other members that answer at one of their peer URLs, and know this
-// one as a member of their cluster.
+// Running returns the other members that answer at one of their peer URLs, and have this one in
+// their cluster.
 func (n Newcomer) Running(ctx context.Context, m raft.Membership, self uint64) (running []raft.Member) {
 	answers, _ := n.survey(ctx, othersURLs(m, self))
 	for _, p := range m.Members {
@@ -387,7 +393,7 @@ func (n Newcomer) Running(ctx context.Context, m raft.Membership, self uint64) (
 	return running
 }
 
-// othersURLs are the peer URLs of all members but one.
+// othersURLs returns the peer URLs of all members but one.
 func othersURLs(m raft.Membership, self uint64) (urls []string) {
 	for _, p := range m.Members {
 		if p.ID != self {
@@ -397,11 +403,11 @@ func othersURLs(m raft.Membership, self uint64) (urls []string) {
 	return urls
 }
 
-// PeerURLs are those of all members.
+// PeerURLs returns the peer URLs of all members.
 func PeerURLs(m raft.Membership) []string { return othersURLs(m, raft.None) }
 
-// reachable refuses URLs that stand for every address of a machine, and so for none of another
-// one's.
+// reachable refuses URLs with an unspecified address, such as 0.0.0.0: other machines can't reach a
+// member there.
 func reachable(members []raft.Member) error {
 	for _, m := range members {
 		for _, u := range m.PeerURLs {
@@ -413,7 +419,7 @@ func reachable(members []raft.Member) error {
 	return nil
 }
 
-// warn tells when the others are not on this machine, and this member can be reached on it only.
+// warn warns when this member can be reached only on its machine, and the others are not all there.
 func (n Newcomer) warn(p Plan) {
 	if allLocal(p.Self.PeerURLs) && !allLocal(othersURLs(p.Cluster, p.Self.ID)) {
 		n.Logger.Warn("other machines cannot reach this member at the peer URLs that it advertises",
@@ -425,8 +431,8 @@ func allLocal(urls []string) bool {
 	return !slices.ContainsFunc(urls, func(u string) bool { return !address(u).IsLoopback() })
 }
 
-// MayForce refuses to make a second cluster of a member, self, of m while the others of the first
-// run and are a quorum.
+// MayForce refuses to make a cluster of the member self alone while other members of its cluster m
+// answer and are a quorum.
 func (n Newcomer) MayForce(m raft.Membership, self uint64) error {
 	var names []string
 	for _, other := range n.Running(context.Background(), m, self) {

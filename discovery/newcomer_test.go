@@ -97,7 +97,7 @@ func (c *fakeCluster) add(w http.ResponseWriter, r *http.Request) {
 
 func testNewcomer(name string, peerURLs ...string) Newcomer {
 	return Newcomer{Name: name, PeerURLs: peerURLs, Logger: slog.New(slog.DiscardHandler),
-		patience: 50 * time.Millisecond, pause: time.Millisecond}
+		timeout: 50 * time.Millisecond, pause: time.Millisecond}
 }
 
 // nobody is a URL that nothing listens on.
@@ -319,12 +319,12 @@ func TestTheListOfARunningClusterMustBeItsOwn(t *testing.T) {
 			`a peer URL belongs to another member: SELF is 9, named "y", says A`}, // pitfall D13
 		{"its name is another one's", "a=SELF,c=A,b=B", &raft.Member{ID: 9, PeerURLs: []string{self}}, ErrNameTaken,
 			`the name belongs to another member: "a" is a at A, says A`}, // pitfall D13
-		{"its name is not listed", "y=SELF,a=A,b=B", nil, ErrNotListed, `the own name is not listed: "x"`},
+		{"its name is not listed", "y=SELF,a=A,b=B", nil, ErrNotListed, `this member's name is not listed: "x"`},
 		{"nobody else is listed", "x=SELF", nil, ErrNobodyListed, "nobody but this member is listed"},
 		{"one is nowhere", "x=SELF,b=http://0.0.0.0:1", nil, ErrNoAddress,
 			"this is no address that others can reach: http://0.0.0.0:1"},
 		{"nobody answers", "x=SELF,b=NOBODY", nil, ErrNotYet,
-			"no running member could let this one in: NOBODY: dial tcp HOST: connect: connection refused"},
+			"no running member could add this one: NOBODY: dial tcp HOST: connect: connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cluster, a, _ := running(t)
@@ -406,7 +406,7 @@ func TestJoiningWaitsUntilThereIsALeader(t *testing.T) {
 	c, a, b := running(t)
 	c.busy = 5
 	n := testNewcomer("x", self)
-	n.patience = time.Minute
+	n.timeout = time.Minute
 	var log strings.Builder
 	n.Logger = slog.New(slog.NewTextHandler(&log, nil))
 
@@ -444,7 +444,7 @@ func TestWhoMayNotJoin(t *testing.T) {
 		{"no address", "x", "http://[::]:2380", raft.Member{ID: 9}, 0, ErrNoAddress,
 			"this is no address that others can reach: http://[::]:2380"},
 		{"never a leader", "x", self, raft.Member{ID: 9}, 1e9, ErrNotYet,
-			"no running member could let this one in: A: it refuses for now, with status 500"},
+			"no running member could add this one: A: it refuses for now, with status 500"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cluster, a, b := running(t)
@@ -490,7 +490,7 @@ func TestURLsOfTwoClustersAreNotJoined(t *testing.T) {
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := testNewcomer("x", self)
-	n.patience, n.pause = time.Hour, time.Hour
+	n.timeout, n.pause = time.Hour, time.Hour
 	busy := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cancel() }))
 
 	_, err := n.Join(ctx, []string{busy})

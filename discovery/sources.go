@@ -11,20 +11,20 @@ import (
 	"etcd2/raft"
 )
 
-// Sources are what the flags of a process say of where its cluster is. The first one that is given
+// Sources are the flags that say where the cluster of a process is. The first one that is given
 // counts, in the order of the fields.
 type Sources struct {
 	Join     []string // --join: client or peer URLs of running members
 	Token    string   // --discovery
 	Proxy    *url.URL // --discovery-proxy; nil: none
 	Domain   string   // --discovery-srv
-	List     string   // --initial-cluster; it is always there, since it has a default
-	Listed   bool     // somebody gave List
-	Existing bool     // --initial-cluster-state: whether the listed ones run already
+	List     string   // --initial-cluster, or its default
+	Listed   bool     // --initial-cluster was given
+	Existing bool     // --initial-cluster-state: whether the listed members run already
 	Cluster  string   // --initial-cluster-token
 }
 
-// Find looks for the cluster of a member without data. Each error but that of ctx is a *Refusal.
+// Find looks for the cluster of a member without data. Its errors are *Refusal, except that of ctx.
 func (s Sources) Find(ctx context.Context, n Newcomer) (plan Plan, err error) {
 	flag := "initial-cluster"
 	switch {
@@ -45,13 +45,13 @@ func (s Sources) Find(ctx context.Context, n Newcomer) (plan Plan, err error) {
 	return plan, s.refused(n, flag, err)
 }
 
-// Full is the refusal of a member that its discovery URL has no place for and that may be no proxy.
+// Full returns the refusal of a member whose discovery URL is full, and that must not be a proxy.
 func (s Sources) Full(n Newcomer) error {
 	return s.refused(n, "discovery", fmt.Errorf("failed to join discovery cluster (%w)", ErrFull))
 }
 
-// ListedPlan returns what Find would begin with as long as only the list says where the cluster is.
-// Nobody is asked.
+// ListedPlan returns the plan of Find when only the list says where the cluster is, without asking
+// any member.
 func (s Sources) ListedPlan(ctx context.Context, n Newcomer) (plan Plan, err error) {
 	if s.Existing {
 		plan, err = n.ListedExisting(ctx, s.List)
@@ -61,8 +61,8 @@ func (s Sources) ListedPlan(ctx context.Context, n Newcomer) (plan Plan, err err
 	return plan, s.refused(n, "initial-cluster", err)
 }
 
-// Look returns who is in the cluster, for somebody who does not take part in its foundation. Each
-// error but that of ctx is a *Refusal. It does not look at Join.
+// Look returns the members of the cluster, for a process that is not one of its founders. Its
+// errors are *Refusal, except that of ctx. It ignores Join.
 func (s Sources) Look(ctx context.Context, n Newcomer) (m raft.Membership, err error) {
 	flag := "initial-cluster"
 	switch {
@@ -78,17 +78,17 @@ func (s Sources) Look(ctx context.Context, n Newcomer) (m raft.Membership, err e
 	return m, s.refused(n, flag, err)
 }
 
-// CanLook reports whether somebody said where Look may look.
+// CanLook reports whether a flag says where Look may look.
 func (s Sources) CanLook() bool { return s.Token != "" || s.Domain != "" || s.Listed }
 
-// A Refusal is why a process does not find its cluster, or is not let in.
+// A Refusal is why a process does not find its cluster, or is refused by it.
 type Refusal struct {
-	Flag, Value string // which are to blame; the value shows no password
+	Flag, Value string // the flag to correct, and its value without a password
 	Err         error  // one of the errors of this package, with particulars
-	Remedy      string // what to do; "" when nobody knows
+	Remedy      string // what to do; "": not known
 }
 
-// Error is one line.
+// Error returns one line.
 func (r *Refusal) Error() string {
 	text := fmt.Sprintf("--%s=%s: %v", r.Flag, r.Value, r.Err)
 	if r.Remedy != "" {
@@ -100,7 +100,8 @@ func (r *Refusal) Error() string {
 // Unwrap returns Err.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// refused says which flag is to blame, and what to do. flag is the one that named the cluster.
+// refused adds to an error the flag to correct, and what to do. flag is the one that names the
+// cluster.
 func (s Sources) refused(n Newcomer, flag string, err error) error {
 	if err == nil {
 		return nil
@@ -119,7 +120,7 @@ func (s Sources) refused(n Newcomer, flag string, err error) error {
 	return r
 }
 
-// remedies say what to do about each error, and in which flag; "" is the one that named the
+// remedies has what to do about each error, and in which flag; "" means the one that names the
 // cluster.
 var remedies = []struct {
 	err    error
@@ -131,14 +132,14 @@ var remedies = []struct {
 	{ErrOneName, "initial-cluster",
 		"give each member a name of its own there; or, if it is one member, all its URLs as " +
 			"--initial-advertise-peer-urls"},
-	{ErrNoRights, "", "give peer URLs of its members: there a member needs no user"},
+	{ErrNoRights, "", "give peer URLs of its members: these require no user"},
 	{ErrNoAddress, "", "give the machine's address, in --initial-advertise-peer-urls, too"},
 	{ErrOtherCluster, "",
 		"give the list and the --initial-cluster-token that it began with, or join it with --join"},
 	{ErrTwoClusters, "", "give URLs of one cluster"},
 	{ErrRemoved, "", "to add it anew, start it with --join instead"},
 	{ErrActive, "",
-		"it has forgotten its votes and may not go on under its old id: remove it (DELETE /v2/members/ID), then " +
+		"it has lost its votes and may not go on under its old id: remove it (DELETE /v2/members/ID), then " +
 			"start it with --join"},
 	{ErrUnfit, "",
 		"list exactly the members that the cluster has, after adding this one (POST /v2/members); or start it with " +

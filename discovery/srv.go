@@ -24,10 +24,10 @@ var (
 	ErrTwiceInDNS = errors.New("DNS SRV records list this member twice")
 )
 
-// dnsTimeout bounds what the DNS is asked at a time.
+// dnsTimeout bounds the requests to the DNS of one try.
 const dnsTimeout = 10 * time.Second
 
-// services are the names of the SRV records, and what the URLs of their targets begin with.
+// services are the names of the SRV records, and the schemes of the URLs of their targets.
 var services = []struct{ name, scheme string }{{"etcd-server-ssl", "https"}, {"etcd-server", "http"}}
 
 // SRV begins a new cluster of the members that the DNS lists for a domain, as New does of a list:
@@ -35,14 +35,14 @@ var services = []struct{ name, scheme string }{{"etcd-server-ssl", "https"}, {"e
 //	_etcd-server-ssl._tcp.DOMAIN  SRV  priority weight port target     https://target:port
 //	_etcd-server._tcp.DOMAIN      SRV  …                               http://target:port
 //
-// Whatever one of them has, counts; priority and weight do not. This member is the one whose target
-// and port stand for the address of one of the peer URLs that it advertises. The DNS does not know
+// The records of both names count; priority and weight do not. This member is the one whose target
+// and port resolve to the address of one of the peer URLs that it advertises. The DNS has no member
 // names: the members tell each other theirs when they start.
 //
-// All members compute ids from the same records. So no target is left out because one machine
-// cannot resolve it just now.
+// All members compute ids from the same records. So a target is not left out when this machine
+// can't resolve it at the moment.
 func (n Newcomer) SRV(ctx context.Context, domain, token string) (Plan, error) {
-	return n.persist(ctx, func() (Plan, error) {
+	return n.retry(ctx, func() (Plan, error) {
 		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 		defer cancel()
 		urls, err := n.records(ctx, domain)
@@ -61,7 +61,7 @@ func (n Newcomer) SRV(ctx context.Context, domain, token string) (Plan, error) {
 	})
 }
 
-// records are the URLs of all targets, in no order.
+// records returns the URLs of all targets, in no particular order.
 func (n Newcomer) records(ctx context.Context, domain string) (urls []string, err error) {
 	var failures []error
 	waiting := false
@@ -85,7 +85,7 @@ func (n Newcomer) records(ctx context.Context, domain string) (urls []string, er
 		}
 	}
 	switch {
-	case waiting: // half a list would be another cluster
+	case waiting: // an incomplete list would make another cluster
 		return nil, fmt.Errorf("%w: %w", ErrDNS, errors.Join(failures...))
 	case len(urls) == 0:
 		return nil, fmt.Errorf("%w: %w", ErrNoRecords, errors.Join(failures...))
@@ -93,7 +93,7 @@ func (n Newcomer) records(ctx context.Context, domain string) (urls []string, er
 	return urls, nil
 }
 
-// nameless makes the membership of members with one URL each.
+// nameless makes a membership of members without names, with one URL each.
 func nameless(urls []string, token string) (raft.Membership, error) {
 	var pairs []string
 	for i, u := range urls {
@@ -132,8 +132,8 @@ func (n Newcomer) inDNS(ctx context.Context, m raft.Membership) (self raft.Membe
 	return self, nil
 }
 
-// addresses are what the host of a URL stands for, with its port; the host itself among them, for a
-// name that has no address yet.
+// addresses returns the addresses of a URL's host, with its port, and the host itself, for a name
+// that has no address yet.
 func (n Newcomer) addresses(ctx context.Context, text string) []string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -151,6 +151,6 @@ func (n Newcomer) addresses(ctx context.Context, text string) []string {
 }
 
 func port(u *url.URL) uint16 {
-	p, _ := strconv.ParseUint(u.Port(), 10, 16) // 0 is nobody's
+	p, _ := strconv.ParseUint(u.Port(), 10, 16) // 0 without a valid port; no member has it
 	return uint16(p)
 }

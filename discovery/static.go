@@ -17,13 +17,12 @@ import (
 //
 //	name=url,name=url,…
 //
-// in which a name stands as often as it has URLs. All members are voters, and
-// have no client URLs yet. The token keeps apart clusters that were made of the
-// same URLs.
+// in which each name appears once for each of its URLs. All members are voters, and have no client
+// URLs yet. The token tells clusters apart that are made of the same URLs.
 func Static(list, token string) (raft.Membership, error) {
 	urls, err := parse(list)
 	switch {
-	case err != nil && strings.Contains(list, "@"): // which may have a password before it
+	case err != nil && strings.Contains(list, "@"): // the text before it may have a password
 		return raft.Membership{}, errUserListed
 	case err != nil:
 		return raft.Membership{}, err
@@ -40,8 +39,8 @@ func Static(list, token string) (raft.Membership, error) {
 
 func byID(a, b raft.Member) int { return cmp.Compare(a.ID, b.ID) }
 
-// Self finds the member called name, which must have exactly the peer URLs
-// that it is about to advertise; host names may stand for their addresses.
+// Self finds the member with a name, which must have exactly the given peer URLs; host names count
+// as equal to their addresses.
 func Self(ctx context.Context, m raft.Membership, name string, peerURLs []string) (raft.Member, error) {
 	i := slices.IndexFunc(m.Members, func(member raft.Member) bool { return member.Name == name })
 	if i < 0 {
@@ -59,14 +58,13 @@ func Self(ctx context.Context, m raft.Membership, name string, peerURLs []string
 	return self, nil
 }
 
-// MemberID is the id of a member that a cluster begins with. peerURLs must be
-// sorted. (API section 21.1)
+// MemberID returns the id of a founder of a cluster. peerURLs must be sorted. (API section 21.1)
 func MemberID(peerURLs []string, token string) uint64 {
 	return sum64([]byte(strings.Join(peerURLs, "") + token))
 }
 
-// ClusterID is the id of a cluster that begins with these members, which must
-// be sorted by id; it never changes afterwards. (API section 21.1)
+// ClusterID returns the id of a cluster that begins with these members, which must be sorted by id.
+// It never changes afterwards. (API section 21.1)
 func ClusterID(members []raft.Member) uint64 {
 	var ids []byte
 	for _, m := range members {
@@ -75,8 +73,8 @@ func ClusterID(members []raft.Member) uint64 {
 	return sum64(ids)
 }
 
-// sum64 is the first 8 bytes of SHA-1, big endian: a name, not a protection. So FIPS 140 has no say
-// in it, and GODEBUG=fips140=only changes no id.
+// sum64 returns the first 8 bytes of SHA-1, big endian. It makes names and protects nothing, so it
+// is exempt from FIPS 140: GODEBUG=fips140=only changes no id.
 func sum64(b []byte) (id uint64) {
 	fips140.WithoutEnforcement(func() {
 		sum := sha1.Sum(b)

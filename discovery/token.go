@@ -31,21 +31,19 @@ var (
 	ErrRegistration  = errors.New("discovery: a registration is not that of a member")
 )
 
-// MaxSize is the most members that a discovery token may be for.
+// MaxSize is the greatest size of a cluster that begins at a discovery URL or in the DNS.
 const MaxSize = 100
 
-// The patience with a discovery service, which may be a busy one far away.
+// Time limits for a discovery service, which may be busy and far away.
 const (
-	serviceTimeout  = 5 * time.Second  // of one answer, or between its pieces
-	servicePatience = 2 * time.Minute  // with one that gives none
-	mostPause       = 16 * time.Second // between two tries
-	// after which the registrations are read again, whether or not a watch told of more
-	watchTime = 30 * time.Second
+	serviceTimeout = 5 * time.Second  // of one answer, or between its pieces
+	silenceTimeout = 2 * time.Minute  // with one that gives none
+	maxPause       = 16 * time.Second // between two tries
+	watchTime      = 30 * time.Second // of a watch, before the registrations are read again
 )
 
-// ParseService checks a discovery URL: that of a directory of keys, in which the members of one
-// cluster find each other. It may be below /v2/keys of any etcd, or what a service for the purpose
-// gave out.
+// ParseService checks a discovery URL: that of a directory of keys in which the members of one
+// cluster find each other. It may be below /v2/keys of any etcd, or come from a discovery service.
 func ParseService(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -61,41 +59,42 @@ func ParseService(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// A search is one member's for its cluster, at a discovery service. It has no state but the
-// service's: whatever step fails, or is cut off by a crash, the next look at the registrations
-// tells what is left to do.
+// A search is that of one member for its cluster, at a discovery service. All its state is at the
+// service: whichever step fails, or is interrupted by a crash, the next look at the registrations
+// shows what is left to do.
 type search struct {
 	Newcomer
 	service *client.Client
 	host    string
 	token   string // the URL as it was given: part of every id
 	id      string // this member's, in hex: its key
-	value   string // and what is registered there
+	value   string // and its value
 
-	onlooker bool // registers nothing
+	readOnly bool // registers nothing
 
-	answered time.Time     // when the service did so last
+	answered time.Time     // when the service answered last
 	pause    time.Duration // after a try without an answer
-	told     string        // who was there when the log was told last
+	logged   string        // who was there when the log was told last
 }
 
-// A roll is what the service knows at a moment.
+// A roll is the registrations at one moment.
 type roll struct {
 	size    int
-	index   uint64         // of the store, at that moment
+	index   uint64         // of the service's store
 	members []registration // in the order in which they came
 }
 
-// A registration is one of a member: the place is taken by whoever came first.
+// A registration is the key and value of one member. The first ones, as many as the size, are the
+// cluster.
 type registration struct{ id, value string }
 
-// Token finds the other founders of a cluster at a discovery URL: as many as the service was told
-// to expect, in the order in which they came. A member that comes again, with its name and peer
-// URLs, has the place that it had. Who comes later than that gets a Plan that is for a Proxy. (API
-// section 21.2)
+// Token finds the other founders of a cluster at a discovery URL: the first that register, up to
+// the size that was set there. A member that comes again, with the same name and peer URLs, has the
+// same place. A member that comes when the cluster is full gets a Plan for a proxy. (API section
+// 21.2)
 //
-// It waits for the others as long as they take, and for a service that does not answer only for a
-// while. Requests go through the HTTP proxy via, if there is one.
+// It waits for the others without a limit, and for a service that does not answer until
+// silenceTimeout. Requests go through the HTTP proxy via, if it is not nil.
 func (n Newcomer) Token(ctx context.Context, token string, via *url.URL) (Plan, error) {
 	if err := reachable([]raft.Member{{PeerURLs: n.PeerURLs}}); err != nil {
 		return Plan{}, err
@@ -153,8 +152,8 @@ func (n Newcomer) search(token string, via *url.URL) (*search, error) {
 
 func (s *search) isSelf(r registration) bool { return r.id == s.id }
 
-// gather returns the registrations of all members that the cluster is to have, this one's among
-// them unless it is full without. A latecomer registers nothing.
+// gather returns the registrations of all founders of the cluster. This member's is among them,
+// unless the cluster was full before it came: then it registers nothing.
 func (s *search) gather(ctx context.Context) ([]registration, error) {
 	for {
 		r, err := s.look(ctx)
@@ -164,22 +163,22 @@ func (s *search) gather(ctx context.Context) ([]registration, error) {
 			registered := slices.ContainsFunc(r.members, s.isSelf)
 			switch {
 			case len(first) == r.size:
-				s.tell(first, r.size)
+				s.logFound(first, r.size)
 				return first, nil
-			case registered || s.onlooker:
-				s.tell(first, r.size)
+			case registered || s.readOnly:
+				s.logFound(first, r.size)
 				err = s.wait(ctx, r.index)
 			default:
 				err = s.register(ctx)
 			}
 		}
-		if err := s.again(ctx, err); err != nil {
+		if err := s.afterStep(ctx, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// look reads what the service knows. (API section 21.2, steps 1 and 3)
+// look reads the size and the registrations. (API section 21.2, steps 1 and 3)
 func (s *search) look(ctx context.Context) (r roll, err error) {
 	size, err := s.service.Get(ctx, "_config/size", client.GetOptions{})
 	if err != nil {
@@ -202,7 +201,7 @@ func (s *search) look(ctx context.Context) (r roll, err error) {
 	return r, s.sameName(r.members)
 }
 
-// sameName refuses a place that was taken by the same URLs under another name.
+// sameName refuses a registration of the same URLs under another name.
 func (s *search) sameName(members []registration) error {
 	for _, r := range members {
 		if s.isSelf(r) && r.value != s.value {
@@ -213,17 +212,18 @@ func (s *search) sameName(members []registration) error {
 	return nil
 }
 
-// register takes a place. Who was there before has it already. (API section 21.2, step 2)
+// register registers this member. It is no error if it is registered already. (API section 21.2,
+// step 2)
 func (s *search) register(ctx context.Context) error {
 	_, err := s.service.Create(ctx, s.id, s.value, client.SetOptions{})
 	if client.IsKeyExists(err) || errors.Is(err, client.ErrUnknown) && !errors.Is(err, client.ErrBadAnswer) {
-		return nil // the next look tells
+		return nil // the next look shows whether it is registered
 	}
 	return err
 }
 
-// wait returns when somebody has registered, or there may be something to see. (API section 21.2,
-// step 4)
+// wait returns when a member has registered, or the registrations must be read again. (API section
+// 21.2, step 4)
 func (s *search) wait(ctx context.Context, index uint64) error {
 	waiting, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
@@ -236,16 +236,17 @@ func (s *search) wait(ctx context.Context, index uint64) error {
 	return err
 }
 
-// again decides what comes after a step: another try, which it may put off, or the end.
-func (s *search) again(ctx context.Context, err error) error {
+// afterStep decides what follows a step: nil for another one, perhaps after a pause, or the error
+// that ends the search.
+func (s *search) afterStep(ctx context.Context, err error) error {
 	var refusal *client.Error
 	isRefusal := errors.As(err, &refusal)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
-		// whatever the service does, not at once again
-		return s.rest(ctx, cmp.Or(s.Newcomer.pause, 100*time.Millisecond))
+		// a pause in any case, so that no answer of the service makes this loop fast
+		return s.sleep(ctx, cmp.Or(s.Newcomer.pause, 100*time.Millisecond))
 	case errors.Is(err, ErrBadSize), errors.Is(err, ErrRegistration):
 		return err
 	case client.IsKeyNotFound(err):
@@ -255,25 +256,25 @@ func (s *search) again(ctx context.Context, err error) error {
 	case isRefusal && refusal.Status/100 != 5 && refusal.Status != http.StatusTooManyRequests, !isRefusal &&
 		(errors.Is(err, client.ErrBadAnswer) || errors.Is(err, client.ErrTooLong)):
 		return fmt.Errorf("%w: %s", ErrBadEndpoint, clean(alone(err).Error()))
-	case time.Since(s.answered) > cmp.Or(s.patience, servicePatience):
+	case time.Since(s.answered) > cmp.Or(s.timeout, silenceTimeout):
 		return fmt.Errorf("%w: %s", ErrService, clean(alone(err).Error()))
 	}
-	s.pause = min(max(2*s.pause, cmp.Or(s.Newcomer.pause, time.Second)), mostPause)
+	s.pause = min(max(2*s.pause, cmp.Or(s.Newcomer.pause, time.Second)), maxPause)
 	s.Logger.Warn(fmt.Sprintf("cluster status check: error connecting to %s, retrying in %v", s.host, s.pause),
 		"err", clean(alone(err).Error()))
-	return s.rest(ctx, s.pause)
+	return s.sleep(ctx, s.pause)
 }
 
-// noToken is ErrNoToken in the words of the service.
+// noToken is ErrNoToken with the text of the service.
 type noToken string
 
-// Error is what the service says.
+// Error returns the text of the service.
 func (text noToken) Error() string { return string(text) }
 
 // Is makes errors.Is(err, ErrNoToken) true.
 func (noToken) Is(target error) bool { return target == ErrNoToken }
 
-func (s *search) rest(ctx context.Context, d time.Duration) error {
+func (s *search) sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil
@@ -282,17 +283,17 @@ func (s *search) rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// tell logs whom this member has found, and for how many it still waits.
-func (s *search) tell(members []registration, size int) {
+// logFound logs which members were found, and how many are missing.
+func (s *search) logFound(members []registration, size int) {
 	var values []string
 	for _, r := range members {
 		values = append(values, clean(r.value))
 	}
 	all := strings.Join(values, " ")
-	if all == s.told {
+	if all == s.logged {
 		return
 	}
-	s.told = all
+	s.logged = all
 	text := fmt.Sprintf("found %d needed peer(s)", size)
 	if missing := size - len(members); missing > 0 {
 		text = fmt.Sprintf("found %d peer(s), waiting for %d more", len(members), missing)
@@ -300,9 +301,8 @@ func (s *search) tell(members []registration, size int) {
 	s.Logger.Info(text, slog.String("members", all))
 }
 
-// cluster makes the membership of the registrations, each of which must be that of the member under
-// whose id it stands: what one member could not have computed for another, it would not believe
-// later on either. (API section 21.2, step 5)
+// cluster makes the membership of the registrations. Each must have the id that follows from its
+// URLs: with another id the members would disagree about the membership. (API section 21.2, step 5)
 func cluster(members []registration, token string) (raft.Membership, error) {
 	var values []string
 	names := map[string]string{}
@@ -334,9 +334,9 @@ func cluster(members []registration, token string) (raft.Membership, error) {
 	return m, nil
 }
 
-const maxForeign = 200 // bytes of a text of others in one of ours
+const maxForeign = 200 // bytes of another program's text in an error or log line
 
-// clean is a text of others, short and in one line.
+// clean makes a text of another program fit for one line.
 func clean(text string) string {
 	if len(text) > maxForeign {
 		text = text[:maxForeign] + "…"

@@ -310,7 +310,7 @@ func TestAServiceThatIsAwayIsWaitedFor(t *testing.T) {
 		g.ServeHTTP(w, r)
 	})) + tokenPath
 	n := founder(0)
-	n.patience = time.Minute
+	n.timeout = time.Minute
 	var log strings.Builder
 	n.Logger = slog.New(slog.NewTextHandler(&log, nil))
 

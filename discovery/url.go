@@ -12,18 +12,18 @@ import (
 	"etcd2/raft"
 )
 
-// errUserListed shows nothing of the list, as raft.ErrUser of a URL.
+// errUserListed does not quote the list, which may have a password; nor does raft.ErrUser.
 var errUserListed = errors.New("want name=url,…, and no user and password (@) in a URL")
 
 // ParseURLs checks a list of URLs, separated by commas; it must not be empty.
 func ParseURLs(text string) ([]string, error) {
 	if strings.Contains(text, "@") {
-		return nil, raft.ErrUser // before a comma of a password can end a URL
+		return nil, raft.ErrUser // checked first: a password may have a comma, at which the list would be split
 	}
 	return raft.ParseURLs(strings.Split(text, ","))
 }
 
-// address is the IP address that stands in a URL, with localhost as one; the zero Addr for other
+// address returns the IP address in a URL, 127.0.0.1 for localhost, and the zero Addr for other
 // names.
 func address(u string) netip.Addr {
 	parsed, err := url.Parse(u)
@@ -33,12 +33,12 @@ func address(u string) netip.Addr {
 	if parsed.Hostname() == "localhost" {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	ip, _ := netip.ParseAddr(parsed.Hostname()) // a name is no address
+	ip, _ := netip.ParseAddr(parsed.Hostname()) // the zero Addr for a name
 	return ip.Unmap()
 }
 
-// sameURLs tells whether two lists mean the same addresses, in any order. Host
-// names are asked for only when the texts differ.
+// sameURLs reports whether two lists mean the same addresses, in any order. Host names are resolved
+// only when the texts differ.
 func sameURLs(ctx context.Context, a, b []string) bool {
 	if len(a) != len(b) {
 		return false
@@ -58,8 +58,8 @@ func resolveAll(ctx context.Context, urls []string) []string {
 	return resolved
 }
 
-// resolve replaces the host name by the first of its addresses in ascending
-// order; a name without one stays as it is, and equals only itself.
+// resolve replaces the host name of a URL by the first of its addresses in ascending order. A name
+// without an address stays as it is, and equals only itself.
 func resolve(ctx context.Context, text string) string {
 	u, err := url.Parse(text)
 	if err != nil {

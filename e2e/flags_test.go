@@ -34,7 +34,7 @@ func TestABadConfigurationIsOneLineAndStatusOne(t *testing.T) {
 		{[]string{"--initial-cluster=default=NOBODY,b=PEER"}, []string{"--initial-advertise-peer-urls", "PEER",
 			"NOBODY", "same URLs"}},
 		{[]string{"--initial-cluster=default=PEER,default=NOBODY"}, []string{"--initial-cluster=",
-			"one name stands for several URLs", "a name of its own"}},
+			"one name has several URLs", "a name of its own"}},
 		{[]string{"--initial-cluster=default=PEER,b=PEER"}, []string{"--initial-cluster", "duplicate URL PEER"}},
 		{[]string{"--initial-cluster=default=PEER,b=http://127.0.0.1:1/"}, []string{"--initial-cluster",
 			`"b"`, "path"}},

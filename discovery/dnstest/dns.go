@@ -3,8 +3,8 @@ Package dnstest is a DNS server for tests.
 
 # What it is
 
-A server that knows a few names and answers over UDP, on loopback. It says what a test wants to be
-said, and that may be nothing. Only tests import this package.
+A server that has records of a few names and answers over UDP, on loopback. A test chooses the
+answers, which may be failures or none. Only tests import this package.
 
 # Picture
 
@@ -13,7 +13,7 @@ said, and that may be nothing. Only tests import this package.
 
 # Types
 
-	Zone  the questions that are answered, and their answers
+	Zone  the answers, by question
 
 # Life of a question
 
@@ -23,12 +23,12 @@ and "silence" none at all.
 
 # Invariants
 
-  - The answers are given in the order in which they stand.
-  - What one test asks no other test hears of: each server has an address of its own.
+  - Answers keep their order in the zone.
+  - Tests do not affect each other: each server has an address of its own.
 
 # What is left out
 
-TCP, other types than A, AAAA and SRV, and questions that are no questions.
+TCP, types other than A, AAAA and SRV, and malformed questions.
 */
 package dnstest
 
@@ -43,11 +43,11 @@ import (
 	"testing"
 )
 
-// A Zone is what the server knows: by question, as "SRV _etcd-server._tcp.example." or "A
-// a.example.", the answers.
+// A Zone is the answers of a server by question, such as "SRV _etcd-server._tcp.example." or "A
+// a.example.".
 type Zone map[string][]string
 
-// Serve answers at an address until the end of the test, and returns that with its port.
+// Serve answers at an address until the end of the test, and returns the address with its port.
 func (z Zone) Serve(t testing.TB, address string) (string, error) {
 	server, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -71,7 +71,7 @@ func (z Zone) serve(server net.PacketConn) {
 	}
 }
 
-// Resolver asks a server of its own.
+// Resolver returns a resolver that asks a server for the zone.
 func (z Zone) Resolver(t testing.TB) *net.Resolver {
 	t.Helper()
 	address, err := z.Serve(t, "127.0.0.1:0")

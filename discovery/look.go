@@ -19,7 +19,7 @@ func (n Newcomer) LookToken(ctx context.Context, token string, via *url.URL) (ra
 		return raft.Membership{}, err
 	}
 	defer s.service.Close()
-	s.onlooker, s.id = true, "" // the id of nobody
+	s.readOnly, s.id = true, "" // no member has this id
 	members, err := s.gather(ctx)
 	if err != nil {
 		return raft.Membership{}, fmt.Errorf("failed to look at the discovery cluster (%w)", err)
@@ -29,7 +29,7 @@ func (n Newcomer) LookToken(ctx context.Context, token string, via *url.URL) (ra
 
 // LookSRV returns the members that the DNS lists for a domain.
 func (n Newcomer) LookSRV(ctx context.Context, domain string) (m raft.Membership, err error) {
-	_, err = n.persist(ctx, func() (Plan, error) {
+	_, err = n.retry(ctx, func() (Plan, error) {
 		ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 		defer cancel()
 		urls, err := n.records(ctx, domain)
