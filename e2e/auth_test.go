@@ -112,7 +112,8 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	vars := a.as("root", rootPassword, "GET", "/debug/vars", "").body
 	for _, m := range c.members {
 		noSecret(t, m, string(dump)+vars, rootPassword, annPassword,
-			base64.StdEncoding.EncodeToString([]byte("root:"+rootPassword)), base64.StdEncoding.EncodeToString([]byte("ann:" + annPassword))[:16])
+			base64.StdEncoding.EncodeToString([]byte("root:"+rootPassword)),
+			base64.StdEncoding.EncodeToString([]byte("ann:" + annPassword))[:16])
 	}
 }
 

@@ -53,7 +53,7 @@ func TestABigTreeHoldsUpNoWrite(t *testing.T) {
 	})
 }
 
-// rounds is so many tries, of which one must be good: other programs share this machine.
+// rounds is the number of tries, one of which must be good: other programs share this machine.
 const rounds = 4
 
 // isNotHeldUp checks that no write takes longer than a bound while f runs, or than twice what one
@@ -75,7 +75,7 @@ func (m *member) isNotHeldUp(t *testing.T, bound time.Duration, f func()) {
 	t.Errorf("a write took %v meanwhile, and %v where nothing happens", here, there)
 }
 
-// fillBig makes a tree of keys of so many bytes in a thousand directories.
+// fillBig makes keys with values of size bytes, in a thousand directories.
 func fillBig(t *testing.T, m *member, keys, size int) {
 	t.Helper()
 	fillMore(t, m, 0, keys, size)

@@ -240,7 +240,12 @@ func (b *browser) awaitWithin(d time.Duration, condition string) {
 	}
 	b.call("Runtime.evaluate", map[string]any{"awaitPromise": true, "returnByValue": true, "expression": fmt.Sprintf(
 		`new Promise(done => { const end = performance.now() + %d;
-			const look = () => { let is = false; try { is = %s } catch {} if (is || performance.now() > end) done(!!is); else setTimeout(look, 15); }; look() })`,
+			const look = () => {
+				let is = false
+				try { is = %s } catch {}
+				if (is || performance.now() > end) done(!!is); else setTimeout(look, 15)
+			}
+			look() })`,
 		d.Milliseconds(), condition)}, &r)
 	if string(r.Result.Value) != "true" {
 		b.shoot("failed")
@@ -294,7 +299,8 @@ func (b *browser) press(element string) (release func()) {
 	b.await("(" + element + ").getClientRects().length > 0")
 	var at struct{ X, Y float64 }
 	text := b.eval(`new Promise(done => { let was; const look = () => {
-		const e = ` + element + `, r = e && e.getClientRects()[0], at = r && {X: r.left + Math.min(r.width / 2, 100), Y: r.top + r.height / 2};
+		const e = ` + element + `, r = e && e.getClientRects()[0],
+			at = r && {X: r.left + Math.min(r.width / 2, 100), Y: r.top + r.height / 2};
 		if (at && was && at.X === was.X && at.Y === was.Y) { done(at); return }
 		if (e) e.scrollIntoView({block: 'nearest'});
 		was = at; requestAnimationFrame(look) }; look() })`)

@@ -51,7 +51,7 @@ func TestAClientsWatchSurvivesTheLossOfMembers(t *testing.T) {
 	}
 }
 
-// isWrite tells whether the next event is write i.
+// isWrite reports whether the next event is write i.
 func isWrite(ctx context.Context, t *testing.T, w *etcd.Watcher, i int) bool {
 	event, err := w.Next(ctx)
 	if err != nil || event.Node.Value != fmt.Sprint(i) {

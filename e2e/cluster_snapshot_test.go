@@ -102,7 +102,7 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 		func() bool { return len(m.leftovers()) == 0 })
 }
 
-// has tells whether a member has so many keys below /big.
+// has reports whether the member has that many keys below /big.
 func (m *member) has(keys int) bool {
 	m.t.Helper()
 	resp, err := http.Get(m.url + "/v2/keys/big?recursive=true")

@@ -124,7 +124,7 @@ func (m *member) id() (id string) {
 	return id
 }
 
-// runs tells whether the member's process is there.
+// runs reports whether the member's process is there.
 func (m *member) runs() bool {
 	if m.cmd == nil {
 		return false
@@ -338,8 +338,8 @@ type traffic struct {
 	failed  []string // twice
 }
 
-// traffic starts so many clients. They leave some of the machine to the tests beside, but with
-// -long.
+// traffic starts clients that write. Without -long they pause between writes, and leave some of the
+// machine to the tests that run at the same time.
 func (c *cluster) traffic(clients int) *traffic { return c.trafficThatWaits(shortly, clients) }
 
 func (c *cluster) trafficThatWaits(wait time.Duration, clients int) *traffic {
@@ -434,7 +434,7 @@ func (l *traffic) acknowledged() int {
 	return len(l.acked)
 }
 
-// flows waits until so many more writes are acknowledged.
+// flows waits until that many more writes are acknowledged.
 func (l *traffic) flows(more int) {
 	l.c.t.Helper()
 	want := l.acknowledged() + more

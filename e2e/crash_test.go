@@ -70,7 +70,7 @@ func (l *load) write(ctx context.Context) error {
 	return nil
 }
 
-// flows waits until so many more writes are acknowledged.
+// flows waits until that many more writes are acknowledged.
 func (l *load) flows(more int) {
 	l.m.t.Helper()
 	acknowledged := func() int {
@@ -193,8 +193,8 @@ func readOnwards(ctx context.Context, m *member) {
 	}
 }
 
-// saysItMayBeBehind tells whether the member has found no leader when it came up the last time.
-// What it says may still be on its way.
+// saysItMayBeBehind reports whether the member found no leader when it last started. It waits for
+// the line that says so, which may come after the answer.
 func (m *member) saysItMayBeBehind() bool {
 	life := 0
 	for i, line := range m.log.since(0) {

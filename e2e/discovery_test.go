@@ -172,7 +172,8 @@ func TestFoundersOfEtcdMeetHere(t *testing.T) {
 		u, peer := freeURL(), freeURL()
 		clients = append(clients, u)
 		background(t, path, fmt.Sprint("--name=e", i), "--data-dir="+t.TempDir(), "--enable-v2", "--discovery="+token,
-			"--listen-client-urls="+u, "--advertise-client-urls="+u, "--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer)
+			"--listen-client-urls="+u, "--advertise-client-urls="+u, "--listen-peer-urls="+peer,
+			"--initial-advertise-peer-urls="+peer)
 	}
 
 	for _, u := range clients {

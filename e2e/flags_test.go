@@ -100,7 +100,8 @@ func TestAListThatNamesAMemberOfAnotherClusterIsRefused(t *testing.T) {
 	line := m.refused()
 
 	if !hasAll(line, "--initial-cluster=",
-		"another cluster already: "+other.get("/v2/keys/").header.Get("X-Etcd-Cluster-Id")+" at "+other.peer, "--initial-cluster-token", "--join") {
+		"another cluster already: "+other.get("/v2/keys/").header.Get("X-Etcd-Cluster-Id")+" at "+other.peer,
+		"--initial-cluster-token", "--join") {
 		t.Errorf("it says: %s", line)
 	}
 	if _, err := os.Stat(m.data()); !os.IsNotExist(err) {

@@ -71,8 +71,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// lookAtSources has the go command know what the result of a test depends on that starts processes:
-// it keeps one for later as long as the files are the same that the test itself has looked at.
+// lookAtSources looks at every source file, so that the go command does not reuse the result of a
+// test that starts processes once a source has changed: it knows only of the files that the test
+// itself has looked at.
 var lookAtSources = sync.OnceValue(func() error {
 	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -198,7 +199,7 @@ func (m *member) launch() {
 	m.pid.Store(int64(cmd.Process.Pid))
 	go func() {
 		cmd.Wait()                    // its error is the process's status, which exited looks at
-		client.CloseIdleConnections() // who asks the next life should not find one to this
+		client.CloseIdleConnections() // requests to the next process must not find connections to this one
 		close(ended)
 	}()
 }
@@ -362,8 +363,8 @@ func ask(ctx context.Context, method, target string, form url.Values) (answer, e
 
 var errStarting = errors.New("this member is starting")
 
-// send sends a request and takes the whole response. One that is starting has not answered, any
-// more than one that is down.
+// send sends a request and reads the whole response. The response of a member that is starting is
+// an error, as if the member were down.
 func send(req *http.Request) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -377,8 +378,8 @@ func send(req *http.Request) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 
-// do is ask for a request that must be answered. It goes on when it is told that the member is
-// starting: that is what a connection hears that is older than the end of the start.
+// do is ask for a request that must be answered. It asks again when it is told that the member is
+// starting: a connection that was made before the end of the start may hear that after it.
 func (m *member) do(method, path string, form url.Values) answer {
 	m.t.Helper()
 	a, err := ask(m.t.Context(), method, m.url+path, form)
@@ -429,8 +430,8 @@ var ports = struct {
 func freeURL() string {
 	ports.Lock()
 	defer ports.Unlock()
-	// a process that is being started has a copy of all descriptors: a port that is closed would be
-	// taken still
+	// a process that is just being started has copies of all descriptors, and would keep the port
+	// busy after it is closed here
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	for {
@@ -501,7 +502,7 @@ func (l *logLines) await(n int, words ...string) (string, error) {
 	}
 }
 
-// has tells whether a line from the n-th on has the words.
+// has reports whether a line from the n-th on has the words.
 func (l *logLines) has(n int, words string) bool {
 	return slices.ContainsFunc(l.since(n), func(line string) bool { return strings.Contains(line, words) })
 }

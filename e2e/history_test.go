@@ -49,7 +49,7 @@ type recorded struct {
 // A version is what a client has seen of a key: its value and that one's index.
 type version struct{ value, index uint64 }
 
-// record starts so many clients at the running members.
+// record starts clients at the running members, whose calls it records.
 func (c *cluster) record(clients int) *recorder { return c.recordReads(clients, false) }
 
 func (c *cluster) recordReads(clients int, local bool) *recorder {
@@ -109,7 +109,7 @@ func (r *recorder) call(key int, known *version) {
 	}
 }
 
-// isDial tells whether a request has failed because there was nobody to be asked.
+// isDial reports whether a request failed because nobody listened.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

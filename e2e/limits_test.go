@@ -51,7 +51,8 @@ func closedBy(conns []net.Conn, deadline time.Time) int {
 	return int(closed.Load())
 }
 
-// Those who drip are cut off ten seconds after they began; meanwhile others are served.
+// A client that sends its request byte by byte is cut off ten seconds after it began; meanwhile
+// others are served.
 // pitfall J1
 func TestRequestsThatDripAreCutOff(t *testing.T) {
 	t.Parallel()
@@ -172,7 +173,8 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 	if served < 90 || turnedAway < 300 { // three quarters of 128 may be one address's
 		t.Errorf("%d served, %d turned away", served, turnedAway)
 	}
-	elsewhere := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	elsewhere := http.Client{Transport: &http.Transport{DialContext: from.DialContext}}
 	defer elsewhere.CloseIdleConnections()
 	if w, err := elsewhere.Get(m.url + "/version"); err != nil || w.StatusCode != 200 {
 		t.Errorf("another address: %v, %v", w, err)

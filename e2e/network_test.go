@@ -224,9 +224,9 @@ type link struct {
 	open   chan struct{} // closed while bytes pass
 	rate   int           // bytes a second; 0: no bound
 	delay  time.Duration
-	busy   time.Time // until then with what was sent before
+	busy   time.Time // when what was sent before has passed
 	passed int64     // bytes, since the beginning
-	until  int64     // when so many have passed, then is called, once
+	until  int64     // when passed comes to it, then is called once
 	then   func()
 }
 
@@ -270,13 +270,13 @@ func (l *link) heal() {
 	l.lag(0)
 }
 
-// slow lets no more than so many bytes pass in a second.
+// slow lets at most rate bytes pass in a second.
 func (l *link) slow(rate int) { l.change(func() { l.rate = rate }) }
 
-// lag makes each byte take so long; how many are on their way at a time does not matter.
+// lag makes each byte take d, however many are on their way at a time.
 func (l *link) lag(d time.Duration) { l.change(func() { l.delay = d }) }
 
-// at calls f once so many more bytes have passed.
+// at calls f once, when that many more bytes have passed.
 func (l *link) at(bytes int64, f func()) {
 	l.change(func() { l.until, l.then = l.passed+bytes, f })
 }

@@ -42,7 +42,8 @@ func (b *browser) choose(key string) {
 func (b *browser) showsLeader(c *cluster) {
 	b.t.Helper()
 	eventually(b.t, "the page shows the leader", patience, func() bool {
-		return b.eval("document.getElementById('summary').textContent.startsWith("+quoted(c.leader().name+" leads in term ")+")") == "true"
+		leads := quoted(c.leader().name + " leads in term ")
+		return b.eval("document.getElementById('summary').textContent.startsWith("+leads+")") == "true"
 	})
 }
 

@@ -19,8 +19,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// Patroni keeps in etcd who of several PostgreSQL servers is the primary. It watches, it compares
-// and swaps, it lives by TTLs; whoever uses etcd in earnest does what it does.
+// Patroni keeps in etcd which of several PostgreSQL servers is the primary. It uses etcd as serious
+// programs do: it watches, it compares and swaps, and it depends on TTLs.
 //
 // All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is
 // changed by hand, etcd2 is gone.
@@ -92,7 +92,7 @@ type patroniNode struct {
 	ended                chan struct{}
 }
 
-// startPatroni starts so many nodes on a cluster.
+// startPatroni starts n nodes on a cluster.
 func (c *cluster) startPatroni(n int) *patroni {
 	c.t.Helper()
 	debians(c.t, "patroni")
@@ -262,7 +262,7 @@ func (n *patroniNode) sql(statement string) string {
 	return out
 }
 
-// is tells whether a node says that it has a role.
+// is reports whether a node says that it has a role.
 func (n *patroniNode) is(role string) bool {
 	ctx, cancel := context.WithTimeout(n.t.Context(), shortly)
 	defer cancel()
@@ -314,7 +314,7 @@ func (p *patroni) synchronous() (standby *patroniNode) {
 	return standby
 }
 
-// expectStandbys waits for so many nodes that follow the primary, one of them synchronously.
+// expectStandbys waits until want nodes follow the primary, one of them synchronously.
 func (p *patroni) expectStandbys(want int) {
 	p.c.t.Helper()
 	primary := p.primary()

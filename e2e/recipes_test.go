@@ -20,7 +20,7 @@ type pythonist struct {
 	done chan struct{}
 }
 
-// pythonists start so many processes of one recipe, each at another member first.
+// pythonists starts n processes of one recipe. Each asks another member first.
 func (c *cluster) pythonists(n int, recipe string) (list []*pythonist) {
 	c.t.Helper()
 	skipWithoutPythonEtcd(c.t)
@@ -119,8 +119,9 @@ func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 }
 
 // The recipes for one of many, in python3-etcd: its lock, which is a queue of keys in order; and an
-// election, which is a key that is created and then refreshed. Who renews keeps it, also when a
-// member dies; who dies loses it when its time is over; who leaves gives it up at once.
+// election, which is a key that is created and then refreshed. A process that renews it keeps it,
+// also when a member dies. A process that dies loses it when its time to live is over, and one that
+// leaves gives it up at once.
 func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()

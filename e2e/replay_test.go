@@ -323,7 +323,7 @@ func (p *player) send(r *request) *exchange {
 	}
 	x := &exchange{conn: conn, news: make(chan struct{}, 1)}
 	go x.read(r.Method)
-	// A refused body may break the connection; the answer is what counts.
+	// a refused body may break the connection; the answer is what counts
 	conn.Write(p.wire(r))
 	return x
 }

@@ -138,7 +138,8 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 // lastStatus is the exit status after which the README's unit is not started again.
 func lastStatus(t *testing.T) int {
 	t.Helper()
-	found := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(\d+)$`).FindStringSubmatch(units(t)["/etc/systemd/system/etcd2.service"])
+	unit := units(t)["/etc/systemd/system/etcd2.service"]
+	found := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(\d+)$`).FindStringSubmatch(unit)
 	if found == nil {
 		t.Fatal("the README's unit has no RestartPreventExitStatus")
 	}

@@ -87,8 +87,8 @@ func (s *source) dispatch(id, data string) {
 	s.told = append(s.told, e.Node.Key)
 }
 
-// Who reads events over connections that break, at members and a proxy of which the leader is
-// killed, gets each once.
+// A reader of events gets each of them once, although its connections break and the leader is
+// killed, whether it asks members or a proxy.
 func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	t.Parallel()
 	keys := pace.Pick(45, 45, 120)

@@ -69,7 +69,7 @@ func (c carried) since(before carried) carried {
 
 func (c carried) perMessage() float64 { return float64(c.bytes) / float64(max(1, c.messages)) }
 
-// readers starts so many clients that read with a quorum without a pause.
+// readers starts clients that read with a quorum, without a pause.
 func (m *member) readers(clients int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup

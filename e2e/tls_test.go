@@ -187,8 +187,8 @@ func TestEveryWrongCertificateIsRefusedWithItsReason(t *testing.T) {
 	}
 }
 
-// Who has no certificate of the members' authority gets no entry, no vote and no term, though it is
-// on everybody's list. pitfall K3
+// A member whose certificate is not from the members' authority gets no entry, no vote and no term,
+// although all have it in their lists. pitfall K3
 func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)

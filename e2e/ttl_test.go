@@ -68,7 +68,7 @@ func expiries(t *testing.T, m *member, keys int) (late []time.Duration) {
 	return nil
 }
 
-// stream delivers the events of a watch, until the watch or the context ends.
+// stream delivers the events of a watch until the watch or the context ends.
 func stream(t *testing.T, ctx context.Context, target string) <-chan event {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, "GET", target, nil)

@@ -79,7 +79,7 @@ type writers struct {
 	stop func()
 }
 
-// writers starts so many clients; each writes values of a size to its own key.
+// writers starts clients that each write values of a size, in bytes, to a key of their own.
 func (m *member) writers(clients, size int) *writers {
 	m.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,8 +223,8 @@ func aBigWriteHoldsUpNobody(t *testing.T, c *cluster) {
 	})
 }
 
-// fill4K writes keys of 4 KB, as fast as 64 clients can, until so many bytes are written: so many
-// keys, over and over.
+// fill4K overwrites the same keys with values of 4 KB, as fast as 64 clients can, until the given
+// number of bytes is written.
 func (m *member) fill4K(bytes, keys int) {
 	m.t.Helper()
 	const size, clients = 4 << 10, 64
@@ -270,8 +270,8 @@ func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
 		figure("--snapshot-count=500", "--snapshot-count=10000"))
 }
 
-// catchesUp starts a follower that has missed so many bytes of log over so many keys, 100 ms away,
-// and wants it to have all within a bound, or three times what it took this machine to write them.
+// catchesUp starts a follower, 100 ms away, that has missed writes: bytes of log, over a number of
+// keys. It must have all within bound, or within three times what this machine took to write them.
 func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
 	t.Helper()
 	c := startCluster(t, 3, flags...)

@@ -125,7 +125,8 @@ func (s *story) located(text string) string {
 
 // looks are the commands that change nothing. They are repeated, as a reader would, until there is
 // to see what the README says.
-var looks = regexp.MustCompile(`^(curl -s http[^|]*|curl -s --cacert [^|]*|etcdctl doctor|etcdctl member list|etcdctl (--no-sync --endpoints \S+ )?get|grep|cat) ?`)
+var looks = regexp.MustCompile(`^(curl -s http[^|]*|curl -s --cacert [^|]*|etcdctl doctor|etcdctl member list|` +
+	`etcdctl (--no-sync --endpoints \S+ )?get|grep|cat) ?`)
 
 func (s *story) check(c command) {
 	s.t.Helper()

@@ -30,7 +30,8 @@ func startEtcd(t *testing.T) string {
 	clients, peers := nobody(t), nobody(t)
 	cmd := exec.Command(path, "--enable-v2", "--data-dir="+t.TempDir(), "--listen-client-urls="+clients,
 		"--advertise-client-urls="+clients,
-		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers, "--unsafe-no-fsync")
+		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers,
+		"--unsafe-no-fsync")
 	cmd.Stderr = io.Discard
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
