@@ -71,8 +71,8 @@ func (k *clusterClock) halt(term uint64) {
 	}
 }
 
-// hear takes note of the time of the leader of a term.
-func (k *clusterClock) hear(term uint64, stamp int64) {
+// observe takes note of the time of the leader of a term.
+func (k *clusterClock) observe(term uint64, stamp int64) {
 	if term > k.heardTerm {
 		k.heard, k.heardTerm = stamp, term
 	}

@@ -192,139 +192,139 @@ entries at one index.
 
 What the paper and the dissertation ask for, where it is done, and which test shows it:
 
-	section      rule                                             function                   test
-	fig. 2       on disk before it is said                        core.sendDurable           TestVoteIsAnsweredWhenItIsOnDisk
-	§5.1         a later term is entered at once                  core.stepHigherTerm        TestScripts/figure_8
-	§5.1         an earlier term is refused                       core.stepLowerTerm         TestScripts/term_that_ran_ahead
-	§5.2         one vote a term                                  core.castVote              TestVoteIsForgottenOnlyWithItsTerm
-	§5.2         a majority elects                                core.countVotes            TestScripts/split_vote
-	§5.2         timeouts are random, each time                   core.drawPatience          TestPatienceIsDrawnAnewEachTime
-	§5.3         the entry before must match                      core.handleAppend          TestAppendToAFollower
-	§5.3         drop what conflicts, and nothing else            core.store                 TestAppendToAFollower
-	§5.3         a refusal says how far to go back                entryLog.findConflict      TestFindConflictReturnsTheLastEntryThatMayAgree
-	§5.3         an Append that is lost is sent again             core.overdue               TestWhatIsLateIsNotTakenForLost
-	§5.4.1       no vote for an outdated log                      core.upToDate              TestVoteGoesToLogsThatAreUpToDate
-	§5.4.2       commit by counting in the own term alone         core.advanceCommit         TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
-	§5.4.2       a term begins with an empty entry                core.becomeLeader          TestLeaderOpensItsTermWithAnEmptyEntry
-	§7           a snapshot keeps a log that contains it          core.handleSnapshot        TestSnapshotAtAFollower
-	§7           the shorter of log and snapshot is sent          Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
-	§8           no read before an own entry is committed         core.beginReads            TestReadWaitsForAnEntryOfTheOwnTerm
-	diss. 3.10   handing over                                     core.transfer              TestScripts/transfer
-	diss. 4.1    a configuration counts from append on            configStack.note           TestConfigurationFollowsTheLog
-	diss. 4.1    one change at a time, after an own entry         core.proposeChange         TestChangeIsRefusedWhileAnythingBeforeItIsOpen
-	diss. 4.2.1  a new member learns before it votes              core.promote               TestLearnerIsPromotedThoughNobodyWrites
-	diss. 4.2.1  a round of catching up has a fixed goal          core.promote               TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
-	diss. 4.2.2  a removed leader does not count itself           core.quorumOf              TestRemovedLeaderDoesNotCountItself
-	diss. 4.2.2  a removed leader goes after the commit           core.configCommitted       TestScripts/leader_removes_itself
-	diss. 4.2.3  a member that hears a leader does not unseat it  core.hearsLeader           TestTransferIsVotedForThoughTheLeaderIsHeard
-	diss. 6.2    a leader without a majority steps down           core.hasQuorum             TestLeaderWithoutMajorityFallsSilent
-	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads          TestReadIsConfirmedByARoundBegunAfterIt
-	diss. 9.6    PreVote changes nothing                          core.handlePreVote         TestPreVoteChangesNothingAtTheVoter
-	§8           a follower sends a client's command on           core.forward               TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
-	diss. 10.2   the leader writes while it sends                 core.effects               TestScripts/append
+	section      rule                                             function                  test
+	fig. 2       on disk before it is said                        core.sendDurable          TestVoteIsAnsweredWhenItIsOnDisk
+	§5.1         a later term is entered at once                  core.stepHigherTerm       TestScripts/figure_8
+	§5.1         an earlier term is refused                       core.stepLowerTerm        TestScripts/term_that_ran_ahead
+	§5.2         one vote a term                                  core.castVote             TestVoteIsForgottenOnlyWithItsTerm
+	§5.2         a majority elects                                core.countVotes           TestScripts/split_vote
+	§5.2         timeouts are random, each time                   core.drawElectionTimeout  TestElectionTimeoutIsDrawnAnewEachTime
+	§5.3         the entry before must match                      core.handleAppend         TestAppendToAFollower
+	§5.3         drop what conflicts, and nothing else            core.store                TestAppendToAFollower
+	§5.3         a refusal says how far to go back                entryLog.findConflict     TestFindConflictReturnsTheLastEntryThatMayAgree
+	§5.3         an Append that is lost is sent again             core.overdue              TestWhatIsLateIsNotTakenForLost
+	§5.4.1       no vote for an outdated log                      core.upToDate             TestVoteGoesToLogsThatAreUpToDate
+	§5.4.2       commit by counting in the own term alone         core.advanceCommit        TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
+	§5.4.2       a term begins with an empty entry                core.becomeLeader         TestLeaderOpensItsTermWithAnEmptyEntry
+	§7           a snapshot keeps a log that contains it          core.handleSnapshot       TestSnapshotAtAFollower
+	§7           the shorter of log and snapshot is sent          Node.snapshotIsShorter    TestTheShorterOfLogAndSnapshotIsSent
+	§8           no read before an own entry is committed         core.beginReads           TestReadWaitsForAnEntryOfTheOwnTerm
+	diss. 3.10   handing over                                     core.transfer             TestScripts/transfer
+	diss. 4.1    a configuration counts from append on            configStack.append        TestConfigurationFollowsTheLog
+	diss. 4.1    one change at a time, after an own entry         core.proposeChange        TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	diss. 4.2.1  a new member learns before it votes              core.promote              TestLearnerIsPromotedThoughNobodyWrites
+	diss. 4.2.1  a round of catching up has a fixed goal          core.promote              TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
+	diss. 4.2.2  a removed leader does not count itself           core.quorumOf             TestRemovedLeaderDoesNotCountItself
+	diss. 4.2.2  a removed leader goes after the commit           core.configCommitted      TestScripts/leader_removes_itself
+	diss. 4.2.3  a member that hears a leader does not unseat it  core.hearsLeader          TestTransferIsVotedForThoughTheLeaderIsHeard
+	diss. 6.2    a leader without a majority steps down           core.hasQuorum            TestLeaderWithoutMajorityFallsSilent
+	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads         TestReadIsConfirmedByARoundBegunAfterIt
+	diss. 9.6    PreVote changes nothing                          core.handlePreVote        TestPreVoteChangesNothingAtTheVoter
+	§8           a follower sends a client's command on           core.forward              TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
+	diss. 10.2   the leader writes while it sends                 core.effects              TestScripts/append
 
 Break it. Delete a rule, run the test, and it is red:
 
-	delete                                                        in                         test
-	the term in core.advanceCommit                                replication.go             TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
-	the comparison of logs                                        core.handleVote            TestVoteGoesToLogsThatAreUpToDate
-	the vote already given                                        core.handleVote            TestVoteIsForgottenOnlyWithItsTerm
-	the search for a doubled answer                               core.handleVoteAnswer      TestDoubledVoteCountsOnce
-	the wait for the disk                                         core.sendDurable           TestVoteIsAnsweredWhenItIsOnDisk
-	stateDurable: the own vote counts at once                     core.countVotes            TestOwnVoteCountsWhenItIsOnDisk
-	durable: the own copy counts at once                          core.advanceCommit         TestLeaderCountsItselfWhenItsDiskHasAnswered
-	the entries that match: every Append truncates                core.store                 TestAppendToAFollower
-	the end of the message: commit to the end of the log          core.handleAppend          TestAppendToAFollower
-	the case below the commit index                               core.handleAppend          TestAppendToAFollower
-	the writes under way when the log is truncated                core.truncateLog           TestAnswerToAnEntryWaitsForThatVeryEntry
-	the durable mark when the log is truncated                    entryLog.truncate          TestTruncationLowersTheDurableMark
-	the configurations when the log is truncated                  core.truncateLog           TestConfigurationFollowsTheLog
-	the probe that a refusal is for                               core.handleReject          TestRefusalOfAnOldProbeIsIgnored
-	match, which a refusal must be above                          core.handleReject          TestLateAnswersDoNotMoveProgress
-	the empty entry                                               core.becomeLeader          TestLeaderOpensItsTermWithAnEmptyEntry
-	start: read before an own entry is committed                  core.beginReads            TestReadWaitsForAnEntryOfTheOwnTerm
-	beat: confirm a read by an earlier round                      core.beginReads            TestReadIsConfirmedByARoundBegunAfterIt
-	start: change before an own entry is committed                core.proposeChange         TestChangeIsRefusedWhileAnythingBeforeItIsOpen
-	Learner: everybody votes                                      newConfig                  TestLearnerDoesNotCount
-	hearsLeader: grant whoever asks                               core.handlePreVote         TestPreVoteIsGrantedOnlyWithoutALeader
-	hearsLeader: listen to every campaign                         core.stepHigherTerm        TestTransferIsVotedForThoughTheLeaderIsHeard
-	PreVote: enter the term that is asked for                     core.stepHigherTerm        TestPreVoteChangesNothingAtTheVoter
-	the answer to an Append of an earlier term                    core.stepLowerTerm         TestScripts/term_that_ran_ahead
-	hasQuorum                                                     core.tickLeader            TestLeaderWithoutMajorityFallsSilent
-	stalled: campaign with a disk that stands still               core.mayCampaign           TestLeaderWithAStalledDiskHandsOverAndStepsDown
-	the end of a transfer that does not come about                core.tickLeader            TestScripts/transfer_timeout_now_lost
-	the refusal of proposals during a transfer                    core.propose               TestScripts/transfer
-	match: tell every member the whole commit index               core.sendHeartbeat         TestScripts/heartbeat_carries_the_commit
-	the look for overdue Appends                                  core.overdue               TestScripts/lost_append
-	ticks: measure what is overdue in rounds of heartbeats        core.overdue               TestWhatIsLateIsNotTakenForLost
-	the goal: judge a learner by the commit index of the moment   core.promote               TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
-	the reading ahead: fetch when the window has room             core.sendFromDisk          TestCatchingUpReadsAheadOfTheWindow
-	the pause after a snapshot that did not arrive                core.sent                  TestScripts/snapshot_receiver_dies
-	the case at or below the commit index                         core.handleSnapshot        TestSnapshotAtAFollower
-	the log that has the snapshot's last entry                    core.handleSnapshot        TestSnapshotAtAFollower
-	durable, which an installed snapshot takes back               core.install               TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
-	the term in clusterClock.hear                                 clock.go                   TestTimeOfADeposedLeaderDoesNotCount
-	the time that is read when proposals are taken                Node.drainInbox            TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
-	the limit of what is not committed                            core.propose               TestProposalsAreRefusedWhenTooMuchIsUncommitted
-	the room: take entries however far the state machine lags     core.handleAppend          TestAMemberWhoseStateMachineLagsTakesNoMore
-	the term: take proposals that were made in another            core.step                  TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
-	the number: take whatever message of proposals comes          core.handlePropose         TestAProposalThatComesTwiceIsTakenOnce
-	the look for proposals without an answer                      core.tickForwarding        TestAProposalWithoutAnAnswerIsSentAgain
-	the former streams                                            proposalStream.follow      TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent
-	the word that a read will never be safe                       core.refuseReads           TestReadsThatWillNeverBeSafeAreToldSo
-	the look at who would be left                                 core.mayRemove             TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
-	the end of a log that was promised to go on                   core.commitTo              TestAMemberWhoseDiskHasForgottenStops
-	dead: wait for proposals that went with their leader          node_apply.go              TestProposalsOutliveTheirLeader
-	the look at what the log says of the own disk                 core.checkIncarnation      TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
-	maxHeld: keep whatever waits for the disk                     core.sendDurable           TestMessagesThatWaitForTheDiskAreBounded
-	farthest: campaign within a fifth of a timeout                core.haste                 TestMembersFarApartSpreadTheirCampaigns
-	the rest after messages were dropped                          core.dropped               TestWhatIsDroppedIsSentAgainAfterARound
-	sendAgain: wait for the timeout after a break                 core.lost                  TestABrokenConnectionHasProposalsSentAgainAtOnce
-	answers: tell every member that it is heard                   core.sendHeartbeat         TestAMemberThatTheLeaderDoesNotHearIsToldSo
-	the silence of a member that does not lead                    core.handlePropose         TestWhoLeadsNoMoreRefusesNothing
-	the bound of what is passed on without an answer              core.mayForward            TestForwardingStopsWhenTooMuchIsOnItsWay
-	maxReads                                                      core.askRead               TestReadsThatWaitAreBounded
-	the limit: propose however far the state machine lags         core.isBehind              TestALeaderWhoseStateMachineLagsLetsProposalsWait
-	isMarked: force a new cluster at each start                   Node.force                 TestToForceANewClusterAgainChangesNothing
-	MayForce: ask nobody                                          Node.force                 TestAForceThatIsRefusedChangesNothing
-	NameTaken                                                     core.sensible              TestNamesAreUnique
-	overfills                                                     core.sensible              TestAMembershipTooLargeForASnapshotIsRefused
-	wallEntry: open a term without the wall clock                 core.becomeLeader          TestTheLogTellsTheLeadersWallClock
-	logWall                                                       core.propose               TestTheLogTellsTheLeadersWallClock
-	maxNumber                                                     codec.go                   TestNumbersThatNothingReachesAreRefused
-	atMost: believe any count                                     codec.go                   TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
-	the comparison: send the log however long                     Node.snapshotIsShorter     TestTheShorterOfLogAndSnapshotIsSent
-	snapshotIsShorter: don't ask                                  Node.sendMessages          TestAMemberThatLacksMuchLogGetsAShorterSnapshot
-	Keep: drop what came of a transfer that broke                 Node.receive               TestAnInterruptedSnapshotTransferIsResumed
-	the second look at a log that was kept                        Node.releaseAgain          TestTheLogIsCutWhenAMemberHasCaughtUp
-	living: keep parked requests that nobody waits for            Node.dropDead              TestARequestThatIsAnsweredHoldsNoMemory
-	maxWaiters, maxWaitersBytes                                   waiters.add                TestMoreThanMayWaitIsRefusedAtOnce
-	request: keep the bytes of what is answered                   waiters.unlink             TestAWaiterThatIsAnsweredHoldsNoRequest
-	proposedIn: say of what hangs that it was never made               waiters.propose            TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown
-	the moment: sleep when the gathering has just ended           Node.untilGathered         TestTheLoopDoesNotOversleepTheEndOfTheGathering
-	readsWait: ask the leader for each read                       Node.dequeueReads          TestReadsThatComeMeanwhileShareOneReadIndex
-	the second look at the reads that waited                      Node.turn                  TestReadsGoOnWithTheAnswerThatTheyWaitFor
-	isBehind: propose however far the state machine lags          Node.drainInbox            TestProposalsWaitInTheInboxWhileTheApplierHangs
-	applierWakes: let the applier wake nobody                     Node.waitsForApplier       TestProposalsWaitInTheInboxWhileTheApplierHangs
-	return: go on writing after a write that failed               Node.writeDisk             TestAFailedWriteIsNotTakenForOneThatHasEnded
-	failPatience: wait for what hangs after a failure             Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
-	waiters.close: leave the waiters to their deadlines           Node.fail                  TestAMemberWhoseDiskHangsEndsWhenItFails
-	stopPatience: wait for what hangs in Stop                     Node.Stop                  TestStopDoesNotWaitForADiskThatHangs
-	the index of the note: any note is of base                    replayer.detached          TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
-	the gap: read on behind entries that are missing              replayer.makeRoom          TestALogWithAGapIsRefused
-	wholeAfter: trust the label of the first segment              storage.first              TestALogIsWholeOnlyBehindAReceivedSnapshot
-	errHole: call a gap damage                                    storage.fetch              TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
-	failOnDiskError                                               Node.receive               TestEveryFailureOfTheDiskEndsTheMember
-	the note that a start makes up for                            storage.openLog            TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
-	the end of a write: hand on in the midst of it                replayer.handOn            TestAStartHandsOnNothingThatAWriteReplaces
-	handed: let a later record take the place of what is applied  replayer.makeRoom          TestALogThatReplacesWhatItCountsAsCommittedIsRefused
-	rebuilder: keep all of the log until it is read               replayer.handOn            TestAStartHandsOnWhatIsCommittedAsItReads
-	maxReplay                                                     muchToReplay               TestMuchLogCausesASnapshotWhateverTheCount
-	MaxWriteBytes: write all at once                              core.handToDisk            TestWhatIsWrittenAtOnceIsBounded
-	the addressee                                                 core.step                  TestMessageForAnotherMemberIsDropped
-	lock: leave the log's directory to everybody                  Dirs.lockLogDir            TestEveryDirectoryHasOneProcess
-	owns: take whatever log is there                              node_identity.go           TestALogIsNotAdopted
-	made: begin anew wherever there is no log                     node_identity.go           TestAMemberThatLostItsLogIsNotStartedAnew
+	delete                                                        in                      test
+	the term in core.advanceCommit                                replication.go          TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
+	the comparison of logs                                        core.handleVote         TestVoteGoesToLogsThatAreUpToDate
+	the vote already given                                        core.handleVote         TestVoteIsForgottenOnlyWithItsTerm
+	the search for a doubled answer                               core.handleVoteAnswer   TestDoubledVoteCountsOnce
+	the wait for the disk                                         core.sendDurable        TestVoteIsAnsweredWhenItIsOnDisk
+	stateDurable: the own vote counts at once                     core.countVotes         TestOwnVoteCountsWhenItIsOnDisk
+	durable: the own copy counts at once                          core.advanceCommit      TestLeaderCountsItselfWhenItsDiskHasAnswered
+	the entries that match: every Append truncates                core.store              TestAppendToAFollower
+	the end of the message: commit to the end of the log          core.handleAppend       TestAppendToAFollower
+	the case below the commit index                               core.handleAppend       TestAppendToAFollower
+	the writes under way when the log is truncated                core.truncateLog        TestAnswerToAnEntryWaitsForThatVeryEntry
+	the durable mark when the log is truncated                    entryLog.truncate       TestTruncationLowersTheDurableMark
+	the configurations when the log is truncated                  core.truncateLog        TestConfigurationFollowsTheLog
+	the probe that a refusal is for                               core.handleReject       TestRefusalOfAnOldProbeIsIgnored
+	match, which a refusal must be above                          core.handleReject       TestLateAnswersDoNotMoveProgress
+	the empty entry                                               core.becomeLeader       TestLeaderOpensItsTermWithAnEmptyEntry
+	start: read before an own entry is committed                  core.beginReads         TestReadWaitsForAnEntryOfTheOwnTerm
+	beat: confirm a read by an earlier round                      core.beginReads         TestReadIsConfirmedByARoundBegunAfterIt
+	start: change before an own entry is committed                core.proposeChange      TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	Learner: everybody votes                                      newConfig               TestLearnerDoesNotCount
+	hearsLeader: grant whoever asks                               core.handlePreVote      TestPreVoteIsGrantedOnlyWithoutALeader
+	hearsLeader: listen to every campaign                         core.stepHigherTerm     TestTransferIsVotedForThoughTheLeaderIsHeard
+	PreVote: enter the term that is asked for                     core.stepHigherTerm     TestPreVoteChangesNothingAtTheVoter
+	the answer to an Append of an earlier term                    core.stepLowerTerm      TestScripts/term_that_ran_ahead
+	hasQuorum                                                     core.tickLeader         TestLeaderWithoutMajorityFallsSilent
+	stalled: campaign with a disk that stands still               core.mayCampaign        TestLeaderWithAStalledDiskHandsOverAndStepsDown
+	the end of a transfer that does not come about                core.tickLeader         TestScripts/transfer_timeout_now_lost
+	the refusal of proposals during a transfer                    core.propose            TestScripts/transfer
+	match: tell every member the whole commit index               core.sendHeartbeat      TestScripts/heartbeat_carries_the_commit
+	the look for overdue Appends                                  core.overdue            TestScripts/lost_append
+	ticks: measure what is overdue in rounds of heartbeats        core.overdue            TestWhatIsLateIsNotTakenForLost
+	the goal: judge a learner by the commit index of the moment   core.promote            TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
+	the reading ahead: fetch when the window has room             core.sendFromDisk       TestCatchingUpReadsAheadOfTheWindow
+	the pause after a snapshot that did not arrive                core.sent               TestScripts/snapshot_receiver_dies
+	the case at or below the commit index                         core.handleSnapshot     TestSnapshotAtAFollower
+	the log that has the snapshot's last entry                    core.handleSnapshot     TestSnapshotAtAFollower
+	durable, which an installed snapshot takes back               core.install            TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
+	the term in clusterClock.observe                              clock.go                TestTimeOfADeposedLeaderDoesNotCount
+	the time that is read when proposals are taken                Node.drainInbox         TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
+	the limit of what is not committed                            core.propose            TestProposalsAreRefusedWhenTooMuchIsUncommitted
+	the room: take entries however far the state machine lags     core.handleAppend       TestAMemberWhoseStateMachineLagsTakesNoMore
+	the term: take proposals that were made in another            core.step               TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
+	the number: take whatever message of proposals comes          core.handlePropose      TestAProposalThatComesTwiceIsTakenOnce
+	the look for proposals without an answer                      core.tickForwarding     TestAProposalWithoutAnAnswerIsSentAgain
+	the former streams                                            progress.stream         TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent
+	the word that a read will never be safe                       core.refuseReads        TestReadsThatWillNeverBeSafeAreToldSo
+	the look at who would be left                                 core.mayRemove          TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
+	the end of a log that was promised to go on                   core.commitTo           TestAMemberWhoseDiskHasForgottenStops
+	dead: wait for proposals that went with their leader          node_apply.go           TestProposalsOutliveTheirLeader
+	the look at what the log says of the own disk                 core.checkIncarnation   TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
+	maxHeld: keep whatever waits for the disk                     core.sendDurable        TestMessagesThatWaitForTheDiskAreBounded
+	longestRTT: campaign within a fifth of a timeout              core.campaignSpread     TestMembersFarApartSpreadTheirCampaigns
+	the pause after messages were dropped                         core.dropped            TestWhatIsDroppedIsSentAgainAfterARound
+	sendAgain: wait for the timeout after a break                 core.lost               TestABrokenConnectionHasProposalsSentAgainAtOnce
+	answers: tell every member that it is heard                   core.sendHeartbeat      TestAMemberThatTheLeaderDoesNotHearIsToldSo
+	the silence of a member that does not lead                    core.handlePropose      TestWhoLeadsNoMoreRefusesNothing
+	the bound of what is passed on without an answer              core.mayForward         TestForwardingStopsWhenTooMuchIsOnItsWay
+	maxReads                                                      core.enqueueRead        TestReadsThatWaitAreBounded
+	the limit: propose however far the state machine lags         core.isBehind           TestALeaderWhoseStateMachineLagsLetsProposalsWait
+	isMarked: force a new cluster at each start                   Node.force              TestToForceANewClusterAgainChangesNothing
+	MayForce: ask nobody                                          Node.force              TestAForceThatIsRefusedChangesNothing
+	NameTaken                                                     core.checkChange        TestNamesAreUnique
+	overfills                                                     core.checkChange        TestAMembershipTooLargeForASnapshotIsRefused
+	wallEntry: open a term without the wall clock                 core.becomeLeader       TestTheLogTellsTheLeadersWallClock
+	logWall                                                       core.propose            TestTheLogTellsTheLeadersWallClock
+	maxNumber                                                     codec.go                TestNumbersThatNothingReachesAreRefused
+	atMost: believe any count                                     codec.go                TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
+	the comparison: send the log however long                     Node.snapshotIsShorter  TestTheShorterOfLogAndSnapshotIsSent
+	snapshotIsShorter: don't ask                                  Node.sendMessages       TestAMemberThatLacksMuchLogGetsAShorterSnapshot
+	Keep: drop what came of a transfer that broke                 Node.receive            TestAnInterruptedSnapshotTransferIsResumed
+	the second look at a log that was kept                        Node.releaseAgain       TestTheLogIsCutWhenAMemberHasCaughtUp
+	living: keep parked requests that nobody waits for            Node.dropDead           TestARequestThatIsAnsweredHoldsNoMemory
+	maxWaiters, maxWaitersBytes                                   waiters.add             TestMoreThanMayWaitIsRefusedAtOnce
+	request: keep the bytes of what is answered                   waiters.unlink          TestAWaiterThatIsAnsweredHoldsNoRequest
+	proposedIn: say of what hangs that it was never made          waiters.propose         TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown
+	the moment: sleep when the gathering has just ended           Node.untilGathered      TestTheLoopDoesNotOversleepTheEndOfTheGathering
+	readsWait: ask the leader for each read                       Node.dequeueReads       TestReadsThatComeMeanwhileShareOneReadIndex
+	the second look at the reads that waited                      Node.turn               TestReadsGoOnWithTheAnswerThatTheyWaitFor
+	isBehind: propose however far the state machine lags          Node.drainInbox         TestProposalsWaitInTheInboxWhileTheApplierHangs
+	applierWakes: let the applier wake nobody                     Node.waitsForApplier    TestProposalsWaitInTheInboxWhileTheApplierHangs
+	return: go on writing after a write that failed               Node.writeDisk          TestAFailedWriteIsNotTakenForOneThatHasEnded
+	failPatience: wait for what hangs after a failure             Node.fail               TestAMemberWhoseDiskHangsEndsWhenItFails
+	waiters.close: leave the waiters to their deadlines           Node.fail               TestAMemberWhoseDiskHangsEndsWhenItFails
+	stopPatience: wait for what hangs in Stop                     Node.Stop               TestStopDoesNotWaitForADiskThatHangs
+	the index of the note: any note is of base                    replayer.detached       TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
+	the gap: read on behind entries that are missing              replayer.makeRoom       TestALogWithAGapIsRefused
+	wholeAfter: trust the label of the first segment              storage.first           TestALogIsWholeOnlyBehindAReceivedSnapshot
+	errHole: call a gap damage                                    storage.fetch           TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
+	failOnDiskError                                               Node.receive            TestEveryFailureOfTheDiskEndsTheMember
+	the note that a start makes up for                            storage.openLog         TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
+	the end of a write: hand on in the midst of it                replayer.handOn         TestAStartHandsOnNothingThatAWriteReplaces
+	handed: let a later record take the place of what is applied  replayer.makeRoom       TestALogThatReplacesWhatItCountsAsCommittedIsRefused
+	rebuilder: keep all of the log until it is read               replayer.handOn         TestAStartHandsOnWhatIsCommittedAsItReads
+	maxReplay                                                     muchToReplay            TestMuchLogCausesASnapshotWhateverTheCount
+	MaxWriteBytes: write all at once                              core.handToDisk         TestWhatIsWrittenAtOnceIsBounded
+	the addressee                                                 core.step               TestMessageForAnotherMemberIsDropped
+	lock: leave the log's directory to everybody                  Dirs.lockLogDir         TestEveryDirectoryHasOneProcess
+	owns: take whatever log is there                              node_identity.go        TestALogIsNotAdopted
+	made: begin anew wherever there is no log                     node_identity.go        TestAMemberThatLostItsLogIsNotStartedAnew
 
 # What is left out
 

@@ -118,7 +118,7 @@ func (c *core) truncateLog(index uint64) {
 func (c *core) releaseHeld() {
 	rest := c.held[:0]
 	for _, h := range c.held {
-		if c.mayBeSaid(&h) {
+		if c.mayBeSent(&h) {
 			c.out.Messages = append(c.out.Messages, h.m)
 		} else {
 			rest = append(rest, h)

@@ -39,7 +39,7 @@ func (c *core) becomePreCandidate() {
 	c.leader = None
 	c.votes = nil
 	c.quiet = 0
-	c.drawPatience()
+	c.drawElectionTimeout()
 }
 
 func (c *core) becomeCandidate() {
@@ -49,7 +49,7 @@ func (c *core) becomeCandidate() {
 	c.leader = None
 	c.votes = nil
 	c.quiet = 0
-	c.drawPatience()
+	c.drawElectionTimeout()
 }
 
 // handleVote answers a PreVote or a Vote. It is judged by the logs and the timer alone: this
@@ -143,19 +143,21 @@ func (c *core) handleTimeoutNow(m *Message) {
 	}
 }
 
-// haste returns the longest wait, in ticks, before a campaign when the connection to the leader
-// broke: a fifth of an election timeout. All members see the break at the same moment. When two of
-// them campaign within one round trip, neither may win. So the members of a wide network wait up to
+// campaignSpread returns the longest wait, in ticks, before a campaign when the connection to the
+// leader broke: a fifth of an election timeout. All members see the break at the same moment. When
+// two of them campaign within one round trip, neither may win. So in a wide network they wait up to
 // two of the longest round trips.
-func (c *core) haste() int { return min(max(1, c.ElectionTicks/5, 2*c.farthest), c.ElectionTicks) }
+func (c *core) campaignSpread() int {
+	return min(max(1, c.ElectionTicks/5, 2*c.longestRTT), c.ElectionTicks)
+}
 
 // lost says that the connection to a member broke: its process has died, or the network has. If
 // that was the leader, there is no need to wait for the whole timeout; a small random delay keeps
 // the others from doing the same at the same moment.
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
-		p.pause(c.lead.round)
-		p.gone = true
+		p.becomePausing(c.lead.round)
+		p.disconnected = true
 		if c.lead.target == peer {
 			c.lead.target = None // it will not answer; another one may lead next
 		}
@@ -165,7 +167,7 @@ func (c *core) lost(peer uint64) {
 	}
 	if c.role == Follower && c.leader == peer {
 		c.leaderLost = true
-		c.patience = c.quiet + 1 + c.Rand.IntN(c.haste())
+		c.electionTimeout = c.quiet + 1 + c.Rand.IntN(c.campaignSpread())
 	}
 }
 
@@ -176,7 +178,7 @@ func (c *core) dropped(peer uint64) {
 		c.forwarding.sendAgain()
 	}
 	if p := c.lead.progress(peer); p != nil && p.sending != snapshotting {
-		p.pause(c.lead.round)
+		p.becomePausing(c.lead.round)
 	}
 }
 
@@ -189,10 +191,10 @@ func (c *core) transfer(to uint64) {
 		return
 	}
 	c.lead.target, c.lead.targetTicks = to, 0
-	c.tellTarget(p)
+	c.sendTimeoutNow(p)
 }
 
-func (c *core) tellTarget(p *progress) {
+func (c *core) sendTimeoutNow(p *progress) {
 	if c.lead.target == p.id && p.match == c.log.last() {
 		c.send(Message{Kind: TimeoutNow, To: p.id})
 	}
@@ -205,7 +207,7 @@ func (c *core) transferToBest() bool {
 	var best *progress
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
-		if c.configs.now().votes(p.id) && !p.gone && c.answers(p.id) && (best == nil || p.match > best.match) {
+		if c.configs.now().votes(p.id) && !p.disconnected && c.answers(p.id) && (best == nil || p.match > best.match) {
 			best = p
 		}
 	}

@@ -120,11 +120,11 @@ func TestLeaderHeardAgainIsGivenTheWholeTimeout(t *testing.T) {
 }
 
 // pitfall A13
-func TestPatienceIsDrawnAnewEachTime(t *testing.T) {
+func TestElectionTimeoutIsDrawnAnewEachTime(t *testing.T) {
 	c, drawn := newMember(3), map[int]int{}
 	for range 1000 {
 		c.becomeFollower(c.term, None)
-		drawn[c.patience]++
+		drawn[c.electionTimeout]++
 	}
 
 	for patience := c.ElectionTicks; patience < 2*c.ElectionTicks; patience++ {
@@ -284,7 +284,7 @@ func TestMembersFarApartSpreadTheirCampaigns(t *testing.T) {
 		for range 1000 {
 			say(t, c, Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1, Hint: uint64(row.trip)})
 			c.lost(2)
-			longest = max(longest, c.patience-c.quiet)
+			longest = max(longest, c.electionTimeout-c.quiet)
 		}
 
 		if longest != row.most {

@@ -155,7 +155,7 @@ func (c *core) handlePropose(m *Message) {
 	s.refused = slices.DeleteFunc(s.refused, func(r refusedMessage) bool { return r.number < m.Index })
 	if m.Round == s.taken+1 && !m.Reject {
 		s.taken++
-		if refused := c.takeOverAll(m.Entries); refused != nil {
+		if refused := c.appendProposals(m.Entries); refused != nil {
 			s.refused = append(s.refused, refusedMessage{m.Round, refused})
 		}
 	}
@@ -198,18 +198,18 @@ func (c *core) handleProposeAnswer(m *Message) {
 	}
 }
 
-func (c *core) takeOverAll(es []Entry) (refused []Refusal) {
+func (c *core) appendProposals(es []Entry) (refused []Refusal) {
 	for i := range es {
 		e := &es[i]
-		if err := c.takeOver(proposal{kind: e.Kind, id: e.ID, data: e.Data}); err != nil {
+		if err := c.appendProposal(proposal{kind: e.Kind, id: e.ID, data: e.Data}); err != nil {
 			refused = append(refused, refusal(e.ID, err))
 		}
 	}
 	return refused
 }
 
-// takeOver puts a proposal of whatever kind into the leader's log.
-func (c *core) takeOver(p proposal) error {
+// appendProposal puts a proposal of whatever kind into the leader's log.
+func (c *core) appendProposal(p proposal) error {
 	if p.kind != EntryChange {
 		_, err := c.propose(p)
 		return err

@@ -49,7 +49,7 @@ func checkConfigs(c *core, must func(bool, string)) {
 	want := configStack{c.configs[0]}
 	for i := range c.log.entries {
 		if e := &c.log.entries[i]; e.Index > c.configs[0].index {
-			want.note(e)
+			want.append(e)
 		}
 	}
 	must(want.now().index == c.configs.now().index, "the configuration in force is the last one in the log")
@@ -66,7 +66,7 @@ func checkDisk(c *core, must func(bool, string)) {
 	}
 	must(seq == c.seq, "the last write is the last one that was handed out")
 	for i := range c.held {
-		must(!c.mayBeSaid(&c.held[i]) && c.held[i].m.Term >= c.term, "held: what may not be said yet, of this term")
+		must(!c.mayBeSent(&c.held[i]) && c.held[i].m.Term >= c.term, "held: messages of this term that may not be sent yet")
 	}
 }
 
@@ -110,12 +110,12 @@ func checkProgress(c *core, p *progress, must func(bool, string)) {
 	_, isMember := c.configs.now().membership.Find(p.id)
 	must(isMember && p.id != c.ID, "progress of the other members alone")
 	must(p.match < p.next && p.next <= c.log.last()+1, "match < next ≤ last+1")
-	must(p.told <= c.commit && p.round <= c.lead.round, "told ≤ commit, round ≤ the last round")
+	must(p.commitSent <= c.commit && p.round <= c.lead.round, "commitSent ≤ commit, round ≤ the last round")
 	bytes, last := 0, uint64(0)
-	for _, f := range p.inflight {
+	for _, f := range p.window.inflight {
 		must(f.last > last && f.last < p.next, "in flight: in order, below next")
 		bytes, last = bytes+f.bytes, f.last
 	}
-	must(bytes == p.inflightBytes, "inflightBytes = size of what is in flight")
-	must(!p.probed || p.sending == probing, "only a probe is waited for")
+	must(bytes == p.window.bytes, "window.bytes = size of what is in flight")
+	must(!p.probe.out || p.sending == probing, "a probe is out only while probing")
 }

@@ -68,8 +68,8 @@ func (s configStack) at(index uint64) *config {
 	return &s[i]
 }
 
-// note takes up a configuration that was appended to the log.
-func (s *configStack) note(e *Entry) {
+// append adds the configuration after an entry that was appended to the log, if it changes it.
+func (s *configStack) append(e *Entry) {
 	if e.Kind != EntryChange {
 		return
 	}
@@ -108,7 +108,7 @@ func (m Membership) Apply(c Change) Membership {
 	case c.Kind == ChangeRemove && there:
 		m.Members = slices.Delete(m.Members, i, i+1)
 		m.Removed = insertSorted(m.Removed, c.Member.ID)
-	case c.Kind == ChangeUpdate && there && !m.Members[i].another(c.Member.Incarnation):
+	case c.Kind == ChangeUpdate && there && !m.Members[i].otherDisk(c.Member.Incarnation):
 		m.Members[i] = m.Members[i].update(c.Member)
 	case c.Kind == ChangeVersion:
 		m.Version = c.Member.Version
@@ -149,9 +149,9 @@ func (m Member) update(by Member) Member {
 	return m
 }
 
-// another tells whether an incarnation that is given is not that of the member, as far as that is
-// known (pitfall D10).
-func (m *Member) another(incarnation uint64) bool {
+// otherDisk reports whether an incarnation is known to be of another disk than the member's; 0 is
+// an incarnation that is not known (pitfall D10).
+func (m *Member) otherDisk(incarnation uint64) bool {
 	return incarnation != 0 && m.Incarnation != 0 && incarnation != m.Incarnation
 }
 
@@ -213,7 +213,7 @@ func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 	case now.index > c.commit || c.commit < c.lead.start:
 		return 0, errChanging
 	}
-	if err := c.sensible(&change); err != nil {
+	if err := c.checkChange(&change); err != nil {
 		return 0, err
 	}
 	index, err := c.propose(proposal{kind: EntryChange, id: id, data: appendChange(nil, &change)})
@@ -271,8 +271,8 @@ type QuorumError struct{ Arithmetic string }
 // Error gives the arithmetic.
 func (e *QuorumError) Error() string { return "raft: " + e.Arithmetic }
 
-// sensible tells whether a change may be made to the configuration in force.
-func (c *core) sensible(change *Change) error {
+// checkChange returns why a change can't be made to the configuration in force; nil if it can.
+func (c *core) checkChange(change *Change) error {
 	m, id := &c.configs.now().membership, change.Member.ID
 	member, there := m.Find(id)
 	switch {
@@ -286,7 +286,7 @@ func (c *core) sensible(change *Change) error {
 		return ErrMemberUnknown
 	case m.NameTaken(id, change.Member.Name):
 		return ErrNameTaken
-	case change.Kind == ChangeUpdate && member.another(change.Member.Incarnation):
+	case change.Kind == ChangeUpdate && member.otherDisk(change.Member.Incarnation):
 		return ErrMemberEmptied
 	case m.overfills(change):
 		return ErrMembershipFull
@@ -329,7 +329,7 @@ func (c *core) mayRemove(id uint64) error {
 	for _, v := range now.voters {
 		p := c.lead.progress(v)
 		switch {
-		case v == id || p != nil && (p.gone || !c.answers(v)):
+		case v == id || p != nil && (p.disconnected || !c.answers(v)):
 		case p == nil || p.heard:
 			alive++
 		default:

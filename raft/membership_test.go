@@ -264,7 +264,7 @@ func TestNamesAreUnique(t *testing.T) {
 		{Change{Kind: ChangeAdd, Member: Member{ID: 9, Learner: true}}, nil},
 		{Change{Kind: ChangeRemove, Member: Member{ID: 9, Name: "b"}}, ErrMemberUnknown},
 	} {
-		if err := c.sensible(&row.change); err != row.want {
+		if err := c.checkChange(&row.change); err != row.want {
 			t.Errorf("%+v: %v", row.change, err)
 		}
 	}
@@ -284,26 +284,26 @@ func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {
 		now.Removed = append(now.Removed, 1<<63+i)
 	}
 
-	if err := c.sensible(&add); err != nil {
+	if err := c.checkChange(&add); err != nil {
 		t.Errorf("behind 98,000 removals: %v", err)
 	}
 	for i := range uint64(2000) {
 		now.Removed = append(now.Removed, 1<<63+98_000+i)
 	}
-	if err := c.sensible(&add); err != ErrMembershipFull {
+	if err := c.checkChange(&add); err != ErrMembershipFull {
 		t.Errorf("behind 100,000 removals an addition ends with %v", err)
 	}
-	if first, second := c.sensible(tell(46_000)), c.sensible(tell(60_000)); first != nil ||
+	if first, second := c.checkChange(tell(46_000)), c.checkChange(tell(60_000)); first != nil ||
 		second != ErrMembershipFull {
 		t.Errorf("46,000 bytes of URLs end with %v, and 60,000 with %v", first, second)
 	}
 	*now = now.Apply(*tell(46_000))
 	remove := Change{Kind: ChangeRemove, Member: Member{ID: 2}}
-	if err, smaller := c.sensible(&remove), now.Apply(remove); err == ErrMembershipFull ||
+	if err, smaller := c.checkChange(&remove), now.Apply(remove); err == ErrMembershipFull ||
 		smaller.size() >= now.size() {
 		t.Errorf("a removal ends with %v, and makes %d bytes of %d", err, smaller.size(), now.size())
 	}
-	if err := c.sensible(tell(100)); err != nil {
+	if err := c.checkChange(tell(100)); err != nil {
 		t.Errorf("less than before: %v", err)
 	}
 

@@ -279,7 +279,7 @@ func (n *Node) loop(alone bool) {
 	}
 	for {
 		n.turn()
-		beat.plan(n.core.calm())
+		beat.plan(n.core.idleTicks())
 		// A millisecond at least until a key is due: the stamp may be refused for a while.
 		if d := min(max(n.untilDue(), time.Millisecond), n.untilGathered()); d != never || timed {
 			timed = d != never
@@ -513,7 +513,7 @@ func (c *core) status() Status {
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
 		s.Progress[p.id] = Progress{Match: p.match, Next: p.next, State: sendingNames[p.sending],
-			Inflight: p.inflightBytes}
+			Inflight: p.window.bytes}
 	}
 	return s
 }

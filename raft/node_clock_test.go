@@ -103,10 +103,10 @@ func TestTheClockIsWatchedAsCloselyAsNeeded(t *testing.T) {
 	}{
 		"a leader, until the next heartbeat":              {leader, 3},
 		"a follower that hears its leader":                {follower, 4},
-		"a follower whose leader is gone":                 {hurried, hurried.patience - hurried.quiet},
+		"a follower whose leader is gone":                 {hurried, hurried.electionTimeout - hurried.quiet},
 		"a member whose disk has something in the making": {writing, 1},
 	} {
-		if got := row.c.calm(); got != row.want {
+		if got := row.c.idleTicks(); got != row.want {
 			t.Errorf("%s: %d ticks, want %d", name, got, row.want)
 		}
 	}

@@ -55,7 +55,7 @@ func (r *recovery) membership() Membership {
 	var configs configStack
 	configs.reset(r.base())
 	for i := range r.Entries {
-		configs.note(&r.Entries[i])
+		configs.append(&r.Entries[i])
 	}
 	return configs.now().membership
 }

@@ -220,7 +220,7 @@ func (n *Node) forwardBatch(batch []proposal) {
 
 func (n *Node) proposeHere(batch []proposal) {
 	for _, p := range batch {
-		if err := n.core.takeOver(p); err != nil {
+		if err := n.core.appendProposal(p); err != nil {
 			n.handleRefusal(p.id, err)
 		}
 	}

@@ -10,7 +10,7 @@ type leadership struct {
 	round       uint64     // number of the last round of heartbeats
 	sinceBeat   int        // ticks since then
 	uncommitted int        // bytes proposed and not committed
-	target      uint64     // who shall lead next, or None
+	target      uint64     // the member that is to lead next, or None
 	targetTicks int        // ticks since that was decided
 }
 
@@ -48,32 +48,43 @@ var sendingNames = [...]string{
 //	any           its connection broke, or its queue was full        → pausing
 //	pausing       it answers a round of heartbeats that began later  → probing
 //
-// Invariants: match < next; inflight is empty unless replicating.
+// Invariants: match < next; the window is empty unless replicating; no probe is out unless
+// probing.
 type progress struct {
-	id       uint64
-	match    uint64 // highest index known to be on its disk; never falls within a term (pitfall B8)
-	next     uint64 // next index to send
-	sending  sending
-	snapshot uint64 // snapshotting: index of the snapshot on its way
-	told     uint64 // highest commit index sent to it
-	round    uint64 // highest round of heartbeats that it answered
+	id         uint64
+	match      uint64 // highest index known to be on its disk; never falls within a term (pitfall B8)
+	next       uint64 // next index to send
+	commitSent uint64 // highest commit index sent to it
+	round      uint64 // highest round of heartbeats that it answered
+	losses     int    // how often Appends were taken for lost since match moved
 
-	probed bool   // probing: a probe is out, and was not answered
-	since  uint64 // probing, pausing: an answer to a round of heartbeats after this one ends the wait,
-	retry  int    // probed: once the leadership is so many ticks old
+	sending     sending
+	probe       probe  // probing
+	window      window // replicating
+	snapshot    uint64 // snapshotting: index of the snapshot on its way
+	pausedRound uint64 // pausing: the answer to a later round of heartbeats ends the pause
 
-	quiet int  // ticks since its last answer, or since it became a member
-	heard bool // it has answered in this term
-	gone  bool // its connection has broken since its last answer
+	quiet        int  // ticks since its last answer, or since it became a member
+	heard        bool // it has answered in this term
+	disconnected bool // its connection has broken since its last answer
 
-	inflight      []inflight // sent and not answered, in order
-	inflightBytes int
-	lost          int // how often Appends were taken for lost since match moved
+	roundTrip roundTrip
+	feed      readAhead
+	catchUp   catchUp
+	streams   []proposalStream // of the proposals that it passes on
+}
 
-	trip    roundTrip
-	feed    readAhead
-	catchUp catchUp
-	streams []proposalStream // of the proposals that it passes on
+// probe is an Append that asks whether the logs agree. While it is out, no other one is sent.
+type probe struct {
+	out   bool
+	round uint64 // it is given up when (1) a later round of heartbeats is answered
+	retry int    // and (2) the leadership has this many ticks
+}
+
+// window holds the Appends that are in flight.
+type window struct {
+	inflight []inflight // in order
+	bytes    int        // of their entries
 }
 
 // inflight is one Append on its way.
@@ -84,66 +95,81 @@ type inflight struct {
 	sent  int // at which tick of the leadership
 }
 
-// probe begins to look for the place from which on the logs differ.
-func (p *progress) probe(next uint64) {
-	p.sending, p.probed = probing, false
-	p.next = max(next, p.match+1)
-	p.inflight, p.inflightBytes = nil, 0
+// add puts an Append that ends with an entry into the window.
+func (w *window) add(last *Entry, bytes, now int) {
+	w.inflight = append(w.inflight, inflight{last.Index, last.Term, bytes, now})
+	w.bytes += bytes
 }
 
-// pause sends nothing before the member answers a round of heartbeats after round. What it answers
-// meanwhile was sent before, and does not show that more would arrive (pitfall L5). While probing,
-// next stays: a new leader knows no match yet, and to probe from the first entry on would cost a
-// snapshot.
-func (p *progress) pause(round uint64) {
+// acknowledge drops the Appends whose entries all have an index of at most index.
+func (w *window) acknowledge(index uint64) {
+	for len(w.inflight) > 0 && w.inflight[0].last <= index {
+		w.bytes -= w.inflight[0].bytes
+		w.inflight = w.inflight[1:]
+	}
+}
+
+// endsWith reports whether an entry is the last one of an Append in the window.
+func (w *window) endsWith(index, term uint64) bool {
+	return slices.ContainsFunc(w.inflight, func(f inflight) bool { return f.last == index && f.term == term })
+}
+
+// becomeProbing begins to look for the place from which on the logs differ.
+func (p *progress) becomeProbing(next uint64) {
+	p.sending, p.probe, p.window = probing, probe{}, window{}
+	p.next = max(next, p.match+1)
+}
+
+// becomePausing sends nothing before the member answers a round of heartbeats after round. What it
+// answers meanwhile was sent before, and does not show that more would arrive (pitfall L5). While
+// probing, next stays: a new leader knows no match yet, and to probe from the first entry on would
+// cost a snapshot.
+func (p *progress) becomePausing(round uint64) {
 	next := p.match + 1
 	if p.sending == probing || p.sending == pausing {
 		next = p.next
 	}
-	p.probe(next)
-	p.sending, p.since = pausing, round
+	p.becomeProbing(next)
+	p.sending, p.pausedRound = pausing, round
 	p.feed.drop()
 }
 
-// endPause ends a pause: the member has answered a later round of heartbeats.
+// endPause ends a pause if the member has answered a later round of heartbeats.
 func (p *progress) endPause(round uint64) {
-	if p.sending == pausing && round > p.since {
-		p.probe(p.next)
+	if p.sending == pausing && round > p.pausedRound {
+		p.becomeProbing(p.next)
 	}
 }
 
-// missProbe gives up a probe: the member has answered a later round of heartbeats, but not the
-// probe.
-func (p *progress) missProbe(round uint64, now int) {
-	if p.probed && round > p.since && now >= p.retry {
-		p.probed = false
-		p.lost++
+// giveUpProbe counts a probe as lost if the member has answered a later round of heartbeats, and
+// the time for an answer to the probe is over.
+func (p *progress) giveUpProbe(round uint64, now int) {
+	if p.probe.out && round > p.probe.round && now >= p.probe.retry {
+		p.probe.out = false
+		p.losses++
 	}
 }
 
-// advance notes that the member has everything up to index on disk, and reports whether match has
+// advance records that the member has everything up to index on disk, and reports whether match has
 // moved.
 func (p *progress) advance(index uint64) bool {
-	for len(p.inflight) > 0 && p.inflight[0].last <= index {
-		p.inflightBytes -= p.inflight[0].bytes
-		p.inflight = p.inflight[1:]
-	}
+	p.window.acknowledge(index)
 	if p.sending == probing && index+1 >= p.next || p.sending == snapshotting && index >= p.snapshot { // pitfall E11
-		p.sending, p.probed = replicating, false
+		p.sending, p.probe = replicating, probe{}
 	}
 	p.next = max(p.next, index+1)
 	if index <= p.match {
 		return false
 	}
-	p.match, p.lost = index, 0
+	p.match, p.losses = index, 0
 	return true
 }
 
-// noteSent notes an Append with es as sent.
-func (c *core) noteSent(p *progress, es []Entry) {
+// recordSent records that an Append with es was sent.
+func (c *core) recordSent(p *progress, es []Entry) {
 	l, bytes := &c.lead, entriesSize(es)
 	if p.sending == probing {
-		p.probed, p.since, p.retry = true, l.round, l.ticks+c.lossTimeout(p, bytes)
+		p.probe = probe{out: true, round: l.round, retry: l.ticks + c.lossTimeout(p, bytes)}
 		return
 	}
 	if len(es) == 0 {
@@ -151,13 +177,7 @@ func (c *core) noteSent(p *progress, es []Entry) {
 	}
 	last := &es[len(es)-1]
 	p.next = last.Index + 1
-	p.inflight = append(p.inflight, inflight{last.Index, last.Term, bytes, l.ticks})
-	p.inflightBytes += bytes
-}
-
-// sent reports whether an entry is the last one of an Append in flight.
-func (p *progress) sent(index, term uint64) bool {
-	return slices.ContainsFunc(p.inflight, func(f inflight) bool { return f.last == index && f.term == term })
+	p.window.add(last, bytes, l.ticks)
 }
 
 // takesEntries reports whether entries may be sent, as far as the window allows.
@@ -167,9 +187,9 @@ func (p *progress) takesEntries() bool { return p.sending == probing || p.sendin
 func (p *progress) paused(maxInflight int) bool {
 	switch p.sending {
 	case probing:
-		return p.probed
+		return p.probe.out
 	case replicating:
-		return p.inflightBytes >= maxInflight
+		return p.window.bytes >= maxInflight
 	default:
 		return true
 	}
@@ -179,8 +199,9 @@ func (p *progress) paused(maxInflight int) bool {
 // measured in ticks, never in rounds of heartbeats: reads begin thousands of rounds a second
 // (pitfall L5).
 func (c *core) overdue(p *progress) bool {
-	return p.sending == replicating && len(p.inflight) > 0 &&
-		c.lead.ticks-p.inflight[0].sent > c.lossTimeout(p, p.inflightBytes)
+	w := &p.window
+	return p.sending == replicating && len(w.inflight) > 0 &&
+		c.lead.ticks-w.inflight[0].sent > c.lossTimeout(p, w.bytes)
 }
 
 // slowest is the lowest expected rate of a link, in bytes per heartbeat interval. If megabytes were
@@ -195,8 +216,8 @@ const mostLost = 3
 // their way: a heartbeat interval, two round trips, and the time that the bytes take on a slow
 // link. It doubles each time that something counted as lost.
 func (c *core) lossTimeout(p *progress, bytes int) int {
-	ticks := c.HeartbeatTicks + 2*p.trip.ticks + bytes/slowest*c.HeartbeatTicks
-	return ticks << min(p.lost, mostLost)
+	ticks := c.HeartbeatTicks + 2*p.roundTrip.ticks + bytes/slowest*c.HeartbeatTicks
+	return ticks << min(p.losses, mostLost)
 }
 
 // roundTrip is how long a member takes to answer a heartbeat: an estimate near the longest recent
@@ -259,10 +280,10 @@ func (f *readAhead) add(es []Entry) {
 	f.last = es[len(es)-1].Index
 }
 
-// farthest returns the longest round trip to another member, in ticks.
-func (l *leadership) farthest() (ticks uint64) {
+// longestRTT returns the longest round trip to another member, in ticks.
+func (l *leadership) longestRTT() (ticks uint64) {
 	for i := range l.members {
-		ticks = max(ticks, uint64(l.members[i].trip.ticks))
+		ticks = max(ticks, uint64(l.members[i].roundTrip.ticks))
 	}
 	return ticks
 }

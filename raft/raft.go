@@ -78,10 +78,11 @@ type core struct {
 	snapshot  Snapshot // the newest one on this member's disk
 
 	quiet      int  // ticks since the leader was heard, or since the last campaign
-	patience   int  // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 	leaderLost bool // the connection to the leader was seen to break since it was last heard
 	unheard    bool // the leader says that it has not heard this member for an election timeout
-	farthest   int  // longest round trip from the leader to a member, in ticks, as it says
+	longestRTT int  // longest round trip from the leader to a member, in ticks, as the leader says
+
+	electionTimeout int // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 
 	// Volatile on candidates.
 	votes []uint64 // who granted the present campaign
@@ -143,7 +144,7 @@ func newCore(cfg coreConfig, b boot) *core {
 	c.configs.reset(b.base())
 	for _, e := range b.Entries {
 		c.log.append(e)
-		c.configs.note(&e)
+		c.configs.append(&e)
 	}
 	c.checkIncarnation()
 	c.log.durable, c.log.handed = c.log.last(), c.log.last()
@@ -173,14 +174,14 @@ func (c *core) tick() {
 		return
 	}
 	c.tickForwarding()
-	if c.quiet >= c.patience {
+	if c.quiet >= c.electionTimeout {
 		c.campaign(PreVote)
 	}
 }
 
-// calm is how many ticks may pass before the clock alone gives the core something to do, a
-// heartbeat's at most.
-func (c *core) calm() int {
+// idleTicks returns how many ticks may pass before the core has something to do though no message
+// and no request comes: a heartbeat interval at most.
+func (c *core) idleTicks() int {
 	switch {
 	case len(c.writes) > 0: // the disk is watched closely
 		return 1
@@ -189,7 +190,7 @@ func (c *core) calm() int {
 	case len(c.forwarding.sent) > 0:
 		return 1
 	}
-	return max(min(c.patience-c.quiet, c.HeartbeatTicks), 1)
+	return max(min(c.electionTimeout-c.quiet, c.HeartbeatTicks), 1)
 }
 
 // step takes a message from another member.
@@ -266,13 +267,13 @@ func (c *core) stepLowerTerm(m *Message) {
 func (c *core) stepFollower(m *Message) {
 	switch m.Kind {
 	case Append:
-		c.hear(m)
+		c.observeLeader(m)
 		c.handleAppend(m)
 	case Heartbeat:
-		c.hear(m)
+		c.observeLeader(m)
 		c.handleHeartbeat(m)
 	case InstallSnapshot:
-		c.hear(m)
+		c.observeLeader(m)
 		c.handleSnapshot(m)
 	case TimeoutNow:
 		c.handleTimeoutNow(m)
@@ -300,17 +301,17 @@ func (c *core) stepLeader(m *Message) {
 	}
 }
 
-// hear notes that the leader of this term is alive.
-func (c *core) hear(m *Message) {
+// observeLeader notes that the leader of this term is alive.
+func (c *core) observeLeader(m *Message) {
 	if c.leaderLost { // it is back: no hurry any more
 		c.leaderLost = false
-		c.drawPatience()
+		c.drawElectionTimeout()
 	}
 	c.leader = m.From
 	c.quiet = 0
-	c.clock.hear(m.Term, m.Stamp)
+	c.clock.observe(m.Term, m.Stamp)
 	if m.Kind == Heartbeat {
-		c.farthest = int(min(m.Hint, uint64(c.ElectionTicks)))
+		c.longestRTT = int(min(m.Hint, uint64(c.ElectionTicks)))
 		c.unheard = m.Reject
 	}
 }
@@ -338,7 +339,7 @@ func (c *core) becomeFollower(term, leader uint64) {
 	c.votes = nil
 	c.lead = leadership{}
 	c.quiet = 0
-	c.drawPatience()
+	c.drawElectionTimeout()
 	c.refuseReads()
 }
 
@@ -366,8 +367,8 @@ func (c *core) castVote(to uint64) {
 	c.vote = to
 }
 
-func (c *core) drawPatience() {
-	c.patience = c.ElectionTicks + c.Rand.IntN(c.ElectionTicks)
+func (c *core) drawElectionTimeout() {
+	c.electionTimeout = c.ElectionTicks + c.Rand.IntN(c.ElectionTicks)
 }
 
 // send sends a message in this member's name, when the term and vote it speaks of are on disk.
@@ -388,7 +389,7 @@ func (c *core) sendDurable(m Message, index uint64) {
 	if c.dirty {
 		h.stateSeq = c.seq + 1
 	}
-	if c.mayBeSaid(&h) {
+	if c.mayBeSent(&h) {
 		c.out.Messages = append(c.out.Messages, m)
 	} else if len(c.held) < maxHeld {
 		c.held = append(c.held, h)
@@ -399,7 +400,7 @@ func (c *core) sendDurable(m Message, index uint64) {
 // do.
 const maxHeld = 4096
 
-func (c *core) mayBeSaid(h *held) bool {
+func (c *core) mayBeSent(h *held) bool {
 	return h.stateSeq <= c.written && h.index <= c.log.durable
 }
 

@@ -22,8 +22,8 @@ type read struct {
 // member.
 const maxReads = 4096
 
-// askRead takes a read in, or refuses it when too many wait.
-func (c *core) askRead(r read) {
+// enqueueRead takes a read in, or refuses it when too many wait.
+func (c *core) enqueueRead(r read) {
 	if q := &c.reads; len(q.waiting)+len(q.confirming) < maxReads {
 		q.waiting = append(q.waiting, r)
 	} else {
@@ -36,7 +36,7 @@ func (c *core) askRead(r read) {
 func (c *core) read(id uint64) error {
 	switch {
 	case c.role == Leader:
-		c.askRead(read{id: id, from: c.ID})
+		c.enqueueRead(read{id: id, from: c.ID})
 	case c.leader != None:
 		c.send(Message{Kind: ReadIndex, To: c.leader, Round: id})
 	default:
@@ -82,7 +82,7 @@ func (c *core) releaseReads() {
 func (c *core) handleReadIndex(m *Message) {
 	r := read{id: m.Round, from: m.From}
 	if c.role == Leader {
-		c.askRead(r)
+		c.enqueueRead(r)
 	} else {
 		c.refuseRead(r)
 	}

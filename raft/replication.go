@@ -36,7 +36,7 @@ func (c *core) proposeStamp() error {
 func (c *core) appendOwn(e Entry) uint64 {
 	e.Index, e.Term, e.Stamp = c.log.last()+1, c.term, c.clock.time(&c.log)
 	c.log.append(e)
-	c.configs.note(&e)
+	c.configs.append(&e)
 	c.lead.uncommitted += entrySize(&e)
 	return e.Index
 }
@@ -91,7 +91,7 @@ func (c *core) beat() {
 	c.lead.round++
 	c.lead.sinceBeat = 0
 	for i := range c.lead.members {
-		c.lead.members[i].trip.begin(c.lead.round, c.lead.ticks)
+		c.lead.members[i].roundTrip.begin(c.lead.round, c.lead.ticks)
 		c.sendHeartbeat(&c.lead.members[i], c.lead.round)
 	}
 }
@@ -100,8 +100,8 @@ func (c *core) beat() {
 // is heard; round 0 wants no answer.
 func (c *core) sendHeartbeat(p *progress, round uint64) {
 	commit := min(p.match, c.commit)
-	p.told = max(p.told, commit)
-	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.farthest(),
+	p.commitSent = max(p.commitSent, commit)
+	c.send(Message{Kind: Heartbeat, To: p.id, Commit: commit, Round: round, Hint: c.lead.longestRTT(),
 		Reject: !c.answers(p.id)})
 }
 
@@ -113,7 +113,7 @@ func (c *core) broadcastAppend() {
 		c.answerProposals(p)
 		for c.sendAppend(p) {
 		}
-		if p.sending == replicating && p.told < min(p.match, c.commit) {
+		if p.sending == replicating && p.commitSent < min(p.match, c.commit) {
 			c.sendHeartbeat(p, 0)
 		}
 	}
@@ -140,16 +140,16 @@ func (c *core) sendAppend(p *progress) bool {
 }
 
 func (c *core) sendEntries(p *progress, prev, prevTerm uint64, es []Entry) {
-	p.told = max(p.told, min(c.commit, prev+uint64(len(es))))
+	p.commitSent = max(p.commitSent, min(c.commit, prev+uint64(len(es))))
 	c.send(Message{Kind: Append, To: p.id, Index: prev, LogTerm: prevTerm, Entries: es, Commit: c.commit})
-	c.noteSent(p, es)
+	c.recordSent(p, es)
 }
 
 // sendFromDisk sends one Append of entries that are no longer in memory, and reports whether
 // another one may follow. Catching up is a pipeline: while Appends are in flight, the entries of
 // the last read wait to be sent, and the next read is under way.
 func (c *core) sendFromDisk(p *progress) bool {
-	if p.probed {
+	if p.probe.out {
 		return false
 	}
 	p.feed.from(p.next)
@@ -289,7 +289,7 @@ func (c *core) store(es []Entry) {
 		}
 		c.log.append(es[i:]...)
 		for j := range es[i:] {
-			c.configs.note(&es[i+j])
+			c.configs.append(&es[i+j])
 		}
 		c.checkIncarnation()
 		return
@@ -335,18 +335,18 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet, p.heard, p.gone = 0, true, false
-	p.trip.end(m.Round, c.lead.ticks, c.ElectionTicks)
-	same := c.log.matches(m.Index, m.LogTerm) || p.sent(m.Index, m.LogTerm)
+	p.quiet, p.heard, p.disconnected = 0, true, false
+	p.roundTrip.end(m.Round, c.lead.ticks, c.ElectionTicks)
+	same := c.log.matches(m.Index, m.LogTerm) || p.window.endsWith(m.Index, m.LogTerm)
 	p.endPause(m.Round)
 	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
-		p.missProbe(m.Round, c.lead.ticks)
+		p.giveUpProbe(m.Round, c.lead.ticks)
 	}
 	p.round = max(p.round, m.Round)
 	switch {
-	case c.overdue(p) && (m.Index < p.inflight[0].last || !same):
-		p.lost++
-		p.probe(p.match + 1)
+	case c.overdue(p) && (m.Index < p.window.inflight[0].last || !same):
+		p.losses++
+		p.becomeProbing(p.match + 1)
 	case p.sending == replicating && same:
 		c.acknowledged(p, min(m.Index, m.Hint))
 	}
@@ -359,7 +359,7 @@ func (c *core) handleAppendAnswer(m *Message) {
 	if p == nil {
 		return
 	}
-	p.quiet, p.heard, p.gone = 0, true, false
+	p.quiet, p.heard, p.disconnected = 0, true, false
 	if m.Reject {
 		c.handleReject(p, m)
 		return
@@ -374,7 +374,7 @@ func (c *core) handleAppendAnswer(m *Message) {
 func (c *core) acknowledged(p *progress, index uint64) {
 	if p.advance(index) {
 		c.advanceCommit()
-		c.tellTarget(p)
+		c.sendTimeoutNow(p)
 	}
 }
 
@@ -393,7 +393,7 @@ func (c *core) handleReject(p *progress, m *Message) {
 	case m.Index <= c.log.base && !asked: // no terms in memory: what the member knows to be committed agrees
 		hint = min(hint, max(m.Commit, c.log.first))
 	}
-	p.probe(min(hint+1, m.Index))
+	p.becomeProbing(min(hint+1, m.Index))
 }
 
 // advanceCommit moves the commit index to what a majority has on disk, but only over an
@@ -412,14 +412,14 @@ func (c *core) advanceCommit() {
 
 // quorumOf returns the highest value that a majority of the voters has reached: own for this
 // member, of for the others.
-func (c *core) quorumOf(own uint64, of func(*progress) uint64) uint64 {
+func (c *core) quorumOf(own uint64, value func(*progress) uint64) uint64 {
 	var room [8]uint64
 	values := room[:0]
 	for _, v := range c.configs.now().voters {
 		if v == c.ID {
 			values = append(values, own)
 		} else {
-			values = append(values, of(c.lead.progress(v)))
+			values = append(values, value(c.lead.progress(v)))
 		}
 	}
 	return majorityReached(values)

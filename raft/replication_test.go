@@ -355,7 +355,7 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 			for tick := 1; tick <= 60; tick++ {
 				c.tick()
 				for range readsATick + 1 {
-					c.askRead(read{id: 1, from: c.ID})
+					c.enqueueRead(read{id: 1, from: c.ID})
 					settle(t, c)
 					answer := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2,
 						LogTerm: 2, Hint: 2}

@@ -306,7 +306,7 @@ func (w *world) prepare(a *actor, args []string) {
 }
 
 func timeOut(c *core) {
-	for range c.patience - c.quiet {
+	for range c.electionTimeout - c.quiet {
 		c.tick()
 	}
 }

@@ -574,7 +574,7 @@ type simFace struct {
 }
 
 func simFaceOf(c *core) simFace {
-	return simFace{c.term, c.vote, c.leader, c.commit, c.log.last(), c.log.durable, c.role, c.quiet, c.patience}
+	return simFace{c.term, c.vote, c.leader, c.commit, c.log.last(), c.log.durable, c.role, c.quiet, c.electionTimeout}
 }
 
 // applying: entry after entry, each only when it is agreed, and the same one everywhere (state

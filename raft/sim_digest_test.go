@@ -43,7 +43,7 @@ func (p *simProcess) digest(e *Entry) {
 		own := p.digests.begin(p.id, e.Index, p.machine.digest())
 		p.after(0, func() {
 			p.input(func(c *core) {
-				if c.takeOver(own) != nil {
+				if c.appendProposal(own) != nil {
 					_ = c.forward([]proposal{own})
 				}
 			})

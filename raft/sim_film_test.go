@@ -23,7 +23,7 @@ func filmed(t *testing.T, setup simSetup) simReport {
 	setup.film = newFilm()
 	setup.trace = io.MultiWriter(setup.trace, setup.film)
 	r := simulate(setup)
-	from, to := window(t, setup.film, *simWindow)
+	from, to := shownSteps(t, setup.film, *simWindow)
 	title := fmt.Sprintf("Seed %d", setup.seed)
 	prose := fmt.Sprintf("# %s\n#\n# %v\n#\n# %s\n", title, r.profile, cmp.Or(strings.ReplaceAll(r.failure, "\n", " "),
 		"All is well."))
@@ -31,8 +31,8 @@ func filmed(t *testing.T, setup simSetup) simReport {
 	return r
 }
 
-// window returns the first step of a film within a window in ticks, and the first one after it.
-func window(t *testing.T, f *film, ticks string) (from, to int) {
+// shownSteps returns the first step of a film within a window in ticks, and the first one after it.
+func shownSteps(t *testing.T, f *film, ticks string) (from, to int) {
 	t.Helper()
 	if ticks == "" {
 		return max(0, len(f.steps)-filmedSteps), len(f.steps)
@@ -98,8 +98,8 @@ func TestAWindowShowsWhatHappensInIt(t *testing.T) {
 	simulate(setup)
 	whole := setup.film
 
-	lastFrom, lastTo := window(t, whole, "")
-	from, to := window(t, whole, "100-200")
+	lastFrom, lastTo := shownSteps(t, whole, "")
+	from, to := shownSteps(t, whole, "100-200")
 	f := whole.part("# Title\n", from, to)
 
 	if lastTo != len(whole.steps) || lastTo-lastFrom != filmedSteps {

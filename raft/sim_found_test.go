@@ -72,8 +72,8 @@ func TestHeartbeatMakesUpForALostAcknowledgementOfOldEntries(t *testing.T) {
 	said := say(t, c, answer).Messages
 
 	wantMessages(t, slices.DeleteFunc(said, func(m Message) bool { return m.Kind != Append }))
-	if other != 1 || p.match != 2 || len(p.inflight) != 0 {
-		t.Fatalf("match %d with another entry, then %d; %d in flight", other, p.match, len(p.inflight))
+	if other != 1 || p.match != 2 || len(p.window.inflight) != 0 {
+		t.Fatalf("match %d with another entry, then %d; %d in flight", other, p.match, len(p.window.inflight))
 	}
 }
 
@@ -126,7 +126,7 @@ func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 
 	again = slices.DeleteFunc(again, func(m Message) bool { return m.Kind != Append })
 	wantMessages(t, again)
-	if !probe.probed {
+	if !probe.probe.out {
 		t.Error("it is not waited for")
 	}
 }

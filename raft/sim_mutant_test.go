@@ -307,7 +307,7 @@ var simMutants = []simMutant{
 		step: func(c *core, m *Message) func() {
 			if p := c.lead.progress(m.From); p != nil && p.sending == pausing && m.Kind == AppendAnswer &&
 				m.Term == c.term && !m.Reject {
-				p.probe(p.next)
+				p.becomeProbing(p.next)
 			}
 			return func() {}
 		}},
@@ -377,7 +377,7 @@ func keepLogBehindSnapshot(c *core, m *Message) func() {
 		for i := range entries {
 			if e := &entries[i]; c.snapshot.Index != before && e.Index == c.log.last()+1 {
 				c.log.append(*e)
-				c.configs.note(e)
+				c.configs.append(e)
 			}
 		}
 	}

@@ -19,8 +19,8 @@ func (k *simChecker) checkBounds(p *simProcess, e *Effects) {
 	}
 	for i := range c.lead.members {
 		m := &c.lead.members[i]
-		if m.inflightBytes > c.MaxInflightBytes+c.MaxAppendBytes+2*entry {
-			k.w.violated("n%x has %d bytes on their way to n%x", p.id, m.inflightBytes, m.id)
+		if m.window.bytes > c.MaxInflightBytes+c.MaxAppendBytes+2*entry {
+			k.w.violated("n%x has %d bytes on their way to n%x", p.id, m.window.bytes, m.id)
 		}
 		if m.feed.bytes > c.MaxAppendBytes+k.w.profile.inflightBytes+2*entry {
 			k.w.violated("n%x has read %d bytes ahead for n%x", p.id, m.feed.bytes, m.id)

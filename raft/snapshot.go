@@ -75,7 +75,7 @@ func (c *core) lacked() uint64 {
 // While there is none that the member lacks, the next round of heartbeats tries again.
 func (c *core) sendSnapshot(p *progress) {
 	if c.snapshot.Index < p.next {
-		p.pause(c.lead.round)
+		p.becomePausing(c.lead.round)
 		return
 	}
 	p.sending, p.snapshot = snapshotting, c.snapshot.Index
@@ -90,10 +90,10 @@ func (c *core) sent(to uint64, arrived bool) {
 	switch {
 	case p == nil || p.sending != snapshotting:
 	case arrived:
-		p.lost = 0
-		p.probe(p.snapshot + 1)
+		p.losses = 0
+		p.becomeProbing(p.snapshot + 1)
 	default:
-		p.pause(c.lead.round)
+		p.becomePausing(c.lead.round)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestSnapshotBringsItsConfiguration(t *testing.T) {
 func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
 	c := newLeader(t, 3, 1, 1)
 	p := c.lead.progress(2)
-	p.sending, p.probed, p.snapshot = snapshotting, false, 2
+	p.sending, p.probe.out, p.snapshot = snapshotting, false, 2
 
 	below := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1}).Messages)
 	at := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2}).Messages)
@@ -193,7 +193,7 @@ func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
 		say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: 2, Round: c.lead.round, Index: has,
 			LogTerm: 2, Hint: has})
 	}
-	if p := c.lead.progress(2); p.sending != probing || !p.probed {
+	if p := c.lead.progress(2); p.sending != probing || !p.probe.out {
 		t.Fatalf("the member is in %s", sendingNames[p.sending])
 	}
 
