@@ -59,7 +59,7 @@ func newClient(t *testing.T, cfg Config, endpoints ...string) *Client {
 	return c
 }
 
-// inMemory has the client call listeners of package pipes.
+// inMemory makes the client connect to listeners of package pipes.
 func inMemory(c *Client) *Client {
 	c.transport.DialContext = pipes.Dial
 	return c
@@ -80,7 +80,7 @@ func refusing(status int, body string) http.HandlerFunc {
 	}
 }
 
-// hangUp takes the request and closes the connection.
+// hangUp reads the request and closes the connection.
 func hangUp(_ http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	panic(http.ErrAbortHandler)
@@ -95,7 +95,7 @@ func endless(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// silent says nothing until the client is gone.
+// silent sends nothing until the client closes the connection.
 func silent(_ http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
@@ -307,7 +307,7 @@ func TestTheFirstIndexIsThatOfTheRefusal(t *testing.T) {
 	}
 }
 
-// What an endpoint does wrong, and whether it may have executed what it was asked.
+// What an endpoint does wrong, and whether it may have executed the request.
 var wrongs = []struct {
 	name string
 	h    http.HandlerFunc // nil: nobody listens
@@ -366,8 +366,8 @@ func TestAReadGoesToTheNextEndpoint(t *testing.T) {
 	}
 }
 
-// A write goes on to another endpoint only when nobody can have executed it, or when it has a name.
-// pitfall G3
+// A write is sent to another endpoint only when no server can have executed it, or when it has a
+// name. pitfall G3
 func TestAWriteIsNeverDoubled(t *testing.T) {
 	for _, wrong := range wrongs {
 		t.Run(wrong.name, func(t *testing.T) {
@@ -404,7 +404,7 @@ func TestAWriteIsNeverDoubled(t *testing.T) {
 }
 
 // Each try of a named write carries the index that was known before the first try. A try that is
-// refused for its age is made anew, unless another try may have been executed (pitfall L8).
+// refused for its age is repeated, unless another try may have been executed (pitfall L8).
 func TestEveryTryCarriesTheIndexOfTheFirst(t *testing.T) {
 	var log []string
 	var refusing bool
@@ -505,7 +505,7 @@ func TestARequestEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestOneWhoTellsSlowlyIsHeardOut(t *testing.T) {
+func TestASlowAnswerIsReadToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := inMemory(newClient(t, Config{Timeout: time.Second},
 			pipes.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -548,7 +548,7 @@ func TestSyncKeepsWhatWasGiven(t *testing.T) {
 	}
 }
 
-func TestWhatIsSyncedAndDeadFallsBackToWhatWasGiven(t *testing.T) {
+func TestADeadSyncedEndpointFallsBackToTheGivenOnes(t *testing.T) {
 	given := serve(t, members(nobody(t)))
 	c := newClient(t, Config{}, given)
 
@@ -578,7 +578,7 @@ func TestSyncDoesNotWeaken(t *testing.T) {
 	}
 }
 
-func TestAPasswordGoesWhereItMay(t *testing.T) {
+func TestAPasswordGoesOnlyToAllowedEndpoints(t *testing.T) {
 	both := []string{"https://a:1", "http://b:1"}
 	for _, c := range []struct {
 		given  []string
@@ -600,7 +600,7 @@ func TestAPasswordGoesWhereItMay(t *testing.T) {
 	}
 }
 
-// Whoever asks a member as such may come to any URL that it advertises.
+// A caller that examines single members may connect to any URL that they advertise.
 func TestAPasswordStaysInTLS(t *testing.T) {
 	var got []string
 	record := func(w http.ResponseWriter, r *http.Request) {
@@ -674,7 +674,7 @@ func TestThePasswordGoesToTheServerOnly(t *testing.T) {
 	}
 }
 
-// etcdctl 2.3.8 sends the three switches of a read also when they are off, and prints them without
+// etcdctl 2.3.8 sends the three switches of a read even when they are off, and prints them without
 // quotes.
 func TestTheCurlLineOfAReadIsThatOfEtcd2(t *testing.T) {
 	var told strings.Builder
@@ -718,7 +718,7 @@ func TestABadConfigurationIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
+func TestKeysPathMakesAPartOfTheTreeTheWhole(t *testing.T) {
 	var asked []string
 	h := func(w http.ResponseWriter, r *http.Request) { asked = append(asked, r.URL.Path); well(w, r) }
 	for _, path := range []string{"/discovery/token", "/discovery/token/", "/"} {
@@ -737,7 +737,7 @@ func TestAPartOfTheTreeMayBeTheWholeWorld(t *testing.T) {
 	}
 }
 
-// A server that hashes a password is waited for, and no other.
+// The client waits longer only for a server that hashes a password.
 func TestAChangeOfUsersIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := inMemory(newClient(t, Config{Timeout: time.Second},

@@ -32,7 +32,7 @@ func Example() {
 	}
 }
 
-// A lock is a key that only one can create. It goes when its owner does not refresh it.
+// A lock is a key that only one client can create. It expires when its owner does not refresh it.
 func ExampleClient_Create() {
 	c, err := client.New(client.Config{Endpoints: []string{"http://127.0.0.1:2379"}})
 	if err != nil {
@@ -50,7 +50,7 @@ func ExampleClient_Create() {
 	}
 }
 
-// A copy of a directory that follows it for ever: read all, then every change since.
+// A copy of a directory that follows it for ever: it reads everything, and then every later change.
 func ExampleClient_Watch() {
 	c, err := client.New(client.Config{Endpoints: []string{"http://127.0.0.1:2379"}})
 	if err != nil {

@@ -44,7 +44,7 @@ func TestAListingHasEveryNodeInOrder(t *testing.T) {
 	}
 }
 
-// Not the listing is bounded, but each of its nodes.
+// The bound is for each node, and not for the whole listing.
 func TestAListingMayBeLongerThanAnyAnswer(t *testing.T) {
 	value := strings.Repeat("v", 1000)
 	long := func(w http.ResponseWriter, r *http.Request) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// A script answers requests that it knows, and keeps what it was asked.
+// A script answers the requests that it knows, and records all requests.
 type script struct {
 	answers map[string]string // "GET /path" to "status body"
 	asked   []string

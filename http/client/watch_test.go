@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A tape is the history of a cluster whose every event sets /k. Its servers are members: each may
-// lag, and treats watches badly.
+// A tape is the history of a cluster in which every event sets /k. Its servers are the members:
+// each may lag, and treats watches badly.
 type tape struct {
 	mu   sync.Mutex
 	last uint64        // index of the last event
@@ -44,7 +44,7 @@ func event(index uint64) string {
 		index, index, index)
 }
 
-// ServeHTTP answers watches as they should be.
+// ServeHTTP answers watches correctly.
 func (h *tape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.watch(w, r, func(index uint64) bool {
 		io.WriteString(w, event(index))
@@ -52,7 +52,7 @@ func (h *tape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// watch has tell tell the events, until it does not want to.
+// watch calls tell with each event, until tell returns false.
 func (h *tape) watch(w http.ResponseWriter, r *http.Request, tell func(index uint64) bool) {
 	last, _ := h.now()
 	next := last + 1
@@ -78,7 +78,7 @@ func (h *tape) watch(w http.ResponseWriter, r *http.Request, tell func(index uin
 	}
 }
 
-// misbehave is a member that does everything wrong that a watcher must bear, but lie.
+// misbehave is a member that does everything wrong that a watcher must endure, except lying.
 func (h *tape) misbehave(w http.ResponseWriter, r *http.Request) {
 	switch rand.IntN(10) {
 	case 0:
@@ -135,8 +135,8 @@ func TestNoEventIsLostDoubledOrOutOfOrder(t *testing.T) {
 	}
 }
 
-// What happens while nobody listens, between a connection that broke and the next, is not lost,
-// even before the first event.
+// What happens between a broken connection and the next one is not lost, even before the first
+// event.
 func TestAWatchBeginsAtTheIndexOfItsFirstHead(t *testing.T) {
 	h := newTape(41)
 	var asked []string

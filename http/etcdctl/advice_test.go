@@ -16,7 +16,7 @@ import (
 	"etcd2/http/client"
 )
 
-// What a command says follows from what is wrong with its line, in exactly these words.
+// The error of a command depends on what is wrong with its line, and has exactly these words.
 func TestTheAdviceOfACommandFollowsFromWhatIsWrong(t *testing.T) {
 	secure := httptest.NewTLSServer(nil)
 	defer secure.Close()
@@ -67,7 +67,7 @@ func TestABackupWithoutAQuorumNamesItsWayOut(t *testing.T) {
 	}
 }
 
-// In a directory that others write into, a backup is not written into their files.
+// In a directory into which others write, a backup is not written into their files.
 func TestABackupIsForItsUserAlone(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "monday.backup")
@@ -103,7 +103,7 @@ func TestABackupIsForItsUserAlone(t *testing.T) {
 	}
 }
 
-// The variables of a new member may be evaluated, whatever names and URLs other members have.
+// A shell may evaluate the variables of a new member, whatever names and URLs other members have.
 func TestTheVariablesOfANewMemberAreInertInAShell(t *testing.T) {
 	names := []string{"$(touch pwned)", "`touch pwned`", `"; touch pwned; "`, `\`, "a\nETCD_X=$(touch pwned)", "it's"}
 	var list []client.Member

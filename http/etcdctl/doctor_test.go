@@ -18,7 +18,7 @@ import (
 
 var today = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
-// three is a cluster of three that is well.
+// three is a healthy cluster of three members.
 func three() (all []*checkup) {
 	for i := range 3 {
 		u := fmt.Sprintf("https://10.0.0.%d:2379", i+1)
@@ -36,8 +36,7 @@ func down(k *checkup, why string) {
 	*k = checkup{id: k.id, name: k.name, urls: k.urls}
 }
 
-// learner adds a member without a vote, and lets the leader alone know how many entries it is
-// behind.
+// learner adds a member without a vote. Only the leader knows how many entries it is behind.
 func learner(behind uint64) func(all []*checkup) []*checkup {
 	return func(all []*checkup) []*checkup {
 		m := client.Member{ID: "a3", Name: "n3", PeerURLs: []string{"http://10.0.0.9:2380"}, Learner: true}
@@ -236,7 +235,7 @@ func TestDoctorAsksEveryMember(t *testing.T) {
 	}
 }
 
-// A member that has published no URL is no sign of a second machine.
+// A member without a published URL does not mean that there is a second machine.
 func TestDoctorTakesAClusterOnOneMachineForOne(t *testing.T) {
 	all := []*checkup{{id: "a0", urls: []reach{{"http://127.0.0.1:2379", nil}}}, {id: "a1"}}
 
@@ -245,8 +244,8 @@ func TestDoctorTakesAClusterOnOneMachineForOne(t *testing.T) {
 	}
 }
 
-// Whoever comes through a tunnel reaches one member, at a URL that nobody advertises. What it has
-// observed is no reason to force a cluster of one.
+// Through a tunnel, doctor reaches one member, at a URL that no member advertises. That is no
+// reason to advise --force-new-cluster.
 func TestDoctorThroughATunnelAdvisesNoForce(t *testing.T) {
 	all := three()
 	down(all[1], "connection refused")
@@ -307,7 +306,7 @@ func TestDoctorEndsWithStatus5WhenNotAllIsWell(t *testing.T) {
 	}
 }
 
-// A member that reads its data, or waits for its vote, answers everything with that.
+// A member that reads its data, or waits for its vote, answers all requests with that reason.
 func TestDoctorKnowsAMemberThatIsStarting(t *testing.T) {
 	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"message":"this member is starting"}`, http.StatusServiceUnavailable)
@@ -326,7 +325,8 @@ func TestDoctorKnowsAMemberThatIsStarting(t *testing.T) {
 	}
 }
 
-// A member of an https cluster that advertises http gets no password, and is asked where it may go.
+// A member of an https cluster that also advertises http gets no password there, and is asked at
+// its https URL.
 func TestAPasswordOfAnHTTPSClusterStaysInTLS(t *testing.T) {
 	dir, ca := t.TempDir(), certstest.NewAuthority(t, "CA")
 	authorities := certstest.Write(t, dir, "ca.pem", ca.PEM())

@@ -31,7 +31,7 @@ func ctl(environ []string, args ...string) (status int, stdout, stderr string) {
 
 // Options.
 
-func TestOptionsStandWhereTheyLike(t *testing.T) {
+func TestOptionsMayStandAnywhere(t *testing.T) {
 	options := []option{ttlOption, {name: "dir", alias: "d"}, {name: "name", arg: "X", check: text}}
 	for _, c := range []struct {
 		line    string // words separated by blanks
@@ -71,8 +71,7 @@ func TestOptionsStandWhereTheyLike(t *testing.T) {
 	}
 }
 
-// words takes a command line apart as a shell does, up to where it would send the output or take
-// the input from.
+// words splits a command line as a shell does, up to the first redirection.
 func words(line string) (list []string) {
 	for i, part := range strings.Split(line, "'") {
 		if i%2 == 1 {
@@ -217,7 +216,7 @@ func TestEndpointsComeFromSRVRecords(t *testing.T) {
 	}
 }
 
-// silent is the URL of a server that takes requests and does not answer.
+// silent returns the URL of a server that reads requests and does not answer.
 func silent(t *testing.T) string {
 	t.Helper()
 	ended := make(chan struct{})
@@ -263,8 +262,8 @@ func TestAnEndpointWithoutASchemeIsOneOfHTTP(t *testing.T) {
 	}
 }
 
-// Only the leader knows how far a learner is behind, and asked another member for the list, it is
-// asked for that.
+// Only the leader knows how far a learner is behind: it is asked for that, even when another member
+// has sent the list.
 func TestMembersAreListedWithTheirLag(t *testing.T) {
 	var leader *httptest.Server
 	member := func(behind string) *httptest.Server {
@@ -341,8 +340,8 @@ func TestACertificateIsShownAndOneIsWanted(t *testing.T) {
 	}
 }
 
-// A password on the command line is in the list of processes, so there are other ways, each of
-// which has its place.
+// A password on the command line is in the list of processes, so there are other ways to give it.
+// They have an order of precedence.
 func TestAPasswordComesFromWhereItIsGiven(t *testing.T) {
 	tree := newFakeTree(t)
 	file := filepath.Join(t.TempDir(), "password")

@@ -19,13 +19,13 @@ import (
 	"etcd2/http/client"
 )
 
-// A fakeTree is a server of the keys API, of the part of it that an import needs.
+// A fakeTree is a server of the part of the keys API that an import needs.
 type fakeTree struct {
 	mu     sync.Mutex
 	nodes  map[string]client.Node // by key
 	writes int                    // so far
-	caller string                 // who has asked last, as NAME:PASSWORD
-	most   int                    // writes that it takes; 0: any number
+	caller string                 // user of the last request, as NAME:PASSWORD
+	most   int                    // writes that it accepts; 0: any number
 	breaks int                    // children after which the next listing breaks off; 0: none does
 	url    string
 
@@ -106,7 +106,7 @@ func (f *fakeTree) get(w http.ResponseWriter, key string) {
 	answer := fmt.Appendf(nil, `{"action":"get","node":%s}`, inOrder(&n))
 	if f.breaks > 0 && len(n.Nodes) > f.breaks {
 		cut := bytes.Index(answer, fmt.Appendf(nil, `{"key":%q`, n.Nodes[f.breaks].Key))
-		f.breaks += 10 // or nobody would ever get on
+		f.breaks += 10 // so that the client makes progress
 		w.Write(answer[:cut])
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
@@ -114,7 +114,7 @@ func (f *fakeTree) get(w http.ResponseWriter, key string) {
 	w.Write(answer)
 }
 
-// inOrder is a node with its fields in the order of etcd.
+// inOrder returns the JSON of a node with its fields in the order of etcd.
 func inOrder(n *client.Node) []byte {
 	b := fmt.Appendf(nil, `{"key":%q,"value":%q,"dir":%v,"ttl":%d`, n.Key, n.Value, n.Dir, n.TTL)
 	for i, child := range n.Nodes {
@@ -145,7 +145,7 @@ func (f *fakeTree) add(nodes ...client.Node) {
 	}
 }
 
-// tree is everything in it, without what an import does not bring.
+// tree returns everything in it that an import copies.
 func (f *fakeTree) tree() map[string]string {
 	texts := map[string]string{}
 	for k, n := range f.nodes {
@@ -209,7 +209,7 @@ func TestAnImportGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// A source that breaks off its listings is asked for the rest, again and again.
+// A source whose listings break is asked for the rest, as often as needed.
 func TestAnImportOutlivesListingsThatBreak(t *testing.T) {
 	from, to := fullTree(t), newFakeTree(t)
 	from.breaks = 3
@@ -222,8 +222,8 @@ func TestAnImportOutlivesListingsThatBreak(t *testing.T) {
 	}
 }
 
-// The bound is that of a node, and starting again does not help against it.
-func TestAnImportCallsABoundABound(t *testing.T) {
+// The bound is for a single node, so starting again does not help.
+func TestAnImportTellsThatAValueIsTooLong(t *testing.T) {
 	i := &importer{}
 
 	err := new(session).imported(i, fmt.Errorf("/k: %w: it has more than 7 bytes", client.ErrTooLong))
@@ -255,7 +255,7 @@ func TestAnImportSaysWhatItCannotDo(t *testing.T) {
 	}
 }
 
-// What a source names outside of what was asked for is not written, wherever it names it.
+// Keys that a source lists outside of the requested one are not written.
 func TestAnImportTakesOnlyWhatItAskedFor(t *testing.T) {
 	child := func(key string) string {
 		return `{"key":"/app","dir":true,"nodes":[{"key":"` + key + `","value":"evil"}]}`
@@ -294,7 +294,7 @@ func TestAKeyIsWrittenInOneForm(t *testing.T) {
 	}
 }
 
-// Each of the two clusters gets the password of its own user, which is asked for once.
+// Each of the two clusters gets the password of its own user. The user is asked once for each.
 func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
 	from, to := newFakeTree(t), newFakeTree(t)
 	from.add(client.Node{Key: "/k", Value: "v"})
@@ -319,7 +319,7 @@ func TestAPasswordGoesWhereItsUserIs(t *testing.T) {
 	}
 }
 
-// A caller is a stream that calls a function at each text with these words.
+// A caller is a stream that calls a function for each text that has certain words.
 type caller struct {
 	strings.Builder
 	words string
@@ -378,8 +378,8 @@ func TestAFollowedSourceThatForgetsIsComparedWith(t *testing.T) {
 	}
 }
 
-// The copy is ahead of the first events: in the end both are the same, in whatever order they are
-// written.
+// The copy is newer than the first events. In the end both are the same, whatever the order of the
+// writes.
 func TestChangesOfOneKeyKeepTheirOrder(t *testing.T) {
 	to := newFakeTree(t)
 	c, err := client.New(client.Config{Endpoints: []string{to.url}})
@@ -402,7 +402,7 @@ func TestChangesOfOneKeyKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// The user of the source may have rights to no more than what is copied.
+// It is enough when the user of the source has rights to the keys that are copied.
 func TestAPartOfASourceIsFollowed(t *testing.T) {
 	from, to := fullTree(t), newFakeTree(t)
 	from.denied = "/"

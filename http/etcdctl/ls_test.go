@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// ls says how many children there are also of a member of etcd, which lists them whatever it is
-// asked.
+// ls counts the children even when a member of etcd ignores the option and lists them.
 func TestLsCountsAndTellsWhatIsLeft(t *testing.T) {
 	var query, body string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -11,7 +11,7 @@ import (
 	"etcd2/raft"
 )
 
-// leftBehind unpacks a directory that etcd has left, of those that package migrate is tested with.
+// leftBehind unpacks one of the directories of etcd with which package migrate is tested.
 func leftBehind(t *testing.T, name string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -105,7 +105,7 @@ func TestMigrateMakesNothingOfWhatItRefuses(t *testing.T) {
 	}
 }
 
-// What is of etcd is neither damaged nor of this program, whatever looks at it.
+// Every command that reads data directories names etcd as the owner of etcd's, and no damage.
 func TestADirectoryOfEtcdIsCalledWhatItIs(t *testing.T) {
 	dir := filepath.Join(leftBehind(t, "d-238-auth"), "data")
 	want := dir + " is the data directory of etcd 2.3: etcdctl migrate " + dir

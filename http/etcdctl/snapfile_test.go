@@ -159,8 +159,8 @@ func TestASnapshotOfAnyFormatIsImported(t *testing.T) {
 	}
 }
 
-// otherOrder is a snapshot of etcd 2 with its fields in another order, one twice, and more than are
-// known.
+// otherOrder is a snapshot of etcd 2 with its fields in another order, one of them twice, and
+// unknown ones.
 func otherOrder(state []byte) []byte {
 	data := slices.Concat([]byte{9<<3 | typeFixed64, 1, 2, 3, 4, 5, 6, 7, 8}, bytesField(2, nil),
 		bytesField(1, []byte("old")),
@@ -234,7 +234,7 @@ func TestADumpIsOfTheEtcdThatItLooksLike(t *testing.T) {
 	}
 }
 
-// What is wrong with a file is told in one line, and nothing is written.
+// The error about a damaged file is one line, and nothing is written.
 func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 	ss, snap := ofGoRaft(store04()), ofSnappb(store2())
 	huge := binary.AppendUvarint([]byte{1 << 3, 0, 2<<3 | typeBytes}, 1<<63)
@@ -279,7 +279,7 @@ func TestADamagedSnapshotIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// A checksum finds every bit that is wrong, and both files and dumps show that they were cut short.
+// The checksums find every flipped bit, and files and dumps that were cut off are refused.
 func TestNoDamageGoesUnseen(t *testing.T) {
 	refused := func(what string, b []byte) {
 		t.Helper()

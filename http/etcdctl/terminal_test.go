@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// hostile is what a key, a value, a name or a message may be.
+// hostile is a text that may be a key, a value, a name or a message.
 const hostile = "evil\x1b[2J\nname\r\u009b\u202e"
 
 // hostileServer is the URL of a server that says hostile wherever it can.

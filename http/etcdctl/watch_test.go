@@ -14,8 +14,8 @@ import (
 	"etcd2/http/client"
 )
 
-// history is the URL of a server that tells an event of /k for each value, and then refuses. It
-// sends the index of each request to asked.
+// history returns the URL of a server that sends an event of /k for each value, and then refuses.
+// It sends the index of each request to asked.
 func history(t *testing.T, asked chan<- uint64, values ...string) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -34,7 +34,7 @@ func history(t *testing.T, asked chan<- uint64, values ...string) string {
 	return s.URL
 }
 
-// While a command runs, the next events are read, and wait for it.
+// While a command runs, the next events are read and queued.
 func TestExecWatchRunsOneCommandAtATime(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
@@ -61,7 +61,7 @@ func TestExecWatchRunsOneCommandAtATime(t *testing.T) {
 	}
 }
 
-// An environment holds no NUL, and on Linux nothing of 128 KiB.
+// An environment can't hold a NUL, and on Linux no variable of 128 KiB.
 func TestExecWatchHandsOverEveryValue(t *testing.T) {
 	large := strings.Repeat("x", 140<<10)
 	url := history(t, make(chan uint64, 10), "small", "a\x00b", large, "")

@@ -65,7 +65,7 @@ func unpack(t testing.TB, name string) (dir string, want *recorded) {
 	return dir, want
 }
 
-// flat is all nodes of a tree, one a line.
+// flat returns all nodes of a tree, one a line.
 func flat(list ...shownNode) (lines []string) {
 	for _, n := range list {
 		if n.Key != "" {
@@ -85,7 +85,7 @@ func line(key, value string, dir bool, created, modified uint64, ends time.Time)
 	return text
 }
 
-// lines is all that was recorded of keys.
+// lines returns all that was recorded about keys.
 func (w *recorded) lines() []string {
 	all := []shownNode{w.Tree}
 	for _, n := range w.Hidden {
@@ -94,7 +94,7 @@ func (w *recorded) lines() []string {
 	return flat(all...)
 }
 
-// linesOf is all nodes of a store, hidden ones too.
+// linesOf returns all nodes of a store, also hidden ones.
 func linesOf(tree *store.Store) (lines []string) {
 	v, _ := tree.Get("/")
 	var walk func(n *store.Node)
@@ -113,8 +113,8 @@ func linesOf(tree *store.Store) (lines []string) {
 	return lines
 }
 
-// same fails the test unless the lines are those that are wanted. Hidden nodes that were not asked
-// for when the rest was recorded may be there, too.
+// same fails the test unless the lines are the expected ones. There may be further hidden nodes,
+// which the recording did not ask for.
 func same(t *testing.T, got, want []string) {
 	t.Helper()
 	var b strings.Builder

@@ -15,7 +15,7 @@ import (
 	"etcd2/store"
 )
 
-// all takes everything that can be taken.
+// all are the options under which a member that was removed is read, too.
 var all = Options{Removed: true}
 
 // A copied directory has its files in memory, for tests that read it often.
@@ -55,8 +55,8 @@ func (c *copied) with(t testing.TB, file int, content []byte, o Options) (*Resul
 	return Read([]string{c.dir}, o)
 }
 
-// A flipped bit anywhere in a log or a snapshot is found, or changes nothing: only in the last two
-// records, an entry and a state, it may look like what a crash has torn.
+// A flipped bit anywhere in a log or a snapshot is found, or changes nothing. Only in the last two
+// records, an entry and a state, may it look like a tail that a crash has torn.
 func TestAFlippedBitIsFoundOrHarmless(t *testing.T) {
 	flips := 30 // in each file
 	if pace.Long() {
@@ -96,8 +96,8 @@ func lastRecords(b []byte, n int) int {
 	return len(b) - starts[len(starts)-n]
 }
 
-// Whatever a file has in it, reading ends, with a tree or an error, and takes no more memory than
-// the files have bytes, many times over.
+// Whatever a file contains, reading ends with a tree or an error, and the memory for it is at most
+// a multiple of the size of the files.
 func FuzzADirectoryThatIsDamaged(f *testing.F) {
 	c := copyOf(f, "x-238-expired-meanwhile")
 	f.Add(uint8(0), []byte{0, 0, 1}, false)
@@ -130,7 +130,7 @@ func FuzzADirectoryThatIsDamaged(f *testing.F) {
 	})
 }
 
-// sound fails the test unless the tree is one that a member can go on with.
+// sound fails the test unless a member can use the tree.
 func sound(t *testing.T, tree *store.Store) {
 	t.Helper()
 	var state bytes.Buffer

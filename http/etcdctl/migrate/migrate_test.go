@@ -42,7 +42,7 @@ func cut(t *testing.T, file string, size int64) {
 	}
 }
 
-// newestSnapshot is one of b-238-snapshots.
+// newestSnapshot is the newest snapshot in b-238-snapshots.
 func newestSnapshot(dir string) string {
 	return filepath.Join(dir, "data", "member", "snap", "0000000000000002-0000000000000198.snap")
 }
@@ -268,7 +268,7 @@ func TestReadingChangesNothing(t *testing.T) {
 	}
 }
 
-// fingerprint is the names, times and contents of all files.
+// fingerprint returns the names, times and contents of all files.
 func fingerprint(t *testing.T, dir string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -373,7 +373,8 @@ func TestWhatEtcdHasLeftIsRecognized(t *testing.T) {
 	}
 }
 
-// A start looks whether etcd has left the directory, whose snapshots may be as large as the memory.
+// Every start checks whether the directory is etcd's, and its snapshots may be larger than the
+// memory.
 func TestLookingReadsNoWholeFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "member", "snap", "0000000000000001.snap")
@@ -386,8 +387,8 @@ func TestLookingReadsNoWholeFile(t *testing.T) {
 	}
 }
 
-// Two copies of one member's data are no two members: each entry that the older one lacks would
-// count as lacking twice.
+// Two copies of one member's data do not count as two members: an entry that the older copy lacks
+// would seem to be missing at another member.
 func TestOneMemberCountsOnce(t *testing.T) {
 	dir, _ := unpack(t, "y-238-killed-all")
 	y1, y2 := filepath.Join(dir, "y1"), filepath.Join(dir, "y2")
@@ -397,7 +398,7 @@ func TestOneMemberCountsOnce(t *testing.T) {
 	}
 }
 
-// hex16 is the name of a file of the log.
+// hex16 returns the name of a file of the log.
 func hex16(number, index int) string { return fmt.Sprintf("%016x-%016x.wal", number, index) }
 
 func sameJSON(t *testing.T, got, want any) {
@@ -408,7 +409,7 @@ func sameJSON(t *testing.T, got, want any) {
 	}
 }
 
-// normal is a value as JSON with its keys in order.
+// normal returns a value as JSON with its keys in order.
 func normal(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
