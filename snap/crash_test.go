@@ -14,7 +14,7 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// stride is 1 under -long, and more otherwise: a test tries so much less.
+// stride is 1 under -long, and more otherwise: a test then tries one case in stride.
 func stride() int { return pace.Pick(15, 7, 1) }
 
 // model is what a directory may hold after a crash: as its newest a snapshot that is not older

@@ -50,7 +50,7 @@ func TestAStreamThatWasCutIsRefused(t *testing.T) {
 	}
 }
 
-// short is a writer with room for so many bytes.
+// short is a writer with room for a number of bytes.
 type short struct {
 	room int
 	got  bytes.Buffer

@@ -135,7 +135,7 @@ func TestDirectoryKeepsItsModifiedIndex(t *testing.T) {
 	expect(t, "index", v.Index, uint64(3))
 }
 
-// An expired key is gone before the command of the same entry looks.
+// A key that is due expires before the command of the same entry is executed.
 func TestExpiryComesBeforeTheCommand(t *testing.T) {
 	s := New(Limits{})
 	s.at(100, set("/k", "1").ttl(50))
@@ -238,7 +238,7 @@ func TestClockNeverGoesBack(t *testing.T) {
 	expect(t, "a year without a number", s.now, int64(math.MaxInt64))
 }
 
-// An entry that does not follow the one before would be one applied twice, or lost.
+// An entry that does not follow the one before would be applied twice, or another one lost.
 // pitfall I6
 func TestApplyRefusesAnEntryOutOfTurn(t *testing.T) {
 	for _, index := range []uint64{0, 6, 7, 9} {
@@ -363,8 +363,7 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 	}
 }
 
-// Empty entries and OpAdvance answer nothing; the latter takes its indices, at which nothing is
-// told.
+// Empty entries and OpAdvance answer nothing. OpAdvance takes its indices, which have no events.
 func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s := New(Limits{})
 	w, _ := s.Watch("/", true, 0)
@@ -379,8 +378,8 @@ func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s.check(t)
 }
 
-// A time to live of a directory takes along whatever is in it then: it needs the right to that,
-// whether the directory is there already or not. That of a file does not.
+// A directory expires with all that is in it then: to give it a time to live takes the right to all
+// of that, whether the directory exists already or not. For a file it does not.
 func TestATimeToLiveOfADirectoryNeedsTheRightToAllBelow(t *testing.T) {
 	for _, c := range []struct {
 		do   Command

@@ -154,7 +154,7 @@ func BenchmarkApplyWatchedElsewhere(b *testing.B) {
 	}
 }
 
-// BenchmarkWatch begins and ends a watch on a path of so many levels, beside 1,000 others.
+// BenchmarkWatch begins and ends a watch on a path of some levels, beside 1,000 others.
 func BenchmarkWatch(b *testing.B) {
 	for _, levels := range []int{3, MaxDepth} {
 		b.Run(fmt.Sprint(levels), func(b *testing.B) {
@@ -172,7 +172,7 @@ func BenchmarkWatch(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyWatched sets a key of so many levels, with a watch at each of eight directories
+// BenchmarkApplyWatched sets a key of some levels, with a watch at each of eight directories
 // above it.
 func BenchmarkApplyWatched(b *testing.B) {
 	for _, levels := range []int{8, MaxDepth} {
@@ -203,7 +203,7 @@ func BenchmarkFreeze(b *testing.B) {
 	}
 }
 
-// BenchmarkRestore reads a million keys of 256 bytes, and tells the heap that they take.
+// BenchmarkRestore reads a million keys of 256 bytes, and reports the heap that they take.
 func BenchmarkRestore(b *testing.B) {
 	const n = 1_000_000
 	state := func() []byte { return filled(sets(n)).frozenBytes(b) }()

@@ -42,7 +42,7 @@ func TestMembersHaveTheSameDigest(t *testing.T) {
 	}
 }
 
-// What one member takes differently shows at once, and for good, also when later writes make the
+// What one member executes differently shows at once and for good, even when later writes make the
 // trees alike. pitfall I8
 func TestADifferenceShowsInTheDigest(t *testing.T) {
 	same := func(c Command) func(*Store) { return func(s *Store) { s.do(c) } }

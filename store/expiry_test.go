@@ -72,10 +72,9 @@ func wellFormedClock(t *testing.T, c *clock, want []*timer) {
 	}
 }
 
-// The expiration that a node shows is by the clocks at the moment when it got its time to live:
-// later readings, other clocks and a snapshot change nothing of it, in the tree and in what is
-// told.
-// pitfall L9
+// The expiration that a node shows comes from the clocks at the moment when it got its time to
+// live. Later readings, other clocks and a snapshot do not change it, neither in the tree nor in
+// events. pitfall L9
 func TestEveryMemberShowsTheSameEnd(t *testing.T) {
 	s := New(Limits{})
 	for _, c := range []Command{

@@ -102,8 +102,7 @@ func TestRestoreKeepsItsOwnLimits(t *testing.T) {
 	r.check(t)
 }
 
-// The state is refused with the reason at whatever byte it ends, or goes wrong, and the old state
-// stays.
+// A state that is cut or wrong at any byte is refused with the reason, and the old state stays.
 func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 	state := varied().frozenBytes(t)
 	s := New(Limits{})
@@ -172,7 +171,7 @@ func tryRestore(t *testing.T, state []byte) {
 	}
 }
 
-// Freeze reports what its writer reports.
+// The function that Freeze returns reports the error of its writer.
 func TestFreezeReportsTheWritersError(t *testing.T) {
 	full := errors.New("disk full")
 	reader, writer := io.Pipe()

@@ -128,7 +128,7 @@ func TestAWatchGoesOnBehindWhatWasSeen(t *testing.T) {
 	expect(t, "seen in the end", w.Seen(), s.Index())
 }
 
-// A watch of the future is told nothing before its index, whatever matches (API section 15.3).
+// A watch from a future index gets no event before that index, whatever matches (API section 15.3).
 func TestWatchOfTheFutureSkipsWhatComesBefore(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/a", "1"))

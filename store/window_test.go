@@ -326,7 +326,7 @@ func TestNoEntryMovesManyFacts(t *testing.T) {
 	s.check(t)
 }
 
-// To forget many answers that stand behind others looks at each of them once, and keeps the order.
+// Forgetting many answers that stand behind others looks at each answer once, and keeps the order.
 // pitfall G5
 func TestManyAnswersAreForgottenInOnePass(t *testing.T) {
 	w := window{bounds: windowBounds}
@@ -351,7 +351,7 @@ func TestManyAnswersAreForgottenInOnePass(t *testing.T) {
 	}
 }
 
-// A user that nothing is known of any more has the horizon that its requests fell behind.
+// A user whose requests are all forgotten keeps a horizon at or behind them.
 func TestAForgottenUserIsNotTrustedAnew(t *testing.T) {
 	s := New(Limits{})
 	s.window.bounds = bounds{answers: 1, bytes: 1 << 20, facts: 1}

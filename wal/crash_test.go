@@ -17,8 +17,8 @@ import (
 
 const crashStates = 20_000 // that TestEveryCrashStateOpens tries
 
-// stride is 1 under -long, and more otherwise: a test tries so much less. It is odd, so that a step
-// of so many bits comes to every bit of a byte.
+// stride is 1 under -long, and more otherwise: a test then tries one case in stride. It is odd, so
+// that steps of stride bits come to every bit of a byte.
 func stride() int { return pace.Pick(15, 7, 1) }
 
 // model is what a log may hold after a crash: at least the batches that were

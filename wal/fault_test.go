@@ -72,7 +72,7 @@ func untilError(d *disktest.Disk, m *model, life int) (hit bool, err error) {
 	return false, nil
 }
 
-// dead checks that a log that has failed stays so and touches the disk no more.
+// dead checks that every method of a failed log returns its error, and that none touches the disk.
 func (p *process) dead() error {
 	first := p.log.Append(1, testBatch(0, 0))
 	closed := p.log.Close()
