@@ -113,7 +113,7 @@ type loopState struct {
 	core    *core
 	backlog []job // for the applier
 
-	// Requests on their way to a leader; see the diagram above waiters.
+	// Requests on their way to a leader; see the table above waiter.
 	parked      parking             // requests that no leader has taken yet
 	triedUnder  leadershipMark      // leadership under which they were last tried; forgotten at the next tick
 	forwardFull bool                // some were parked for want of room on the way to the leader

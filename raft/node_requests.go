@@ -8,7 +8,7 @@ import (
 )
 
 // request is a proposal on its way to the core, or a read, of which only the id is used. The id is
-// that of its waiter. The diagram above waiter shows its way.
+// that of its waiter. The table above waiter shows its way.
 type request struct {
 	proposal
 	read bool
