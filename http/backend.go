@@ -14,23 +14,23 @@ import (
 // A Backend is what is behind the client port of a program that is no member: a proxy. All its
 // functions may be called from any goroutine.
 type Backend struct {
-	Handler  nethttp.Handler // answers all that the port does not; bodies are within the port's limits
-	ReadOnly bool            // nothing but GET is for the handler, and no GET that writes
-	Ill      func() string   // what /health says, "" for true
-	End      func()          // ends what the handler is about, when the server is shut down
+	Handler  nethttp.Handler // answers all paths but proxyRoutes; bodies are within the limits of the port
+	ReadOnly bool            // the handler gets GETs alone, and none that writes
+	Ill      func() string   // why /health is false; "": it is true
+	End      func()          // ends the handler's requests, when the server shuts down
 
-	// Metrics yields what /metrics says besides what every port says.
+	// Metrics yields the families of /metrics besides those of any port.
 	Metrics func(yield func(name, kind, help string, value float64))
 }
 
-// NewProxy returns a server that has the limits and guards of a member's client port, and hands
-// what passes them to b. Of c it wants neither node nor store.
+// NewProxy returns a server that has the limits and guards of a member's client port, and hands on
+// to b what passes them. c needs neither Node nor Store.
 func NewProxy(c Config, b Backend) (*Server, error) {
 	c.backend = &b
 	return New(c)
 }
 
-// routes are those of a member, or of a proxy.
+// routes returns the routes of a member or of a proxy.
 func (s *Server) routes() []route {
 	if s.cfg.backend != nil {
 		return proxyRoutes
@@ -38,7 +38,7 @@ func (s *Server) routes() []route {
 	return routes
 }
 
-// proxyRoutes are what a port answers without a member.
+// proxyRoutes are the paths that a proxy answers itself; its backend answers the rest.
 var proxyRoutes = []route{
 	{path: "/health", methods: onlyGet, serve: (*Server).serveHealth},
 	{path: metricsPath, serve: (*Server).serveProxyMetrics},
@@ -48,7 +48,7 @@ var proxyRoutes = []route{
 	{below: true, serve: (*Server).serveBackend},
 }
 
-// mode is what the page says that it is served by; that of no front is a member.
+// mode returns what the page says that it is served by; a nil Backend is a member's.
 func (b *Backend) mode() page.Mode {
 	switch {
 	case b == nil:
@@ -61,8 +61,8 @@ func (b *Backend) mode() page.Mode {
 
 const metricsPath = "/metrics"
 
-// forbids answers what is not for a front that is read-only, in the words of etcd 2: none. (section
-// 17.11)
+// forbids refuses what a read-only proxy does not hand on, without a body, as in etcd 2 (section
+// 17.11).
 func (b *Backend) forbids(w *response, r *nethttp.Request) bool {
 	if b == nil || !b.ReadOnly || r.Method == "GET" && !writesByGet(r) || r.URL.Path == metricsPath {
 		return false
@@ -96,8 +96,8 @@ func (s *Server) serveBackend(w *response, r *nethttp.Request) {
 	s.cfg.backend.Handler.ServeHTTP(announcedOnce{w}, r.WithContext(ctx))
 }
 
-// announcedOnce is the answer of a member that may have --cors, too: a browser refuses what is
-// announced twice. The proxy's own announcement stands first.
+// announcedOnce is the answer of a member that may have --cors, too: a browser refuses CORS headers
+// that come twice. Those of the proxy come first, and stay.
 type announcedOnce struct{ *response }
 
 // WriteHeader sends the head.
@@ -130,7 +130,7 @@ func (s *Server) serveProxyMetrics(w *response, r *nethttp.Request) {
 	m.send(w)
 }
 
-// aboutAnyPort tells the families that have no node in them, by their names.
+// aboutAnyPort reports whether a family, by its name, needs no node.
 func aboutAnyPort(name string) bool {
 	for _, prefix := range []string{"etcd_http_connections", "etcd_http_panics", "etcd2_places_", "etcd2_tls_", "go_",
 		"process_"} {

@@ -15,7 +15,7 @@ import (
 
 const internalError = "Internal Server Error"
 
-// keysError sends the error shape of the keys API. X-Etcd-Index is always what the body says.
+// keysError sends the error shape of the keys API. X-Etcd-Index is the index in the body.
 func (s *Server) keysError(w *response, e *store.Error) {
 	h := w.Header()
 	h["Content-Type"] = jsonType
@@ -35,18 +35,18 @@ func (s *Server) keysError(w *response, e *store.Error) {
 	*buf = out.b
 }
 
-// passing are the causes that will be gone in a moment, and have let nothing happen.
+// transientCauses are causes that soon pass, of requests that changed nothing.
 var transientCauses = []string{tooMuchProposed, errOverBudget.Error()}
 
 const tooMuchProposed = "etcdserver: too many requests"
 
 var retryAfter = []string{"1"} // seconds
 
-// timedOut begins the cause of every error that says: nobody answered in time.
+// timedOut begins the cause of every error that says that no answer came in time.
 const timedOut = "etcdserver: request timed out"
 
-// nodeCauses tell the client why consensus gave no result. None of them becomes a 4xx: the
-// write may yet happen (G2).
+// nodeCauses tell the client why consensus gave no result. None of them becomes a 4xx: the write
+// may still happen (G2).
 var nodeCauses = []struct {
 	err   error
 	cause string
@@ -59,7 +59,7 @@ var nodeCauses = []struct {
 	{raft.ErrStopped, "etcdserver: server stopped"},
 }
 
-// nodeError turns an error of the node, about a request that begun then, into code 300.
+// nodeError turns an error of the node into code 300. begun is when the request began.
 func (s *Server) nodeError(err error, begun time.Time) *store.Error {
 	cause := err.Error()
 	for _, c := range nodeCauses {
@@ -74,9 +74,8 @@ func (s *Server) nodeError(err error, begun time.Time) *store.Error {
 	return &store.Error{Code: store.CodeRaft, Cause: cause}
 }
 
-// suspicion guesses what kept the answer to a request from coming since begun, as etcd 2 does
-// (section 16): the leader that it was given to is not the one of now, or the way to the leader was
-// cut. It is "" when neither is the case.
+// probableCause guesses why a request that began at begun got no answer, as etcd 2 does (section
+// 16): the leader has changed since, or the connection to it was cut. It is "" when neither is so.
 func (s *Server) probableCause(begun time.Time) string {
 	st := s.node.Status()
 	if st.Leader == raft.None || st.LeaderSince.After(begun) {
@@ -89,14 +88,14 @@ func (s *Server) probableCause(begun time.Time) string {
 	return ""
 }
 
-// messageError sends the error shape of everything but keys: {"message":"..."}, no newline.
+// messageError sends the error shape of everything but keys: {"message":"..."}, without a newline.
 func messageError(w *response, status int, message string) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(status)
 	w.Write(append(appendString([]byte(`{"message":`), message), '}'))
 }
 
-// tooBusy refuses a request that a limit leaves no room for; another member may have some.
+// tooBusy refuses a request that a limit has no room for; another member may have room.
 func tooBusy(w *response, message string) {
 	w.Header()["Retry-After"] = retryAfter
 	messageError(w, nethttp.StatusServiceUnavailable, message)

@@ -37,8 +37,8 @@ var (
 	corsHeaders = []string{"accept, content-type, authorization"}
 )
 
-// announce tells the browser that the page may read the answer; every answer says so, errors
-// included. No cache gives one origin's answer to another.
+// announce tells the browser that the page may read the answer, errors included. No cache gives the
+// answer for one origin to another.
 func (c *cors) announce(w *response, r *nethttp.Request) {
 	if !c.all {
 		w.Header()["Vary"] = varyOrigin
@@ -56,17 +56,18 @@ func (c *cors) announce(w *response, r *nethttp.Request) {
 	h["Access-Control-Allow-Headers"] = corsHeaders
 }
 
-// trusts tells whether the request comes from a page that may use this API. No page can say that it
-// is another one.
+// trusts reports whether the request comes from a page that may use this API. A page can't set its
+// Origin.
 func (c *cors) trusts(r *nethttp.Request) bool {
 	origin := r.Header["Origin"]
 	return c.all || len(origin) > 0 && slices.Contains(c.origins, origin[0])
 }
 
-// refuses tells the writes that a page of another site makes with the browser of somebody who can
-// reach us (J8). By an Origin alone only POST is refused, as it is all that such a page may send
-// without asking first: the answer to its OPTIONS stops the browser from sending a PUT or DELETE,
-// and other programs go on as with etcd 2.
+// refuses reports whether a request is a write that a page of another site makes, through the
+// browser of somebody who can reach this member (J8). A request with an Origin and no
+// Sec-Fetch-Site is refused only if it is a POST: that is all that such a page may send without
+// asking first, and the answer to its OPTIONS stops the browser from sending a PUT or DELETE. Other
+// programs go on as with etcd 2.
 func (c *cors) refuses(r *nethttp.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
@@ -78,9 +79,9 @@ func (c *cors) refuses(r *nethttp.Request) bool {
 	return (r.Method == "POST" || site != "") && c.foreign.Check(r) != nil
 }
 
-// writesByGet reports whether a request is the one GET that writes. A page needs no more than an
-// image to send it. Over plain HTTP the browser then need not say whose page that is, so a browser
-// that says nothing is refused, too.
+// writesByGet reports whether a request is the one GET that writes. A page needs only an image to
+// send it. Over plain HTTP the browser need not say whose page that is, so a browser that says
+// nothing is refused, too.
 func writesByGet(r *nethttp.Request) bool {
 	return r.Method == "GET" && r.URL.Path == newTokenPath
 }
@@ -97,7 +98,7 @@ const (
 		": this GET writes, so a browser that does not tell its page's site must send PUT instead"
 )
 
-// guard does what comes before routing and reports whether the request goes on.
+// guard makes the checks that come before routing, and reports whether the request goes on.
 func (s *Server) guard(w *response, r *nethttp.Request) bool {
 	if s.cfg.backend.forbids(w, r) {
 		return false
@@ -122,16 +123,16 @@ func (s *Server) guard(w *response, r *nethttp.Request) bool {
 	return w.status == 0
 }
 
-// catch turns a panic of a handler into a 500 in the shape that the path's errors have, counts it
-// and logs it once, with the stack (J12). When the head is sent already, only closing the
-// connection tells the client.
+// catch turns a panic of a handler into a 500 in the error shape of the path, counts it, and logs
+// it once, with the stack (J12). When the head is sent already, it closes the connection: nothing
+// else tells the client.
 func (s *Server) catch(w *response, r *nethttp.Request) {
 	v := recover()
 	if v == nil {
 		return
 	}
 	if v == nethttp.ErrAbortHandler {
-		panic(v) // on purpose: nothing but a broken connection tells the client
+		panic(v) // on purpose: only a broken connection tells the client
 	}
 	s.metrics.panics.Add(1)
 	s.log.Error("http: handler panicked", "method", r.Method, "path", r.URL.Path,
@@ -148,12 +149,12 @@ func (s *Server) catch(w *response, r *nethttp.Request) {
 
 // hosts are the names under which browsers may call this member over plain HTTP (J8).
 //
-// A page of evil.example may have that name lead to this member once the browser has loaded the
-// page. What the page sends here is then from the browser's own "site", and no check of origins
-// helps. But the browser still says Host: evil.example, so a name that the member was not told is
-// refused, on every interface. A name without a dot is no exception: the network around a browser
-// may have it lead anywhere. An IP address leads nowhere else, so each is allowed. Other programs
-// may use any name.
+// The owner of evil.example may change its address to this member's once a browser has loaded a
+// page from there. What the page sends here then counts as from the same site, and no check of
+// origins helps. But the browser still says Host: evil.example. So a name that is not in the list
+// is refused, on every interface. A name without a dot is no exception: the network of the browser
+// may resolve it to any address. An IP address is never resolved, so all are allowed. Other
+// programs may use any name.
 type hosts struct {
 	all   bool
 	names map[string]bool // in lower case, without port and trailing dot
@@ -167,15 +168,15 @@ func newHosts(names []string) hosts {
 	return h
 }
 
-// knows reports whether the value of a Host header (or :authority) is an address, or a name that
-// this member was told. A browser always sends one.
+// knows reports whether the value of a Host header (or :authority) is an address or a name of the
+// list. A browser always sends one.
 func (h hosts) knows(host string) bool {
 	host = bareHost(host)
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	return h.all || host == "" || host == "[" || isNumber(last) || h.names[host] || h.names[strings.ToLower(host)]
 }
 
-// bareHost returns a host without its port and trailing dot, and "[" for an IPv6 address.
+// bareHost returns a host without its port and trailing dot; "[" stands for any IPv6 address.
 func bareHost(host string) string {
 	if strings.HasPrefix(host, "[") {
 		return "["
@@ -185,7 +186,7 @@ func bareHost(host string) string {
 }
 
 // isNumber reports whether a name's last label makes it an IPv4 address. There is no such top-level
-// domain, and no program asks a name server for it.
+// domain, and no program asks a name server for one.
 func isNumber(label string) bool {
 	for i := range len(label) {
 		if label[i] < '0' || label[i] > '9' {
@@ -195,13 +196,13 @@ func isNumber(label string) bool {
 	return label != ""
 }
 
-// refuses reports whether a request may come from a browser that was led here by a name of somebody
-// else's choice. Over TLS the browser has looked for the name in the certificate.
+// refuses reports whether a request may come from a browser that resolved a name of somebody else's
+// choice to this member. Over TLS the browser has compared the name with the certificate.
 func (h hosts) refuses(r *nethttp.Request) bool {
 	return !h.knows(r.Host) && r.TLS == nil && byBrowser(r.Header)
 }
 
-// foreignHost is the answer to a request that hosts refuses.
+// foreignHost returns the answer to a request that hosts refuses.
 func foreignHost(host string) string {
 	name := bareHost(host)
 	if len(name) > 253 { // the longest that DNS has
@@ -211,10 +212,10 @@ func foreignHost(host string) string {
 		name + " allows it"
 }
 
-// tells are what a browser's head has in it, and the clients of etcd don't send: the begin of a
-// header's name, and what its value contains. A page can leave out its Referer, and in some
-// browsers replace the User-Agent. Over plain HTTP there may be no Sec-Fetch-Site, and no Origin
-// with a GET. But no page keeps its browser from sending some Accept-Language.
+// browserMarks are headers that browsers send, and clients of etcd don't: the beginning of a
+// header's name, and a part of its value. A page can leave out its Referer, and in some browsers
+// replace the User-Agent. Over plain HTTP there may be no Sec-Fetch-Site, and no Origin with a GET.
+// But no page keeps its browser from sending an Accept-Language.
 var browserMarks = []struct{ header, value string }{
 	{"Accept-Language", ""},
 	{"Accept", "application/xhtml+xml"}, // Java's own client says text/html

@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// TLS is what a port's certificates have to tell, and are told; *certs.Set is one. All methods may
-// be called from any goroutine.
+// TLS is the certificates of a port: it hears of failed handshakes and yields what the metrics
+// show. *certs.Set is one. All methods may be called from any goroutine.
 type TLS interface {
-	// Refused hears of every handshake that failed, and why. A tls.RecordHeaderError with a record
-	// of TLS in it is for one who speaks TLS to a plain port.
+	// Refused records a handshake that failed, and why. A tls.RecordHeaderError that holds a TLS
+	// record means that a client speaks TLS to a plain port.
 	Refused(c net.Conn, err error)
-	// Expiries yields each certificate and list: its file, whose it is, its serial number ("" for a
-	// list), its end.
+	// Expiries yields each certificate and revocation list: its file, subject, serial number (""
+	// for a list), and end.
 	Expiries(yield func(file, subject, serial string, end time.Time))
-	// Refusals yields each reason that handshakes have failed for, in order, and how many did.
+	// Refusals yields each reason for failed handshakes, in order, and their number.
 	Refusals(yield func(reason string, count uint64))
-	// Listener returns ln, whose connections end when the certificate that was shown over them is
-	// no longer accepted.
+	// Listener returns ln with connections that end when the certificate that their other end has
+	// shown is no longer accepted.
 	Listener(ln net.Listener) net.Listener
-	// Ended yields each reason that connections were so ended for, in order, and how many were.
+	// Ended yields each reason for such ends of connections, in order, and their number.
 	Ended(yield func(reason string, count uint64))
 }
 
-// noTLS is a port that nobody has told anything about.
+// noTLS is the TLS of a port without certificates.
 type noTLS struct{}
 
 func (noTLS) Refused(net.Conn, error)                                  {}
@@ -34,9 +34,9 @@ func (noTLS) Refusals(func(reason string, count uint64))               {}
 func (noTLS) Listener(ln net.Listener) net.Listener                    { return ln }
 func (noTLS) Ended(func(reason string, count uint64))                  {}
 
-// noteHandshake tells t when a connection is at its end whose handshake has failed. (net/http makes
-// the handshake and keeps its error to itself; a tls.Conn gives it again to who asks for another
-// handshake.)
+// reportHandshake tells t of a failed handshake when its connection is closed. net/http makes the
+// handshake and keeps its error to itself, but a tls.Conn returns the same error when it is asked
+// for another handshake.
 func reportHandshake(t TLS, c net.Conn, state nethttp.ConnState) {
 	secure, isTLS := c.(*tls.Conn)
 	if state != nethttp.StateClosed || !isTLS || secure.ConnectionState().HandshakeComplete {
@@ -47,7 +47,7 @@ func reportHandshake(t TLS, c net.Conn, state nethttp.ConnState) {
 	}
 }
 
-// withProtocols is config with the protocols for whom it names none.
+// withProtocols returns config with these protocols, unless it names some itself.
 func withProtocols(config *tls.Config, protocols ...string) *tls.Config {
 	if config.NextProtos == nil {
 		config = config.Clone()
@@ -56,8 +56,8 @@ func withProtocols(config *tls.Config, protocols ...string) *tls.Config {
 	return config
 }
 
-// plainListener is a listener without TLS, which tells of those who speak it all the same: their
-// request is no HTTP, and net/http has no word for it.
+// plainListener is a listener without TLS that reports clients that speak TLS. Their request is no
+// HTTP, and net/http does not tell why.
 type plainListener struct {
 	net.Listener
 	tls TLS
@@ -69,12 +69,12 @@ func (l plainListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plainConn{Conn: c, tls: l.tls}, nil
+	return &plainConn{wrapped: wrapped{c}, tls: l.tls}, nil
 }
 
 // plainConn looks at the first bytes of a connection.
 type plainConn struct {
-	net.Conn
+	wrapped
 	tls    TLS
 	looked bool // Read's own
 }
@@ -90,15 +90,4 @@ func (c *plainConn) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// NetConn is the connection as it was accepted, as tls.Conn has it.
-func (c *plainConn) NetConn() net.Conn { return c.Conn }
-
-// CloseWrite lets net/http end a connection without taking back its last answer.
-func (c *plainConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }

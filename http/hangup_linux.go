@@ -6,26 +6,25 @@ import (
 	"syscall"
 )
 
-// hangups tells connections when their clients hang up. It is an epoll of the system, besides the
-// one of package net, which hears of nothing but that. All methods may be called from any
-// goroutine.
+// hangups tells connections when their clients hang up. It has an epoll of its own, besides the one
+// of package net, that waits for hangups alone. All methods may be called from any goroutine.
 type hangups struct {
 	fd     int
-	socket syscall.RawConn // fd for package os, which waits for it
+	socket syscall.RawConn // of fd; package os waits for it
 
 	mu    sync.Mutex // protects what follows
 	last  uint64
-	conns map[uint64]*conn // by a number, which is never used again as a descriptor is
+	conns map[uint64]*conn // by a number; descriptors won't do, as they are used again
 }
 
-// theHangups are those of the process, for as long as it runs; nil when the system has no epoll
-// left.
+// theHangups belongs to the process, and is never closed; nil when the system refuses another
+// epoll.
 var theHangups = sync.OnceValue(func() *hangups {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil
 	}
-	syscall.SetNonblock(fd, true) // by which os.NewFile knows that it can wait
+	syscall.SetNonblock(fd, true) // tells os.NewFile to use its poller
 	socket, err := os.NewFile(uintptr(fd), "epoll").SyscallConn()
 	if err != nil {
 		return nil
@@ -58,8 +57,8 @@ func (h *hangups) conn(e *syscall.EpollEvent) *conn {
 	return h.conns[uint64(uint32(e.Fd))<<32|uint64(uint32(e.Pad))]
 }
 
-// add has c told, also if its client has hung up already. It returns the number by which remove
-// knows c; 0 when c is no socket, or closed, or the system watches too many.
+// add has c told of its client's hangup, also of one that has already happened. It returns the
+// number of c for remove; 0 when c is no socket or is closed, or the system watches too many.
 func (h *hangups) add(c *conn) (number uint64) {
 	raw := rawConn(c)
 	if h == nil || raw == nil {
@@ -70,7 +69,7 @@ func (h *hangups) add(c *conn) (number uint64) {
 	number = h.last
 	h.conns[number] = c
 	h.mu.Unlock()
-	const edge = 1 << 31 // EPOLLET: an event is told once. Package syscall has it as a negative number.
+	const edge = 1 << 31 // EPOLLET: each event is reported once. In package syscall it is negative.
 	e := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | edge, Fd: int32(number >> 32), Pad: int32(number)}
 	var err error
 	closed := raw.Control(func(fd uintptr) { err = syscall.EpollCtl(h.fd, syscall.EPOLL_CTL_ADD, int(fd), &e) })
@@ -81,7 +80,7 @@ func (h *hangups) add(c *conn) (number uint64) {
 	return number
 }
 
-// remove forgets a connection. The system has forgotten it when it was closed.
+// remove forgets a connection. The system forgets it by itself when it is closed.
 func (h *hangups) remove(number uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

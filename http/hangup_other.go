@@ -2,7 +2,7 @@
 
 package http
 
-// hangups knows of no hang-up where there is no epoll.
+// hangups reports nothing on a system without epoll.
 type hangups struct{}
 
 func theHangups() *hangups { return nil }

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// What the limits are made of: the memory that clients can make this process take, by whatever they
-// send or don't read. It is to be at most about a quarter each for connections, for watches, and
-// for what the requests in flight have sent.
+// The limits bound the memory that clients can make this process use, by what they send or don't
+// read. Connections, watches, and what the requests in flight have sent get about a quarter of the
+// memory each.
 const (
 	connectionCost = 32 << 10 // of an open connection: its goroutine, its buffers, and freeHead
 	watchCost      = 16 << 10 // of a watch, besides its connection
@@ -26,14 +26,14 @@ const (
 	freeKey        = 8 << 10 // bytes of a watch's key that are part of its cost
 )
 
-// room is memory that many may take, as long as all of them together don't take too much. All
-// methods may be called from any goroutine.
+// budget is memory that requests share: each acquires a part of it, and together they hold no more
+// than max. All methods may be called from any goroutine.
 type budget struct {
 	max  int64
 	used atomic.Int64
 }
 
-// take reports whether there was room for n bytes more; if so, they must be given back.
+// acquire reports whether n more bytes were free. If so, the caller must release them.
 func (r *budget) acquire(n int64) bool {
 	if r.used.Add(n) <= r.max {
 		return true
@@ -44,19 +44,20 @@ func (r *budget) acquire(n int64) bool {
 
 func (r *budget) release(n int64) { r.used.Add(-n) }
 
-// defaultRoom is what heads and bodies of requests may take together. The largest body that is
-// allowed must find room.
+// defaultBudget returns the budget for heads and bodies of all requests together. The largest
+// allowed body must fit in.
 func defaultBudget(memory, maxRequestBytes int64) int64 {
 	return max(min(max(memory/4/copies, leastBudget), mostBudget), 2*maxRequestBytes)
 }
 
-// errNoRoom ends a request, or a connection, that nothing is wrong with but the moment.
+// errOverBudget refuses a request, or ends a connection, because too little of the budget is free
+// at the moment.
 var errOverBudget = errors.New("too much is being sent at a time")
 
-// admit counts a request among those in flight, and reports whether there was a place. There are as
-// many as connections, so that HTTP/2 can't multiply what a client makes this process do. The heads
-// of HTTP/1 have been counted by their connection. Of a body of HTTP/2, net/http takes in what the
-// client may send before a handler reads it: that counts until the body is read.
+// admit counts a request as in flight, and reports whether there was a place for it. There are as
+// many places as connections, so that HTTP/2 can't multiply the work of this process. The heads of
+// HTTP/1 were counted by their connections (head). Of a body of HTTP/2, net/http accepts up to
+// window bytes before a handler reads it: they count until the body is read.
 func (s *Server) admit(w *response, r *nethttp.Request) bool {
 	w.server = s
 	w.inFlight = true
@@ -78,7 +79,7 @@ func (s *Server) admit(w *response, r *nethttp.Request) bool {
 	return true
 }
 
-// unreadSize is how much of the body of r may be in memory before anybody reads it.
+// unreadSize returns how much of the body of r may be in memory before a handler reads it.
 func unreadSize(r *nethttp.Request) int64 {
 	switch {
 	case r.Body == nil || r.Body == nethttp.NoBody:
@@ -89,7 +90,7 @@ func unreadSize(r *nethttp.Request) int64 {
 	return min(r.ContentLength, window)
 }
 
-// bodyRead gives back what the body has taken unread.
+// bodyRead releases what admit acquired for the unread body.
 func (w *response) bodyRead() {
 	if w.unread > 0 {
 		w.server.memory.release(w.unread)
@@ -98,7 +99,7 @@ func (w *response) bodyRead() {
 	}
 }
 
-// headSize is about the memory that the head of a request takes.
+// headSize returns about how much memory the head of a request takes.
 func headSize(r *nethttp.Request) (n int64) {
 	n = int64(len(r.RequestURI))
 	for name, values := range r.Header {
@@ -109,7 +110,7 @@ func headSize(r *nethttp.Request) (n int64) {
 	return n
 }
 
-// take is room.take until the end of the request.
+// acquire acquires n bytes of the budget until the end of the request.
 func (w *response) acquire(n int64) bool {
 	ok := w.server.memory.acquire(n)
 	if ok {
@@ -118,7 +119,8 @@ func (w *response) acquire(n int64) bool {
 	return ok
 }
 
-// landed takes a request out of those in flight before its end: a watch is counted elsewhere.
+// leaveInFlight ends the counting as a request in flight: at the request's end, or when it becomes
+// a watch, which is counted elsewhere.
 func (w *response) leaveInFlight() {
 	if w.inFlight {
 		w.inFlight = false
@@ -130,29 +132,29 @@ func (w *response) leaveInFlight() {
 	}
 }
 
-// release gives back what the request has taken.
+// release gives back all that the request has acquired.
 func (w *response) release() {
 	w.endHolding()
 	w.leaveInFlight()
 	w.server.memory.release(w.acquired)
 }
 
-// head is what a connection has sent of the head of a request, before net/http shows it to a
-// handler; the request may then keep it until its end. Many unfinished heads at a time would fill
-// the memory (J1): what exceeds freeHead is taken from the room for requests.
+// head counts the bytes of a request's head that a connection has received. The request may keep
+// them until its end. Many unfinished heads at a time would fill the memory (J1), so what exceeds
+// freeHead is acquired from the budget for requests.
 type head struct {
 	budget *budget
-	mute   bool // no answer can be sent: it is in TLS
+	mute   bool // no answer can be sent, since the connection speaks TLS
 
 	mu       sync.Mutex // protects all below
-	reading  bool       // a head, or nothing
+	reading  bool       // a head is awaited or has begun
 	size     int64
 	acquired int64
 	closed   bool
 }
 
-// came counts n bytes and reports whether there was room for them. Nobody's head is larger than
-// maxHeaderBytes, so that what else HTTP/2 sends between two requests is not counted for ever.
+// add counts n bytes and reports whether the budget had room for them. No head is larger than
+// maxHeaderBytes: what HTTP/2 sends besides requests is therefore not counted for ever.
 func (h *head) add(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,14 +170,14 @@ func (h *head) add(n int) bool {
 	return true
 }
 
-// isNew reports whether nothing of a head has come yet.
+// isNew reports whether a head is awaited, and none of it has come yet.
 func (h *head) isNew() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.reading && h.size == 0
 }
 
-// next begins another head, or the handling of the one that came.
+// setReading says that a head comes next, or the handling of the one that has come.
 func (h *head) setReading(reading bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -185,7 +187,7 @@ func (h *head) setReading(reading bool) {
 	}
 }
 
-// end is when the connection is closed.
+// close releases everything when the connection is closed.
 func (h *head) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -193,7 +195,7 @@ func (h *head) close() {
 	h.release()
 }
 
-// giveBack empties the head. h.mu must be held.
+// release empties the head. h.mu must be held.
 func (h *head) release() {
 	if h.acquired > 0 {
 		h.budget.release(h.acquired)
@@ -201,36 +203,36 @@ func (h *head) release() {
 	h.size, h.acquired = 0, 0
 }
 
-// overflow answers a head that there is no room for, as far as that goes, and is the end of the
-// connection.
+// overflow answers a head that the budget has no room for, where an answer can be sent, and returns
+// the error that ends the connection.
 func (c *conn) overflow() error {
 	if !c.head.mute {
 		c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		c.Conn.Write(refusal(errOverBudget.Error()))
 	}
-	return &net.OpError{Op: "read", Net: "tcp", Err: errOverBudget} // net/http has nothing to add to this
+	return &net.OpError{Op: "read", Net: "tcp", Err: errOverBudget} // for this error net/http sends no answer of its own
 }
 
 var errBodyTooLarge = errors.New("http: POST too large")
 
 // body reads the body of a request up to a limit, beyond which the connection is closed after the
-// answer. The client must send something each timeout (J1, J4).
+// answer. The client must send something within each timeout (J1, J4).
 type body struct {
 	bytes   io.Reader
-	from    *response // knows the connection, and what the body has taken
+	from    *response // knows the connection, and what was acquired for the body
 	timeout time.Duration
 	begun   bool
 }
 
 func (s *Server) newBody(w *response, r *nethttp.Request, limit int64) *body {
 	b := &body{bytes: r.Body, from: w, timeout: s.times.body}
-	if r.ContentLength < 0 || r.ContentLength > limit { // no body is longer than its head announces
+	if r.ContentLength < 0 || r.ContentLength > limit { // net/http lets no body be longer than announced
 		b.bytes = nethttp.MaxBytesReader(w.ResponseWriter, r.Body, limit)
 	}
 	return b
 }
 
-// Read moves the deadline on for each piece but the first, which has that of ServeHTTP.
+// Read moves the deadline on for each piece but the first, whose deadline is that of limitBody.
 func (b *body) Read(p []byte) (int, error) {
 	if b.begun {
 		nethttp.NewResponseController(b.from.ResponseWriter).SetReadDeadline(time.Now().Add(b.timeout))
@@ -243,9 +245,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBody returns the body of r; errNoRoom means that others have sent too much (J4). Of a body
-// over the limit no more than the limit is read: a client that sends everything before it looks for
-// an answer gets one when it is not far over. When the length was announced, nothing of it is kept.
+// readBody returns the body of r; errOverBudget means that others have sent too much (J4). Of a
+// body over the limit it reads as much as the limit, so that a client that sends everything before
+// it looks for an answer gets one, unless it is far over. When the length was announced, nothing of
+// such a body is kept.
 func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
 	body := s.newBody(w, r, s.cfg.MaxRequestBytes)
 	if r.ContentLength > s.cfg.MaxRequestBytes {
@@ -259,16 +262,15 @@ func (s *Server) readBody(w *response, r *nethttp.Request) (string, error) {
 	return text, err
 }
 
-// drain reads the body of r to its end and keeps nothing. Its error says that the body is too long,
-// or not all that its head announced.
+// drain reads the body of r to its end and keeps nothing. It returns an error when the body is too
+// long, or shorter than its head announced.
 func (s *Server) drain(w *response, r *nethttp.Request) error {
 	_, err := io.Copy(io.Discard, s.newBody(w, r, s.cfg.MaxRequestBytes))
 	return err
 }
 
-// text reads r to its end, as long as there is room for what it holds of it. announced is the
-// length that the head says, or -1. A long text is gathered piece by piece in the place where it
-// stays.
+// text reads r to its end, as long as the budget has room. announced is the length in the head, or
+// -1. A long text is gathered piece by piece in the string that is returned.
 func (w *response) text(r io.Reader, announced int64) (string, error) {
 	piece := getBuffer()
 	defer putBuffer(piece)
@@ -292,8 +294,8 @@ func (w *response) text(r io.Reader, announced int64) (string, error) {
 	}
 }
 
-// fill reads r until b is full, which grows to the size of a buffer in the pool. Its error is
-// io.EOF when that was the end of r.
+// fill reads r until b is full; b grows up to the size of a buffer in the pool. The error is io.EOF
+// at the end of r.
 func (w *response) fill(b *[]byte, r io.Reader) error {
 	for {
 		if len(*b) == cap(*b) {
@@ -314,9 +316,9 @@ func (w *response) fill(b *[]byte, r io.Reader) error {
 	}
 }
 
-// grow returns long with room for n bytes more; nil when there is none. The room is for all that is
-// announced, but no more than four times what came: whoever announces much has to send some of it
-// first.
+// grow returns long with capacity for n more bytes; nil when the budget has no room. It reserves
+// all that was announced, but at most four times what has come: a client that announces much has to
+// send some of it first.
 func (w *response) grow(long *strings.Builder, n int, announced int64) *strings.Builder {
 	need := int64(long.Len() + n)
 	if need <= int64(long.Cap()) {
@@ -340,8 +342,8 @@ func isTooLarge(err error) bool {
 	return ok
 }
 
-// readJSON decodes the body of r into v, or returns the error and the status for it. Text after the
-// document is ignored, but read: a body that is cut short is an error.
+// readJSON decodes the body of r into v, or returns the error and the status for it. Text behind
+// the document is ignored, but read: a body that is cut short is an error.
 func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, err error) {
 	limit := min(s.cfg.MaxRequestBytes, maxMemberBytes)
 	if !w.acquire(limit) {
@@ -357,8 +359,8 @@ func (s *Server) readJSON(w *response, r *nethttp.Request, v any) (status int, e
 	return nethttp.StatusBadRequest, err
 }
 
-// wholeBody reports whether the body of r, which means nothing, came to its end; if not, it
-// answers.
+// wholeBody reads the body of r, which has no meaning, and reports whether it came to its end; if
+// not, it answers.
 func (s *Server) wholeBody(w *response, r *nethttp.Request) bool {
 	err := s.drain(w, r)
 	if err != nil {

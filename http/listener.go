@@ -16,8 +16,8 @@ import (
 	"etcd2/http/places"
 )
 
-// Descriptors kept back from clients, for the log, snapshots and peers (J2), and what is
-// assumed when the limit can't be read.
+// Descriptors reserved for the log, snapshots and peers (J2), and the limit that is assumed when it
+// can't be read.
 const (
 	reservedFiles    = 128
 	assumedFileLimit = 1024
@@ -32,19 +32,19 @@ func fileLimit() uint64 {
 }
 
 // defaultMaxConnections leaves reservedFiles of the descriptors, or half of them when there are
-// few, and most of the memory.
+// few, and three quarters of the memory.
 func defaultMaxConnections(files uint64, memory int64) int {
 	n := int64(min(files, 1<<20))
 	return int(min(max(n-reservedFiles, n/2), memory/4/connectionCost))
 }
 
-// unsent is how much of an answer the kernel may hold, for each connection, that the client has no
-// window for. Its own bound is megabytes: a thousand clients that don't read fill what the system
-// has for all sockets, and then every connection stands still (J11). What is on its way to a client
-// that reads is not bounded by this.
+// unsent bounds the bytes of an answer that the kernel holds for a connection whose client has no
+// window for them (J11). The kernel's own bound is megabytes: a thousand clients that don't read
+// would exhaust the memory that the system has for all sockets, and stop every connection. What is
+// on its way to a client that reads is not bounded by this.
 const unsent = 32 << 10
 
-// boundUnsent sets that for a connection. Where the system can't do it, all is as before.
+// boundUnsent sets this bound for a connection, where the system is Linux.
 func boundUnsent(c net.Conn) {
 	const tcpNotSentLowat = 25 // TCP_NOTSENT_LOWAT of linux/tcp.h, which package syscall doesn't name
 	if raw := rawConn(c); raw != nil {
@@ -58,13 +58,13 @@ type listener struct {
 	conns   *connections
 	budget  *budget       // for heads of requests
 	timeout time.Duration // for a piece of an answer
-	idle    time.Duration // for the first byte that comes; 0: as long as for the head that it belongs to
-	mute    bool          // refuse without a word: the client waits for TLS
+	idle    time.Duration // for the first byte of a connection; 0: the time of its first head
+	mute    bool          // close refused connections without an answer, since their clients speak TLS
 }
 
-// Accept waits for a connection within the limit.
+// Accept waits for a connection within the limit, and refuses those beyond it.
 func (l *listener) Accept() (net.Conn, error) {
-	theHangups() // is there before a client is
+	theHangups() // exists before the first client comes
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
@@ -76,7 +76,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		origin := originAt(c.RemoteAddr().String())
 		if l.conns.Acquire(origin) {
 			boundUnsent(c)
-			return &conn{Conn: c, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle,
+			return &conn{wrapped: wrapped{c}, conns: l.conns, origin: origin, timeout: l.timeout, idle: l.idle,
 				head: head{budget: l.budget, reading: true, mute: l.mute}}, nil
 		}
 		l.conns.recordRefused(origin)
@@ -88,40 +88,41 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// conn is a connection within the limit. A client that doesn't read what it asked for loses it:
-// each piece of pieceSize bytes must be taken within timeout (J11).
+// conn is a connection within the limit. A client that doesn't read an answer is disconnected: it
+// must take each piece of pieceSize bytes within timeout (J11).
 //
-// net/http sets seven deadlines a request, and to tell the poller of each would cost as much as the
-// answer's JSON. So the poller hears of a deadline only when a Read waits, and only of one that is
-// earlier than the one it knows; when that one passes, Read looks which one is wanted.
+// net/http sets seven deadlines for each request, and telling the poller of each would cost as much
+// as encoding the answer. So the poller is told of a deadline only while a Read waits, and only
+// when it is earlier than the one that the poller knows. When that one passes, Read checks it
+// against the present deadline.
 type conn struct {
-	net.Conn
+	wrapped
 	conns       *connections
-	origin      string // who has its place
+	origin      string // by which its place is counted
 	timeout     time.Duration
 	idle        time.Duration
 	once        sync.Once
 	extended    atomic.Int64 // when Write last moved its deadline, in Unix nanoseconds
-	noReadAhead atomic.Bool  // the next Read of a single byte brings nothing
-	received    atomic.Bool  // something has come
+	noReadAhead atomic.Bool  // the next Read of a single byte returns none
+	received    atomic.Bool  // a byte was received
 	gets        bool         // the head that comes begins a GET of a key; Read's own
 	head        head
 
 	// Both belong to the goroutine that sends an answer.
-	whole bool   // the next Write that net/http's buffer holds is the beginning of a piece
-	begun []byte // that beginning, until the rest comes
+	whole bool   // the next Write of at most netBuffer bytes is the beginning of a piece
+	begun []byte // that beginning, until the rest is written
 
 	mu      sync.Mutex    // protects the deadlines of Read
-	wanted  time.Time     // zero: none
-	armed   time.Time     // what the poller knows; zero: none
+	wanted  time.Time     // set by net/http last; zero: none
+	armed   time.Time     // known to the poller; zero: none
 	waiting int           // Reads that wait in the poller
-	first   time.Duration // for the head that the first byte will begin
+	first   time.Duration // for the first head, from its first byte on
 	client  departure     // protected by mu, too
 }
 
 const pieceSize = 64 << 10
 
-// Write sends b in pieces with a deadline each, of timeout or up to a tenth less.
+// Write sends b in pieces. Each has a deadline, between nine tenths of timeout and timeout away.
 func (c *conn) Write(b []byte) (sent int, err error) {
 	if c.whole && len(c.begun) == 0 && len(b) <= netBuffer {
 		c.begun = append(c.begun, b...)
@@ -140,7 +141,7 @@ func (c *conn) Write(b []byte) (sent int, err error) {
 	return sent, err
 }
 
-// send sends what has begun, and b. It returns how much of b was sent.
+// send sends begun and b, and returns how much of b was sent.
 func (c *conn) send(b []byte) (int, error) {
 	if len(c.begun) == 0 {
 		return c.Conn.Write(b)
@@ -152,13 +153,13 @@ func (c *conn) send(b []byte) (int, error) {
 	return max(int(n)-before, 0), err
 }
 
-// netBuffer is how much net/http gathers before it sends something. Of a piece that is larger it
-// sends what fills its buffer and then the rest: two system calls, each of which wakes the client.
+// netBuffer is the size of net/http's buffer for an answer. Of a longer piece net/http sends what
+// fills the buffer and then the rest: two system calls, each of which wakes the client.
 const netBuffer = 4 << 10
 
 // writeWhole writes b to w, an answer over c, with one system call when it is no larger than a
-// piece. When the beginning of b can't be sent, the connection is closed: net/http takes it to be
-// sent.
+// piece. When the beginning of b can't be sent, it closes the connection, since net/http has
+// counted that beginning as sent.
 func (c *conn) writeWhole(w nethttp.ResponseWriter, b []byte) (int, error) {
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -175,7 +176,22 @@ func (c *conn) writeWhole(w nethttp.ResponseWriter, b []byte) (int, error) {
 	return n, err
 }
 
-// connKey finds the conn in the context of a request.
+// wrapped is a connection around another one, to be embedded: tls.Conn and net/http find through it
+// what net.Conn lacks.
+type wrapped struct{ net.Conn }
+
+// NetConn returns the connection beneath, as the method of tls.Conn does.
+func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+// CloseWrite lets net/http end a connection so that the client still receives the last answer.
+func (w wrapped) CloseWrite() error {
+	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// connKey is the key of the conn in the context of a request.
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
@@ -185,8 +201,7 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// ownConn returns the connection that r has for itself, without TLS in between; nil when there is
-// none.
+// ownConn returns the connection of r when it is one of HTTP/1 without TLS; nil otherwise.
 func ownConn(r *nethttp.Request) *conn {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 && r.TLS == nil {
 		return c
@@ -194,7 +209,7 @@ func ownConn(r *nethttp.Request) *conn {
 	return nil
 }
 
-// originOf returns for whom a request counts that wants a place.
+// originOf returns the origin by which places for r are counted.
 func originOf(r *nethttp.Request) string {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 		return c.origin
@@ -202,13 +217,13 @@ func originOf(r *nethttp.Request) string {
 	return originAt(r.RemoteAddr)
 }
 
-// originAt is originOf for an address with a port.
+// originAt returns the origin of an address with a port.
 func originAt(address string) string {
 	host, _, _ := net.SplitHostPort(address) // "" is an address like any other
 	return places.Origin(host)
 }
 
-// connOf returns the conn that a connection of net/http is, or has beneath its TLS; nil when there
+// connOf returns the conn of a connection of net/http, which may be beneath its TLS; nil when there
 // is none.
 func connOf(c net.Conn) *conn {
 	if t, ok := c.(*tls.Conn); ok {
@@ -218,26 +233,26 @@ func connOf(c net.Conn) *conn {
 	return inner
 }
 
-// To see a client that hangs up, net/http reads one byte ahead as soon as it has the request: a
-// read that finds nothing, a goroutine that waits for the poller, and two deadlines to end that,
-// together a twelfth of what a write costs its leader. It gives up when the read brings nothing.
-// All else that reads a connection of HTTP/1 has room for more than a byte. So requests that are
-// answered at once, whether or not the client is there, are spared that: writes by goOnWithout, and
+// To notice a client that hangs up, net/http reads one byte ahead as soon as it has the request: a
+// read that finds nothing, a goroutine that waits for the poller, and two deadlines to end it. That
+// takes a twelfth of the time that a write takes at its leader. net/http stops when the read
+// returns no byte, and no other read of HTTP/1 has room for only one. So requests that are answered
+// at once, whether or not the client is there, are not read ahead of: writes by ignoreHangup, and
 // reads of keys by isBrief. So are watches, of whose clients the system tells (hangups).
 //
-// A later Go may read ahead in another way. Then this gains nothing, but it holds nothing up: every
-// deadline ends the Read that it is meant for, and what one request suppresses is over with it.
+// A later Go may read ahead in another way. Then this saves nothing, and does no harm: every
+// deadline still ends its Read, and noReadAhead is reset with the next request.
 
-// goOnWithout has the request go on when its client hangs up. It is called before the body is read,
-// of a request that has one and makes no use of its context.
+// ignoreHangup lets the request go on when its client hangs up. It is called before the body is
+// read, for a request that has a body and makes no use of its context.
 func ignoreHangup(r *nethttp.Request) {
 	if c := ownConn(r); c != nil {
 		c.noReadAhead.Store(true)
 	}
 }
 
-// next begins another request, or the handling of the one that came. What the last one suppressed
-// is over.
+// next says that another request begins, or the handling of the one that has come. Another request
+// is read ahead of again.
 func (c *conn) next(another bool) {
 	if another {
 		c.noReadAhead.Store(false)
@@ -245,18 +260,18 @@ func (c *conn) next(another bool) {
 	c.head.setReading(another)
 }
 
-// beginsGet reports whether these bytes begin a GET of a key. The first head of a connection comes
-// in two pieces at least: net/http looks for the preface of HTTP/2.
+// beginsGet reports whether b begins with a GET of a key. The first head of a connection comes in
+// at least two pieces, since net/http looks for the preface of HTTP/2 first.
 func beginsGet(b []byte) bool { return bytes.HasPrefix(b, []byte("GET "+keysPrefix)) }
 
-// isBrief reports whether these bytes have the whole first line of a GET of a key, which surely
-// does not wait: net/http goes ahead before a handler could say so.
+// isBrief reports whether b has the whole first line of a GET of a key that surely does not wait.
+// This is decided here since net/http reads ahead before a handler could tell.
 func isBrief(b []byte) bool {
 	target, _, _ := bytes.Cut(b, []byte("\r\n"))
 	return beginsGet(target) && !bytes.Contains(target, []byte("wait")) && bytes.IndexByte(target, '%') < 0
 }
 
-// Read reads until the deadline that is wanted.
+// Read reads until the deadline that was set last.
 func (c *conn) Read(b []byte) (int, error) {
 	if len(b) == 1 && c.noReadAhead.Swap(false) {
 		return 0, nil
@@ -276,7 +291,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 }
 
-// take looks at what a Read has brought.
+// observe looks at the bytes that a Read has brought.
 func (c *conn) observe(b []byte, err error) (int, error) {
 	if !c.received.Load() {
 		c.receiveFirst()
@@ -293,9 +308,9 @@ func (c *conn) observe(b []byte, err error) (int, error) {
 	return len(b), err
 }
 
-// await tells the poller of the deadline that is wanted, for a Read that begins, or begins again
-// since the poller found it late. Its error is that the deadline has passed; a Read that begins
-// leaves it to the poller to find that, which saves a look at the clock.
+// beginRead tells the poller of the present deadline, for a Read that begins. late is for a Read
+// that goes on after the poller's deadline: it fails when the present deadline has passed, too. A
+// Read that begins does not check this, which saves a look at the clock: the poller does.
 func (c *conn) beginRead(late bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,33 +324,33 @@ func (c *conn) beginRead(late bool) error {
 	return nil
 }
 
-// awaited is when a Read ends that began with await.
+// endRead ends what beginRead began.
 func (c *conn) endRead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting--
 }
 
-// mustHear reports whether the wanted deadline is earlier than the one that the poller knows. c.mu
+// mustArm reports whether the present deadline is earlier than the one that the poller knows. c.mu
 // must be held.
 func (c *conn) mustArm() bool {
 	return !c.wanted.IsZero() && (c.armed.IsZero() || c.wanted.Before(c.armed))
 }
 
-// arm tells the poller of the wanted deadline. c.mu must be held. A connection that takes none is
-// closed, and Read says so.
+// arm tells the poller of the present deadline. c.mu must be held. It ignores the error of a closed
+// connection: Read returns one.
 func (c *conn) arm() {
 	c.armed = c.wanted
 	c.Conn.SetReadDeadline(c.wanted)
 }
 
-// Of a new connection net/http wants the head of a request as soon as of one whose request has
-// begun. But many clients open more connections than they need, and keep what they don't: one that
-// is closed while a request is on its way costs them that request. So a connection that has said
-// nothing is idle, like one that has nothing more to say.
+// net/http gives a new connection as little time for its first head as one whose head has begun.
+// But many clients open more connections than they need, and keep the others: when such a
+// connection is closed while a request is on its way, that request is lost. So a connection over
+// which nothing was received counts as idle, like one between two requests.
 
-// whileSilent is the deadline of a connection that has said nothing, instead of one that net/http
-// wants. c.mu must be held.
+// idleDeadline returns the deadline of a connection on which nothing was received yet, in place of
+// the one that net/http sets. c.mu must be held.
 func (c *conn) idleDeadline(t time.Time) time.Time {
 	now := time.Now()
 	if !t.After(now) { // none, or the end of a Read
@@ -345,7 +360,7 @@ func (c *conn) idleDeadline(t time.Time) time.Time {
 	return now.Add(max(c.idle, c.first))
 }
 
-// hear is when the first byte has come: from now on the head has its time.
+// receiveFirst sets the deadline of the first head, when its first byte has come.
 func (c *conn) receiveFirst() {
 	c.received.Store(true)
 	c.mu.Lock()
@@ -375,8 +390,8 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetWriteDeadline holds until the next Write, which sets its own. To have none is therefore
-// nothing new, though net/http wants that after each request.
+// SetWriteDeadline holds until the next Write, which sets its own deadline. To remove the deadline
+// is therefore unnecessary, though net/http does it after each request.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil
@@ -385,10 +400,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// NetConn is the connection as it was accepted, as tls.Conn has it.
-func (c *conn) NetConn() net.Conn { return c.Conn }
-
-// Close gives the place to another connection.
+// Close closes the connection, and releases its place and what its head has acquired.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.conns.Release(c.origin)
@@ -397,12 +409,4 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.forgetHangup()
 	return err
-}
-
-// CloseWrite lets net/http end a connection without taking back its last answer.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }

@@ -33,7 +33,7 @@ func connPair(t *testing.T) (*conn, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); inner.Close() })
-	return &conn{Conn: inner, conns: new(connections), timeout: time.Second}, client
+	return &conn{wrapped: wrapped{inner}, conns: new(connections), timeout: time.Second}, client
 }
 
 // The poller knows one deadline while another is wanted: only the wanted one may end a Read.

@@ -8,30 +8,30 @@ import (
 	"syscall"
 )
 
-// A watch may wait for days. net/http notices that the client has left by reading one byte ahead,
-// for which it has a goroutine beside each request, and it stops looking when that byte comes: a
+// A watch may wait for days. net/http notices that the client has left by reading one byte ahead.
+// It needs a goroutine beside each request for this, and stops looking when that byte comes: a
 // client that sends more than its request, and leaves, would keep the watch and its connection for
-// ever. So the system is asked to tell of the end of a connection (hangups), and the read ahead is
-// suppressed (deaf). A connection of HTTP/2 is read all the time, and needs none of this.
+// ever. So the system is asked to report the end of a connection (hangups), and the read ahead is
+// suppressed (noReadAhead). A connection of HTTP/2 is read all the time, and needs none of this.
 
-// departure is what a connection knows of its client's leaving. An end of which only one direction
-// is closed counts, as it does for net/http.
+// departure is whether the client of a connection has left. A client that closed only its sending
+// direction counts as gone, as it does for net/http.
 type departure struct {
 	number  uint64 // in hangups; 0: not there
 	left    bool
-	waits   bool // a request does
-	counted bool // left is counted
+	waits   bool // a request waits for the end
+	counted bool // in connections.left
 
-	// Done when the client has left: one for all requests that wait, one after the other. nil
-	// before the first.
+	// Done when the client has left. The requests of the connection that wait share it, one after
+	// the other; nil before the first.
 	ctx    context.Context
 	cancel context.CancelFunc
 }
 
-// untilLeft returns a context that is done when the client of r has left or parent is done; all
-// requests of a server have the same parent. Where neither the system nor net/http tells, it ends
-// after the longest life of a watch: the answer ends without an event, and the client asks again
-// from the index in the head. The caller calls stop when the request ends.
+// untilLeft returns a context that is done when the client of r has left, or parent is done. All
+// requests of a server have the same parent. Where neither the system nor net/http reports that a
+// client has left, it ends after the longest life of a watch: the answer ends without an event, and
+// the client asks again from the index in the head. The caller calls stop when the request ends.
 func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx context.Context, stop func()) {
 	waited := func() {}
 	c, ok := r.Context().Value(connKey{}).(*conn)
@@ -50,7 +50,7 @@ func (s *Server) untilLeft(parent context.Context, r *nethttp.Request) (ctx cont
 	return ctx, func() { unheard(); cancel(); waited() }
 }
 
-// hearsHangup has c told when its client hangs up, and reports whether it will be.
+// watchHangup adds c to hangups, and reports whether the system will report the client's hangup.
 func (c *conn) watchHangup() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *conn) watchHangup() bool {
 	return c.client.number > 0
 }
 
-// wait returns the context of a request that begins to wait.
+// beginWait returns the context of a request that begins to wait. endWait must follow.
 func (c *conn) beginWait(parent context.Context) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,14 +72,14 @@ func (c *conn) beginWait(parent context.Context) context.Context {
 	return c.client.ctx
 }
 
-// waited ends wait.
+// endWait ends what beginWait began.
 func (c *conn) endWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.client.waits = false
 }
 
-// hungUp is called when the client has left. A nil conn is closed.
+// clientLeft is called by hangups when the client has left. c is nil when the connection is closed.
 func (c *conn) clientLeft() {
 	if c == nil {
 		return
@@ -103,7 +103,7 @@ func (c *conn) endIfLeft() {
 	}
 }
 
-// gone is after the connection was closed.
+// forgetHangup removes the connection from hangups, after it was closed.
 func (c *conn) forgetHangup() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +115,7 @@ func (c *conn) forgetHangup() {
 	}
 }
 
-// rawConn returns the socket beneath c, where Linux has one; nil otherwise.
+// rawConn returns the socket beneath c on Linux; nil elsewhere, and when c has none.
 func rawConn(c net.Conn) syscall.RawConn {
 	socket, ok := socketOf(c).(syscall.Conn)
 	if !ok || runtime.GOOS != "linux" {
@@ -128,7 +128,7 @@ func rawConn(c net.Conn) syscall.RawConn {
 	return raw
 }
 
-// socketOf returns the connection that has no other beneath it.
+// socketOf returns the innermost connection of c.
 func socketOf(c net.Conn) net.Conn {
 	for {
 		outer, ok := c.(interface{ NetConn() net.Conn })

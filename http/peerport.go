@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// raftRoute is what belongs to the members among themselves.
+// raftRoute is for the messages between members.
 var raftRoute = route{path: "/raft", below: true}
 
-// peerRoutes are all other paths of the peer port: what a member asks that looks for its cluster.
-// To add itself is all that it may change, and whoever reaches this port could do worse; the client
-// port has the rest of the API.
+// peerRoutes are all other paths of the peer port: what a starting member asks to find its cluster.
+// It may add itself and change nothing else; who reaches this port could do worse by Raft's
+// messages. The rest of the API is on the client port.
 var peerRoutes = []route{
 	{path: "/members", methods: onlyGet, serve: (*Server).servePeerList},
 	{path: membersPrefix, methods: []string{"GET", "POST"}, serve: (*Server).servePeerMembers},
 	{path: "/version", methods: onlyGet, serve: (*Server).serveVersion},
 }
 
-// PeerPort answers other members. It is there before anything else of a member, so that a taken
-// port costs nothing, and opens in two steps: to Raft when there is a node, and to questions when
-// the node knows what to answer. Until then the answer is 503. All methods may be called from any
-// goroutine.
+// PeerPort answers other members. It is opened before anything else of a member, so that a taken
+// port is noticed at once. It begins to answer in two steps: for Raft when there is a node
+// (Connect), and for questions when the node has applied its log (Open). Until then the answer is
+// 503. All methods may be called from any goroutine.
 type PeerPort struct {
 	server  *nethttp.Server
 	tls     TLS
@@ -36,8 +36,8 @@ type PeerPort struct {
 	api     atomic.Pointer[Server]
 }
 
-// NewPeerPort returns a port that is closed to everything. A nil logger means slog.Default(), and a
-// nil t nobody.
+// NewPeerPort returns a port that answers 503 to everything. A nil logger means slog.Default(), a
+// nil t no certificates.
 func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	if logger == nil {
 		logger = slog.Default()
@@ -58,32 +58,32 @@ func NewPeerPort(logger *slog.Logger, t TLS) *PeerPort {
 	return p
 }
 
-// noteState keeps others true, and tells of handshakes that failed.
+// observeState is called by net/http when the state of a connection changes. It keeps pending up to
+// date, and reports failed handshakes.
 func (p *PeerPort) observeState(c net.Conn, state nethttp.ConnState) {
 	reportHandshake(p.tls, c, state)
 	p.pending.observeState(c, state)
 }
 
-// Connect gives everything under /raft to raft from now on.
+// Connect hands all requests under /raft to raft from now on.
 func (p *PeerPort) Connect(raft nethttp.Handler) { p.raft.Store(&raft) }
 
 // Open lets api answer for the member from now on. Its node must be ready: a member that has not
-// applied its log yet would deny that another one was ever active (pitfall D10).
+// applied its log yet would say of another one that it was never active (D10).
 func (p *PeerPort) Open(api *Server) { p.api.Store(api) }
 
-// Serve answers the connections that ln accepts until Close, then returns http.ErrServerClosed of
-// net/http. It may be called for several listeners. There is no limit on a request as a whole,
-// since a snapshot may take long; raft sees to its own.
+// Serve answers the connections that ln accepts until Close, then returns ErrServerClosed of
+// net/http. It may be called for several listeners. A request has no deadline as a whole, since a
+// snapshot may take long; raft sets its own.
 func (p *PeerPort) Serve(ln net.Listener) error { return p.server.Serve(plainListener{ln, p.tls}) }
 
-// ServeTLS is Serve over TLS. Who is let in is for config to say: it decides before a byte of a
-// request is read (pitfall K5). There is no HTTP/2, since a stream of Raft takes its connection
-// over.
+// ServeTLS is Serve over TLS. config decides which clients are accepted, before a byte of a request
+// is read (K5). There is no HTTP/2, since a stream of Raft takes over its connection.
 func (p *PeerPort) ServeTLS(ln net.Listener, config *tls.Config) error {
 	return p.server.Serve(tls.NewListener(p.tls.Listener(ln), withProtocols(config, "http/1.1")))
 }
 
-// Close ends the listeners and all connections but those that raft has taken over.
+// Close closes the listeners and all connections but those that raft has taken over.
 func (p *PeerPort) Close() error { return p.server.Close() }
 
 // ServeHTTP answers one request.
@@ -91,7 +91,7 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	raft, api := p.raft.Load(), p.api.Load()
 	isRaft := raftRoute.matches(r.URL.Path)
 	switch {
-	case isRaft && byBrowser(r.Header): // no member says such things, whatever name it is called by
+	case isRaft && byBrowser(r.Header): // whatever its Host: no member sends such headers
 		messageError(&response{ResponseWriter: w}, nethttp.StatusForbidden, crossOrigin)
 	case isRaft && raft != nil:
 		defer p.pending.protect(r)()
@@ -103,7 +103,7 @@ func (p *PeerPort) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 }
 
-// servePeer answers what is on the peer port besides Raft.
+// servePeer answers the paths of the peer port besides Raft's.
 func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 	out := &response{ResponseWriter: w, begun: time.Now(), timeout: s.times.write}
 	out.server = s
@@ -121,28 +121,27 @@ func (s *Server) servePeer(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 }
 
-// strangers are the connections of the peer port over which no member talks, or not yet. There are
-// at most max: the oldest one makes room for a new one, so that neither descriptors run out nor a
-// member is locked out, whoever calls and keeps silent (J2). A member is a stranger for one round
-// trip; to push it out in that time takes max connections.
+// pendingConns are the connections of the peer port that Raft has not taken over. There are at most
+// max: a new one closes the oldest, so that whoever connects and keeps silent neither uses up the
+// descriptors nor locks a member out (J2). A member's connection is pending for one round trip; to
+// have it closed in that time takes max new connections.
 type pendingConns struct {
 	max int
 
 	mu      sync.Mutex // protects all below
 	order   list.List  // of net.Conn, the oldest first
 	element map[net.Conn]*list.Element
-	busy    map[net.Conn]bool // those of order to which Raft is just listening
+	busy    map[net.Conn]bool // those that carry a request to Raft
 }
 
-// maxStrangers is an eighth of the descriptors.
+// maxPending is an eighth of the descriptors, at most 1024.
 func maxPending(files uint64) int { return int(min(files/8, 1024)) }
 
 func newPendingConns(max int) *pendingConns {
 	return &pendingConns{max: max, element: map[net.Conn]*list.Element{}, busy: map[net.Conn]bool{}}
 }
 
-// note follows the state of a connection, for net/http. One that was taken over by Raft is none of
-// the strangers'.
+// observeState follows the state of a connection, for net/http.
 func (s *pendingConns) observeState(c net.Conn, state nethttp.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +156,8 @@ func (s *pendingConns) observeState(c net.Conn, state nethttp.ConnState) {
 	}
 }
 
-// makeRoom closes the oldest connection that nobody listens to. s.mu must be held.
+// makeRoom closes the oldest connection that is not busy, and reports whether there was one. s.mu
+// must be held.
 func (s *pendingConns) makeRoom() bool {
 	for e := s.order.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(net.Conn); !s.busy[c] {
@@ -169,7 +169,8 @@ func (s *pendingConns) makeRoom() bool {
 	return false
 }
 
-// hangUp closes a connection without the farewell of TLS, which may wait for the other end.
+// closeAtOnce closes a connection without the closing message of TLS, which may wait for the other
+// end.
 func closeAtOnce(c net.Conn) {
 	if outer, ok := c.(*tls.Conn); ok {
 		c = outer.NetConn()
@@ -177,7 +178,7 @@ func closeAtOnce(c net.Conn) {
 	c.Close()
 }
 
-// forget takes a connection from the list. s.mu must be held.
+// forget removes a connection. s.mu must be held.
 func (s *pendingConns) forget(c net.Conn) {
 	if e := s.element[c]; e != nil {
 		s.order.Remove(e)
@@ -186,8 +187,8 @@ func (s *pendingConns) forget(c net.Conn) {
 	}
 }
 
-// listen keeps the connection of a request while Raft listens to it, until what it returns is
-// called.
+// protect keeps the connection of a request from being closed for a new one while Raft handles it,
+// until end is called.
 func (s *pendingConns) protect(r *nethttp.Request) (end func()) {
 	c, _ := r.Context().Value(pendingKey{}).(net.Conn)
 	s.setBusy(c, true)
@@ -202,7 +203,7 @@ func (s *pendingConns) setBusy(c net.Conn, heard bool) {
 	}
 }
 
-// strangerKey is where the context of a request has its connection.
+// pendingKey is the key of the connection in the context of a request.
 type pendingKey struct{}
 
 func withPending(ctx context.Context, c net.Conn) context.Context {

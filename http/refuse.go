@@ -15,18 +15,18 @@ import (
 	"etcd2/store"
 )
 
-// connections are the places for clients' connections, of all listeners together.
+// connections are the places for client connections, which all listeners share.
 type connections struct {
 	places.Places
 	refused  atomic.Uint64
 	left     atomic.Uint64 // closed because their clients had left
 	refusing atomic.Int64
-	warned   atomic.Int64 // when the log was told last that there is no room, in Unix nanoseconds
+	warned   atomic.Int64 // when the log was last told of refused connections, in Unix nanoseconds
 	log      *slog.Logger
 }
 
-// full counts a connection from address that found no room, and tells the log once a minute, with
-// what would make some.
+// recordRefused counts a connection from address that got no place. Once a minute it logs this, and
+// what would make more places.
 func (n *connections) recordRefused(address string) {
 	refused, now, last := n.refused.Add(1), time.Now(), n.warned.Load()
 	if now.UnixNano()-last < int64(time.Minute) || !n.warned.CompareAndSwap(last, now.UnixNano()) {
@@ -42,15 +42,16 @@ func (n *connections) recordRefused(address string) {
 		"refused", refused, "remedy", remedy)
 }
 
-// maxRefusing connections at a time are told why they are refused; more are just closed.
+// maxRefusing bounds the connections that are being told why they are refused. More are closed
+// without an answer.
 const maxRefusing = 16
 
 // refusalPatience is how long a refused client may take for each step: its TLS handshake, its
 // question, and the reading of the answer.
 const refusalPatience = 2 * time.Second
 
-// refusal is the answer to a connection that is refused, whatever it asks. Its code is the one at
-// which programs go on to another member, as Patroni does.
+// refusal returns the answer to a connection that is refused, whatever its request is. Its status
+// is one at which client programs such as Patroni try another member.
 func refusal(cause string) []byte {
 	body := appendError(nil, &store.Error{Code: store.CodeRaft, Cause: cause})
 	return fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"+
@@ -104,10 +105,10 @@ func explain(c net.Conn, message string) {
 	}
 }
 
-// Starting refuses the clients of a listener as long as there is nothing to serve them: one that
-// asks a member that starts is better told so, and goes on to another, than left waiting. What it
-// returns ends that, waits for the end, and leaves the listener to a Server. A listener without
-// deadlines is left alone. With a config its clients are told over TLS.
+// Starting refuses the clients of a listener while the member starts: they can go on to another
+// member at once instead of waiting. The caller calls started before it gives ln to a Server; it
+// returns when no client is being accepted. A listener without deadlines is left alone. With a
+// config, clients are refused over TLS.
 func Starting(ln net.Listener, config *tls.Config) (started func()) {
 	timed, ok := ln.(interface{ SetDeadline(time.Time) error })
 	if !ok {
@@ -127,7 +128,7 @@ func Starting(ln net.Listener, config *tls.Config) (started func()) {
 				clients.refuse(c, "this member is starting")
 			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 				return
-			default: // no descriptors, perhaps: not at once again
+			default: // perhaps no descriptors are left: try again, but not at once
 				<-time.After(10 * time.Millisecond)
 			}
 		}

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// response remembers what was sent, for the counters and for catch. It gives each piece that it
-// sends a deadline where the connection can't: a stream of HTTP/2 may be stuck while its connection
-// is not (J11).
+// response is the answer to a request. It remembers the status, for the counters and for catch, and
+// what the request has acquired. On HTTP/2 it sets a deadline for each piece that it sends: there a
+// stream may be stuck while its connection is not (J11).
 type response struct {
 	nethttp.ResponseWriter
-	request *nethttp.Request // nil when w writes to something else than its connection
-	begun   time.Time        // when it came
+	request *nethttp.Request // nil when the answer is not sent to its connection
+	begun   time.Time        // when the request came
 	status  int              // 0 until the head is sent
-	timeout time.Duration    // of a piece; 0: the connection sees to it
+	timeout time.Duration    // for a piece; 0: the connection sets the deadlines
 
 	server   *Server
 	inFlight bool // whether server counts it
 	isStream bool // whether origin has a place of server.streams for it
 	origin   string
 	acquired int64 // of server.room
-	unread   int64 // of it, for a body that was not read yet
+	unread   int64 // part of acquired, for a body that was not read yet
 	holding  holding
 }
 
@@ -51,9 +51,8 @@ func (w *response) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// announce says in the head how long the answer is, when nothing of it was sent before it was
-// complete. Otherwise net/http sends it in chunks, with one more piece at the end, unless it is
-// short.
+// announce sets Content-Length, unless the head was sent before the answer was complete. Without it
+// net/http sends all but short answers in chunks, with one more piece at the end.
 func (w *response) announce(length int) {
 	const short = 2 << 10
 	if w.status == 0 && length > short {
@@ -61,7 +60,7 @@ func (w *response) announce(length int) {
 	}
 }
 
-// Unwrap lets http.ResponseController find the deadlines and Flush.
+// Unwrap lets http.ResponseController find SetReadDeadline, SetWriteDeadline and Flush.
 func (w *response) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }
 
 // sendJSON sends v and a newline.
@@ -81,28 +80,29 @@ func sendBareJSON(w *response, v any) {
 	w.Write(b)
 }
 
-// An answer that is being sent holds what it shows: a part of the tree as it was, an event with the
-// values before and after. That costs memory once the tree and the history have it no longer. All
-// answers together hold no more of that than what was freed there since the oldest of them began
-// (store.Freed). So an answer is broken off, and its connection closed, when more was freed since
-// then than answers may hold. But each has some time first: no writer can break off what is read at
-// once.
+// An answer holds in memory what it shows until it is sent: a part of the tree as it was, or an
+// event with the values before and after. That costs memory once the tree and the history have
+// dropped it. All answers together hold no more than what was dropped since the oldest of them
+// began (store.Freed). So an answer is broken off, and its connection closed, when more than
+// leastHeld, or an eighth of the memory, was dropped since it began. But not within its first
+// slowAfter: writers can't break off the answers of clients that read at once.
 const (
 	leastHeld = 64 << 20
 	slowAfter = 10 * time.Second
 )
 
-// slowAnswers are those that take longer than after. All methods may be called from any goroutine.
+// slowAnswers are the answers that take longer than after. All methods may be called from any
+// goroutine.
 type slowAnswers struct {
 	max   int64 // bytes that answers may hold
 	after time.Duration
 	ended atomic.Uint64
 
 	mu    sync.Mutex           // protects begun
-	begun map[*response]uint64 // what had been freed when they began
+	begun map[*response]uint64 // store.Freed when each of them began
 }
 
-// held returns a bound of what they hold; freed is what has been freed by now.
+// held returns a bound of the bytes that slow answers hold; freed is the present store.Freed.
 func (l *slowAnswers) held(freed uint64) (bytes uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,7 @@ func (l *slowAnswers) held(freed uint64) (bytes uint64) {
 	return bytes
 }
 
-// add makes w one of them.
+// add makes w a slow answer.
 func (l *slowAnswers) add(w *response) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,14 +128,14 @@ func (l *slowAnswers) remove(w *response) {
 	delete(l.begun, w)
 }
 
-// holding is when an answer began; the zero value is of one that holds nothing.
+// holding says since when an answer holds what it shows; zero: it holds nothing.
 type holding struct {
 	since time.Time
-	freed uint64 // by then
-	slow  bool   // it is one of slowAnswers
+	freed uint64 // store.Freed at that time
+	slow  bool   // it is in slowAnswers
 }
 
-// hold begins to count what the answer holds: nothing that was freed before.
+// beginHolding begins to count what the answer holds, from now on.
 func (w *response) beginHolding() {
 	w.endHolding()
 	if w.server.store != nil {
@@ -143,7 +143,7 @@ func (w *response) beginHolding() {
 	}
 }
 
-// letGo ends hold.
+// endHolding ends what beginHolding began.
 func (w *response) endHolding() {
 	if w.holding.slow {
 		w.server.slow.remove(w)
@@ -151,7 +151,7 @@ func (w *response) endHolding() {
 	w.holding = holding{}
 }
 
-// endIfHolding breaks the answer off when it has held too much for too long.
+// breakOffIfHolding breaks the answer off when it has held too much for too long.
 func (w *response) breakOffIfHolding() {
 	h := &w.holding
 	if h.since.IsZero() || time.Since(h.since) < w.server.slow.after {
@@ -163,6 +163,6 @@ func (w *response) breakOffIfHolding() {
 	}
 	if w.server.store.Freed()-h.freed > uint64(slow.max) {
 		slow.ended.Add(1)
-		panic(nethttp.ErrAbortHandler) // without a last piece, so that the client sees it
+		panic(nethttp.ErrAbortHandler) // without the last chunk, so that the client notices
 	}
 }

@@ -16,7 +16,8 @@ import (
 	"etcd2/store"
 )
 
-// permit is what a request needs and whether it may have it. It belongs to the request's handler.
+// permit is the right that a request needs, and the last verdict on it. It belongs to the request's
+// handler.
 type permit struct {
 	server  *Server
 	request *nethttp.Request
@@ -28,12 +29,12 @@ func (s *Server) permit(r *nethttp.Request, need auth.Right) *permit {
 	return &permit{server: s, request: r, need: need}
 }
 
-// holds reports whether the request was allowed, and nothing that this rests on has changed since.
+// holds reports whether the request was allowed, and no user or role has changed since.
 func (p *permit) holds() bool {
 	return p.verdict.State != nil && p.server.keeper.Holds(p.verdict)
 }
 
-// check has the request judged, unless the last verdict holds. Its errors are those of
+// check has the request judged, unless the last verdict still holds. Its errors are those of
 // auth.Keeper.Judge.
 func (p *permit) check() error {
 	if p.server.keeper == nil {
@@ -52,7 +53,8 @@ func (p *permit) check() error {
 
 var errElsewhere = errors.New("a proxy knows no users, so this is only for its own machine, from a loopback address")
 
-// checkAtProxy judges what only the role root may do at a member.
+// checkAtProxy allows what needs the role root at a member, if the request comes from the proxy's
+// own machine.
 func (p *permit) checkAtProxy() error {
 	p.verdict.User, p.verdict.Proof = "(anybody: a proxy knows no users)", "none"
 	ip, err := netip.ParseAddr(p.server.caller(p.request).Address)
@@ -63,13 +65,13 @@ func (p *permit) checkAtProxy() error {
 	return nil
 }
 
-// mayRead reports whether the client of an allowed request may read the key that it is about.
+// mayRead reports whether the client of an allowed request may also read its key.
 func (p *permit) mayRead() bool {
 	return p.verdict.May(auth.Right{Access: auth.Read, Path: p.need.Path})
 }
 
-// secrets returns the nodes in the answer to a write whose values its client may not read, and has
-// not sent with cmd itself.
+// secrets returns the nodes in the answer to a write whose values the client may not read, and did
+// not send itself with cmd.
 func (p *permit) secrets(cmd store.Command, e *store.Event) (nodes []*store.Node) {
 	if p.mayRead() {
 		return nil
@@ -80,8 +82,8 @@ func (p *permit) secrets(cmd store.Command, e *store.Event) (nodes []*store.Node
 	return append(nodes, e.Prev)
 }
 
-// conceal returns what the client of a write may know of its error: that a value differs from the
-// one that it has named, but the value only with the right to read.
+// conceal returns what the client of a write may know of its error: that a value differs from
+// prevValue, but the value itself only with the right to read it.
 func (p *permit) conceal(cmd store.Command, e *store.Error) *store.Error {
 	named := "[" + cmd.PrevValue + " != "
 	if e.Code != store.CodeCompareFailed || cmd.PrevValue == "" || !strings.HasPrefix(e.Cause, named) || p.mayRead() {
@@ -90,7 +92,7 @@ func (p *permit) conceal(cmd store.Command, e *store.Error) *store.Error {
 	return &store.Error{Code: e.Code, Cause: named + "the value, which you may not read]", Index: e.Index}
 }
 
-// caller is who sent the request, as far as one can tell.
+// caller returns who sent the request, as far as the request tells.
 func (s *Server) caller(r *nethttp.Request) auth.Caller {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" is an address like any other
 	c := auth.Caller{Authorization: r.Header["Authorization"], Address: host}
@@ -100,15 +102,15 @@ func (s *Server) caller(r *nethttp.Request) auth.Caller {
 	return c
 }
 
-// forwarded tells whether a request has come through a proxy, by what a proxy adds. Its certificate
-// is then the proxy's, and makes nobody of those behind it that one (pitfall J14). Whoever adds
-// such a header without being a proxy has less for it.
+// forwarded reports whether a request has come through a proxy, by the headers that a proxy adds.
+// Its certificate is then the proxy's, and does not make the proxy's clients that user (J14). A
+// client that adds such a header itself only loses rights by it.
 func forwarded(r *nethttp.Request) bool {
 	return len(r.Header["Via"]) > 0 || len(r.Header["X-Forwarded-For"]) > 0
 }
 
-// allowed reports whether the request may go on; if not, it answers, in the shape that all
-// endpoints but keys have.
+// allowed reports whether the request may go on; if not, it answers with the error shape of all
+// endpoints but keys.
 func (s *Server) allowed(w *response, permit *permit) bool {
 	err := permit.check()
 	later, isLater := errors.AsType[*auth.Later](err)
@@ -126,35 +128,34 @@ func (s *Server) allowed(w *response, permit *permit) bool {
 	return false
 }
 
-// tooMany refuses a request until later.
+// tooMany refuses a request for the time that l says.
 func tooMany(w *response, l *auth.Later) {
 	seconds := (l.After + time.Second - 1) / time.Second
 	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
 	messageError(w, nethttp.StatusTooManyRequests, l.Reason)
 }
 
-// The same refusal is logged once in refusalPause, and in that time no more than maxRefusals
-// different ones.
+// The same refusal is logged once within refusalPause, and at most maxRefusals different ones are.
 const (
 	refusalPause = time.Minute
 	maxRefusals  = 256
 )
 
-// refusals keeps requests that are refused for want of a right from filling the log: one line a
-// kind and refusalPause, in which the others are counted. The zero value is ready for use.
+// refusals keeps requests that are refused for a missing right from filling the log: each kind has
+// one line within refusalPause, and the others are counted. The zero value is ready for use.
 type refusals struct {
 	mu     sync.Mutex // protects all below
 	lines  map[string]*repeats
-	others int // that were not logged, and whose line is forgotten or had no room
+	others int // refusals not logged, whose lines were forgotten or found no room
 }
 
 type repeats struct {
-	at   time.Time // it was last logged
-	kept int       // times since then that it was not
+	at   time.Time // when it was last logged
+	kept int       // how often it was suppressed since then
 }
 
-// note reports whether a line is to be logged at now, how often it was not since the last time, and
-// how many other lines were not since any was.
+// record counts a refusal. due reports whether its line is to be logged at now: before is how often
+// the line was suppressed since it was last logged, others how many other lines were.
 func (r *refusals) record(line string, now time.Time) (before, others int, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,7 +177,8 @@ func (r *refusals) record(line string, now time.Time) (before, others int, due b
 	return before, others, true
 }
 
-// makeRoom forgets old lines, and reports whether there is room. r.mu must be held.
+// makeRoom forgets lines older than refusalPause, and reports whether there is room for another.
+// r.mu must be held.
 func (r *refusals) makeRoom(now time.Time) bool {
 	maps.DeleteFunc(r.lines, func(_ string, was *repeats) bool {
 		old := now.Sub(was.at) >= refusalPause
@@ -188,8 +190,8 @@ func (r *refusals) makeRoom(now time.Time) bool {
 	return len(r.lines) < maxRefusals
 }
 
-// refused logs that the request was refused for want of its right. A wrong password has a line of
-// its own, by package auth.
+// refused logs that the request was refused for a missing right. A wrong password is logged by
+// package auth.
 func (p *permit) refused() {
 	if p.verdict.Proof == auth.WrongPassword {
 		return
@@ -203,13 +205,13 @@ func (p *permit) refused() {
 	}
 }
 
-// who says for the log who has sent the request, by which proof, and from where.
+// callerAttrs returns for the log who sent the request, how that was proved, and the address.
 func (p *permit) callerAttrs() []any {
 	return append([]any{"by", p.verdict.User, "proof", clip(p.verdict.Proof)}, p.server.addressAttrs(p.request)...)
 }
 
-// from says for the log where a request comes from, as far as the connection tells, and what
-// proxies claim.
+// addressAttrs returns for the log the address of the connection, and the addresses that proxies
+// name.
 func (s *Server) addressAttrs(r *nethttp.Request) []any {
 	from := []any{"from", s.caller(r).Address}
 	if by := r.Header.Get("X-Forwarded-For"); by != "" {
@@ -218,5 +220,5 @@ func (s *Server) addressAttrs(r *nethttp.Request) []any {
 	return from
 }
 
-// clip bounds what a caller has a line of the log say.
+// clip bounds a text of the client's for the log.
 func clip(text string) string { return fmt.Sprintf("%.200s", text) }

@@ -51,23 +51,23 @@ type Config struct {
 	Version string       // of the program, for /version
 	Logger  *slog.Logger // nil: slog.Default()
 
-	// Security has the lines about who may do what, and has done what with users, roles, members
-	// and the log. It lets them pass whatever SetLogLevel says; nil: Logger.
+	// Security gets the lines about refused requests, and about changes of users, roles, members
+	// and the log level. SetLogLevel does not change what it lets pass; nil: Logger.
 	Security *slog.Logger
 
 	// SetLogLevel changes what Logger lets pass: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG
 	// or TRACE. Without it PUT /config/local/log accepts a level and changes nothing.
 	SetLogLevel func(level string) error
 
-	LogLinesLost func() uint64 // lines of the log that its reader did not take; nil: none
+	LogLinesLost func() uint64 // lines that were dropped because the log's reader was slow; nil: none
 
-	Election       time.Duration // the election timeout, by which /health judges; 1 s
-	RequestTimeout time.Duration // longest wait for minIndex, as the node has it for the rest; 7 s
-	// Survey asks the other members for what their servers' Status says, and calls visit for each
-	// that answers before ctx is done; nil: there are no others.
+	Election       time.Duration // the election timeout, from which /health takes its limits; 1 s
+	RequestTimeout time.Duration // longest wait for minIndex; the node bounds its own waits by the same; 7 s
+	// Survey asks the other members for their Server.Status, and calls visit with the answer of
+	// each one that comes before ctx is done; nil: there are no other members.
 	Survey func(ctx context.Context, visit func(id uint64, status []byte, trip time.Duration))
 
-	Dirs []string // whose disks /health looks at: the data directory, and that of the log
+	Dirs []string // on the disks that /health looks at: the data directory, and that of the log
 
 	CORS []string // allowed origins, compared exactly; "*" allows all
 	// names under which browsers may call this member over plain HTTP, besides localhost and
@@ -77,10 +77,10 @@ type Config struct {
 	Args  []string // the command line that /debug/vars and /debug/pprof/cmdline show; no passwords in it
 	Page  bool     // serve browsers a page of the cluster at /
 
-	TLS, PeerTLS TLS // what the certificates of the client port and of the peer port tell; nil: nothing
+	TLS, PeerTLS TLS // the certificates of the client port and of the peer port; nil: none
 
-	// ClientCertAuth makes the common name of a client's verified certificate the user, while
-	// rights count and the request has no header Authorization.
+	// ClientCertAuth takes the common name of a client's verified certificate as the user, when
+	// auth is on and the request has no header Authorization.
 	ClientCertAuth bool
 
 	MaxRequestBytes int64 // of a request's body; 10 MiB
@@ -93,7 +93,7 @@ type Config struct {
 	backend    *Backend // nil: this is a member
 }
 
-// What a Config means that says nothing else.
+// Defaults of Config's zero fields.
 const (
 	DefaultElection        = time.Second
 	DefaultRequestTimeout  = 7 * time.Second
@@ -101,14 +101,14 @@ const (
 	DefaultMaxWatchers     = 100_000
 )
 
-// timeouts end what a client keeps waiting (J1, J11).
+// timeouts bound what a client may keep waiting (J1, J11).
 type timeouts struct {
 	head  time.Duration // for a request's head, TLS handshake included
 	body  time.Duration // for each piece of its body
 	write time.Duration // for each piece of the answer
-	idle  time.Duration // before a request, but for the first one over TLS
-	life  time.Duration // of a watch where the system does not tell whether it is
-	beat  time.Duration // after which server-sent events say that there was none
+	idle  time.Duration // between two requests, and before the first one without TLS
+	life  time.Duration // of a watch, where neither the system nor net/http tells that its client has left
+	beat  time.Duration // without an event, after which a stream of server-sent events says so
 }
 
 var presetTimeouts = timeouts{
@@ -120,7 +120,7 @@ const (
 	maxHeaderBytes = 256 << 10
 	maxStreams     = 100 // requests at a time on one HTTP/2 connection (J9)
 
-	// What a connection of HTTP/2 may have sent that no handler has read yet, besides heads.
+	// What a connection of HTTP/2 may have sent, besides heads, before a handler reads it.
 	maxFrame = 16 << 10
 	window   = 128 << 10
 )
@@ -150,11 +150,11 @@ type Server struct {
 	surveys   surveys
 	page      *page.Page
 	backingUp atomic.Bool                                // one backup is being sent
-	free      func(dir string) (bytes uint64, err error) // how much of dir's disk is
+	free      func(dir string) (bytes uint64, err error) // the free space of the disk of dir
 
 	server  *nethttp.Server
 	conns   connections
-	fresh   sync.Map        // net.Conn: those that have not asked anything yet
+	fresh   sync.Map        // of net.Conn: connections without a request yet
 	ending  context.Context // done when Shutdown begins
 	endLong context.CancelFunc
 }
@@ -260,8 +260,9 @@ func (s *Server) newHTTPServer() *nethttp.Server {
 	}
 }
 
-// noteState keeps fresh true, tells the connection where it is in a request, and tells of
-// handshakes that failed.
+// observeState is called by net/http when the state of a connection changes. It keeps fresh up to
+// date, tells the connection whether a head or its handling comes next, and reports failed
+// handshakes.
 func (s *Server) observeState(c net.Conn, state nethttp.ConnState) {
 	reportHandshake(s.cfg.TLS, c, state)
 	if inner := connOf(c); inner != nil {
@@ -275,8 +276,8 @@ func (s *Server) observeState(c net.Conn, state nethttp.ConnState) {
 	}
 }
 
-// Serve answers the connections that ln accepts until Shutdown, then returns
-// http.ErrServerClosed of net/http. It may be called for several listeners; their connections
+// Serve answers the connections that ln accepts until Shutdown, then returns ErrServerClosed of
+// net/http. It may be called for several listeners; their connections
 // share one limit.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = plainListener{ln, s.cfg.TLS}
@@ -302,8 +303,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.server.Shutdown(ctx)
 }
 
-// freshGrace is what a connection has, at a shutdown, to bring its first request. Without a bound
-// net/http would wait five seconds for it, and many clients open a connection more than they use.
+// freshGrace is how long a shutdown waits for the first request of an open connection. Without a
+// bound net/http would wait five seconds, and many clients open more connections than they use.
 const freshGrace = 100 * time.Millisecond
 
 func (s *Server) closeFresh() {
@@ -334,8 +335,8 @@ func (s *Server) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	}
 }
 
-// warnOfAge puts the milliseconds for which this member is out of touch with a leader on whatever
-// it answers.
+// warnOfAge sets X-Etcd-Stale on each answer of a member that is out of touch with a leader, to the
+// milliseconds since it was in touch.
 func (s *Server) warnOfAge(w *response) {
 	if s.cfg.backend != nil {
 		return
@@ -345,8 +346,9 @@ func (s *Server) warnOfAge(w *response) {
 	}
 }
 
-// limitBody gives a body the deadline of its first piece: before anything else, since net/http
-// reads a body that nobody else does. It takes the deadline back at the body's end.
+// limitBody sets the deadline for the first piece of the body. It is called before any check, since
+// net/http itself reads a body that no handler reads. net/http resets the deadline at the end of
+// the body.
 func (s *Server) limitBody(w *response, r *nethttp.Request) {
 	if r.Body != nil && r.Body != nethttp.NoBody {
 		nethttp.NewResponseController(w.ResponseWriter).SetReadDeadline(w.begun.Add(s.times.body))
@@ -359,7 +361,7 @@ type route struct {
 	below   bool     // everything below path belongs to it, too
 	methods []string // in the order of the Allow header; nil: any
 	pprof   bool     // only with Config.Pprof
-	html    bool     // only when HTML is asked for, with Config.Page
+	html    bool     // only for a request that accepts HTML, and with Config.Page
 	admin   bool     // only for the role root; at a proxy, for its own machine
 	serve   func(s *Server, w *response, r *nethttp.Request)
 }
@@ -398,7 +400,7 @@ var routes = []route{
 	{path: "/config/local/log", methods: onlyPut, serve: (*Server).serveLogLevel},
 }
 
-// route finds the row for the path and hands the request to it; without one it reports false.
+// route hands the request to the row of table for its path, and reports whether there is one.
 func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 	for i := range table {
 		rt := &table[i]
@@ -417,13 +419,13 @@ func (s *Server) route(table []route, w *response, r *nethttp.Request) bool {
 	return false
 }
 
-// wantsPage reports whether a request is one for the page. To all others / is a path like another.
+// wantsPage reports whether a request is one for the page. For all others, / is an unknown path.
 func (s *Server) wantsPage(r *nethttp.Request) bool {
 	return s.cfg.Page && (r.Method == "GET" || r.Method == "HEAD") &&
 		slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), acceptsHTML)
 }
 
-// acceptsHTML reports whether one element of an Accept header is HTML; q=0 would refuse it.
+// acceptsHTML reports whether an element of an Accept header is HTML; q=0 means that it is refused.
 func acceptsHTML(element string) bool {
 	kind, params, _ := mime.ParseMediaType(element)
 	q, weighted := params["q"]
