@@ -12,16 +12,16 @@ import (
 	"etcd2/store"
 )
 
-// bufferSize is how much of a listing is encoded before it is sent, and the most that a buffer
-// in the pool holds.
+// bufferSize is how much of a listing is encoded before it is sent, in bytes. The pool keeps no
+// buffer larger than twice that.
 const bufferSize = 64 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 func getBuffer() *[]byte { return buffers.Get().(*[]byte) }
 
-// putBuffer gives b back. A large one is left to the collector, so that one large value does not
-// stay for ever.
+// putBuffer gives b back. A large buffer is left to the garbage collector, so that one large value
+// does not occupy memory for ever.
 func putBuffer(b *[]byte) {
 	if cap(*b) <= 2*bufferSize {
 		*b = (*b)[:0]
@@ -40,7 +40,7 @@ type encoder struct {
 	keysOnly bool          // no value is shown
 }
 
-// field begins a field; name comes with quotes and colon.
+// field begins a field; name has its quotes and colon.
 func (e *encoder) field(name string) {
 	if e.b[len(e.b)-1] != '{' {
 		e.b = append(e.b, ',')
@@ -86,7 +86,7 @@ func (e *encoder) node(n *store.Node) {
 	e.close(n)
 }
 
-// removed appends what is left to say of a node that is gone: no value, no end.
+// removed appends a node that is gone, without value and expiration.
 func (e *encoder) removed(n *store.Node) {
 	e.b = append(e.b, '{')
 	e.key(n)
@@ -96,7 +96,7 @@ func (e *encoder) removed(n *store.Node) {
 	e.close(n)
 }
 
-// open appends the fields that stand before a directory's children.
+// open appends the fields that come before a directory's children.
 func (e *encoder) open(n *store.Node) {
 	e.b = append(e.b, '{')
 	e.key(n)
@@ -110,12 +110,12 @@ func (e *encoder) open(n *store.Node) {
 	}
 }
 
-// textPiece is how much of a value is encoded before a look at the buffer; six times as much may
-// come of it.
+// textPiece is how many bytes of a value are encoded between two checks of the buffer. Escaping may
+// make them six times as long.
 const textPiece = 4 << 10
 
-// value appends the value of a file. It looks for what is to be escaped until it has found once
-// that there is nothing.
+// value appends the value of a file. Once a value was found to need no escaping, the node remembers
+// that.
 func (e *encoder) value(n *store.Node) {
 	b, known := append(e.b, `,"value":`...), n.Plain()
 	if known && len(n.Value) <= textPiece {
@@ -128,8 +128,9 @@ func (e *encoder) value(n *store.Node) {
 	}
 }
 
-// text appends a value as appendString does, and reports whether it is plain, which may be known
-// before. One of 10 MiB takes no more memory than others, while its client reads it (J11).
+// text appends a value as appendString does, and reports whether it needed no escaping, which known
+// says beforehand. A value of 10 MiB takes no more memory than others while its client reads it
+// (J11).
 func (e *encoder) text(s string, known bool) bool {
 	e.b = append(e.b, '"')
 	isPlain := true
@@ -147,7 +148,7 @@ func (e *encoder) text(s string, known bool) bool {
 	return isPlain
 }
 
-// piece appends a piece of a text, and reports whether it is plain. What is escaped becomes longer.
+// piece appends a piece of a text, and reports whether it needed no escaping, by its length.
 func (e *encoder) piece(s string, known bool) bool {
 	if known {
 		e.b = append(e.b, s...)
@@ -158,14 +159,14 @@ func (e *encoder) piece(s string, known bool) bool {
 	return len(e.b)-before == len(s)
 }
 
-// spill sends what the buffer holds when it is full, if there is somebody to send it to.
+// spill sends a full buffer to out, if there is one.
 func (e *encoder) spill() {
 	if len(e.b) >= bufferSize && e.out != nil {
 		e.send()
 	}
 }
 
-// send sends what the buffer holds, unless the client is gone.
+// send sends what the buffer holds, unless an earlier send failed.
 func (e *encoder) send() {
 	if e.err == nil {
 		_, e.err = e.out.Write(e.b)
@@ -173,7 +174,7 @@ func (e *encoder) send() {
 	e.b = e.b[:0]
 }
 
-// close appends the fields that stand after the children. The root has none of them (section 3).
+// close appends the fields that come after the children. The root has none of them (section 3).
 func (e *encoder) close(n *store.Node) {
 	b := e.b
 	if n.Path != "/" {
@@ -189,8 +190,8 @@ func (e *encoder) key(n *store.Node) {
 	}
 }
 
-// expiry appends the wall time of the end and the seconds left, rounded up; of those, 0 and less
-// is left out.
+// expiry appends the wall time of the end, and the seconds left, rounded up. When none are left,
+// there is no ttl.
 func (e *encoder) expiry(ends *store.Ends) {
 	e.field(`"expiration":"`)
 	e.b = time.Unix(0, ends.Shown).UTC().AppendFormat(e.b, time.RFC3339Nano)
@@ -201,7 +202,7 @@ func (e *encoder) expiry(ends *store.Ends) {
 	}
 }
 
-// fault appends the error shape of the keys API. A cause may hold two values of 10 MiB.
+// fault appends the error shape of the keys API. A cause may quote two values of 10 MiB each.
 func (e *encoder) fault(err *store.Error) {
 	e.b = append(e.b, `{"errorCode":`...)
 	e.b = strconv.AppendInt(e.b, int64(err.Code), 10)
@@ -233,8 +234,8 @@ var plain = func() (p [utf8.RuneSelf]bool) {
 }()
 
 // allPlain reports whether the eight bytes of w are plain. Each sum carries into the top bit of a
-// byte unless that byte is below a blank, or is one of those named; the top bit of a byte that is
-// not ASCII is set before.
+// byte unless that byte is below a blank, or is one of those named. The top bit of a byte that is
+// not ASCII is set in w itself.
 func allPlain(w uint64) bool {
 	const each, top = 0x0101010101010101, 0x8080808080808080
 	printed := w + (0x80-' ')*each
@@ -250,7 +251,7 @@ func appendString(b []byte, s string) []byte {
 }
 
 // appendText appends what stands between the quotes of a JSON string. Most text is plain, so it
-// looks at eight bytes in one step where it can.
+// checks eight bytes at a time where it can.
 func appendText(b []byte, s string) []byte {
 	done := 0 // s[:done] is in b
 	for i := 0; i < len(s); {
@@ -298,17 +299,17 @@ func appendEscapedRune(b []byte, r rune) []byte {
 // hexID prints a member's or cluster's id as the API does: lower case, no leading zeros.
 func hexID(id uint64) string { return strconv.FormatUint(id, 16) }
 
-// listing encodes a view. It sends what it has whenever the buffer is full, so that its memory does
-// not grow with the tree; the view holds no lock meanwhile.
+// listing encodes a view. It sends the buffer whenever that is full, so that its memory does not
+// grow with the tree. Meanwhile the view holds no lock.
 type listing struct {
 	encoder
 	view   store.View
 	params *params
 }
 
-// answer appends the node that was asked for, with the part of its children that was asked for.
-// Its end is not sent. Two fields are not of etcd: "count" is how many there are in that part, and
-// "more" how many of it come behind those that limit lets through.
+// answer appends the requested node, with the requested part of its children. The end is left in
+// the buffer. Two fields are not etcd's: "count" is the number of children in that part, and "more"
+// how many of them limit leaves out.
 func (l *listing) answer() {
 	n, p := l.view.Node, l.params
 	l.b = append(l.b, `{"action":"get","node":`...)
@@ -324,7 +325,7 @@ func (l *listing) answer() {
 	l.b = append(l.b, "}\n"...)
 }
 
-// more appends the field more, when limit leaves something out.
+// more appends the field more, if limit leaves something out.
 func (l *listing) more(n *store.Node) {
 	if limit := l.params.limit; limit > 0 {
 		if all := uint64(l.view.Count(n, l.params.part())); all > limit {
@@ -333,7 +334,8 @@ func (l *listing) more(n *store.Node) {
 	}
 }
 
-// child appends one node, with so many levels below it. After an error it appends nothing more.
+// child appends one node, with the given number of levels below it. After an error it appends
+// nothing more.
 func (l *listing) child(n *store.Node, levels uint64) {
 	l.open(n)
 	if n.Dir && levels > 0 {
@@ -346,8 +348,8 @@ func (l *listing) child(n *store.Node, levels uint64) {
 	l.spill()
 }
 
-// children appends the field nodes, unless there is none to show: those of a part, no more than
-// limit (0: all), with so many levels of them.
+// children appends the field nodes, unless there is none to show: the children in part, at most
+// limit (0: all), with the given number of levels.
 func (l *listing) children(n *store.Node, part store.Range, limit, levels uint64) {
 	shown := uint64(0)
 	for c := range l.view.Part(n, part) {

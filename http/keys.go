@@ -44,7 +44,7 @@ func (s *Server) serveKeys(w *response, r *nethttp.Request) {
 	}
 }
 
-// serveKey executes a request with good parameters. An error it returns is not yet sent.
+// serveKey executes a request whose parameters are good. The error that it returns is not sent yet.
 func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Error {
 	key, asked, err := keyOf(r.Method, r.URL.Path)
 	if err != nil {
@@ -60,9 +60,9 @@ func (s *Server) serveKey(w *response, r *nethttp.Request, p *params) *store.Err
 
 func isRead(method string) bool { return method == "GET" || method == "HEAD" }
 
-// keyOf makes the key of a request's path, and what rights are judged by: the key with the slash
-// that the path ends in, if it does, and nothing for the root without one (section 18.3). Nothing
-// else ever looks at the path (J7).
+// keyOf returns the key of a request's path, and the path that rights are judged by: the key with a
+// trailing slash if the path has one, and "" for the root without one (section 18.3). No other
+// function looks at the path (J7).
 func keyOf(method, path string) (key, asked string, err *store.Error) {
 	path = path[len(keysPrefix):]
 	if len(path) > maxKeyBytes {
@@ -87,9 +87,9 @@ func keyOf(method, path string) (key, asked string, err *store.Error) {
 	return key, asked, nil
 }
 
-// write proposes a command and answers with what the tree made of it. A client that hangs up does
-// not end the proposal; the node bounds the wait. When users or roles change before the command is
-// applied, the tree refuses it, and it is judged and proposed again (K9).
+// write proposes a command and answers with the result. A client that hangs up does not end the
+// proposal; the node bounds the wait. When users or roles change before the command is applied, the
+// tree refuses it, and it is judged and proposed again (K9).
 func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	cmd := p.command(r.Method, key)
 	fault := nameRequest(&cmd, r.Header)
@@ -119,13 +119,13 @@ func (s *Server) write(w *response, r *nethttp.Request, key string, p *params, p
 	}
 }
 
-// propose proposes a command, and again as often as users and roles change before it is applied,
-// within the time limit of a request. told says that the client has sent an index with its name.
-// Without one, a named command counts as first tried now: its index is that of the last entry
-// applied here. If that has become too old by the time that the command is applied, it is proposed
-// again. The node keeps the bytes of each proposal, so each one gets its own.
-func (s *Server) propose(w *response, cmd store.Command, permit *permit, told bool) (raft.Result, error) {
-	const numbers = 96 // room for the parts of the command that are no text
+// propose proposes a command, and again whenever users or roles change before it is applied, within
+// the time limit of a request. hasIndex says that the client has sent an index with the name of its
+// request. A command with a name and without that index counts as first tried now: its index is
+// that of the last entry applied here. If that is too old when the command is applied, the command
+// is proposed again. The node keeps the bytes of each proposal, so each one gets its own.
+func (s *Server) propose(w *response, cmd store.Command, permit *permit, hasIndex bool) (raft.Result, error) {
+	const numbers = 96 // bytes for the parts of the command that are no text
 	for {
 		if err := permit.check(); err != nil {
 			return raft.Result{}, err
@@ -136,14 +136,14 @@ func (s *Server) propose(w *response, cmd store.Command, permit *permit, told bo
 		if cmd.RequestID != "" {
 			cmd.User = ownerOf(permit.verdict.Owner)
 		}
-		if cmd.RequestID != "" && !told {
+		if cmd.RequestID != "" && !hasIndex {
 			cmd.RequestIndex, _ = s.node.Applied()
 		}
 		room := make([]byte, 0, numbers+
 			len(cmd.Path)+len(cmd.Value)+len(cmd.PrevValue)+len(cmd.RequestID)+len(cmd.User))
 		result, err := s.node.Propose(context.Background(), cmd.Append(room))
 		switch {
-		case err != nil || result.Value != store.ErrRevision && (told || !tooOld(result.Value)):
+		case err != nil || result.Value != store.ErrRevision && (hasIndex || !tooOld(result.Value)):
 			return result, err
 		case time.Since(w.begun) > s.cfg.RequestTimeout:
 			return raft.Result{}, context.DeadlineExceeded
@@ -151,7 +151,8 @@ func (s *Server) propose(w *response, cmd store.Command, permit *permit, told bo
 	}
 }
 
-// noResult words why a request for a key has none; nil when it has said so itself.
+// noResult returns the error for a request for a key that has no result; nil when it has answered
+// itself.
 func (s *Server) noResult(w *response, err error) *store.Error {
 	later, isLater := errors.AsType[*auth.Later](err)
 	switch {
@@ -165,16 +166,16 @@ func (s *Server) noResult(w *response, err error) *store.Error {
 }
 
 // requestHeader names a write, so that it is executed once however often it is sent: the store
-// remembers the names (G3). indexHeader is an X-Raft-Index that the client had got before it sent
-// the write for the first time; each try carries the same. The store refuses a request so old that
-// it may have forgotten whether it was executed. 0 is older than everything.
+// remembers the names (G3). indexHeader has an X-Raft-Index that the client got before it sent the
+// write for the first time; each try carries the same. The store refuses a request so old that it
+// may have forgotten whether it was executed. 0 is older than everything.
 const (
 	requestHeader = "X-Etcd-Request-Id"
 	indexHeader   = "X-Etcd-Request-Index"
 )
 
-// nameRequest gives the command the name and the index in the headers of its request, if there is a
-// name.
+// nameRequest gives the command the name and the index from the headers of its request, if there is
+// a name.
 func nameRequest(cmd *store.Command, h nethttp.Header) *store.Error {
 	ids, indices := h[requestHeader], h[indexHeader]
 	if ids == nil {
@@ -197,7 +198,7 @@ func isRequestID(id string) bool {
 	return id != "" && len(id) <= store.MaxRequestID && !strings.ContainsFunc(id, odd)
 }
 
-// ownerOf returns a user as a command holds it: the name, or the hash of a name longer than
+// ownerOf returns a user as a command names it: by name, or by its hash when it is longer than
 // MaxUser.
 func ownerOf(user string) string {
 	if len(user) <= store.MaxUser {
@@ -206,13 +207,13 @@ func ownerOf(user string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(user)))
 }
 
-// tooOld reports whether result refuses a command because of its request index.
+// tooOld reports whether result refuses a command because its request index is too old.
 func tooOld(result any) bool {
 	e, failed := result.(*store.Error)
 	return failed && e.Code == store.CodeForgotten
 }
 
-// writeEvent answers a write. It shows no value of the nodes in secrets.
+// writeEvent answers a write. It leaves out the values of the nodes in secrets.
 func (s *Server) writeEvent(w *response, ev *store.Event, brief bool, secrets []*store.Node) {
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -227,7 +228,7 @@ func (s *Server) writeEvent(w *response, ev *store.Event, brief bool, secrets []
 	*buf = e.b
 }
 
-// hasValue tells the actions that noValueOnSuccess makes brief (section 19).
+// hasValue reports whether noValueOnSuccess shortens the answer to an action (section 19).
 func hasValue(a store.Action) bool {
 	switch a {
 	case store.ActionSet, store.ActionCreate, store.ActionUpdate, store.ActionCompareAndSwap:
@@ -236,7 +237,7 @@ func hasValue(a store.Action) bool {
 	return false
 }
 
-// statusOf is 201 for what made a new node where none was.
+// statusOf returns 201 for an event that made a node where none was, else 200.
 func statusOf(ev *store.Event) int {
 	if ev.Action == store.ActionCreate || ev.Action == store.ActionSet && ev.Prev == nil {
 		return nethttp.StatusCreated
@@ -244,7 +245,7 @@ func statusOf(ev *store.Event) int {
 	return nethttp.StatusOK
 }
 
-// keysHeader sets the headers of a success. Three numbers cost two allocations.
+// keysHeader sets the headers of a success. The three numbers share two allocations.
 func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 	var digits [60]byte
 	b := strconv.AppendUint(digits[:0], index, 10)
@@ -261,10 +262,11 @@ func (s *Server) keysHeader(w *response, index, raftIndex, raftTerm uint64) {
 	h["X-Raft-Term"] = values[2:3:3]
 }
 
-// read answers a GET or HEAD: from the tree as it is, or from the one that the request wants to
-// see. quorum counts for GET only, and beats wait (section 15.1).
+// read answers a GET or HEAD from the tree as it is, or from a later one when minIndex or quorum
+// asks for it. quorum counts for GET only, and overrides wait (section 15.1).
 //
-// Who may not read is not waited for; and what is read is judged when it is read (K9).
+// A client without the right does not have to wait to be refused. What it reads is judged again
+// when it is read (K9).
 func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	quorum := p.quorum && r.Method == "GET"
 	if err := permit.check(); err != nil {
@@ -281,9 +283,9 @@ func (s *Server) read(w *response, r *nethttp.Request, key string, p *params, pe
 	return s.get(w, key, p, permit)
 }
 
-// catchUp waits until this member has applied what the store index minIndex stands for, and, for
-// quorum, everything that was acknowledged before. It ends by the deadline that both have together
-// (G1); the wait for minIndex ends with the client and the server, too.
+// catchUp waits until this member has applied the store index minIndex and, for quorum, everything
+// that was acknowledged before the request. Both waits share one deadline (G1); the wait for
+// minIndex also ends with the client and the server.
 func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quorum bool) *store.Error {
 	ctx := r.Context()
 	if minIndex > s.store.Index() {
@@ -308,7 +310,7 @@ func (s *Server) catchUp(w *response, r *nethttp.Request, minIndex uint64, quoru
 	return nil
 }
 
-// get answers from the local tree. Header and body come from one view (I12).
+// get answers from the local tree. Head and body come from one view (I12).
 func (s *Server) get(w *response, key string, p *params, permit *permit) *store.Error {
 	raftIndex, raftTerm := s.node.Applied()
 	v, fault := s.store.Get(key)

@@ -57,7 +57,7 @@ var names = [paramCount]string{
 	pKeysOnly: "keysOnly", pCount: "count", pDepth: "depth", pTimeout: "timeout",
 }
 
-// params are the parameters of one request: as sent, then as checked.
+// params are the parameters of one request: first as sent, then as parsed.
 type params struct {
 	method string
 	text   [paramCount]string
@@ -74,12 +74,12 @@ type params struct {
 	events          bool          // the answer to a watch is server-sent events
 }
 
-// noParams are those of a request that has none. Nobody writes to it.
+// noParams are the parameters of all requests that have none. They are never written to.
 var noParams params
 
 // rules are the checks in their order (section 4.2); the first that fails is the answer. A rule is
-// skipped when its parameter was not sent; pass keeps what it parsed. They hold for every method
-// alike.
+// skipped when its parameter was not sent; pass stores what it parsed. They are the same for every
+// method.
 var rules = []struct {
 	param param
 	pass  func(p *params, text string) bool
@@ -149,12 +149,12 @@ func (p *params) selects() bool { return slices.Contains(p.given[pLimit:pDepth+1
 // streams reports whether a watch goes on after its first event.
 func (p *params) streams() bool { return p.stream || p.events }
 
-// part is the children that a listing shows.
+// part returns the range of children that a listing shows.
 func (p *params) part() store.Range {
 	return store.Range{Prefix: p.text[pPrefix], After: p.text[pAfter]}
 }
 
-// levels is how many levels below its directory a listing shows.
+// levels returns how many levels below its directory a listing shows.
 func (p *params) levels() uint64 {
 	switch {
 	case !p.recursive:
@@ -166,8 +166,8 @@ func (p *params) levels() uint64 {
 }
 
 // parse reads and checks the parameters of r: those in the body of a PUT or POST, then those in the
-// query. Without any it costs nothing. Any other body is read to its end as well: net/http notices
-// that a client leaves only when no body is left.
+// query. A request without any costs nothing. Any other body is read to its end as well: net/http
+// notices that a client leaves only when the body is read.
 func (s *Server) parse(w *response, r *nethttp.Request) (*params, *store.Error) {
 	withBody := r.Body != nil && r.Body != nethttp.NoBody
 	if !withBody && r.URL.RawQuery == "" {
@@ -196,8 +196,8 @@ func (p *params) check() *store.Error {
 	return nil
 }
 
-// scan takes the known parameters from a form or query. The first value of a name counts. Names and
-// values that nobody asked for must be well-formed all the same.
+// scan keeps the known parameters of a form or query. The first value of a name counts. Unknown
+// names and their values must be well-formed, too.
 func (p *params) scan(text string) error {
 	for text != "" {
 		var pair string
@@ -245,7 +245,7 @@ func boolean(s string, b *bool) bool {
 	return err == nil
 }
 
-// parseTimeout takes seconds, 0 included, that a Duration can hold.
+// parseTimeout parses seconds, 0 included, that a Duration can hold.
 func (p *params) parseTimeout(s string) bool {
 	var seconds uint64
 	if !number(s, &seconds) || seconds > math.MaxInt64/uint64(time.Second) {
@@ -255,8 +255,8 @@ func (p *params) parseTimeout(s string) bool {
 	return true
 }
 
-// parseTTL takes seconds; empty means not given. What a Duration can't hold (292 years) never ends:
-// the node gets no expiration.
+// parseTTL parses seconds; "" means that there is no TTL. More than a Duration can hold (292 years)
+// is endless: the node gets no expiration.
 func (p *params) parseTTL(s string) bool {
 	if s == "" {
 		return true
@@ -279,12 +279,12 @@ const (
 	multipartType = "multipart/form-data" // what curl -F sends
 )
 
-// maxParts bounds the parts of a multipart form: there are fewer parameters.
+// maxParts bounds the parts of a multipart form; there are fewer parameters.
 const maxParts = 100
 
-// readForm reads the body of a request to its end, and takes the parameters in that of a PUT or
+// readForm reads the body of a request to its end, and keeps the parameters in that of a PUT or
 // POST. A body that is cut short or is no form is an error, so that such a write changes nothing.
-// That of any other method counts as empty, as in etcd 2 (section 4.1).
+// The body of any other method counts as empty, as in etcd 2 (section 4.1).
 func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Error {
 	if !isRead(r.Method) {
 		ignoreHangup(r)
@@ -305,7 +305,7 @@ func (s *Server) readForm(w *response, r *nethttp.Request, p *params) *store.Err
 	return nil
 }
 
-// scanBody takes the known parameters from a body of the type that the headers say.
+// scanBody keeps the known parameters of a body, by the type that the headers name.
 func (p *params) scanBody(body string, h nethttp.Header) error {
 	contentType, encoding := h.Get("Content-Type"), h.Get("Content-Encoding")
 	if encoding != "" && encoding != "identity" {
@@ -327,7 +327,7 @@ func (p *params) scanBody(body string, h nethttp.Header) error {
 		multipartType)
 }
 
-// scanParts takes the known parameters from a multipart form. The content of a file counts as a
+// scanParts keeps the known parameters of a multipart form. The content of a file counts as a
 // value.
 func (p *params) scanParts(r *multipart.Reader) error {
 	for range maxParts {
@@ -356,7 +356,7 @@ func (p *params) scanParts(r *multipart.Reader) error {
 // plainParts are the encodings of a part that leave it as it is.
 var plainParts = []string{"binary", "8bit", "7bit"}
 
-// command is the write that method and parameters ask for (sections 8 to 10).
+// command returns the write that method and parameters ask for (sections 8 to 10).
 func (p *params) command(method, key string) store.Command {
 	c := store.Command{Path: key, Op: p.op(method)}
 	switch c.Op {

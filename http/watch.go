@@ -12,18 +12,18 @@ import (
 	"etcd2/store"
 )
 
-// watch answers with the next event at key, or with all of them from now on (stream). The head is
-// sent before the watch waits, with the index at which the watch began, but that of a poll with a
-// timeout: it depends on whether an event comes. The body ends early when the server stops, and
-// when the client reads so slowly that the history overtakes it: it must ask again, and may be told
-// that it missed something. It ends, too, before the first event that the client has no right to
-// any more.
+// watch answers with the next event at key, or with all events from now on (stream). The head is
+// sent before the watch waits, with the index at which the watch began. Only a poll with a timeout
+// sends it later: its status depends on whether an event comes. The body ends early (1) when the
+// server stops, (2) when the client reads so slowly that the history drops its next event, (3)
+// before the first event that the client no longer has the right to read. The client must then ask
+// again, and may be told that it missed events.
 func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, permit *permit) *store.Error {
 	since, err := p.since(r.Header)
 	if err != nil {
 		return err
 	}
-	long := max(int64(len(key))-freeKey, 0) // the index of watches may have a copy
+	long := max(int64(len(key))-freeKey, 0) // the store's index of watches may copy the key
 	origin := originOf(r)
 	if !w.acquire(long) || !s.watchers.Acquire(origin) {
 		tooBusy(w, "too many watches")
@@ -34,7 +34,7 @@ func (s *Server) watch(w *response, r *nethttp.Request, key string, p *params, p
 	watcher, cleared := s.store.Watch(key, p.recursive, since)
 	switch {
 	case cleared != nil && p.events:
-		watcher, _ = s.store.Watch(key, p.recursive, 0) // of which nothing is lost
+		watcher, _ = s.store.Watch(key, p.recursive, 0) // from now on: no event is lost
 	case cleared != nil:
 		return cleared
 	}
@@ -62,9 +62,9 @@ type feed struct {
 	permit  *permit
 }
 
-// poll answers with the next event, if it comes within the timeout. Otherwise it says from where to
-// go on: there is no event to tell up to the index in its head. So it does when the watch ends
-// early, for whatever reason.
+// poll answers with the next event, if it comes within the timeout. Otherwise, and when the watch
+// ends early for any reason, it answers 204, with an index in the head up to which there was no
+// event.
 func (f *feed) poll(ctx context.Context) *store.Error {
 	ev, _ := f.next(ctx, f.params.timeout)
 	if ev == nil {
@@ -81,11 +81,11 @@ func (f *feed) poll(ctx context.Context) *store.Error {
 	return nil
 }
 
-// run sends what the watcher sees until (1) the context is done, (2) the client is gone or takes a
-// piece too slowly, (3) it has lost its right, or (4) one event is sent, if this is no stream. The
-// events that are there go out together, with the head if they are there at the beginning: a write
-// costs ten times what an event does. cleared is why server-sent events don't begin where they were
-// to.
+// run sends events until (1) the context is done, (2) the client is gone or takes a piece too
+// slowly, (3) it has lost its right, or (4) one event is sent, if this is no stream. Events that
+// are ready are sent together, at the beginning with the head: a system call costs ten times what
+// an event does. cleared is why server-sent events begin later than was asked for; nil if they
+// don't.
 func (f *feed) run(ctx context.Context, cleared *store.Error) {
 	beat := time.Duration(math.MaxInt64)
 	if f.params.events {
@@ -98,7 +98,7 @@ func (f *feed) run(ctx context.Context, cleared *store.Error) {
 	}
 }
 
-// step sends the next event. Before it waits for one, it sends what is held back.
+// step sends the next event. Before it waits for one, it flushes the earlier ones.
 func (f *feed) step(ctx context.Context, beat time.Duration) error {
 	ev, err := f.watcher.Ready()
 	if ev == nil && err == nil {
@@ -117,7 +117,7 @@ func (f *feed) step(ctx context.Context, beat time.Duration) error {
 	return f.tell(ev)
 }
 
-// next waits for the next event. It is nil when none came for so long.
+// next waits for the next event; nil when none came within patience.
 func (f *feed) next(ctx context.Context, patience time.Duration) (*store.Event, error) {
 	short := ctx
 	if patience < math.MaxInt64 {
@@ -132,7 +132,7 @@ func (f *feed) next(ctx context.Context, patience time.Duration) (*store.Event, 
 	return ev, err
 }
 
-// begin writes the head, and what server-sent events begin with.
+// begin writes the head, and the beginning of server-sent events.
 func (f *feed) begin(cleared *store.Error) error {
 	h := f.w.Header()
 	if f.params.events {
@@ -149,7 +149,7 @@ func (f *feed) begin(cleared *store.Error) error {
 }
 
 // tell writes an event; nil means that none came for a while. It holds a buffer no longer than that
-// takes: most watches wait most of the time.
+// takes, since most watches wait most of the time.
 func (f *feed) tell(ev *store.Event) error {
 	f.w.beginHolding()
 	defer f.w.endHolding()
@@ -172,7 +172,7 @@ func (f *feed) tell(ev *store.Event) error {
 // Server-sent events are another framing of a stream, which browsers read by themselves
 // (EventSource):
 //
-//	retry: 1000                        how long to wait before the next request, in milliseconds
+//	retry: 1000                        milliseconds to wait before the next request
 //	id: 41                             the client has all events up to here
 //
 //	id: 42
@@ -181,19 +181,19 @@ func (f *feed) tell(ev *store.Event) error {
 //	:                                  nothing came for a while, and there was nothing up to here
 //	id: 57
 //
-//	event: cleared                     at the beginning: events were lost behind the id that the client
-//	id: 57                             named; it reads the tree anew, at this index or a later one, and
-//	data: {"errorCode":401,…}          then takes the events that follow
+//	event: cleared                     at the beginning: events behind the id that the client named
+//	id: 57                             are lost; it reads the tree again, at this index or later, and
+//	data: {"errorCode":401,…}          then applies the events that follow
 //
-// A browser sends the last id with its next request, so each id names an index behind which no
-// event is lost and none doubled, also those ids that come without an event.
+// A browser sends the last id with its next request. So each id, also one without an event, is an
+// index behind which no event is lost and none repeated.
 const (
 	lastIDHeader = "Last-Event-ID"
 	eventStream  = "text/event-stream"
 	retryLine    = "retry: 1000\n"
 )
 
-// wantsEvents reports whether the request asks for server-sent events, if it is a watch.
+// wantsEvents reports whether the request, if it is a watch, asks for server-sent events.
 func wantsEvents(r *nethttp.Request) bool {
 	for _, accept := range r.Header["Accept"] {
 		if strings.Contains(accept, eventStream) {
@@ -204,7 +204,7 @@ func wantsEvents(r *nethttp.Request) bool {
 }
 
 // since returns the index at which the watch begins: behind the last event that the client has, or
-// as it was asked for.
+// waitIndex.
 func (p *params) since(h nethttp.Header) (uint64, *store.Error) {
 	last := h.Get(lastIDHeader)
 	if !p.events || last == "" {
@@ -217,8 +217,8 @@ func (p *params) since(h nethttp.Header) (uint64, *store.Error) {
 	return id + 1, nil
 }
 
-// openEvents appends what stands before the first event. cleared is why earlier events are not
-// told; nil when nothing was lost.
+// openEvents appends what comes before the first event. cleared is why earlier events are lost; nil
+// when none are.
 func (e *encoder) openEvents(id uint64, cleared *store.Error) {
 	e.b = append(e.b, retryLine...)
 	if cleared == nil {
@@ -240,7 +240,7 @@ func (e *encoder) sentEvent(ev *store.Event) {
 	e.b = append(e.b, '\n')
 }
 
-// beat appends that nothing came up to the index seen.
+// beat appends that there was no event up to the index seen.
 func (e *encoder) beat(seen uint64) {
 	e.b = append(e.b, ":\n"...)
 	e.id(seen)
