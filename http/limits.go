@@ -210,7 +210,7 @@ func (c *conn) overflow() error {
 		c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		c.Conn.Write(refusal(errOverBudget.Error()))
 	}
-	return &net.OpError{Op: "read", Net: "tcp", Err: errOverBudget} // for this error net/http sends no answer of its own
+	return &net.OpError{Op: "read", Net: "tcp", Err: errOverBudget} // net/http answers nothing to it
 }
 
 var errBodyTooLarge = errors.New("http: POST too large")
