@@ -110,7 +110,7 @@ func schemeOf(r *nethttp.Request) string {
 	return "http://"
 }
 
-// at is the request for another path.
+// withPath returns the request for another path.
 func withPath(r *nethttp.Request, path string) *nethttp.Request {
 	other, target := *r, *r.URL
 	target.Path, target.RawPath = path, ""
@@ -118,7 +118,7 @@ func withPath(r *nethttp.Request, path string) *nethttp.Request {
 	return &other
 }
 
-// kept is an answer that was not sent yet.
+// buffered is an answer that was not sent yet.
 type buffered struct {
 	header nethttp.Header
 	status int

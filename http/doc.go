@@ -35,27 +35,27 @@
 //
 //   - Server is the handler and the listener loop; Config says what it serves.
 //   - PeerPort is what other members see: Raft's own paths, and of the API the list of members.
-//   - Front is what is behind the client port of a proxy, instead of a member.
-//   - TLS is the part of certs.Set that is used here: it is told of handshakes that fail, ends the
-//     connections of who is revoked, and tells the metrics.
+//   - Backend is what is behind the client port of a proxy, instead of a member.
+//   - TLS is the part of certs.Set that is used here: it hears of failed handshakes, ends
+//     connections whose certificates are revoked, and yields metrics.
 //   - Node is the part of raft.Node that is used here, so that tests bring their own.
 //   - params are a request's parameters; names and rules are their table.
 //   - encoder appends the JSON of events and nodes; listing does so for a tree of any size.
 //   - feed is the answer to a watch: the next event, all of them, or all of them as server-sent
 //     events.
-//   - hosts are the names this member is called by, cors the pages that may use it.
-//   - places.Places are what connections, watches and requests of HTTP/2 are counted by, so that no
-//     address takes all of them.
-//   - room is the memory for all that requests have sent, and head the part of it that a
+//   - hosts are the names of this member, cors the origins of the pages that may use it.
+//   - places.Places count connections, watches and requests of HTTP/2, so that no address holds
+//     all of them.
+//   - budget is the memory for all that requests have sent, and head the part of it that a
 //     connection's unfinished request holds.
 //   - hangups tells connections when their clients leave; departure is what one knows of it, and
-//     ends a watch by it.
-//   - strangers are the connections of the peer port over which no member talks.
+//     ends its watch.
+//   - pendingConns are the connections of the peer port that Raft has not taken over.
 //   - response remembers the status sent, and what the request has taken; body and conn put a
 //     deadline on each piece received or sent.
 //   - permit is what a request needs, and the last verdict of auth.Keeper on it.
 //   - A discovery URL is another name for a directory of keys, in which the founders of another
-//     cluster find each other; at is a request for it.
+//     cluster find each other; withPath returns a request for it.
 //   - family is a row of the table of metrics; scrape is one look at all of them.
 //
 // # Life of a PUT

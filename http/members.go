@@ -202,9 +202,9 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, permit
 	}
 }
 
-// membershipNow returns the membership with every change that was acknowledged before the request,
-// at whatever member: a 404 or 409 by an older one would be a lie, and so would a right that was
-// taken away (K9). When it can't be known, or is not allowed, it answers.
+// agreedMembership returns the membership with every change that was acknowledged before the
+// request, at whatever member: a 404 or 409 by an older one would be wrong, and so would a right
+// that was taken away (K9). When it can't be known, or the request is not allowed, it answers.
 func (s *Server) agreedMembership(w *response, r *nethttp.Request, permit *permit) (raft.Membership, bool) {
 	if err := s.node.Read(r.Context()); err != nil {
 		s.changeFailed(w, raft.None, err)
@@ -216,7 +216,7 @@ func (s *Server) agreedMembership(w *response, r *nethttp.Request, permit *permi
 	return s.node.Membership(), true
 }
 
-// notChanged answers that nobody knows what became of the request, and why.
+// changeFailed answers that nobody knows what became of the request, and why.
 func (s *Server) changeFailed(w *response, member uint64, err error) {
 	s.log.Warn("http: membership not changed", "member", hexID(member), "error", err)
 	message := s.nodeError(err, time.Now()).Cause

@@ -267,7 +267,7 @@ func (s *Server) survey() []surveyed {
 	return all
 }
 
-// surveyBlank lists the members by name, with the status of this one alone.
+// blankSurvey lists the members by name, with the status of this one alone.
 func (s *Server) blankSurvey() (all []surveyed) {
 	for _, m := range s.node.Membership().Members {
 		shown := surveyed{memberJSON: showMember(m), Voter: !m.Learner, Self: m.ID == s.node.ID()}

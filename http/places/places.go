@@ -1,4 +1,4 @@
-// Package places shares out what there is a limited number of among the addresses that ask for it.
+// Package places shares a limited number of places among the addresses that ask for them.
 //
 // # What it is
 //
@@ -20,8 +20,8 @@
 //
 // # Life of a place
 //
-// [Places.Take] gives it to an origin, which [Places.Give] names when it gives the place back. Who
-// holds a place keeps it: only a new one is refused.
+// [Places.Acquire] gives it to an origin, and [Places.Release] takes it back. An origin keeps the
+// places that it holds: only a new one is refused.
 //
 // # Invariants
 //
@@ -43,7 +43,7 @@ import (
 
 // Places are Max places, some of which are held. All methods may be called from any goroutine.
 type Places struct {
-	Max int // never changed after the first Take
+	Max int // never changed after the first Acquire
 
 	mu      sync.Mutex // protects what follows
 	total   int
@@ -58,7 +58,7 @@ type Stats struct {
 	Refused   uint64 // since the beginning
 }
 
-// Take reports whether origin got a place; if so, it must be given back.
+// Acquire reports whether origin got a place; if so, it must be released.
 func (p *Places) Acquire(origin string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,12 +84,12 @@ func (p *Places) hasShare(origin string) bool {
 	return held*(origins+1) < p.Max
 }
 
-// Give gives back a place that origin has taken.
+// Release gives back a place that origin holds.
 func (p *Places) Release(origin string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.by[origin] == 0 {
-		panic("places: Give: no place is held by " + origin)
+		panic("places: Release: no place is held by " + origin)
 	}
 	p.total--
 	if p.by[origin]--; p.by[origin] == 0 {
@@ -111,8 +111,8 @@ func (p *Places) Stats() Stats {
 	return Stats{p.Max, p.total, len(p.by), p.refused}
 }
 
-// Origin returns for whom an address without a port counts: who has one address of version 6 has
-// the 2^64 beside it. What is no address counts for itself.
+// Origin returns the origin of an address without a port: the address itself, or the /64 network of
+// an address of IPv6, since whoever has one has them all. A text that is no address is returned.
 func Origin(address string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
