@@ -1,6 +1,9 @@
 package raft
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // leadership is what a leader knows and no one else needs. It begins and ends with a term.
 type leadership struct {
@@ -74,9 +77,12 @@ type progress struct {
 	streams   []proposalStream // of the proposals that it passes on
 }
 
-// probe is an Append that asks whether the logs agree. While it is out, no other one is sent.
+// probe is an Append that asks whether the logs agree. While it is out, no other one is sent. When
+// it is given up, another one is sent, and the answer to either counts. The answer to what was sent
+// before does not count: it does not show that the queue to the member has room (pitfall L5).
 type probe struct {
 	out   bool
+	last  uint64 // an answer to the first one has at least this index; 0: none was sent
 	round uint64 // it is given up when (1) a later round of heartbeats is answered
 	retry int    // and (2) the leadership has this many ticks
 }
@@ -154,7 +160,7 @@ func (p *progress) giveUpProbe(round uint64, now int) {
 // moved.
 func (p *progress) advance(index uint64) bool {
 	p.window.acknowledge(index)
-	if p.sending == probing && index+1 >= p.next || p.sending == snapshotting && index >= p.snapshot { // pitfall E11
+	if p.probe.out && index >= p.probe.last || p.sending == snapshotting && index >= p.snapshot { // pitfall E11
 		p.sending, p.probe = replicating, probe{}
 	}
 	p.next = max(p.next, index+1)
@@ -169,7 +175,8 @@ func (p *progress) advance(index uint64) bool {
 func (c *core) recordSent(p *progress, es []Entry) {
 	l, bytes := &c.lead, entriesSize(es)
 	if p.sending == probing {
-		p.probe = probe{out: true, round: l.round, retry: l.ticks + c.lossTimeout(p, bytes)}
+		last := cmp.Or(p.probe.last, p.next-1+uint64(len(es)))
+		p.probe = probe{out: true, last: last, round: l.round, retry: l.ticks + c.lossTimeout(p, bytes)}
 		return
 	}
 	if len(es) == 0 {

@@ -9,19 +9,24 @@ import (
 // pitfall B10: nobody writes after the append that got lost, so nothing but the heartbeats can show
 // the loss.
 func TestLostAppendIsSentAgainThoughTheFollowersOldTailIsLonger(t *testing.T) {
-	c := newLeader(t, 2, 1, 2) // entry 3@3 opens its term
-	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 2, Hint: 1, LogTerm: 1})
+	b := bootOf(2, 1, 2) // entry 3@3 opens its term
+	b.Entries[1].Data = make([]byte, 4*probeBytes)
+	c := newCore(testConfig(1), b)
+	elect(t, c)
+	probe := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: 2, Hint: 1,
+		LogTerm: 1}).Messages)
 	lost := only(Append, say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1}).Messages)
 
 	var again []Message
-	for range 2 {
+	for tick := 0; len(again) == 0 && tick < 20; tick++ { // its bytes take some ticks on a slow link
 		pass(t, c, 1)
 		tail := Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 9, LogTerm: 1}
 		again = append(again, only(Append, say(t, c, tail).Messages)...)
 	}
 
-	wantMessages(t, lost, "n1@3 → n2 Append base=1@1 [2@2 3@3] commit=0")
-	wantMessages(t, again, "n1@3 → n2 Append base=1@1 [2@2 3@3] commit=0")
+	wantMessages(t, probe, "n1@3 → n2 Append base=1@1 [] commit=0")
+	wantMessages(t, lost, "n1@3 → n2 Append base=1@1 [2@2] commit=0", "n1@3 → n2 Append base=2@2 [3@3] commit=0")
+	wantMessages(t, again, "n1@3 → n2 Append base=1@1 [] commit=0")
 }
 
 // Entries that left the memory come from the disk, from the very first one on.
@@ -445,6 +450,38 @@ func TestALateAnswerDoesNotEndThePauseAfterADrop(t *testing.T) {
 
 	wantMessages(t, only(Append, slices.Concat(late, later, refused)))
 	wantMessages(t, only(Append, heard), "n1@2 → n2 Append base=5@2 [6@2 7@2 8@2 9@2 10@2 11@2 12@2] commit=5")
+}
+
+// pitfall L5: as before, but the pause is over and a probe is out. Answers to what was sent before
+// the pause say nothing about the probe, even though they bring news.
+func TestALateAnswerDoesNotEndAProbe(t *testing.T) {
+	c := newLeader(t, 2, 1)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
+	for range 10 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, c)
+	c.dropped(2)
+	pass(t, c, 1)
+	probe := say(t, c, Message{Kind: HeartbeatAnswer, From: 2, Term: c.term, Round: c.lead.round, Index: 2, LogTerm: 2,
+		Hint: 2}).Messages
+	for range 10 {
+		if _, err := c.propose(proposal{kind: EntryCommand}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	late := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2}).Messages
+	later := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 11}).Messages
+	answered := say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 12}).Messages
+
+	wantMessages(t, only(Append, probe),
+		"n1@2 → n2 Append base=2@2 [3@2 4@2 5@2 6@2 7@2 8@2 9@2 10@2 11@2 12@2] commit=2")
+	wantMessages(t, only(Append, slices.Concat(late, later)))
+	wantMessages(t, only(Append, answered),
+		"n1@2 → n2 Append base=12@2 [13@2 14@2 15@2 16@2 17@2 18@2 19@2 20@2 21@2 22@2] commit=12")
 }
 
 // A probe that is lost is missed for as long as its bytes take on a slow link, so that one with a

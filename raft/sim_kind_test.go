@@ -71,6 +71,7 @@ func (p *simProfile) shapeWAN(r *rand.Rand) {
 	p.diskDelay, p.transferDelay = 0.02+0.2*r.Float64(), p.distance*(1+r.Float64())
 	p.enlarge(r)
 	p.streamEvery = 0.3 + r.Float64()
+	p.congest(r)
 }
 
 // enlarge makes entries of up to 10 MiB possible: nobody copies them. In a whole world they are,
@@ -88,6 +89,21 @@ func (p *simProfile) enlarge(r *rand.Rand) {
 	}
 	p.loss /= 50 // a stream loses what it carries seldom, and then much of it: see reset
 	p.bulkyEvery = float64(p.bulky) / (0.3 * p.throughput())
+}
+
+// congest makes links narrow and writers busy, in one run of six. The only fault is that messages
+// get lost. So the queue to a member is full now and then, while the answers to many Appends are
+// still on their way, and few faults excuse what is sent again.
+func (p *simProfile) congest(r *rand.Rand) {
+	if p.whole || r.IntN(6) > 0 {
+		return
+	}
+	p.faults, p.loss = faultLoss, []float64{0.001, 0.01}[r.IntN(2)]
+	p.rate = float64(int(16<<10)<<r.IntN(3)) * (1 + r.Float64())
+	p.appendBytes, p.inflightBytes = (8<<10)<<r.IntN(5), (256<<10)<<r.IntN(3)
+	p.uncommittedBytes = 8 * p.inflightBytes
+	p.bulky = 64 << 10
+	p.streamEvery, p.bulkyEvery = 0.05, float64(p.bulky)/(0.8*p.throughput())
 }
 
 // throughput is how many bytes of entries get to the farthest member in a tick: what its link
@@ -131,6 +147,7 @@ func (p *simProfile) shapeReaders(r *rand.Rand) {
 	p.enlarge(r)
 	p.streamEvery, p.readEvery = 0.3+r.Float64(), 0.02+0.1*r.Float64()
 	p.heartbeatTicks, p.electionTicks = 4, 40
+	p.congest(r)
 }
 
 // shapeDisks has disks that fail at every kind of call, at every point of what they do, while new

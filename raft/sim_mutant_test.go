@@ -154,7 +154,7 @@ var simMutants = []simMutant{
 			c.beginReads()
 		}
 	}},
-	{name: "M4", from: 159, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it",
+	{name: "M4", from: 295, bias: belated, rule: "a round of heartbeats begun before a read does not confirm it",
 		step: func(c *core, m *Message) func() {
 			if m.Kind == HeartbeatAnswer && c.role == Leader {
 				m.Round = c.lead.round
@@ -170,7 +170,7 @@ var simMutants = []simMutant{
 		}
 		return func() {}
 	}},
-	{name: "M7", from: 12, rule: "a follower commits no further than the message proves",
+	{name: "M7", from: 16, rule: "a follower commits no further than the message proves",
 		step: func(c *core, m *Message) func() {
 			return func() {
 				if m.Kind == Append && c.role == Follower && c.log.matches(m.Index, m.LogTerm) {
@@ -196,7 +196,7 @@ var simMutants = []simMutant{
 	{name: "M10", rule: "what a truncation drops is durable no more", step: keepDurableMarks},
 	{name: "M11", from: 16, bias: forgetful, rule: "a snapshot takes the place of a log that differs",
 		step: keepLogBehindSnapshot},
-	{name: "M12", from: 34, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
+	{name: "M12", from: 61, rule: "an old snapshot changes nothing", step: func(c *core, m *Message) func() {
 		return func() {
 			if m.Kind == InstallSnapshot && m.Snapshot.Index < c.commit && c.role == Follower {
 				c.install(m.Snapshot)
@@ -270,7 +270,7 @@ var simMutants = []simMutant{
 				p.catchUp = catchUp{}
 			}
 		})},
-	{name: "M26", from: 31, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats",
+	{name: "M26", from: 68, world: "readers", rule: "what is overdue is measured in ticks, not in rounds of heartbeats",
 		step: atHeartbeatAnswer(func(c *core, _ *progress, _ *Message) {
 			c.lead.ticks++
 		})},
@@ -307,7 +307,15 @@ var simMutants = []simMutant{
 		step: func(c *core, m *Message) func() {
 			if p := c.lead.progress(m.From); p != nil && p.sending == pausing && m.Kind == AppendAnswer &&
 				m.Term == c.term && !m.Reject {
-				p.becomeProbing(p.next)
+				p.sending = replicating
+			}
+			return func() {}
+		}},
+	{name: "M37", world: "readers", bias: overloaded, rule: "only its own answer ends a probe",
+		step: func(c *core, m *Message) func() {
+			if p := c.lead.progress(m.From); p != nil && p.probe.out && m.Kind == AppendAnswer && m.Term == c.term &&
+				!m.Reject && m.Index+1 >= p.next {
+				p.probe.last = m.Index
 			}
 			return func() {}
 		}},
@@ -476,6 +484,15 @@ func congested(p *simProfile) {
 	p.rate, p.inflightBytes, p.appendBytes = 32<<10, 512<<10, 8<<10
 	p.uncommittedBytes = 8 * p.inflightBytes
 	p.bulky, p.streamEvery = 64<<10, 0.05
+	p.bulkyEvery = float64(p.bulky) / (0.8 * p.throughput())
+}
+
+// overloaded is congested, and so narrow that a pause does not empty the queue.
+func overloaded(p *simProfile) {
+	congested(p)
+	p.rate, p.loss = 24<<10, 0.01
+	p.inflightBytes = 1 << 20
+	p.uncommittedBytes = 8 * p.inflightBytes
 	p.bulkyEvery = float64(p.bulky) / (0.8 * p.throughput())
 }
 
