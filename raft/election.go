@@ -6,6 +6,8 @@ func (c *core) campaign(kind MessageKind) {
 	c.solicit(kind, false)
 }
 
+// solicit asks the other voters for their votes, unless this member may not campaign. transfer says
+// that the leader wants the campaign.
 func (c *core) solicit(kind MessageKind, transfer bool) {
 	if !c.mayCampaign() {
 		return
@@ -26,9 +28,9 @@ func (c *core) solicit(kind MessageKind, transfer bool) {
 	c.countVotes()
 }
 
-// mayCampaign: a learner, a removed member and one whose disk stands still must not lead. A member
-// whose removal is not yet agreed may: perhaps nobody else has that entry, and the others can't win
-// against a longer log (diss. 4.2.2, pitfall D6).
+// mayCampaign reports whether this member may try to lead. A learner, a removed member, and one
+// whose disk stands still may not. A member whose removal is not yet committed may: perhaps nobody
+// else has that entry, and the others can't win against a longer log (diss. 4.2.2, pitfall D6).
 func (c *core) mayCampaign() bool {
 	votes := c.configs.now().votes(c.ID) || c.configs.at(c.commit).votes(c.ID)
 	return c.role != Leader && votes && c.stalled < c.ElectionTicks
@@ -52,8 +54,8 @@ func (c *core) becomeCandidate() {
 	c.drawElectionTimeout()
 }
 
-// handleVote answers a PreVote or a Vote. It is judged by the logs and the timer alone: this
-// member's configuration may be older than the candidate's (pitfall A11).
+// handleVote answers a PreVote or a Vote. This member's configuration has no part in the answer,
+// since it may be older than the candidate's (pitfall A11).
 func (c *core) handleVote(m *Message) {
 	if m.Kind == PreVote {
 		c.handlePreVote(m)
@@ -67,7 +69,7 @@ func (c *core) handleVote(m *Message) {
 	c.send(Message{Kind: VoteAnswer, To: m.From, Reject: !granted})
 }
 
-// handlePreVote changes nothing here, whatever it answers (pitfall A7).
+// handlePreVote changes nothing at this member, whatever it answers (pitfall A7).
 func (c *core) handlePreVote(m *Message) {
 	answer := Message{Kind: PreVoteAnswer, To: m.From, Reject: true}
 	if c.upToDate(m) && m.Term > c.term && !c.hearsLeader() {
@@ -76,8 +78,8 @@ func (c *core) handlePreVote(m *Message) {
 	c.send(answer)
 }
 
-// upToDate is the restriction of §5.4.1: the candidate's last entry has a later term, or the same
-// and its log is at least as long.
+// upToDate reports whether a candidate's log is at least as up to date as this member's (§5.4.1):
+// its last entry has a later term, or the same term and its log is at least as long.
 func (c *core) upToDate(m *Message) bool {
 	last := c.log.lastTerm()
 	return m.LogTerm > last || m.LogTerm == last && m.Index >= c.log.last()
@@ -98,8 +100,8 @@ func (c *core) handleVoteAnswer(m *Message) {
 	c.countVotes()
 }
 
-// countVotes goes one step further when a majority of the voters agrees. The own vote in a
-// campaign counts when it is on disk (pitfall A4).
+// countVotes begins the campaign, or the leadership, once a majority of the voters agrees. In a
+// campaign this member's own vote counts only when it is on disk (pitfall A4).
 func (c *core) countVotes() {
 	config, granted := c.configs.now(), 0
 	if config.votes(c.ID) && (c.role == PreCandidate || c.stateDurable()) {
@@ -136,7 +138,8 @@ func (c *core) becomeLeader() {
 	c.beat()
 }
 
-// handleTimeoutNow campaigns at once, without asking before: the leader wants it (pitfall F6).
+// handleTimeoutNow campaigns at once, without a PreVote, because the leader hands over to this
+// member (pitfall F6).
 func (c *core) handleTimeoutNow(m *Message) {
 	if m.From == c.leader {
 		c.solicit(Vote, true)
@@ -145,15 +148,15 @@ func (c *core) handleTimeoutNow(m *Message) {
 
 // campaignSpread returns the longest wait, in ticks, before a campaign when the connection to the
 // leader broke: a fifth of an election timeout. All members see the break at the same moment. When
-// two of them campaign within one round trip, neither may win. So in a wide network they wait up to
-// two of the longest round trips.
+// two of them campaign within one round trip, perhaps neither wins. So where round trips are long,
+// members wait up to twice the longest one.
 func (c *core) campaignSpread() int {
 	return min(max(1, c.ElectionTicks/5, 2*c.longestRTT), c.ElectionTicks)
 }
 
-// lost says that the connection to a member broke: its process has died, or the network has. If
-// that was the leader, there is no need to wait for the whole timeout; a small random delay keeps
-// the others from doing the same at the same moment.
+// lost says that the connection to a member broke: its process died, or the network failed. If that
+// member was the leader, there is no need to wait for the whole election timeout. A small random
+// delay keeps the members from campaigning at the same moment.
 func (c *core) lost(peer uint64) {
 	if p := c.lead.progress(peer); p != nil {
 		p.becomePausing(c.lead.round)
@@ -171,8 +174,8 @@ func (c *core) lost(peer uint64) {
 	}
 }
 
-// dropped notes that messages to a member may be lost, though the member need not have died. A
-// snapshot goes on, since it has a connection of its own.
+// dropped says that messages to a member may be lost, though its connection is not known to be
+// broken. A snapshot on its way is not affected, since it has a connection of its own.
 func (c *core) dropped(peer uint64) {
 	if c.leader == peer {
 		c.forwarding.sendAgain()
@@ -183,8 +186,8 @@ func (c *core) dropped(peer uint64) {
 }
 
 // transfer hands the leadership to another voter (diss. 3.10): no proposal is taken from now on,
-// and when the target has the whole log it is told to campaign. It is given up after an election
-// timeout (pitfall F5).
+// and when the target has the whole log it is told to campaign. The transfer is given up after an
+// election timeout (pitfall F5).
 func (c *core) transfer(to uint64) {
 	p := c.lead.progress(to)
 	if c.role != Leader || p == nil || !c.configs.now().votes(to) {
@@ -200,9 +203,9 @@ func (c *core) sendTimeoutNow(p *progress) {
 	}
 }
 
-// transferToBest hands over to the voter with the longest log of those that are there; false when
-// there is none. One whose connection broke would let everybody wait for it: members that stop one
-// after another leave such a one behind each time.
+// transferToBest hands over to the voter with the longest log among those that answer, and reports
+// whether there is one. A member whose connection broke is left out: everybody would wait for it.
+// When members are stopped one after another, there is such a member each time.
 func (c *core) transferToBest() bool {
 	var best *progress
 	for i := range c.lead.members {

@@ -9,7 +9,7 @@ type proposal struct {
 	data []byte
 }
 
-// propose appends a command to the leader's log and returns its index.
+// propose appends a proposal to the leader's log and returns its index.
 func (c *core) propose(p proposal) (uint64, error) {
 	switch {
 	case c.role != Leader:
@@ -26,7 +26,8 @@ func (c *core) propose(p proposal) (uint64, error) {
 	return c.appendOwn(Entry{Kind: p.kind, ID: p.id, Data: p.data}), nil
 }
 
-// proposeStamp appends an entry that only carries the time, so that what is due expires.
+// proposeStamp appends an entry that carries nothing but the cluster's time, so that the state
+// machine expires what is due.
 func (c *core) proposeStamp() error {
 	_, err := c.propose(proposal{kind: EntryEmpty})
 	return err
@@ -41,8 +42,8 @@ func (c *core) appendOwn(e Entry) uint64 {
 	return e.Index
 }
 
-// tickLeader keeps the leadership honest: it beats, and gives way when it has lost its majority or
-// its disk.
+// tickLeader sends heartbeats when they are due. A leader steps down when no majority answers it,
+// and hands over or steps down when its own disk stands still.
 func (c *core) tickLeader() {
 	c.lead.ticks++
 	for i := range c.lead.members {
@@ -55,7 +56,7 @@ func (c *core) tickLeader() {
 	}
 	switch {
 	case !c.hasQuorum(), c.removed() && c.lead.target == None:
-		c.becomeFollower(c.term, None) // CheckQuorum (diss. 6.2), and silence (pitfall F2)
+		c.becomeFollower(c.term, None) // CheckQuorum (diss. 6.2, pitfall F2)
 		return
 	case c.stalled == c.ElectionTicks: // pitfall F3
 		c.transferToBest()
@@ -68,7 +69,7 @@ func (c *core) tickLeader() {
 	}
 }
 
-// hasQuorum tells whether a majority of the voters answered within an election timeout.
+// hasQuorum reports whether a majority of the voters answered within an election timeout.
 func (c *core) hasQuorum() bool {
 	alive := 0
 	for _, v := range c.configs.now().voters {
@@ -79,8 +80,8 @@ func (c *core) hasQuorum() bool {
 	return alive >= c.configs.now().quorum()
 }
 
-// answers tells whether a member answered the leader within an election timeout. The leader itself
-// does.
+// answers reports whether a member answered the leader within an election timeout. The leader
+// itself counts as answering.
 func (c *core) answers(id uint64) bool {
 	p := c.lead.progress(id)
 	return id == c.ID || p != nil && p.quiet < c.ElectionTicks
@@ -96,8 +97,8 @@ func (c *core) beat() {
 	}
 }
 
-// sendHeartbeat tells a member what is committed of what it has (pitfalls F7, B4), and whether it
-// is heard; round 0 wants no answer.
+// sendHeartbeat tells a member how far the log that it has is committed (pitfalls F7, B4), and
+// whether the leader hears it. A heartbeat of round 0 asks for no answer.
 func (c *core) sendHeartbeat(p *progress, round uint64) {
 	commit := min(p.match, c.commit)
 	p.commitSent = max(p.commitSent, commit)
@@ -105,8 +106,8 @@ func (c *core) sendHeartbeat(p *progress, round uint64) {
 		Reject: !c.answers(p.id)})
 }
 
-// broadcastAppend answers every member's proposals, and sends it what it lacks, as far as its
-// window allows.
+// broadcastAppend answers each member's proposals, and sends the member the entries that it lacks,
+// as far as its window allows.
 func (c *core) broadcastAppend() {
 	for i := range c.lead.members {
 		p := &c.lead.members[i]
@@ -165,8 +166,8 @@ func (c *core) sendFromDisk(p *progress) bool {
 	return true
 }
 
-// readOn asks for the entries behind those that were read ahead, unless memory has them. It reports
-// false when the disk no longer has them either: only a snapshot helps.
+// readOn asks the disk for the entries that follow those read ahead, unless they are in memory. It
+// reports false when the disk no longer has them either: only a snapshot helps.
 func (c *core) readOn(p *progress) bool {
 	from := max(p.next, p.feed.last+1)
 	if _, known := c.termBefore(from); !known && p.feed.last == 0 {
@@ -183,8 +184,8 @@ func (c *core) readOn(p *progress) bool {
 	return true
 }
 
-// termBefore returns the term of the entry before index, and whether it is known without the disk:
-// it is before the first entry (0), and behind the newest snapshot.
+// termBefore returns the term of the entry before index, and whether it is known without the disk.
+// It is known for the first index of all (term 0), and for the first one after the newest snapshot.
 func (c *core) termBefore(index uint64) (uint64, bool) {
 	switch index - 1 {
 	case 0:
@@ -195,9 +196,10 @@ func (c *core) termBefore(index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// fetched brings entries from the disk, which continue those that were read ahead. No entries mean
-// that they could not be read, or are longer than a snapshot, which is sent instead (pitfall B15).
-// Entries that do not continue, because the member's progress has changed meanwhile, are dropped.
+// fetched adds entries that were read from the disk for a member to those read ahead. No entries
+// mean that they could not be read, or are longer than the newest snapshot: the member gets a
+// snapshot instead (pitfall B15). Entries that do not follow those read ahead are dropped, since
+// the member's progress has changed meanwhile.
 func (c *core) fetched(to uint64, es []Entry) {
 	p := c.lead.progress(to)
 	if p == nil || !p.feed.fetching {
@@ -225,12 +227,13 @@ func (c *core) fetched(to uint64, es []Entry) {
 	}
 }
 
-// probeBytes of entries go with a probe, which may have to be sent more than once.
+// probeBytes is about how many bytes of entries go with a probe. They are few, because a probe may
+// have to be sent more than once.
 const probeBytes = 64 << 10
 
-// fitting returns es, or none of them for a probe that would be large: whether the logs agree can
-// be told without entries, and a large probe that is lost is missed for as long as it takes on a
-// slow link.
+// fitting returns es, or none of them for a probe that would be large. A probe finds out without
+// entries whether the logs agree. And the more bytes a probe has, the later its loss is noticed:
+// its timeout allows for a slow link.
 func (c *core) fitting(p *progress, es []Entry) []Entry {
 	if p.sending == probing && entriesSize(es) > 2*probeBytes {
 		return nil
@@ -250,7 +253,7 @@ func (c *core) appendBytes(p *progress) int {
 func (c *core) handleAppend(m *Message) {
 	es, prev := m.Entries, m.Index
 	switch {
-	case prev < c.commit: // what is committed can't conflict, nor may it be looked up: it may be gone (pitfall E3)
+	case prev < c.commit: // committed entries can't conflict, and may no longer be in memory (pitfall E3)
 		skip := min(uint64(len(es)), c.commit-prev)
 		es, prev = es[skip:], prev+skip
 		if prev < c.commit {
@@ -258,7 +261,7 @@ func (c *core) handleAppend(m *Message) {
 			return
 		}
 	case c.refusing && c.refusedIn == c.term && prev > c.log.last():
-		return // it comes behind what was dropped, and would be sent again with it at each refusal
+		return // it follows an Append that was dropped; a refusal would have the leader send both again
 	case !c.log.matches(prev, m.LogTerm):
 		hint, term := c.log.findConflict(min(prev, c.log.last()), m.LogTerm)
 		c.send(Message{Kind: AppendAnswer, To: m.From, Reject: true, Index: prev, Hint: hint, LogTerm: term,
@@ -266,7 +269,7 @@ func (c *core) handleAppend(m *Message) {
 		return
 	}
 	if prev == c.log.last() && len(es) > 0 && (c.refusing || c.isFull()) {
-		// nothing is answered: the leader's window fills until appliedTo asks for more
+		// without an answer the leader's window fills up, and it sends no more until appliedTo asks
 		c.refusing, c.refusedIn = true, c.term
 		return
 	}
@@ -276,8 +279,8 @@ func (c *core) handleAppend(m *Message) {
 	c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: last}, last)
 }
 
-// store appends what the log lacks. It drops entries only from the first one on whose term differs:
-// an old or doubled message must not shorten the log (pitfall B3).
+// store appends the entries that the log lacks. It truncates the log only from the first entry on
+// whose term differs: a message that is old, or comes twice, must not shorten the log (pitfall B3).
 func (c *core) store(es []Entry) {
 	for i := range es {
 		e := &es[i]
@@ -296,9 +299,9 @@ func (c *core) store(es []Entry) {
 	}
 }
 
-// commitTo moves a follower's commit index. A leader counts only on what a member has told it to be
-// on its disk; if that is not there, the disk has forgotten: it was emptied, or an old copy took
-// its place (pitfalls D10, D11).
+// commitTo moves a follower's commit index. A leader names no entry beyond those that it sends, or
+// that the member has acknowledged as on its disk. If the log ends before index, the disk has lost
+// some of these: it was emptied, or an old copy took its place (pitfalls D10, D11).
 func (c *core) commitTo(index uint64) {
 	if index > c.log.last() {
 		c.broken = fmt.Errorf("raft: the log of this member ends at %d, but it has acknowledged up to %d: its data "+
@@ -317,7 +320,8 @@ func (c *core) setCommit(index uint64) {
 	}
 }
 
-// handleHeartbeat answers with this member's log: its last entry, and how far it is on disk.
+// handleHeartbeat answers with the state of this member's log: its last entry, and the highest
+// index on disk.
 func (c *core) handleHeartbeat(m *Message) {
 	c.commitTo(m.Commit)
 	if l := &c.log; m.Round != 0 {
@@ -326,10 +330,10 @@ func (c *core) handleHeartbeat(m *Message) {
 	}
 }
 
-// handleHeartbeatAnswer shows what was lost on the way, though nobody writes (pitfall B10): an
-// Append that has not arrived, or its answer. If the member's last entry is in the own log, all
-// before it is (§5.3, log matching). That is seen in the log in memory, or by what was just sent
-// from the disk; otherwise a probe will tell.
+// handleHeartbeatAnswer finds out whether an Append or its answer was lost, even while nobody
+// writes (pitfall B10). If the member's last entry is in the leader's log, so is every entry before
+// it (§5.3, log matching). The leader sees that in its memory, or in the window of what it has just
+// sent from the disk. Otherwise a probe finds it out.
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
@@ -339,7 +343,7 @@ func (c *core) handleHeartbeatAnswer(m *Message) {
 	p.roundTrip.end(m.Round, c.lead.ticks, c.ElectionTicks)
 	same := c.log.matches(m.Index, m.LogTerm) || p.window.endsWith(m.Index, m.LogTerm)
 	p.endPause(m.Round)
-	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // else it waits for the member's disk
+	if arrived := same && m.Index >= p.next && m.Hint < m.Index; !arrived { // if it has, only the disk is awaited
 		p.giveUpProbe(m.Round, c.lead.ticks)
 	}
 	p.round = max(p.round, m.Round)
@@ -370,7 +374,7 @@ func (c *core) handleAppendAnswer(m *Message) {
 	c.acknowledged(p, m.Index)
 }
 
-// acknowledged notes that a member has the log up to index on disk.
+// acknowledged records that a member has the log up to index on disk.
 func (c *core) acknowledged(p *progress, index uint64) {
 	if p.advance(index) {
 		c.advanceCommit()
@@ -378,8 +382,9 @@ func (c *core) acknowledged(p *progress, index uint64) {
 	}
 }
 
-// handleReject goes back to where the logs may agree. While a probe is out it counts only for that
-// (pitfall B8), or when the member asks for the entry that it dropped (see appliedTo).
+// handleReject goes back to the last entry that both logs may have. While this leader probes, only
+// the refusal of the last probe counts (pitfall B8), or a member's request for the entry that it
+// dropped (see appliedTo).
 func (c *core) handleReject(p *progress, m *Message) {
 	asked := m.Index == p.next && m.Hint == p.next-1
 	stale := p.sending == probing && m.Index != p.next-1 && !asked || m.Index <= p.match
@@ -390,14 +395,14 @@ func (c *core) handleReject(p *progress, m *Message) {
 	switch {
 	case hint > c.log.base:
 		hint, _ = c.log.findConflict(min(hint, c.log.last()), m.LogTerm)
-	case m.Index <= c.log.base && !asked: // no terms in memory: what the member knows to be committed agrees
+	case m.Index <= c.log.base && !asked: // terms not in memory; what the member knows to be committed agrees
 		hint = min(hint, max(m.Commit, c.log.first))
 	}
 	p.becomeProbing(min(hint+1, m.Index))
 }
 
-// advanceCommit moves the commit index to what a majority has on disk, but only over an
-// entry of the own term (§5.4.2, fig. 8).
+// advanceCommit moves the commit index to the highest entry that a majority has on disk, but only
+// if that entry is of the leader's own term (§5.4.2, fig. 8).
 func (c *core) advanceCommit() {
 	index := c.quorumOf(c.log.durable, func(p *progress) uint64 { return p.match })
 	if index <= c.commit || !c.log.matches(index, c.term) {
@@ -410,8 +415,8 @@ func (c *core) advanceCommit() {
 	c.beginReads()
 }
 
-// quorumOf returns the highest value that a majority of the voters has reached: own for this
-// member, of for the others.
+// quorumOf returns the highest value that a majority of the voters has reached. The value of this
+// member is own.
 func (c *core) quorumOf(own uint64, value func(*progress) uint64) uint64 {
 	var room [8]uint64
 	values := room[:0]
