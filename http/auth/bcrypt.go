@@ -17,7 +17,7 @@ const (
 	maxBcryptCost = 14
 )
 
-// bcryptBytes is how much of a password, and of the zero byte behind it, bcrypt looks at.
+// bcryptBytes is how many bytes of a password and the zero byte behind it bcrypt looks at.
 const bcryptBytes = 72
 
 var (
@@ -28,7 +28,7 @@ var (
 
 // ParseBcrypt returns the Secret of a bcrypt hash as etcd 2 stores it, "$2a$10$" and 53 characters;
 // "$2b$" and "$2y$" mean the same. A hash of another form, or with a cost beyond 4 to 14, is an
-// error, which does not quote it.
+// error; its text does not quote the hash.
 func ParseBcrypt(hash string) (Secret, error) {
 	part := bcryptForm.FindStringSubmatch(hash)
 	if part == nil {
@@ -66,10 +66,10 @@ func bcrypt(password string, salt []byte, cost int) []byte {
 	return b.encryptMagic()
 }
 
-// blowfish is the state of that cipher: 18 round keys, then four tables of 256 words.
+// blowfish is the state of the cipher Blowfish: 18 round keys, then four tables of 256 words.
 type blowfish [18 + 4*256]uint32
 
-// expand mixes a key into the state, and a salt of four words, which come again in the others.
+// expand mixes a key and a salt into the state. The salt has four words, repeated to fill 18.
 func (b *blowfish) expand(key, salt *[18]uint32) {
 	for i, word := range key {
 		b[i] ^= word
@@ -96,7 +96,8 @@ func (b *blowfish) mix(x uint32) uint32 {
 	return (b[18+x>>24] + b[274+x>>16&255] ^ b[530+x>>8&255]) + b[786+x&255]
 }
 
-// encryptMagic encrypts bcrypt's three blocks 64 times; the last byte is left out, as everywhere.
+// encryptMagic encrypts bcrypt's three blocks 64 times. It leaves out the last of the 24 bytes, as
+// every bcrypt does.
 func (b *blowfish) encryptMagic() []byte {
 	out := []byte("OrpheanBeholderScryDoubt")
 	for block := out; len(block) > 0; block = block[8:] {
@@ -111,7 +112,7 @@ func (b *blowfish) encryptMagic() []byte {
 }
 
 // digitsOfPi is the state that Blowfish begins with: the first 33,344 binary digits of π behind the
-// point. Machin's formula has them: π = 16 arctan(1/5) - 4 arctan(1/239).
+// point, by Machin's formula: π = 16 arctan(1/5) - 4 arctan(1/239).
 var digitsOfPi = sync.OnceValue(func() *blowfish {
 	const digits, spare = 32 * uint(len(blowfish{})), 64
 	one := new(big.Int).Lsh(big.NewInt(1), digits+spare)
@@ -125,7 +126,7 @@ var digitsOfPi = sync.OnceValue(func() *blowfish {
 	return b
 })
 
-// arctan returns arctan(1/x) in units of 1/one, less a few: 1/x - 1/3x³ + 1/5x⁵ - …
+// arctan returns arctan(1/x) in units of 1/one, off by a few: 1/x - 1/3x³ + 1/5x⁵ - …
 func arctan(one *big.Int, x int64) *big.Int {
 	power := new(big.Int).Quo(one, big.NewInt(x))
 	sum, term := new(big.Int).Set(power), new(big.Int)

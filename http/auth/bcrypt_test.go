@@ -12,7 +12,7 @@ import (
 	"etcd2/store"
 )
 
-// Hashes that glibc 2.36 (libxcrypt) and etcd 2.3.8 have made. The last two passwords differ behind
+// Hashes made by glibc 2.36 (libxcrypt) and etcd 2.3.8. The last two passwords differ only behind
 // the 72nd byte.
 var bcryptVectors = []struct{ password, hash string }{
 	{"correct horse", "$2a$10$WWkQnenzZgosnVCyXb34BeJ6U0tk0xQDsq92VkmTROR458v7UK7Se"},
@@ -37,7 +37,8 @@ func TestBcryptIsThatOfOthers(t *testing.T) {
 	}
 }
 
-// What is no hash, or costs more than a second, is refused, and not computed when it is stored.
+// A text that is no hash, and a hash whose check takes more than a second, are refused; one that is
+// stored all the same is never computed.
 func TestBcryptHashesHaveBounds(t *testing.T) {
 	const salt, key = "CCCCCCCCCCCCCCCCCCCCC.", "E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	for _, hash := range []string{
@@ -60,7 +61,7 @@ func TestBcryptHashesHaveBounds(t *testing.T) {
 	}
 }
 
-// renewing has the commands of w's keeper executed, each after before.
+// renewing has w's keeper execute its own commands; before is called ahead of each.
 func (w *world) renewing(before func() error) {
 	w.propose = func(_ context.Context, commands []store.Command, revision uint64) error {
 		if err := before(); err != nil {
@@ -83,7 +84,7 @@ func oldWorld(t *testing.T) *world {
 	return w
 }
 
-// login judges a request of u, and waits until all that it begins has ended.
+// login judges a request of u, and waits until all work that it began has ended.
 func (w *world) login(t *testing.T, password string) (err error) {
 	synctest.Test(t, func(t *testing.T) {
 		w.queue = newQueue()
@@ -123,7 +124,7 @@ func TestTheFirstRightLoginHashesAnew(t *testing.T) {
 	}
 }
 
-// What an administrator changes while a password is hashed anew holds.
+// A change that an administrator makes while a password is hashed anew is kept.
 func TestHashingAnewLosesNoChange(t *testing.T) {
 	secret := func() (Secret, error) { return newSecret("new", 10) }
 	for name, c := range map[string]struct {
@@ -175,8 +176,8 @@ func TestHashingAnewMayFail(t *testing.T) {
 	}
 }
 
-// A password that bcrypt cuts is let in with any end; hashed anew, a mistyped end would be the only
-// right one.
+// bcrypt looks at 72 bytes, so a longer password is right with any end. If it were hashed anew, a
+// mistyped end would become the only right one.
 func TestAPasswordThatBcryptCutsIsNotHashedAnew(t *testing.T) {
 	w := newWorld(t).enabled()
 	w.renewing(func() error { t.Error("it is hashed anew"); return nil })

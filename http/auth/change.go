@@ -9,7 +9,7 @@ import (
 	"etcd2/store"
 )
 
-// Refusal is what an administrator is told who can't have what he asks for (section 18.4).
+// Refusal is the answer to an administrator whose change is not possible (section 18.4).
 type Refusal struct {
 	Status  int // of HTTP
 	Message string
@@ -34,18 +34,18 @@ func rootRoleStays() *Refusal {
 	return refuse(http.StatusForbidden, "auth: Cannot modify role root: is root role.")
 }
 
-// Change is how to get from one state to another, and what to answer then. The commands are to be
-// proposed in order, each judged by the revision that the one before has made, the first by the
-// state's.
+// Change is how to get from one state to another, and the answer when that is done. The commands
+// are proposed in order. The first is judged by the revision of the State, and each later one by
+// the revision that the command before it made.
 type Change struct {
 	Commands []store.Command
 	Status   int    // of HTTP
-	Body     any    // to be sent as JSON; nil: none
+	Body     any    // sent as JSON; nil: no body
 	Did      string // for the log: "user created"
 	Name     string // of the user or role
 }
 
-// set returns the command that keeps v under dir and name.
+// set returns the command that stores v as JSON at dir/name.
 func set(dir, name string, v any) store.Command {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -62,8 +62,8 @@ func turn(to string) store.Command {
 	return store.Command{Op: store.OpSet, Space: store.Auth, Path: switchPath, Value: to}
 }
 
-// Enable turns access rights on. Without a role guest everybody goes on doing with keys as before:
-// the role is made, with all rights.
+// Enable turns access rights on. When there is no role guest it makes one with all rights to keys,
+// so that clients without credentials can go on as before.
 func (st *State) Enable() (Change, error) {
 	c := Change{Status: http.StatusOK, Did: "auth enabled"}
 	switch {
@@ -86,7 +86,7 @@ func (st *State) Disable() (Change, error) {
 	return Change{Commands: []store.Command{turn(switchOff)}, Status: http.StatusOK, Did: "auth disabled"}, nil
 }
 
-// GuestMayWrite reports whether somebody without credentials may write some key while rights count.
+// GuestMayWrite reports whether, with auth enabled, a caller without credentials may write any key.
 func (st *State) GuestMayWrite() bool { return st.guest.root || len(st.guest.write) > 0 }
 
 // UserUpdate is the body of PUT /v2/auth/users/NAME.
@@ -98,14 +98,14 @@ type UserUpdate struct {
 	Revoke   []string `json:"revoke"`
 }
 
-// namedUser is a user with the names of the roles, as PUT answers.
+// namedUser is a user with the names of its roles: the answer to a PUT.
 type namedUser struct {
 	Name  string   `json:"user"`
 	Roles []string `json:"roles"`
 }
 
-// PutUser makes or changes the user. hash is called when there is a password to be stored. Errors
-// are of hash, or a *Refusal.
+// PutUser makes or changes the user. It calls hash when there is a password to store. The error is
+// that of hash, or a *Refusal.
 func (st *State) PutUser(up UserUpdate, hash func() (Secret, error)) (Change, error) {
 	updates, old := len(up.Grant)+len(up.Revoke) > 0, st.users[up.User]
 	switch {
@@ -141,8 +141,9 @@ func createUser(up UserUpdate, old *User, status int, hash func() (Secret, error
 	return u.change(status, "user created"), nil
 }
 
-// update grants before it revokes. A user without roles that never changed has none at all, and an
-// empty list afterwards: that is a change, once (section 18.4).
+// update grants before it revokes. A user made without roles has null in place of a list, and an
+// empty list after its first update. So the first update is a change even if it grants and revokes
+// nothing (section 18.4).
 func (u *User) update(up UserUpdate, hash func() (Secret, error)) (c Change, err error) {
 	next := User{Name: u.Name, Secret: u.Secret, Roles: asSet(u.Roles)}
 	for _, role := range up.Grant {
@@ -249,8 +250,8 @@ func (r *Role) update(up RoleUpdate) (c Change, err error) {
 	return next.change(http.StatusOK, "role changed", next), nil
 }
 
-// merge returns the patterns have with those granted and without those revoked, which need not be
-// there.
+// merge returns the patterns of have and grant without those of revoke. To revoke a pattern that is
+// not there is no error; to grant one that is there is a *Refusal.
 func merge(kind string, have, grant, revoke []string) ([]string, error) {
 	list := asSet(have)
 	for _, p := range grant {

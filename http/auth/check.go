@@ -20,8 +20,8 @@ type known struct {
 	users map[sum]knownUser
 }
 
-// knownUser is whose the credential is, and what it was compared with: when that is another now, it
-// is forgotten.
+// knownUser is the user that a credential belongs to, and the hash it was compared with. When the
+// user has another hash now, the credential is no longer right.
 type knownUser struct {
 	name string
 	key  []byte
@@ -42,7 +42,7 @@ func (n *known) user(credential sum, st *State) *User {
 	return nil
 }
 
-// add remembers a credential of u. When there is no room, any other goes.
+// add remembers a credential of u. When the table is full, it forgets any other one.
 func (n *known) add(credential sum, u *User) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -61,7 +61,7 @@ type question struct {
 	key        string
 }
 
-// try is one comparison, which all who ask the same question wait for.
+// try is one comparison. All requests with the same question wait for it.
 type try struct {
 	done  chan struct{} // closed when right is known
 	right bool
@@ -93,18 +93,18 @@ func (k *Keeper) check(ctx context.Context, st *State, header, address string) (
 	return u, nil
 }
 
-// guesser is somebody who says who he is.
+// guesser is a caller that gives a name and a password, not yet checked.
 type guesser struct {
 	name, password, origin string
-	bcryptCost             int // of the state that judges him
+	bcryptCost             int // of the State that the caller is judged by
 }
 
-// try begins to compare a password with that of u, nil for somebody unknown, or joins who does. The
-// work goes on when those who asked for it have gone, so that it is not done again for the next
-// one.
+// try begins to compare a password with that of u, or joins a comparison with the same question. u
+// is nil for a name that is no user's. The work goes on when all callers have gone, so that the
+// next request need not begin it anew.
 func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	secret := &k.nobody
-	if u != nil && len(u.Secret.Key) > 0 { // without a key nobody can log in as u before a password is set
+	if u != nil && len(u.Secret.Key) > 0 { // without a key, nobody can log in as u
 		secret = &u.Secret
 	}
 	q := question{credential, string(secret.Key)}
@@ -144,8 +144,8 @@ func (k *Keeper) try(credential sum, u *User, g guesser) (*try, error) {
 	return t, nil
 }
 
-// compare does the work that a password costs, when it is its turn. The place in the queue is the
-// caller's before, nobody's after. For a right password that bcrypt has hashed it also returns the
+// compare waits for its turn, and then hashes the password. The caller has acquired a place in the
+// queue, and compare releases it. For a right password whose hash is bcrypt's it also returns the
 // Secret to store instead.
 func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) {
 	k.queue.turn <- struct{}{}
@@ -165,9 +165,9 @@ func (k *Keeper) compare(secret *Secret, g guesser) (right bool, fresh *Secret) 
 	return right, fresh
 }
 
-// other returns a Secret of nobody, of the other kind. While there are hashes of bcrypt, a wrong
-// password costs both kinds, so that the time does not tell which a user has, or whether there is
-// one.
+// other returns a Secret of nobody, of the other kind than secret: PBKDF2 or bcrypt. While any user
+// has a bcrypt hash, a wrong password costs a hash of each kind, so that the time does not tell
+// which kind a user has, or whether the user exists.
 func (k *Keeper) other(secret *Secret, bcryptCost int) *Secret {
 	if secret.BcryptCost > 0 {
 		return &k.nobody
@@ -178,11 +178,11 @@ func (k *Keeper) other(secret *Secret, bcryptCost int) *Secret {
 // renewTime is the longest that a renewal waits for agreement.
 const renewTime = 10 * time.Second
 
-// renew stores fresh in place of the hash with which u has just logged in, through the log. It does
-// nothing when the hash is another one meanwhile. What else changes meanwhile is kept: a change of
-// users or roles makes the revision another, and the next round begins with that. When the cluster
-// does not agree, the next check of the password, after a restart or at another member, tries
-// again.
+// renew stores fresh, through the log, in place of the hash with which u has just logged in. It
+// does nothing when the user has another hash by now. Other changes of users and roles made
+// meanwhile are kept: they make another revision, and the next round begins with that. When the
+// cluster does not agree in time, the next check of the password tries again: after a restart, or
+// at another member.
 func (k *Keeper) renew(u *User, fresh *Secret, credential sum) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewTime)
 	defer cancel()
@@ -204,8 +204,8 @@ func (k *Keeper) renew(u *User, fresh *Secret, credential sum) {
 	k.log.Info("auth: a password that etcd had hashed with bcrypt was hashed anew", "user", u.Name)
 }
 
-// noteWrong logs a wrong password, at most one a second. The name of somebody unknown is left out:
-// it may be a password that was typed into the wrong field (K11).
+// noteWrong logs a wrong password, at most one a second. A name that is no user's is left out: it
+// may be a password that was typed into the wrong field (K11).
 func (k *Keeper) noteWrong(u *User, origin string) {
 	left, now := k.wrong.next()
 	if !now {
@@ -218,17 +218,17 @@ func (k *Keeper) noteWrong(u *User, origin string) {
 	k.log.Warn("auth: wrong password", "user", name, "from", origin, "not logged before", left)
 }
 
-// rate lets something happen at most once in a time.
+// rate lets something happen at most once in every.
 type rate struct {
 	every time.Duration
 	now   func() time.Time
 
 	mu   sync.Mutex // protects what follows
 	last time.Time
-	left int // not let happen since
+	left int // how often it was not allowed since last
 }
 
-// next reports whether it may happen now, and how often it was not since the last time.
+// next reports whether it may happen now, and how often it was not allowed since it last happened.
 func (r *rate) next() (left int, may bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

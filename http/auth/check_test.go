@@ -17,7 +17,7 @@ import (
 
 var anyKey = Right{Access: Read, Path: "/k"}
 
-// occupied takes the turn to hash, so that nobody else hashes before the returned function is
+// occupied takes the turn to hash, so that nothing is hashed before the returned function is
 // called.
 func (w *world) occupied() (release func()) {
 	w.queue.turn <- struct{}{}
@@ -137,8 +137,8 @@ func TestOneCoreHashes(t *testing.T) {
 	}
 }
 
-// Beyond the bounds, of all and of one address, callers are told to come again; who is known is not
-// concerned. pitfall K7
+// Callers beyond the bound for all, or for one address, are told to come again. A known password is
+// not concerned. pitfall K7
 func TestTheQueueIsBounded(t *testing.T) {
 	w := newWorld(t).enabled()
 	if err := w.judge(as("root"), anyKey); err != nil {
@@ -177,7 +177,8 @@ func TestTheQueueIsBounded(t *testing.T) {
 	})
 }
 
-// Who goes away, or has no more time, is not kept; the comparison goes on and is remembered.
+// A caller that leaves or runs out of time does not wait on; the comparison goes on and is
+// remembered.
 func TestWhoWaitsMayGo(t *testing.T) {
 	w := newWorld(t).enabled()
 	synctest.Test(t, func(t *testing.T) {
@@ -200,8 +201,8 @@ func TestWhoWaitsMayGo(t *testing.T) {
 	})
 }
 
-// An unknown user costs as much as a wrong password: the same hash, or both kinds while there are
-// both. pitfall K8
+// An unknown user costs as much as a wrong password: one hash, or one of each kind while both kinds
+// are stored. pitfall K8
 func TestAnUnknownUserCostsAsMuch(t *testing.T) {
 	w := newWorld(t)
 	w.iterations, w.nobody.Iterations = 5_000, 5_000
@@ -238,8 +239,8 @@ func costsAlike(t *testing.T, w *world, names ...string) {
 	}
 }
 
-// Wrong passwords make the next try wait longer and longer, for the user from that address, whether
-// it exists or not; others from elsewhere do not notice. pitfall K12
+// Wrong passwords make the next try wait longer and longer, for this user name at this address,
+// whether the user exists or not. Others, and other addresses, are not delayed. pitfall K12
 func TestGuessersWait(t *testing.T) {
 	for _, name := range []string{"root", "nobody"} {
 		w := newWorld(t).enabled()
@@ -281,7 +282,7 @@ func TestGuessersWait(t *testing.T) {
 	}
 }
 
-// Who goes through all names from one address waits as well; the table has its bounds.
+// An address that tries many names waits as well, and the table stays bounded.
 // pitfall K12
 func TestGuessersOfNamesWait(t *testing.T) {
 	w := newWorld(t).enabled()
@@ -303,7 +304,7 @@ func TestGuessersOfNamesWait(t *testing.T) {
 	}
 }
 
-// Many users share an address: who of them guesses does not delay the others.
+// Many users share an address: one of them who guesses does not delay the others.
 // pitfall K12
 func TestARightPasswordIsNotDelayedByTheGuessesOfOthers(t *testing.T) {
 	w := newWorld(t).enabled()
@@ -332,8 +333,8 @@ func TestARightPasswordIsNotDelayedByTheGuessesOfOthers(t *testing.T) {
 	}
 }
 
-// By many names one address guesses at the rate of its grace, and no faster, for as long as it
-// likes. pitfall K12
+// An address that tries many names guesses no faster than one try each graceEvery, however long it
+// goes on. pitfall K12
 func TestGuessesByManyNamesHaveARate(t *testing.T) {
 	w := newWorld(t).enabled()
 	now := time.Unix(1000, 0)
@@ -374,8 +375,8 @@ func TestWrongPasswordsAreLoggedNowAndThen(t *testing.T) {
 	}
 }
 
-// What the API shows, and what the log and the snapshot hold, has neither password nor, as far as
-// it is shown, hash. pitfall K11
+// No password is in what the API shows or in what the log and the snapshot hold, and no hash is in
+// what the API shows. pitfall K11
 func TestNoSecretIsShown(t *testing.T) {
 	w := newWorld(t).enabled()
 	st := w.State()
@@ -405,7 +406,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 }
 
-// Equal passwords have different hashes, and only the password has its own.
+// Equal passwords have different hashes, and each hash accepts only its own password.
 func TestASecretIsOfItsPassword(t *testing.T) {
 	a, _ := newSecret("p", 10)
 	b, _ := newSecret("p", 10)

@@ -3,10 +3,10 @@
 //
 // # What it is
 //
-// A Keeper that answers one question, put by package http with every request: may this caller do
-// this? What it answers by is a State: the users, the roles and the switch, as the log has made
-// them, the same on every member. Nothing here changes a State: to change one is to propose
-// commands, which the methods of State write down and http proposes.
+// A Keeper answers one question, which package http asks for every request: may this caller do
+// this? It judges by a State: the users, the roles and the switch that turns access rights on, as
+// the log has made them, the same on every member. Nothing here changes a State. To change one, a
+// method of State returns commands, and package http proposes them.
 //
 // # Picture
 //
@@ -23,42 +23,45 @@
 //
 // # Types
 //
-//   - State is the switch, User and Role as of one revision. It is read once a revision.
-//   - Right is what a request needs; rights are what somebody has; covers is the one rule that
+//   - State is the switch, the users and the roles as of one revision. It is read once a revision.
+//   - Right is what a request needs; rights are what a caller has; covers is the only place that
 //     compares patterns.
-//   - Secret is what is stored of a password.
-//   - known, queue and guesses are what stands between a guesser and the processor.
-//   - Change is commands and the answer that they earn, Refusal the answer without commands.
-//   - Verdict is an answer of Judge, good for as long as the revision stays.
+//   - Secret is what is stored in place of a password.
+//   - known, queue and guesses bound how much of the processor wrong passwords can take.
+//   - Change is a list of commands and the answer when they are done; Refusal is the answer when
+//     there is nothing to propose.
+//   - Verdict is an answer of Judge. It holds for as long as the revision stays the same.
 //
 // # Life of a password
 //
-// PUT sends it once. Hash makes a Secret of it, with a salt of its own, and only that goes into the
-// log. A client that has gone before it was made finds it at its next try, for a minute. A request
-// brings it again in the header Authorization. check looks a keyed hash of the header up among
-// those that were right before: the key is made up at every start and never leaves the process, so
-// that memory holds no password for longer than a request. One that is not known is compared in the
-// one queue for the one core that hashes, and joins an equal one that waits there already. Right,
-// it is known until the user's Secret is another. Wrong, or of nobody, it has cost the same work,
-// gets the same answer, and makes the next try wait.
+// A PUT sends it once. Hash makes a Secret of it, with a salt of its own, and only the Secret goes
+// into the log. The Secret is remembered for a minute, so that a client that hung up before it was
+// made finds it at its next try.
 //
-// A user who came from etcd 2 has a hash of bcrypt, of which ParseBcrypt makes a Secret. It is
-// compared like the others, in the same queue. When it was right the first time, renew has it
-// replaced by one of Hash's kind, by a command in the log.
+// Every later request brings the password in the header Authorization. check looks for a keyed hash
+// of this header among those that were right before. The key is random, made at every start, and
+// never leaves the process, so that memory holds no password for longer than a request. A header
+// that is not known is compared by the one goroutine at a time that may hash; it joins an equal one
+// that waits already. A right password is then known until the user's Secret changes. A wrong
+// password and an unknown user cost the same work, get the same answer, and delay the next try.
+//
+// A user who came from etcd 2 has a bcrypt hash, of which ParseBcrypt makes a Secret. It is
+// compared like the others, in the same queue. After the first right login, renew replaces it by a
+// Secret as Hash makes them, with a command in the log.
 //
 // # Invariants
 //
-//   - A Verdict is of one State: user, password, roles and patterns of one revision. Who acts on it
-//     says which, and Apply refuses another (TestAWriteIsDoneByTheRightsOfItsMoment in package
-//     http).
-//   - What a recursive right covers, it covers for every key below
+//   - A Verdict is of one State: user, password, roles and patterns of one revision. A command that
+//     rests on it names this revision, and Apply refuses the command when it is not the present one
+//     (TestAWriteIsDoneByTheRightsOfItsMoment in package http).
+//   - A caller with a recursive right to a directory has that right to every key below it
 //     (TestNoRightReachesFurtherThanItsKeys).
-//   - No credential is taken for guest (TestNoHeaderMakesAGuest).
+//   - A request with wrong credentials is never treated as guest (TestNoHeaderMakesAGuest).
 //   - No password is in a log, an error, a State or the memory of known; no Secret in what the API
 //     shows (TestNoSecretIsShown).
-//   - To hash a password anew undoes no change of users and roles (TestHashingAnewLosesNoChange).
-//   - A hash that nobody waits for any more is not made in vain (TestAHashIsFoundAtTheNextTry).
-//   - One core at most hashes, and a bounded number waits for it (TestOneCoreHashes,
+//   - Hashing a password anew undoes no change of users and roles (TestHashingAnewLosesNoChange).
+//   - A hash whose client has hung up serves its next try (TestAHashIsFoundAtTheNextTry).
+//   - At most one core hashes, and a bounded number of requests wait for it (TestOneCoreHashes,
 //     TestTheQueueIsBounded).
 //
 // # What is left out

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// What a wrong password costs the next try of the same user from the same address: nothing at
-// first, since people mistype, then a time that doubles. Tries from one address at whatever users
-// count together, with more patience.
+// How wrong passwords delay the next try of the same user from the same address: not at all at
+// first, since people mistype, then by a time that doubles. Wrong passwords from one address are
+// also counted for all users together, and more of them are free.
 //
-// Many users may share an address, and who of them guesses must not delay the others. So a user who
-// mistyped at most graceGuesses times there is tried at once even when the address must wait. An
-// address has graceBurst such tries, and one more each graceEvery: by many names it guesses no
-// faster.
+// Many users may share an address, and one of them who guesses must not delay the others. So a user
+// with fewer than graceGuesses wrong passwords there is tried at once even when the address must
+// wait. An address has graceBurst such tries, and one more each graceEvery, so that trying many
+// names makes guessing no faster.
 const (
 	graceGuesses = 3
 	graceBurst   = 10
@@ -22,8 +22,8 @@ const (
 	freeAtAll    = 50 // from one address
 	firstDelay   = time.Second
 	longestDelay = time.Minute
-	forgetGuess  = 10 * time.Minute // after the last one
-	maxGuesses   = 10_000           // entries of the table; the one that is longest ago goes
+	forgetGuess  = 10 * time.Minute // after the last wrong password
+	maxGuesses   = 10_000           // entries of the table; the oldest is dropped
 )
 
 // guesses remembers who gave wrong passwords (K12).
@@ -37,12 +37,12 @@ type guesses struct {
 type guess struct {
 	failed int
 	last   time.Time
-	until  time.Time // no try before it
-	spent  time.Time // of an address: when all its tries by grace are there again; zero: now
+	until  time.Time // no try before this time
+	spent  time.Time // of an address: when it has all graceBurst tries again; zero: it has them now
 }
 
-// wait returns how long one, a user at an address, must wait before a try; all is the address. A
-// wait of 0 may use up a try by grace.
+// wait returns how long a user at an address (one) must wait before a try; all is the address
+// alone. When it returns 0 it may have used up one of the address's graceBurst tries.
 func (g *guesses) wait(one, all sum) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -65,7 +65,7 @@ func (g *guesses) at(name sum, now time.Time) *guess {
 	return e
 }
 
-// grace takes a try by grace, or returns how long there is none.
+// grace uses up one of the address's tries and returns 0, or returns how long there is none left.
 func (e *guess) grace(now time.Time) time.Duration {
 	if e.spent.Before(now) {
 		e.spent = now
@@ -77,7 +77,7 @@ func (e *guess) grace(now time.Time) time.Duration {
 	return 0
 }
 
-// failed counts a wrong password under a name that has so many free.
+// failed counts a wrong password under name. Only those after the first free ones delay.
 func (g *guesses) failed(name sum, free int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -94,7 +94,8 @@ func (g *guesses) failed(name sum, free int) {
 	}
 }
 
-// drop makes room: it forgets the entry that is longest ago, but not keep. g.mu must be held.
+// drop forgets the entry, other than keep, whose last wrong password is the oldest. g.mu must be
+// held.
 func (g *guesses) drop(keep sum) {
 	var oldest sum
 	var last time.Time

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// HashPatience is how long somebody should wait for Hash: on a busy machine one password may take
-// some seconds, and others may come before it.
+// HashPatience is how long a client should wait for Hash: on a busy machine one password may take
+// some seconds, and others may be before it in the queue.
 const HashPatience = 10 * time.Second
 
-// How many hashes are remembered, and for how long. It is more than the queue takes from Hash, so
-// that one of them is always done.
+// How many hashes are remembered, and for how long. maxHashes is more than the queue admits, so
+// that one of them is always done and can be forgotten.
 const (
 	maxHashes  = 64
 	hashMemory = time.Minute // after it was done
@@ -18,17 +18,17 @@ const (
 
 var stillHashing = &Later{time.Second, "the password is still being hashed"}
 
-// hashing is the hash of one password of one user, which all who ask for the same wait for.
+// hashing is the hash of one password of one user. All requests for the same wait for it.
 type hashing struct {
-	done   chan struct{} // closed when the others are known
+	done   chan struct{} // closed when secret and err are set
 	secret Secret
 	err    error
 }
 
-// Hash returns what is to be stored for a password of a user. It waits for its turn, no longer than
-// ctx. The error is a *Later when ctx ends, or when too many wait. The work goes on when those who
-// asked for it have gone, and what came of it is remembered for a minute, so that the next try of
-// the same user with the same password finds it. No password is remembered, but its keyed hash.
+// Hash returns the Secret to store for a password of a user. It waits for its turn, no longer than
+// ctx. The error is a *Later when ctx ends, or when too many wait. The work goes on when all
+// callers have gone. The Secret is remembered for a minute, under a keyed hash of user and
+// password, so that the next try of the same user with the same password finds it.
 func (k *Keeper) Hash(ctx context.Context, user, password string) (Secret, error) {
 	h := k.hash(user, password)
 	if h == nil {
@@ -42,7 +42,7 @@ func (k *Keeper) Hash(ctx context.Context, user, password string) (Secret, error
 	}
 }
 
-// hash begins to hash a password, unless somebody has done so; nil when too many wait.
+// hash begins to hash a password, or returns the hashing that has begun; nil when too many wait.
 func (k *Keeper) hash(user, password string) *hashing {
 	name := k.sum(user, password)
 	k.mu.Lock()
@@ -81,7 +81,7 @@ func (k *Keeper) forgetOne() {
 	}
 }
 
-// forget forgets a hash, unless another one has its place.
+// forget forgets h, unless name stands for a later hashing by now.
 func (k *Keeper) forget(name sum, h *hashing) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

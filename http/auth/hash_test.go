@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A client that hung up has caused work that is not done again for it.
+// The hash made for a client that hung up is not made again when that client comes back.
 func TestAHashIsFoundAtTheNextTry(t *testing.T) {
 	w := newWorld(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -19,7 +19,7 @@ func TestAHashIsFoundAtTheNextTry(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		var all sync.WaitGroup
-		for range 50 { // of which each has the same in mind
+		for range 50 { // all with the same user and password
 			all.Go(func() {
 				if _, err := w.Hash(gone, "u", "p"); err != stillHashing {
 					t.Errorf("%v", err)

@@ -11,7 +11,7 @@ import (
 	"etcd2/store"
 )
 
-// world is a keeper whose passwords cost little, and the store under it.
+// world is a keeper that hashes with few rounds, and its store.
 type world struct {
 	*Keeper
 	t     testing.TB
@@ -26,7 +26,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// do makes a change that must be possible.
+// do applies a change, and fails the test if it is refused.
 func (w *world) do(c Change, err error) Change {
 	w.t.Helper()
 	if err != nil {
@@ -63,7 +63,7 @@ func (w *world) role(name, read, write string) {
 	w.do(w.State().PutRole(RoleUpdate{Role: name, Permissions: Permissions{kv}}))
 }
 
-// enabled turns auth on, with a root.
+// enabled makes the user root and turns auth on.
 func (w *world) enabled() *world {
 	w.t.Helper()
 	w.user(rootName)
@@ -71,14 +71,14 @@ func (w *world) enabled() *world {
 	return w
 }
 
-// header is the value of Authorization.
+// header returns the value of Authorization.
 func header(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
 func by(header string) Caller { return Caller{Authorization: []string{header}, Address: "192.0.2.1"} }
 
-// as is a caller with the password that user gives.
+// as returns a caller with the password that user gives every user.
 func as(name string) Caller {
 	if name == "" {
 		return Caller{Address: "192.0.2.1"}

@@ -23,7 +23,8 @@ import (
 //lint:ignore ST1005 these are the words of the API
 var ErrDenied = errors.New("Insufficient credentials")
 
-// Later refuses for now: there were too many wrong passwords, or there are too many to be checked.
+// Later is the error of a request that may succeed later: there were too many wrong passwords, or
+// too many passwords are being hashed.
 type Later struct {
 	After  time.Duration // when to try again
 	Reason string
@@ -34,15 +35,15 @@ func (l *Later) Error() string { return l.Reason }
 
 var busy = &Later{time.Second, "too many passwords to check"}
 
-// Caller is who asks, as far as the request tells.
+// Caller is what a request tells about its sender.
 type Caller struct {
-	Authorization []string // the values of the header
-	Certified     bool     // there is a verified client certificate, and it counts
-	CommonName    string   // its subject's: the user
+	Authorization []string // the values of that header
+	Certified     bool     // there is a verified client certificate, and its name counts as a user
+	CommonName    string   // of the certificate's subject: the user's name
 	Address       string   // without the port
 }
 
-// proof says for the log how the caller shows who he is.
+// proof says for the log by what the caller is identified.
 func (c *Caller) proof() string {
 	switch {
 	case len(c.Authorization) > 0 && c.Authorization[0] != "":
@@ -53,7 +54,7 @@ func (c *Caller) proof() string {
 	return "none"
 }
 
-// failure is proof for a caller who could not show who he is.
+// failure is what proof is for a caller who could not be identified.
 func (c *Caller) failure() string {
 	if len(c.Authorization) == 1 {
 		if _, _, ok := basic(c.Authorization[0]); ok {
@@ -67,13 +68,13 @@ func (c *Caller) failure() string {
 type Verdict struct {
 	State *State // nil: the request was refused
 	User  string // for the log
-	Proof string // for the log: how the caller has shown who he is
-	Owner string // the user's name, to which the request's id belongs; "" when there is no user
+	Proof string // for the log: by what the caller was identified
+	Owner string // the user's name, which owns the request's id; "" when there is no user
 
 	rights *rights
 }
 
-// May reports whether the caller has another right, by the same state.
+// May reports whether the caller has another right, judged by the same State.
 func (v Verdict) May(need Right) bool {
 	if need.Access == Self && v.Owner != "" && v.Owner == need.Path {
 		return true
@@ -81,7 +82,7 @@ func (v Verdict) May(need Right) bool {
 	return v.rights.may(need)
 }
 
-// Who is somebody without a name, for the log.
+// What the log has in place of the name of a caller who is no user.
 const (
 	whoGuest   = "(guest)"
 	whoAnybody = "(anybody: auth is off)"
@@ -92,7 +93,7 @@ const (
 // logs these itself.
 const WrongPassword = "wrong password"
 
-// everything are the rights of everybody while rights do not count.
+// everything is what every caller may do while auth is disabled.
 var everything = rights{root: true}
 
 // Config says what a Keeper needs.
@@ -101,13 +102,14 @@ type Config struct {
 	Logger     *slog.Logger // nil: slog.Default()
 	Iterations int          // of new passwords; 0: DefaultIterations
 
-	// Propose has the commands agreed on and executed, the first judged by the revision, each of
-	// the others by the one that the last has made. Its error is store.ErrRevision when the
-	// revision is another. nil: hashes of bcrypt stay as they are.
+	// Propose has the commands agreed on and executed. The first is judged by the revision, and
+	// each later one by the revision that the command before it made. The error is
+	// store.ErrRevision when the revision is not the present one. nil: bcrypt hashes stay as they
+	// are.
 	Propose func(ctx context.Context, commands []store.Command, revision uint64) error
 }
 
-// sum is a keyed hash: of credentials, of names. Who sees one learns nothing.
+// sum is a keyed hash, of credentials or names: without the key it reveals nothing of them.
 type sum [sha256.Size]byte
 
 // Keeper decides who may do what. All methods may be called from any goroutine.
@@ -116,14 +118,14 @@ type Keeper struct {
 	log        *slog.Logger
 	iterations int
 	propose    func(context.Context, []store.Command, uint64) error // see Config
-	state      atomic.Pointer[State]                                // of the revision last asked for
-	reading    sync.Mutex                                           // held by who reads a state from the store
+	state      atomic.Pointer[State]                                // of the revision that State last saw
+	reading    sync.Mutex                                           // held while State reads one from the store
 
-	macs    sync.Pool // hash.Hash, with a key that this process made up
+	macs    sync.Pool // of hash.Hash, with a random key of this process
 	known   known
 	queue   *queue
 	guesses guesses
-	nobody  Secret // in place of an unknown user's
+	nobody  Secret // is compared for a name that is no user's
 	wrong   rate   // of lines about wrong passwords
 
 	mu     sync.Mutex // protects what follows
@@ -154,7 +156,7 @@ func New(c Config) *Keeper {
 	}
 }
 
-// State is the present state. Its revision tells for how long.
+// State returns the state of the store's present revision.
 func (k *Keeper) State() *State {
 	if st := k.state.Load(); st != nil && st.Revision == k.store.AuthRevision() {
 		return st
@@ -169,13 +171,13 @@ func (k *Keeper) State() *State {
 	return st
 }
 
-// Holds reports whether nothing that the verdict rests on has changed: what was done between the
-// verdict and now was allowed (K9).
+// Holds reports whether users and roles are still at the verdict's revision. If so, whatever was
+// done since the verdict was allowed (K9).
 func (k *Keeper) Holds(v Verdict) bool { return k.store.AuthRevision() == v.State.Revision }
 
 // Judge decides whether the caller has the right. It may wait for a password to be checked, no
-// longer than ctx. Errors are ErrDenied or a *Later; the verdict then says for the log who the
-// caller is.
+// longer than ctx. The error is ErrDenied or a *Later; the verdict then has only what the log says
+// of the caller.
 func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, error) {
 	st := k.State()
 	v := Verdict{User: whoAnybody, Proof: c.proof(), rights: &everything}
@@ -197,8 +199,8 @@ func (k *Keeper) Judge(ctx context.Context, c Caller, need Right) (Verdict, erro
 	return v, nil
 }
 
-// identify returns the user, nil for guest. A header that names nobody is not taken for guest, nor
-// is a certificate.
+// identify returns the user, nil for guest. A header or certificate that names no user gets
+// ErrDenied: its sender is not treated as guest.
 func (k *Keeper) identify(ctx context.Context, st *State, c Caller) (*User, error) {
 	switch {
 	case len(c.Authorization) > 1:
@@ -214,7 +216,8 @@ func (k *Keeper) identify(ctx context.Context, st *State, c Caller) (*User, erro
 	return nil, ErrDenied
 }
 
-// sum returns the keyed hash of texts, which are told apart whatever is in them.
+// sum returns the keyed hash of texts. Each is hashed with its length, so that ("a", "bc") and
+// ("ab", "c") differ.
 func (k *Keeper) sum(texts ...string) (s sum) {
 	mac := k.macs.Get().(hash.Hash)
 	defer k.macs.Put(mac)
@@ -231,7 +234,7 @@ func (k *Keeper) sum(texts ...string) (s sum) {
 	return s
 }
 
-// basic takes user and password from the header Authorization.
+// basic returns user and password of a header Authorization; ok is false if it holds none.
 func basic(header string) (user, password string, ok bool) {
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Basic") {

@@ -10,26 +10,26 @@ const (
 	Read  Access = iota // of keys: GET and HEAD, watches too
 	Write               // of keys: everything else
 	Admin               // to change users, roles, the switch and the members, and to look inside the process
-	Self                // to see a user: Path is the name
+	Self                // to read one user, as that user or as root: Path is the user's name
 )
 
 // Right is what a request needs.
 type Right struct {
 	Access Access
 
-	// Path is the key as it was asked for: the canonical one, with a slash behind it if the request
-	// had one, "" for the root without one (section 18.3). Admin has none.
+	// Path is the canonical key, with a slash behind it if the request had one; "" for the root
+	// without a slash (section 18.3). Admin has no Path.
 	Path      string
 	Recursive bool // the whole subtree is read, watched or deleted
 }
 
-// rights are what somebody has.
+// rights are what a caller has.
 type rights struct {
 	root        bool // everything
 	read, write []string
 }
 
-// may reports whether they are enough.
+// may reports whether r includes the right.
 func (r *rights) may(need Right) bool {
 	switch {
 	case r.root:
@@ -42,9 +42,10 @@ func (r *rights) may(need Right) bool {
 	return false
 }
 
-// covers reports whether one of the patterns allows all that the right touches. One that allows a
-// path by its star allows everything below that path, since all of it begins with the path; no
-// other pattern does so, and no two together are asked (K10).
+// covers reports whether one of the patterns allows all that the right touches. A pattern with a
+// star that allows a path allows everything below it, since all of that begins with the path. A
+// pattern without a star allows one path only. A recursive right must be allowed by one pattern:
+// two together never count (K10).
 func covers(patterns []string, need Right) bool {
 	for _, p := range patterns {
 		prefix, star := strings.CutSuffix(p, "*")

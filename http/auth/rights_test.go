@@ -50,7 +50,7 @@ func TestPatternsCoverWhatSection18Says(t *testing.T) {
 	}
 }
 
-// Who may do what, for each kind of caller and right.
+// Each kind of caller has exactly the rights that are listed.
 func TestWhoMayDoWhat(t *testing.T) {
 	w := newWorld(t)
 	w.role("reader", "/r/*", "")
@@ -104,8 +104,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-// A header that is not a user's with his password gives no right, also none of guest's, and no
-// panic.
+// A header other than a user's name with the right password gives no right, not even guest's, and
+// makes nothing panic.
 func TestNoHeaderMakesAGuest(t *testing.T) {
 	w := newWorld(t).enabled() // guest may do everything with keys
 	w.user("u")
@@ -122,7 +122,7 @@ func TestNoHeaderMakesAGuest(t *testing.T) {
 		"Basic cm9vdDpyb290LXB3=", "Basic cm9vdA==", "cm9vdDpyb290LXB3",
 	} {
 		c := by(h)
-		c.Address = h // each guesses for himself
+		c.Address = h // an address of its own, so that none is delayed
 		if err := w.judge(c, need); err != ErrDenied {
 			t.Errorf("%q: %v", h, err)
 		}
@@ -144,7 +144,7 @@ func TestNoHeaderMakesAGuest(t *testing.T) {
 	}
 }
 
-// The name in a certificate is a user or nobody; a header goes before it.
+// The name in a certificate is a user's, or the request is refused. A header has precedence.
 func TestACertificateIsAUserOrNobody(t *testing.T) {
 	w := newWorld(t)
 	w.role("r", "/k", "")
@@ -178,8 +178,8 @@ func TestACertificateIsAUserOrNobody(t *testing.T) {
 	}
 }
 
-// keysBelow are all keys of up to three elements, of a few names of which one is part of another;
-// "new" is in no pattern.
+// keysBelow are all keys of up to three elements, made of a few names, some of which are prefixes
+// of others. "new" is in no pattern.
 var keysBelow = func() (keys []string) {
 	level := []string{""}
 	for range 3 {
@@ -205,9 +205,8 @@ func randomPath(g *rand.Rand) string {
 	return p
 }
 
-// Whoever may read, watch or delete a subtree may do so with each key in it, one by one: the answer
-// is compared with that of an oracle which asks for every key, as many times as it takes. pitfall
-// K10, pitfall J7
+// A caller who may read, watch or delete a subtree may do so with each key in it. The answer is
+// compared with that of an oracle, which asks for every key one by one. pitfall K10, pitfall J7
 func TestNoRightReachesFurtherThanItsKeys(t *testing.T) {
 	g := rand.New(rand.NewPCG(1, 10))
 	granted, refused := 0, 0
@@ -251,11 +250,11 @@ func TestNoRightReachesFurtherThanItsKeys(t *testing.T) {
 	}
 }
 
-// escapes are pieces that a key might be smuggled past a pattern with.
+// escapes are pieces of paths that might smuggle a key past a pattern.
 var escapes = []string{"/", "//", ".", "..", "/./", "/../", "%2e", "%2F", "\x00", "*", "a", "A", "secret", "public",
 	"é", "\xff", "\\", " "}
 
-// What a right to /public/* lets through is a key below /public, however the path is written.
+// Every path that a right to /public/* allows is a key below /public, however it is written.
 func FuzzNoPathEscapes(f *testing.F) {
 	for _, e := range escapes {
 		f.Add("/public/" + e + "secret")

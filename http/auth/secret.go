@@ -10,15 +10,15 @@ import (
 	"etcd2/http/places"
 )
 
-// DefaultIterations is what a password costs today, to its owner once and to a thief of the hashes
-// with every guess (OWASP's advice for PBKDF2 with HMAC-SHA-256).
+// DefaultIterations is how many rounds of PBKDF2 a new password gets, as OWASP advises for
+// HMAC-SHA-256. The user's login costs them once; a thief of the hashes pays them for every guess.
 const DefaultIterations = 600_000
 
-// Secret is what is stored in place of a password: PBKDF2 with HMAC-SHA-256 of it; or the bcrypt
-// hash that etcd 2 stored, until its owner logs in (see Keeper.renew).
+// Secret is what is stored in place of a password: its hash by PBKDF2 with HMAC-SHA-256, or the
+// bcrypt hash that etcd 2 stored, until the user logs in (see Keeper.renew).
 type Secret struct {
 	Iterations int    `json:"iterations"`
-	BcryptCost int    `json:"bcryptCost,omitempty"` // not 0: a hash of ParseBcrypt, without Iterations
+	BcryptCost int    `json:"bcryptCost,omitempty"` // not 0: a bcrypt hash, and Iterations is 0
 	Salt       []byte `json:"salt"`
 	Key        []byte `json:"key"`
 }
@@ -39,8 +39,8 @@ func newSecret(password string, iterations int) (Secret, error) {
 	return s, nil
 }
 
-// is reports whether the password is the one hashed, in a time that depends only on the iterations,
-// or the cost.
+// is reports whether s is the hash of password, in a time that depends only on the iterations or
+// the bcrypt cost.
 func (s *Secret) is(password string) bool {
 	if s.BcryptCost != 0 {
 		return s.BcryptCost >= minBcryptCost && s.BcryptCost <= maxBcryptCost && len(s.Salt) == saltBytes &&
@@ -50,19 +50,19 @@ func (s *Secret) is(password string) bool {
 	return err == nil && hmac.Equal(key, s.Key)
 }
 
-// maxQueue bounds the queue for the one core that hashes: at that length the wait is some seconds.
+// maxQueue bounds the queue for the one core that hashes; a full one takes some seconds.
 const maxQueue = 32
 
-// queue lets one caller after the other hash, so that guessers never take more than one core from
-// consensus (K7). Its places are for those who wait and for the one who has the turn.
+// queue lets one caller after the other hash, so that wrong passwords never take more than one core
+// from consensus (K7). Its places are held by the callers that wait and the one that hashes.
 type queue struct {
 	places.Places
-	turn chan struct{} // holds the turn
+	turn chan struct{} // full while somebody hashes
 }
 
 func newQueue() *queue {
 	return &queue{Places: places.Places{Max: maxQueue}, turn: make(chan struct{}, 1)}
 }
 
-// Checks returns figures about the passwords being hashed.
+// Checks returns figures of the queue: passwords that wait or are being hashed.
 func (k *Keeper) Checks() places.Stats { return k.queue.Stats() }

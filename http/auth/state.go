@@ -10,8 +10,8 @@ import (
 	"etcd2/store"
 )
 
-// Where things are in the space store.Auth: a node for the switch, and one for each user and role,
-// whose value is its JSON.
+// The paths in the space store.Auth: a node for the switch, and one for each user and role. The
+// value of a user's or role's node is its JSON.
 const (
 	switchPath = "/enabled"
 	usersDir   = "/users"
@@ -20,8 +20,8 @@ const (
 	switchOn, switchOff = "true", "false"
 )
 
-// The names that mean something. The user root always has the role root, which is built in and may
-// do everything; the role guest is what requests without credentials may do.
+// The names with a meaning. The user root always has the role root, which is built in and may do
+// everything. The role guest says what requests without credentials may do.
 const (
 	rootName  = "root"
 	guestName = "guest"
@@ -30,7 +30,7 @@ const (
 // User is a user as it is stored.
 type User struct {
 	Name   string   `json:"user"`
-	Roles  []string `json:"roles"` // nil for one that was made without and never changed (section 18.4)
+	Roles  []string `json:"roles"` // nil for a user made without roles and never changed (section 18.4)
 	Secret Secret   `json:"secret"`
 
 	rights rights // of all its roles together
@@ -47,14 +47,14 @@ type Permissions struct {
 	KV Patterns `json:"kv"`
 }
 
-// Patterns are the keys that may be read and written; see match. A nil list prints as null: it was
-// never given.
+// Patterns are the keys that may be read and written; see covers. A nil list was never given, and
+// prints as null.
 type Patterns struct {
 	Read  []string `json:"read"`
 	Write []string `json:"write"`
 }
 
-// empty reports whether there is no pattern, or nothing at all.
+// empty reports whether p is nil or has no pattern.
 func (p *Permissions) empty() bool {
 	return p == nil || len(p.KV.Read)+len(p.KV.Write) == 0
 }
@@ -71,7 +71,7 @@ type State struct {
 	roles map[string]*Role // without root
 	guest rights
 
-	bcryptCost int // the highest of a user's hash; 0: there is none of bcrypt
+	bcryptCost int // the highest cost of a user's bcrypt hash; 0: no user has one
 }
 
 // newState reads the state from a view of store.Auth.
@@ -98,8 +98,8 @@ func newState(v store.View, revision uint64) *State {
 	return st
 }
 
-// readAll reads what is in a directory, by name. What can't be read is not there, and gives nobody
-// a right: only a later version could have written it.
+// readAll reads the users or roles in a directory into a map by name. It leaves out a value that is
+// not JSON of a T, so that it gives nobody a right: only a later version could have written it.
 func readAll[T any](v store.View, dir *store.Node, into map[string]*T) {
 	for n := range v.All(dir) {
 		item := new(T)
@@ -125,7 +125,7 @@ func (st *State) role(name string) *Role {
 	return st.roles[name]
 }
 
-// rightsOf is the union of the rights of roles; those that do not exist (any more) give none.
+// rightsOf is the union of the rights of roles. A role that does not exist gives none.
 func (st *State) rightsOf(roles ...string) (r rights) {
 	for _, name := range roles {
 		if name == rootName {
@@ -144,7 +144,8 @@ type shownUser struct {
 	Roles []*Role `json:"roles,omitempty"`
 }
 
-// show returns the user with those of its roles that exist, and the first that does not.
+// show returns the user with those of its roles that exist, and the first role that does not; ""
+// when all exist.
 func (st *State) show(u *User) (shown shownUser, missing string) {
 	shown.Name = u.Name
 	for _, name := range u.Roles {
