@@ -135,28 +135,14 @@ func command(args, environ []string, stdout io.Writer, out *logs.Sink) error {
 		return flags.PrintVersion(stdout)
 	}
 	l := logs.New(out, c.Debug, c.Levels)
-	for _, note := range c.Notes {
-		l.Logger("main").Info(note)
-	}
-	for _, warning := range c.Warnings {
-		l.Logger("main").Warn(warning)
-	}
-	if err := leftByEtcd(c); err != nil {
-		return err
+	c.Report(l.Logger("main"))
+	if err := migrate.Left(c.DataDir, c.GivenWALDir()); err != nil {
+		return err // the data of etcd must be converted first
 	}
 	if c.CheckConfig {
 		return c.Describe(stdout, l)
 	}
 	return serve(c, l)
-}
-
-// leftByEtcd returns an error when the data directory is one of etcd, which must be converted with
-// etcdctl migrate first.
-func leftByEtcd(c *flags.Config) error {
-	if c.Given("wal-dir") {
-		return migrate.Left(c.DataDir, c.WALDir)
-	}
-	return migrate.Left(c.DataDir, "")
 }
 
 // Serving.
@@ -266,15 +252,11 @@ func (p *process) listen() error {
 // directory, as in etcd 3.
 func (p *process) secure() (err error) {
 	own, log := filepath.Join(p.DataDir, "fixtures"), p.logs.Logger("certs")
-	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), slices.Concat(p.ListenClient,
-		p.AdvertiseClient), log); err != nil {
-		return err
+	client, peer := slices.Concat(p.ListenClient, p.AdvertiseClient), slices.Concat(p.ListenPeer, p.AdvertisePeer)
+	if p.ports.ClientTLS, err = p.Client.Load(filepath.Join(own, "client"), client, log); err == nil {
+		p.ports.PeerTLS, err = p.Peer.Load(filepath.Join(own, "peer"), peer, log)
 	}
-	if p.ports.PeerTLS, err = p.Peer.Load(filepath.Join(own, "peer"), slices.Concat(p.ListenPeer, p.AdvertisePeer),
-		log); err != nil {
-		return err
-	}
-	return nil
+	return err
 }
 
 // runMember runs a member of a cluster, or a proxy when the cluster that discovery finds is full.

@@ -341,6 +341,24 @@ func (c *Config) OwnURLs() []string {
 // RequestTimeout returns how long a request may wait for agreement (API section 16).
 func (c *Config) RequestTimeout() time.Duration { return 5*time.Second + 2*c.Election }
 
+// GivenWALDir returns --wal-dir, or "" when it was not given.
+func (c *Config) GivenWALDir() string {
+	if c.Given("wal-dir") {
+		return c.WALDir
+	}
+	return ""
+}
+
+// Report logs the notes and the warnings.
+func (c *Config) Report(log *slog.Logger) {
+	for _, note := range c.Notes {
+		log.Info(note)
+	}
+	for _, warning := range c.Warnings {
+		log.Warn(warning)
+	}
+}
+
 // Blame adds to an error about a directory the flag that names the directory.
 func (c *Config) Blame(err error) error {
 	var e *raft.DirError
