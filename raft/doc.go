@@ -10,7 +10,7 @@ are agreed and none that was acknowledged is ever lost, whatever
 the others, the network and the crashes do. The algorithm is Raft: "§" and "fig."
 are sections and figures of Ongaro and Ousterhout, "In Search of an Understandable
 Consensus Algorithm" (extended version, 2014); "diss." is Ongaro's dissertation
-(Stanford, 2014).
+(Stanford, 2014). "Pitfall C4" is a row of PITFALLS.md.
 
 The package is in two halves. The core thinks: a state machine without
 goroutine, clock, random source of its own, disk or socket. A message, a tick, a

@@ -7,9 +7,9 @@ import (
 )
 
 // A member that follows passes its proposals on to the leader. The message carries the term in
-// which that leader leads, and a leader of another term does not take it. So a proposal that is not
-// applied when the first entry of a later term is applied is dead: it may be proposed anew, and
-// can't be applied twice (pitfall G3).
+// which that leader leads, and a leader of another term does not take it. Terms never fall along
+// the log. So a proposal that is not applied when the first entry of a later term is applied is
+// dead: it may be proposed anew, and can't be applied twice (pitfall G3).
 //
 // Within a term nothing is lost and nothing is taken twice. The messages of one member to one
 // leader are a stream, numbered from 1 on. The leader takes each number once, in order, and answers

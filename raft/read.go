@@ -9,7 +9,7 @@ type readQueue struct {
 	waiting    []read // arrived since the present round began
 	confirming []read // wait for the answers to round
 	round      uint64
-	index      uint64 // the commit index when round began
+	index      uint64 // the commit index when round began: no lower than at their arrival
 }
 
 // read is one read: an id of the member that asks, new for every try (pitfall C3).
