@@ -5,41 +5,41 @@ import (
 	"slices"
 )
 
-// simChecker knows what all members together have done, and compares every new thing with it. It
+// simChecker knows what all members together have done, and compares each new action with it. It
 // looks only at what a step has changed.
 type simChecker struct {
 	w       *simWorld
-	log     [][]simRecord     // by index: the entries that ever stood there, seldom more than one
+	log     [][]simRecord     // by index: the entries that any log has held there, seldom more than one
 	agreed  []simAgreed       // by index: committed
 	configs []simConfig       // committed, by index
 	leaders []uint64          // by term
 	digests []uint64          // by index: of the state after it
-	bodies  map[uint64]uint64 // by index: of the snapshot's bytes
+	bodies  map[uint64]uint64 // by index: hash of the snapshot's bytes
 
 	proposals []uint64  // by id: the index it was agreed at, or refusedForEver
-	moments   int       // counted for the histories
+	moments   int       // counter that orders the beginnings and ends of calls in the histories
 	events    []simTold // by index of the store
 
 	requests map[uint64]*simRequest // by proposal: several may have the same
 	loads    map[uint64]simLoad     // by proposal
 
-	latestTerm   uint64 // that had a leader
+	latestTerm   uint64 // the latest term that had a leader
 	settledIndex uint64 // the highest index that an answered client knows of
 
-	// Since the first entry that a leader stamped was agreed: the cluster clock runs no faster than
-	// the fastest clock (pitfalls I1, I2, I3).
+	// The cluster clock and the simulation's at the first agreed entry that a leader stamped: from
+	// then on the cluster clock runs no faster than the fastest clock (pitfalls I1, I2, I3).
 	clockStart, clockStartedAt int64
 }
 
 // What becomes of a proposal that is not agreed: it was refused and is in no log (pitfall G2), or
-// nobody will ever commit it (pitfall G3).
+// it is dead: no leader will ever commit it (pitfall G3).
 const (
 	refusedForEver = ^uint64(0) - iota
 	deadForEver
 )
 
-// simRecord is what all logs that hold an entry of this index and term must agree on: by induction,
-// the entry before it and so all before it (log matching, §5.3).
+// simRecord is what all logs that hold an entry of this index and term must agree on. By induction
+// they agree on all entries before it, too (log matching, §5.3).
 type simRecord struct {
 	entry  Entry
 	before uint64 // the term of the entry before it
@@ -58,11 +58,10 @@ type simConfig struct {
 	membership Membership
 }
 
-// simSeen is what the checker knows of one process. Term, vote and what it has spoken outlive a
-// crash.
+// simSeen is what the checker knows of one process. Its term, its vote and spoken outlive a crash.
 type simSeen struct {
 	term, vote uint64
-	spoken     State // the latest term it spoke in, and its vote in it
+	spoken     State // the latest term in which it sent a message, and its vote in that term
 	role       Role
 	commit     uint64
 	base, last uint64
@@ -107,7 +106,7 @@ type simRequest struct {
 	first uint64 // entry that executes it
 }
 
-// asks notes that a call is proposed, perhaps again.
+// asks records that a call's write is proposed, for the first time or again.
 func (k *simChecker) asks(c *simCall) {
 	if c.op.request == 0 {
 		return
@@ -118,8 +117,8 @@ func (k *simChecker) asks(c *simCall) {
 	k.requests[c.id] = c.request
 }
 
-// executes tells whether an entry executes its command. Members apply the log in order, so the
-// first that one of them applies is the first in the log.
+// executes reports whether an entry executes its command. Members apply the log in order, so the
+// first such entry that one of them applies is the first in the log.
 func (k *simChecker) executes(e *Entry) bool {
 	r := k.requests[e.ID]
 	if r != nil && r.first == 0 {
@@ -128,8 +127,8 @@ func (k *simChecker) executes(e *Entry) bool {
 	return r == nil || r.first == e.Index
 }
 
-// dead: a proposal that a member no longer waits for, because a later term has begun to be applied,
-// is not and will not be agreed.
+// dead: a proposal that a member gives up, because it applies an entry of a later term, is not
+// agreed and never will be.
 func (k *simChecker) dead(id uint64) {
 	if at := k.proposals[id]; at != 0 {
 		k.w.violated("a proposal that is given up for dead was refused, or is agreed at %d", at)
@@ -145,13 +144,14 @@ func (k *simChecker) moment() int {
 // simSum is a digest of an entry's content.
 func simSum(e *Entry) uint64 {
 	h := simMix(simMix(uint64(e.Kind), e.ID), uint64(e.Stamp))
-	for _, b := range e.Data[:min(len(e.Data), 2000)] { // what is longer begins with what tells it from others
+	for _, b := range e.Data[:min(len(e.Data), 2000)] { // longer data differ in their beginning
 		h = (h ^ uint64(b)) * 1099511628211
 	}
 	return simMix(h, uint64(len(e.Data)))
 }
 
-// booting compares what a start finds with what was ever said (pitfalls A1, A2, A4, B12).
+// booting compares what a start finds on the disk with what the process has said (pitfalls A1, A2,
+// A4, B12).
 func (k *simChecker) booting(p *simProcess, b *boot) {
 	s := &p.seen
 	switch {
@@ -194,7 +194,7 @@ func (k *simChecker) after(p *simProcess, e *Effects) {
 var roleNames = [...]string{Follower: "Follower", PreCandidate: "PreCandidate", Candidate: "Candidate",
 	Leader: "Leader"}
 
-// checkTerm: a term never falls; in one term there is one vote (§5.2; pitfalls A1, A3, A5).
+// checkTerm: a term never falls; a member has one vote in a term (§5.2; pitfalls A1, A3, A5).
 func (k *simChecker) checkTerm(p *simProcess) {
 	c, s := p.core, &p.seen
 	switch {
@@ -241,8 +241,8 @@ func (k *simChecker) mustHold(p *simProcess, index uint64) {
 	}
 }
 
-// checkLog finds what has changed in a log since it was last looked at: from the end back to the
-// first entry that is the same, because then all before it are.
+// checkLog finds what has changed in a log since the last check: it goes back from the end to the
+// first entry that is the same. All entries before that one are the same, too.
 func (k *simChecker) checkLog(p *simProcess) {
 	l, s := &p.core.log, &p.seen
 	last, lastTerm := l.last(), l.lastTerm()
@@ -295,7 +295,7 @@ func (k *simChecker) appended(p *simProcess, index uint64) {
 	s.terms = append(s.terms, e.Term)
 	if e.Kind == EntryChange {
 		change, _ := decodeChange(e.Data)
-		k.w.trouble(0) // what was agreed by some may have to wait for others
+		k.w.trouble(0) // entries agreed by a quorum may now have to wait for other members
 		s.configs = append(s.configs, simConfig{index, s.configs[len(s.configs)-1].membership.Apply(change)})
 	}
 }
@@ -335,8 +335,8 @@ func (k *simChecker) find(index, term uint64) *simRecord {
 	return nil
 }
 
-// checkStamp: the cluster clock runs no faster than the fastest of the members' clocks. A leader
-// that comes too late for anything to be committed in its term may have another idea of the time.
+// checkStamp: the cluster clock runs no faster than the fastest of the members' clocks. Entries of
+// a leader that was deposed before the latest commit are skipped: its cluster clock may differ.
 func (k *simChecker) checkStamp(e *Entry) {
 	const fastest = 1.1001
 	if e.Term < k.agreed[k.commit()].committer {
@@ -375,7 +375,7 @@ func (k *simChecker) configAt(index uint64) simConfig {
 }
 
 // checkConfig: the configuration in force is the last one in the log (pitfalls D3, D4), and at most
-// one is not yet agreed (pitfall D2).
+// one configuration is not yet agreed (pitfall D2).
 func (k *simChecker) checkConfig(p *simProcess) {
 	s, now := &p.seen, p.core.configs.now()
 	top := s.configs[len(s.configs)-1]
@@ -388,7 +388,7 @@ func (k *simChecker) checkConfig(p *simProcess) {
 	}
 }
 
-// checkCommit: what is committed stays, and is the same for all.
+// checkCommit: a committed entry stays, and is the same at all members.
 func (k *simChecker) checkCommit(p *simProcess) {
 	c, s := p.core, &p.seen
 	if c.commit < s.commit {
@@ -403,8 +403,8 @@ func (k *simChecker) checkCommit(p *simProcess) {
 	}
 }
 
-// agree takes note of newly committed entries: only a leader may find out, and a majority must have
-// them on disk (pitfalls A4, B9).
+// agree records newly committed entries. Only a leader may be the first to commit them, and a
+// majority must have them on disk (pitfalls A4, B9).
 func (k *simChecker) agree(p *simProcess) {
 	c, s := p.core, &p.seen
 	if c.role != Leader && s.role != Leader {
@@ -446,7 +446,8 @@ func (k *simChecker) checkMajority(p *simProcess) {
 	}
 }
 
-// noteProposal: nothing is agreed twice, and nothing that may be proposed anew (pitfalls G2, G3).
+// noteProposal: no proposal is agreed twice, nor after its client was told that it may propose it
+// again (pitfalls G2, G3).
 func (k *simChecker) noteProposal(e *Entry) {
 	if e.ID == 0 {
 		return
@@ -478,7 +479,7 @@ func (k *simChecker) noteConfig(e *Entry) {
 	}
 }
 
-// isMember tells whether a member was neither removed nor never added, by what is committed.
+// isMember reports whether the committed membership holds a member.
 func (k *simChecker) isMember(id uint64) bool {
 	_, is := k.configs[len(k.configs)-1].membership.Find(id)
 	return is
@@ -492,7 +493,7 @@ func (k *simChecker) startClock() {
 	k.clockStartedAt = k.w.now
 }
 
-// said: nothing is said before the disk holds what makes it true (pitfalls A1, A4, B5, B9).
+// said: a message leaves only when the disk holds what makes it true (pitfalls A1, A4, B5, B9).
 func (k *simChecker) said(p *simProcess, m *Message) {
 	asked := m.Kind == PreVote || m.Kind == PreVoteAnswer && !m.Reject
 	d := p.disk.remembers()
@@ -525,7 +526,7 @@ func (k *simChecker) voted(p *simProcess, m *Message, to uint64) {
 	*spoken = State{Term: m.Term, Vote: to}
 }
 
-// termOf is the term of an entry that a process has, in memory or in what is committed.
+// termOf returns the term of an entry that is in a process's memory or is committed.
 func (k *simChecker) termOf(p *simProcess, index uint64) (uint64, bool) {
 	if t, ok := p.core.log.term(index); ok {
 		return t, true
@@ -536,9 +537,9 @@ func (k *simChecker) termOf(p *simProcess, index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// stepped: an Append proves no more than that the log agrees with the leader's up to its own end
-// (pitfall B4); and a leader believes of the disk of a member of its term what is on it (pitfalls
-// B5, B8, B9).
+// stepped: an Append proves only that the log agrees with the leader's up to the end of the Append
+// (pitfall B4). And what a leader believes to be on a member's disk is there, unless the member has
+// begun a later term (pitfalls B5, B8, B9).
 func (k *simChecker) stepped(p *simProcess, m *Message, commit uint64) {
 	if proven := m.Index + uint64(len(m.Entries)); p.core != nil && m.Kind == Append &&
 		p.core.commit > max(commit, proven) {
@@ -556,7 +557,8 @@ func (k *simChecker) stepped(p *simProcess, m *Message, commit uint64) {
 	}
 }
 
-// untouched: a PreVote, and a message for somebody else, change nothing (pitfalls A7, B11).
+// untouched: a PreVote, and a message with another member's address, change nothing (pitfalls A7,
+// B11).
 func (k *simChecker) untouched(p *simProcess, m *Message) func() {
 	before := simFaceOf(p.core)
 	return func() {
@@ -566,7 +568,7 @@ func (k *simChecker) untouched(p *simProcess, m *Message) func() {
 	}
 }
 
-// simFace is what a message may change of a core.
+// simFace is the part of a core's state that a message may change.
 type simFace struct {
 	term, vote, leader, commit, last, durable uint64
 	role                                      Role
@@ -577,8 +579,8 @@ func simFaceOf(c *core) simFace {
 	return simFace{c.term, c.vote, c.leader, c.commit, c.log.last(), c.log.durable, c.role, c.quiet, c.electionTimeout}
 }
 
-// applying: entry after entry, each only when it is agreed, and the same one everywhere (state
-// machine safety, fig. 3; pitfalls C6, I6).
+// applying: entries are applied one after the other, each only when it is agreed, and the same one
+// everywhere (state machine safety, fig. 3; pitfalls C6, I6).
 func (k *simChecker) applying(p *simProcess, e *Entry) {
 	switch {
 	case e.Index != p.applied+1:

@@ -2,7 +2,7 @@ package raft
 
 import "etcd2/raft/linear"
 
-// simClient asks one thing after the other, each of some member.
+// simClient makes one call after the other, each to some member.
 type simClient struct {
 	w        *simWorld
 	number   int
@@ -16,19 +16,19 @@ type simCall struct {
 	result linear.Result
 	from   int // when it began and ended, in events of this history
 	to     int
-	known  bool // its outcome
+	known  bool // its outcome is known
 
 	client  *simClient
-	at      *simProcess // who was asked
+	at      *simProcess // the member that was asked
 	request *simRequest
 	id      uint64 // of the proposal, or the try to read
 	term    uint64 // in which it was proposed
 	safe    uint64 // read: index that must be applied; 0 as long as that is not known
-	asked   bool   // write: it may be in a log
-	waiting bool   // before it asks somebody else
+	asked   bool   // write: it may be in some log
+	waiting bool   // during the pause before the next try
 	tries   int    // of a write with a request id, of unknown outcome
 	done    bool
-	floor   uint64 // whatever had ended before this began happened at or below this index
+	floor   uint64 // calls that ended before this one began took effect at or below this index
 	leader  uint64 // term of the leader when it began
 }
 
@@ -83,7 +83,7 @@ func (c *simClient) choose() simOp {
 	return o
 }
 
-// read asks any member that answers at all.
+// read asks any member that is up and not paused.
 func (c *simCall) read() {
 	p := c.client.w.anyone()
 	if p == nil || p.paused {
@@ -94,8 +94,8 @@ func (c *simCall) read() {
 	p.read(c)
 }
 
-// propose asks a member, and when that one knows no leader, or the leader does not take it, another
-// one.
+// propose asks one member. When it knows no leader, or the leader refuses, the client tries another
+// member.
 func (c *simCall) propose(p *simProcess) {
 	w := c.client.w
 	if p == nil || p.core == nil || p.paused {
@@ -110,7 +110,7 @@ func (c *simCall) propose(p *simProcess) {
 	c.again()
 }
 
-// again proposes anew what is in no log and will never be.
+// again proposes anew a write that is in no log and never will be.
 func (c *simCall) again() {
 	if c.done {
 		return
@@ -130,22 +130,22 @@ func (c *simCall) later(do func()) {
 	})
 }
 
-// late ends a call whose deadline is over.
+// late ends a call whose deadline has passed.
 func (c *simCall) late() {
 	c.tries = simTries
 	c.fail()
 }
 
-// simRequests bounds the proposals with a request id in a run: every snapshot holds what became of
-// them.
+// simRequests bounds the proposals with a request id in a run, because every snapshot holds their
+// results.
 const simRequests = 600
 
-// simTries is how often a client asks again for what has a request id.
+// simTries is how often a client repeats a write that has a request id.
 const simTries = 3
 
-// fail ends a call without an answer: its deadline is over, or the member it asked has died
-// (pitfall G1). One that has a request id may be made again, and happens once all the same
-// (pitfalls G3, G5).
+// fail ends a call without an answer: its deadline has passed, or the member it asked has died
+// (pitfall G1). A write that has a request id may be proposed again, and is executed once all the
+// same (pitfalls G3, G5).
 func (c *simCall) fail() {
 	if c.done {
 		return
@@ -162,7 +162,7 @@ func (c *simCall) fail() {
 	c.end()
 }
 
-// impatient has a client ask again though it may still get an answer.
+// impatient lets a client repeat its request though the first may still be answered.
 func (c *simCall) impatient() {
 	id, w := c.id, c.client.w
 	if c.op.request != 0 && w.chance(0.2) {
@@ -174,7 +174,7 @@ func (c *simCall) impatient() {
 	}
 }
 
-// wrote ends a write, which stands at an index of the log.
+// wrote ends a write that was applied at an index of the log.
 func (c *simCall) wrote(index uint64, r linear.Result) {
 	w := c.client.w
 	if index <= c.floor {

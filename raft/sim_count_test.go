@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// simCount is something that is counted, so that a test can tell whether the faults bite.
+// simCount names something that is counted, so that a test can tell whether the faults have an
+// effect.
 type simCount int
 
 const (
@@ -52,12 +53,12 @@ const (
 	simCountsEnd
 )
 
-// simCountTable says how often each thing must happen in a million steps, or the simulation proves
-// less than it seems to.
+// simCountTable says how often each thing must happen in a million steps. If it happens less often,
+// the simulation proves less than it seems to.
 var simCountTable = [simCountsEnd]struct {
 	name       string
 	perMillion int
-	whole      bool // happens only where the disk is a real one
+	whole      bool // it happens only where the disk is a real one
 }{
 	countElections:       {"elections", 500, false},
 	countCrashes:         {"crashes", 200, false},
@@ -123,7 +124,7 @@ func (c *simCounts) perMillion(i simCount) int {
 	return int(int64(c.events[i]) * 1_000_000 / max(int64(c.steps), 1))
 }
 
-// tooFew names what has happened too seldom.
+// tooFew names what has happened too rarely.
 func (c *simCounts) tooFew(whole bool) (names []string) {
 	for i, row := range simCountTable {
 		if n := c.perMillion(simCount(i)); n < row.perMillion && (whole || !row.whole) {

@@ -5,8 +5,8 @@ import "testing"
 // simDigestEvery is how many entries are applied between two digests.
 const simDigestEvery = 20
 
-// scheduleSpoiling turns over, now and then, a bit in what one member has made of the log so far,
-// when the others are a majority.
+// scheduleSpoiling flips, now and then, a bit in the state of one member, when the others are a
+// majority.
 func (w *simWorld) scheduleSpoiling() {
 	w.after(w.around(100), func() {
 		p := w.anyone()
@@ -23,7 +23,7 @@ func (w *simWorld) scheduleSpoiling() {
 	})
 }
 
-// undiscovered says whose state differs without its knowing.
+// undiscovered returns a complaint while a running member has a spoiled state, or "".
 func (w *simWorld) undiscovered() string {
 	for _, p := range w.running() {
 		if p.spoiled != 0 {
@@ -33,8 +33,8 @@ func (w *simWorld) undiscovered() string {
 	return ""
 }
 
-// digest does what Node.digest does, and ends a member that differs. Only its memory is spoiled
-// here, so a restart mends it.
+// digest does what Node.digest does, and ends a process whose digest differs. Only its memory is
+// spoiled here, so a restart repairs it.
 func (p *simProcess) digest(e *Entry) {
 	if !p.w.digests {
 		return
@@ -64,8 +64,8 @@ func (p *simProcess) digest(e *Entry) {
 	}
 }
 
-// writeOn is a client that goes on when the others are done, for as long as a member is spoiled:
-// what nobody writes to is not compared.
+// writeOn keeps writing after the clients have ended, for as long as a member is spoiled: digests
+// are compared only while entries are appended.
 func (p *simProcess) writeOn() {
 	if p.w.digests && p.w.calm && p.core.role == Leader && p.w.undiscovered() != "" {
 		p.input(func(c *core) { _ = c.proposeStamp() })
@@ -73,12 +73,12 @@ func (p *simProcess) writeOn() {
 }
 
 // pitfall I8: whatever else goes wrong, a member whose state differs from the majority's finds out
-// by the digests in the log, and stops; and no other one does.
+// by the digests in the log, and stops. No other member stops for that reason.
 func TestAMemberThatIsSpoiledIsFoundInTheSimulation(t *testing.T) {
 	skipIfOthersAreAsked(t)
 	t.Parallel()
 	done := simCounts{}
-	steady := func(p *simProfile) { // or the spoiled member might be left alone, and be the majority
+	steady := func(p *simProfile) { // else the spoiled member might be alone, and so the majority
 		p.members = max(p.members, 3)
 		p.faults &^= faultChange | faultWipe | faultRot
 	}

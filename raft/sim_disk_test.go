@@ -5,24 +5,24 @@ import (
 	"syscall"
 )
 
-// simDisk is what survives of a member. The error of a write ends the member's life: what it wrote
-// may or may not be there.
+// simDisk is what survives of a member. An error of a write ends this life of the member's process:
+// what it wrote may or may not be on the disk.
 type simDisk interface {
 	open() (boot, any, error)                    // what a start finds: the log, and the state of the newest snapshot
-	write(*Persist) error                        // done and synced
-	crash(*Persist)                              // while this write, if any, was under way
-	fetch(Fetch) []Entry                         // nil when they are gone
-	receive(s *Snapshot, file any) error         // a snapshot's file, whole, under its name
-	file(index uint64) any                       // of a snapshot, as it travels; nil when there is none
-	restored(index uint64) any                   // the state in it
+	write(*Persist) error                        // returns when the write is synced
+	crash(*Persist)                              // the power fails while this write, if any, is under way
+	fetch(Fetch) []Entry                         // nil when the entries are gone
+	receive(s *Snapshot, file any) error         // stores a whole snapshot file under its name
+	file(index uint64) any                       // of a snapshot, as it is sent; nil when there is none
+	restored(index uint64) any                   // the state in the snapshot at index
 	has(index, term uint64) bool                 // the entry is in the log, or in the snapshot
 	remembers() State                            // synced
-	save(s Snapshot, state any) error            // own snapshot
+	save(s Snapshot, state any) error            // stores a snapshot that the member itself has made
 	release(keep uint64) (first uint64, _ error) // the log before keep may go
 
 	fail(errno syscall.Errno) // one of the next writes; ENOSPC: all, until there is room
 	makeRoom()
-	rot() // one bit, while nothing runs on it; then open may refuse
+	rot() // flips one bit, while no process runs on the disk; then open may refuse
 }
 
 // simCluster is the membership before the first entry of the log.
@@ -40,13 +40,12 @@ func (w *simWorld) newDisk(id uint64, first []Entry) simDisk {
 	return &d
 }
 
-// simMemory is a disk of which only the meaning is kept: a write is there as a whole, or not at
-// all.
+// simMemory is a model of a disk, without bytes: a write is on it as a whole, or not at all.
 type simMemory struct {
 	w        *simWorld
 	state    State
-	snapshot Snapshot // noted in the log
-	anew     uint64   // index of the received one that was noted last: up to here the log has nothing
+	snapshot Snapshot // the newest snapshot that the log knows of
+	anew     uint64   // index of the last received snapshot that the log knows of: at or below it the log has no entries
 	first    uint64   // index of log[0]
 	log      []Entry
 	files    map[uint64]any
@@ -72,7 +71,7 @@ func (d *simMemory) write(q *Persist) error {
 	return nil
 }
 
-// broken is the error of a write that is due to fail.
+// broken returns the error of a write that is due to fail.
 func (d *simMemory) broken() error {
 	fault := d.fault
 	switch fault {
@@ -111,7 +110,7 @@ func (d *simMemory) fetch(f Fetch) []Entry {
 	return upTo(d.w.fetchBytes(), d.log[f.From-d.first:f.Last-d.first+1])
 }
 
-// fetchBytes is how much of a log is read at a time: some part of a window.
+// fetchBytes is how much of a log is read at a time: a part of a window.
 func (w *simWorld) fetchBytes() int {
 	window := w.profile.inflightBytes
 	return window/4 + w.rand.IntN(window)*3/4

@@ -17,23 +17,23 @@ import (
 	"etcd2/wal/disk"
 )
 
-// simFS is a file system in memory that loses at a power cut what was not synced: of each sector
-// that was written the new or the old bytes stay, of each name that was changed the new one or the
-// old. It may fail, have no room left, and turn a bit over.
+// simFS is a file system in memory. A power cut loses what was not synced: each sector that was
+// written keeps its new or its old bytes, and each name that was changed is the new one or the old.
+// It may fail, have no room left, and flip a bit.
 //
-// The log makes the next segment's file ready in a goroutine of its own, under a name aside. What
-// happens to such names is not counted, and they are gone after a power cut, so that a run does not
-// depend on that goroutine's pace.
+// The log prepares the file of the next segment in a goroutine of its own, under a temporary name.
+// Changes of temporary names are not counted, and such files are gone after a power cut, so that a
+// run does not depend on that goroutine's pace.
 type simFS struct {
 	mu   sync.Mutex // protects the rest
 	root *simNode
-	fuse int         // changes until it blows, when not negative
+	fuse int         // changes until blow happens; negative: it never does
 	kind simCallKind // of the changes that count; anyCall: all
 	blow error       // what happens then: errPowerCut, or one change fails with EIO or ENOSPC
 	dead bool        // the power is cut: nothing changes any more
-	full uint64      // when not 0: there is no room for snapshots, and for segments of this number and above
+	full uint64      // when not 0: there is no room for snapshots, nor for segments of this number and above
 
-	forgetsSync, forgetsNames func() bool // a mutant's: this sync does nothing; may be nil
+	forgetsSync, forgetsNames func() bool // set by a mutant: this sync does nothing; may be nil
 }
 
 // simNode is a file or a directory.
@@ -43,10 +43,10 @@ type simNode struct {
 	undo          []simWrite          // what was there before each write since the last sync
 	syncedSize    int
 	lastSync      int  // the lowest offset that the last sync made durable
-	aside         bool // it has never had a name that counts
+	aside         bool // its name is a temporary one
 	noRoom        bool
-	// a sync failed: the system takes its pages for clean, and they never get to the disk (pitfall
-	// H8)
+	// After a failed sync the operating system takes the pages for clean, and they never reach the
+	// disk (pitfall H8).
 	broken bool
 }
 
@@ -67,8 +67,9 @@ func newSimDir() *simNode {
 
 func isAside(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
-// change runs a change of the file system, unless the power is cut before, or just after it. When
-// it is to fail with an error, do learns of it, and what it then does is all that happens.
+// change makes a change of the file system, unless the power is cut before it or just after it.
+// When the change is to fail with an error, do is called with failing set, and what do then does is
+// all that happens.
 func (fs *simFS) change(kind simCallKind, aside bool, do func(failing bool)) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -88,7 +89,7 @@ func (fs *simFS) change(kind simCallKind, aside bool, do func(failing bool)) err
 	return fs.blow
 }
 
-// name is a change of a name: it happens, or it fails.
+// name changes a name, or fails and leaves it as it was.
 func (fs *simFS) name(kind simCallKind, aside bool, do func()) error {
 	return fs.change(kind, aside, func(failing bool) {
 		if !failing {
@@ -218,7 +219,7 @@ func (f *simFile) WriteAt(b []byte, offset int64) (int, error) {
 	return written, err
 }
 
-// Allocate is a write of zeros at the end of the file.
+// Allocate writes zeros at the end of the file.
 func (f *simFile) Allocate(size int64) error {
 	now, err := f.Size()
 	if err == nil && size > now {
@@ -265,8 +266,8 @@ func (f *simFile) Size() (int64, error) {
 
 func (f *simFile) Close() error { return nil }
 
-// failAfter lets so many more changes happen before one fails with an error, or the power is cut. A
-// negative number: none does.
+// failAfter lets a number of changes succeed. The next one fails with an error, or the power is
+// cut. When the number is negative, none fails.
 func (fs *simFS) failAfter(changes int, with error) { fs.failAt(anyCall, changes, with) }
 
 // failAt is failAfter for changes of one kind.
@@ -290,8 +291,8 @@ const (
 	callKindsEnd
 )
 
-// fillUp leaves no room for snapshots, nor for the segment after the next: that one may be in the
-// making.
+// fillUp leaves no room for snapshots, nor for the segment after the next one. The next one is
+// spared because it may already be in preparation.
 func (fs *simFS) fillUp(log string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -302,7 +303,7 @@ func (fs *simFS) fillUp(log string) {
 	}
 }
 
-// cutTail takes the last batch that was synced from a log, as if the crash had torn it: a mutant's.
+// cutTail clears the last synced batch of a log, as if a crash had torn it. A mutant uses it.
 func (fs *simFS) cutTail(log string) {
 	dir := fs.look(log)
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(dir.names)), isAside)
@@ -311,14 +312,14 @@ func (fs *simFS) cutTail(log string) {
 	}
 }
 
-// segmentNumber is the number in the name of a file of the log.
+// segmentNumber returns the number in the name of a segment of the log.
 func segmentNumber(name string) uint64 {
-	n, _ := strconv.ParseUint(name[:min(16, len(name))], 16, 64) // 0 when it is no segment
+	n, _ := strconv.ParseUint(name[:min(16, len(name))], 16, 64) // 0 when the file is no segment
 	return n
 }
 
-// rot turns one bit over, in a file that counts and below what was synced before the last time: the
-// last batch of a log can't be told from one that a crash has torn.
+// rot flips one bit of a file without a temporary name. It spares the last synced batch of a log,
+// because such damage looks like a write that a crash has torn.
 func (fs *simFS) rot(r *rand.Rand) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -343,7 +344,7 @@ func (fs *simFS) rot(r *rand.Rand) {
 	}
 }
 
-// cut cuts the power, and returns what is there when it is back.
+// cut cuts the power, and returns the file system as it is when the power is back.
 func (fs *simFS) cut(r *rand.Rand) *simFS {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// filmedSteps is how many steps of a run a page shows, its last ones, unless -sim.window asks for
+// filmedSteps is how many steps a page shows, the last ones of the run, unless -sim.window asks for
 // others.
 const filmedSteps = 1000
 
-// filmed is simulate that also writes the page that -html asks for.
+// filmed runs simulate, and also writes the page that -html asks for.
 func filmed(t *testing.T, setup simSetup) simReport {
 	t.Helper()
 	if *htmlPath == "" {
@@ -57,13 +57,13 @@ func shownSteps(t *testing.T, f *film, ticks string) (from, to int) {
 	return from, to
 }
 
-// clockOf reads when a line of a trace was written, in ticks.
+// clockOf returns the time at the head of a trace's line, in ticks.
 func clockOf(line string) (at float64) {
-	_, _ = fmt.Sscan(line, &at) // a line of a panic has no time: it is before any window
+	_, _ = fmt.Sscan(line, &at) // a line of a panic has no time: it counts as earlier than any window
 	return at
 }
 
-// cutFilm ends a step of the film, if there is one, with what has happened at once.
+// cutFilm ends a step of the film here, if anything has happened since the last one.
 func (w *simWorld) cutFilm() {
 	if w.film == nil || !w.film.untold() {
 		return
@@ -75,7 +75,7 @@ func (w *simWorld) cutFilm() {
 	w.film.cut(views)
 }
 
-// A run that is filmed is the same run. Its film ends with what went wrong.
+// A run that is filmed takes the same course. Its film ends with what went wrong.
 func TestAFilmChangesNothingInARun(t *testing.T) {
 	i := slices.IndexFunc(simMutants, func(x simMutant) bool { return x.name == "M9" })
 	setup := simSetup{seed: 1, steps: 20_000, world: "lan", mutant: &simMutants[i]}

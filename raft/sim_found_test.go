@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The tests in this file show in a few lines what the simulation found the hard way.
+// The tests in this file show in a few lines the faults that long simulations found.
 
 // pitfall D6: n1 led, put its own removal into its log, and crashed before n2 had the entry. n2
 // can't win against the longer log, so n1 must campaign once more, though it is not in its own
@@ -51,7 +51,8 @@ func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 }
 
 // pitfall B10: as before, but the member lags so far behind that its last entry is no longer in the
-// leader's memory. What was just read from the disk and sent tells that this entry is the leader's.
+// leader's memory. What the leader has just read from its disk and sent shows that this entry is
+// the leader's.
 func TestHeartbeatMakesUpForALostAcknowledgementOfOldEntries(t *testing.T) {
 	c := newLeader(t, 1, 1, 1, 1, 1)
 	follow(t, c, Member{ID: 2, Learner: true})
@@ -77,9 +78,9 @@ func TestHeartbeatMakesUpForALostAcknowledgementOfOldEntries(t *testing.T) {
 	}
 }
 
-// pitfall E10: a new leader knows nothing yet of a member whose connection breaks. It must not take
-// that for a member that lacks everything: the snapshot is long, and a disk that is nearly full has
-// no room for it.
+// pitfall E10: a new leader knows nothing yet of a member whose connection breaks. It must not
+// conclude that the member lacks everything and needs a snapshot: that is long, and a disk that is
+// nearly full has no room for it.
 func TestBrokenConnectionOfANewLeaderCostsNoSnapshot(t *testing.T) {
 	b := bootOf(2, 1, 1, 1, 1)
 	b.Snapshot = Snapshot{Index: 3, Term: 1, Membership: b.Snapshot.Membership}
@@ -96,7 +97,8 @@ func TestBrokenConnectionOfANewLeaderCostsNoSnapshot(t *testing.T) {
 	wantMessages(t, said, "n1@2 → n2 Append base=4@1 [5@2] commit=3")
 }
 
-// pitfall G4: an entry that a member proposed in a former life must find nobody who waits for it.
+// pitfall G4: an entry that a member proposed before a restart must not match a waiter of its
+// present life.
 func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
 	var before, after waiters
 
@@ -108,9 +110,9 @@ func TestWaitersOfTwoLivesShareNoIDs(t *testing.T) {
 	}
 }
 
-// pitfall L5: a member's disk stands still, and a probe waits for it. The member answers heartbeats
-// meanwhile, and says what it has: so the probe, with its entries, is not sent again with each of
-// them.
+// pitfall L5: a member's disk stalls, and a probe waits for it. The member answers heartbeats
+// meanwhile, and says what it has. These answers do not make the leader send the probe and its
+// entries again.
 func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 	c := newLeader(t, 2)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Reject: true, Index: c.log.last(), Hint: 0})
@@ -131,9 +133,9 @@ func TestAProbeThatWaitsForTheDiskIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// pitfall L5: a member whose state machine is slow drops what the leader has on its way to it, most
-// of a window. If it went on as soon as there is room for one entry, it would drop as much again
-// behind that one.
+// pitfall L5: a member whose state machine is slow drops the entries that the leader has on their
+// way to it, most of a window. If it resumed as soon as there is room for one entry, it would drop
+// as much once more after that entry.
 func TestAMemberThatDropsEntriesGoesOnWhenHalfOfThemAreApplied(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = 10 * entryOverhead
@@ -187,9 +189,9 @@ func TestALongTailThatDiffersFromOldEntriesCostsFewRoundTrips(t *testing.T) {
 	}
 }
 
-// pitfall L5: what a leader has on its way behind an Append that was dropped is not refused, or all
-// of it would come again at once, and be dropped at its first entry, and so on. The leader of a
-// later term is told where this log ends.
+// pitfall L5: when an Append is dropped, the Appends behind it are not refused. Else the leader
+// would send all of them again at once, they would be dropped at the first entry, and so on. The
+// leader of a later term is told where this log ends.
 func TestWhatFollowsADroppedAppendIsNotRefused(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = entryOverhead

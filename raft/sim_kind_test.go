@@ -24,7 +24,7 @@ var simKinds = []simKind{
 	{"disks", 1, (*simProfile).shapeDisks},
 }
 
-// drawKind draws a kind by their shares, or returns the one with a name.
+// drawKind draws a kind by their shares, or returns the one that is named.
 func drawKind(r *rand.Rand, name string) *simKind {
 	n := r.IntN(12)
 	for i := range simKinds {
@@ -44,8 +44,8 @@ func simKindNames() string {
 	return strings.Join(names, ", ")
 }
 
-// The faults that hide who is to blame when a member lags or when bytes are sent twice: half of the
-// runs of some kinds have none of them.
+// Faults that hide the cause when a member lags or when bytes are sent twice. Half of the runs of
+// some kinds have none of them.
 const (
 	faultsOfLinks = faultLoss | faultDoubles | faultReorder | faultMisaddress | faultPartition | faultClog | faultReset
 	faultsOfLives = faultCrash | faultPower | faultPause | faultBadDisk | faultFullDisk | faultRot | faultWipe
@@ -74,8 +74,8 @@ func (p *simProfile) shapeWAN(r *rand.Rand) {
 	p.congest(r)
 }
 
-// enlarge makes entries of up to 10 MiB possible: nobody copies them. In a whole world they are,
-// and so they are smaller by a factor of 128.
+// enlarge makes entries of up to 10 MiB possible, because messages share their bytes. In a whole
+// world bytes are copied, so entries are smaller there by a factor of 128.
 func (p *simProfile) enlarge(r *rand.Rand) {
 	p.appendBytes = (64 << 10) << r.IntN(5)
 	p.inflightBytes = p.appendBytes * (4 + r.IntN(8))
@@ -87,13 +87,13 @@ func (p *simProfile) enlarge(r *rand.Rand) {
 		p.appendBytes, p.inflightBytes, p.tailBytes = p.appendBytes/128, p.inflightBytes/128, p.tailBytes/128
 		p.uncommittedBytes, p.bulky = p.uncommittedBytes/128, p.bulky/128
 	}
-	p.loss /= 50 // a stream loses what it carries seldom, and then much of it: see reset
+	p.loss /= 50 // a stream rarely loses what it carries, and then much of it: see reset
 	p.bulkyEvery = float64(p.bulky) / (0.3 * p.throughput())
 }
 
 // congest makes links narrow and writers busy, in one run of six. The only fault is that messages
-// get lost. So the queue to a member is full now and then, while the answers to many Appends are
-// still on their way, and few faults excuse what is sent again.
+// get lost. So the queue to a member is full now and then while the answers to many Appends are
+// still on their way, and few faults excuse an entry that is sent twice.
 func (p *simProfile) congest(r *rand.Rand) {
 	if p.whole || r.IntN(6) > 0 {
 		return
@@ -106,8 +106,8 @@ func (p *simProfile) congest(r *rand.Rand) {
 	p.streamEvery, p.bulkyEvery = 0.05, float64(p.bulky)/(0.8*p.throughput())
 }
 
-// throughput is how many bytes of entries get to the farthest member in a tick: what its link
-// carries, or a window for each round trip.
+// throughput is how many bytes of entries reach the farthest member in a tick: the bandwidth of its
+// link, or a window in each round trip.
 func (p *simProfile) throughput() float64 {
 	t := float64(p.inflightBytes) / p.roundTrip()
 	if p.rate != 0 {
@@ -116,12 +116,12 @@ func (p *simProfile) throughput() float64 {
 	return t
 }
 
-// roundTrip is the time that an Append and its answer take, in ticks, with the write and the sync
-// between them.
+// roundTrip is the time from an Append to its answer in ticks, with the write and the sync between
+// them.
 func (p *simProfile) roundTrip() float64 { return 2*max(p.delay, p.distance*simJitter) + p.diskDelay }
 
-// shapeBusy has clients that never pause, and a disk that is always at work, while snapshots, cuts,
-// transfers, joins and expiries want their turn.
+// shapeBusy has clients that never pause and a disk that always works. Snapshots, cuts of the log,
+// transfers, joins and expiries must still get their turn.
 func (p *simProfile) shapeBusy(r *rand.Rand) {
 	p.soften(r)
 	p.think, p.delay, p.diskDelay = 0.02, 0.02+0.1*r.Float64(), 0.2+0.5*r.Float64()
@@ -138,7 +138,7 @@ func (p *simProfile) shapeSilence(*rand.Rand) {
 	p.faults |= faultSilence | faultGiveUp
 }
 
-// shapeReaders has rounds of heartbeats that are driven by reads, and not by time, beside a member
+// shapeReaders has rounds of heartbeats that are driven by reads and not by time, and one member
 // with a slow link and bulky entries.
 func (p *simProfile) shapeReaders(r *rand.Rand) {
 	p.soften(r)
@@ -150,8 +150,8 @@ func (p *simProfile) shapeReaders(r *rand.Rand) {
 	p.congest(r)
 }
 
-// shapeDisks has disks that fail at every kind of call, at every point of what they do, while new
-// input is there.
+// shapeDisks has disks that fail at every kind of call and at every point of their work, while new
+// input arrives.
 func (p *simProfile) shapeDisks(r *rand.Rand) {
 	p.faults |= faultBadDisk
 	p.pace = 0.25 + 0.25*r.Float64()

@@ -2,8 +2,8 @@ package raft
 
 import "etcd2/raft/linear"
 
-// checkHistory fails when the clients' calls have no order that explains all answers and keeps each
-// call between its beginning and its end. Keys are independent, so each has a history of its own.
+// checkHistory fails when no order of the clients' calls explains all answers with each call
+// between its beginning and its end. Keys are independent, so each has a history of its own.
 func (w *simWorld) checkHistory() {
 	var byKey [simKeys][]linear.Call
 	for _, c := range w.history {

@@ -7,13 +7,14 @@ import (
 	"etcd2/store"
 )
 
-// What nobody waits for: a stream of small entries, large ones now and then, and reads. It lets no
-// window of time pass without any, and the checker sees how long the entries take.
+// The load: a stream of small entries, large ones now and then, and reads, for which no client
+// waits. Entries and reads keep coming at all times, and the checker measures how long the entries
+// take.
 
-// simLoad is one entry of it.
+// simLoad is one entry of the load.
 type simLoad struct {
-	at    int64 // when the leader took it
-	bytes int   // that were not agreed then, with its own
+	at    int64 // when the leader appended it
+	bytes int   // of entries that were not agreed then, this one included
 }
 
 func (w *simWorld) startLoad() {
@@ -33,8 +34,8 @@ func (w *simWorld) startLoad() {
 	})
 }
 
-// repeat has something done to the leader again and again, until the faults end; every is the mean
-// time between, in ticks, or 0 for never.
+// repeat has something done to the leader repeatedly, until the faults end; every is the mean
+// interval in ticks, or 0 for never.
 func (w *simWorld) repeat(every float64, do func(*simProcess)) {
 	if every == 0 {
 		return
@@ -50,7 +51,7 @@ func (w *simWorld) repeat(every float64, do func(*simProcess)) {
 	})
 }
 
-// load has a leader take one entry.
+// load lets a leader append one entry.
 func (w *simWorld) load(l *simProcess, size int) {
 	id, data := w.check.newID(), w.filler(size)
 	l.input(func(c *core) {
@@ -62,7 +63,7 @@ func (w *simWorld) load(l *simProcess, size int) {
 	})
 }
 
-// passOn has a follower pass one entry on.
+// passOn lets a follower pass one entry on to the leader.
 func (w *simWorld) passOn(p *simProcess, size int) {
 	id, data := w.check.newID(), w.filler(size)
 	p.input(func(c *core) {
@@ -72,19 +73,18 @@ func (w *simWorld) passOn(p *simProcess, size int) {
 	})
 }
 
-// fillerKind is in the place of an operation's kind in an entry of the load, which changes no
-// register.
+// fillerKind stands for the kind of operation in an entry of the load, which changes no register.
 const fillerKind = 0xff
 
-// simFiller is what all entries of the load hold. They share it: their sizes are counted, and
-// nothing is copied.
+// simFiller is the data of all entries of the load. They share its bytes: their sizes are counted,
+// and nothing is copied.
 var simFiller = sync.OnceValue(func() []byte {
 	b := make([]byte, 10<<20)
 	b[0] = fillerKind
 	return b
 })
 
-// filler is the command of an entry of the load.
+// filler returns the command of an entry of the load.
 func (w *simWorld) filler(size int) []byte {
 	if !w.whole {
 		return simFiller()[:size]

@@ -13,7 +13,7 @@ const simKeys = 8
 type simOp struct {
 	linear.Op
 	key     uint8
-	request uint64 // names it, so that it may be asked for again; 0: it may not
+	request uint64 // names the request, so that it may be repeated; 0: it may not
 }
 
 // simMachine is what the log is applied to.
@@ -23,7 +23,7 @@ type simMachine interface {
 	freeze() any
 	restore(any)
 	digest() uint64         // of the state
-	nextDue() (int64, bool) // when a key expires, by the cluster clock
+	nextDue() (int64, bool) // when the next key expires, by the cluster clock
 }
 
 func (w *simWorld) newMachine(id uint64) simMachine {
@@ -44,7 +44,7 @@ func (o simOp) encode(w *simWorld) []byte {
 	return binary.LittleEndian.AppendUint64(b, o.Expect)
 }
 
-// simRegisters are a few registers, and a digest of all that was ever applied to them.
+// simRegisters are a few registers, and a digest of all entries that were applied to them.
 type simRegisters struct {
 	values [simKeys]uint64
 	sum    uint64

@@ -11,11 +11,11 @@ import (
 	testpace "etcd2/e2e/pace"
 )
 
-// simMutant breaks one rule, from outside: it changes what goes into a core or comes out of it, or
-// does, after a step, the opposite of what the rule says. The hooks may be nil.
+// simMutant breaks one rule from outside: it changes what goes into a core or comes out of it, or
+// does, after a step, the opposite of what the rule demands. The hooks may be nil.
 type simMutant struct {
 	name string // M… of the test programme
-	rule string // that it breaks
+	rule string // the rule that it breaks
 
 	step    func(c *core, m *Message) (after func()) // around a message's step
 	input   func(c *core)                            // after every input, before its effects
@@ -25,20 +25,20 @@ type simMutant struct {
 	files   func(fs *simFS, r *rand.Rand)            // below a real log
 	open    func(d *simFiles)                        // before a real log is opened
 	expiry  func(m *simStore, keys []int)            // before keys of a real store expire
-	whole   bool                                     // it needs these, or is about watchers
+	whole   bool                                     // it needs a real disk and store, or is about watchers
 
-	windowless bool              // a restored store takes requests from before for new ones
+	windowless bool              // a restored store takes requests from before its snapshot for new ones
 	peeking    bool              // a watcher looks up the past, and registers later
 	forgetful  bool              // a wiped member comes back as if nothing had happened
-	believing  bool              // an error of the disk counts as success
-	hanging    bool              // nobody hears of an error of the disk
-	keeping    bool              // a request that waits for a leader stays when it is answered
-	waiting    bool              // a member is fed one piece of the log in a round trip
-	forgetting bool              // a request that comes again is a new one when some time has passed
+	believing  bool              // an error of the disk is taken for success
+	hanging    bool              // nobody learns of an error of the disk
+	keeping    bool              // a request that waits for a leader stays in the queue when it is answered
+	waiting    bool              // a member gets one piece of the log in each round trip
+	forgetting bool              // a request that is repeated after some time counts as a new one
 	idle       bool              // the log is cut when the disk has nothing else to do
 	unwatched  bool              // reads are judged by the history alone
-	bias       func(*simProfile) // towards where it shows
-	world      string            // in which it shows; empty: the first kind
+	bias       func(*simProfile) // towards worlds where the fault shows
+	world      string            // in which the fault shows; empty: the first kind
 	from       uint64            // the first seed that caught it; 0 is 1
 }
 
@@ -92,7 +92,7 @@ func (x *simMutant) beforeExpiry(m *simStore, keys []int) {
 	}
 }
 
-// piece is what is read at a time.
+// piece returns the part of the entries that is read at a time.
 func (x *simMutant) piece(es []Entry) []Entry {
 	if x != nil && x.waiting {
 		return es[:min(len(es), 2)]
@@ -100,7 +100,7 @@ func (x *simMutant) piece(es []Entry) []Entry {
 	return es
 }
 
-// command is what a store is given to apply.
+// command returns the command that a store applies.
 func (x *simMutant) command(m *simStore, e *Entry, command []byte) []byte {
 	r := m.w.check.requests[e.ID]
 	if x == nil || r == nil || (!x.windowless || r.first > m.from) && (!x.forgetting || r.first+10 > e.Index) {
@@ -115,7 +115,7 @@ func (x *simMutant) peeks() bool { return x != nil && x.peeking }
 
 func (x *simMutant) forgets() bool { return x != nil && x.forgetful }
 
-// puts tells whether the cutting of the log is put off until the disk has nothing else to do.
+// puts reports whether the cut of the log is put off until the disk has nothing else to do.
 func (x *simMutant) puts(p *simProcess) bool { return x != nil && x.idle && p.writing != nil }
 
 func (x *simMutant) afterWrite(p *simProcess) {
@@ -130,7 +130,7 @@ func (x *simMutant) hangs() bool { return x != nil && x.hanging }
 
 func (x *simMutant) keeps() bool { return x != nil && x.keeping }
 
-// waits is how much longer a process reads its log for another member.
+// waits returns how much longer a process reads its log for another member.
 func (x *simMutant) waits(p *simProcess) int64 {
 	if x == nil || !x.waiting {
 		return 0
@@ -342,14 +342,14 @@ func atHeartbeatAnswer(do func(*core, *progress, *Message)) func(*core, *Message
 
 func matchOf(p *progress) uint64 { return p.match }
 
-// commitByForce moves a leader's commit index without asking for a reason.
+// commitByForce sets a leader's commit index without any condition.
 func commitByForce(c *core, index uint64) {
 	before := c.unapplied
 	c.setCommit(index)
 	c.lead.uncommitted -= c.unapplied - before
 }
 
-// withoutStart lets the leader believe that its own term has committed.
+// withoutStart lets the leader believe that an entry of its own term is committed.
 func withoutStart(c *core) (undo func()) {
 	start := c.lead.start
 	c.lead.start = 0
@@ -391,8 +391,7 @@ func keepLogBehindSnapshot(c *core, m *Message) func() {
 	}
 }
 
-// swapExpiries lets two keys that expire at one entry do so in the other order, at every other
-// member.
+// swapExpiries lets every other member expire the first two keys of one entry in the other order.
 func swapExpiries(m *simStore, keys []int) {
 	if len(keys) < 2 || m.id%2 == 0 {
 		return
@@ -411,52 +410,52 @@ func swapExpiries(m *simStore, keys []int) {
 	}
 }
 
-// The biases: nobody but a few writers, faults in quick succession, and what brings the rule to
-// bear.
+// The biases: only a few writers, faults in quick succession, and what makes the broken rule
+// matter.
 
-// hectic leaves most of the steps to the faults.
+// hectic spends most of the steps on faults.
 func hectic(p *simProfile) {
 	p.pace, p.clients, p.think, p.heartbeatTicks = 0.25, 2, 3, 3
 	p.faults |= faultPartition | faultReset | faultCrash
 	p.faults &^= faultSlowDisk | faultStallDisk | faultBadDisk | faultFullDisk | faultRot | faultWipe
 }
 
-// quarrelsome is where two leaders may change the membership without knowing of each other: with an
-// even number of members.
+// quarrelsome makes it likely that two leaders change the membership without knowing of each other:
+// the number of members is even.
 func quarrelsome(p *simProfile) {
 	hectic(p)
 	p.members = 4
 	p.faults |= faultChange
 }
 
-// belated is where a leader may not hear that it was deposed, and then late answers to its
-// heartbeats arrive.
+// belated makes it likely that a leader does not learn that it was deposed, and then gets late
+// answers to its heartbeats.
 func belated(p *simProfile) {
 	hectic(p)
 	p.clients, p.think, p.reads = 6, 1, 0.6
 	p.faults |= faultTransfer | faultClog
 }
 
-// forgetful is where a follower's own tail may be longer than what the leader still has.
+// forgetful makes it likely that a follower's own tail is longer than what the leader still has.
 func forgetful(p *simProfile) {
 	hectic(p)
 	p.snapshotEvery, p.keepEntries, p.tailBytes = 10, 1, 500
 	p.faults |= faultBurst
 }
 
-// unlucky is where the power fails all the time.
+// unlucky has power cuts all the time.
 func unlucky(p *simProfile) {
 	hectic(p)
 	p.pace, p.faults = 0.15, p.faults|faultPower
 }
 
-// fleeting is where many keys expire while nobody leads, and so at one entry.
+// fleeting makes it likely that many keys expire while there is no leader, and so at one entry.
 func fleeting(p *simProfile) {
 	hectic(p)
 	p.faults |= faultBurst
 }
 
-// outpaced is where a member is far behind, and all that it lacks is on the disk alone.
+// outpaced makes it likely that a member is far behind, and that all it lacks is on the disk alone.
 func outpaced(p *simProfile) {
 	hectic(p)
 	p.members, p.think = 3, 1
@@ -465,19 +464,20 @@ func outpaced(p *simProfile) {
 	p.streamEvery = 0.1
 }
 
-// alone is where the only member's disk always has a next write.
+// alone has one member, whose disk always has a next write.
 func alone(p *simProfile) {
 	p.members, p.streamEvery, p.diskDelay = 1, 0.05, 3
 	p.faults &^= faultsOfLinks | faultsOfLives | faultsOfDisks | faultChange
 }
 
-// wasteful is where a member may be wiped right after it has voted for what was agreed.
+// wasteful makes it likely that a member is wiped right after it has voted for an entry that was
+// agreed.
 func wasteful(p *simProfile) {
 	hectic(p)
 	p.members, p.faults = 3, p.faults|faultWipe
 }
 
-// congested is where the queue to a member is full now and then, while the answers to many Appends
+// congested makes it likely that the queue to a member is full while the answers to many Appends
 // are still on their way: links are narrow, and windows consist of many small Appends.
 func congested(p *simProfile) {
 	p.members, p.faults, p.loss = 3, faultLoss, 0.001
@@ -487,7 +487,7 @@ func congested(p *simProfile) {
 	p.bulkyEvery = float64(p.bulky) / (0.8 * p.throughput())
 }
 
-// overloaded is congested, and so narrow that a pause does not empty the queue.
+// overloaded is congested, with links so narrow that a pause does not empty the queue.
 func overloaded(p *simProfile) {
 	congested(p)
 	p.rate, p.loss = 24<<10, 0.01

@@ -11,11 +11,11 @@ import (
 // simNetwork joins the processes: one link for each direction of each pair.
 type simNetwork struct {
 	links    [simMaxMembers + 1][simMaxMembers + 1]simLink
-	distance [simMaxMembers + 1]float64 // of each member to one as far away, in ticks; 0 in worlds without distances
+	distance [simMaxMembers + 1]float64 // of each member to another that is equally far away, in ticks; 0 in worlds without distances
 	excuses  [simMaxMembers + 1]int     // times that something went wrong with a member, or a link of it
 }
 
-// spread decides who is far away.
+// spread decides which members are far away.
 func (n *simNetwork) spread(p *simProfile, r *rand.Rand) {
 	if p.distance == 0 {
 		return
@@ -25,14 +25,14 @@ func (n *simNetwork) spread(p *simProfile, r *rand.Rand) {
 	}
 }
 
-// simLink is one direction between two members. What brings entries goes a lane of its own, so that
-// it holds up nothing else.
+// simLink is one direction between two members. Messages that carry entries have a lane of their
+// own, so that they delay no others.
 type simLink struct {
 	cut     bool
-	clogged int64    // nothing arrives before
+	clogged int64    // nothing arrives before this time
 	last    [2]int64 // when the last message of each lane arrives: a stream keeps its order
-	free    [2]int64 // when each lane has sent what it has
-	resets  int      // of the connection; what was on its way then is lost
+	free    [2]int64 // when each lane has sent what is queued in it
+	resets  int      // of the connection; messages that were on their way at a reset are lost
 }
 
 // heal mends all links.
@@ -71,14 +71,15 @@ func (w *simWorld) send(p *simProcess, m *Message) {
 	}
 }
 
-// lostMessage excuses two members for a message between them that does not arrive.
+// lostMessage excuses two members for a message between them that gets lost.
 func (w *simWorld) lostMessage(m *Message) {
 	w.excuse(m.From, m.To)
 	w.dropMessage(m)
 }
 
-// dropMessage counts a message between two members that does not arrive. Where entries are large a
-// member hears of it, as a transport tells: by time alone it would take too long to find out.
+// dropMessage counts a message between two members that gets lost. Where entries are large the
+// sender learns of it, as a real transport would tell it: to find out by timeouts would take too
+// long.
 func (w *simWorld) dropMessage(m *Message) {
 	w.count(countLost)
 	w.film.loses(m, true)
@@ -87,26 +88,26 @@ func (w *simWorld) dropMessage(m *Message) {
 	}
 }
 
-// excuse notes that something has gone wrong between two members: what was sent may have to be sent
-// again, and it may take longer.
+// excuse records that something has gone wrong between two members: messages may have to be sent
+// again, and their work may take longer.
 func (w *simWorld) excuse(a, b uint64) {
 	w.network.excuses[a]++
 	w.network.excuses[b]++
 	w.trouble(0)
 }
 
-// trouble notes that something goes wrong for some time.
+// trouble records that something goes wrong for a duration from now on.
 func (w *simWorld) trouble(d int64) {
 	w.struck = max(w.struck, w.now+d)
 	w.troubled = max(w.troubled, w.struck)
 }
 
-// simJitter is how much longer than its mean the way of a message takes at most, in a world with
+// simJitter is the largest factor by which a message takes longer than its mean, in a world with
 // distances.
 const simJitter = 1.2
 
-// transit is how long a message is on its way, and lane which one it goes. A link with a bandwidth
-// sends a lane's messages one after the other.
+// transit returns how long a message is on its way, and its lane. A link with a bandwidth sends a
+// lane's messages one after the other.
 func (w *simWorld) transit(l *simLink, m *Message) (t int64, lane int) {
 	if w.profile.distance == 0 {
 		return w.around(w.profile.delay), 0
@@ -130,9 +131,9 @@ func laneOf(m *Message) int {
 }
 
 // isFull reports whether a message finds no room in its lane. A lane queues two windows, because a
-// transport has a bound: what a deposed leader has sent must not keep its followers for longer than
-// an election takes (seed 1795933725056324518, wan). What is dropped for that reason is no excuse:
-// a leader that keeps to its window needs no more.
+// transport has a bound: messages of a deposed leader must not occupy its followers for longer than
+// an election takes (seed 1795933725056324518, wan). A message dropped for lack of room excuses
+// nothing: a leader that respects its window needs no more room.
 func (w *simWorld) isFull(l *simLink, m *Message) bool {
 	queued := w.profile.rate * float64(l.free[laneOf(m)]-w.now) / float64(simTick)
 	return queued > float64(2*w.profile.inflightBytes)
@@ -146,7 +147,7 @@ func sizeOfMessage(m *Message) int {
 	return n
 }
 
-// arrange decides when and where a message arrives.
+// arrange decides when, and at which address, a message arrives.
 func (w *simWorld) arrange(l *simLink, m *Message, later int64) {
 	transit, lane := w.transit(l, m)
 	arrival := max(w.now+transit+later, l.clogged)
@@ -171,7 +172,7 @@ func (w *simWorld) arrange(l *simLink, m *Message, later int64) {
 	w.at(arrival, func() { w.arrive(l, resets, to, copied) })
 }
 
-// encoded returns a message as it comes out at the other end.
+// encoded returns a message as it arrives at the other end.
 func (w *simWorld) encoded(m *Message) *Message {
 	copied := *m
 	if w.whole {
@@ -183,7 +184,8 @@ func (w *simWorld) encoded(m *Message) *Message {
 	return &copied
 }
 
-// arrive hands a message to the process at the address, if it gets there and somebody is there.
+// arrive hands a message to the process at its address, unless the link has failed meanwhile or the
+// process is down.
 func (w *simWorld) arrive(l *simLink, resets int, to uint64, m *Message) {
 	p := w.processes[to-1]
 	switch {
@@ -196,8 +198,8 @@ func (w *simWorld) arrive(l *simLink, resets int, to uint64, m *Message) {
 	}
 }
 
-// sendSnapshot sends a snapshot's bytes and then the message. The sender is told how it ended; a
-// sender that died is not.
+// sendSnapshot sends a snapshot's bytes and then the message. The sender is told how it ended,
+// unless it has died meanwhile.
 func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	l := &w.network.links[p.id][m.To]
 	state := p.disk.file(m.Snapshot.Index)
@@ -219,8 +221,8 @@ func (w *simWorld) sendSnapshot(p *simProcess, m Message) {
 	})
 }
 
-// receiveSnapshot takes a snapshot, unless the disk has no room for it; any other error of the disk
-// ends this life.
+// receiveSnapshot stores a snapshot, unless the disk has no room for it. Any other error of the
+// disk ends the process.
 func (p *simProcess) receiveSnapshot(m *Message, state any) bool {
 	err := p.disk.receive(m.Snapshot, state)
 	switch {
@@ -234,7 +236,8 @@ func (p *simProcess) receiveSnapshot(m *Message, state any) bool {
 	return true
 }
 
-// simTopology tells who can talk to whom, by their places in a random order of n members.
+// simTopology tells which members can send to which, by their places in a random order of n
+// members.
 type simTopology struct {
 	name  string
 	links func(n, i, j int) bool
@@ -253,7 +256,7 @@ var simTopologies = []simTopology{
 	{"star", func(_, i, j int) bool { return i == 0 || j == 0 }},
 }
 
-// partition cuts links after one of the topologies, for a while; p is the first in the order.
+// partition cuts links by one of the topologies, for a while; p is the first in the order.
 func (w *simWorld) partition(p *simProcess) {
 	w.cut(p, &simTopologies[w.rand.IntN(len(simTopologies))])
 }
@@ -297,7 +300,7 @@ func (w *simWorld) cut(p *simProcess, topology *simTopology) {
 		for j, q := range up {
 			l := &w.network.links[p.id][q.id]
 			l.cut = i != j && !topology.links(len(up), i, j)
-			if l.cut && noticed { // by who hears nothing any more; the other may be slower to see it (pitfall A10)
+			if l.cut && noticed { // by the process that hears nothing now; the other may notice it later (pitfall A10)
 				q.lost(p.id)
 			}
 		}
@@ -308,7 +311,7 @@ func (w *simWorld) cut(p *simProcess, topology *simTopology) {
 	})
 }
 
-// clog holds up everything that one or all others send to a process.
+// clog holds up everything that all other processes, or some of them, send to a process.
 func (w *simWorld) clog(p *simProcess) {
 	until, all := w.now+w.between(1, 10+40*w.rand.IntN(2)), w.chance(0.5)
 	for _, q := range w.running() {
@@ -327,14 +330,14 @@ func (w *simWorld) reset(p *simProcess) {
 	w.count(countResets)
 	for _, l := range []*simLink{&w.network.links[p.id][q.id], &w.network.links[q.id][p.id]} {
 		l.resets++
-		l.free = [2]int64{} // what waited to be sent is lost, too
+		l.free = [2]int64{} // messages that waited to be sent are lost, too
 	}
 	w.excuse(p.id, q.id)
 	p.lost(q.id)
 	q.lost(p.id)
 }
 
-// troubleAll notes that something goes wrong for everybody.
+// troubleAll records that something goes wrong for every member.
 func (w *simWorld) troubleAll() {
 	w.trouble(0)
 	for i := range w.network.excuses {
@@ -342,7 +345,8 @@ func (w *simWorld) troubleAll() {
 	}
 }
 
-// A link that sends less than it is given queues two windows, and what is urgent passes them by.
+// A link that sends more slowly than messages come queues two windows, and urgent messages overtake
+// them.
 func TestALinkOfTheSimulationQueuesTwoWindows(t *testing.T) {
 	w := newSimWorld(simSetup{seed: 1, world: "wan", without: faultsEnd - 1})
 	p, l, size := w.processes[0], &w.network.links[1][2], w.profile.inflightBytes/4

@@ -5,8 +5,7 @@ import (
 	"slices"
 )
 
-// simProcess is one member's process: a core and, around it, what a Node does for one, without
-// goroutines.
+// simProcess is one member's process: a core and the parts of a Node around it, without goroutines.
 type simProcess struct {
 	w    *simWorld
 	id   uint64
@@ -15,7 +14,7 @@ type simProcess struct {
 
 	life     int      // counts the starts
 	paused   bool     // stopped (SIGSTOP), but not dead
-	deferred []func() // what would have happened while it was paused
+	deferred []func() // events that happened while it was paused
 	retired  bool     // stopped for good: removed from the cluster, or without its disk
 	gone     bool     // its disk is gone
 	ailing   bool     // its disk was told to fail
@@ -28,13 +27,13 @@ type simProcess struct {
 	todo         []simJob // for the applier
 	applying     bool     // the applier has been woken
 	applied      uint64
-	appliedEntry Entry // the last one applied, without data
+	appliedEntry Entry // of the entry applied last, without data
 	membership   Membership
 	snapshotting bool
-	wanted       bool       // a snapshot, however little there is to replay
+	wanted       bool       // a snapshot is wanted, however little there is to replay
 	cut          *simCut    // waits for the disk; nil: none
-	failing      error      // of the disk, which the process is about to end for
-	failedAt     int64      // when it came
+	failing      error      // error of the disk; the process is about to end because of it
+	failedAt     int64      // when the error came
 	parked       []*simCall // writes that wait for a leader
 	waiters      []*simCall
 	reads        []*simCall
@@ -42,14 +41,14 @@ type simProcess struct {
 
 	digests digests
 	born    uint64 // commit index at the start
-	spoiled uint64 // since this entry its state is another one; 0: it is not
+	spoiled uint64 // first entry after which its state differs from the others'; 0: it does not
 
 	seen     simSeen
 	sentTo   map[uint64]*simSent     // by member
 	learning map[uint64]*simLearning // by member
 }
 
-// simJob is one thing for the applier to do.
+// simJob is one job of the applier.
 type simJob struct {
 	entries []Entry
 	restore *Snapshot
@@ -89,7 +88,8 @@ func (p *simProcess) boot() {
 	p.after(int64(p.w.rand.Float64()*float64(simTick)), p.tick)
 }
 
-// replay applies what a start knows to be committed before there is a core, as Node.replay does.
+// replay applies, before there is a core, the entries that the start knows to be committed, as
+// Node.replay does.
 func (p *simProcess) replay(b *boot) {
 	for len(b.Entries) > 0 && b.Entries[0].Index <= b.State.Commit {
 		p.apply(&b.Entries[0])
@@ -99,7 +99,7 @@ func (p *simProcess) replay(b *boot) {
 	b.Replayed = Snapshot{Index: e.Index, Term: e.Term, Stamp: e.Stamp, Membership: p.membership}
 }
 
-// crash ends the process: what was not synced is lost, or half there.
+// crash ends the process: writes that were not synced are lost, or half done.
 func (p *simProcess) crash() {
 	if p.core == nil {
 		return
@@ -114,7 +114,8 @@ func (p *simProcess) crash() {
 	}
 }
 
-// after lets something happen in this life of the process, once it is not paused.
+// after calls do when d has passed, or at the end of a pause. It does nothing if this life of the
+// process has ended by then.
 func (p *simProcess) after(d int64, do func()) {
 	life := p.life
 	p.w.after(d, func() {
@@ -126,7 +127,7 @@ func (p *simProcess) after(d int64, do func()) {
 	})
 }
 
-// whenAwake does something now, or when the process is no longer paused.
+// whenAwake calls do now, or at the end of the pause.
 func (p *simProcess) whenAwake(do func()) {
 	if p.paused {
 		p.deferred = append(p.deferred, do)
@@ -147,7 +148,7 @@ func (p *simProcess) resume() {
 // mono is what the process's monotonic clock shows.
 func (p *simProcess) mono() int64 { return int64(float64(p.w.now-p.bootedAt) * p.rate) }
 
-// tick: after a pause one tick is due, not many (pitfall A14).
+// tick lets a tick pass. After a pause one tick is due, not many (pitfall A14).
 func (p *simProcess) tick() {
 	p.w.done.steps++
 	p.w.mix(uint64(p.w.now))
@@ -172,7 +173,7 @@ func (p *simProcess) expireKeys() {
 	}
 }
 
-// deliver brings a message from the network.
+// deliver hands a message from the network to the core.
 func (p *simProcess) deliver(m *Message) {
 	w := p.w
 	w.done.steps++
@@ -194,8 +195,8 @@ func (p *simProcess) deliver(m *Message) {
 	w.check.stepped(p, m, commit)
 }
 
-// input is the only way to the core: one input, the checks, and all that the world must do because
-// of it.
+// input is the only way to the core. It gives the core one input, checks the outcome, and carries
+// out the effects.
 func (p *simProcess) input(f func(*core)) {
 	c := p.core
 	c.advance(p.mono())
@@ -211,7 +212,7 @@ func (p *simProcess) input(f func(*core)) {
 	p.carryOut(&e)
 }
 
-// carryOut does what the core wants, as Node.handOut does.
+// carryOut carries out the core's effects, as Node.handOut does.
 func (p *simProcess) carryOut(e *Effects) {
 	if e.Persist != nil {
 		p.write(e.Persist)
@@ -228,7 +229,7 @@ func (p *simProcess) carryOut(e *Effects) {
 		p.w.send(p, &e.Messages[i])
 	}
 	for _, r := range e.Reads {
-		if !r.Never { // else retryReads asks again
+		if !r.Never { // else retryReads tries again
 			p.readIsSafe(r)
 		}
 	}
@@ -243,12 +244,12 @@ func (p *simProcess) carryOut(e *Effects) {
 
 func (p *simProcess) diskFree() bool { return p.writing == nil && p.failing == nil }
 
-// write lets the disk take its time.
+// write starts a write that takes as long as the disk needs.
 func (p *simProcess) write(q *Persist) {
 	p.writing = q
 	d := p.w.diskDelay()
 	if d > simTick*int64(p.w.profile.electionTicks)/2 {
-		p.w.excuse(p.id, p.id) // what is acknowledged that late may have been sent again
+		p.w.excuse(p.id, p.id) // entries acknowledged that late may have been sent twice
 	}
 	p.after(d, func() { p.written(q) })
 }
@@ -267,8 +268,8 @@ func (p *simProcess) written(q *Persist) {
 	p.w.mutant.afterWrite(p)
 }
 
-// fails has the process learn of an error of its disk, now or a little later: until then new input
-// comes, and nothing more is written (pitfall L2).
+// fails lets the process learn of an error of its disk, now or a little later. Until then new input
+// arrives, and nothing more is written (pitfall L2).
 func (p *simProcess) fails(err error) {
 	if p.w.calm || p.w.chance(0.5) {
 		p.failed(err)
@@ -280,7 +281,8 @@ func (p *simProcess) fails(err error) {
 	}
 }
 
-// failed ends this life, because the disk has: nothing is tried again (pitfalls H8, H9).
+// failed ends this life of the process because its disk has failed: nothing is tried again
+// (pitfalls H8, H9).
 func (p *simProcess) failed(err error) {
 	w := p.w
 	w.count(countDiskErrors)
@@ -292,13 +294,13 @@ func (p *simProcess) failed(err error) {
 	w.kill(p, w.between(0, 60))
 }
 
-// heal makes the disk of a process that is down a good one.
+// heal repairs the disk of a process that is down.
 func (p *simProcess) heal() {
 	p.ailing = false
 	p.disk.makeRoom()
 }
 
-// fetch reads entries from the log on disk; seldom they can't be read.
+// fetch reads entries from the log on disk; this rarely fails.
 func (p *simProcess) fetch(f Fetch) {
 	p.w.count(countFetches)
 	p.after(p.w.around(p.w.profile.diskDelay)+p.w.mutant.waits(p), func() {
@@ -315,7 +317,7 @@ func (p *simProcess) fetch(f Fetch) {
 	})
 }
 
-// wakeApplier lets the applier work, at once or when it gets round to it.
+// wakeApplier lets the applier work, at once or some time later.
 func (p *simProcess) wakeApplier() {
 	switch {
 	case len(p.todo) == 0 || p.applying:
@@ -351,7 +353,7 @@ func (p *simProcess) restore(s *Snapshot) {
 	p.appliedEntry = Entry{Index: s.Index, Term: s.Term, Stamp: s.Stamp}
 	p.w.check.restored(p)
 	for _, c := range slices.Clone(p.waiters) {
-		c.fail() // perhaps it is in the snapshot
+		c.fail() // its entry may be in the snapshot
 	}
 }
 
@@ -375,8 +377,8 @@ func (p *simProcess) apply(e *Entry) {
 	p.bury(e.Term)
 }
 
-// bury gives up the proposals of earlier terms, when an entry of this one is applied: they are
-// dead, and may be made again (pitfall G3).
+// bury gives up the proposals of earlier terms when an entry of this term is applied: they are
+// dead, and may be proposed again (pitfall G3).
 func (p *simProcess) bury(term uint64) {
 	for _, c := range slices.Clone(p.waiters) {
 		if c.term < term {
@@ -388,7 +390,7 @@ func (p *simProcess) bury(term uint64) {
 	}
 }
 
-// refused: a proposal was not taken, so it may be made again.
+// refused: a proposal was not accepted, so it may be proposed again.
 func (p *simProcess) refused(id uint64) {
 	p.w.count(countRefused)
 	p.w.check.refused(id)
@@ -399,8 +401,8 @@ func (p *simProcess) refused(id uint64) {
 	}
 }
 
-// maybeSnapshot freezes the state now and has it on disk later, and cuts the log behind it later
-// still, as Node.writeSnapshot does.
+// maybeSnapshot freezes the state now and saves it later, and cuts the log behind it later still,
+// as Node.writeSnapshot does.
 func (p *simProcess) maybeSnapshot() {
 	least := uint64(p.w.profile.snapshotEvery)
 	if p.wanted {
@@ -430,13 +432,13 @@ func (p *simProcess) maybeSnapshot() {
 	})
 }
 
-// simCut is the job to let the log before keep go, which a snapshot has made needless.
+// simCut is the job to release the log before keep, which a snapshot has made unnecessary.
 type simCut struct {
 	keep  uint64
 	asked int64 // when
 }
 
-// cutLog lets the log go, beside the disk writer (pitfall L6).
+// cutLog releases a part of the log, beside the disk writer (pitfall L6).
 func (p *simProcess) cutLog() {
 	if p.cut == nil || p.failing != nil || p.w.mutant.puts(p) {
 		return
@@ -451,8 +453,8 @@ func (p *simProcess) cutLog() {
 	p.input(func(c *core) { c.compact(Snapshot{}, first) })
 }
 
-// propose puts a client's write into the log, or passes it on to the leader; when there is none,
-// the write may wait for one. It is false when that is not so, or the leader does not take it.
+// propose appends a client's write to the log, or passes it on to the leader. When there is no
+// leader, the write may wait for one. It reports whether the write was accepted or waits.
 func (p *simProcess) propose(c *simCall) bool {
 	if p.core.leader == None && p.w.chance(0.5) {
 		c.asked = c.tries > 0
@@ -462,7 +464,7 @@ func (p *simProcess) propose(c *simCall) bool {
 	return p.ask(c)
 }
 
-// retake proposes what waits for a leader, when there is one, as Node.retake does.
+// retake proposes the writes that wait for a leader as soon as there is one, as Node.retake does.
 func (p *simProcess) retake() {
 	if len(p.parked) == 0 || p.core.leader == None {
 		return
@@ -476,8 +478,8 @@ func (p *simProcess) retake() {
 	}
 }
 
-// ask makes one try. Each has an id of its own, so that the checker can tell which of them was
-// applied.
+// ask proposes a write once. Each try has an id of its own, so that the checker can tell which of
+// them was applied.
 func (p *simProcess) ask(c *simCall) bool {
 	c.id, c.term, c.asked = p.w.check.newID(), p.core.term, true
 	p.w.check.asks(c)
@@ -502,8 +504,8 @@ func (p *simProcess) ask(c *simCall) bool {
 	return err == nil
 }
 
-// read begins a client's read. Until a leader answers, it is tried again, with a new id each time
-// (pitfall C3).
+// read begins a client's read. It is tried repeatedly until a leader answers, with a new id each
+// time (pitfall C3).
 func (p *simProcess) read(c *simCall) {
 	p.reads = append(p.reads, c)
 	p.try(c)
@@ -532,7 +534,7 @@ func (p *simProcess) readIsSafe(r SafeRead) {
 	p.answerReads()
 }
 
-// answerReads answers the reads whose index is applied (pitfall C6).
+// answerReads answers the reads whose index has been applied (pitfall C6).
 func (p *simProcess) answerReads() {
 	p.reads = slices.DeleteFunc(p.reads, func(c *simCall) bool {
 		if c.safe == 0 || c.safe > p.applied {
@@ -559,5 +561,5 @@ func (p *simProcess) lost(peer uint64) {
 	p.after(p.w.around(0.2), func() { p.input(func(c *core) { c.lost(peer) }) })
 }
 
-// newRand is a generator for one core, itself drawn from the run's.
+// newRand returns a generator for one core, drawn from the run's generator.
 func newRand(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }

@@ -36,7 +36,7 @@ const (
 	faultFullDisk
 	faultRot
 	faultWipe
-	faultSilence // only in worlds that are there for it
+	faultSilence // only in worlds of the kind "silence"
 	faultsEnd
 )
 
@@ -56,8 +56,8 @@ func (f simFaults) String() string {
 	return strings.Join(names, " ")
 }
 
-// simProfile is the character of a run: which faults happen, and how large everything is. Durations
-// are means in ticks.
+// simProfile holds what a seed has drawn for a run: which faults happen, and how large and how
+// frequent everything is. Durations are means in ticks.
 type simProfile struct {
 	kind    *simKind
 	whole   bool
@@ -68,24 +68,24 @@ type simProfile struct {
 	delay, diskDelay, applyDelay, transferDelay float64
 	loss, doubles                               float64
 	think, reads                                float64
-	pace                                        float64 // of the faults: less than 1 is more often
+	pace                                        float64 // factor of the intervals between faults: below 1 they come more often
 
 	appendBytes, inflightBytes, uncommittedBytes, tailBytes int
 	heartbeatTicks, snapshotEvery, keepEntries              int
 	electionTicks                                           int
 
-	// What the first kind of worlds has not; 0: none.
+	// Only in worlds of other kinds than the first; 0: none.
 	distance, near          float64 // one way to the members that are far away, and to the others; instead of delay
 	rate                    float64 // bytes that a link carries in a tick
 	bulky                   int     // bytes of the largest entries
-	bulkyEvery, streamEvery float64 // ticks between two of them, and between two small ones, that nobody waits for
-	callByCall              bool    // the disks fail at calls of each kind, while they are opened, too
-	orderly                 bool    // no change of the membership while somebody has no vote
-	readEvery               float64 // ticks between two reads that nobody waits for
+	bulkyEvery, streamEvery float64 // ticks between two of the largest entries, and between two small ones, of the load
+	callByCall              bool    // the disks fail at calls of each kind, also while they are opened
+	orderly                 bool    // no change of the membership while any member has no vote
+	readEvery               float64 // ticks between two reads of the load
 }
 
-// drawProfile draws a profile. A fault that is switched off changes nothing else in it, so that
-// a failure can be shrunk.
+// drawProfile draws a profile. Without a fault it draws all else the same, so that a run that fails
+// can be repeated with fewer faults.
 func drawProfile(r *rand.Rand, setup *simSetup) (p simProfile) {
 	p.whole = setup.whole
 	p.members = []int{1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7}[r.IntN(12)]
@@ -109,12 +109,13 @@ func drawProfile(r *rand.Rand, setup *simSetup) (p simProfile) {
 	return p
 }
 
-// on tells whether a fault may happen now.
+// on reports whether a fault may happen now.
 func (w *simWorld) on(f simFaults) bool { return !w.calm && w.profile.faults&f != 0 }
 
-// patience is how long a healthy cluster may take to settle: ten election timeouts of the slowest
-// clock, and the time to bring a member the bytes that it lacks: a window for each round trip, in
-// which its disk writes once. Nothing is forgiven for each entry: catching up is a pipeline.
+// patience returns how long a healthy cluster may take to settle: ten election timeouts of the
+// slowest clock, and the time to send a member the bytes that it lacks, at one window for each
+// round trip, with a disk write in it. It allows no extra time for each entry: catching up is a
+// pipeline.
 func (p *simProfile) patience(bytes int) int64 {
 	return int64((10*float64(p.electionTicks)*1.1 + 2*float64(bytes)/p.throughput()) * float64(simTick))
 }
@@ -143,7 +144,7 @@ func (p *simProfile) drawWall(r *rand.Rand) int64 {
 	return int64(1e18) + r.Int64N(2*hour) - hour
 }
 
-// founding are the entries that every first member's log begins with.
+// founding returns the entries with which the log of every first member begins.
 func (p *simProfile) founding() (es []Entry) {
 	for i := range p.members {
 		change := Change{Kind: ChangeAdd, Member: Member{ID: uint64(i + 1)}}
@@ -156,7 +157,7 @@ func (p *simProfile) founding() (es []Entry) {
 type simNemesis struct {
 	fault  simFaults
 	every  float64 // mean ticks between two strikes, at a pace of 1
-	leader bool    // strikes those who lead, or believe so
+	leader bool    // strikes members that lead, or believe so
 	strike func(*simWorld, *simProcess)
 }
 
@@ -193,7 +194,7 @@ func (w *simWorld) schedule(n *simNemesis) {
 			return
 		}
 		if p := w.victim(n.leader); p != nil {
-			if n.fault&(faultChange|faultBurst) == 0 { // a change that is agreed is noted then
+			if n.fault&(faultChange|faultBurst) == 0 { // a change is recorded when it is agreed
 				w.trouble(0)
 			}
 			n.strike(w, p)
@@ -202,7 +203,7 @@ func (w *simWorld) schedule(n *simNemesis) {
 	})
 }
 
-// victim is whom a fault strikes: those who lead more often than their share.
+// victim picks the process that a fault strikes: one that leads more often than its share.
 func (w *simWorld) victim(leads bool) *simProcess {
 	if !leads && w.chance(0.7) {
 		return w.anyone()
@@ -219,7 +220,7 @@ func (w *simWorld) victim(leads bool) *simProcess {
 	return leaders[w.rand.IntN(len(leaders))]
 }
 
-// welcome lets something happen to a new leader, at the moment when it has the most to lose.
+// welcome lets a fault strike a new leader, when it has the most to lose.
 func (w *simWorld) welcome(p *simProcess) {
 	n := &w.nemeses[w.rand.IntN(len(w.nemeses))]
 	switch {
@@ -236,8 +237,8 @@ func (w *simWorld) welcome(p *simProcess) {
 	})
 }
 
-// quarrel has a leader change the membership while it loses sight of some of the members: others
-// may change it at the same time.
+// quarrel has a leader change the membership while it is cut off from some of the members. They may
+// elect another leader, which changes it at the same time.
 func (w *simWorld) quarrel(l *simProcess) {
 	if w.on(faultPartition) && w.chance(0.5) {
 		w.after(w.between(0, 1), func() { w.split(l) })
@@ -247,7 +248,7 @@ func (w *simWorld) quarrel(l *simProcess) {
 	w.change(l)
 }
 
-// diskDelay is how long a write and its sync take.
+// diskDelay draws how long a write and its sync take.
 func (w *simWorld) diskDelay() (d int64) {
 	switch {
 	case w.on(faultStallDisk) && w.chance(0.01):
@@ -277,9 +278,9 @@ func (w *simWorld) kill(p *simProcess, down int64) {
 	})
 }
 
-// breakOff has the others notice that a process has ended, where connections break, or where
-// windows are so large that it would take too long to find out by time alone (seed
-// 1795913457481871434, readers).
+// breakOff lets the others notice that a process has ended: in runs where connections break, and
+// where windows are so large that timeouts would find out too late (seed 1795913457481871434,
+// readers).
 func (w *simWorld) breakOff(p *simProcess) {
 	for _, q := range w.running() {
 		if w.profile.faults&faultReset != 0 || w.profile.bulky > 0 {
@@ -288,7 +289,7 @@ func (w *simWorld) breakOff(p *simProcess) {
 	}
 }
 
-// power takes the current from all at one instant (pitfall H15).
+// power cuts the power of all processes at the same instant (pitfall H15).
 func (w *simWorld) power(*simProcess) {
 	w.count(countPowers)
 	for _, p := range w.running() {
@@ -296,7 +297,7 @@ func (w *simWorld) power(*simProcess) {
 	}
 }
 
-// pause stops a process for a while; it notices nothing but the gap.
+// pause stops a process for a while; the process notices only the gap in time.
 func (w *simWorld) pause(p *simProcess) {
 	w.count(countPauses)
 	w.tracef("%s n%x pauses", w.clock(), p.id)
@@ -305,18 +306,18 @@ func (w *simWorld) pause(p *simProcess) {
 	w.after(w.between(1, 50), p.resume)
 }
 
-// transfer has a leader hand over to somebody.
+// transfer has a leader hand its office over to some member.
 func (w *simWorld) transfer(l *simProcess) {
 	to := w.anyone()
 	w.count(countTransfers)
 	w.tracef("%s n%x is told to hand over to n%x", w.clock(), l.id, to.id)
 	l.input(func(c *core) { c.transfer(to.id) })
 	if w.on(faultClog) && w.chance(0.5) {
-		w.clog(l) // so that it does not hear of its end
+		w.clog(l) // so that it does not learn that it was deposed
 	}
 }
 
-// burst has a leader take many proposals at once, of clients that do not wait for the answer.
+// burst has a leader append many proposals at once, from clients that do not wait for the answer.
 func (w *simWorld) burst(l *simProcess) {
 	l.input(func(c *core) {
 		for range w.rand.IntN(40) {
@@ -337,7 +338,7 @@ func (w *simWorld) burst(l *simProcess) {
 // spoilDisk lets one of the next writes or syncs fail.
 func (w *simWorld) spoilDisk(p *simProcess) { w.afflict(p, syscall.EIO) }
 
-// fillDisk leaves no room for more, until somebody makes some and starts the process again.
+// fillDisk leaves no room on a disk, until an operator makes some and starts the process again.
 func (w *simWorld) fillDisk(p *simProcess) {
 	w.afflict(p, syscall.ENOSPC)
 	w.after(w.between(20, 200), func() {
@@ -354,8 +355,9 @@ func (w *simWorld) afflict(p *simProcess, errno syscall.Errno) {
 	p.disk.fail(errno)
 }
 
-// rot turns over a bit of what a process has on disk, when the cluster could bear the loss of all
-// of it, and starts the process on that: with all that it had, or not at all (pitfalls H2, H14).
+// rot flips a bit of what a process has on disk, when the cluster could bear the loss of that disk,
+// and restarts the process. It must come back with all that it had, or refuse to start (pitfalls
+// H2, H14).
 func (w *simWorld) rot(p *simProcess) {
 	if w.whole && w.bearable(p) {
 		w.count(countRots)
@@ -365,7 +367,7 @@ func (w *simWorld) rot(p *simProcess) {
 	}
 }
 
-// wipe takes a member's disk away, when the cluster can bear it.
+// wipe removes a member's disk, when the cluster can bear it.
 func (w *simWorld) wipe(p *simProcess) {
 	if !w.bearable(p) {
 		return
@@ -380,10 +382,10 @@ func (w *simWorld) wipe(p *simProcess) {
 	w.lose(p, "wiped")
 }
 
-// bearable tells whether the cluster can do without a voter's disk: the others that have theirs are
-// a majority, and no change of the membership is under way that might alter that. Such a change may
-// also be on the disk of a member whose log no longer has it in memory, as long as the write that
-// cuts it off is not done (seed 1795912780753324449, wan).
+// bearable reports whether the cluster can do without a voter's disk: the other voters that have
+// their disks are a majority, and no change of the membership is under way that might alter that. A
+// member's log may have dropped such a change in memory and still hold it on disk, until the write
+// that cuts it off is done (seed 1795912780753324449, wan).
 func (w *simWorld) bearable(p *simProcess) bool {
 	k, left := &w.check, 0
 	config := newConfig(0, 0, k.configs[len(k.configs)-1].membership)
@@ -401,15 +403,16 @@ func (w *simWorld) bearable(p *simProcess) bool {
 	return config.votes(p.id) && left >= config.quorum()
 }
 
-// lose is the end of a process whose disk is gone: under its old id it may never come back, because
-// it has forgotten its votes and its entries (pitfall D10).
+// lose ends a process whose disk is gone. It may never come back under its old id, because it has
+// forgotten its votes and its entries (pitfall D10).
 func (w *simWorld) lose(p *simProcess, why string) {
 	w.tracef("%s n%x has lost its disk: %s", w.clock(), p.id, why)
 	p.gone, p.retired = true, true
 	w.replace(p)
 }
 
-// replace has the operators remove a lost member, and add a new one when that is agreed.
+// replace has the operators remove a member that has lost its disk, and add a new one when the
+// removal is agreed.
 func (w *simWorld) replace(p *simProcess) {
 	w.after(w.between(5, 20), func() {
 		switch l := w.leader(); {
@@ -435,8 +438,8 @@ func (w *simWorld) replaced(p *simProcess) {
 	w.after(w.between(5, 20), func() { w.replaced(p) })
 }
 
-// change has a leader add, remove or rename a member. While one is lost, the operators leave the
-// others alone; in some worlds also while one has no vote.
+// change has a leader add, remove or rename a member. While a member without its disk is to be
+// replaced, the operators change no other; in some worlds also while any member has no vote.
 func (w *simWorld) change(l *simProcess) {
 	if w.anyLost() || w.profile.orderly &&
 		len(l.core.configs.now().voters) < len(l.core.configs.now().membership.Members) {
@@ -456,14 +459,15 @@ func (w *simWorld) change(l *simProcess) {
 	}
 }
 
-// readd has a leader add an id that was removed before, which must come to nothing (pitfall D9).
+// readd has a leader add an id that was removed before, which must have no effect (pitfall D9).
 func (w *simWorld) readd(l *simProcess) {
 	if removed := w.check.configs[len(w.check.configs)-1].membership.Removed; len(removed) > 0 {
 		w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: removed[w.rand.IntN(len(removed))]}})
 	}
 }
 
-// addMember adds a member and starts it, whatever becomes of the proposal. Most begin as learners.
+// addMember adds a member and starts it, whether the proposal succeeds or not. Most begin as
+// learners.
 func (w *simWorld) addMember(l *simProcess) bool {
 	id := uint64(len(w.processes) + 1)
 	ok := w.propose(l, Change{Kind: ChangeAdd, Member: Member{ID: id, Learner: w.chance(0.7)}})

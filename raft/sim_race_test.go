@@ -2,5 +2,5 @@
 
 package raft
 
-// raceEnabled tells whether the race detector is at work: everything is ten times slower.
+// raceEnabled reports whether the race detector is on: everything is ten times slower with it.
 const raceEnabled = true

@@ -1,8 +1,8 @@
 package raft
 
 // What holds under strain: no queue grows without end, little is sent twice, and nothing waits
-// longer than its round trips and bytes need. What may take longer, or be sent again, because a
-// fault has struck is excused: simWorld.trouble and simWorld.excuse note it.
+// longer than its round trips and bytes need. A fault that has struck excuses what takes longer, or
+// is sent twice, because of it: simWorld.trouble and simWorld.excuse record it.
 
 // checkBounds: no queue grows without end (pitfalls B13, L3).
 func (k *simChecker) checkBounds(p *simProcess, e *Effects) {
@@ -38,8 +38,8 @@ func (k *simChecker) checkBounds(p *simProcess, e *Effects) {
 // largest is the size of the largest entry.
 func (p *simProfile) largest() int { return max(2700, p.bulky+2*entryOverhead) }
 
-// window is how many bytes may be on their way to one member: those of the window, and as many as
-// one read of the log from disk may bring.
+// window returns how many bytes may be on their way to one member: those of the window, and those
+// of one read of the log from disk.
 func (p *simProfile) window() int { return 2*p.inflightBytes + p.appendBytes + 2*p.largest() }
 
 // simSent is what a leader has sent to one member in one term.
@@ -47,11 +47,11 @@ type simSent struct {
 	term    uint64
 	indexes []uint64 // a bit for each index that was sent
 	first   int64    // bytes sent for the first time
-	again   int64    // and not for the first time
-	excuses int      // of both, when the term began
+	again   int64    // bytes sent again
+	excuses int      // of the leader and the member together, when the term began
 }
 
-// sends: entries go to a member once. Each fault may cost a window (pitfall L5).
+// sends: each entry goes to a member once. Each fault may cost a window (pitfall L5).
 func (k *simChecker) sends(p *simProcess, m *Message) {
 	if m.Kind != Append || len(m.Entries) == 0 {
 		return
@@ -71,8 +71,8 @@ func (k *simChecker) sends(p *simProcess, m *Message) {
 	}
 	allowed := s.first / 5
 	if k.w.profile.faults&faultSlowApply != 0 {
-		// a window is dropped when twice as much is not applied, and comes again when half of that
-		// is
+		// A member drops a window when two windows are not applied. The leader sends it again when
+		// half of that is applied.
 		allowed += s.first
 	}
 	if allowed += int64(k.w.profile.window()) * int64(1+excuses-s.excuses); s.again > allowed {
@@ -81,7 +81,7 @@ func (k *simChecker) sends(p *simProcess, m *Message) {
 	}
 }
 
-// note notes that an entry is sent, and tells whether it is for the first time.
+// note records that an entry is sent, and reports whether it is the first time.
 func (s *simSent) note(index uint64) bool {
 	word, bit := index/64, uint64(1)<<(index%64)
 	for uint64(len(s.indexes)) <= word {
@@ -92,13 +92,13 @@ func (s *simSent) note(index uint64) bool {
 	return first
 }
 
-// simLearning is how long a leader has known a learner without a vote.
+// simLearning records since when a leader has known a learner, to measure how long it has no vote.
 type simLearning struct {
 	since int64
-	match uint64 // what it had then
+	match uint64 // what the learner had then
 }
 
-// checkLearners: a learner that can be reached gets its vote within ten round trips, and the time
+// checkLearners: a learner that can be reached gets its vote within ten round trips plus the time
 // to send what it lacks and what is written meanwhile (pitfall L4).
 func (k *simChecker) checkLearners(p *simProcess) {
 	if p.core.role != Leader {
@@ -124,20 +124,20 @@ func (k *simChecker) checkLearners(p *simProcess) {
 	}
 }
 
-// joining is how long a learner that lacks so many bytes may be without a vote: it may need a
-// snapshot first.
+// joining returns how long a learner that lacks a number of bytes may be without a vote: it may
+// need a snapshot first.
 func (p *simProfile) joining(bytes int) int64 {
 	ticks := 10*p.roundTrip() + 2*float64(bytes)/p.throughput() + 8*p.transferDelay + 20*p.diskDelay +
 		float64(5*p.heartbeatTicks+p.electionTicks)
 	return int64(1.1 * ticks * float64(simTick))
 }
 
-// bytesFrom is the size of all that a leader has after an index.
+// bytesFrom returns the size of all entries of a leader after an index.
 func (k *simChecker) bytesFrom(p *simProcess, index uint64) int {
 	return k.bytesAfter(min(index, k.commit())) + sizeOf(p.core, max(k.commit(), p.core.log.base))
 }
 
-// allReach tells whether a leader and all members are up and can talk to each other.
+// allReach reports whether a leader and all members are up and can talk to each other.
 func (w *simWorld) allReach(l *simProcess) bool {
 	if w.silent {
 		return false
@@ -156,8 +156,8 @@ func (w *simWorld) allReach(l *simProcess) bool {
 	return true
 }
 
-// tookLoad: an entry is agreed after a few round trips, and the time to send what was before it; so
-// nothing waits behind a large entry for longer than a window (pitfall L7).
+// tookLoad: an entry is agreed within a few round trips plus the time to send what was before it.
+// So nothing waits behind a large entry for longer than a window takes (pitfall L7).
 func (k *simChecker) tookLoad(e *Entry) {
 	l, ok := k.loads[e.ID]
 	delete(k.loads, e.ID)
@@ -173,7 +173,8 @@ func (k *simChecker) tookLoad(e *Entry) {
 	}
 }
 
-// checkJobs: what is to be done aside gets its turn by age, however busy the disk is (pitfall L6).
+// checkJobs: jobs beside the writes get their turn after a bounded time, however busy the disk is
+// (pitfall L6).
 func (k *simChecker) checkJobs(p *simProcess) {
 	longest := 30 * int64(k.w.profile.electionTicks) * simTick // longer than any write takes
 	switch {
@@ -189,7 +190,7 @@ func (k *simChecker) checkJobs(p *simProcess) {
 	}
 }
 
-// checkChange: no leader is replaced for no reason, whatever the load.
+// checkChange: no leader is replaced without a fault, however high the load.
 func (k *simChecker) checkChange(p *simProcess) {
 	if still := k.w.now - k.w.struck; still > 20*int64(k.w.profile.electionTicks)*simTick {
 		k.w.violated("n%x is elected, and nothing has gone wrong for %d ticks", p.id, still/simTick)

@@ -8,14 +8,14 @@ import (
 	"etcd2/store"
 )
 
-// simTold is an event as all members must tell it.
+// simTold is an event as all members must show it.
 type simTold struct {
 	action store.Action
 	path   string
 	value  string
 }
 
-// told: an event has the same index and says the same wherever it happens.
+// told: an event has the same index and content at every member.
 func (k *simChecker) told(id uint64, index uint64, t simTold) {
 	switch {
 	case index > uint64(len(k.events)):
@@ -27,8 +27,8 @@ func (k *simChecker) told(id uint64, index uint64, t simTold) {
 	}
 }
 
-// simWatcher is a client that watches, mostly at one member. When that one is down it goes on
-// wherever it finds one, with the index after the last event that it has seen.
+// simWatcher is a client that watches, mostly at one member. When that member is down it continues
+// at any other, with the index after the last event that it has seen.
 type simWatcher struct {
 	w         *simWorld
 	home      uint64 // member that it prefers
@@ -36,7 +36,7 @@ type simWatcher struct {
 	recursive bool
 
 	at     *simProcess
-	life   int // of at
+	life   int // of the process at
 	cursor *store.Watcher
 	next   uint64 // waitIndex of the next call; 0: from now on
 	looked uint64 // no event from next up to here matches
@@ -63,7 +63,7 @@ func (c *simWatcher) pause() {
 	})
 }
 
-// look takes what there is to see.
+// look takes the events that are there, and now and then leaves the member.
 func (c *simWatcher) look() {
 	if c.connected() && c.w.chance(0.05) {
 		c.leave()
@@ -125,7 +125,7 @@ func (c *simWatcher) watch(s *store.Store, since uint64) {
 	c.w.count(countWatches)
 }
 
-// peek looks into the past and registers for the future later: a mutant.
+// peek is a mutant's way to watch: it reads the past now, and registers for the future later.
 func (c *simWatcher) peek(s *store.Store) {
 	if c.watch(s, c.next); c.cursor == nil {
 		return
@@ -142,15 +142,15 @@ func (c *simWatcher) peek(s *store.Store) {
 	})
 }
 
-// over is a context that has ended: who waits with it takes what is there already.
+// over is a context that has ended: a wait with it returns only events that are there already.
 var over = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// drain sees all events that are there: those of the log that match, each once and in order, or the
-// news that some are gone.
+// drain takes all events that are there. They must be those of the log that match, each once and in
+// order, or the news that some are gone.
 func (c *simWatcher) drain() {
 	s := c.at.machine.(*simStore).store
 	for {
@@ -181,7 +181,7 @@ func (c *simWatcher) saw(e *store.Event) {
 	c.next, c.looked = e.Index+1, e.Index
 }
 
-// nothingUpTo: no event was left out (pitfall I10).
+// nothingUpTo: no matching event was left out (pitfall I10).
 func (c *simWatcher) nothingUpTo(index uint64) {
 	for ; c.looked < index; c.looked++ {
 		if t := c.w.check.events[c.looked+1]; c.wants(t) {
@@ -194,8 +194,8 @@ func (c *simWatcher) wants(t simTold) bool {
 	return t.path == c.path || c.recursive && strings.HasPrefix(t.path, strings.TrimSuffix(c.path, "/")+"/")
 }
 
-// cleared: a watcher is turned away only when what it wants may be gone (pitfall E12): the history
-// holds so many events at least.
+// cleared: a watcher is turned away only when the events it wants may be gone (pitfall E12). The
+// history holds at least as many events as the constant says.
 func (c *simWatcher) cleared(s *store.Store, so bool) {
 	const held = 20
 	if !so || c.next+held > s.Index() {

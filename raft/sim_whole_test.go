@@ -17,8 +17,8 @@ import (
 	"etcd2/wal"
 )
 
-// simFiles is a disk with the real log and the real snapshots on it. The simMemory in it says what
-// it must hold, and feeds the members that lag.
+// simFiles is a disk with the real log and the real snapshots on it. Its simMemory is the model of
+// what it must hold, and provides the entries for members that lag.
 type simFiles struct {
 	simMemory
 	id       uint64
@@ -27,8 +27,8 @@ type simFiles struct {
 	fetchers map[uint64]*fetcher
 	options  storageOptions
 	founded  []Entry
-	half     *Persist // it was under way when the power was cut: it is there as a whole, or not at all
-	rotten   bool     // a bit has turned over
+	half     *Persist // the write that was under way when the power was cut: it is on disk as a whole, or not at all
+	rotten   bool     // a bit has been flipped
 }
 
 func newSimFiles(memory simMemory, id uint64) *simFiles {
@@ -54,8 +54,8 @@ func (d *simFiles) injected(err error) error {
 	return err
 }
 
-// open starts on what is there. Now and then the power fails meanwhile (pitfall H7). There must be
-// room enough for a start, however full the disk is (pitfall H9).
+// open starts on what is on the disk. Now and then the power fails meanwhile (pitfall H7). There
+// must be room enough for a start, however full the disk is (pitfall H9).
 func (d *simFiles) open() (boot, any, error) {
 	d.options.FS = d.fs
 	there, err := storageExists(d.options)
@@ -90,7 +90,7 @@ func (d *simFiles) open() (boot, any, error) {
 	return r.boot, d.body(r), nil
 }
 
-// simReceiver keeps what a start hands on while it reads the log.
+// simReceiver keeps the entries that a start hands on while it reads the log.
 type simReceiver struct{ entries []Entry }
 
 func (g *simReceiver) restore(*recovery) error { return nil }
@@ -100,8 +100,8 @@ func (g *simReceiver) replay(es []Entry) error {
 	return nil
 }
 
-// giveBack puts what was handed on back in front of the rest: all that is known to be committed,
-// and no more.
+// giveBack puts the entries that were handed on back in front of the rest. They must be all that
+// are known to be committed, and no more.
 func (g *simReceiver) giveBack(d *simFiles, r *recovery) {
 	handed := r.Snapshot.Index + uint64(len(g.entries))
 	if handed != r.base().Index || handed != max(r.State.Commit, r.Snapshot.Index) {
@@ -111,7 +111,7 @@ func (g *simReceiver) giveBack(d *simFiles, r *recovery) {
 	r.Entries, r.Replayed = append(g.entries, r.Entries...), Snapshot{}
 }
 
-// startInVain lets a start come to nothing.
+// startInVain lets a start fail.
 func (d *simFiles) startInVain() {
 	cause := errPowerCut
 	if d.w.profile.callByCall {
@@ -129,7 +129,8 @@ func (d *simFiles) startInVain() {
 	d.options.FS = d.fs
 }
 
-// compare fails when something that was synced is not there, or anything is that never was.
+// compare fails when something is missing that was synced, or something is there that was never
+// written.
 func (d *simFiles) compare(r *recovery) {
 	if r.Incarnation != d.id { // pitfall D10
 		d.w.violated("the disk of n%x has become the incarnation %x", d.id, r.Incarnation)
@@ -151,7 +152,8 @@ func (d *simFiles) compare(r *recovery) {
 	}
 	d.half = nil
 	d.state = r.State
-	// behind an older snapshot (seed 1795951802757429144, lan, whole)
+	// The start has found more of the log, behind an older snapshot (seed 1795951802757429144, lan,
+	// whole).
 	if next := r.Snapshot.Index + 1; len(r.Entries) > 0 && next < d.first {
 		d.first, d.log = next, append(slices.Clone(r.Entries[:d.first-next]), d.log...)
 	}
@@ -166,8 +168,8 @@ func (d *simFiles) compare(r *recovery) {
 	}
 }
 
-// holds tells whether what was found is what the model has. Instead of a damaged snapshot there may
-// be an older one, and more of the log.
+// holds reports whether a start has found what the model holds. Instead of a damaged snapshot there
+// may be an older one, and more of the log.
 func (d *simFiles) holds(r *recovery) bool {
 	switch {
 	case r.State.Term != d.state.Term || r.State.Vote != d.state.Vote || r.Snapshot.Index < d.snapshot.Index &&
@@ -189,7 +191,7 @@ func (d *simFiles) holds(r *recovery) bool {
 	return true
 }
 
-// body reads the state in the snapshot that was found.
+// body returns the state in the snapshot that was found.
 func (d *simFiles) body(r *recovery) any {
 	if r.Reader == nil {
 		return []byte(nil)
@@ -199,7 +201,7 @@ func (d *simFiles) body(r *recovery) any {
 	return b
 }
 
-// fetch reads the log as a member does, and compares.
+// fetch reads entries from the log as a member does, and compares them with the model's.
 func (d *simFiles) fetch(f Fetch) []Entry {
 	want := d.simMemory.fetch(f)
 	if want == nil {
@@ -257,7 +259,8 @@ func (d *simFiles) save(s Snapshot, state any) error {
 	return d.injected(d.storage.snaps.Purge(2))
 }
 
-// release lets the log go that neither of the two newest snapshots needs, nor a member that lags.
+// release removes the part of the log that neither of the two newest snapshots needs, nor a member
+// that lags.
 func (d *simFiles) release(keep uint64) (uint64, error) {
 	first, err := d.storage.release(&d.options, keep)
 	if err := d.injected(err); err != nil {
@@ -270,8 +273,8 @@ func (d *simFiles) release(keep uint64) (uint64, error) {
 	return max(first, 1), nil
 }
 
-// fail lets one of the next changes fail, or leaves no room for what comes after the segment in the
-// making.
+// fail lets one of the next changes fail, or leaves no room after the segment that is in
+// preparation.
 func (d *simFiles) fail(errno syscall.Errno) {
 	switch {
 	case errno == syscall.ENOSPC && d.w.chance(0.7):
@@ -290,7 +293,7 @@ func (d *simFiles) rot() {
 	d.fs.rot(d.w.rand)
 }
 
-// file returns the bytes of a snapshot's file, as they travel.
+// file returns the bytes of a snapshot's file, as they are sent.
 func (d *simFiles) file(index uint64) any {
 	r, err := d.storage.snaps.OpenIndex(index)
 	d.must(err)
@@ -318,12 +321,12 @@ func (d *simFiles) restored(index uint64) any {
 	return b
 }
 
-// frozen: the same bytes at the same index everywhere, and what they hold is all that there is
-// (pitfalls E7, E8).
+// frozen: a snapshot has the same bytes at the same index at all members, and these bytes hold the
+// whole state (pitfalls E7, E8).
 func (k *simChecker) frozen(index uint64, state any) {
 	write, ok := state.(func(io.Writer) error)
 	if !ok {
-		return // of the registers there are no bytes
+		return // registers have no bytes
 	}
 	first, again := &bytes.Buffer{}, &bytes.Buffer{}
 	if err := write(first); err != nil {
@@ -351,15 +354,15 @@ func sumOf(b []byte) (h uint64) {
 // simLeases is the number of keys that are set to expire.
 const simLeases = 4
 
-// simStore is the real store, with what the checker must remember of it.
+// simStore is the real store, with what the checker must know of it.
 type simStore struct {
 	w     *simWorld
 	id    uint64 // of the member
 	store *store.Store
 	sum   uint64           // of all results so far
-	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: it is not there
+	due   [simLeases]int64 // when each key with a time to live expires, by the cluster clock; 0: the key does not exist
 	stamp int64
-	from  uint64 // the entry that it was last restored at; notYet: that is the one before the next
+	from  uint64 // last entry when it was restored; notYet: it was restored, and no entry applied since
 }
 
 const notYet = ^uint64(0)
@@ -415,10 +418,11 @@ func (m *simStore) nextDue() (int64, bool) {
 func simPath(key uint8) string { return "/r/" + strconv.Itoa(int(key)) }
 func leasePath(i int) string   { return leases + strconv.Itoa(i) }
 
-// leases is where the keys are that expire.
+// leases is the directory of the keys that expire.
 const leases = "/ttl/"
 
-// lease is a command that sets a key for a while; its value is that time in nanoseconds.
+// lease returns a command that sets a key for a while; its value is its time to live in
+// nanoseconds.
 func (w *simWorld) lease() []byte {
 	ttl := w.between(1, 200)
 	c := store.Command{Op: store.OpSet, Path: leasePath(w.rand.IntN(simLeases)), HasTTL: true, TTL: time.Duration(ttl),
@@ -426,13 +430,13 @@ func (w *simWorld) lease() []byte {
 	return c.Append(nil)
 }
 
-// simWall is the command by which a leader tells how its wall clock stands.
+// simWall returns the command by which a leader tells what its wall clock shows.
 func simWall(offset time.Duration) []byte {
 	c := store.Command{Op: store.OpClock, TTL: offset}
 	return c.Append(nil)
 }
 
-// command is the store's command for an operation.
+// command returns the store's command for an operation.
 func (o simOp) command() store.Command {
 	c := store.Command{Op: store.OpSet, Path: simPath(o.key), Value: textOf(o.Value)}
 	switch o.Kind {
@@ -468,7 +472,7 @@ func (m *simStore) apply(e *Entry) linear.Result {
 		m.noteLease(v)
 		m.sum = simMix(simMix(m.sum, v.Index), uint64(v.Stamp))
 		if v.Node.Ends != nil {
-			m.sum = simMix(m.sum, uint64(v.Node.Ends.Shown)) // what members show of one key is the same (pitfall L9)
+			m.sum = simMix(m.sum, uint64(v.Node.Ends.Shown)) // members show the same expiration of a key (pitfall L9)
 		}
 		return eventResult(v)
 	case *store.Error:
@@ -494,11 +498,11 @@ func errorResult(e *store.Error) linear.Result {
 	return linear.Result{Value: valueOf(held)}
 }
 
-// textOf is a value as the store has it: a number, and behind it dots to make some of them longer
-// than a sector.
+// textOf returns a value as the store has it: a number, and dots behind it that make some values
+// longer than a sector.
 func textOf(v uint64) string { return strconv.FormatUint(v, 10) + strings.Repeat(".", int(v*v%1200)) }
 
-// valueOf reads a value; what is none counts as 0, which is no value.
+// valueOf reads a value; it returns 0, which is no value, for all other text.
 func valueOf(s string) uint64 {
 	v, err := strconv.ParseUint(strings.TrimRight(s, "."), 10, 64)
 	if err != nil {
@@ -521,7 +525,7 @@ func (m *simStore) noteLease(e *store.Event) {
 	}
 }
 
-// expired returns the keys whose time is over, the earliest first.
+// expired returns the keys whose time to live is over, the earliest first.
 func (m *simStore) expired() (keys []int) {
 	for i, due := range m.due {
 		if due != 0 && due <= m.stamp {
@@ -532,8 +536,8 @@ func (m *simStore) expired() (keys []int) {
 	return keys
 }
 
-// tell says which events an entry must have made: of each key that has expired, and of the command,
-// unless it is one that was executed before (pitfalls G3, G5).
+// tell says which events an entry must have made: one for each key that has expired, and one for
+// the command, unless that was executed before (pitfalls G3, G5).
 func (m *simStore) tell(index uint64, expired []int, result any, executes bool) {
 	event, _ := result.(*store.Event)
 	if !executes {

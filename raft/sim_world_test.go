@@ -10,9 +10,8 @@ import (
 )
 
 // The simulation runs a whole cluster in one goroutine, in virtual time, from one seed: the seed
-// picks the faults (simProfile), and then every delay, loss and crash. What the members must never
-// do is checked after every step (simChecker), and what they must at last do when the faults have
-// ended.
+// picks the faults (simProfile), and then every delay, loss and crash. After every step it checks
+// what the members must never do (simChecker), and after the last fault what they must do at last.
 //
 //	 clients ──▶ process 1 ◀──▶ network ◀──▶ process 2 …      agenda: what happens next, by virtual time
 //	                │  core                                   nemesis: partitions, crashes, stalls, operators
@@ -24,7 +23,7 @@ import (
 // simTick is the length of a tick on a clock that runs true, in nanoseconds.
 const simTick = int64(10 * time.Millisecond)
 
-// simElection is the election timeout in ticks, but in worlds that are wide.
+// simElection is the election timeout in ticks, except in worlds with long distances.
 const simElection = 10
 
 // simMaxMembers bounds the ids of a run: members that are removed do not come back.
@@ -56,7 +55,7 @@ type simWorld struct {
 	calm    bool // the faults have ended
 
 	silent   bool  // nobody hears anybody
-	struck   int64 // when a fault last struck, or will still
+	struck   int64 // when a fault struck last, or when one that still lasts will end
 	troubled int64 // likewise, or a leader was elected
 
 	processes []*simProcess // by id-1; those that were removed stay in it
@@ -68,7 +67,7 @@ type simWorld struct {
 	check     simChecker
 }
 
-// simReport is what became of a run.
+// simReport is the outcome of a run.
 type simReport struct {
 	profile *simProfile
 	done    simCounts
@@ -134,7 +133,8 @@ func newSimWorld(setup simSetup) *simWorld {
 	return w
 }
 
-// addProcess starts a new member with the log that a first member begins with, or an empty one.
+// addProcess starts a new member, with an empty log or with the one that a first member begins
+// with.
 func (w *simWorld) addProcess(first []Entry) *simProcess {
 	p := newSimProcess(w, uint64(len(w.processes)+1), first)
 	w.processes = append(w.processes, p)
@@ -142,7 +142,7 @@ func (w *simWorld) addProcess(first []Entry) *simProcess {
 	return p
 }
 
-// next lets the next event happen.
+// next runs the next event.
 func (w *simWorld) next() {
 	e := w.agenda.pop()
 	w.now = e.at
@@ -156,16 +156,16 @@ func (w *simWorld) at(t int64, do func()) { w.agenda.push(max(t, w.now), do) }
 
 func (w *simWorld) after(d int64, do func()) { w.agenda.push(w.now+d, do) }
 
-// chance is true once in 1/p times.
+// chance is true with probability p.
 func (w *simWorld) chance(p float64) bool { return p > 0 && w.rand.Float64() < p }
 
-// around draws a duration of the given mean in ticks, seldom much longer.
+// around draws a duration with the given mean in ticks; it is rarely much longer.
 func (w *simWorld) around(ticks float64) int64 {
 	return int64(w.rand.ExpFloat64() * ticks * float64(simTick))
 }
 
-// between draws a number of ticks, as a duration. Where the election timeout is longer, so is
-// everything that is measured against it.
+// between draws a duration, given its limits in ticks. In worlds with a longer election timeout it
+// grows by the same factor.
 func (w *simWorld) between(low, high int) int64 {
 	unit := simTick * int64(w.profile.electionTicks) / simElection
 	return int64(low)*unit + w.rand.Int64N(int64(high-low)*unit+1)
@@ -200,9 +200,9 @@ func (w *simWorld) leader() (leader *simProcess) {
 	return leader
 }
 
-// recoverAndSettle ends the faults: then, within ten election timeouts, one leader; and as soon as
-// the log can be sent, everything applied everywhere and every client answered (pitfalls B10, E11,
-// F8, G1).
+// recoverAndSettle ends the faults. Within ten election timeouts there must be one leader. As soon
+// as there was time to send the log, all members must have applied everything, and all clients must
+// have an answer (pitfalls B10, E11, F8, G1).
 func (w *simWorld) recoverAndSettle() {
 	w.calm, w.silent = true, false
 	w.network.heal()
@@ -245,8 +245,8 @@ func (w *simWorld) recoverAndSettle() {
 	}
 }
 
-// lacking is the size of all entries after an index, of those that are agreed and those that may
-// yet be.
+// lacking returns the size of all entries after an index: of those that are agreed, and of those
+// that may still be.
 func (w *simWorld) lacking(index uint64) int {
 	open := 0
 	for _, p := range w.running() {
@@ -255,7 +255,7 @@ func (w *simWorld) lacking(index uint64) int {
 	return w.check.bytesAfter(index) + open
 }
 
-// await lets time pass until nothing is missing any more.
+// await lets time pass until missing returns "".
 func (w *simWorld) await(patience int64, missing func() string) {
 	deadline := w.now + patience
 	why := missing()
@@ -269,7 +269,7 @@ func (w *simWorld) await(patience int64, missing func() string) {
 	}
 }
 
-// unreplaced says who has lost its disk and is still a member.
+// unreplaced names a member that has lost its disk and is not yet removed, or returns "".
 func (w *simWorld) unreplaced() string {
 	for _, p := range w.processes {
 		if p.gone && w.check.isMember(p.id) {
@@ -281,7 +281,7 @@ func (w *simWorld) unreplaced() string {
 
 func (w *simWorld) anyLost() bool { return w.unreplaced() != "" }
 
-// unsettled says what is still missing to a healthy cluster.
+// unsettled says what a healthy cluster still lacks, or returns "".
 func (w *simWorld) unsettled() string {
 	l := w.leader()
 	if l == nil {
@@ -331,8 +331,8 @@ func simMix(h, v uint64) uint64 {
 	return h ^ h>>27
 }
 
-// simAgenda holds what will happen, earliest first; events of one moment come in the order in which
-// they were entered.
+// simAgenda holds the coming events, earliest first. Events of the same moment come in the order in
+// which they were entered.
 type simAgenda struct {
 	heap []simEvent
 	seq  uint64
