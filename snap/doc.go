@@ -68,5 +68,7 @@ snapshots that newer ones replace, as soon as no Reader is open on them.
 There is no compression, and no snapshot of only the changes. Damaged files stay until newer sound
 ones replace them, so that they can be examined. A snapshot that fails is reported and has no other
 effect: the caller decides whether to stop.
+
+In comments, a letter with a number is a row of raft/PITFALLS.md.
 */
 package snap

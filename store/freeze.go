@@ -67,8 +67,8 @@ type frozen struct {
 	history             *history
 }
 
-// Freeze keeps the state as it is now, at once and without copying it. The function that it returns
-// writes that state, in any goroutine and any number of times, while Apply goes on.
+// Freeze keeps the state as it is now, at once: it copies no node and no event. The function that
+// it returns writes that state, in any goroutine and any number of times, while Apply goes on.
 func (s *Store) Freeze() func(w io.Writer) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -99,5 +99,7 @@ looks like a torn one; damage of earlier batches is found. When a SyncDir fails 
 repeats it with success, the log relies on that: a file system whose journal has failed allows no
 more changes. Segments are not reused: their old batches would have to be distinguished from torn
 ones.
+
+In comments, a letter with a number is a row of raft/PITFALLS.md.
 */
 package wal
