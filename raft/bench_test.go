@@ -2,8 +2,8 @@ package raft
 
 import "testing"
 
-// BenchmarkPropose is the way of one entry through a cluster of one: propose, effects, the disk's
-// answer, commit.
+// BenchmarkPropose measures the way of one entry through a cluster of one: propose, effects, the
+// disk's answer, commit.
 func BenchmarkPropose(b *testing.B) {
 	c := benchLeader(b, 1)
 	data := make([]byte, 256)
@@ -40,7 +40,7 @@ func BenchmarkReplicate(b *testing.B) {
 	}
 }
 
-// BenchmarkDecodeMessage decodes what a follower gets of a batch of 64 small writes.
+// BenchmarkDecodeMessage decodes the message that brings a follower a batch of 64 small writes.
 func BenchmarkDecodeMessage(b *testing.B) {
 	m := Message{Kind: Append, From: 1, To: 2, Term: 1, Entries: make([]Entry, 64)}
 	for i := range m.Entries {
@@ -75,7 +75,7 @@ func benchLeader(b *testing.B, n int) *core {
 	return c
 }
 
-// exchange delivers what the cores have to say until they are silent, their disks being fast.
+// exchange delivers the cores' messages until there are none; their disks answer at once.
 func exchange(cores []*core) {
 	for busy := true; busy; {
 		busy = false

@@ -21,8 +21,8 @@ func stampOf(t *testing.T, c *core) int64 {
 	return stamp
 }
 
-// pitfall I1: only the very first stamp of a cluster is wall time; then the leader's monotonic
-// clock counts.
+// pitfall I1: only the first stamp of a cluster is wall time. After it the leader's monotonic clock
+// counts.
 func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	c := newMember(1)
 	c.advance(100 * second)
@@ -37,7 +37,7 @@ func TestFirstStampIsWallTimeAndTheRestIsCounted(t *testing.T) {
 	}
 }
 
-// pitfall I2, pitfall I3: a new leader goes on from the last stamp; without a leader no time
+// pitfall I2, pitfall I3: a new leader continues from the last stamp; without a leader no time
 // passes.
 func TestNewLeaderGoesOnFromTheLastStamp(t *testing.T) {
 	b := bootOf(1, 1)
@@ -64,14 +64,14 @@ func TestHeardTimeIsTakenOver(t *testing.T) {
 	}
 }
 
-// What a cut-off leader counted is void once a successor has stamped entries: keys would expire
-// early.
+// The time that a cut-off leader counted is void once a successor has stamped entries: with it keys
+// would expire early.
 func TestTimeOfADeposedLeaderDoesNotCount(t *testing.T) {
 	c := newMember(3)
 	say(t, c, Message{Kind: Append, From: 2, Term: 1, Entries: []Entry{{Index: 1, Term: 1, Stamp: 50 * second}},
 		Stamp: 50 * second})
 	elect(t, c)
-	c.advance(900 * second) // it counts, and nobody hears it
+	c.advance(900 * second) // it counts, and no member hears of it
 	say(t, c, Message{Kind: Append, From: 3, Term: 3, Index: 1, LogTerm: 1, Stamp: 60 * second,
 		Entries: []Entry{{Index: 2, Term: 3, Stamp: 60 * second}}})
 	elect(t, c)
@@ -103,7 +103,7 @@ func withWall() *core {
 	return c
 }
 
-// logged returns the data of the log's entries from an index on.
+// logged returns the data of the log's entries, beginning at an index.
 func (c *core) logged(from uint64) string {
 	var list []string
 	for i := from; i <= c.log.last(); i++ {
@@ -113,8 +113,7 @@ func (c *core) logged(from uint64) string {
 }
 
 // The wall clock is in the entry that opens a term. When the clock is set later, it is also in an
-// entry before the next proposal.
-// pitfall L9
+// entry before the next proposal. pitfall L9
 func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	at := func(c *core, seconds, wall float64) {
 		c.advance(int64(seconds * 1e9))
@@ -139,10 +138,10 @@ func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	command(c)
 	at(c, 102, 101.91)
 	command(c)
-	at(c, 103, 3703) // it is set
+	at(c, 103, 3703) // the clock is set
 	command(c)
 	command(c)
-	at(c, 104, 4) // and again
+	at(c, 104, 4)
 	if err := c.proposeStamp(); err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +151,8 @@ func TestTheLogTellsTheLeadersWallClock(t *testing.T) {
 	}
 }
 
-// A leader tells its own wall clock, whatever was told before. Without a WallCommand the log holds
-// nothing of it.
+// A leader logs its own wall clock, whatever an earlier leader has logged. Without a WallCommand
+// the log holds no wall clock.
 func TestANewLeaderTellsItsOwnWallClock(t *testing.T) {
 	for _, c := range []*core{withWall(), newMember(1)} {
 		tells := c.WallCommand != nil

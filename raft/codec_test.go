@@ -29,7 +29,7 @@ var (
 	}
 )
 
-// format is one of the encodings: read decodes b, and encodes again what came of it.
+// format is one of the encodings: read decodes b, and encodes the result once more.
 type format struct {
 	name    string
 	read    func(b []byte) (again []byte, err error)
@@ -72,8 +72,8 @@ func TestDecodedMessageIsTheEncodedOne(t *testing.T) {
 	}
 }
 
-// pitfall H4: whatever is cut off, it is an error and not a guess; and what is left over is one,
-// too.
+// pitfall H4: an encoding that is cut off anywhere is an error and not a guess. Surplus bytes are
+// an error, too.
 func TestEncodingIsWholeOrRefused(t *testing.T) {
 	for _, f := range formats() {
 		for _, b := range f.samples {
@@ -93,7 +93,7 @@ func TestEncodingIsWholeOrRefused(t *testing.T) {
 	}
 }
 
-// pitfall H4, pitfall I7: what arrives is checked before the core relies on it.
+// pitfall H4, pitfall I7: a message is checked before the core relies on it.
 func TestMessageThatNoCoreSendsIsRefused(t *testing.T) {
 	for name, m := range map[string]Message{
 		"no kind":             {},
@@ -131,8 +131,8 @@ func TestLengthsInTheInputAreNotBelieved(t *testing.T) {
 	}
 }
 
-// check is what holds for any input: it is refused, or read as something whose encoding reads as
-// the same.
+// check tests what holds for any input: it is refused, or read as a value whose encoding reads as
+// the same value.
 func (f *format) check(t *testing.T, b []byte) {
 	t.Helper()
 	once, err := f.read(b)
@@ -173,7 +173,7 @@ func FuzzChange(f *testing.F)   { fuzzFormat(f, 2) }
 func FuzzState(f *testing.F)    { fuzzFormat(f, 3) }
 func FuzzSnapshot(f *testing.F) { fuzzFormat(f, 4) }
 
-// pitfall H4, and worse: a forged term would be persisted, and end all elections.
+// pitfall H4. A forged term is worse than a crash: it would be persisted, and end all elections.
 func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
 	const huge = uint64(1) << 63
 	for name, m := range map[string]Message{
@@ -193,7 +193,7 @@ func TestNumbersThatNothingReachesAreRefused(t *testing.T) {
 	}
 }
 
-// pitfall H4: a frame of items that take far more memory than bytes of the frame.
+// pitfall H4: a frame must not hold items that take far more memory than their bytes in the frame.
 func TestTheEntriesOfAMessageAreOneAllocation(t *testing.T) {
 	m := Message{Kind: Append, From: 1, To: 2, Term: 1, Entries: make([]Entry, 64)}
 	for i := range m.Entries {
@@ -207,7 +207,7 @@ func TestTheEntriesOfAMessageAreOneAllocation(t *testing.T) {
 		}
 	})
 
-	if allocs > 2 { // and the message
+	if allocs > 2 { // one of them for the message
 		t.Errorf("%v allocations", allocs)
 	}
 }

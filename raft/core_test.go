@@ -25,7 +25,7 @@ func voters(n int) Membership {
 	return m
 }
 
-// logOf is a log from its entries' terms; the first one has the index 1.
+// logOf makes a log from the terms of its entries; the first entry has index 1.
 func logOf(terms ...uint64) (es []Entry) {
 	for i, t := range terms {
 		es = append(es, Entry{Index: uint64(i + 1), Term: t, Kind: EntryCommand, Data: []byte("x")})
@@ -70,8 +70,8 @@ func elect(t *testing.T, c *core) {
 	}
 }
 
-// settle plays a disk without delay until nothing is left to do; what each round of effects says
-// comes in one value. Only the last snapshot to restore is kept.
+// settle plays a disk without delay until nothing is left to do. It returns the effects of all
+// rounds in one value, with only the last snapshot to restore.
 func settle(t *testing.T, c *core) (all Effects) {
 	t.Helper()
 	for {
@@ -94,7 +94,7 @@ func settle(t *testing.T, c *core) (all Effects) {
 	}
 }
 
-// say steps one message, whose addressee is c, and settles.
+// say gives c one message, addressed to it, and settles.
 func say(t *testing.T, c *core, m Message) Effects {
 	t.Helper()
 	m.To = c.ID
@@ -102,7 +102,7 @@ func say(t *testing.T, c *core, m Message) Effects {
 	return settle(t, c)
 }
 
-// pass lets ticks pass, and settles after each.
+// pass lets ticks pass, and settles after each of them.
 func pass(t *testing.T, c *core, ticks int) (all []Message) {
 	t.Helper()
 	for range ticks {
@@ -151,7 +151,7 @@ func TestOneMemberElectsItselfAndCommits(t *testing.T) {
 	}
 }
 
-// The leader marks commands, and nothing else, and leaves what it was given as it was.
+// The leader marks commands and no other entries, and does not change the bytes that it was given.
 func TestTheLeaderMarksCommands(t *testing.T) {
 	c := newMember(1)
 	c.Mark = func(cmd []byte) []byte { return append([]byte("marked "), cmd...) }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The package comment names files, methods and lessons; every one of them exists.
+// The package comment names files, methods and pitfalls; every one of them exists.
 func TestTheEssayNamesWhatExists(t *testing.T) {
 	text, err := os.ReadFile("doc.go")
 	if err != nil {
@@ -30,7 +30,7 @@ func TestTheEssayNamesWhatExists(t *testing.T) {
 	}
 }
 
-// filesAndMethods are those of this package: raft.go, core.step.
+// filesAndMethods returns the files and methods of this package: raft.go, core.step.
 func filesAndMethods(t *testing.T) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob("*.go")

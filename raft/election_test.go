@@ -69,7 +69,7 @@ func TestPreVoteChangesNothingAtTheVoter(t *testing.T) {
 
 // pitfall A8: the refusal carries the refuser's term, whatever the reason.
 func TestRefusedPreCandidateLearnsTheTerm(t *testing.T) {
-	for _, term := range []uint64{1, 4, 5} { // asked for by a member whose own term is one lower
+	for _, term := range []uint64{1, 4, 5} { // the term that the member with a term one lower asks for
 		c := newMember(3, 1, 5)
 
 		sent := say(t, c, Message{Kind: PreVote, From: 2, Term: term, Index: 9, LogTerm: 5}).Messages
@@ -78,8 +78,8 @@ func TestRefusedPreCandidateLearnsTheTerm(t *testing.T) {
 	}
 }
 
-// pitfall A10: who hears a leader grants nothing, nor does the leader; who saw the connection
-// break, or has waited, does.
+// pitfall A10: a member that hears a leader grants no PreVote, nor does the leader itself. A member
+// that saw the connection break, or has waited long enough, grants one.
 func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
 	heard := func(t *testing.T, c *core) { say(t, c, Message{Kind: Heartbeat, From: 3, Term: 1}) }
 	for _, c := range []struct {
@@ -106,8 +106,8 @@ func TestPreVoteIsGrantedOnlyWithoutALeader(t *testing.T) {
 	}
 }
 
-// pitfall A10: a broken connection makes a follower impatient; a leader that is heard again,
-// patient.
+// pitfall A10: a broken connection makes a follower campaign soon; when it hears the leader again,
+// it waits for the whole timeout.
 func TestLeaderHeardAgainIsGivenTheWholeTimeout(t *testing.T) {
 	c := newMember(3)
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 1})
@@ -134,8 +134,7 @@ func TestElectionTimeoutIsDrawnAnewEachTime(t *testing.T) {
 	}
 }
 
-// pitfall A4: with one member nothing but its own vote is needed, and that is on disk before it
-// leads.
+// pitfall A4: a single member needs no vote but its own, and leads when that vote is on disk.
 func TestOwnVoteCountsWhenItIsOnDisk(t *testing.T) {
 	c := newMember(1)
 	c.campaign(PreVote)
@@ -149,7 +148,7 @@ func TestOwnVoteCountsWhenItIsOnDisk(t *testing.T) {
 	}
 }
 
-// A doubled answer is no second vote.
+// An answer that comes twice is one vote.
 func TestDoubledVoteCountsOnce(t *testing.T) {
 	c := newMember(5)
 	c.campaign(Vote)
@@ -196,7 +195,8 @@ func TestWhoMayNotLeadDoesNotCampaign(t *testing.T) {
 	}
 }
 
-// pitfall F6: whom the leader wants is voted for, although the leader is heard.
+// pitfall F6: a member votes for the candidate that the leader has chosen, although it still hears
+// the leader.
 func TestTransferIsVotedForThoughTheLeaderIsHeard(t *testing.T) {
 	for _, c := range []struct {
 		transfer bool
@@ -211,8 +211,8 @@ func TestTransferIsVotedForThoughTheLeaderIsHeard(t *testing.T) {
 	}
 }
 
-// TimeoutNow counts from the leader of the term alone: a late one, of a leader that is gone, does
-// not unseat another.
+// TimeoutNow counts only from the leader of the term: a late one, from a former leader, does not
+// unseat the present one.
 func TestTimeoutNowOfAnotherIsIgnored(t *testing.T) {
 	c := newMember(3)
 	say(t, c, Message{Kind: Heartbeat, From: 2, Term: 3})
@@ -235,8 +235,8 @@ func TestMessageForAnotherMemberIsDropped(t *testing.T) {
 	}
 }
 
-// Of those who could lead next, one that has gone would let everybody wait: members that stop one
-// after another leave such a one behind each time.
+// A member that has left must not be chosen as the next leader: all others would wait for it. When
+// members stop one after another, each time one of them has just left.
 func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
 	c := newLeader(t, 3)
 	for _, id := range []uint64{2, 3} {
@@ -255,7 +255,7 @@ func TestTheNextLeaderIsOneThatIsThere(t *testing.T) {
 	}
 }
 
-// pitfall L3: when the disk stands still, answers wait for it, but no more than maxHeld.
+// pitfall L3: when the disk stalls, answers wait for it, but at most maxHeld of them.
 func TestMessagesThatWaitForTheDiskAreBounded(t *testing.T) {
 	c := newMember(3, 1)
 	c.step(Message{Kind: Heartbeat, From: 2, To: 1, Term: 5, Round: 1})

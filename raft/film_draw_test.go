@@ -25,16 +25,16 @@ const (
 	badgeHeight = 22
 )
 
-// saying is a line that tells of a member, or of the whole world.
+// saying is a line of text about a member, or about the whole world.
 type saying struct{ who, text string }
 
-// badge tells what is new of a member after a step.
+// badge shows what has changed in a member with a step.
 type badge struct{ who, class, text string }
 
 // picture is one step of the drawing.
 type picture struct {
-	at     string // when; empty in a script
-	spoken bool   // an arrow ends in it that a line tells of
+	at     string // time of the step; empty in a script
+	spoken bool   // a line of text tells of an arrow that ends in this step
 	said   []saying
 	badges []badge
 }
@@ -61,7 +61,7 @@ func draw(f *film) *drawing {
 	return d
 }
 
-// pictures gathers what each step shows.
+// pictures collects what each step shows.
 func (d *drawing) pictures() []picture {
 	list := make([]picture, len(d.steps))
 	for _, a := range d.arrows {
@@ -93,8 +93,8 @@ var (
 	memberInFilm  = regexp.MustCompile(`^(n[0-9a-f]+) (.*)`)
 )
 
-// hear takes in a line. What an arrow, a badge or a card shows is not said again, and prose has its
-// own place.
+// hear records a line of text. It leaves out what an arrow, a badge or a card shows, and prose,
+// which is shown elsewhere.
 func (p *picture) hear(line string) {
 	line = strings.TrimSpace(line)
 	if m := clockInFilm.FindStringSubmatch(line); m != nil {
@@ -115,7 +115,7 @@ func (p *picture) hear(line string) {
 	p.said = append(p.said, s)
 }
 
-// news compares a member with what it was.
+// news compares two views of a member, and returns a badge for the difference.
 func news(was, is memberView) (badge, bool) {
 	var parts []string
 	switch {
@@ -197,7 +197,8 @@ func roleClass(role string) string {
 	return role
 }
 
-// colour is the class of a message: a kind has the one of its answer, and every refusal the same.
+// colour returns the class of a message: requests share it with their answers, and all refusals
+// have the same one.
 func colour(a filmArrow) string {
 	k := a.message.Kind
 	switch {
@@ -215,8 +216,8 @@ func colour(a filmArrow) string {
 	return "ask"
 }
 
-// arrow draws a message. It leaves at the end of a step and comes in at the beginning of another;
-// one that does not ends on its way.
+// arrow draws a message. It leaves at the end of one step and arrives at the beginning of another.
+// The arrow of a message that does not arrive ends on its way.
 func (d *drawing) arrow(a filmArrow) {
 	from, ok1 := d.column[fmt.Sprintf("n%x", a.message.From)]
 	to, ok2 := d.column[fmt.Sprintf("n%x", a.to)]
@@ -256,7 +257,8 @@ func (d *drawing) label(a filmArrow, x float64, y int) {
 		colour(a), side, x, dx, y+14, kind, html.EscapeString(rest))
 }
 
-// inward is the side of a place on which there is room for a text, and the distance.
+// inward returns the side of a place on which there is room for a text, and the distance of the
+// text.
 func inward(x float64) (side string, dx int) {
 	if x <= 50 {
 		return "start", 10
@@ -266,10 +268,10 @@ func inward(x float64) (side string, dx int) {
 
 var entriesInFilm = regexp.MustCompile(`\[(\d+@\d+)(?: \d+@\d+){2,} (\d+@\d+)\]`)
 
-// shortened leaves the middle of a long list of entries out.
+// shortened leaves out the middle of a long list of entries.
 func shortened(text string) string { return entriesInFilm.ReplaceAllString(text, "[$1 … $2]") }
 
-// step draws what a step says besides its arrow.
+// step draws everything that a step shows besides its arrows.
 func (d *drawing) step(i int, p picture) {
 	y := d.tops[i] + gapHeight
 	d.text(`<text class="time" x="0" dx="-8" y="%d">%s</text>`, y+4, clockOr(p.at, i))
@@ -308,14 +310,14 @@ func (d *drawing) saying(s saying, y int) {
 		html.EscapeString(shortened(s.text)))
 }
 
-// badge draws what is new of a member on its line.
+// badge draws a badge on its member's line.
 func (d *drawing) badge(b badge, y int) {
 	x, width := d.x(d.column[b.who]), 7*len([]rune(b.text))+14
 	d.text(`<svg x="%.2f%%" y="%d" class="badge %s"><rect x="%d" width="%d" height="18" rx="9"/><text y="13">%s</text></svg>`,
 		x, y+2, b.class, -width/2, width, b.text)
 }
 
-// height is that of the whole drawing.
+// height returns the height of the whole drawing.
 func (d *drawing) height() int { return d.tops[len(d.steps)] + gapHeight }
 
 // svg returns the drawing for a page that has its style and its marks.

@@ -35,11 +35,11 @@ var (
 	marksSVG string
 )
 
-// pageTemplate fills in the texts of scenes, which it never takes for HTML. Style and script are
-// this repository's own.
+// pageTemplate fills in the texts of scenes, which it always escapes. Style and script are this
+// repository's own and stay as they are.
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
-// writePage writes scenes as one page that loads nothing else, where -html says.
+// writePage writes scenes as one page that loads nothing else, to the file that -html names.
 func writePage(t *testing.T, title string, scenes []scene) {
 	t.Helper()
 	if *htmlPath == "" {
@@ -77,7 +77,7 @@ type sceneData struct {
 	Wire  []wireData
 }
 
-// stepData is a step: where it ends in the drawing, and which members look otherwise since then.
+// stepData is a step: where it ends in the drawing, and the members whose views it changes.
 type stepData struct {
 	Y     int
 	Views []memberView
@@ -126,7 +126,7 @@ func (s scene) Lines() (lines []scriptLine) {
 	return lines
 }
 
-// prose is what is told of a scene from a step on.
+// prose is the text about a scene, from one step on.
 type prose struct {
 	Step       int
 	Paragraphs []string
@@ -159,7 +159,8 @@ func (s scene) Prose() (blocks []prose) {
 	return blocks
 }
 
-// The page loads nothing: it has no address but places in itself and the name that SVG has.
+// The page loads nothing: its only addresses are places in itself and the name of the SVG
+// namespace.
 func TestThePageOfScenesLoadsNothing(t *testing.T) {
 	text := page(t, "one scene", []scene{{"Elections", "election", play(t, script(t, "election"))}})
 
@@ -176,7 +177,7 @@ func TestThePageOfScenesLoadsNothing(t *testing.T) {
 	}
 }
 
-// Texts of a film may come from a disk's errors: none is taken for HTML.
+// Texts of a film may come from errors of a disk: none of them is taken for HTML.
 func TestThePageOfScenesTakesNoTextForHTML(t *testing.T) {
 	f := newFilm()
 	evil := "</script><img src=x onerror=alert(1)>"
@@ -190,8 +191,7 @@ func TestThePageOfScenesTakesNoTextForHTML(t *testing.T) {
 	}
 }
 
-// The README shows an election as it goes, and each stop of its tour links to scenes that there
-// are.
+// The README shows an election as a drawing, and each stop of its tour links to scenes that exist.
 func TestTheTourShowsItsScenes(t *testing.T) {
 	golden(t, "testdata/film/election.svg", draw(play(t, script(t, "election"))).standalone(760))
 	readme, err := os.ReadFile("README.md")

@@ -12,8 +12,8 @@ import (
 // film records what the members of a script or of a simulation look like, step by step, and the
 // messages between them. The core knows nothing of it. A nil film records nothing.
 //
-// What a world says of itself is written to the film in whole lines. A step ends with cut, and has
-// the lines since the one before.
+// A world writes its lines of text to the film. cut ends a step, which has the lines since the step
+// before.
 type film struct {
 	lines  []string
 	steps  []filmStep
@@ -22,16 +22,16 @@ type film struct {
 	seen   map[string]memberView // as of the last step
 }
 
-// filmStep is one step of a film. Its moment is the end of it.
+// filmStep is one step of a film. It shows the members as they are at its end.
 type filmStep struct {
 	lines int          // of the film, up to the end of the step
-	views []memberView // of the members that look otherwise than before
+	views []memberView // of the members whose view has changed
 }
 
 // filmArrow is the way of a message. One that was sent in step 3 leaves at the end of that step.
 type filmArrow struct {
 	message  *Message
-	to       uint64 // where it came in
+	to       uint64 // where it arrived
 	sent     int    // step; -1 is before the first one
 	got      int    // step; stays for a message that is still on its way
 	lost     bool
@@ -47,8 +47,8 @@ type memberView struct {
 	Vote     string // empty: none
 	Commit   uint64
 	Durable  uint64
-	First    uint64 // index of the first one in Log; what is before it can't be seen
-	Log      string // terms; one with a "+" is a change of the membership
+	First    uint64 // index of the first entry in Log; earlier ones are not shown
+	Log      string // terms; a "+" marks a change of the membership
 	Members  string
 }
 
@@ -78,7 +78,7 @@ func (f *film) cut(members []memberView) {
 	step := filmStep{lines: len(f.lines)}
 	for _, v := range members {
 		was := f.seen[v.ID]
-		if v.Role == "" { // what it had stays to be seen
+		if v.Role == "" { // it shows what it had
 			id := v.ID
 			v, v.ID, v.Role = was, id, ""
 		}
@@ -90,7 +90,7 @@ func (f *film) cut(members []memberView) {
 	f.steps = append(f.steps, step)
 }
 
-// now is the last step, or the one that is about to end.
+// now returns the last step, or the one that is about to end.
 func (f *film) now() int {
 	if f.untold() {
 		return len(f.steps)
@@ -98,7 +98,7 @@ func (f *film) now() int {
 	return len(f.steps) - 1
 }
 
-// sends notes that a message goes on its way, and returns it.
+// sends records that a message is sent, and returns it.
 func (f *film) sends(m *Message) *Message {
 	if f != nil {
 		f.onWire[m] = f.now()
@@ -113,22 +113,22 @@ func (f *film) doubles(m *Message) *Message {
 	return &double
 }
 
-// arrives notes that a message comes in at a member.
+// arrives records that a message arrives at a member.
 func (f *film) arrives(m *Message, to uint64, unspoken bool) {
 	if f != nil {
 		f.ends(filmArrow{message: m, to: to, got: len(f.steps), unspoken: unspoken})
 	}
 }
 
-// loses notes that a message does not come in. It may be lost as soon as it is sent.
+// loses records that a message gets lost. It may be lost as soon as it is sent.
 func (f *film) loses(m *Message, unspoken bool) {
 	if f != nil {
 		f.ends(filmArrow{message: m, to: m.To, got: max(f.now(), 0), lost: true, unspoken: unspoken})
 	}
 }
 
-// ends records an arrow, but not of a message that came in within the step in which it was sent,
-// without a line that tells of it.
+// ends records an arrow. It leaves out a message that arrives in the step in which it was sent,
+// when no line tells of it.
 func (f *film) ends(a filmArrow) {
 	sent, ok := f.onWire[a.message]
 	delete(f.onWire, a.message)
@@ -140,7 +140,7 @@ func (f *film) ends(a filmArrow) {
 	}
 }
 
-// allArrows returns the arrows in the order in which they came in, and then those of messages that
+// allArrows returns the arrows in the order in which they arrived, and then those of messages that
 // are still on their way.
 func (f *film) allArrows() []filmArrow {
 	var open []filmArrow
@@ -153,8 +153,8 @@ func (f *film) allArrows() []filmArrow {
 	return append(slices.Clip(f.arrows), open...)
 }
 
-// part returns the steps from one up to another, which is left out, as a film of its own that
-// begins with some prose. It has no members that are down all the time.
+// part returns the steps in [from, to) as a film of its own that begins with some prose. Members
+// that are down all the time are left out.
 func (f *film) part(prose string, from, to int) *film {
 	g := newFilm()
 	fmt.Fprint(g, prose)
@@ -206,10 +206,10 @@ func (f *film) leaveOut(out func(id string) bool) {
 	}
 }
 
-// filmedEntries is how many entries of a log are shown, its last ones.
+// filmedEntries is how many entries of a log are shown; they are its last ones.
 const filmedEntries = 24
 
-// viewForFilm is what is seen of a member; its core is nil while it is down.
+// viewForFilm returns the view of a member; its core is nil while it is down.
 func viewForFilm(id uint64, c *core) memberView {
 	v := memberView{ID: fmt.Sprintf("n%x", id)}
 	if c == nil {

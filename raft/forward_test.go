@@ -60,7 +60,7 @@ func TestManyProposalsGoInMessagesOfBoundedSize(t *testing.T) {
 	}
 }
 
-// follower and leader are members 2 and 1 of two: the one follows the other.
+// followerAndLeader returns members 2 and 1 of a cluster of two. Member 2 follows member 1.
 func followerAndLeader(t *testing.T) (follower, leader *core) {
 	t.Helper()
 	leader = newLeader(t, 2, 1)
@@ -94,7 +94,7 @@ func TestAProposalThatComesTwiceIsTakenOnce(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	first, second := passOn(t, follower, 7), passOn(t, follower, 8)
 
-	say(t, leader, second) // not taken: the first one is lost
+	say(t, leader, second) // not accepted: the first one is missing
 	answers := say(t, leader, first).Messages
 	say(t, leader, first)
 	say(t, leader, second)
@@ -163,8 +163,8 @@ func TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent(t *testing.T) {
 	}
 }
 
-// A message of a former life may come late as well when it is the first one that comes of that
-// life. It may be taken, since its outcome is unknown; those of the present must be.
+// A late message of a former life may be the first one of that life that arrives. The leader may
+// accept it, since its outcome is unknown, but must then accept the messages of the present life.
 func TestAFirstMessageOfAFormerLifeThatComesLateStopsNothing(t *testing.T) {
 	before, leader := followerAndLeader(t)
 	old := passOn(t, before, 7)
@@ -186,8 +186,8 @@ func TestAFirstMessageOfAFormerLifeThatComesLateStopsNothing(t *testing.T) {
 	}
 }
 
-// Each answer names all refusals that may not have been heard of: one for each message would be a
-// square of them.
+// Each answer names all refusals that the follower may not know yet. With a separate answer for
+// each message, their number would grow with the square of the messages.
 func TestManyRefusalsComeInOneAnswer(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	leader.lead.target = 2
@@ -216,8 +216,8 @@ func TestManyRefusalsComeInOneAnswer(t *testing.T) {
 	}
 }
 
-// A leader that has no room for a moment drops proposals. To wait for as long as a slow link needs
-// for all that is on its way, a minute for a full window, would be to wait for nothing.
+// A leader that has no room for a moment drops proposals. They are sent again soon, and not after
+// the time that a slow link needs for all that is on its way, which is a minute for a full window.
 func TestWhatTheLeaderMissesIsSentAgainSoon(t *testing.T) {
 	for name, drops := range map[string]func(ms []Message) []Message{
 		"the first":   func(ms []Message) []Message { return ms[1:] },
@@ -250,7 +250,7 @@ func TestWhatTheLeaderMissesIsSentAgainSoon(t *testing.T) {
 	}
 }
 
-// withoutRoom brings messages to a full inbox, and returns what comes out of it.
+// withoutRoom puts messages into a full inbox, and returns what comes out of it.
 func withoutRoom(ms []Message) []Message {
 	var b inbox
 	b.init()
@@ -261,7 +261,8 @@ func withoutRoom(ms []Message) []Message {
 	return b.dequeueMessages(&b.proposed)
 }
 
-// Thousands of messages are on a far link, and as many answers.
+// Thousands of messages may be on a long link, and as many answers: the cost of an answer must not
+// grow with them.
 func TestAnAnswerCostsWhatItAnswers(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	for id := uint64(1); id <= 10; id++ {
@@ -277,7 +278,7 @@ func TestAnAnswerCostsWhatItAnswers(t *testing.T) {
 	}
 }
 
-// A change of the membership that is taken moves what the leader knows of its members.
+// When a change of the membership is accepted, the leader rebuilds what it knows of its members.
 func TestARefusalBehindAChangeIsRemembered(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	say(t, leader, Message{Kind: AppendAnswer, From: 2, Term: leader.term, Index: leader.log.last()})
@@ -296,7 +297,7 @@ func TestARefusalBehindAChangeIsRemembered(t *testing.T) {
 	}
 }
 
-// One that led before may have taken the proposal then: to refuse it now could be a lie.
+// A former leader may have accepted the proposal while it led: to refuse it now could be wrong.
 func TestWhoLeadsNoMoreRefusesNothing(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	m := passOn(t, follower, 7)
@@ -384,7 +385,7 @@ func TestWhatTheLeaderDoesNotTakeComesBackWithTheReason(t *testing.T) {
 			got.To = asker.ID
 			asker.step(got)
 			refused := asker.effects(true).Refused
-			asker.step(got) // twice, and counts once
+			asker.step(got) // it comes twice, and counts once
 			refused = append(refused, asker.effects(true).Refused...)
 			if len(refused) != 1 || refused[0].ID != 5 || refused[0].err() != row.want {
 				t.Errorf("refused %v, want %v", refused, row.want)

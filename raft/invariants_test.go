@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// checkInvariants fails when what the comments of core, entryLog, configStack, leadership and
-// progress promise does not hold. It is called after every step of every script and unit test.
+// checkInvariants fails when a promise in the comments of core, entryLog, configStack, leadership
+// and progress does not hold. It is called after every step of every script and unit test.
 func checkInvariants(t testing.TB, c *core) {
 	t.Helper()
 	must := func(holds bool, rule string) {
@@ -90,7 +90,7 @@ func checkRole(c *core, must func(bool, string)) {
 		"only a leader leads")
 }
 
-// unappliedOf is the size of the entries that are committed and not applied.
+// unappliedOf returns the size of the entries that are committed and not applied.
 func unappliedOf(c *core) int {
 	if from := max(c.applied, c.log.base); from < c.commit {
 		return sizeOf(c, from) - sizeOf(c, c.commit)
@@ -98,7 +98,7 @@ func unappliedOf(c *core) int {
 	return 0
 }
 
-// sizeOf is the size of the entries after an index.
+// sizeOf returns the size of the entries after an index.
 func sizeOf(c *core, after uint64) (bytes int) {
 	for i := after + 1; i <= c.log.last(); i++ {
 		bytes += entrySize(c.log.at(i))

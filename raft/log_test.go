@@ -57,7 +57,7 @@ func TestSliceTakesAsManyAsFitAndAtLeastOne(t *testing.T) {
 	}
 }
 
-// pitfall B5: the marks go down with the entries.
+// pitfall B5: truncation lowers the marks.
 func TestTruncationLowersTheDurableMark(t *testing.T) {
 	l := newTestLog(0, 1, 1, 1)
 	l.durable, l.handed = 2, 3
@@ -69,7 +69,8 @@ func TestTruncationLowersTheDurableMark(t *testing.T) {
 	}
 }
 
-// Whoever holds entries from before keeps them: a message on its way, a write, the applier.
+// Entries that were handed out keep their content: a message, a write or the applier may still use
+// them.
 func TestEntriesHandedOutNeverChange(t *testing.T) {
 	l := newTestLog(0, 1, 1, 1)
 	before := l.slice(1, 3, maxInt)
@@ -94,7 +95,7 @@ func TestTrimForgetsEntriesAndKeepsTheTermBefore(t *testing.T) {
 	}
 }
 
-// Memory is bounded by what the tail may hold, however long the log grows.
+// Memory is bounded by the largest tail, however long the log grows.
 func TestTrimmedArraysAreLetGo(t *testing.T) {
 	l := newTestLog(0)
 	for i := range uint64(10000) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Apply is total: what makes no sense changes nothing. pitfall D9, pitfall D10, pitfall D12
+// Apply is total: a change that makes no sense has no effect. pitfall D9, pitfall D10, pitfall D12
 func TestMembershipAfterAChange(t *testing.T) {
 	full := Member{ID: 2, Name: "b", PeerURLs: []string{"http://b"}, ClientURLs: []string{"http://c"}, Version: "2.4.0",
 		Incarnation: 7}
@@ -63,8 +63,8 @@ func TestMembershipAfterAChange(t *testing.T) {
 	}
 }
 
-// pitfall D3, pitfall D4, pitfall D5: the configuration in force is the last one in the log,
-// whatever becomes of the log.
+// pitfall D3, pitfall D4, pitfall D5: the configuration in force is the last one in the log, also
+// when the log is truncated or replaced.
 func TestConfigurationFollowsTheLog(t *testing.T) {
 	change := func(kind ChangeKind, id uint64) []byte {
 		return appendChange(nil, &Change{Kind: kind, Member: Member{ID: id}})
@@ -130,8 +130,8 @@ func TestChangeIsRefusedWhileAnythingBeforeItIsOpen(t *testing.T) {
 	}
 }
 
-// When nobody writes, a learner's answers to heartbeats are the only ones. At the moment of its
-// last AppendAnswer its own addition may still wait for the other members.
+// When no client writes, a learner answers only heartbeats. When it sent its last AppendAnswer, its
+// own addition may not have been committed yet.
 func TestLearnerIsPromotedThoughNobodyWrites(t *testing.T) {
 	c := newLeader(t, 3)
 	ack := func(from uint64) {
@@ -164,8 +164,8 @@ func TestLearnerDoesNotCount(t *testing.T) {
 	}
 }
 
-// pitfall D6: n1 and n2 have the entry that removes n1 from three; of n2 and n3, which now decide,
-// only one.
+// pitfall D6: n1, n2 and n3 are the members; n1 and n2 have the entry that removes n1. Of n2 and
+// n3, which now decide, only n2 has it.
 func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 	c := newLeader(t, 3)
 	ack := func(from uint64) {
@@ -185,8 +185,8 @@ func TestRemovedLeaderDoesNotCountItself(t *testing.T) {
 	}
 }
 
-// A removal is in force as soon as it is in the log: a member that died a moment ago must not count
-// for the quorum that is to agree on it, nor one that a new leader has not heard of yet.
+// A removal is in force as soon as it is in the log. A member that died a moment ago must not count
+// for the quorum that is to agree on it, nor a member that a new leader has not heard of yet.
 func TestARemovalCountsOnWhoWasHeard(t *testing.T) {
 	c := newLeader(t, 3)
 	answer := func(from uint64) {
@@ -217,7 +217,7 @@ func TestARemovalCountsOnWhoWasHeard(t *testing.T) {
 	refused("3 is silent", true)
 }
 
-// Who is there is known an election timeout later, one way or the other.
+// After an election timeout a new leader knows which members answer.
 func TestANewLeaderFindsOutWhoIsThere(t *testing.T) {
 	c := newLeader(t, 5)
 	for range c.ElectionTicks {
@@ -233,7 +233,7 @@ func TestANewLeaderFindsOutWhoIsThere(t *testing.T) {
 	}
 }
 
-// A new cluster can be forced out of any member's data, that of a removed one included.
+// A new cluster can be forced out of any member's data, also that of a removed member.
 func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 	m := voters(3).Apply(Change{Kind: ChangeRemove, Member: Member{ID: 2}})
 
@@ -248,7 +248,7 @@ func TestAForcedMemberMayHaveBeenRemoved(t *testing.T) {
 func TestNamesAreUnique(t *testing.T) {
 	c := newLeader(t, 3)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: c.log.last()})
-	for i, name := range []string{"a", "b", "a"} { // the double is of a version that did not look
+	for i, name := range []string{"a", "b", "a"} { // an older version that did not check names has added the double
 		c.configs.now().membership.Members[i].Name = name
 	}
 	for _, row := range []struct {
@@ -270,8 +270,8 @@ func TestNamesAreUnique(t *testing.T) {
 	}
 }
 
-// Every snapshot holds the ids of all members ever removed. Before they fill it, no member is added
-// any more; a member that is there may still be removed, and update what it tells of itself.
+// Every snapshot holds the ids of all members ever removed. Before they fill it, no member can be
+// added any more. A present member may still be removed, and may update its own attributes.
 func TestAMembershipTooLargeForASnapshotIsRefused(t *testing.T) {
 	c := newLeader(t, 3)
 	now := &c.configs.now().membership
@@ -329,8 +329,8 @@ func TestTheLastVoterStays(t *testing.T) {
 	}
 }
 
-// pitfall D10: what the log says of the own disk comes before anything is acknowledged, whichever
-// way it comes.
+// pitfall D10: before a member acknowledges anything, it checks what the log says about its own
+// disk, whichever way the entry comes.
 func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 	greeting := func(incarnation uint64) []Entry {
 		change := Change{Kind: ChangeUpdate, Member: Member{ID: 1, Incarnation: incarnation}}
@@ -365,7 +365,7 @@ func TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore(t *testing.T) {
 }
 
 // pitfall L4: a learner farther away than the majority never has everything that is committed at
-// the moment. It soon has what was the end of the log a round trip ago.
+// the moment. But it soon has all entries that the log had a round trip ago.
 func TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime(t *testing.T) {
 	c := newLeader(t, 3, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})

@@ -28,7 +28,7 @@ func TestMessagesUseTheFieldsOfTheTable(t *testing.T) {
 		simulate(simSetup{seed: seed, steps: 5000, world: "lan", mutant: watch})
 	}
 
-	table["Propose"]["Reject"] = false // set by the inbox that has no room, and never sent
+	table["Propose"]["Reject"] = false // set by an inbox without room, and never sent
 	for row, fields := range table {
 		for field, has := range fields {
 			if used[row][field] != has {
@@ -41,7 +41,8 @@ func TestMessagesUseTheFieldsOfTheTable(t *testing.T) {
 	}
 }
 
-// rowOf names the row of a message. A message of an earlier term is refused without numbers.
+// rowOf names the row of a message. The refusal of a message of an earlier term has a row without
+// numbers.
 func rowOf(m *Message) string {
 	if m.Kind == AppendAnswer && m.Reject {
 		return "rejecting"

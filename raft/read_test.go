@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// beatAnswer answers the last round of heartbeats for a member.
+// beatAnswer answers the latest round of heartbeats for a member.
 func beatAnswer(t *testing.T, c *core, from uint64) Effects {
 	t.Helper()
 	return say(t, c, Message{Kind: HeartbeatAnswer, From: from, Term: c.term, Round: c.lead.round, Index: c.log.last(),
 		LogTerm: c.term})
 }
 
-// readyLeader is a leader of n that has committed in its own term.
+// readyLeader returns a leader of n members that has committed an entry of its own term.
 func readyLeader(t *testing.T, n int) *core {
 	t.Helper()
 	c := newLeader(t, n)
@@ -59,7 +59,7 @@ func TestReadIsConfirmedByARoundBegunAfterIt(t *testing.T) {
 	}
 }
 
-// All reads that wait share a round; those that come while it runs share the next one.
+// All reads that wait share a round; those that come during the round share the next one.
 func TestReadsShareRounds(t *testing.T) {
 	c := readyLeader(t, 3)
 	rounds := c.lead.round
@@ -76,7 +76,7 @@ func TestReadsShareRounds(t *testing.T) {
 	}
 }
 
-// pitfall C9: the answers of learners confirm nothing, nor do those of removed members.
+// pitfall C9: answers of learners and of removed members confirm nothing.
 func TestReadIsConfirmedByVotersAlone(t *testing.T) {
 	c := readyLeader(t, 3)
 	follow(t, c, Member{ID: 4, Learner: true})
@@ -91,8 +91,8 @@ func TestReadIsConfirmedByVotersAlone(t *testing.T) {
 	}
 }
 
-// pitfall C1, pitfall C3: with the leadership its reads end, and an answer of an earlier term is
-// dropped.
+// pitfall C1, pitfall C3: a leader's reads end with its leadership, and an answer of an earlier
+// term is dropped.
 func TestReadDoesNotOutliveItsTerm(t *testing.T) {
 	c := readyLeader(t, 3)
 	mustRead(t, c, 7)

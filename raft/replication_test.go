@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// pitfall B10: nobody writes after the append that got lost, so nothing but the heartbeats can show
+// pitfall B10: no client writes after the Append that got lost, so only the heartbeats can reveal
 // the loss.
 func TestLostAppendIsSentAgainThoughTheFollowersOldTailIsLonger(t *testing.T) {
 	b := bootOf(2, 1, 2) // entry 3@3 opens its term
@@ -29,7 +29,7 @@ func TestLostAppendIsSentAgainThoughTheFollowersOldTailIsLonger(t *testing.T) {
 	wantMessages(t, again, "n1@3 → n2 Append base=1@1 [] commit=0")
 }
 
-// Entries that left the memory come from the disk, from the very first one on.
+// Entries that have left the memory are read from the disk, from the very first one on.
 func TestMemberThatLacksEverythingIsFedFromTheDisk(t *testing.T) {
 	c := newLeader(t, 1, 1, 1)
 	c.log.trim(2)
@@ -46,8 +46,8 @@ func TestMemberThatLacksEverythingIsFedFromTheDisk(t *testing.T) {
 	wantMessages(t, sent, "n1@2 → n2 Append base=0@0 [1@1 2@1] commit=4")
 }
 
-// A member that is just behind the snapshot needs no other one, though the snapshot is all that the
-// disk has before it.
+// A member whose log ends at the snapshot needs no snapshot, although the leader's disk has nothing
+// but the snapshot before the next entry.
 func TestMemberAtTheSnapshotIsFedFromTheDisk(t *testing.T) {
 	c := newLeader(t, 1, 1, 1, 1, 1)
 	settle(t, c)
@@ -133,8 +133,8 @@ func TestTruncatingACommittedEntryPanics(t *testing.T) {
 	c.truncateLog(2)
 }
 
-// pitfall B5: the write of the old entry ends after another one took its place. The term is no
-// protection: the new one was in the same write.
+// pitfall B5: the write of the old entry ends after another entry has taken its place. The term is
+// no protection: the new one was in the same write.
 func TestAnswerToAnEntryWaitsForThatVeryEntry(t *testing.T) {
 	c := newMember(3)
 	c.step(Message{Kind: Append, From: 2, To: 1, Term: 1, Entries: []Entry{{Index: 1, Term: 1}}})
@@ -202,7 +202,7 @@ func TestLateAnswersDoNotMoveProgress(t *testing.T) {
 	}
 }
 
-// pitfall B8: while probing, a refusal counts only for the probe that is out.
+// pitfall B8: while probing, a refusal counts only for the probe that is on its way.
 func TestRefusalOfAnOldProbeIsIgnored(t *testing.T) {
 	c := newLeader(t, 3, 1, 1, 1)
 	out := c.lead.progress(2).next
@@ -215,7 +215,7 @@ func TestRefusalOfAnOldProbeIsIgnored(t *testing.T) {
 	wantMessages(t, sent)
 }
 
-// pitfall B9: the other one of two has the entry on disk before the leader has.
+// pitfall B9: the other one of two members has the entry on disk before the leader has.
 func TestLeaderCountsItselfWhenItsDiskHasAnswered(t *testing.T) {
 	c := newLeader(t, 2)
 	index, err := c.propose(proposal{kind: EntryCommand})
@@ -284,8 +284,8 @@ func TestAppendsInFlightAreBounded(t *testing.T) {
 	}
 }
 
-// pitfall F2: a leader that hears no majority steps down after an election timeout, and sends
-// nothing any more.
+// pitfall F2: a leader that hears no majority steps down after an election timeout, and then sends
+// nothing.
 func TestLeaderWithoutMajorityFallsSilent(t *testing.T) {
 	c := newLeader(t, 5)
 	for range c.ElectionTicks - 1 {
@@ -301,7 +301,7 @@ func TestLeaderWithoutMajorityFallsSilent(t *testing.T) {
 	}
 }
 
-// pitfall F3: heartbeats go on while a disk stands still, so the leader itself must give way.
+// pitfall F3: heartbeats continue while a disk stalls, so the leader itself must step down.
 func TestLeaderWithAStalledDiskHandsOverAndStepsDown(t *testing.T) {
 	c := newLeader(t, 3)
 	answer := func(kind MessageKind) {
@@ -327,7 +327,7 @@ func TestLeaderWithAStalledDiskHandsOverAndStepsDown(t *testing.T) {
 	}
 }
 
-// pitfall D11: the leader counts on what this member has acknowledged, and it is not there.
+// pitfall D11: the leader relies on entries that this member has acknowledged, and they are gone.
 func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 	c := newMember(2, 1, 1)
 
@@ -341,9 +341,9 @@ func TestAMemberWhoseDiskHasForgottenStops(t *testing.T) {
 	}
 }
 
-// pitfall B10: heartbeats overtake what is large; only what is late even for a slow link counts as
-// lost. pitfall L5: whether an Append is late depends on time, however many rounds of heartbeats
-// reads begin.
+// pitfall B10: heartbeats overtake large messages, so an Append counts as lost only when it is late
+// even for a slow link. pitfall L5: whether an Append is late depends on time, not on the number of
+// heartbeat rounds, of which reads may begin many.
 func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 	for name, readsATick := range map[string]int{"without reads": 0, "with reads": 50} {
 		t.Run(name, func(t *testing.T) {
@@ -378,8 +378,8 @@ func TestWhatIsLateIsNotTakenForLost(t *testing.T) {
 	}
 }
 
-// A member that lags is fed by a pipeline: while the window is full, the next entries are read from
-// the disk.
+// A member that lags is fed by a pipeline: while the window is full, the leader reads the next
+// entries from its disk.
 func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
 	config := testConfig(1)
 	config.MaxInflightBytes, config.MaxAppendBytes, config.MaxTailBytes = 2*(entryOverhead+1), entryOverhead+1, 1
@@ -408,7 +408,7 @@ func TestCatchingUpReadsAheadOfTheWindow(t *testing.T) {
 	wantMessages(t, only(Append, answered.Messages), "n1@2 → n2 Append base=4@1 [5@1 6@1] commit=8")
 }
 
-// pitfall B10: what is known to be lost is not waited for.
+// pitfall B10: a message that is known to be lost is not waited for.
 func TestWhatIsDroppedIsSentAgainAfterARound(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
@@ -426,9 +426,9 @@ func TestWhatIsDroppedIsSentAgainAfterARound(t *testing.T) {
 	}
 }
 
-// pitfall L5: the queue to a member is full, and answers to what was sent before still come in. If
-// each of them opened the window again, all of it would be sent into the full queue, and dropped,
-// many times in a tick (seed 1795994022694181045, readers).
+// pitfall L5: the queue to a member is full, and answers to earlier messages still arrive. If each
+// of them opened the window again, all of it would be sent into the full queue and dropped, many
+// times in a tick (seed 1795994022694181045, readers).
 func TestALateAnswerDoesNotEndThePauseAfterADrop(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
@@ -452,8 +452,8 @@ func TestALateAnswerDoesNotEndThePauseAfterADrop(t *testing.T) {
 	wantMessages(t, only(Append, heard), "n1@2 → n2 Append base=5@2 [6@2 7@2 8@2 9@2 10@2 11@2 12@2] commit=5")
 }
 
-// pitfall L5: as before, but the pause is over and a probe is out. Answers to what was sent before
-// the pause say nothing about the probe, even though they bring news.
+// pitfall L5: as before, but the pause is over and a probe is on its way. Answers to messages sent
+// before the pause say nothing about the probe, even though they bring news.
 func TestALateAnswerDoesNotEndAProbe(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})
@@ -484,8 +484,9 @@ func TestALateAnswerDoesNotEndAProbe(t *testing.T) {
 		"n1@2 → n2 Append base=12@2 [13@2 14@2 15@2 16@2 17@2 18@2 19@2 20@2 21@2 22@2] commit=12")
 }
 
-// A probe that is lost is missed for as long as its bytes take on a slow link, so that one with a
-// large entry would hold up a member for minutes. Whether the logs agree can be told without it.
+// A lost probe is noticed only after the time that its bytes take on a slow link, so a probe with a
+// large entry would hold up a member for minutes. Whether the logs agree can be found out without
+// the entry.
 func TestAProbeCarriesNoLargeEntry(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 2})

@@ -59,8 +59,7 @@ func TestScripts(t *testing.T) {
 	writePage(t, "Raft, scene by scene", played)
 }
 
-// golden fails when something came out otherwise than a file has it; with -update the file is
-// written anew.
+// golden fails when a result differs from the content of a file; with -update it rewrites the file.
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
@@ -75,7 +74,8 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
-// play returns a film of the script. Its text is the script with what really came of its commands.
+// play returns a film of the script. Its text is the script with the actual results of its
+// commands.
 func play(t *testing.T, script string) *film {
 	w := newWorld(t)
 	for line := range strings.Lines(script) {
@@ -168,7 +168,7 @@ func (w *world) run(command string) {
 	do(w, w.actor(name(words[0])), words[2:])
 }
 
-// name reads n1.
+// name parses a member's name: n1.
 func name(s string) uint64 { return decimal(strings.TrimPrefix(s, "n")) }
 
 func decimal(s string) uint64 {
@@ -179,7 +179,7 @@ func decimal(s string) uint64 {
 	return n
 }
 
-// number reads the first argument, if there is one.
+// number parses the first argument, if there is one.
 func number(args []string, otherwise int) int {
 	if len(args) == 0 {
 		return otherwise
@@ -187,7 +187,7 @@ func number(args []string, otherwise int) int {
 	return int(decimal(args[0]))
 }
 
-// names reads n1,n2.
+// names parses a list of members: n1,n2.
 func names(s string) (ids []uint64) {
 	for part := range strings.SplitSeq(s, ",") {
 		ids = append(ids, name(part))
@@ -268,8 +268,8 @@ func (w *world) showAll([]string) {
 	}
 }
 
-// logNames prints a log: what the memory no longer holds as …, what is not yet on the disk in
-// brackets.
+// logNames prints a log: … for the entries that are no longer in memory, brackets around those that
+// are not yet on the disk.
 func logNames(l *entryLog) string {
 	var b strings.Builder
 	if l.base > 0 {
@@ -311,7 +311,7 @@ func timeOut(c *core) {
 	}
 }
 
-// crown lets time pass until the others hear no leader, and a member win.
+// crown lets time pass until the others hear no leader and the member wins an election.
 func (w *world) crown(a *actor, _ []string) {
 	w.mute = true
 	for _, b := range w.actors {
@@ -357,7 +357,7 @@ func (w *world) change(a *actor, change Change) {
 	})
 }
 
-// snapshot writes a snapshot of all that is applied, and cuts the log on disk there.
+// snapshot writes a snapshot of everything that is applied, and cuts the log on disk there.
 func (a *actor) snapshot(c *core) {
 	s := Snapshot{Index: c.applying, Term: c.log.baseTerm, Stamp: c.log.baseTime}
 	if s.Index > c.log.base {

@@ -10,8 +10,7 @@ import (
 )
 
 // world is the cluster of a script: members, their disks and the network between them. Nothing in
-// it happens by chance, and nothing by itself: a message stays on the wire until the script
-// delivers it.
+// it happens by chance or on its own: a message stays on the wire until the script delivers it.
 type world struct {
 	t       *testing.T
 	config  coreConfig // of every member, but for its ID
@@ -34,7 +33,7 @@ type actor struct {
 	seen view // what was last printed of it
 }
 
-// scriptDisk holds what survives a crash, and the write that would not.
+// scriptDisk holds what survives a crash, and the pending write, which does not.
 type scriptDisk struct {
 	state    State
 	snapshot Snapshot
@@ -50,8 +49,8 @@ type view struct {
 	log            []Entry
 }
 
-// newest is a random source that draws the highest number, always: every member waits
-// equally long, as long as can be, and the script says who times out.
+// newest is a random source that always draws the highest number. So all members wait equally long,
+// as long as possible, and the script decides which one times out.
 type newest struct{}
 
 func (newest) Uint64() uint64 { return math.MaxUint64 }
@@ -68,7 +67,8 @@ func (w *world) printf(format string, args ...any) {
 	}
 }
 
-// cutFilm ends a step of the film. What is done quietly is one step with all that follows from it.
+// cutFilm ends a step of the film. A quiet command is one step with everything that follows from
+// it.
 func (w *world) cutFilm() {
 	var views []memberView
 	for _, a := range w.actors {
@@ -77,7 +77,7 @@ func (w *world) cutFilm() {
 	w.film.cut(views)
 }
 
-// actor returns a member; one that is not there yet starts with an empty log.
+// actor returns a member; a member that does not exist yet starts with an empty log.
 func (w *world) actor(id uint64) *actor {
 	for _, a := range w.actors {
 		if a.id == id {
@@ -99,7 +99,7 @@ func (w *world) start(a *actor) {
 	a.seen = viewOf(a.core)
 }
 
-// do gives a member an input and plays the world for it.
+// do gives a member an input and carries out what follows from it.
 func (w *world) do(a *actor, input func(*core)) {
 	if a.core == nil {
 		w.t.Fatalf("n%x is down", a.id)
@@ -116,7 +116,7 @@ func (w *world) do(a *actor, input func(*core)) {
 	}
 }
 
-// carryOut does what a core wants done, and tells whether that was an input again.
+// carryOut carries out a core's effects, and reports whether that gave the core an input.
 func (w *world) carryOut(a *actor, e Effects) (again bool) {
 	for i := range e.Messages {
 		w.wire = append(w.wire, w.film.sends(&e.Messages[i]))
@@ -188,7 +188,7 @@ func between(es []Entry, from, to uint64) (some []Entry) {
 	return some
 }
 
-// show prints what has changed of a member.
+// show prints what has changed in a member.
 func (w *world) show(a *actor) {
 	was, is := a.seen, viewOf(a.core)
 	a.seen = is
@@ -224,7 +224,7 @@ func memberNames(m Membership) string {
 	return strings.Join(names, " ")
 }
 
-// missing returns the entries that a log has lost, but for those that it keeps elsewhere.
+// missing returns the entries that a log has lost, except those that a snapshot holds.
 func missing(was []Entry, l *entryLog) (lost []Entry) {
 	for _, e := range was {
 		if e.Index > l.base && !l.matches(e.Index, e.Term) {
@@ -234,7 +234,8 @@ func missing(was []Entry, l *entryLog) (lost []Entry) {
 	return lost
 }
 
-// deliverAll delivers what is on the wire, and what follows from it, until all is quiet.
+// deliverAll delivers the messages on the wire, and those that follow from them, until there are
+// none.
 func (w *world) deliverAll() {
 	for n := 0; len(w.wire) > 0; n++ {
 		m := w.wire[0]
@@ -246,7 +247,7 @@ func (w *world) deliverAll() {
 	}
 }
 
-// deliver brings one message to its member, unless the link is cut or the member down.
+// deliver hands one message to its member, unless the link is cut or the member is down.
 func (w *world) deliver(m *Message) {
 	to := w.actor(m.To)
 	if to.core == nil || w.isCut(m) {
@@ -276,14 +277,14 @@ func (w *world) lose(m *Message) {
 	w.snapshotSent(m, false)
 }
 
-// snapshotSent tells the sender of a snapshot what became of it.
+// snapshotSent tells the sender of a snapshot whether it arrived.
 func (w *world) snapshotSent(m *Message, arrived bool) {
 	if from := w.actor(m.From); m.Kind == InstallSnapshot && from.core != nil {
 		w.do(from, func(c *core) { c.sent(m.To, arrived) })
 	}
 }
 
-// take removes from the wire and returns the messages that a selector picks.
+// take removes the messages that a selector picks from the wire, and returns them.
 func (w *world) take(picks func(*Message) bool) (taken []*Message) {
 	w.wire = slices.DeleteFunc(w.wire, func(m *Message) bool {
 		if picks(m) {
@@ -295,14 +296,16 @@ func (w *world) take(picks func(*Message) bool) (taken []*Message) {
 	return taken
 }
 
-// safety is the memory of the whole cluster, over all lives of its members.
+// safety remembers leaders and committed entries of the whole cluster, over all lives of its
+// members.
 type safety struct {
 	leaders   map[uint64]uint64 // by term
 	committed map[uint64]uint64 // terms, by index
 }
 
-// check fails when two members lead in one term (election safety), when two committed entries have
-// one index (state machine safety), or when a leader lacks one (leader completeness; fig. 3).
+// check fails when two members lead in one term (election safety), when two committed entries
+// differ at one index (state machine safety), or when a leader lacks a committed entry (leader
+// completeness; fig. 3).
 func (s *safety) check(t *testing.T, c *core) {
 	t.Helper()
 	for i := c.log.base + 1; i <= c.commit; i++ {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// newFollower is member 1 of three with 1@1 2@1 3@1 4@1, of which 2 are committed, in term 3.
+// newFollower is member 1 of three, in term 3, with the log 1@1 2@1 3@1 4@1, of which two entries
+// are committed.
 func newFollower() *core {
 	b := bootOf(3, 1, 1, 1, 1)
 	b.State = State{Term: 3, Commit: 2}
@@ -42,7 +43,7 @@ func TestSnapshotAtAFollower(t *testing.T) {
 	}
 }
 
-// A write of the old log that ends late says nothing about the new one.
+// A write of the old log that ends late says nothing about the log after the snapshot.
 func TestSnapshotIsVouchedForWhenTheDiskHasNotedIt(t *testing.T) {
 	f := newFollower()
 	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Entries: []Entry{{Index: 5, Term: 3}}})
@@ -62,8 +63,8 @@ func TestSnapshotIsVouchedForWhenTheDiskHasNotedIt(t *testing.T) {
 	wantMessages(t, f.effects(true).Messages, "n1@3 → n2 AppendAnswer match=5", "n1@3 → n2 AppendAnswer match=9")
 }
 
-// What was committed and not yet handed over is in the snapshot; it must not be applied on top of
-// it.
+// Entries that were committed and not yet handed over are in the snapshot. They must not be applied
+// after it.
 func TestNothingOlderIsAppliedAfterARestore(t *testing.T) {
 	f := newFollower()
 	f.step(Message{Kind: Append, From: 2, To: 1, Term: 3, Index: 4, LogTerm: 1, Commit: 4})
@@ -93,8 +94,8 @@ func TestSnapshotBringsItsConfiguration(t *testing.T) {
 	}
 }
 
-// pitfall E11: an answer at or above the snapshot's index ends the state, whatever became of the
-// sending.
+// pitfall E11: an answer at or above the snapshot's index ends the wait for the snapshot, whether
+// its sending succeeded or not.
 func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
 	c := newLeader(t, 3, 1, 1)
 	p := c.lead.progress(2)
@@ -107,7 +108,7 @@ func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
 	wantMessages(t, at, "n1@2 → n2 Append base=2@1 [3@2] commit=0")
 }
 
-// Memory holds no more than it may, and never lets go of what is not applied.
+// Memory holds no more than its bound, and always keeps entries that are not applied.
 func TestTailInMemoryIsBounded(t *testing.T) {
 	config := testConfig(1)
 	config.MaxTailBytes = 10 * entryOverhead
@@ -125,8 +126,8 @@ func TestTailInMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A member whose state machine lags takes no more entries, and no more memory. When it has caught
-// up, it asks for the next entries.
+// A member whose state machine lags accepts no more entries and takes no more memory. When it has
+// caught up, it asks for the next entries.
 func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxUnappliedBytes = 10 * (entryOverhead + 1)
@@ -159,7 +160,7 @@ func TestAMemberWhoseStateMachineLagsTakesNoMore(t *testing.T) {
 	wantMessages(t, bring(last+1), fmt.Sprintf("n1@2 → n2 AppendAnswer match=%d", last+1))
 }
 
-// What it dropped it can ask for only when it knows of a leader.
+// It can ask for the entries it dropped only when it knows a leader.
 func TestAMemberThatLaggedAsksWhenItHearsTheLeaderAgain(t *testing.T) {
 	c := newMember(2, 1)
 	heartbeat := Message{Kind: Heartbeat, From: 2, Term: 2, Round: 1}
@@ -176,8 +177,8 @@ func TestAMemberThatLaggedAsksWhenItHearsTheLeaderAgain(t *testing.T) {
 	}
 }
 
-// A member that has refused for long is being probed, ever more seldom. It need not wait for the
-// next probe when it asks for what comes next.
+// A member that has refused for a long time is probed ever more rarely. When it asks for the next
+// entries, it need not wait for the next probe.
 func TestAMemberThatLaggedForLongGetsWhatItAsksForAtOnce(t *testing.T) {
 	c := newLeader(t, 2, 1)
 	has := c.log.last()
@@ -236,8 +237,9 @@ func TestALeaderWhoseStateMachineLagsLetsProposalsWait(t *testing.T) {
 	}
 }
 
-// A member that takes much at once, since it lagged, writes it in parts: to encode all of it at
-// once would take as much memory again. What a part counts as committed is on the disk with it.
+// A member that gets much at once, because it lagged, writes it in parts: to encode all of it at
+// once would take as much memory once more. The commit index that is written with a part is within
+// that part.
 func TestWhatIsWrittenAtOnceIsBounded(t *testing.T) {
 	c := newMember(2, 1)
 	c.MaxWriteBytes = 3 * entryOverhead

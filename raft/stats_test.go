@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// gate is a state machine that lets nothing be applied while it is shut.
+// gate is a state machine that applies no entry while it is shut.
 type gate struct {
 	register
-	shut chan struct{} // receives from who waits at it; nil: open
+	shut chan struct{} // receives from an Apply that waits; nil: open
 }
 
 func (g *gate) Apply(index uint64, now time.Time, cmd []byte) any {
@@ -33,7 +33,7 @@ func TestAnApplierThatDoesNotKeepUpShows(t *testing.T) {
 		}
 		await := (&cluster{t: t}).await
 		await("nothing is left to be told", func() bool { return n.Membership().Version != "" })
-		<-time.After(time.Millisecond) // so that it is later than anything before
+		<-time.After(time.Millisecond) // so that it is later than everything before
 		started := time.Now().UnixNano()
 
 		propose("slow")
@@ -108,7 +108,7 @@ func TestTrafficHasRatesOverTheLastTenSeconds(t *testing.T) {
 	check(6, 1.5, 120)
 	check(10, 1.5, 120)
 	check(11, 1, 100)
-	traffic.Note(at(11), 10, 0) // where second 0 was
+	traffic.Note(at(11), 10, 0) // the same place as second 0
 	check(12, 2, 100)
 	check(100, 0, 0)
 	if got := traffic.Count(); got != 25 {
