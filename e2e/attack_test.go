@@ -23,12 +23,13 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// crowd is how many connections ask nothing; a tenth as many drip, and as many read slowly.
+// crowd is how many connections send no request. A tenth of that number drip, and as many read
+// slowly.
 //
 //	go test ./e2e -run UnderAttack -v -long -e2e.crowd 10000 -e2e.time 20s
 var crowd = flag.Int("e2e.crowd", 1000, "connections of the attack")
 
-// An attack is clients that behave badly, until it is called off.
+// An attack is clients that behave badly until it ends.
 type attack struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -44,8 +45,8 @@ func (m *member) attack() *attack {
 	return a
 }
 
-// with adds n clients. Each sends a text and then does what it does on its connection; when it has
-// lost that, it makes another one.
+// with adds n clients. Each sends a text and then runs behave on its connection. When the
+// connection breaks, it opens another one.
 func (a *attack) with(n int, text string, buffer int, behave func(*attack, *net.TCPConn)) {
 	for range n {
 		a.all.Go(func() {
@@ -83,7 +84,7 @@ func (a *attack) end() {
 	a.all.Wait()
 }
 
-// keepSilent waits for the end of the connection.
+// keepSilent sends nothing more until the connection ends.
 func (*attack) keepSilent(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
 
 // drip sends a byte a second.
@@ -110,7 +111,8 @@ func (a *attack) sip(conn *net.TCPConn) {
 	}
 }
 
-// latencies are those of four good clients, that each write and read on a connection of their own.
+// latencies measures the requests of four well-behaved clients, each of which writes and reads on a
+// connection of its own.
 func latencies(t *testing.T, m *member, d time.Duration) (median, p99, slowest time.Duration) {
 	t.Helper()
 	var mu sync.Mutex
@@ -144,10 +146,10 @@ func latencies(t *testing.T, m *member, d time.Duration) (median, p99, slowest t
 	return took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 }
 
-// What an attack may do to the good ones: to be within a factor of what it is in peace, or under a
-// bound. What the attack does it does all the time, while a machine that is busy with something
-// else has slow moments: one of so many rounds must be good, by what peace is then, at a member
-// that nobody attacks. In that one no request may stand still, either.
+// The bounds for well-behaved clients under attack: their latency is within a factor of the latency
+// in peace, or below an absolute bound. An attack works all the time, while a machine that is also
+// busy otherwise has slow moments. So one of several rounds must be good, compared with a member
+// that is not attacked at that time. In that round no request may hang, either.
 const (
 	worseMedian, boundMedian = 3, 5 * time.Millisecond
 	worseP99, boundP99       = 5, 50 * time.Millisecond
@@ -155,8 +157,8 @@ const (
 	standstill               = 2 * time.Second
 )
 
-// Those who ask nothing, those who never finish asking, and those who don't read what they asked
-// for cost the others no time. pitfall J1, pitfall J2, pitfall J11
+// Clients that send no request, that never finish a request, or that do not read the answer cost
+// the others no time. pitfall J1, pitfall J2, pitfall J11
 func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 	pace.NeedsLong(t)
 	var limit syscall.Rlimit
@@ -186,7 +188,7 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 				"application/x-www-form-urlencoded\r\nContent-Length: 9999\r\n\r\nvalue=", 0, (*attack).drip},
 		{"slow readers of 1 MiB", few, get, 4096, (*attack).sip},
 	} {
-		a := m.attack() // besides the ones before
+		a := m.attack() // besides the attacks before
 		attacks = append(attacks, a)
 		a.with(w.n, w.text, w.buffer, w.behave)
 
@@ -215,11 +217,9 @@ func TestGoodClientsKeepTheirLatencyUnderAttack(t *testing.T) {
 	eventually(t, "all connections are gone", patience, func() bool { return m.metric("etcd_http_connections") < 20 })
 }
 
-// Of all that is kept for members nothing goes to clients, or to connections of the peer port over
-// which no member talks.
-// TestDescriptorsNeverRunOut and TestSilentConnectionsOnThePeerPortLockNoMemberOut show it of one
-// member.
-// pitfall J2
+// Descriptors that are reserved for members go neither to clients nor to connections of the peer
+// port over which no member talks. TestDescriptorsNeverRunOut and
+// TestSilentConnectionsOnThePeerPortLockNoMemberOut show this for a single member. pitfall J2
 func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -295,7 +295,7 @@ func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 			t.Errorf("%s has %d files open", m.name, n)
 		}
 	}
-	// A member that has to connect anew finds a place among the pending connections.
+	// A member that has to connect anew finds room among the pending connections.
 	follower.kill()
 	follower.start()
 	closeAll()
@@ -310,7 +310,7 @@ func TestAClusterWithFewDescriptorsGoesOn(t *testing.T) {
 	}
 }
 
-// openFiles is how many descriptors the process has.
+// openFiles returns how many descriptors the process has open.
 func (m *member) openFiles() int {
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", m.pid.Load()))
 	if err != nil {

@@ -37,7 +37,7 @@ func (m *member) tryAs(user, password, method, path, body string) (answer, error
 	return send(req)
 }
 
-// must sends a change as root that must be made.
+// must sends a change as root, and fails the test when it is refused.
 func (m *member) must(rootPassword, method, path, body string) {
 	m.t.Helper()
 	if a := m.as("root", rootPassword, method, path, body); a.status > 201 {
@@ -45,8 +45,9 @@ func (m *member) must(rootPassword, method, path, body string) {
 	}
 }
 
-// Users and rights made at one member hold at all, through kill -9, a snapshot and for a member
-// that comes later; and no password is in anything that the members write. pitfall K11, pitfall K9
+// Users and rights that were made at one member hold at all members: after kill -9, after a
+// snapshot, and at a member that is added later. No password is in anything that the members write.
+// pitfall K11, pitfall K9
 func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -117,7 +118,7 @@ func TestUsersHoldEverywhereAndAlways(t *testing.T) {
 	}
 }
 
-// noSecret looks for words in all that a member has written.
+// noSecret looks for words in everything that a member has written.
 func noSecret(t *testing.T, m *member, more string, words ...string) {
 	t.Helper()
 	looked := 0
@@ -133,7 +134,7 @@ func noSecret(t *testing.T, m *member, more string, words ...string) {
 	look("the log", m.log.tail(1<<20))
 	err := filepath.WalkDir(m.data(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil // a file that went meanwhile
+			return nil // a file that is gone by now
 		}
 		b, err := os.ReadFile(path)
 		if err == nil {

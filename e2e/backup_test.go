@@ -22,8 +22,9 @@ import (
 	"etcd2/store"
 )
 
-// A process of this test that has a list of members in restoreEnv restores a backup, to be killed
-// at it: its arguments are the file, the token, and NAME=DIR for each member.
+// restoreEnv makes a process of this test restore a backup, so that the process can be killed
+// meanwhile. It holds the list of members; the arguments are the file, the token, and NAME=DIR for
+// each member.
 const restoreEnv = "E2E_RESTORE"
 
 func init() {
@@ -53,7 +54,7 @@ func restore(file, list, token string, places []raft.Place) (raft.Snapshot, erro
 }
 
 // backUp saves a backup of a running member, and returns its file and the index that the member
-// told.
+// gave for it.
 func (m *member) backUp() (file string, index uint64) {
 	m.t.Helper()
 	resp, err := client.Get(m.url + "/v2/backup")
@@ -72,7 +73,8 @@ func (m *member) backUp() (file string, index uint64) {
 	return file, answer{header: resp.Header}.index(m.t)
 }
 
-// verified is the tree in a backup, or in a data directory, in which nothing is wrong.
+// verified returns the tree in a backup or in a data directory, and fails the test when anything in
+// it is damaged.
 func verified(t *testing.T, path string) *store.Store {
 	t.Helper()
 	tree := store.New(store.Limits{})
@@ -83,7 +85,7 @@ func verified(t *testing.T, path string) *store.Store {
 	return tree
 }
 
-// restoreTo restores all members of a cluster that has not started yet.
+// restoreTo restores a backup to all members of a cluster that has not started yet.
 func (c *cluster) restoreTo(file string) {
 	c.t.Helper()
 	var places []raft.Place
@@ -95,8 +97,8 @@ func (c *cluster) restoreTo(file string) {
 	}
 }
 
-// A backup is taken from each member while clients write: it holds everything that was acknowledged
-// before, and of each client the writes up to some moment. Three new members go on from it.
+// A backup is taken from each member while clients write. It holds every write acknowledged before,
+// and each client's writes up to some moment. Three new members continue from it.
 func TestABackupUnderLoadIsRestoredToThreeMembers(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -140,7 +142,7 @@ func TestABackupUnderLoadIsRestoredToThreeMembers(t *testing.T) {
 	stop()
 	writers.Wait()
 
-	restored := newCluster(t, 3, quick...) // while the old one runs on
+	restored := newCluster(t, 3, quick...) // while the old cluster runs on
 	restored.restoreTo(file)
 	restored.start(restored.members...)
 
@@ -185,7 +187,7 @@ func keysIn(tree *store.Store, dir string) (n int64) {
 	return n
 }
 
-// A restore is killed at any moment: no directory holds a part of a member that a server would
+// A restore is killed at any moment. No directory then holds a part of a member that a server would
 // start with.
 func TestAKilledRestoreLeavesNothingThatStarts(t *testing.T) {
 	pace.NeedsLong(t)
@@ -219,7 +221,7 @@ func TestAKilledRestoreLeavesNothingThatStarts(t *testing.T) {
 		}
 		<-time.After(time.Duration(rand.Int64N(int64(whole * 3 / 2))))
 		cmd.Process.Kill()
-		cmd.Wait() // its error is that it was killed, if it was
+		cmd.Wait() // an error only says that it was killed
 		for _, m := range c.members {
 			data := filepath.Join(dir, m.name)
 			there, err := raft.Exists(data, "")
@@ -254,8 +256,8 @@ func TestAnUnfinishedRestoreIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// As `etcdctl backup` of etcd 2: the copy of a data directory, made while its member runs, starts
-// as a cluster of its own.
+// As with `etcdctl backup` of etcd 2, the copy of a data directory, made while its member runs,
+// starts as a cluster of its own.
 func TestACopiedDirectoryStartsWithForceNewCluster(t *testing.T) {
 	t.Parallel()
 	m := startMember(t, "--snapshot-count=1")

@@ -15,7 +15,7 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// bigKeys is how many keys a big tree has; the campaign takes a million.
+// bigKeys is how many keys a big tree has; a full measurement takes a million.
 var bigKeys = flag.Int("e2e.keys", 20_000, "keys of the big tree")
 
 func TestABigTreeHoldsUpNoWrite(t *testing.T) {
@@ -53,12 +53,12 @@ func TestABigTreeHoldsUpNoWrite(t *testing.T) {
 	})
 }
 
-// rounds is the number of tries, one of which must be good: other programs share this machine.
+// rounds is the number of tries, one of which must be good: other programs may use this machine.
 const rounds = 4
 
-// isNotHeldUp checks that no write takes longer than a bound while f runs, or than twice what one
-// takes at the same time at a member to which nothing happens: where the machine holds up both, f
-// is not the cause.
+// isNotHeldUp checks that, while f runs, no write takes longer than a bound, or longer than twice
+// what a write takes at the same time at an idle member. Where the machine delays both, f is not
+// the cause.
 func (m *member) isNotHeldUp(t *testing.T, bound time.Duration, f func()) {
 	t.Helper()
 	other := startMember(t)
@@ -81,7 +81,7 @@ func fillBig(t *testing.T, m *member, keys, size int) {
 	fillMore(t, m, 0, keys, size)
 }
 
-// fillMore makes the keys of a big tree from one number up to another.
+// fillMore makes the keys of a big tree in a range of numbers.
 func fillMore(t *testing.T, m *member, from, to, size int) {
 	t.Helper()
 	const clients = 64
@@ -109,12 +109,12 @@ func bigKey(m *member, i int) string {
 func putUntil(ctx context.Context, m *member, seed int) {
 	value := url.Values{"value": {strings.Repeat("x", 256)}}
 	for i := seed; ctx.Err() == nil; i++ {
-		_, _ = ask(ctx, "PUT", bigKey(m, i%*bigKeys), value) // only their weight counts
+		_, _ = ask(ctx, "PUT", bigKey(m, i%*bigKeys), value) // only their number and size matter
 	}
 }
 
-// probeWrites makes one write after the other, until it is stopped; stop returns the longest that
-// one took.
+// probeWrites makes one write after the other, until stop is called. stop returns the time of the
+// slowest write.
 func (m *member) probeWrites() (stop func() time.Duration) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	var slowest time.Duration

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// shots is where screenshots of the page go, for somebody to look at.
+// shots is the directory for screenshots of the page, for a person to look at.
 var shots = flag.String("shots", "", "a directory for screenshots of the page")
 
-// chromium is a headless Chromium, which all tests share. It is driven over two pipes, in JSON
+// chromium is a headless Chromium that all tests share. It is driven over two pipes, by JSON
 // messages that end with a zero byte (--remote-debugging-pipe).
 type chromium struct {
 	cmd     *exec.Cmd
@@ -31,7 +31,7 @@ type chromium struct {
 	mu    sync.Mutex // protects all below
 	next  int
 	calls map[int]chan reply
-	said  map[string][]string // errors of a page's script, and what it logs, by session
+	said  map[string][]string // errors of a page's script, and what it logs; by session
 }
 
 // browser is one tab, in a window and with a profile of its own.
@@ -82,14 +82,14 @@ func startChromium() (*chromium, error) {
 	c.cmd = exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--disable-dev-shm-usage",
 		"--disable-background-networking", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
-	c.cmd.ExtraFiles = []*os.File{forIt, byIt} // 3 and 4 there
-	// no Pdeathsig: it outlives the thread that starts it. It ends with its pipes.
+	c.cmd.ExtraFiles = []*os.File{forIt, byIt} // 3 and 4 in the child process
+	// No Pdeathsig: Chromium outlives the thread that starts it. It ends when its pipes are closed.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	go c.listen(from)
 	return c, c.cmd.Start()
 }
 
-// stop ends it; nil was not started.
+// stop ends Chromium; c may be nil, and need not have started.
 func (c *chromium) stop() {
 	if c == nil || c.cmd.Process == nil {
 		return
@@ -115,7 +115,7 @@ func startBrowser(t *testing.T, address string) *browser {
 	return b
 }
 
-// listen hands out what the browser says, until it ends.
+// listen hands out Chromium's messages until it ends.
 func (c *chromium) listen(from *os.File) {
 	defer close(c.ended)
 	defer from.Close()
@@ -192,7 +192,7 @@ func (b *browser) open(address string) {
 	for _, domain := range []string{"Runtime", "Log", "Page"} {
 		b.call(domain+".enable", nil, nil)
 	}
-	b.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // as if no other window had it
+	b.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // as if its window had the focus
 	b.size(1280, 860)
 	b.call("Page.navigate", map[string]any{"url": address}, nil)
 	b.await("document.readyState === 'complete' && location.href !== 'about:blank'")
@@ -212,7 +212,7 @@ func (b *browser) size(width, height int) {
 		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 }
 
-// eval returns what an expression is, as JSON has it.
+// eval returns the value of an expression, as JSON.
 func (b *browser) eval(expression string) string {
 	b.t.Helper()
 	var r struct {
@@ -259,7 +259,7 @@ func (b *browser) awaitText(text string) {
 	b.await("document.body.innerText.includes(" + quoted(text) + ")")
 }
 
-// text is what somebody sees who reads the page, and what went wrong in it.
+// text returns the text that the page shows, and the errors in it.
 func (b *browser) text() string {
 	b.t.Helper()
 	var r struct{ Result struct{ Value string } }
@@ -267,13 +267,13 @@ func (b *browser) text() string {
 	return r.Result.Value + "\n" + strings.Join(b.errors(), "\n")
 }
 
-// errors are those of the page's script.
+// errors returns the errors of the page's script.
 func (b *browser) errors() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var found []string
 	for _, s := range b.said[b.session] {
-		network := strings.Contains(s, `"source":"network"`) // an answer that is an error, which the page expects
+		network := strings.Contains(s, `"source":"network"`) // an error that a server answered, which the page expects
 		if !network && !strings.Contains(s, `"level":"info"`) {
 			found = append(found, s)
 		}
@@ -292,8 +292,8 @@ func (b *browser) click(element string) {
 	b.press(element)()
 }
 
-// press presses the mouse on the element that an expression names, once that stands still, and
-// returns what releases it there.
+// press presses the mouse on the element that an expression names, once the element stands still.
+// The function it returns releases the mouse there.
 func (b *browser) press(element string) (release func()) {
 	b.t.Helper()
 	b.await("(" + element + ").getClientRects().length > 0")
@@ -316,13 +316,13 @@ func (b *browser) press(element string) (release func()) {
 	return func() { b.t.Helper(); mouse("mouseReleased") }
 }
 
-// button is the expression for a button that says something.
+// button returns an expression for the button with a text.
 func button(says string) string {
 	return "[...document.querySelectorAll('button')].find(b => b.textContent === " + quoted(says) +
 		" && b.getClientRects().length)"
 }
 
-// fill replaces what is in an input that an expression names, as somebody who types does.
+// fill replaces the content of the input that an expression names, as typing does.
 func (b *browser) fill(input, text string) {
 	b.t.Helper()
 	b.eval("(() => { const e = " + input + "; e.focus(); e.select() })()")
@@ -347,7 +347,7 @@ func (b *browser) key(name string) {
 		"windowsVirtualKeyCode": codes[name]}, nil)
 }
 
-// scheme sets what the page is asked to look like: light or dark.
+// scheme sets the colour scheme that the page is asked for: light or dark.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme",

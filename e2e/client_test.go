@@ -41,7 +41,7 @@ func TestAClientsWatchSurvivesTheLossOfMembers(t *testing.T) {
 	})
 	w := client.Watch("/w", etcd.WatchOptions{AfterIndex: begin.Index, Recursive: true})
 	for i := range writes {
-		if i%50 == 25 { // one after the other, and so the one that tells
+		if i%50 == 25 { // each member in turn, so also the one that serves the watcher
 			c.members[i/50].kill()
 			c.members[i/50].launch()
 		}
@@ -61,8 +61,8 @@ func isWrite(ctx context.Context, t *testing.T, w *etcd.Watcher, i int) bool {
 	return true
 }
 
-// writeInOrder makes keys, each exactly once: a write whose outcome is not known is sent again
-// under its name.
+// writeInOrder makes keys, each exactly once: a write of unknown outcome is sent again with the
+// same request id.
 func writeInOrder(ctx context.Context, t *testing.T, client *etcd.Client, n int) {
 	for i := range n {
 		name := etcd.NewRequestID()

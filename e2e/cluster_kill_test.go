@@ -14,9 +14,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// Ten times somebody dies while clients write: a follower, the leader, all at once.
-//
-// pitfall B9, pitfall H15
+// Ten times members die while clients write: a follower, the leader, or all at once. pitfall B9,
+// pitfall H15
 func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -42,7 +41,7 @@ func TestKilledMembersLoseNothingAcknowledged(t *testing.T) {
 		len(l.failed), gaps)
 }
 
-// bury kills a member, has the others go on without it, and brings it back.
+// bury kills a member, lets the others continue without it, and starts it again.
 func (c *cluster) bury(l *traffic, m *member) {
 	c.t.Helper()
 	m.kill()
@@ -50,7 +49,7 @@ func (c *cluster) bury(l *traffic, m *member) {
 	m.start()
 }
 
-// power ends all members at one moment, and starts them again.
+// power kills all members at the same moment, and starts them again.
 func (c *cluster) power() {
 	c.t.Helper()
 	for _, m := range c.members {
@@ -91,12 +90,12 @@ func TestAClusterThatStartsAgainAtOnceServesWithinThreeElections(t *testing.T) {
 	})
 }
 
-// With the default timing, as operators have it: a leader that is asked to end hands over, and
-// nobody waits for an election.
+// With the default timing, as operators have it: a leader that is asked to end hands its office
+// over, and no client waits for an election.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	bounded := measured(t)
 	c := startCluster(t, 3)
-	l := c.trafficThatWaits(patience, 16) // some of them may wait for the member that starts
+	l := c.trafficThatWaits(patience, 16) // some of the clients may wait for the member that starts
 	l.flows(100)
 	calmly(t, func() (wrong string) {
 		var gap, wait time.Duration
@@ -124,9 +123,9 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 	}
 }
 
-// How long nobody is served after the leader has died, with the default timing. That its broken
-// connections are enough to notice it shows the best of ten: an election timeout is a second at
-// least. A busy machine may be slow at the others.
+// How long no client is served after the leader has died, with the default timing. The best of ten
+// shows that the broken connections are enough to notice the death, because an election timeout is
+// at least a second. On a busy machine the other nine may be slower.
 func TestFailoverIsFast(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3)
@@ -146,8 +145,8 @@ func TestFailoverIsFast(t *testing.T) {
 	}
 }
 
-// untilItServes is how long it takes until a write is acknowledged. One may wait for long, so there
-// is a new one all the time.
+// untilItServes returns the time until a write is acknowledged. A single write may wait for long,
+// so new ones are sent all the time.
 func (m *member) untilItServes() time.Duration {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
@@ -202,7 +201,7 @@ func TestValuesNeverGoBackAtAMemberThatRestarts(t *testing.T) {
 	reading.Wait()
 }
 
-// count writes n after n-1. A try of unknown outcome that comes late is refused, so the values
+// count writes n over n-1. A try of unknown outcome that is applied late is refused, so the values
 // never go back.
 func count(t *testing.T, members []*member, n int) {
 	t.Helper()
@@ -249,7 +248,7 @@ func TestAFollowerThatIsPausedTenTimesUnseatsNobody(t *testing.T) {
 		m, leader, term := c.followers()[0], c.leader(), c.term()
 		for i := range 10 {
 			m.pause()
-			<-time.After(election * time.Duration(3+i%3) / 4) // less than an election timeout, and more
+			<-time.After(election * time.Duration(3+i%3) / 4) // alternately shorter and longer than an election timeout
 			m.resume()
 			m.serves()
 		}

@@ -29,7 +29,7 @@ func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
 		grown := l.longestGap()
 		for len(c.members) > 1 {
 			l.aim(without(c.members, c.leader()))
-			c.expel(c.leader()) // whoever leads has to go
+			c.expel(c.leader()) // the leader itself is removed
 			l.flows(20)
 		}
 		shrunk := l.longestGap()
@@ -43,8 +43,8 @@ func TestAClusterGrowsAndShrinksUnderLoad(t *testing.T) {
 	l.report()
 }
 
-// expel removes a member, whose process must end with the status that keeps systemd from starting
-// it again, and say why.
+// expel removes a member. Its process must end with the status that keeps systemd from restarting
+// it, and log the reason.
 func (c *cluster) expel(m *member) {
 	c.t.Helper()
 	said := m.log.count()
@@ -225,8 +225,8 @@ func TestAWipedMemberIsRefusedUntilItIsAddedAnew(t *testing.T) {
 	}
 }
 
-// allHaveStarted waits until each member knows that all have, which they tell each other a moment
-// after they begin to serve.
+// allHaveStarted waits until each member knows that all have started, which they tell each other a
+// moment after they begin to serve.
 func (c *cluster) allHaveStarted() {
 	c.t.Helper()
 	for _, m := range c.members {
@@ -236,7 +236,7 @@ func (c *cluster) allHaveStarted() {
 	}
 }
 
-// pitfall D10: when the wiped member starts, there is nobody who could tell it that it was active
+// pitfall D10: when the wiped member starts, no other member is up to tell it that it was active
 // before.
 func TestAMemberWipedWhileAllAreDownEndsWhenTheOthersCome(t *testing.T) {
 	t.Parallel()
@@ -323,7 +323,8 @@ func TestAnOldDataDirectoryLosesNothing(t *testing.T) {
 	l.check()
 }
 
-// servesOrEnds waits until the member serves a write or its process has ended; true when it serves.
+// servesOrEnds waits until the member serves a write or its process has ended, and reports whether
+// it serves.
 func servesOrEnds(m *member) (serves bool) {
 	eventually(m.t, "it serves or ends", patience, func() bool {
 		_, err := putAt(m, "/serves", m.name)
@@ -386,8 +387,8 @@ func TestAForcedNewClusterIsOfItsOwn(t *testing.T) {
 	l.check()
 }
 
-// --force-new-cluster works on any member's data, also when the last thing that its log tells is
-// its own removal.
+// --force-new-cluster works on any member's data, also when the last entry of its log is its own
+// removal.
 func TestARemovedMemberCanBeForcedAlone(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -424,8 +425,8 @@ func clusterID(m *member) string {
 	return m.get("/v2/members").header.Get("X-Etcd-Cluster-Id")
 }
 
-// leftovers are the files beside a member's snapshots: one in the making, or what is left of one
-// that was not finished.
+// leftovers are the files beside a member's snapshots: of a snapshot that is being written, or of
+// one that was not finished.
 func (m *member) leftovers() (list []string) {
 	m.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(m.data(), "member", "snap"))

@@ -56,8 +56,8 @@ func cutOffTheLeader(c *cluster, bounded bool) (wrong string) {
 	return wrong
 }
 
-// probe writes to a member and reads with a quorum from it for a while. What it returns waits for
-// the end, and returns the answers that were successes.
+// probe writes to a member and reads with a quorum from it, for a while. The function it returns
+// waits for the end and returns the successful answers.
 func (m *member) probe(d time.Duration) func() []answer {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	var probes sync.WaitGroup
@@ -84,10 +84,10 @@ func (m *member) probe(d time.Duration) func() []answer {
 	}
 }
 
-// A topology is what is cut in a cluster whose leader still reaches a majority.
+// A topology cuts some links of a cluster; its leader still reaches a majority.
 type topology struct {
 	name string
-	cut  func(n *network, leader *member, m []*member) // m: the others
+	cut  func(n *network, leader *member, m []*member) // m: the other members
 }
 
 // pitfall F1
@@ -157,9 +157,8 @@ func theLeaderStays(t *testing.T, size int, topologies []topology) {
 	l.check()
 }
 
-// The leader of five reaches one member, which two others reach, and the fifth is alone: the
-// heartbeats of a leader without a majority must not keep that one from electing another.
-//
+// The leader of five reaches one member, which two others reach, and the fifth is alone. Heartbeats
+// of a leader without a majority must not keep that one member from electing another leader.
 // pitfall F2
 func TestALeaderThatReachesOneMemberOnlyIsReplaced(t *testing.T) {
 	bounded := measured(t)
@@ -201,7 +200,7 @@ func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
 	l.flows(20)
 	leader, term := c.leader(), c.term()
 	third := without(c.members, from, to)
-	l.aim(append(third, leader)) // whom the dead link does not touch, and the leader
+	l.aim(append(third, leader)) // the member that the dead link does not touch, and the leader
 	l.flows(20)
 	l.longestGap()
 
@@ -221,10 +220,8 @@ func oneDirection(c *cluster, l *traffic, from, to *member) (wrong string) {
 	return wrong
 }
 
-// Two members that have seen the leader's connections break may stand at one moment and share the
-// votes; that happens, but not always.
-//
-// pitfall A10
+// Two members that have seen the leader's connections break may campaign at the same moment and
+// split the votes. This may happen, but not always. pitfall A10
 func TestBrokenConnectionsChangeTheTermOnceAtMost(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)

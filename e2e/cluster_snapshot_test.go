@@ -15,10 +15,10 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// shortLog are the flags of members that keep as little log as they can.
+// shortLog are the flags of members that keep as little of their log as possible.
 var shortLog = append(slices.Clone(quick), "--snapshot-count=1", "--max-wals=1")
 
-// outgrow writes at a member until its log no longer goes back to where it does now: who lacks that
+// outgrow writes at a member until the beginning of its log is gone, so that a member that lacks it
 // needs a snapshot. The writes are refused, so they change nothing but the log.
 func (c *cluster) outgrow(m *member) {
 	c.t.Helper()
@@ -35,10 +35,8 @@ func (c *cluster) outgrow(m *member) {
 	}
 }
 
-// A transfer is killed at random bytes: the receiver dies, the link breaks, the sender dies. In the
-// end the member has all.
-//
-// pitfall E9, pitfall E10, pitfall E11
+// A transfer is killed at random bytes: the receiver dies, the link breaks, or the sender dies. At
+// last the member has all keys. pitfall E9, pitfall E10, pitfall E11
 func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -102,7 +100,7 @@ func TestASnapshotArrivesThoughItsTransferIsKilled(t *testing.T) {
 		func() bool { return len(m.leftovers()) == 0 })
 }
 
-// has reports whether the member has that many keys below /big.
+// has reports whether the member has a number of keys below /big.
 func (m *member) has(keys int) bool {
 	m.t.Helper()
 	resp, err := http.Get(m.url + "/v2/keys/big?recursive=true")
@@ -113,11 +111,10 @@ func (m *member) has(keys int) bool {
 	return resp.StatusCode == http.StatusOK && countKeys(m.t, resp.Body) == keys
 }
 
-// A member that was cut off is given a snapshot over a slow link, while the leader writes on and
-// makes more of them. It catches up with one; a watcher that waited there all the time hears
-// everything, in order; and the heartbeats on that link are not held up.
-//
-// pitfall E6, pitfall B14, pitfall E12
+// A member that was cut off gets a snapshot over a slow link, while the leader writes on and makes
+// more snapshots. The member catches up with one of them. A watcher that waited there all the time
+// gets every event, in order. Heartbeats on that link are not held up. pitfall E6, pitfall B14,
+// pitfall E12
 func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3, shortLog...)
@@ -144,7 +141,7 @@ func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 	for _, l := range c.network.around(slow) {
 		l.reopen()
 	}
-	// only its weight counts
+	// only the size of these writes matters
 	stop := leader.everySecond(func(i int) { _, _ = putAt(leader, fmt.Sprint("/mb/", i%5), megabyte) })
 	leader.put("/w/51", "x")
 	for i := range 51 {
@@ -168,7 +165,8 @@ func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 		}
 		return n
 	}
-	// The leader hears that it arrived, and says so, while the events are on their way already.
+	// The leader learns that the snapshot has arrived, and counts it, while the events are already
+	// on their way.
 	eventually(t, "the leader has sent a snapshot", patience, func() bool { return sent() > 0 })
 	t.Logf("%.1f MB passed in %v at 5 MB/s; %d snapshots were sent", float64(link.bytes()-before)/(1<<20), took, sent())
 	if now := leader.term(); now != term || sent() != 1 {
@@ -176,7 +174,7 @@ func TestASnapshotOnASlowLinkHoldsUpNoHeartbeatAndLosesNoEvent(t *testing.T) {
 	}
 }
 
-// everySecond calls f again and again, until what it returns is called.
+// everySecond calls f once a second, until stop is called.
 func (m *member) everySecond(f func(i int)) (stop func()) {
 	quit := make(chan struct{})
 	var calls sync.WaitGroup

@@ -19,13 +19,13 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// The timing of clusters whose tests do not look at the default one.
+// The timing of clusters in tests that do not depend on the default timing.
 const (
 	heartbeat = 50 * time.Millisecond
 	election  = 500 * time.Millisecond
 )
 
-// quick are the flags for it.
+// quick are the flags for this timing.
 var quick = []string{
 	"--heartbeat-interval=" + strconv.Itoa(int(heartbeat.Milliseconds())),
 	"--election-timeout=" + strconv.Itoa(int(election.Milliseconds())),
@@ -54,7 +54,7 @@ func newCluster(t *testing.T, n int, flags ...string) *cluster {
 	return c
 }
 
-// newMember prepares a member that is in nobody's list yet.
+// newMember prepares a member that is in no member list yet.
 func (c *cluster) newMember() *member {
 	c.t.Helper()
 	m := newMember(c.t, c.flags...)
@@ -64,7 +64,7 @@ func (c *cluster) newMember() *member {
 	return m
 }
 
-// founders is the --initial-cluster of the members that there are.
+// founders is the --initial-cluster of the cluster's members.
 func (c *cluster) founders() string {
 	var pairs []string
 	for _, m := range c.members {
@@ -73,7 +73,7 @@ func (c *cluster) founders() string {
 	return strings.Join(pairs, ",")
 }
 
-// startCluster is a cluster of n that has a leader.
+// startCluster returns a cluster of n members that has a leader.
 func startCluster(t *testing.T, n int, flags ...string) *cluster {
 	t.Helper()
 	c := newCluster(t, n, flags...)
@@ -81,7 +81,7 @@ func startCluster(t *testing.T, n int, flags ...string) *cluster {
 	return c
 }
 
-// start starts members at once, and waits until all are ready and agree on a leader.
+// start starts members at the same time, and waits until all are ready and agree on a leader.
 func (c *cluster) start(members ...*member) {
 	c.t.Helper()
 	for _, m := range members {
@@ -93,7 +93,7 @@ func (c *cluster) start(members ...*member) {
 	c.leader()
 }
 
-// A standing is what a member says of itself.
+// A standing is what a member answers about itself.
 type standing struct {
 	ID, State  string
 	LeaderInfo struct{ Leader string }
@@ -124,7 +124,7 @@ func (m *member) id() (id string) {
 	return id
 }
 
-// runs reports whether the member's process is there.
+// runs reports whether the member's process is running.
 func (m *member) runs() bool {
 	if m.cmd == nil {
 		return false
@@ -159,7 +159,7 @@ func (c *cluster) leaderOf(members ...*member) (leader *member) {
 	return leader
 }
 
-// agreed is the member that all take for the leader, itself included; nil when there is none.
+// agreed returns the member that all take for the leader, itself included; nil when there is none.
 func agreed(members []*member) (leader *member) {
 	leads := ""
 	for _, m := range members {
@@ -176,7 +176,7 @@ func agreed(members []*member) (leader *member) {
 	return leader
 }
 
-// allHaveApplied waits until each member that runs has applied what is agreed upon now.
+// allHaveApplied waits until each running member has applied everything that is committed now.
 func (c *cluster) allHaveApplied() {
 	c.t.Helper()
 	now := c.leader().get("/v2/keys/?quorum=true").index(c.t)
@@ -187,10 +187,10 @@ func (c *cluster) allHaveApplied() {
 	}
 }
 
-// followers are the running members but the leader.
+// followers returns the running members except the leader.
 func (c *cluster) followers() []*member { c.t.Helper(); return without(c.running(), c.leader()) }
 
-// term is the latest term that the running members know.
+// term returns the latest term that the running members know.
 func (c *cluster) term() (latest uint64) {
 	c.t.Helper()
 	for _, m := range c.running() {
@@ -199,7 +199,7 @@ func (c *cluster) term() (latest uint64) {
 	return latest
 }
 
-// term is the term that a member is in; 0 when it does not say.
+// term returns the term of a member; 0 when it does not answer.
 func (m *member) term() (term uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), shortly)
 	defer cancel()
@@ -216,7 +216,7 @@ type listed struct {
 	ClientURLs []string
 }
 
-// list is the member list that a member has.
+// list returns the member list as a member knows it.
 func (m *member) list() []listed {
 	m.t.Helper()
 	var l struct{ Members []listed }
@@ -227,7 +227,7 @@ func (m *member) list() []listed {
 	return l.Members
 }
 
-// askMembers is one request about members, of m, with a body in JSON.
+// askMembers sends a member one request about members, with a body in JSON.
 func (m *member) askMembers(method, path, body string) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -239,8 +239,8 @@ func (m *member) askMembers(method, path, body string) (answer, error) {
 	return send(req)
 }
 
-// insist repeats a change of the members until one of them says that it is made, or was made
-// before: it is refused while another one is under way, and an answer may be lost.
+// insist repeats a change of the membership until a member answers that it is made, or was made
+// before. It is refused while another change is under way, and an answer may be lost.
 func (c *cluster) insist(method, path, body string, made ...int) {
 	c.t.Helper()
 	eventually(c.t, method+" /v2/members"+path+" "+body, patience, func() bool {
@@ -251,7 +251,7 @@ func (c *cluster) insist(method, path, body string, made ...int) {
 	})
 }
 
-// addURL adds a member that is reached at a URL, and returns its id.
+// addURL adds a member with a peer URL, and returns its id.
 func (c *cluster) addURL(peer string) (id string) {
 	c.t.Helper()
 	c.insist("POST", "", fmt.Sprintf(`{"peerURLs":[%q]}`, peer), http.StatusCreated, http.StatusConflict)
@@ -284,7 +284,7 @@ func (c *cluster) add() *member {
 	return m
 }
 
-// remove takes a member out of the cluster; its process may go on.
+// remove removes a member from the cluster; its process may keep running.
 func (c *cluster) remove(m *member) {
 	c.t.Helper()
 	id := m.id()
@@ -292,7 +292,7 @@ func (c *cluster) remove(m *member) {
 	c.removeID(id)
 }
 
-// wipe deletes what a member that does not run has on disk.
+// wipe deletes the data of a member that is not running.
 func (m *member) wipe() {
 	m.t.Helper()
 	if err := os.RemoveAll(m.data()); err != nil {
@@ -303,7 +303,7 @@ func (m *member) wipe() {
 func (m *member) pause()  { m.signal(syscall.SIGSTOP) }
 func (m *member) resume() { m.signal(syscall.SIGCONT) }
 
-// attempt is a request whose answer may not come.
+// attempt sends a request that may not be answered.
 func (m *member) attempt(method, path string, form url.Values) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), shortly)
 	defer cancel()
@@ -319,8 +319,8 @@ func (m *member) serves() {
 	})
 }
 
-// A traffic is clients that each write keys that were never there before, at any running member,
-// whatever happens to those. A write that fails is tried once more at another member.
+// A traffic is clients that write keys, each a new one, at any running member, while these may
+// fail. A write that fails is tried once more at another member.
 type traffic struct {
 	c      *cluster
 	wait   time.Duration // for an answer
@@ -333,13 +333,13 @@ type traffic struct {
 	sent    map[string]string // key → value
 	acked   map[string]uint64 // key → modifiedIndex; 0 when tried twice
 	last    time.Time         // of the last acknowledgement
-	gap     time.Duration     // the longest time between two
+	gap     time.Duration     // the longest time between two acknowledgements
 	retried int
-	failed  []string // twice
+	failed  []string // both times
 }
 
-// traffic starts clients that write. Without -long they pause between writes, and leave some of the
-// machine to the tests that run at the same time.
+// traffic starts clients that write. Without -long they pause between writes, and leave the machine
+// some time for the tests that run beside them.
 func (c *cluster) traffic(clients int) *traffic { return c.trafficThatWaits(shortly, clients) }
 
 func (c *cluster) trafficThatWaits(wait time.Duration, clients int) *traffic {
@@ -368,7 +368,7 @@ func (l *traffic) stop() {
 	l.done.Wait()
 }
 
-// aim names the members that the clients ask from now on.
+// aim sets the members that the clients use from now on.
 func (l *traffic) aim(members []*member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -410,7 +410,7 @@ func (l *traffic) write(n int) {
 	l.gap, l.last = max(l.gap, now.Sub(l.last)), now
 }
 
-// putAt writes a key that was not there, and returns its index.
+// putAt writes a new key, and returns its index.
 func putAt(m *member, key, value string) (uint64, error) { return putWithin(shortly, m, key, value) }
 
 func putWithin(wait time.Duration, m *member, key, value string) (uint64, error) {
@@ -427,21 +427,21 @@ func putWithin(wait time.Duration, m *member, key, value string) (uint64, error)
 	return e.Node.ModifiedIndex, errors.Join(json.Unmarshal([]byte(a.body), &e))
 }
 
-// acknowledged counts the writes.
+// acknowledged returns the number of acknowledged writes.
 func (l *traffic) acknowledged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.acked)
 }
 
-// flows waits until that many more writes are acknowledged.
+// flows waits until a number of further writes are acknowledged.
 func (l *traffic) flows(more int) {
 	l.c.t.Helper()
 	want := l.acknowledged() + more
 	eventually(l.c.t, fmt.Sprint(more, " more writes"), patience, func() bool { return l.acknowledged() >= want })
 }
 
-// longestGap is the longest time without an acknowledgement since the last call.
+// longestGap returns the longest time without an acknowledgement since its last call.
 func (l *traffic) longestGap() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -450,13 +450,13 @@ func (l *traffic) longestGap() time.Duration {
 	return gap
 }
 
-// report tells how the clients fared, after check.
+// report logs the clients' results; it is called after check.
 func (l *traffic) report() {
 	l.c.t.Helper()
 	l.c.t.Logf("%d writes acknowledged, %d tried twice, %d in vain", len(l.acked), l.retried, len(l.failed))
 }
 
-// check ends the clients, and compares every running member with what was acknowledged.
+// check stops the clients, and compares every running member with the acknowledged writes.
 func (l *traffic) check() {
 	t := l.c.t
 	t.Helper()
@@ -486,9 +486,8 @@ func (l *traffic) check() {
 	}
 }
 
-// calmly repeats a round that says what was wrong in it, or nothing. Other programs share this
-// machine, and any of them may hold a member up for an election timeout: one round of six must be
-// right.
+// calmly repeats a round until the round finds nothing wrong, at most six times. Other programs may
+// use this machine and delay a member by an election timeout.
 func calmly(t *testing.T, round func() (wrong string)) {
 	t.Helper()
 	wrong := ""

@@ -22,8 +22,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// A load writes keys that were never there before, and remembers what it sent
-// and what was acknowledged under which index.
+// A load writes keys, each a new one, and remembers what it sent, and at which index each write was
+// acknowledged.
 type load struct {
 	m  *member
 	mu sync.Mutex // protects what follows
@@ -38,7 +38,7 @@ func newLoad(m *member) *load {
 	return &load{m: m, sent: map[string]string{}, acked: map[string]uint64{}}
 }
 
-// run writes with several clients until the context ends or the server does.
+// run writes with several clients until the context or the server ends.
 func (l *load) run(ctx context.Context, clients int) {
 	var wg sync.WaitGroup
 	for range clients {
@@ -70,7 +70,7 @@ func (l *load) write(ctx context.Context) error {
 	return nil
 }
 
-// flows waits until that many more writes are acknowledged.
+// flows waits until a number of further writes are acknowledged.
 func (l *load) flows(more int) {
 	l.m.t.Helper()
 	acknowledged := func() int {
@@ -82,7 +82,7 @@ func (l *load) flows(more int) {
 	eventually(l.m.t, fmt.Sprint(more, " more writes"), patience, func() bool { return acknowledged() >= want })
 }
 
-// check compares the server with what was sent and acknowledged.
+// check compares the server's keys with what was sent and acknowledged.
 func (l *load) check() {
 	t := l.m.t
 	t.Helper()
@@ -106,7 +106,7 @@ func (l *load) check() {
 	}
 }
 
-// The keys API's answer, as far as these tests look.
+// event is an answer of the keys API, with the fields that these tests use.
 type event struct {
 	Action    string
 	Node      node
@@ -173,9 +173,9 @@ func TestAReaderNeverSeesTheTreeGoBack(t *testing.T) {
 	<-done
 }
 
-// readOnwards reads /n over and over, while the server goes down and comes up; its value may only
-// grow, and each answer must be one. Only a member that has said since it came up that no leader
-// told it how far the cluster is may go back.
+// readOnwards reads /n repeatedly, while the server stops and starts. The value may only grow, and
+// each answer must be a valid one. It may go back only at a member that has logged since its start
+// that no leader told it the cluster's commit index.
 func readOnwards(ctx context.Context, m *member) {
 	last := -1.0
 	for ctx.Err() == nil {
@@ -194,7 +194,7 @@ func readOnwards(ctx context.Context, m *member) {
 }
 
 // saysItMayBeBehind reports whether the member found no leader when it last started. It waits for
-// the line that says so, which may come after the answer.
+// the log line that says so, which may come after the answer.
 func (m *member) saysItMayBeBehind() bool {
 	life := 0
 	for i, line := range m.log.since(0) {
@@ -234,7 +234,7 @@ func TestADirectoryThatCannotBeWrittenStopsTheStart(t *testing.T) {
 	}
 }
 
-// walFiles and snapFiles are the member's files, the oldest first.
+// walFiles and snapFiles return the member's files, the oldest first.
 func (m *member) walFiles() []string  { return m.files("wal") }
 func (m *member) snapFiles() []string { return m.files("snap") }
 
@@ -301,7 +301,7 @@ func TestATornTailIsCutAndTold(t *testing.T) {
 			m.start()
 
 			m.expectLog(0, filepath.Base(files[len(files)-1]), "offset=")
-			// The last write may be in the tail; all before it are not.
+			// The last write may be in the tail; all writes before it are not.
 			for i := range 19 {
 				if a := m.get(fmt.Sprint("/v2/keys/k", i)); a.status != 200 {
 					t.Errorf("/k%d: %s", i, a.body)
@@ -352,7 +352,7 @@ func TestAMissingLogStopsTheStart(t *testing.T) {
 	}
 }
 
-// withSnapshots is a killed member with two snapshots at least, whose key /k is
+// withSnapshots returns a killed member that has at least two snapshots, and whose key /k is
 // "last".
 func withSnapshots(t *testing.T) *member {
 	t.Helper()
@@ -384,8 +384,7 @@ func TestADamagedSnapshotIsPassedOverForAnOlderOne(t *testing.T) {
 	}
 }
 
-// When the log reaches back far enough the snapshots are not needed; here it
-// does not.
+// Snapshots are not needed when the log reaches back far enough; here it does not.
 func TestTruncatedSnapshotsStopTheStart(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -453,7 +452,7 @@ func TestSIGTERMDoesNotWaitForEver(t *testing.T) {
 	}
 }
 
-// A halfSent is a PUT whose body the server waits for.
+// A halfSent is a PUT whose body has not been sent yet.
 type halfSent struct {
 	t      *testing.T
 	conn   net.Conn

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Three members find each other through a fourth server, in whatever order they start; one too many
-// is told so, and one that starts again with the same flags takes no second place.
+// Three members find each other through a fourth server, in whatever order they start. A surplus
+// member is refused, and one that starts again with the same flags takes no second place.
 func TestFoundersMeetAtADiscoveryURL(t *testing.T) {
 	t.Parallel()
 	service := startMember(t)
@@ -59,7 +59,7 @@ func TestFoundersMeetAtADiscoveryURL(t *testing.T) {
 func TestWithoutADiscoveryServiceAMemberIsRefusedInOneLine(t *testing.T) {
 	t.Parallel()
 	service := startMember(t)
-	service.get("/discovery/new") // and so there is a registry
+	service.get("/discovery/new") // this makes the registry
 	for u, want := range map[string]string{
 		service.url + "/discovery/none": "failed to join discovery cluster (100: Key not found " +
 			"(/_etcd/registry/none) [",
@@ -76,7 +76,7 @@ func TestWithoutADiscoveryServiceAMemberIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// debians is the path of a program of Debian's.
+// debians returns the path of a program that Debian has, or skips the test.
 func debians(t *testing.T, program string) string {
 	t.Helper()
 	startsProcesses(t)
@@ -124,7 +124,7 @@ func TestFoundersMeetAtDebiansDiscoveryService(t *testing.T) {
 	meet(t, strings.TrimSpace(token.body))
 }
 
-// meet founds a cluster of two at a discovery URL, which has no place for a third.
+// meet founds a cluster of two at a discovery URL, which then has no place for a third member.
 func meet(t *testing.T, token string) {
 	t.Helper()
 	c := &cluster{t: t, network: newNetwork(t), flags: append(quick, "--discovery="+token, "--discovery-fallback=exit")}

@@ -17,8 +17,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// ctlLine is a command line of etcd2 ctl that asks the member, and waits longer for answers than it
-// would by itself: on a busy machine an answer may take more than a second.
+// ctlLine is a command line of etcd2 ctl for this member, with longer timeouts than the defaults:
+// on a busy machine an answer may take more than a second.
 func (m *member) ctlLine(args ...string) []string {
 	return append([]string{"ctl", "--endpoints", m.url, "--timeout", (patience / 2).String(),
 		"--total-timeout", patience.String()}, args...)
@@ -135,7 +135,7 @@ func TestAnImportBringsAnotherClustersKeys(t *testing.T) {
 	importAll(t, from, to)
 }
 
-// startDebians starts the etcd of Debian, which has no --enable-v2 of its own accord.
+// startDebians starts Debian's etcd, which needs a flag to speak v2.
 func startDebians(t *testing.T, flags ...string) *member {
 	t.Helper()
 	etcd := debians(t, "etcd")
@@ -147,7 +147,7 @@ func startDebians(t *testing.T, flags ...string) *member {
 	return m
 }
 
-// Any etcd that speaks v2 will do.
+// An import works from any etcd that speaks v2.
 func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -155,8 +155,8 @@ func TestAnImportFromAnEtcdOfDebian(t *testing.T) {
 	importAll(t, from, to)
 }
 
-// Programs move from one cluster to another one while they write: what they have written last is
-// there at once.
+// An import that follows the source serves programs that move to another cluster while they write:
+// their latest writes are there at once.
 func TestAnImportFollowsAnEtcdOfDebian(t *testing.T) {
 	t.Parallel()
 	from, to := startDebians(t), startMember(t)
@@ -188,7 +188,7 @@ func TestAnImportFollowsAnEtcdOfDebian(t *testing.T) {
 	compareTrees(t, from, to)
 }
 
-// A snapshot that etcd has written has the keys, also when etcd is no more.
+// Keys can be imported from a snapshot that etcd has written, also when etcd no longer runs.
 func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
 	t.Parallel()
 	from, to := startDebians(t, "--snapshot-count=5"), startMember(t)
@@ -216,8 +216,8 @@ func TestAnImportFromASnapshotOfEtcd(t *testing.T) {
 	compareTrees(t, from, to)
 }
 
-// snapshotOfNow writes to an etcd until it says that it has saved a snapshot of what is there now,
-// or later, and returns the file.
+// snapshotOfNow writes to an etcd until it logs that it has saved a snapshot of its present state,
+// or a later one, and returns the file.
 func (m *member) snapshotOfNow() string {
 	m.t.Helper()
 	const saved = "saved snapshot at index "
@@ -280,7 +280,7 @@ func compareTrees(t *testing.T, from, to *member) {
 	}
 }
 
-// outline is a tree without what an import does not bring.
+// outline returns a tree without the attributes that an import does not bring.
 func outline(t *testing.T, a answer) string {
 	t.Helper()
 	type node struct {
@@ -325,7 +325,7 @@ func TestABenchmarkLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A shell that has the script completes a word by asking the binary.
+// A shell that has loaded the completion script completes a word by asking the binary.
 func TestShellsCompleteWords(t *testing.T) {
 	startsProcesses(t)
 	t.Parallel()
@@ -334,7 +334,8 @@ func TestShellsCompleteWords(t *testing.T) {
 		"bash": `source <(etcdctl completion bash)
 			try() { COMP_WORDS=(etcdctl "$@"); COMP_CWORD=$#; _etcdctl etcdctl; echo ${COMPREPLY[@]}; }
 			try -o json member re; try member rep; try get --so; try exec`,
-		// A function of zsh's that is loaded when it is first called, and says what it would offer.
+		// A zsh function that is loaded at its first call, and prints the completions that it
+		// offers.
 		"zsh": `etcdctl completion zsh > $ZDOTDIR/_etcdctl; fpath=($ZDOTDIR); autoload _etcdctl; compadd() { shift; echo $@; }
 			try() { words=(etcdctl "$@"); CURRENT=$#words; _etcdctl; }
 			try -o json member re; try member rep; try get --so; try exec`,

@@ -16,7 +16,7 @@ import (
 // debianEtcdctl speaks the v2 API when ETCDCTL_API says so.
 const debianEtcdctl = "/usr/bin/etcdctl"
 
-// Etcdctl is the server's binary under another name.
+// etcdctl is the server's binary under another name.
 func TestOutputsAreThoseOfEtcdctl(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -24,8 +24,8 @@ func TestOutputsAreThoseOfEtcdctl(t *testing.T) {
 	playConsole(t, m, filepath.Join(ours(t, "etcdctl"), "etcdctl"), "etcdctl.txt", "")
 }
 
-// Where the releases agree, Debian's etcdctl and this one can be swapped: the same lines, to the
-// same server.
+// Where the releases agree, Debian's etcdctl and this one are interchangeable: they print the same
+// lines, with the same server.
 func TestDebiansEtcdctlAnswersTheSame(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat(debianEtcdctl); err != nil {
@@ -46,7 +46,7 @@ func TestOutputsAboutUsersAreThoseOfEtcdctl(t *testing.T) {
 	playConsole(t, m, filepath.Join(ours(t, "etcdctl"), "etcdctl"), "etcdctl_auth.txt", "")
 }
 
-// ours is a directory in which the binary has this name.
+// ours returns a directory in which the binary has a given name.
 func ours(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,9 +56,9 @@ func ours(t *testing.T, name string) string {
 	return dir
 }
 
-// patiently is a directory in which a program has the name etcdctl and waits for an answer longer
-// than it would by itself: where the machine is busy, a password alone may cost the server more
-// than the second that etcdctl gives it.
+// patiently returns a directory in which a program has the name etcdctl and waits longer for an
+// answer than its default. On a busy machine the hash of a password alone may take the server more
+// than the second that etcdctl waits.
 func patiently(t *testing.T, program string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,7 +69,7 @@ func patiently(t *testing.T, program string) string {
 	return dir
 }
 
-// A console is the commands of a file, run by a shell that finds etcdctl in a directory.
+// A console runs the commands of a file in a shell that finds etcdctl in a directory.
 type console struct {
 	t   *testing.T
 	m   *member
@@ -84,7 +84,7 @@ type ctlCommand struct {
 	line, want string
 }
 
-// playConsole runs a file with a program for etcdctl, without the commands that have this mark,
+// playConsole runs a file with a program for etcdctl. It leaves out the commands with a given mark,
 // none of which changes anything.
 func playConsole(t *testing.T, m *member, program, file, mark string) {
 	t.Helper()
@@ -120,7 +120,7 @@ func (c *console) play(cmd ctlCommand) {
 	}
 }
 
-// execute runs a line, and returns its output in the form of the file.
+// execute runs a line, and returns its output as the file has it.
 func (c *console) execute(line string) string {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 3*patience)
 	defer cancel()
@@ -129,7 +129,7 @@ func (c *console) execute(line string) string {
 	cmd.Dir = c.dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Run() // its status is looked at
+	cmd.Run() // the output includes its status
 	for text := range strings.Lines(errs.String()) {
 		out.WriteString("! " + strings.TrimSuffix(text, "\n") + "\n")
 	}
@@ -175,7 +175,7 @@ func (f *ctlProcess) expect(words ...string) {
 	}
 }
 
-// interrupt ends it, as Ctrl-C does: with status 0.
+// interrupt ends it as Ctrl-C does; the status must be 0.
 func (f *ctlProcess) interrupt() {
 	f.t.Helper()
 	f.cmd.Process.Signal(os.Interrupt)
@@ -232,7 +232,7 @@ func TestClusterHealthForEverEndsWithAnInterrupt(t *testing.T) {
 	f.interrupt()
 }
 
-// A member may advertise what this machine can't reach.
+// A member may advertise a URL that this machine can't reach.
 func TestASyncedAddressThatIsDeadFallsBack(t *testing.T) {
 	t.Parallel()
 	m := startMember(t, "--advertise-client-urls=http://127.0.0.1:1")

@@ -159,8 +159,8 @@ func TestThePeerPortTellsWhoTheMembersAre(t *testing.T) {
 	}
 }
 
-// A member that comes back at another address says so itself, and one that comes back without a
-// word keeps its address.
+// A member that comes back at another address publishes the new address. One that comes back
+// without such a flag keeps its address.
 func TestANewPeerURLIsPublished(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -230,7 +230,7 @@ func TestForceNewClusterKeepsTheData(t *testing.T) {
 	m.put("/after", "v")
 }
 
-// Beside a member that runs, with the same flags: nothing is locked, opened or written.
+// A trial start beside a running member, with the same flags, locks, opens and writes nothing.
 func TestATrialBesideARunningMember(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -249,7 +249,7 @@ func TestATrialBesideARunningMember(t *testing.T) {
 	}
 }
 
-// tree is the names, sizes and times of all files below a directory.
+// tree returns the names, sizes and times of all files below a directory.
 func tree(t *testing.T, dir string) (text string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -278,7 +278,7 @@ func TestVersionIsFourLines(t *testing.T) {
 	}
 }
 
-// TestDumpShowsEveryWrite: etcd2 dump prints a line a record of the log.
+// TestDumpShowsEveryWrite: etcd2 dump prints a line for each record of the log.
 func TestDumpShowsEveryWrite(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)

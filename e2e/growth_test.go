@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What grows with what. The figures are those of the last time that somebody measured them; the
-// picture in README.md is drawn from them, and from nothing else.
+// Which costs grow with which sizes. The figures are those of the latest measurement; the picture
+// in README.md is drawn from them, and from nothing else.
 
 var grow = flag.Bool("e2e.grow", false, "measure what grows with what, and write growth.txt and growth.svg")
 
@@ -21,7 +21,7 @@ const (
 
 // A curve is one measurement: y for each x.
 type curve struct {
-	x, y   string // what they are
+	x, y   string // names of the axes
 	points []point
 }
 

@@ -27,12 +27,12 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// patience is how long a test waits for an event that must come. Only a failure takes that long, so
-// it is enough for a busy machine.
+// patience is how long a test waits for an event that must come. Only a test that fails waits that
+// long, so it may be long enough for a busy machine.
 const patience = time.Minute
 
-// measured reports whether a test may look at the clock: with -long only, and then it runs alone.
-// Otherwise it runs beside the others, and looks at events.
+// measured reports whether a test may measure time: only with -long, and then the test runs alone.
+// Otherwise it runs beside others, and checks events only.
 func measured(t *testing.T) bool {
 	if !pace.Long() {
 		t.Parallel()
@@ -40,9 +40,9 @@ func measured(t *testing.T) bool {
 	return pace.Long()
 }
 
-// binary is the path of the built server, and binaryFlags come before all others.
+// binary is the path of the built server, and binaryFlags precede all other flags.
 //
-// E2E_SERVER may name another server and its first flags, to see what that one does, as in
+// E2E_SERVER may name another server and its first flags, to test that one, as in
 //
 //	E2E_SERVER="/usr/bin/etcd --enable-v2" go test ./e2e -run Cluster
 var (
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
-	// Most of these tests wait for a clock or a disk, not for a core.
+	// Most of these tests wait for a clock or a disk, and not for a core.
 	flag.Set("test.parallel", "8")
 	status := m.Run()
 	shared.chromium.stop()
@@ -71,9 +71,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// lookAtSources looks at every source file, so that the go command does not reuse the result of a
-// test that starts processes once a source has changed: it knows only of the files that the test
-// itself has looked at.
+// lookAtSources opens every source file. Otherwise the go command would reuse the cached result of
+// a test that starts processes although a source has changed: it knows only the files that the test
+// itself has opened.
 var lookAtSources = sync.OnceValue(func() error {
 	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -87,7 +87,7 @@ var lookAtSources = sync.OnceValue(func() error {
 	})
 })
 
-// build makes the one static binary as a user would.
+// build builds the one static binary as a user would.
 func build(path string) error {
 	cmd := exec.Command("go", "build", "-o", path, "etcd2")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -102,16 +102,16 @@ type member struct {
 	t       *testing.T
 	name    string
 	dir     string              // its parent directory: data, socket
-	url     string              // where clients are answered
-	peer    string              // where it listens for other members
-	reached string              // where those are told to reach it
+	url     string              // client URL
+	peer    string              // peer URL on which it listens
+	reached string              // peer URL that other members are told
 	founded string              // --initial-cluster
 	flags   []string            // further flags
 	wrap    []string            // a command that runs it, as prlimit
-	bare    bool                // nothing is on its command line but flags
-	environ []string            // further variables
+	bare    bool                // only flags are on its command line
+	environ []string            // further environment variables
 	handed  []*os.File          // descriptors that it gets, from 3 on
-	user    *syscall.Credential // as whom it runs; nil: as the test
+	user    *syscall.Credential // user that it runs as; nil: the user of the test
 
 	pid    atomic.Int64 // of the process that runs, or ran last
 	cmd    *exec.Cmd
@@ -135,7 +135,7 @@ func startsProcesses(t *testing.T) {
 func newMember(t *testing.T, flags ...string) *member {
 	t.Helper()
 	startsProcesses(t)
-	dir, err := os.MkdirTemp("", "e2e") // short: the path of a socket may not exceed 107 bytes
+	dir, err := os.MkdirTemp("", "e2e") // short, because the path of a socket may have at most 107 bytes
 	if err := cmp.Or(err, lookAtSources()); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func newMember(t *testing.T, flags ...string) *member {
 	return m
 }
 
-// startMember is a member that answers.
+// startMember returns a member that serves clients.
 func startMember(t *testing.T, flags ...string) *member {
 	t.Helper()
 	m := newMember(t, flags...)
@@ -179,13 +179,13 @@ func (m *member) arguments() []string {
 	return append(args, m.flags...)
 }
 
-// launch runs the process and does not wait for anything.
+// launch starts the process and does not wait for anything.
 func (m *member) launch() {
 	m.t.Helper()
 	m.listenForNotices()
 	line := append(append(append([]string{}, m.wrap...), binary), m.arguments()...)
 	cmd := exec.Command(line[0], line[1:]...)
-	// also when the tests are killed
+	// the process also dies when the tests are killed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.user, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.notify.LocalAddr().String())
 	cmd.Env = append(cmd.Env, m.environ...)
@@ -204,14 +204,14 @@ func (m *member) launch() {
 	}()
 }
 
-// start runs the process and waits until it says that it is ready.
+// start starts the process and waits until it reports that it is ready.
 func (m *member) start() {
 	m.t.Helper()
 	m.launch()
 	m.ready()
 }
 
-// ready waits until a launched process says that it is ready.
+// ready waits until a launched process reports that it is ready.
 func (m *member) ready() {
 	m.t.Helper()
 	if notice := m.awaitNotice(); notice != "READY=1" {
@@ -237,8 +237,8 @@ func (m *member) listenForNotices() {
 	m.t.Cleanup(func() { conn.Close() })
 }
 
-// awaitNotice returns the next sd_notify message that says where the process is in its life, or ""
-// when it ends before it sends one.
+// awaitNotice returns the next sd_notify message about the state of the process, or "" when the
+// process ends before it sends one.
 func (m *member) awaitNotice() string {
 	for {
 		notice := m.nextNotice()
@@ -252,7 +252,7 @@ func hasOneOf(s string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
-// nextNotice returns the next sd_notify message, or "" likewise.
+// nextNotice returns the next sd_notify message, or "" when the process ends before it sends one.
 func (m *member) nextNotice() string {
 	notices := make(chan string, 1)
 	conn := m.notify
@@ -266,7 +266,7 @@ func (m *member) nextNotice() string {
 	case s := <-notices:
 		return s
 	case <-m.ended:
-		// what it has said is here; a deadline that has passed would hide it
+		// messages sent before the end have arrived; a deadline in the past would hide them
 		conn.SetReadDeadline(time.Now().Add(shortly))
 		return <-notices
 	}
@@ -329,7 +329,7 @@ type answer struct {
 	body   string
 }
 
-// index is the answer's X-Etcd-Index.
+// index returns the answer's X-Etcd-Index.
 func (a answer) index(t *testing.T) uint64 {
 	t.Helper()
 	var i uint64
@@ -339,7 +339,7 @@ func (a answer) index(t *testing.T) uint64 {
 	return i
 }
 
-// client keeps connections; it has room for many.
+// client keeps many connections open.
 var client = &http.Client{
 	Timeout:   patience,
 	Transport: &http.Transport{MaxIdleConnsPerHost: 256},
@@ -363,8 +363,8 @@ func ask(ctx context.Context, method, target string, form url.Values) (answer, e
 
 var errStarting = errors.New("this member is starting")
 
-// send sends a request and reads the whole response. The response of a member that is starting is
-// an error, as if the member were down.
+// send sends a request and reads the whole response. A response that says that the member is
+// starting is returned as an error, as if the member were down.
 func send(req *http.Request) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -378,8 +378,9 @@ func send(req *http.Request) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 
-// do is ask for a request that must be answered. It asks again when it is told that the member is
-// starting: a connection that was made before the end of the start may hear that after it.
+// do is ask for a request that must be answered. It repeats the request when the answer says that
+// the member is starting: on a connection from before the end of the start, such an answer may
+// still come after it.
 func (m *member) do(method, path string, form url.Values) answer {
 	m.t.Helper()
 	a, err := ask(m.t.Context(), method, m.url+path, form)
@@ -408,7 +409,7 @@ func (m *member) put(key, value string, pairs ...string) answer {
 	return a
 }
 
-// eventually repeats check until it is satisfied.
+// eventually repeats check until it returns true.
 func eventually(t *testing.T, what string, within time.Duration, check func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(within)
@@ -426,12 +427,12 @@ var ports = struct {
 	next int
 }{next: 10_000 + rand.IntN(18_000)}
 
-// freeURL is a URL that nobody listens on.
+// freeURL returns a URL at which no process listens.
 func freeURL() string {
 	ports.Lock()
 	defer ports.Unlock()
-	// a process that is just being started has copies of all descriptors, and would keep the port
-	// busy after it is closed here
+	// a process that is being started at this moment has copies of all descriptors, and would keep
+	// the port in use after it is closed here
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	for {
@@ -444,7 +445,7 @@ func freeURL() string {
 	}
 }
 
-// logLines keeps what a process writes, line by line, over all its lives.
+// logLines keeps the lines that a process writes, over all its lives.
 type logLines struct {
 	mu    sync.Mutex
 	rest  string
@@ -536,7 +537,7 @@ func readLine(t *testing.T, r *bufio.Reader) string {
 	return line
 }
 
-// readmeSection is a section of the README of some room, with its lines that are continued joined.
+// readmeSection returns a section of a package's README; lines that are continued are joined.
 func readmeSection(t *testing.T, name string) string {
 	t.Helper()
 	var section string

@@ -20,12 +20,12 @@ import (
 	"etcd2/raft/linear"
 )
 
-// A recorder is clients that read and write a few keys at all members, whatever happens to those,
-// and remember each call as raft/linear judges it. Every value is written once.
+// A recorder is clients that read and write a few keys at all members while these may fail, and
+// that record each call in the form that raft/linear judges. Every value is written once.
 type recorder struct {
 	t       *testing.T
 	members []*member
-	local   bool // reads are what a member has, without a quorum
+	local   bool // a member answers reads from its own tree, without a quorum
 	began   time.Time
 	value   atomic.Uint64
 	cancel  context.CancelFunc
@@ -34,22 +34,22 @@ type recorder struct {
 	mu      sync.Mutex // protects what follows
 	calls   [registers][]recorded
 	values  map[uint64]uint64 // modifiedIndex → value
-	refused map[string]int    // answers that say that nothing has happened, by their text
+	refused map[string]int    // number of answers by which nothing has happened, by text
 }
 
 // registers is the number of keys.
 const registers = 5
 
-// A recorded call may name what it saw by its index; the value is looked up in the end.
+// A recorded call may know only the index of what it saw; the value is looked up at the end.
 type recorded struct {
 	linear.Call
 	sawIndex uint64
 }
 
-// A version is what a client has seen of a key: its value and that one's index.
+// A version is what a client has seen of a key: its value and the index of that value.
 type version struct{ value, index uint64 }
 
-// record starts clients at the running members, whose calls it records.
+// record starts clients at the running members, and records their calls.
 func (c *cluster) record(clients int) *recorder { return c.recordReads(clients, false) }
 
 func (c *cluster) recordReads(clients int, local bool) *recorder {
@@ -88,7 +88,7 @@ func (r *recorder) call(key int, known *version) {
 	happened := true
 	switch {
 	case isDial(err):
-		happened = false // nobody was there
+		happened = false // nothing listened there
 	case err == nil && a.status < 500:
 		c.Known, happened = true, c.learn(a, known)
 	}
@@ -145,8 +145,8 @@ func asRequest(o linear.Op, known version) (method string, form url.Values, quer
 	return "PUT", value, ""
 }
 
-// learn takes in an answer, and what it tells of the key; false when it says that nothing has
-// happened.
+// learn records an answer, and what it says about the key. It returns false when the answer says
+// that nothing has happened.
 func (c *recorded) learn(a answer, known *version) bool {
 	var e struct {
 		event
@@ -186,7 +186,7 @@ func number64(s string) uint64 {
 	return n
 }
 
-// judge fails the test when a history has no order, and returns how many calls there were.
+// judge fails the test when no order explains a history, and returns the number of calls.
 func (r *recorder) judge() (calls, unknown int) {
 	r.t.Helper()
 	for key, history := range r.histories() {
@@ -206,7 +206,7 @@ func (r *recorder) judge() (calls, unknown int) {
 	return calls, unknown
 }
 
-// answered is how many calls have ended with an answer.
+// answered returns how many calls have ended with an answer.
 func (r *recorder) answered() (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,7 +227,7 @@ func (r *recorder) histories() (all [registers][]linear.Call) {
 		for _, c := range r.calls[key] {
 			if c.sawIndex != 0 {
 				if c.Result.Value = r.values[c.sawIndex]; c.Result.Value == 0 {
-					continue // it has changed nothing, and what it saw nobody knows
+					continue // it has changed nothing, and what it saw is unknown
 				}
 			}
 			all[key] = append(all[key], c.Call)
@@ -236,8 +236,8 @@ func (r *recorder) histories() (all [registers][]linear.Call) {
 	return all
 }
 
-// The judge is not blind: reads of what a member has are not linearizable, when that member is cut
-// off.
+// The judge finds real faults: reads from a member's own tree are not linearizable when that member
+// is cut off.
 func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
@@ -255,7 +255,8 @@ func TestLocalReadsAtAMemberCutOffAreCaught(t *testing.T) {
 	t.Error("every history has an order")
 }
 
-// describe is the end of the shortest beginning of a history that has no order, a line a call.
+// describe returns the end of the shortest part of a history, from its beginning on, that no order
+// explains: a line for each call.
 func describe(history []linear.Call) string {
 	slices.SortFunc(history, func(a, b linear.Call) int { return a.To - b.To })
 	n := sort.Search(len(history), func(n int) bool { return !linear.Explains(until(history, history[n].To)) })
@@ -267,7 +268,7 @@ func describe(history []linear.Call) string {
 	return b.String()
 }
 
-// until is what was known of a history at a moment.
+// until returns what was known of a history at a moment.
 func until(history []linear.Call, now int) (known []linear.Call) {
 	for _, c := range history {
 		c.Known = c.Known && c.To <= now

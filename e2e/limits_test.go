@@ -51,9 +51,8 @@ func closedBy(conns []net.Conn, deadline time.Time) int {
 	return int(closed.Load())
 }
 
-// A client that sends its request byte by byte is cut off ten seconds after it began; meanwhile
-// others are served.
-// pitfall J1
+// A client that sends its request byte by byte is cut off ten seconds after the beginning;
+// meanwhile others are served. pitfall J1
 func TestRequestsThatDripAreCutOff(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -99,7 +98,7 @@ func TestHugeBodiesAreRefusedInFlatMemory(t *testing.T) {
 	m.put("/still", "there")
 }
 
-// sendHuge sends a body of 100 MB, with or without saying so before; it must be refused.
+// sendHuge sends a body of 100 MB, announced by Content-Length or not. It must be refused.
 func sendHuge(t *testing.T, m *member, announced bool) {
 	body := io.LimitReader(zeros{}, 100<<20)
 	req, err := http.NewRequest("PUT", m.url+"/v2/keys/huge", body)
@@ -130,7 +129,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// peakMemory is the most resident memory that the process has had, in bytes.
+// peakMemory returns the largest resident memory that the process has had, in bytes.
 func (m *member) peakMemory() (kb int64) {
 	m.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid))
@@ -160,7 +159,7 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 	}
 	for _, conn := range conns {
 		conn.SetReadDeadline(time.Now().Add(patience))
-		line, _ := bufio.NewReader(conn).ReadString('\n') // closed without a word is allowed
+		line, _ := bufio.NewReader(conn).ReadString('\n') // the server may also close without an answer
 		switch {
 		case strings.Contains(line, " 200 "):
 			served++
@@ -170,7 +169,7 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 			t.Errorf("got %q", line)
 		}
 	}
-	if served < 90 || turnedAway < 300 { // three quarters of 128 may be one address's
+	if served < 90 || turnedAway < 300 { // one address may hold three quarters of 128 connections
 		t.Errorf("%d served, %d turned away", served, turnedAway)
 	}
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -191,7 +190,7 @@ func TestDescriptorsNeverRunOut(t *testing.T) {
 	}
 }
 
-// A byte behind the request hides from net/http that the client has left, at a member and at a
+// A byte after the request hides from net/http that the client has left; here at a member and at a
 // proxy. pitfall J3
 func TestClientsThatSendTooMuchAndLeaveHoldNothing(t *testing.T) {
 	t.Parallel()

@@ -26,10 +26,11 @@ func startEtcd(t *testing.T, flags ...string) *member {
 	return old
 }
 
-// countdown is what counts down in an answer.
+// countdown matches the part of an answer that counts down.
 var countdown = regexp.MustCompile(`"ttl":\d+`)
 
-// told is what a member answers to some questions, of a user, without what counts down.
+// told returns a member's answers to some questions, asked as a user, without the parts that count
+// down.
 func (m *member) told(user, password string, paths ...string) (list []string) {
 	m.t.Helper()
 	for _, path := range paths {
@@ -39,7 +40,8 @@ func (m *member) told(user, password string, paths ...string) (list []string) {
 	return list
 }
 
-// moved makes a new member of what a stopped one has left, with the lines of the README.
+// moved makes a new member of the data that a stopped etcd has left, with the commands of the
+// README.
 func (m *member) moved() (next *member, output string) {
 	m.t.Helper()
 	next = newMember(m.t)
@@ -59,8 +61,8 @@ func (m *member) moved() (next *member, output string) {
 	return next, output
 }
 
-// A server of Debian's etcd 3.4 with its API v2 is stopped, and ours goes on: keys, directories,
-// times to live, indices, users and their passwords are the same.
+// Debian's etcd 3.4 is stopped, and our server continues with its v2 data: keys, directories, times
+// to live, indices, users and their passwords are the same.
 func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 	t.Parallel()
 	const root, ann = "Rosebud-1941", "pässwörd"
@@ -122,7 +124,8 @@ func TestWhatEtcdHasLeftIsServedAsItWas(t *testing.T) {
 	}
 }
 
-// The old directory is refused by a start, and a directory that is in use by a conversion.
+// A server refuses to start in the directory of an etcd, and a conversion refuses a directory that
+// is in use.
 func TestADirectoryOfEtcdIsNotStartedIn(t *testing.T) {
 	t.Parallel()
 	old := startEtcd(t)
@@ -138,7 +141,7 @@ func TestADirectoryOfEtcdIsNotStartedIn(t *testing.T) {
 	}
 }
 
-// How long 100,000 keys take on their way from etcd 3.4 to an answer of ours.
+// How long the move of 100,000 keys takes, from the end of etcd 3.4 to the first answer of ours.
 func TestAHundredThousandKeysMove(t *testing.T) {
 	pace.NeedsLong(t)
 	const keys, clients = 100_000, 128

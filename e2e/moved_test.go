@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// moving are n members of a cluster without a network between them, stopped after it was founded.
+// moving returns n members without a test network between them, stopped after they have founded a
+// cluster.
 func moving(t *testing.T, n int) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
@@ -26,7 +27,7 @@ func moving(t *testing.T, n int) *cluster {
 	return c
 }
 
-// move gives members that are stopped other addresses.
+// move gives new addresses to members that are stopped.
 func move(members ...*member) {
 	for _, m := range members {
 		m.peer = freeURL()
@@ -63,7 +64,7 @@ func TestTwoOfThreeThatMovedAtOnceFindEachOther(t *testing.T) {
 		m.serves()
 	}
 
-	stays.kill() // the two need each other now
+	stays.kill() // now the two need each other
 	for _, m := range moved {
 		m.serves()
 	}
@@ -87,7 +88,7 @@ func TestThreeThatMovedAtOnceFindEachOtherByANewList(t *testing.T) {
 	}
 	c.stopAll(c.members...)
 	for _, m := range c.members {
-		m.founded = "" // the membership knows
+		m.founded = "" // the membership is known from the data
 	}
 	c.start(c.members...)
 	c.members[0].serves()
@@ -154,7 +155,7 @@ func TestAForceThatIsLeftInTheUnitSplitsNoCluster(t *testing.T) {
 	for _, o := range c.members[1:] {
 		o.stop()
 	}
-	m.launch() // all machines come back at once, this one first
+	m.launch() // all machines start at the same time, this one first
 	m.ready()
 	for _, o := range c.members[1:] {
 		o.start()

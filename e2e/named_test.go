@@ -10,9 +10,9 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// More requests than have their answers remembered are made at full speed, and all of them again
-// right afterwards. TestWhatFellOutOfTheWindowIsNotExecutedAgain shows the same of a small window.
-// pitfall L8
+// More requests than the server remembers answers for are sent at full speed, and right afterwards
+// all of them once more. TestWhatFellOutOfTheWindowIsNotExecutedAgain shows the same with a small
+// window. pitfall L8
 func TestNoNamedRequestIsDoneTwice(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()

@@ -17,14 +17,14 @@ var (
 	nemesisTime = flag.Duration("e2e.time", 8*time.Second, "for so long")
 )
 
-// A nemesis does bad things to a cluster, one after the other, each for a while.
+// A nemesis lets one fault after the other happen to a cluster, each for a while.
 type nemesis struct {
 	*rand.Rand
 	c       *cluster
 	counted map[string]int
 }
 
-// A fault begins, and returns what ends it.
+// A fault begins, and returns the function that ends it.
 type fault struct {
 	name  string
 	begin func(n *nemesis) (end func())
@@ -63,7 +63,7 @@ func (n *nemesis) two() (a, b *member) {
 	return a, others[n.IntN(len(others))]
 }
 
-// leader is who leads, or anyone when nobody does.
+// leader returns the leader, or any member when there is none.
 func (n *nemesis) leader() *member {
 	for _, m := range n.c.members {
 		if s, err := m.standing(); err == nil && s.State == "StateLeader" {
@@ -73,7 +73,7 @@ func (n *nemesis) leader() *member {
 	return n.anyone()
 }
 
-// rage is a nemesis at work until the time is over; then all is whole again.
+// rage lets faults happen for a duration; then all is healed.
 func (n *nemesis) rage(d time.Duration) {
 	for deadline := time.Now().Add(d); time.Now().Before(deadline) && !n.c.t.Failed(); {
 		f := faults[n.IntN(len(faults))]
@@ -87,10 +87,8 @@ func (n *nemesis) rage(d time.Duration) {
 	n.c.leader()
 }
 
-// Whatever happens to the members, the clients' calls have an order, the watchers miss nothing, and
-// no key goes early.
-//
-// pitfall C1, pitfall G2, pitfall I1, pitfall I10
+// Whatever happens to the members, an order explains the clients' calls, the watchers miss no
+// event, and no key expires early. pitfall C1, pitfall G2, pitfall I1, pitfall I10
 func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
 	pace.NeedsLong(t)
 	seed := *nemesisSeed
@@ -117,8 +115,8 @@ func TestHistoriesUnderARandomNemesisAreLinearizable(t *testing.T) {
 	}
 }
 
-// compare checks that every write that was acknowledged, and every value that was read, was told to
-// the watchers.
+// compare checks that the watchers have seen every acknowledged write and every value that was
+// read.
 func (r *recorder) compare(events []seen) {
 	r.t.Helper()
 	told := map[uint64]string{}
@@ -132,7 +130,7 @@ func (r *recorder) compare(events []seen) {
 	}
 }
 
-// Leases are keys that live for a second, set at all members, and those that watch them.
+// Leases are keys that live for a second, set at all members, and their watchers.
 type leases struct {
 	w    *watchers
 	stop func()
@@ -152,7 +150,7 @@ func (c *cluster) lease() *leases {
 			case <-time.After(20 * time.Millisecond):
 				key := fmt.Sprint("/lease/", i)
 				l.set[key] = time.Now()
-				// may have happened
+				// the attempt may have succeeded
 				_, _ = members[i%3].attempt("PUT", "/v2/keys"+key, url.Values{"value": {"x"}, "ttl": {"1"}})
 			}
 		}
@@ -162,7 +160,7 @@ func (c *cluster) lease() *leases {
 	return l
 }
 
-// finish checks that no key has gone before its time.
+// finish checks that no key has expired before its time.
 func (l *leases) finish() (granted, expired int) {
 	t := l.w.c.t
 	t.Helper()

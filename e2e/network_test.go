@@ -16,7 +16,8 @@ import (
 )
 
 // A network stands between the members of a cluster. Each member is reached through a proxy, which
-// finds out who dials, and carries the bytes of each direction over that direction's link.
+// finds out which member dials, and carries the bytes of each direction over the link of that
+// direction.
 //
 //	m0 ──dials──► proxy of m1 ──► m1          m0 → m1 and m1 → m0 are two links,
 //	              link m0 → m1 ──►            whoever has dialled
@@ -30,12 +31,12 @@ type network struct {
 	listeners []net.Listener
 	links     map[[2]*member]*link
 	wires     map[*wire]bool
-	filtered  map[[2]*member]bool // the first can't call the second
+	filtered  map[[2]*member]bool // the first can't dial the second
 }
 
 // A wire is one connection between two members.
 type wire struct {
-	ends     [2]*member // who has dialled, and who was
+	ends     [2]*member // the member that has dialled, and the other one
 	from, to *net.TCPConn
 }
 
@@ -58,7 +59,7 @@ func (n *network) close() {
 	}
 }
 
-// join gives a member a proxy; other members reach it there.
+// join gives a member a proxy, at which other members reach it.
 func (n *network) join(m *member) {
 	n.t.Helper()
 	l, err := net.Listen("tcp", strings.TrimPrefix(freeURL(), "http://"))
@@ -87,12 +88,12 @@ func (n *network) connect(from *net.TCPConn, callee *member) {
 	filtered := n.filtered[[2]*member{caller, callee}]
 	n.mu.Unlock()
 	if caller == nil || filtered {
-		from.Close() // it has hung up, or died, or may not call
+		from.Close() // the caller has hung up or died, or may not call
 		return
 	}
 	conn, err := net.Dial("tcp", strings.TrimPrefix(callee.peer, "http://"))
 	if err != nil {
-		reset(from) // what its own system would have told the caller
+		reset(from) // this is what the callee's own system would have done
 		return
 	}
 	w := &wire{[2]*member{caller, callee}, from, conn.(*net.TCPConn)}
@@ -110,8 +111,8 @@ func (n *network) connect(from *net.TCPConn, callee *member) {
 	n.mu.Unlock()
 }
 
-// dialler is the member whose process holds the other end of a connection; nil when none does any
-// more.
+// dialler returns the member whose process holds the other end of a connection; nil when no process
+// holds it any longer.
 func (n *network) dialler(conn net.Conn) *member {
 	inode := socketInode(conn.RemoteAddr().(*net.TCPAddr).Port, conn.LocalAddr().(*net.TCPAddr).Port)
 	if inode == "" {
@@ -130,8 +131,8 @@ func (n *network) dialler(conn net.Conn) *member {
 	return nil
 }
 
-// socketInode is what the system calls the socket of this machine that is connected from one port
-// to another.
+// socketInode returns the system's number for the local socket that is connected from one port to
+// another.
 func socketInode(from, to int) string {
 	f, err := os.Open("/proc/net/tcp")
 	if err != nil {
@@ -147,7 +148,7 @@ func socketInode(from, to int) string {
 	return ""
 }
 
-// link is the link from one member to another.
+// link returns the link from one member to another.
 func (n *network) link(from, to *member) *link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -158,10 +159,10 @@ func (n *network) link(from, to *member) *link {
 	return n.links[key]
 }
 
-// between are the links between two members, both directions.
+// between returns the two links between two members.
 func (n *network) between(a, b *member) []*link { return []*link{n.link(a, b), n.link(b, a)} }
 
-// around are all links between some members and the others.
+// around returns all links between some members and the others.
 func (n *network) around(some ...*member) (links []*link) {
 	n.mu.Lock()
 	others := without(n.members, some...)
@@ -215,8 +216,8 @@ func (n *network) heal() {
 }
 
 // A link carries bytes in one direction, over all connections between two members. While it is cut
-// nothing passes, and nobody is told; what was sent meanwhile comes when it is healed, as it does
-// when routers fail.
+// no byte passes, and neither end is told. Bytes sent meanwhile arrive when it is healed, as they
+// do when routers fail.
 type link struct {
 	closed <-chan struct{}
 
@@ -224,9 +225,9 @@ type link struct {
 	open   chan struct{} // closed while bytes pass
 	rate   int           // bytes a second; 0: no bound
 	delay  time.Duration
-	busy   time.Time // when what was sent before has passed
+	busy   time.Time // when everything sent before has passed
 	passed int64     // bytes, since the beginning
-	until  int64     // when passed comes to it, then is called once
+	until  int64     // when passed reaches it, then is called once
 	then   func()
 }
 
@@ -247,7 +248,7 @@ func (l *link) cut() {
 		select {
 		case <-l.open:
 			l.open = make(chan struct{})
-		default: // is cut already
+		default: // it is cut already
 		}
 	})
 }
@@ -276,18 +277,18 @@ func (l *link) slow(rate int) { l.change(func() { l.rate = rate }) }
 // lag makes each byte take d, however many are on their way at a time.
 func (l *link) lag(d time.Duration) { l.change(func() { l.delay = d }) }
 
-// at calls f once, when that many more bytes have passed.
+// at calls f once, when a number of further bytes have passed.
 func (l *link) at(bytes int64, f func()) {
 	l.change(func() { l.until, l.then = l.passed+bytes, f })
 }
 
-// bytes is how much has passed so far.
+// bytes returns how many bytes have passed so far.
 func (l *link) bytes() (n int64) {
 	l.change(func() { n = l.passed })
 	return n
 }
 
-// received is how many bytes a member has got from the others so far.
+// received returns how many bytes a member has received from the others so far.
 func (n *network) received(m *member) (bytes int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -305,7 +306,7 @@ func cut(links []*link) {
 	}
 }
 
-// A parcel is what one read has given, and when it is due at the other end.
+// A parcel is the result of one read, and the time at which it is due at the other end.
 type parcel struct {
 	data []byte
 	err  error
@@ -314,18 +315,18 @@ type parcel struct {
 
 const (
 	parcelSize = 16 << 10
-	parcels    = 8 << 10 // on a connection's way at most
+	parcels    = 8 << 10 // at most, on the way of a connection
 
-	// Bytes on a connection's way at most. A long one carries 320 MB/s at 100 ms.
+	// Bytes on the way of a connection, at most. A long one carries 320 MB/s at 100 ms.
 	shortRoom = 128 << 10
 	longRoom  = 32 << 20
 
-	// What waits at an end of a link. The system's own loopback stalls with less: its packets have
-	// 64 KiB.
+	// Bytes that wait at an end of a link. The system's own loopback stalls with less: its packets
+	// have 64 KiB.
 	socketBuffer = 128 << 10
 )
 
-// carry moves what src sends to dst, and then how it ended.
+// carry moves the bytes that src sends to dst, and then the way in which src ended.
 func (l *link) carry(dst, src *net.TCPConn) {
 	dst.SetWriteBuffer(socketBuffer)
 	src.SetReadBuffer(socketBuffer)
@@ -344,8 +345,8 @@ func (l *link) carry(dst, src *net.TCPConn) {
 	}
 }
 
-// take puts what src sends on the way, as far as there is room; arrived tells that some may have
-// become free.
+// take puts the bytes that src sends on the way, as far as there is room. arrived signals that some
+// room may have become free.
 func (l *link) take(src *net.TCPConn, way chan<- parcel, under *atomic.Int64, arrived <-chan struct{}) {
 	defer close(way)
 	buf := make([]byte, parcelSize)
@@ -366,9 +367,9 @@ func (l *link) take(src *net.TCPConn, way chan<- parcel, under *atomic.Int64, ar
 	}
 }
 
-// room is how many bytes may be on a connection's way. A delay makes room, for a link has no bound
-// but its rate; a cut and a rate make none: what waits longer than the delay waits at the sender,
-// which then knows.
+// room returns how many bytes may be on the way of a connection. A link with a delay gets much
+// room, because it has no bound but its rate. A link that is cut, or has a rate, gets little: bytes
+// that wait longer than the delay then wait at the sender, which knows of it.
 func (l *link) room() (n int64) {
 	l.change(func() {
 		n = shortRoom
@@ -383,7 +384,7 @@ func (l *link) room() (n int64) {
 	return n
 }
 
-// due is when n bytes that are sent now arrive.
+// due returns when n bytes that are sent now arrive.
 func (l *link) due(n int) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -396,7 +397,8 @@ func (l *link) due(n int) time.Time {
 	return l.busy.Add(l.delay)
 }
 
-// deliver waits until a parcel is due and the link is open; false when dst does not take it.
+// deliver waits until a parcel is due and the link is open. It returns false when dst does not
+// accept the parcel.
 func (l *link) deliver(dst *net.TCPConn, p parcel) bool {
 	select {
 	case <-time.After(time.Until(p.due)):

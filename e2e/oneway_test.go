@@ -10,7 +10,7 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// filter lets a member call nobody, or nobody call it.
+// filter keeps the first member of each pair from dialling the second.
 func (n *network) filter(pairs ...[2]*member) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -41,13 +41,13 @@ func TestOneDirectionOfCallingIsEnough(t *testing.T) {
 			t.Errorf("%s: %d %s", c.name, a.status, a.body)
 		}
 
-		cl.members[0].kill() // the odd one is needed now
+		cl.members[0].kill() // now the odd member is needed for a quorum
 		odd.serves()
 		cl.members[1].serves()
 	}
 }
 
-// What c shows to those that it calls is refused; what it shows to those that call it is not.
+// A certificate for servers alone, shown by c as a client, is refused; as a server c may show it.
 func TestAPeerCertificateOfOneUsageIsEnough(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)
@@ -83,10 +83,10 @@ func TestAMemberOutOfTouchSaysSo(t *testing.T) {
 	since := odd.log.count()
 
 	for _, m := range without(c.members, odd) {
-		c.network.link(odd, m).cut() // it is not heard
+		c.network.link(odd, m).cut() // so that the others do not hear it
 	}
 	eventually(t, "an answer that is marked as old", patience, func() bool { return stale() != "" })
-	// a hiccup may have come first
+	// a short disturbance may have come first
 	eventually(t, "/health is false", patience, func() bool { return odd.get("/health").status == 503 })
 	odd.expectLog(since, "out of touch with the cluster")
 
@@ -108,7 +108,7 @@ func TestPeerURLsWhereNobodyListensAreToldAtTheStart(t *testing.T) {
 		return strings.HasPrefix(arg, "--initial-")
 	})
 	since := m.log.count()
-	m.start() // the membership has them
+	m.start() // the membership has the members
 
 	m.expectLog(since, "level=WARN", "lead to none of its listeners", "called=["+m.reached+"]",
 		"listening=["+m.peer+"]")

@@ -11,7 +11,7 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// views are the screens and colours in which a person should have looked at the page.
+// shootAll takes screenshots in the sizes and colours in which a person should look at the page.
 func (b *browser) shootAll(name string) {
 	b.t.Helper()
 	if *shots == "" {
@@ -31,14 +31,14 @@ func rowOf(name string) string {
 	return "[...document.querySelectorAll('#tree .row')].find(r => r.title === " + quoted(name) + ")"
 }
 
-// choose clicks the row of a key, and waits for what the page shows of it.
+// choose clicks the row of a key, and waits until the page shows the key.
 func (b *browser) choose(key string) {
 	b.t.Helper()
 	b.click(rowOf(key))
 	b.await("document.querySelector('#detail h2').textContent === " + quoted(key))
 }
 
-// showsLeader waits until the page shows the leader that there is.
+// showsLeader waits until the page shows the cluster's leader.
 func (b *browser) showsLeader(c *cluster) {
 	b.t.Helper()
 	eventually(b.t, "the page shows the leader", patience, func() bool {
@@ -47,7 +47,8 @@ func (b *browser) showsLeader(c *cluster) {
 	})
 }
 
-// noErrors is called at the end of each test: what the script threw, or the policy stopped.
+// noErrors, called at the end of each test, fails it when the script threw an error or the policy
+// blocked something.
 func (b *browser) noErrors() {
 	b.t.Helper()
 	if said := b.errors(); len(said) > 0 {
@@ -71,7 +72,7 @@ func TestThePageShowsAClusterAndFollowsItsLeader(t *testing.T) {
 	b.shootAll("cluster")
 
 	leader := c.leader()
-	for ; leader == asked; leader = c.leader() { // a busy machine has changed it
+	for ; leader == asked; leader = c.leader() { // on a busy machine the leader has changed meanwhile
 		asked.signal(syscall.SIGSTOP)
 		c.leaderOf(without(c.members, asked)...)
 		asked.signal(syscall.SIGCONT)
@@ -117,7 +118,7 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.choose("/lease")
 	b.awaitText("expires in 5")
 
-	// It is edited.
+	// A key is edited.
 	b.choose("/app/colour")
 	b.click(button("Edit"))
 	b.shootAll("edit")
@@ -128,7 +129,8 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 
-	// Another client changes it: seen at once, and what is typed overwrites nothing unseen.
+	// Another client changes the key: the page shows it at once, and what is typed does not
+	// overwrite a value that was never shown.
 	m.put("/app/colour", "red")
 	b.await("document.querySelector('#value').textContent === 'red'")
 	b.click(button("Edit"))
@@ -145,7 +147,7 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.click(button("Save"))
 	b.await("document.querySelector('#value').textContent === 'mine'")
 
-	// One is made, and cannot be made twice; the line that does the same in a shell works.
+	// A key is made, and can't be made twice; the shell command that the page shows for it works.
 	b.choose("/app")
 	b.fill("document.querySelector('#detail input')", "what? #50% off")
 	b.fill("document.querySelector('#detail textarea')", "it's new")
@@ -164,7 +166,7 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 		t.Errorf("%s rows", n)
 	}
 
-	// It is deleted, after a question.
+	// A key is deleted, after a question.
 	b.choose("/app/what? #50% off")
 	b.click(button("Delete"))
 	b.awaitText("Delete /app/what? #50% off?")
@@ -177,7 +179,7 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.await(rowOf("/app/colour") + " === undefined")
 	b.shootAll("keys")
 
-	// One that is not there shows when another client makes it, or something below it.
+	// A key that does not exist appears when another client makes it, or something below it.
 	for key, below := range map[string]string{"/later": "/later", "/above": "/above/below"} {
 		b.eval("location.hash = '#keys/" + url.PathEscape(key) + "'")
 		b.awaitText("There is no such key.")
@@ -187,7 +189,8 @@ func TestKeysAreBrowsedAndEditedInThePage(t *testing.T) {
 	b.noErrors()
 }
 
-// A draw between press and release must not take the click away. Others write all the time.
+// Drawing the page between press and release must not lose the click, while other clients write all
+// the time.
 func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -196,7 +199,8 @@ func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 	b.awaitText("New in /")
 	drawn := func() { b.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))") }
 
-	// A row of the tree, while another comes above it: it is the same element afterwards, too.
+	// A row of the tree, while another row comes above it. The row is the same element afterwards,
+	// too.
 	b.eval("window.row = " + rowOf("/m"))
 	release := b.press(rowOf("/m"))
 	m.put("/a", "1")
@@ -215,7 +219,7 @@ func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 	b.await("document.querySelector('#detail textarea').value === '2'")
 	b.click(button("Cancel"))
 
-	// What is typed for a new key, while its directory gets another time to live.
+	// Text that is typed for a new key, while its directory gets another time to live.
 	m.do("PUT", "/v2/keys/dir", url.Values{"dir": {"true"}})
 	b.choose("/dir")
 	b.fill("document.querySelector('#detail input')", "typed")
@@ -225,7 +229,7 @@ func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 		t.Errorf("%s is left of what was typed", got)
 	}
 
-	// A line of the events, while more come.
+	// A line of the events, while more lines come.
 	b.eval("location.hash = '#events'")
 	b.click(button("Start"))
 	b.awaitText("Following")
@@ -238,7 +242,7 @@ func TestAClickDuringWhichThePageIsDrawnCounts(t *testing.T) {
 	release()
 	b.await("document.querySelector('#detail h2').textContent === '/m'")
 
-	// The address on a member's card, while its numbers change.
+	// The address on a member's card, while the card's numbers change.
 	b.eval("location.hash = '#cluster'")
 	b.await("!!document.querySelector('.member a')")
 	b.eval("document.querySelector('.member a').addEventListener('click', e => { e.preventDefault(); window.linked = " +
@@ -422,7 +426,7 @@ func TestEventsAreFollowedStoppedAndGoneOnWith(t *testing.T) {
 	b.click(button("Go on"))
 	b.await("document.querySelectorAll('#log li').length === 3")
 
-	m.kill() // the server that it follows
+	m.kill() // the server that the page follows
 	without(c.members, m)[0].put("/app/k", "4")
 	m.start()
 	without(c.members, m)[0].put("/app/k", "5")
@@ -462,7 +466,7 @@ func TestThePageWorksAtAProxyAndOffersNoWritingAtAReadOnlyOne(t *testing.T) {
 	}
 }
 
-// Names that other such pages can't open, or that break them.
+// Names that other pages of this kind can't open, or that break them.
 func TestEveryNameIsOpenedInThePage(t *testing.T) {
 	t.Parallel()
 	m := startMember(t)
@@ -491,7 +495,7 @@ func TestEveryNameIsOpenedInThePage(t *testing.T) {
 	}
 	b.shootAll("names")
 
-	// On a phone, too, there is room for a name beside the indent of its depth.
+	// On a phone, too, there is room for a name beside the indentation of its depth.
 	b.size(390, 800)
 	b.await("[...document.querySelectorAll('#tree .row')].every(r => parseFloat(getComputedStyle(r).paddingLeft) < " +
 		"0.7 * r.clientWidth)")

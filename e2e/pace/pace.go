@@ -1,6 +1,6 @@
-// Package pace has the flag that all packages of tests share. A plain `go test ./...` is what
-// somebody runs between two edits; `go test ./... -short` is quicker still and leaves out what
-// starts processes; `go test ./... -long` is everything, as continuous integration runs it.
+// Package pace has the flags that all packages of tests share. A plain `go test ./...` is for the
+// time between two edits. `go test ./... -short` is quicker still, and leaves out tests that start
+// processes. `go test ./... -long` runs everything, as continuous integration does.
 package pace
 
 import (
@@ -11,11 +11,11 @@ import (
 
 var long = flag.Bool("long", false, "also the tests that take long")
 
-// Long reports whether -long was given: loops may be longer then, states larger, bounds of time
-// checked that a busy machine could miss. Call it once the flags are parsed.
+// Long reports whether -long was given. Then loops may be longer and states larger, and tests may
+// check bounds of time that a busy machine could miss. Call it after the flags are parsed.
 func Long() bool { return *long }
 
-// Pick returns how much of something a test does: a little under -short, all of it under -long.
+// Pick returns how much of something a test does: little under -short, all of it under -long.
 func Pick[T any](short, usual, all T) T {
 	switch {
 	case *long:
@@ -26,7 +26,7 @@ func Pick[T any](short, usual, all T) T {
 	return usual
 }
 
-// FuzzTime is for how long an ordinary test mutates the seeds of a fuzz target.
+// FuzzTime returns how long an ordinary test mutates the seeds of a fuzz target.
 func FuzzTime() time.Duration { return Pick(100*time.Millisecond, 500*time.Millisecond, 5*time.Second) }
 
 // NeedsLong skips a test unless -long was given.
