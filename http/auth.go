@@ -26,17 +26,17 @@ const (
 // maxNameBytes bounds the name of a user or role.
 const maxNameBytes = 1 << 10
 
-// The refusals that are older than any user.
+// The refusals that do not depend on the users and roles; the others are in package auth.
 const (
 	noVersionYet = "Not capable of accessing auth feature during rolling upgrades."
 	invalidPath  = "Invalid path"
 	invalidJSON  = "Invalid JSON in request body."
 )
 
-// plan says what to do about a request, and what to answer, if it is judged by this state.
+// plan returns what a request changes in a state, and the answer when that is done.
 type plan func(*auth.State) (auth.Change, error)
 
-// serveEnable answers /v2/auth/enable: everybody may ask, root may turn.
+// serveEnable answers /v2/auth/enable: everybody may read the switch, root may turn it.
 func (s *Server) serveEnable(w *response, r *nethttp.Request) {
 	permit := s.permit(r, auth.Right{Access: auth.Admin})
 	if !s.authReady(w) || r.Method != "GET" && !s.allowed(w, permit) {
@@ -73,8 +73,8 @@ var (
 func (s *Server) serveUsers(w *response, r *nethttp.Request) { s.serveItems(w, r, &users) }
 func (s *Server) serveRoles(w *response, r *nethttp.Request) { s.serveItems(w, r, &roles) }
 
-// serveItems checks in the order of section 18.4: path, method, rights; then body, then what there
-// is.
+// serveItems checks in the order of section 18.4: path, method, rights, then the body, and last the
+// users and roles that there are.
 func (s *Server) serveItems(w *response, r *nethttp.Request, kind *items) {
 	if !s.authReady(w) {
 		return
@@ -147,7 +147,8 @@ func (s *Server) serveItem(w *response, r *nethttp.Request, kind *items, name st
 	}
 }
 
-// authReady reports whether all members know what users are. If nobody can tell yet, it answers.
+// authReady reports whether the version of the cluster is decided, and with it that all members
+// know users. If it is not, authReady answers the request.
 func (s *Server) authReady(w *response) bool {
 	if s.node.Membership().Version != "" {
 		return true
@@ -163,7 +164,7 @@ func (s *Server) authHeader(w *response) {
 	h["Content-Type"] = jsonType
 }
 
-// authError sends what an administrator did wrong, or that nobody knows what became of his request.
+// authError answers why a change was refused, or that its result is unknown.
 func (s *Server) authError(w *response, err error) {
 	refusal, refused := errors.AsType[*auth.Refusal](err)
 	later, isLater := errors.AsType[*auth.Later](err)
@@ -178,8 +179,8 @@ func (s *Server) authError(w *response, err error) {
 	}
 }
 
-// planUser reads the body of a PUT; what is wrong with it, it answers. A password is hashed once,
-// however often the plan is made.
+// planUser reads the body of a PUT of a user; when there is something wrong with it, planUser
+// answers the request. The plan hashes a password once, however often it is called.
 func (s *Server) planUser(w *response, r *nethttp.Request, name string) (plan, bool) {
 	var up auth.UserUpdate
 	if !s.readAuthJSON(w, r, &up) {
@@ -210,8 +211,8 @@ func (s *Server) planRole(w *response, r *nethttp.Request, name string) (plan, b
 	return func(st *auth.State) (auth.Change, error) { return st.PutRole(up) }, true
 }
 
-// readAuthJSON decodes the body. Its errors quote nothing of it: there may be a password in it
-// (K11).
+// readAuthJSON decodes the body and reports success; otherwise it answers the request, without a
+// quote from the body, since there may be a password in it (K11).
 func (s *Server) readAuthJSON(w *response, r *nethttp.Request, v any) bool {
 	status, err := s.readJSON(w, r, v)
 	switch {
@@ -230,15 +231,15 @@ func (s *Server) changeBare(w *response, r *nethttp.Request, permit *permit, p p
 	}
 }
 
-// changeAuth does what the plan says, with all that was acknowledged before the request, and
-// answers. When somebody else changes users or roles at the same time, the request is judged and
-// planned anew: no update is lost, none is done by a right that has gone (K9).
+// changeAuth waits for all that was acknowledged before the request, does what the plan says, and
+// answers. When another request changes users or roles at the same time, this one is judged and
+// planned anew, so that no change is lost, and none is made by a right that was taken away (K9).
 func (s *Server) changeAuth(w *response, permit *permit, p plan) {
 	if err := s.readTree(); err != nil {
 		s.authError(w, err)
 		return
 	}
-	var end time.Time // of all proposals; the first plan may hash a password, which has a time of its own
+	var end time.Time // of all proposals; set after the first plan, whose hashing has its own limit
 	for {
 		if !s.allowed(w, permit) {
 			return
@@ -261,22 +262,22 @@ func (s *Server) changeAuth(w *response, permit *permit, p plan) {
 	}
 }
 
-// readTree waits until this member has all that was acknowledged before.
+// readTree waits until this member has applied all that was acknowledged anywhere before the call.
 func (s *Server) readTree() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
 	defer cancel()
 	return s.node.Read(ctx)
 }
 
-// proposeBy is proposeAll, up to a moment.
+// proposeBy is proposeAll with a deadline.
 func (s *Server) proposeBy(end time.Time, commands []store.Command, revision uint64) error {
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	return s.proposeAll(ctx, commands, revision)
 }
 
-// proposeAll proposes commands in order, the first judged by the revision, each of the others by
-// the one that the last has made.
+// proposeAll proposes commands in order. The first is judged by the revision, and each later one by
+// the revision that the command before it made.
 func (s *Server) proposeAll(ctx context.Context, commands []store.Command, revision uint64) error {
 	for _, c := range commands {
 		c.Revision = revision

@@ -10,14 +10,14 @@ import (
 )
 
 // serveBackup streams the state of this member as a backup, the file that `etcdctl restore` takes.
-// It holds everything that was acknowledged anywhere before the request; with quorum=false, what is
-// applied here, which needs no leader. Writes go on meanwhile, and what they change is kept twice
-// as long as it takes: so there is one at a time. Users and roles are in it: where there are any,
-// it is for root only.
+// It holds everything that was acknowledged at any member before the request. With quorum=false it
+// holds what this member has applied, which needs no leader. Writes go on meanwhile; until the
+// backup is sent, the old and the new version of what they change are in memory, so only one backup
+// is sent at a time. It contains users and roles: with auth on, it is for root only.
 //
-// X-Etcd-Index and X-Raft-Index tell the very state that is sent. A file whose end did not come has
-// no trailer, and nobody takes it for a backup; and the connection breaks, so that the client knows
-// at once.
+// X-Etcd-Index and X-Raft-Index are those of the state that is sent. A file that is cut off has no
+// trailer, so that no reader takes it for a backup. The connection is broken as well, so that the
+// client knows at once.
 func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 	query := r.URL.Query() // not r.FormValue, which reads a multipart body into memory and files (J4)
 	quorum, err := strconv.ParseBool(query.Get("quorum"))
@@ -35,7 +35,7 @@ func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 		tooBusy(w, s.nodeError(err, w.begun).Cause)
 		return
 	}
-	w.endHolding() // there is one at a time
+	w.endHolding() // one backup at a time: it needs no other bound
 	s.keysHeader(w, index, frozen.Index, frozen.Term)
 	w.Header()["Content-Type"] = []string{"application/octet-stream"}
 	if _, err := frozen.WriteTo(&untilShutdown{w, s.ending}); err != nil {
@@ -45,8 +45,8 @@ func (s *Server) serveBackup(w *response, r *nethttp.Request) {
 	s.log.Info("sent a backup", "client", r.RemoteAddr, "index", frozen.Index)
 }
 
-// freeze takes the state, with all that was acknowledged before if quorum is set, and the store's
-// index at that moment.
+// freeze returns the state and the store's index at the same moment. With quorum, the state has all
+// that was acknowledged before the call.
 func (s *Server) freeze(ctx context.Context, quorum bool) (f *raft.Frozen, index uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
@@ -64,13 +64,14 @@ func (s *Server) freeze(ctx context.Context, quorum bool) (f *raft.Frozen, index
 
 var errShutdown = errors.New("this member is stopping")
 
-// untilShutdown is an answer of any length, which a shutdown does not wait for.
+// untilShutdown writes to w, and fails as soon as the member stops: a shutdown does not wait for an
+// answer of any length.
 type untilShutdown struct {
 	w      nethttp.ResponseWriter
 	ending context.Context
 }
 
-// Write sends a piece.
+// Write sends b, or returns errShutdown.
 func (u *untilShutdown) Write(b []byte) (int, error) {
 	if u.ending.Err() != nil {
 		return 0, errShutdown

@@ -70,10 +70,11 @@ func (s *Server) servePprof(w *response, r *nethttp.Request) {
 	}
 }
 
-// logLevels are the names of etcd 2.
+// logLevels are etcd 2's names of the levels.
 var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACE"}
 
-// serveLogLevel changes what this member logs (section 17.8), but for the lines of Config.Security.
+// serveLogLevel changes the level of this member's log (section 17.8). The lines of Config.Security
+// are logged at every level.
 func (s *Server) serveLogLevel(w *response, r *nethttp.Request) {
 	permit := s.permit(r, auth.Right{Access: auth.Admin})
 	if !s.allowed(w, permit) {

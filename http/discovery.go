@@ -18,9 +18,9 @@ import (
 //
 //	http://HOST/discovery/TOKEN
 //
-// and no more than another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where they
-// register (section 21.2). Whoever may read and write those keys may use it, and make one: with
-// auth on, that is for the rights of the guest to say.
+// It is only another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where the
+// founders register (section 21.2). Whoever may read and write those keys may use and make discovery
+// URLs: with auth on, requests without a password do so by the rights of the role guest.
 const (
 	discoveryPrefix = "/discovery"
 	newTokenPath    = discoveryPrefix + "/new"
@@ -74,7 +74,7 @@ func (s *Server) serveNewToken(w *response, r *nethttp.Request) {
 	io.WriteString(w, schemeOf(r)+r.Host+discoveryPrefix+"/"+token)
 }
 
-// clusterSize is how many members the cluster is to have.
+// clusterSize parses how many members the new cluster will have.
 func clusterSize(query string) (int, error) {
 	values, err := url.ParseQuery(query)
 	size := 3
@@ -87,7 +87,7 @@ func clusterSize(query string) (int, error) {
 	return size, nil
 }
 
-// tokens is how many there are.
+// tokens returns how many tokens there are.
 func (s *Server) tokens() int {
 	v, err := s.store.Get(store.Canonical(registry))
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Server) tokens() int {
 	return v.Count(v.Node, store.Range{})
 }
 
-// newToken cannot be guessed: who knows it may take part.
+// newToken returns a random token that can't be guessed: whoever knows it may take part.
 func newToken() string {
 	var b [16]byte
 	rand.Read(b[:])
@@ -118,14 +118,14 @@ func withPath(r *nethttp.Request, path string) *nethttp.Request {
 	return &other
 }
 
-// buffered is an answer that was not sent yet.
+// buffered is an answer kept in memory: serveNewToken sends it only if the PUT failed.
 type buffered struct {
 	header nethttp.Header
 	status int
 	body   []byte
 }
 
-// Header is that of the answer.
+// Header returns the header of the answer.
 func (k *buffered) Header() nethttp.Header { return k.header }
 
 // WriteHeader keeps the status.

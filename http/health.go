@@ -8,7 +8,7 @@ import (
 	"etcd2/raft"
 )
 
-// minFree is the room that the disk of a healthy member has: for two files of the log.
+// minFree is how many bytes are free on a healthy member's disk: room for two files of the log.
 const minFree = 64 << 20
 
 // serveHealth answers at once, also while the member hangs.
@@ -27,8 +27,8 @@ func (s *Server) serveHealth(w *response, r *nethttp.Request) {
 	w.Write(append(b, "}\n"...))
 }
 
-// fullTree says that the tree costs more than it may; "" if it does not. It is no illness: all is
-// served but writes that make the tree grow.
+// fullTree says that the tree is larger than its quota; "" if it is not. It is no illness:
+// everything is served but writes that make the tree grow.
 func (s *Server) fullTree() string {
 	if s.cfg.backend != nil {
 		return ""
@@ -41,14 +41,14 @@ func (s *Server) fullTree() string {
 		"while this member leads, writes that make it grow are refused", cost, quota)
 }
 
-// symptoms are what a member may suffer from, the worst first. A look at one returns "" when it is
-// not there, and waits neither for the node nor for its disk.
+// symptoms are the checks of /health, the worst symptom first. A check returns "" when there is
+// nothing wrong, and waits neither for the node nor for an fsync.
 var symptoms = []func(s *Server) string{
 	(*Server).failed, (*Server).leaderless, (*Server).OutOfTouch, (*Server).slowFsync, (*Server).slowApply,
 	(*Server).fullDisk,
 }
 
-// illness says why the member is not healthy, "" if it is.
+// illness says why the member is not healthy; "" if it is healthy.
 func (s *Server) illness() string {
 	if s.cfg.backend != nil {
 		return s.cfg.backend.Ill()
@@ -78,7 +78,7 @@ func (s *Server) leaderless() string {
 }
 
 // OutOfTouch says for how long this member and a leader have not heard each other; "" for less than
-// an election timeout. Such a member is not sent what is new.
+// an election timeout. A member that is out of touch may lack new entries.
 func (s *Server) OutOfTouch() string {
 	if age := s.stale(); age > 0 {
 		return fmt.Sprintf("out of touch with the leader for %v: what is read here may be old",
@@ -87,7 +87,7 @@ func (s *Server) OutOfTouch() string {
 	return ""
 }
 
-// stale is for how long this member has been out of touch with a leader; 0 for less than an
+// stale returns for how long this member has been out of touch with a leader; 0 for less than an
 // election timeout.
 func (s *Server) stale() time.Duration {
 	if d := sinceNanos(s.node.Stats().InTouch.Load()); d > s.cfg.Election {
@@ -96,7 +96,8 @@ func (s *Server) stale() time.Duration {
 	return 0
 }
 
-// slowFsync tells a disk that hangs: a follower behind it still hears its leader.
+// slowFsync says that the log's disk hangs. OutOfTouch does not see that: a follower whose disk
+// hangs still hears its leader.
 func (s *Server) slowFsync() string {
 	if took := sinceNanos(s.node.Stats().FsyncSince.Load()); took > s.cfg.Election {
 		return fmt.Sprintf("an fsync of the log is under way for %v", took.Round(time.Millisecond))
@@ -104,7 +105,7 @@ func (s *Server) slowFsync() string {
 	return ""
 }
 
-// slowApply tells a tree that lags behind what is agreed.
+// slowApply says that the tree lags behind what is committed.
 func (s *Server) slowApply() string {
 	if lag := sinceNanos(s.node.Stats().BehindSince.Load()); lag > s.cfg.Election {
 		return fmt.Sprintf("what was committed %v ago is not applied", lag.Round(time.Millisecond))
@@ -112,7 +113,7 @@ func (s *Server) slowApply() string {
 	return ""
 }
 
-// sinceNanos is how long ago a moment of Unix time was; 0 for the moment 0, which stands for none.
+// sinceNanos returns the time since at, in nanoseconds of Unix time; 0 if at is 0.
 func sinceNanos(at int64) time.Duration {
 	if at == 0 {
 		return 0
@@ -120,7 +121,7 @@ func sinceNanos(at int64) time.Duration {
 	return time.Since(time.Unix(0, at))
 }
 
-// fullDisk tells a disk that will soon be full, which stops the member.
+// fullDisk says that a disk is nearly full; a full one stops the member.
 func (s *Server) fullDisk() string {
 	for _, dir := range s.cfg.Dirs {
 		free, err := s.free(dir)

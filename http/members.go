@@ -28,13 +28,14 @@ type memberJSON struct {
 	PeerURLs   []string `json:"peerURLs"`
 	ClientURLs []string `json:"clientURLs"`
 
-	// Only in lists, and only of a member without a vote that is known to run; etcd 2 has neither,
-	// and its clients ignore them. One that was never started shows by its empty name, as there.
+	// Only in lists, and only of a member without a vote that is known to run. etcd 2 has neither
+	// field, and its clients ignore both. A member that was never started has an empty name, as in
+	// etcd 2.
 	Learner bool    `json:"learner,omitempty"`
 	Behind  *uint64 `json:"behind,omitempty"` // see entriesBehind
 }
 
-// showMember makes both lists arrays, never null.
+// showMember returns a member for the API. Both lists of URLs print as arrays, never as null.
 func showMember(m raft.Member) memberJSON {
 	return memberJSON{
 		ID:         hexID(m.ID),
@@ -44,8 +45,8 @@ func showMember(m raft.Member) memberJSON {
 	}
 }
 
-// serveMembers answers /v2/members and everything below (section 17.1). Everybody may look; to
-// change members takes the role root.
+// serveMembers answers /v2/members and everything below (section 17.1). Everybody may read the
+// members; to change them takes the role root.
 func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	permit := s.permit(r, auth.Right{Access: auth.Admin})
 	if r.Method == "GET" || s.allowed(w, permit) {
@@ -53,13 +54,13 @@ func (s *Server) serveMembers(w *response, r *nethttp.Request) {
 	}
 }
 
-// servePeerMembers does so on the peer port, where no rights count: who comes that far is a member,
-// or may act as one.
+// servePeerMembers does so on the peer port, where no rights count: whoever reaches that port is a
+// member, or may act as one.
 func (s *Server) servePeerMembers(w *response, r *nethttp.Request) { s.members(w, r, nil) }
 
-// servePeerList is the list as etcd 2 has it on the peer port, with ids in decimal digits and
-// without what is empty (section 17.9): its starting members, its proxies, and Patroni by DNS look
-// there.
+// servePeerList answers /members on the peer port with the list as etcd 2 has it there: ids in
+// decimal digits, and empty fields left out (section 17.9). Starting members and proxies of etcd 2
+// read it, and so does Patroni when it finds the cluster by DNS.
 func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 	type peerJSON struct {
 		ID         uint64   `json:"id"`
@@ -75,8 +76,8 @@ func (s *Server) servePeerList(w *response, r *nethttp.Request) {
 	sendJSON(w, nethttp.StatusOK, list)
 }
 
-// members answers a request that is allowed as far as is known. What is changed is judged again by
-// all that is agreed; a nil permit allows everything.
+// members answers a request that this member's state of users and roles allows. A change is judged
+// again by the agreed state, see agreedMembership. A nil permit allows everything.
 func (s *Server) members(w *response, r *nethttp.Request, permit *permit) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	which := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, membersPrefix), "/")
@@ -115,8 +116,8 @@ func (s *Server) listMembers(w *response, which string) {
 	}
 }
 
-// showMembers lists the members; for one without a vote it says how far it is behind, if this
-// member knows.
+// showMembers lists the members. For one without a vote it says how many entries it is behind, if
+// this member knows.
 func (s *Server) showMembers(members raft.Membership) []memberJSON {
 	shown := []memberJSON{}
 	for _, m := range members.Members {
@@ -130,8 +131,8 @@ func (s *Server) showMembers(members raft.Membership) []memberJSON {
 	return shown
 }
 
-// entriesBehind returns how many committed entries a member lacks; nil when this member does not
-// lead, or has not heard from the other since it leads.
+// entriesBehind returns how many committed entries a member lacks. It is nil when this member does
+// not lead, or has not heard from the other one since it became leader.
 func (s *Server) entriesBehind(id uint64) *uint64 {
 	st := s.node.Status()
 	p := st.Progress[id]
@@ -202,9 +203,10 @@ func (s *Server) removeMember(w *response, r *nethttp.Request, id uint64, permit
 	}
 }
 
-// agreedMembership returns the membership with every change that was acknowledged before the
-// request, at whatever member: a 404 or 409 by an older one would be wrong, and so would a right
-// that was taken away (K9). When it can't be known, or the request is not allowed, it answers.
+// agreedMembership returns the membership with every change that was acknowledged, at any member,
+// before the request. By an older membership a 404 or 409 would be wrong, and by older users and
+// roles a right that was taken away would count (K9). When the membership can't be known, or the
+// request is not allowed, agreedMembership answers the request and returns false.
 func (s *Server) agreedMembership(w *response, r *nethttp.Request, permit *permit) (raft.Membership, bool) {
 	if err := s.node.Read(r.Context()); err != nil {
 		s.changeFailed(w, raft.None, err)
@@ -216,7 +218,7 @@ func (s *Server) agreedMembership(w *response, r *nethttp.Request, permit *permi
 	return s.node.Membership(), true
 }
 
-// changeFailed answers that nobody knows what became of the request, and why.
+// changeFailed answers that the result of the change is unknown, and why.
 func (s *Server) changeFailed(w *response, member uint64, err error) {
 	s.log.Warn("http: membership not changed", "member", hexID(member), "error", err)
 	message := s.nodeError(err, time.Now()).Cause
@@ -226,9 +228,9 @@ func (s *Server) changeFailed(w *response, member uint64, err error) {
 	messageError(w, nethttp.StatusInternalServerError, message)
 }
 
-// change proposes c and reports success. Everything else it answers: what the leader refuses will
-// never happen, and gets a 4xx; of the rest nobody knows (G2). While another change is under way,
-// the node waits.
+// change proposes c and reports success; otherwise it answers the request. A change that the leader
+// refuses will never happen, and gets a 4xx. After any other error the result is unknown, and gets
+// 500 (G2). While another change is under way, the node waits.
 func (s *Server) change(w *response, r *nethttp.Request, permit *permit, c raft.Change) bool {
 	_, err := s.node.Change(r.Context(), c)
 	quorum, loses := errors.AsType[*raft.QuorumError](err)
@@ -253,12 +255,12 @@ func (s *Server) change(w *response, r *nethttp.Request, permit *permit, c raft.
 	return false
 }
 
-// changes are the words of the log.
+// changes are the words for kinds of changes in the log.
 var changes = map[raft.ChangeKind]string{raft.ChangeAdd: "added", raft.ChangeUpdate: "updated",
 	raft.ChangeRemove: "removed"}
 
-// changedMember logs a change that was made. Over the peer port, who can present no user, it is
-// made by a member, or by whoever may act as one.
+// changedMember logs a change that was made. A request over the peer port (nil permit) has no user:
+// it is logged with the certificate of its connection.
 func (s *Server) changedMember(r *nethttp.Request, permit *permit, c raft.Change) {
 	var who []any
 	if permit != nil {
@@ -270,7 +272,7 @@ func (s *Server) changedMember(r *nethttp.Request, permit *permit, c raft.Change
 		"urls", c.Member.PeerURLs}, who...)...)
 }
 
-// certificate is whom the caller of the peer port has shown to be, for the log.
+// certificate returns, for the log, the subject of the request's verified client certificate.
 func certificate(r *nethttp.Request) string {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return "none"
@@ -278,7 +280,8 @@ func certificate(r *nethttp.Request) string {
 	return "certificate " + clip(r.TLS.VerifiedChains[0][0].Subject.String())
 }
 
-// newMemberID is random, so that adding the same URLs again gives another one (D9).
+// newMemberID returns a random id, so that a member added again with the same URLs gets another one
+// (D9).
 func newMemberID(now raft.Membership) uint64 {
 	for {
 		var b [8]byte
@@ -290,8 +293,8 @@ func newMemberID(now raft.Membership) uint64 {
 	}
 }
 
-// memberID parses the id in a path, hexadecimal with at most 16 digits; what it can't parse, it
-// answers.
+// memberID parses the id in a path, 1 to 16 hexadecimal digits. When text is no such id, memberID
+// answers the request and returns false.
 func memberID(w *response, text string) (uint64, bool) {
 	if text == "" {
 		nethttp.Error(w, "Method Not Allowed", nethttp.StatusMethodNotAllowed)
@@ -305,7 +308,7 @@ func memberID(w *response, text string) (uint64, bool) {
 	return id, true
 }
 
-// memberExists refuses the peer URLs of another member (D13).
+// memberExists refuses peer URLs of which one is another member's (D13).
 func memberExists(w *response) {
 	messageError(w, nethttp.StatusConflict, "etcdserver: peerURL exists")
 }
@@ -318,7 +321,8 @@ func noSuchMember(w *response, id string) {
 	messageError(w, nethttp.StatusNotFound, "No such member: "+id)
 }
 
-// readPeerURLs reads the body of a POST or PUT; what is wrong with it, it answers.
+// readPeerURLs reads the body of a POST or PUT. When there is something wrong with it, readPeerURLs
+// answers the request and returns false.
 func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) {
 	if t := r.Header.Get("Content-Type"); t != jsonType[0] {
 		messageError(w, nethttp.StatusUnsupportedMediaType, "Bad Content-Type "+t+", accept application/json")
@@ -343,7 +347,7 @@ func (s *Server) readPeerURLs(w *response, r *nethttp.Request) ([]string, bool) 
 	return urls, true
 }
 
-// checkURLs returns the URLs in their normal form, sorted, or what is wrong with the first bad one.
+// checkURLs returns the URLs in their normal form, sorted. The error is about the first bad one.
 func checkURLs(texts []string) ([]string, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("no valid URLs given")
@@ -364,14 +368,15 @@ func (s *Server) serveMachines(w *response, r *nethttp.Request) {
 	w.Write([]byte(strings.Join(urls, ", ")))
 }
 
-// indices is how many indices of the store a change of the membership takes, as in etcd 2 (API
-// section 6). So the first write of a new cluster of N gets 2N+2: N founders, N names, one version.
+// indices is how many indices of the store a change of the membership takes, as in etcd 2 (section
+// 6). So the first write of a new cluster of N members gets the index 2N+2: before it there are N
+// additions, N names and one version.
 var indices = map[raft.ChangeKind]uint64{
 	raft.ChangeAdd: 1, raft.ChangeUpdate: 1, raft.ChangeRemove: 2, raft.ChangeVersion: 1,
 }
 
-// ChangeCommand returns the command that goes into the tree with a change of the membership; nil is
-// none.
+// ChangeCommand returns the command that advances the store's index for a change of the membership;
+// nil when the change takes no index.
 func ChangeCommand(k raft.ChangeKind) []byte {
 	count, takes := indices[k]
 	if !takes {

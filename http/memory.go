@@ -10,12 +10,12 @@ import (
 	"strconv"
 )
 
-// DefaultQuota is what the tree may cost when nobody says it: a quarter of the memory. The garbage
-// collector, the history, and copies for views and snapshots want their part.
+// DefaultQuota is the bound of the tree without --quota-bytes: a quarter of the memory. The rest is
+// for the garbage collector, the history, and copies for views and snapshots.
 func DefaultQuota() int64 { return memoryLimit() / 4 }
 
-// memoryLimit is how many bytes of memory this process may have: by GOMEMLIMIT, by its control
-// group, or by what there is.
+// memoryLimit returns how many bytes of memory this process may use: the least of GOMEMLIMIT, the
+// limit of its control group, and the memory of the machine.
 func memoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
@@ -36,7 +36,7 @@ func memoryLimit() int64 {
 	return limit
 }
 
-// totalMemory reads /proc/meminfo.
+// totalMemory returns the bytes of MemTotal in /proc/meminfo; math.MaxInt64 when it is not there.
 func totalMemory(meminfo []byte) int64 {
 	_, rest, _ := bytes.Cut(meminfo, []byte("MemTotal:"))
 	if fields := bytes.Fields(rest); len(fields) > 0 {
@@ -47,20 +47,20 @@ func totalMemory(meminfo []byte) int64 {
 	return math.MaxInt64
 }
 
-// assumedMemory is how much there is when nobody tells, in bytes.
+// assumedMemory is the limit in bytes when no source tells one.
 const assumedMemory = 1 << 30
 
-// The heap may grow by spareHeap bytes and spareShare percent of what lives in it before the
-// garbage collector runs. Its own rule, 100 percent, has it run all the time over a small tree, and
-// doubles the memory of a large one. Over a tree of 1,000,000 keys it runs once in about 25,000
-// writes, for an eighth of a second of one processor.
+// The heap may grow by spareHeap bytes and spareShare percent of its live objects before the
+// garbage collector runs. With Go's default of 100 percent the collector would run all the time
+// over a small tree, and a large one would take twice its memory. With these values and a tree of
+// 1,000,000 keys it runs once in about 25,000 writes, for an eighth of a second of one processor.
 const (
 	spareHeap  = 24 << 20
 	spareShare = 20
 )
 
-// PaceCollector sets how much the heap may grow before each run of the collector, for the rest of
-// the process, unless GOGC says it.
+// PaceCollector sets, from now until the process ends, how much the heap may grow before each run
+// of the collector. It does nothing when GOGC is set.
 func PaceCollector() {
 	if os.Getenv("GOGC") == "" {
 		paceCollector()
@@ -73,17 +73,17 @@ func paceCollector() {
 	runtime.AddCleanup(new(garbage), func(struct{}) { paceCollector() }, struct{}{})
 }
 
-// ExpectState makes room for a state that is in a snapshot of so many bytes, and for a log behind
-// it that is as long: in memory they take about half as much again. Otherwise the collector would
-// run at every fifth of it, over what is no garbage.
+// ExpectState lets the heap grow for a state whose snapshot has this many bytes, and for a log of
+// the same size behind it: in memory both together take about 2.5 times these bytes. Otherwise the
+// collector would run after each growth by a fifth, and find no garbage.
 func ExpectState(bytes int64) {
 	if os.Getenv("GOGC") == "" {
 		growHeap(uint64(bytes) * 5 / 2)
 	}
 }
 
-// growHeap lets the heap grow by more bytes besides, until the collector has run once. The
-// percentage counts for stacks and globals, too, and for 4 MiB at least (package runtime: "GOGC").
+// growHeap lets the heap grow by more bytes than usual until the collector has run once. GOGC is a
+// percentage of live heap, stacks and globals together, of 4 MiB at least (see package runtime).
 func growHeap(more uint64) {
 	found := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},

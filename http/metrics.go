@@ -19,10 +19,11 @@ import (
 	"etcd2/store"
 )
 
-// counters are what this package counts itself. All methods may be called from any goroutine.
+// counters are the figures that this package counts itself. All methods may be called from any
+// goroutine.
 type counters struct {
 	received   [5]atomic.Uint64  // by method, as in keysMethods
-	successful [5]raft.Histogram // likewise
+	successful [5]raft.Histogram // by method, as received
 	panics     atomic.Uint64
 
 	mu     sync.Mutex // protects errors
@@ -321,7 +322,7 @@ var families = []family{
 	}),
 }
 
-// writes are the actions that change the tree, and where their counts are.
+// writes are the actions that change the tree, each with a function that picks its counts.
 var writes = []struct {
 	action string
 	counts func(s *store.Stats) (succeeded, failed uint64)
@@ -373,7 +374,8 @@ type sharedPlaces struct {
 	places.Stats
 }
 
-// shared returns the figures of all kinds. A proxy counts no watches, and checks no passwords.
+// shared returns the figures of all kinds of places. A proxy counts no watches, and checks no
+// passwords.
 func (s *Server) shared() []sharedPlaces {
 	list := []sharedPlaces{{"connections", s.conns.Stats()}, {"streams", s.streams.Stats()}}
 	if s.keeper != nil {
@@ -382,7 +384,7 @@ func (s *Server) shared() []sharedPlaces {
 	return list
 }
 
-// peer is a family with a sample for each of the other members.
+// peer returns a family with a sample for each of the other members.
 func peer(name, kind, help string, value func(p *raft.PeerStats) float64) family {
 	return family{name, kind, help, func(m *scrape) {
 		for _, id := range slices.Sorted(maps.Keys(m.peers)) {
@@ -409,10 +411,10 @@ func (m *scrape) ports(f func(port string, t TLS)) {
 	f("peer", m.server.cfg.PeerTLS)
 }
 
-// escape makes a text fit for a label.
+// escape replaces the characters that the value of a label can't hold as they are.
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
 
-// yes is how Prometheus writes a truth value.
+// yes returns b as Prometheus writes it, 1 or 0.
 func yes(b bool) float64 {
 	if b {
 		return 1
@@ -444,7 +446,7 @@ func (s *Server) serveMetrics(w *response, r *nethttp.Request) {
 	m.send(w)
 }
 
-// newScrape looks at the process.
+// newScrape returns a scrape with the figures of the process.
 func newScrape(s *Server) *scrape {
 	m := &scrape{server: s, proc: readProcess()}
 	runtime.ReadMemStats(&m.memory)
@@ -487,7 +489,7 @@ func (m *scrape) histogram(labels string, h *raft.Histogram) {
 	m.line(m.name+"_count", braced, strconv.FormatUint(count, 10))
 }
 
-// process is what the system says about this process; what it doesn't say is 0.
+// process has figures of the system about this process; 0 for those that it does not tell.
 type process struct {
 	cpu               float64 // seconds
 	files             float64
@@ -508,7 +510,7 @@ func readProcess() (p process) {
 	return p
 }
 
-// pages reads the first two numbers of /proc/self/statm, in bytes.
+// pages reads the first two numbers of /proc/self/statm, which count pages, and returns bytes.
 func pages(statm []byte) (virtual, resident float64) {
 	fields := bytes.Fields(statm)
 	if len(fields) < 2 {

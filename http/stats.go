@@ -13,7 +13,7 @@ import (
 	"etcd2/store"
 )
 
-// roleNames are the states of etcd 2, which knows no PreCandidate.
+// roleNames are the names of roles in etcd 2, which has no PreCandidate.
 var roleNames = map[raft.Role]string{
 	raft.Follower:     "StateFollower",
 	raft.PreCandidate: "StateCandidate",
@@ -43,14 +43,14 @@ type leaderInfo struct {
 	StartTime time.Time `json:"startTime"`
 }
 
-// lastLeader remembers a leader over the time without one, since the statistics go on showing it.
+// lastLeader remembers the last known leader: the statistics show it while no leader is known, too.
 type lastLeader struct {
 	mu    sync.Mutex // protects all below
 	id    uint64
 	since time.Time
 }
 
-// update takes what is known now and returns what to show.
+// update records the present leader, if one is known, and returns what to show.
 func (l *lastLeader) update(st raft.Status) leaderInfo {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (s *Server) serveSelfStats(w *response, r *nethttp.Request) {
 	sendBareJSON(w, self)
 }
 
-// followerStats is what the leader shows of another member; times are milliseconds.
+// followerStats is what the leader shows about another member; times are in milliseconds.
 type followerStats struct {
 	Latency struct {
 		Current   float64 `json:"current"`
@@ -98,8 +98,8 @@ type followerStats struct {
 	} `json:"counts"`
 }
 
-// showFollower counts as a success a message with entries that was read at the other end, and as a
-// failure whatever did not get away.
+// showFollower returns the statistics of one member. A message with entries that the member has
+// read counts as a success; a dropped message and a failed snapshot count as failures.
 func showFollower(p raft.PeerStats) (f followerStats) {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	f.Latency.Current, f.Latency.Average, f.Latency.Deviation = ms(p.Current), ms(p.Average), ms(p.Deviation)
@@ -125,7 +125,7 @@ func (s *Server) serveLeaderStats(w *response, r *nethttp.Request) {
 	}{hexID(st.ID), followers})
 }
 
-// storeStats are the counters of /v2/stats/store in their order.
+// storeStats are the counters of /v2/stats/store in the order in which they are printed.
 type storeStats struct {
 	GetsSuccess             uint64 `json:"getsSuccess"`
 	GetsFail                uint64 `json:"getsFail"`
@@ -150,12 +150,11 @@ func (s *Server) serveStoreStats(w *response, r *nethttp.Request) {
 	sendBareJSON(w, storeStats(s.store.Stats()))
 }
 
-// The conversion in serveStoreStats holds the two types together: a counter that is new in
-// store must get its place here.
+// This conversion fails to compile when store.Stats gets a counter that is not in storeStats.
 var _ = store.Stats(storeStats{})
 
-// surveyPatience bounds the wait for the other members. surveyAge is how old a survey may be that
-// is shown: however many look at a cluster, its members are asked no more often.
+// surveyPatience bounds the wait for the other members. surveyAge is how old a survey may be when
+// it is shown: however many clients look at a cluster, its members are not asked more often.
 const (
 	surveyPatience = 500 * time.Millisecond
 	surveyAge      = 100 * time.Millisecond
@@ -164,7 +163,7 @@ const (
 // maxReason bounds the reason of a status, in bytes. A status goes between members in one frame.
 const maxReason = 250
 
-// memberStatus is how a member is by its own words.
+// memberStatus is what a member says about itself.
 type memberStatus struct {
 	Version string  `json:"version"`
 	Leader  string  `json:"leader"` // its id; "": none is known
@@ -173,12 +172,12 @@ type memberStatus struct {
 	Applied uint64  `json:"appliedIndex"`
 	Index   uint64  `json:"storeIndex"`
 	Fsync   float64 `json:"lastFsync"` // seconds
-	Free    *uint64 `json:"diskFree"`  // bytes, of the fullest disk; null: it can't be looked at
+	Free    *uint64 `json:"diskFree"`  // bytes, of the disk with the least; null: unknown
 	Reason  string  `json:"reason"`    // why /health is false; "": it is true
 }
 
-// Status is how this member is, for the surveys of others. It waits for no goroutine of the node,
-// but may wait for a disk, as /health does.
+// Status returns this member's memberStatus as JSON, for the surveys of other members. It waits for
+// no goroutine of the node, but asking for the free space of a disk may take time, as in /health.
 func (s *Server) Status() []byte {
 	b, err := json.Marshal(s.status())
 	if err != nil {
@@ -207,8 +206,8 @@ func (s *Server) status() memberStatus {
 	return m
 }
 
-// leastFree returns how many bytes the fullest of this member's disks has; nil when one can't be
-// looked at.
+// leastFree returns how many bytes are free on the fullest of this member's disks; nil when one of
+// them does not tell.
 func (s *Server) leastFree() *uint64 {
 	var least *uint64
 	for _, dir := range s.cfg.Dirs {
@@ -228,18 +227,18 @@ type surveyed struct {
 	memberJSON
 	Voter     bool            `json:"voter"`
 	Self      bool            `json:"self"`      // it is the one that was asked
-	RoundTrip float64         `json:"roundTrip"` // seconds; of the question to it, 0 for itself
+	RoundTrip float64         `json:"roundTrip"` // seconds, of the question and its answer; 0 for the asked member
 	Status    json.RawMessage `json:"status"`    // a memberStatus; null: it does not answer
 }
 
-// surveys remembers the last one, and has those that ask at the same time share one.
+// surveys remembers the last survey. Requests that come during a survey share it.
 type surveys struct {
 	mu   sync.Mutex // held while the members are asked; protects all below
 	at   time.Time
 	last []surveyed
 }
 
-// serveMembersStats shows all members: what the membership says, and how each one is.
+// serveMembersStats shows all members: what the membership says, and the status of each.
 func (s *Server) serveMembersStats(w *response, r *nethttp.Request) {
 	w.Header()["X-Etcd-Cluster-Id"] = s.clusterID
 	w.Header().Set("Cache-Control", "no-store")
