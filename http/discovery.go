@@ -19,8 +19,8 @@ import (
 //	http://HOST/discovery/TOKEN
 //
 // It is only another name for a directory of keys, /v2/keys/_etcd/registry/TOKEN, where the
-// founders register (section 21.2). Whoever may read and write those keys may use and make discovery
-// URLs: with auth on, requests without a password do so by the rights of the role guest.
+// founders register (section 21.2). Whoever may read and write those keys may use and make
+// discovery URLs: with auth on, requests without a password do so by the rights of the role guest.
 const (
 	discoveryPrefix = "/discovery"
 	newTokenPath    = discoveryPrefix + "/new"
