@@ -8,12 +8,12 @@ import (
 )
 
 // The codec writes what goes to the disk and over the wire: numbers as uvarints, strings and bytes
-// with their length before them. Decoding trusts nothing: no length beyond the input is believed
+// with their length before them. Decoding trusts no input: a length beyond its end is an error
 // (pitfall H4).
 
 var errShort = errors.New("raft: the encoding ends early")
 
-// decoder reads from in; after the first error everything is zero.
+// decoder reads from in. After the first error every value that it returns is zero.
 type decoder struct {
 	in  []byte
 	err error
@@ -53,7 +53,7 @@ func (d *decoder) bytes() []byte {
 
 func (d *decoder) string() string { return string(d.bytes()) }
 
-// count reads how many things of at least one byte each follow.
+// count reads the number of items that follow, each of at least one byte.
 func (d *decoder) count() int {
 	n := d.uint()
 	if n > uint64(len(d.in)) {
@@ -90,7 +90,7 @@ func (d *decoder) fail() {
 	}
 }
 
-// end returns the first error, or one when something is left over.
+// end returns the first error, or an error when input is left over.
 func (d *decoder) end() error {
 	if d.err == nil && len(d.in) > 0 {
 		return fmt.Errorf("raft: %d bytes too many in the encoding", len(d.in))
@@ -279,7 +279,7 @@ const (
 	maxRefusals = 1 << 19
 )
 
-// maxNumber bounds terms and indexes. It leaves room to count on from the highest one that is
+// maxNumber bounds terms and indexes, so that there are always higher ones than those that are
 // accepted: a forged term of 2⁶⁴-1 would end all elections, since no term is later.
 const maxNumber = 1 << 63
 
@@ -311,7 +311,8 @@ func DecodeMessage(b []byte) (Message, error) {
 	return m, m.check()
 }
 
-// check tells whether a decoded message can be one that a core sends (pitfall H4: CVE-2020-15112).
+// check returns why a decoded message can't be one that a core sends; nil when it can be (pitfall
+// H4: CVE-2020-15112).
 func (m *Message) check() error {
 	if m.Kind == 0 || int(m.Kind) >= len(messageNames) {
 		return fmt.Errorf("raft: message of the unknown kind %d", m.Kind)
@@ -341,7 +342,7 @@ func (m *Message) check() error {
 	return nil
 }
 
-// check tells whether a decoded entry may stand at index.
+// check returns why a decoded entry can't stand at index; nil when it can.
 func (e *Entry) check(index uint64) error {
 	if e.Index != index {
 		return fmt.Errorf("raft: entry %d where %d is due", e.Index, index)

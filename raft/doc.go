@@ -4,19 +4,18 @@ snapshots as a pure core, and the Node that drives it.
 
 # What it is
 
-Several members hold the same log and apply it in the same order, so that their
-state machines are one. A majority decides: while it can talk, entries
-are agreed and none that was acknowledged is ever lost, whatever
-the others, the network and the crashes do. The algorithm is Raft: "§" and "fig."
-are sections and figures of Ongaro and Ousterhout, "In Search of an Understandable
-Consensus Algorithm" (extended version, 2014); "diss." is Ongaro's dissertation
-(Stanford, 2014). "Pitfall C4" is a row of PITFALLS.md.
+Several members hold the same log and apply it in the same order, so that their state machines are
+equal. A majority decides: while its members reach each other, new entries are committed, and no
+entry that was acknowledged is ever lost, whatever the other members, the network and crashes do.
+The algorithm is Raft: "§" and "fig." are sections and figures of Ongaro and Ousterhout, "In Search
+of an Understandable Consensus Algorithm" (extended version, 2014); "diss." is Ongaro's dissertation
+(Stanford, 2014). "Pitfall C4" is a row of PITFALLS.md. README.md has a glossary, a tour for readers
+who learn Raft, and one PUT step by step. This comment is for those who change the package.
 
-The package is in two halves. The core thinks: a state machine without
-goroutine, clock, random source of its own, disk or socket. A message, a tick, a
-proposal go in; one value, [Effects], comes out and says all that the world
-must now do. The Node does it. So the whole of consensus can be played from a
-script (testdata), simulated from a seed, and checked after every step
+The package is in two halves. The core decides: it is a state machine without goroutine, clock,
+random source of its own, disk or socket. Messages, ticks and proposals go in; one value, [Effects],
+comes out, and says all that must now be done. The Node does it. So the whole of consensus can be
+played from a script (testdata), simulated from a seed, and checked after every step
 (checkInvariants in the tests).
 
 # Picture
@@ -46,7 +45,7 @@ The goroutines of a node, and what each owns:
 	disk writer             1          the WAL's new end and its fsync       decide
 	applier                 1          writes to the state machine           wait for a client
 	snapshot writer         0 or 1     a frozen view, the WAL's old end      hold a lock
-	helper                  a few      reading the disk for one that lags    touch the core
+	helper                  a few      the reads for a member that lags      touch the core
 	transport (http/peer)   its own    the connections                       touch the core, block the loop
 	handler (in http)       1 a call   the request                           touch the core
 
@@ -57,8 +56,8 @@ The files, in the order in which to read them. The core:
 	raft.go         the core: its state, its inputs, terms and votes
 	election.go     PreVote, campaigns, handing over
 	replication.go  proposals, Append and its answers, the commit rule
-	forward.go      streams of proposals from members that follow
-	progress.go     what a leader knows of each other member: its log, its distance, what is in flight
+	forward.go      streams of proposals from followers
+	progress.go     what a leader knows of each other member: its log, its round trip, what is in flight
 	log.go          the tail of the log in memory
 	membership.go   configurations and changes of them
 	read.go         linearizable reads
@@ -80,44 +79,43 @@ The driver, likewise:
 	node_storage.go  the log and the snapshots on disk
 	node_rebuild.go  the state machine catches up with the log while that is read
 	node_apply.go    the applier; when a snapshot is written and the log is cut
-	node_peers.go    the transport, snapshots from and to other members, whom to talk to
+	node_peers.go    the transport, snapshots from and to other members, which members to talk to
 	node_fetch.go    reading the log on disk for a member that lags
 	node_force.go    a new cluster of one member alone
-	node_announce.go what a member tells the cluster of itself, and when its clients may come
-	node_clock.go    the clock that all may read, and when the loop must wake
+	node_announce.go what a member tells the cluster about itself, and when it begins to serve clients
+	node_clock.go    the clock that all goroutines may read, and when the loop must wake
 	node_observe.go  what the loop shows after each turn: to the log, the metrics and other goroutines
-	node_digest.go   is their state the same?
+	node_digest.go   the digests by which members compare their state
 	node_stuck.go    which goroutine is stuck, and since when, for the watchdog
-	node_describe.go a record of the log, in a line
+	node_describe.go a record of the log, as one line of text
 	node_urls.go     the one form of a member's URL
 	stats.go         counters, histograms, and the lengths of all queues
 
-What is done with disks that no node has, and for backups:
+What is done with backups, and with disks while no node runs on them:
 
 	node_audit.go    the rules that all records of a log follow
-	node_verify.go   a directory or a backup is read, and judged by them
-	node_backup.go   a state on its way to a file, and the copy of a directory
-	node_restore.go  directories of new members, out of a backup
-	node_salvage.go  what is whole in the directory of a member that does not start
+	node_verify.go   a directory or a backup is read, and checked by these rules
+	node_backup.go   a state is written to a file, and a directory is copied
+	node_restore.go  the directories of new members are made from a backup
+	node_salvage.go  what is whole is saved from the directory of a member that does not start
 
-The tests: testdata holds one lesson a
-file, script_test.go their language; the tables of election_test.go and its
-neighbours show each rule with its edges.
+The tests: testdata holds the scripts, one lesson a file, and script_test.go plays them; the tables
+of election_test.go and its neighbours show each rule with its edge cases.
 
 # Types
 
-	core            one member's mind
+	core            what one member knows and decides: a pure state machine
 	entryLog        the newest entries, in memory
 	configStack     the configurations that the log may still go back to
 	leadership      what only a leader knows, and progress for each other member, with:
 	roundTrip       how long the member takes to answer, which decides when something counts as lost
 	readAhead       entries that were read from the disk for it and are not yet sent
-	catchUp         a round of a learner's way to its vote
+	catchUp         one round of a learner's catching up
 	proposalStream  how far the proposals that it passes on were taken
 	forwarding      the other end of that stream: what a follower has passed on without an answer
 	readQueue       reads that a leader has not yet answered
 	clusterClock    the time that stamps are taken from
-	Message         what members say to each other; the kinds:
+	Message         what members say to each other. Its kinds:
 
 	request           answer            asks for, or says
 	PreVote           PreVoteAnswer     could I win the next term?
@@ -127,7 +125,7 @@ neighbours show each rule with its edges.
 	InstallSnapshot   AppendAnswer      replace your state by this
 	ReadIndex         ReadIndexAnswer   up to where must I have applied before I may read?
 	TimeoutNow                          campaign, I hand over to you
-	Propose           ProposeAnswer     put these into your log; taken up to here, but for these
+	Propose           ProposeAnswer     put these into your log; taken up to here, except these
 
 	Effects         what the world must do; Persist, SafeRead and Fetch are parts of it
 	Node            one running member; StateMachine is what it applies the log to
@@ -135,45 +133,41 @@ neighbours show each rule with its edges.
 	Queue           the length and the limit of one queue in a member
 	Transport       carries messages and snapshots; Inbound is the node as the transport sees it
 	Dirs            the directories of one process, locked; DirError is why one can't be used
-	Frozen          a member's state on its way to a backup; Restore makes disks of new members of it
+	Frozen          a member's state on its way to a backup; Restore makes disks of new members from it
 	Wreck           what Salvage found whole on a disk that no member starts from, and what is lost
 	Report          what Verify found in a backup or on a disk, by the rules that an audit follows
 
 # Life of an entry
 
-A client's command comes to [Node.Propose], which leaves it in the inbox and waits. The loop takes
-all that is there in one turn, but for proposals that had better wait for the batch before them, a
-moment (Node.proposalsWait): core.propose puts each into the log, with index, term and stamp.
-core.effects then hands out one write for the disk, and one Append for every other member, at the
-same time: the leader is only one of those who must have it on disk. A follower that has the entry
-before it stores what is new (core.handleAppend), and its answer is held until its own disk has
-answered (core.sendDurable). Each answer moves that member's match, the leader's own disk moves
-log.durable, and core.advanceCommit takes the highest index that a majority has reached. What is
-committed and on this member's disk goes to the applier, which calls Apply and gives the result to
-the waiter. The followers hear of the commit with the next Append, or at once by a heartbeat if
-there is none.
+README.md, "A PUT, step by step", names each goroutine and function on the way of an entry, and says
+what happens when a message or a leader is lost. What a change to these steps must keep:
 
-A member that follows passes its proposals on to the leader, all that wait in one message,
-and answers a client when its own applier comes to the entry. Its messages are a stream: the
-leader takes each one once, in order, and what it has not answered is sent again
-(core.tickForwarding). When the leader is lost, no client need ask again, and nothing is done
-twice: a Propose is taken only by a leader of its term, and terms never fall along the log. So
-a proposal of term 4 that is not applied when the first entry of term 5 is, never will be
-(waiters.dead), and it is proposed anew. An outcome stays unknown only when the caller no longer
-waits, the member stops, or a snapshot takes the place of entries.
+  - Proposals are gathered into batches. The loop takes all proposals that wait in the inbox, unless
+    it is better for them to wait a moment for the batch before them (Node.proposalsWait).
+  - A batch goes to the disk and to the other members at the same time: core.effects hands out one
+    write, and Appends for every other member.
+  - An answer waits for the disk: core.sendDurable holds it until its entries, term and vote are
+    there.
+  - Each answer moves that member's match, and the leader's own disk moves log.durable.
+    core.advanceCommit takes the highest index that a majority has reached.
+  - Followers hear of the commit with the next Append, or at once by a heartbeat if there is none.
+  - A follower's proposals are a stream of numbered messages (forward.go). core.tickForwarding sends
+    those without an answer again, and waiters.dead finds the proposals that were lost with a leader
+    and may be proposed anew. An outcome stays unknown only when the caller no longer waits, the
+    member stops, or a snapshot takes the place of entries.
 
-Where the state machine is slower than the clients, it holds them back. A leader lets proposals
-wait in the inbox while too many committed entries are not applied (core.isBehind). A follower
-in that state takes no more entries (core.isFull), so that its window at the leader fills, and
-asks for them when enough is applied (core.appliedTo). Every queue is bounded, and Status.Queues
-has each length and bound.
+Where the state machine is slower than the clients, it holds them back. A leader lets proposals wait
+in the inbox while too many committed entries are not applied (core.isBehind). A follower in that
+state takes no more entries (core.isFull), so that its window at the leader fills up, and asks for
+more when enough is applied (core.appliedTo). Every queue is bounded, and Status.Queues has each
+length and bound.
 
 A member that lags gets entries that have left the leader's memory from the log on disk, as a
-pipeline: while Appends are in flight, the entries of the last read wait in readAhead, and the
-next read is under way (core.sendFromDisk). If the newest snapshot and the log behind it are
-shorter than what it lacks, it gets the snapshot (Node.snapshotIsShorter). An Append without
-an answer counts as lost after a time that grows with the round trip and with the bytes in
-flight (core.lossTimeout).
+pipeline: while Appends are in flight, the entries of the last read wait in readAhead, and the next
+read is under way (core.sendFromDisk). If the newest snapshot and the log after it are shorter than
+what the member lacks, it gets the snapshot (Node.snapshotIsShorter). An Append without an answer
+counts as lost after a time that grows with the round trip and with the bytes in flight
+(core.lossTimeout).
 
 # Invariants
 
@@ -185,10 +179,9 @@ step of every test:
 	snapshot ≤ commit                          configuration = the last one in the log
 	unapplied = bytes of the entries behind applied, up to commit
 
-Those of the cluster are the paper's five (fig. 3): at most one leader a term; a
-leader only appends; logs that share an entry share all before it; a
-committed entry is in every later leader's log; no two members apply different
-entries at one index.
+Those of the cluster are the paper's five (fig. 3): at most one leader a term; a leader only
+appends; logs that share an entry share all before it; a committed entry is in every later leader's
+log; no two members apply different entries at one index.
 
 What the paper and the dissertation ask for, where it is done, and which test shows it:
 
@@ -204,18 +197,18 @@ What the paper and the dissertation ask for, where it is done, and which test sh
 	§5.3         a refusal says how far to go back                entryLog.findConflict     TestFindConflictReturnsTheLastEntryThatMayAgree
 	§5.3         an Append that is lost is sent again             core.overdue              TestWhatIsLateIsNotTakenForLost
 	§5.4.1       no vote for an outdated log                      core.upToDate             TestVoteGoesToLogsThatAreUpToDate
-	§5.4.2       commit by counting in the own term alone         core.advanceCommit        TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
+	§5.4.2       only entries of the own term commit by counting  core.advanceCommit        TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
 	§5.4.2       a term begins with an empty entry                core.becomeLeader         TestLeaderOpensItsTermWithAnEmptyEntry
 	§7           a snapshot keeps a log that contains it          core.handleSnapshot       TestSnapshotAtAFollower
 	§7           the shorter of log and snapshot is sent          Node.snapshotIsShorter    TestTheShorterOfLogAndSnapshotIsSent
-	§8           no read before an own entry is committed         core.beginReads           TestReadWaitsForAnEntryOfTheOwnTerm
+	§8           no read before the term has a committed entry    core.beginReads           TestReadWaitsForAnEntryOfTheOwnTerm
 	diss. 3.10   handing over                                     core.transfer             TestScripts/transfer
 	diss. 4.1    a configuration counts from append on            configStack.append        TestConfigurationFollowsTheLog
-	diss. 4.1    one change at a time, after an own entry         core.proposeChange        TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	diss. 4.1    one change at a time, after the first commit     core.proposeChange        TestChangeIsRefusedWhileAnythingBeforeItIsOpen
 	diss. 4.2.1  a new member learns before it votes              core.promote              TestLearnerIsPromotedThoughNobodyWrites
 	diss. 4.2.1  a round of catching up has a fixed goal          core.promote              TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
 	diss. 4.2.2  a removed leader does not count itself           core.quorumOf             TestRemovedLeaderDoesNotCountItself
-	diss. 4.2.2  a removed leader goes after the commit           core.configCommitted      TestScripts/leader_removes_itself
+	diss. 4.2.2  a removed leader steps down after the commit     core.configCommitted      TestScripts/leader_removes_itself
 	diss. 4.2.3  a member that hears a leader does not unseat it  core.hearsLeader          TestTransferIsVotedForThoughTheLeaderIsHeard
 	diss. 6.2    a leader without a majority steps down           core.hasQuorum            TestLeaderWithoutMajorityFallsSilent
 	diss. 6.4    a read is confirmed by a round begun after it    core.releaseReads         TestReadIsConfirmedByARoundBegunAfterIt
@@ -223,7 +216,8 @@ What the paper and the dissertation ask for, where it is done, and which test sh
 	§8           a follower sends a client's command on           core.forward              TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
 	diss. 10.2   the leader writes while it sends                 core.effects              TestScripts/append
 
-Break it. Delete a rule, run the test, and it is red:
+Break it: delete a rule and run its test, and the test fails. After a colon stands what the code
+does instead.
 
 	delete                                                        in                      test
 	the term in core.advanceCommit                                replication.go          TestOnlyEntriesOfTheOwnTermAreCommittedByCounting
@@ -231,10 +225,10 @@ Break it. Delete a rule, run the test, and it is red:
 	the vote already given                                        core.handleVote         TestVoteIsForgottenOnlyWithItsTerm
 	the search for a doubled answer                               core.handleVoteAnswer   TestDoubledVoteCountsOnce
 	the wait for the disk                                         core.sendDurable        TestVoteIsAnsweredWhenItIsOnDisk
-	stateDurable: the own vote counts at once                     core.countVotes         TestOwnVoteCountsWhenItIsOnDisk
-	durable: the own copy counts at once                          core.advanceCommit      TestLeaderCountsItselfWhenItsDiskHasAnswered
-	the entries that match: every Append truncates                core.store              TestAppendToAFollower
-	the end of the message: commit to the end of the log          core.handleAppend       TestAppendToAFollower
+	stateDurable: count the own vote at once                      core.countVotes         TestOwnVoteCountsWhenItIsOnDisk
+	durable: count the own copy at once                           core.advanceCommit      TestLeaderCountsItselfWhenItsDiskHasAnswered
+	the entries that match: truncate at every Append              core.store              TestAppendToAFollower
+	the end of the message: commit up to the end of the log       core.handleAppend       TestAppendToAFollower
 	the case below the commit index                               core.handleAppend       TestAppendToAFollower
 	the writes under way when the log is truncated                core.truncateLog        TestAnswerToAnEntryWaitsForThatVeryEntry
 	the durable mark when the log is truncated                    entryLog.truncate       TestTruncationLowersTheDurableMark
@@ -242,11 +236,11 @@ Break it. Delete a rule, run the test, and it is red:
 	the probe that a refusal is for                               core.handleReject       TestRefusalOfAnOldProbeIsIgnored
 	match, which a refusal must be above                          core.handleReject       TestLateAnswersDoNotMoveProgress
 	the empty entry                                               core.becomeLeader       TestLeaderOpensItsTermWithAnEmptyEntry
-	start: read before an own entry is committed                  core.beginReads         TestReadWaitsForAnEntryOfTheOwnTerm
+	start: read before the term has a committed entry             core.beginReads         TestReadWaitsForAnEntryOfTheOwnTerm
 	beat: confirm a read by an earlier round                      core.beginReads         TestReadIsConfirmedByARoundBegunAfterIt
-	start: change before an own entry is committed                core.proposeChange      TestChangeIsRefusedWhileAnythingBeforeItIsOpen
-	Learner: everybody votes                                      newConfig               TestLearnerDoesNotCount
-	hearsLeader: grant whoever asks                               core.handlePreVote      TestPreVoteIsGrantedOnlyWithoutALeader
+	start: change before the term has a committed entry           core.proposeChange      TestChangeIsRefusedWhileAnythingBeforeItIsOpen
+	Learner: let every member vote                                newConfig               TestLearnerDoesNotCount
+	hearsLeader: grant every PreVote                              core.handlePreVote      TestPreVoteIsGrantedOnlyWithoutALeader
 	hearsLeader: listen to every campaign                         core.stepHigherTerm     TestTransferIsVotedForThoughTheLeaderIsHeard
 	PreVote: enter the term that is asked for                     core.stepHigherTerm     TestPreVoteChangesNothingAtTheVoter
 	the answer to an Append of an earlier term                    core.stepLowerTerm      TestScripts/term_that_ran_ahead
@@ -255,34 +249,34 @@ Break it. Delete a rule, run the test, and it is red:
 	the end of a transfer that does not come about                core.tickLeader         TestScripts/transfer_timeout_now_lost
 	the refusal of proposals during a transfer                    core.propose            TestScripts/transfer
 	match: tell every member the whole commit index               core.sendHeartbeat      TestScripts/heartbeat_carries_the_commit
-	the look for overdue Appends                                  core.overdue            TestScripts/lost_append
+	the search for overdue Appends                                core.overdue            TestScripts/lost_append
 	ticks: measure what is overdue in rounds of heartbeats        core.overdue            TestWhatIsLateIsNotTakenForLost
 	the goal: judge a learner by the commit index of the moment   core.promote            TestLearnerFarAwayIsPromotedThoughSomebodyWritesAllTheTime
-	the reading ahead: fetch when the window has room             core.sendFromDisk       TestCatchingUpReadsAheadOfTheWindow
+	the reading ahead: fetch only when the window has room        core.sendFromDisk       TestCatchingUpReadsAheadOfTheWindow
 	the pause after a snapshot that did not arrive                core.sent               TestScripts/snapshot_receiver_dies
 	the case at or below the commit index                         core.handleSnapshot     TestSnapshotAtAFollower
 	the log that has the snapshot's last entry                    core.handleSnapshot     TestSnapshotAtAFollower
-	durable, which an installed snapshot takes back               core.install            TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
+	the reset of durable when a snapshot is installed             core.install            TestSnapshotIsVouchedForWhenTheDiskHasNotedIt
 	the term in clusterClock.observe                              clock.go                TestTimeOfADeposedLeaderDoesNotCount
 	the time that is read when proposals are taken                Node.drainInbox         TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose            TestProposalsAreRefusedWhenTooMuchIsUncommitted
 	the room: take entries however far the state machine lags     core.handleAppend       TestAMemberWhoseStateMachineLagsTakesNoMore
 	the term: take proposals that were made in another            core.step               TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
-	the number: take whatever message of proposals comes          core.handlePropose      TestAProposalThatComesTwiceIsTakenOnce
-	the look for proposals without an answer                      core.tickForwarding     TestAProposalWithoutAnAnswerIsSentAgain
+	the number: take every message of proposals                   core.handlePropose      TestAProposalThatComesTwiceIsTakenOnce
+	the search for proposals without an answer                    core.tickForwarding     TestAProposalWithoutAnAnswerIsSentAgain
 	the former streams                                            progress.stream         TestAProposalOfAFormerLifeIsNotTakenAfterOneOfThePresent
-	the word that a read will never be safe                       core.refuseReads        TestReadsThatWillNeverBeSafeAreToldSo
-	the look at who would be left                                 core.mayRemove          TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
-	the end of a log that was promised to go on                   core.commitTo           TestAMemberWhoseDiskHasForgottenStops
+	the answer that a read will never be safe                     core.refuseReads        TestReadsThatWillNeverBeSafeAreToldSo
+	the count of the voters that would be left                    core.mayRemove          TestAChangeThatWouldLoseTheQuorumIsRefusedAtAnyMember
+	the check that the log has what was acknowledged              core.commitTo           TestAMemberWhoseDiskHasForgottenStops
 	dead: wait for proposals that went with their leader          node_apply.go           TestProposalsOutliveTheirLeader
-	the look at what the log says of the own disk                 core.checkIncarnation   TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
-	maxHeld: keep whatever waits for the disk                     core.sendDurable        TestMessagesThatWaitForTheDiskAreBounded
+	the look at what the log says of the member's own disk        core.checkIncarnation   TestAMemberThatReadsOfAnotherDiskOfItsOwnSaysNothingMore
+	maxHeld: keep every message that waits for the disk           core.sendDurable        TestMessagesThatWaitForTheDiskAreBounded
 	longestRTT: campaign within a fifth of a timeout              core.campaignSpread     TestMembersFarApartSpreadTheirCampaigns
 	the pause after messages were dropped                         core.dropped            TestWhatIsDroppedIsSentAgainAfterARound
 	sendAgain: wait for the timeout after a break                 core.lost               TestABrokenConnectionHasProposalsSentAgainAtOnce
 	answers: tell every member that it is heard                   core.sendHeartbeat      TestAMemberThatTheLeaderDoesNotHearIsToldSo
 	the silence of a member that does not lead                    core.handlePropose      TestWhoLeadsNoMoreRefusesNothing
-	the bound of what is passed on without an answer              core.mayForward         TestForwardingStopsWhenTooMuchIsOnItsWay
+	the bound on what is passed on without an answer              core.mayForward         TestForwardingStopsWhenTooMuchIsOnItsWay
 	maxReads                                                      core.enqueueRead        TestReadsThatWaitAreBounded
 	the limit: propose however far the state machine lags         core.isBehind           TestALeaderWhoseStateMachineLagsLetsProposalsWait
 	isMarked: force a new cluster at each start                   Node.force              TestToForceANewClusterAgainChangesNothing
@@ -296,11 +290,11 @@ Break it. Delete a rule, run the test, and it is red:
 	the comparison: send the log however long                     Node.snapshotIsShorter  TestTheShorterOfLogAndSnapshotIsSent
 	snapshotIsShorter: don't ask                                  Node.sendMessages       TestAMemberThatLacksMuchLogGetsAShorterSnapshot
 	Keep: drop what came of a transfer that broke                 Node.receive            TestAnInterruptedSnapshotTransferIsResumed
-	the second look at a log that was kept                        Node.releaseAgain       TestTheLogIsCutWhenAMemberHasCaughtUp
+	the second look at a log that was kept for a member           Node.releaseAgain       TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead           TestARequestThatIsAnsweredHoldsNoMemory
 	maxWaiters, maxWaitersBytes                                   waiters.add             TestMoreThanMayWaitIsRefusedAtOnce
 	request: keep the bytes of what is answered                   waiters.unlink          TestAWaiterThatIsAnsweredHoldsNoRequest
-	proposedIn: say of what hangs that it was never made          waiters.propose         TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown
+	proposedIn: say of a proposal that hangs it was never made    waiters.propose         TestAProposalThatMayYetBeMadeIsAnsweredAsUnknown
 	the moment: sleep when the gathering has just ended           Node.untilGathered      TestTheLoopDoesNotOversleepTheEndOfTheGathering
 	readsWait: ask the leader for each read                       Node.dequeueReads       TestReadsThatComeMeanwhileShareOneReadIndex
 	the second look at the reads that waited                      Node.turn               TestReadsGoOnWithTheAnswerThatTheyWaitFor
@@ -316,23 +310,23 @@ Break it. Delete a rule, run the test, and it is red:
 	errHole: call a gap damage                                    storage.fetch           TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
 	failOnDiskError                                               Node.receive            TestEveryFailureOfTheDiskEndsTheMember
 	the note that a start makes up for                            storage.openLog         TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
-	the end of a write: hand on in the midst of it                replayer.handOn         TestAStartHandsOnNothingThatAWriteReplaces
+	the end of a write: hand on entries in the middle of it       replayer.handOn         TestAStartHandsOnNothingThatAWriteReplaces
 	handed: let a later record take the place of what is applied  replayer.makeRoom       TestALogThatReplacesWhatItCountsAsCommittedIsRefused
 	rebuilder: keep all of the log until it is read               replayer.handOn         TestAStartHandsOnWhatIsCommittedAsItReads
 	maxReplay                                                     muchToReplay            TestMuchLogCausesASnapshotWhateverTheCount
 	MaxWriteBytes: write all at once                              core.handToDisk         TestWhatIsWrittenAtOnceIsBounded
 	the addressee                                                 core.step               TestMessageForAnotherMemberIsDropped
 	lock: leave the log's directory to everybody                  Dirs.lockLogDir         TestEveryDirectoryHasOneProcess
-	owns: take whatever log is there                              node_identity.go        TestALogIsNotAdopted
-	made: begin anew wherever there is no log                     node_identity.go        TestAMemberThatLostItsLogIsNotStartedAnew
+	owns: take any log that is there                              node_identity.go        TestALogIsNotAdopted
+	made: begin anew where there is no log                        node_identity.go        TestAMemberThatLostItsLogIsNotStartedAnew
 
 # What is left out
 
-Joint consensus: members change one at a time, which needs no second
-kind of majority. Leases: a read never trusts a clock. Sessions of clients (diss. 6.3): the state
-machine may remember requests by a name (package store does).
+Joint consensus: members change one at a time, which needs no second kind of majority. Leases: a
+read never trusts a clock. Sessions of clients (diss. 6.3): the state machine may remember requests
+by a name (package store does).
 
-Where the paper is departed from:
+Departures from the paper:
 
   - PreVote and the leader's own check of its majority are always on (diss. 9.6, 6.2). In
     addition a follower that sees the connection to its leader break need not wait for
@@ -340,12 +334,12 @@ Where the paper is departed from:
   - A heartbeat is no empty Append. It carries a round, for reads, and no more of the commit
     index than its receiver is known to have. Its answer says what the member's log is, and
     so makes up for an Append or an answer that was lost.
-  - A heartbeat tells a member when the leader has not heard it for an election timeout: its state
-    grows old, though it hears heartbeats.
+  - A heartbeat tells a member when the leader has not heard it for an election timeout: such a
+    member's state grows old, though it hears heartbeats.
   - A heartbeat tells the longest round trip to a member. When a leader's connection breaks, the
-    others wait up to two of these before they campaign, so that not all do within one round trip.
-  - Entries are sent in a stream, without waiting for answers, once the place is known from which
-    on the logs differ; bytes on their way are bounded.
+    others wait up to twice that time, so that they do not all campaign within one round trip.
+  - Once it is known where the logs agree, entries are sent in a stream, without waiting for
+    answers. The bytes in flight are bounded.
   - A refusal names the last entry that may match, so that a probe skips a whole term.
   - A voter judges a candidate by the logs and the timer, not by its own configuration,
     which may be older than the candidate's.
@@ -356,18 +350,19 @@ Where the paper is departed from:
     takes no proposals, until enough is applied.
   - The commit index is written along with other state, as a lower bound. The paper has it volatile.
   - A leader whose disk stands still for an election timeout hands over.
-  - A snapshot is a file beside the messages, not a row of chunks in them (fig. 13). A transfer that
-    broke goes on where it was.
-  - A member that follows passes proposals on, and proposes those anew that died with a leader.
-    The paper sends the client to the leader, and leaves it to the client to ask again.
-  - A disk gets a number when it is made, its incarnation, and its member tells it to the others
-    when it starts. A member that was emptied has another number, and may not go on under its id:
-    the transports of the others refuse it, the leader refuses its greeting, and it ends itself when
-    the log tells it the former number. The paper takes for granted that what was written stays.
-    Open is the time before the greeting is in a member's log: one that lacks it takes the emptied
-    member for what it was, and if those make a majority, what was committed may be forgotten. An
-    old copy of a disk has the same number; only core.commitTo may find it out.
-  - Members compare digests of their state by way of the log; a minority that differs stops.
+  - A snapshot is sent as a file beside the messages, not as chunks within them (fig. 13). A
+    transfer that broke resumes where it stopped.
+  - A follower passes proposals on to the leader, and proposes those anew that were lost with a
+    leader. In the paper, the client is sent to the leader, and repeats its request itself.
+  - A disk gets a random number when it is made, its incarnation, and its member announces it to the
+    others when it starts. A member whose disk was emptied has another number, and may not go on
+    under its id: the transports of the others refuse it, the leader refuses its announcement, and
+    it ends itself when the log names the former number. The paper takes for granted that a disk
+    keeps what was written. A gap remains until the announcement is in the other members' logs: a
+    member that lacks it takes the emptied member for the former one. If such members are a
+    majority, committed entries may be lost. An old copy of a disk has the same number; only
+    core.commitTo can detect it.
+  - Members compare digests of their state through the log; a minority that differs stops.
   - Entries carry the time of the cluster's own clock, and the entry that opens a term may carry the
     leader's wall clock. There are no such clocks in the paper.
   - Terms and indexes of 2⁶³ and above are refused: one forged message could end all elections.

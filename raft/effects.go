@@ -2,9 +2,8 @@ package raft
 
 import "slices"
 
-// Effects are all that the world must do after some inputs. The order of the
-// fields is no order of execution: what must wait for the disk is not in here
-// before the disk has answered.
+// Effects are all that the driver must do after some inputs. The order of the fields is no order of
+// execution: what must wait for the disk is not in here before the disk has answered.
 type Effects struct {
 	Persist   *Persist   // write and sync this, then call persisted
 	Messages  []Message  // send these now
@@ -13,7 +12,7 @@ type Effects struct {
 	Reads     []SafeRead // reads that became safe, or never will
 	Fetch     []Fetch    // read these from the log on disk, then call fetched
 	Refused   []Refusal  // proposals that the leader has not taken
-	Broken    error      // this member can't go on: its disk has lost what it promised; there is nothing else then
+	Broken    error      // this member can't go on: its disk has lost what it acknowledged; the rest is empty then
 }
 
 // Persist is one write of the disk writer, all or nothing.
@@ -28,10 +27,10 @@ type Persist struct {
 type SafeRead struct {
 	ID    uint64
 	Index uint64
-	Never bool // the member that was asked does not lead: ask again, under another id
+	Never bool // the member that was asked refuses, as it does when it does not lead: ask again, under another id
 }
 
-// Fetch asks for entries that are no longer in memory: as many as are handy, but at least two when
+// Fetch asks for entries that are no longer in memory: any number of them, but at least two when
 // there are two.
 type Fetch struct {
 	To   uint64 // the member that lacks them
@@ -39,8 +38,8 @@ type Fetch struct {
 	Last uint64 // highest index wanted
 }
 
-// effects hands out what has gathered. diskFree says that the disk writer has nothing to do:
-// while it is busy, entries gather, and go as one write.
+// effects returns what has gathered since the last call. diskFree says that the disk writer has
+// nothing to do: while it is busy, entries gather, and go as one write.
 func (c *core) effects(diskFree bool) Effects {
 	if c.broken != nil {
 		return Effects{Broken: c.broken}
@@ -57,8 +56,8 @@ func (c *core) effects(diskFree bool) Effects {
 	return out
 }
 
-// handToDisk makes one write of what is not yet on its way, as much as fits. What the write counts
-// as committed is in the log that it leaves.
+// handToDisk makes one write of what the disk writer does not have yet, about MaxWriteBytes at
+// most. The commit index in it is not beyond the last entry that the disk has after it.
 func (c *core) handToDisk() {
 	l := &c.log
 	if !c.dirty && l.handed == l.last() && c.installing == nil {
@@ -95,14 +94,14 @@ func (c *core) persisted(seq uint64) {
 	c.releaseHeld()
 	switch c.role {
 	case Candidate:
-		c.countVotes() // the own vote counts from now on (pitfall A4)
+		c.countVotes() // its own vote counts from now on (pitfall A4)
 	case Leader:
-		c.advanceCommit() // the own copy counts from now on (pitfall B9)
+		c.advanceCommit() // its own copy counts from now on (pitfall B9)
 	}
 }
 
-// truncateLog drops the entry at index and all after it, and with them what writes under way
-// promise of them.
+// truncateLog drops the entry at index and all after it. The end of a write under way no longer
+// makes them durable.
 func (c *core) truncateLog(index uint64) {
 	if index <= c.commit {
 		panic("raft: a committed entry would be truncated") // pitfall B3
@@ -114,7 +113,7 @@ func (c *core) truncateLog(index uint64) {
 	}
 }
 
-// releaseHeld sends the messages that the disk has made true.
+// releaseHeld sends the messages for which the disk has caught up.
 func (c *core) releaseHeld() {
 	rest := c.held[:0]
 	for _, h := range c.held {
@@ -128,7 +127,7 @@ func (c *core) releaseHeld() {
 	c.held = rest
 }
 
-// handToStateMachine hands over what is committed and on this member's own disk.
+// handToStateMachine hands over the entries that are committed and on this member's own disk.
 func (c *core) handToStateMachine() {
 	to := min(c.commit, c.log.durable)
 	if c.applying >= to {

@@ -59,7 +59,7 @@ func (l *entryLog) term(index uint64) (uint64, bool) {
 	return l.at(index).Term, true
 }
 
-// matches tells whether the log holds the entry index@term.
+// matches reports whether the log holds the entry index@term in memory, or begins behind it.
 func (l *entryLog) matches(index, term uint64) bool {
 	t, ok := l.term(index)
 	return ok && t == term
@@ -78,19 +78,19 @@ func (l *entryLog) append(es ...Entry) {
 	}
 }
 
-// truncate drops the entry at index and all after it. What was known of their durability is
-// forgotten with them (pitfall B5).
+// truncate drops the entry at index and all after it. They no longer count as durable or handed
+// (pitfall B5).
 func (l *entryLog) truncate(index uint64) {
 	for i := index; i <= l.last(); i++ {
 		l.bytes -= entrySize(l.at(i))
 	}
 	keep := index - l.base - 1
-	l.entries = l.entries[:keep:keep] // the next append copies: who reads the old entries keeps them
+	l.entries = l.entries[:keep:keep] // the next append copies: readers of the old entries keep them
 	l.durable = min(l.durable, index-1)
 	l.handed = min(l.handed, index-1)
 }
 
-// slice returns entries from index up to and with to, as many as fit in maxBytes but at least one.
+// slice returns the entries with from ≤ index ≤ to, as many as fit in maxBytes but at least one.
 // The result shares memory with the log and must not be written to; entries never change in place.
 func (l *entryLog) slice(from, to uint64, maxBytes int) []Entry {
 	n, size := 0, 0
@@ -116,7 +116,7 @@ func upTo(maxBytes int, es []Entry) []Entry {
 	return es
 }
 
-// trim drops entries up to and with index from memory; they stay on disk.
+// trim drops the entries up to and including index from memory; they stay on disk.
 func (l *entryLog) trim(index uint64) {
 	if index <= l.base {
 		return
@@ -125,8 +125,8 @@ func (l *entryLog) trim(index uint64) {
 	for i := l.base + 1; i <= index; i++ {
 		l.bytes -= entrySize(l.at(i))
 	}
-	// What is left moves to the front of a new array once the dropped part is the greater one, so
-	// that the old array can go; messages on their way may still read it.
+	// The rest moves to a new array once it is less than half of the old one, which can then be
+	// freed. It is not moved within the old one, which messages on their way may still read.
 	rest := l.entries[index-l.base:]
 	if len(rest) < cap(l.entries)/2 {
 		rest = append(make([]Entry, 0, len(rest)+len(rest)/2+16), rest...)
@@ -135,7 +135,7 @@ func (l *entryLog) trim(index uint64) {
 	l.base = index
 }
 
-// reset makes the log an empty one behind a snapshot.
+// reset empties the log; its next entry is the one after the snapshot.
 func (l *entryLog) reset(s *Snapshot) {
 	*l = entryLog{first: s.Index + 1, base: s.Index, baseTerm: s.Term, baseTime: s.Stamp, durable: s.Index,
 		handed: s.Index}

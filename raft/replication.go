@@ -332,8 +332,8 @@ func (c *core) handleHeartbeat(m *Message) {
 
 // handleHeartbeatAnswer finds out whether an Append or its answer was lost, even while nobody
 // writes (pitfall B10). If the member's last entry is in the leader's log, so is every entry before
-// it (§5.3, log matching). The leader sees that in its memory, or in the window of what it has just
-// sent from the disk. Otherwise a probe finds it out.
+// it (§5.3, log matching). The leader finds it in memory, or in the window when it has just been
+// sent from the disk. Otherwise a probe finds out.
 func (c *core) handleHeartbeatAnswer(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
