@@ -8,18 +8,18 @@ import "time"
 // leader it stands still. So it never goes back, and neither skewed nor jumping wall
 // clocks stretch or cut a time to live (pitfalls I1, I2, I3).
 //
-// What was heard in a term is forgotten with the first word of a later leader: a leader that was
-// cut off goes on counting for a while, and if its count were taken up after a successor has
-// stamped entries, keys would expire early.
+// A time heard in a term is forgotten when the leader of a later term is heard. A leader that was
+// cut off goes on counting for a while: if its count were taken up after a successor has stamped
+// entries, keys would expire early.
 type clusterClock struct {
 	now       int64  // this member's monotonic clock at the last input
 	heard     int64  // the latest stamp heard in heardTerm, or reached as its leader
-	heardTerm uint64 //
+	heardTerm uint64 // the latest term of a leader that was heard, or in which this member led
 	running   bool   // this member leads; the next two say since when
 	start     int64  // the cluster's time then
 	startedAt int64  // this member's monotonic clock then
 
-	wall   int64 // this member's wall clock less its monotonic one, when it was last read
+	wall   int64 // this member's wall clock minus its monotonic one, when it was last read
 	logged int64 // leader: the offset in its last EntryEmpty with Data
 }
 
@@ -63,7 +63,7 @@ func (k *clusterClock) lead(l *entryLog, wall int64) {
 	k.startedAt, k.running = k.now, true
 }
 
-// halt lets the clock stand at the end of a leadership in term.
+// halt stops the clock when this member's leadership in term ends.
 func (k *clusterClock) halt(term uint64) {
 	if k.running {
 		k.running = false
@@ -71,7 +71,7 @@ func (k *clusterClock) halt(term uint64) {
 	}
 }
 
-// observe takes note of the time of the leader of a term.
+// observe records a stamp that was heard from the leader of a term.
 func (k *clusterClock) observe(term uint64, stamp int64) {
 	if term > k.heardTerm {
 		k.heard, k.heardTerm = stamp, term
@@ -79,10 +79,10 @@ func (k *clusterClock) observe(term uint64, stamp int64) {
 	k.heard = max(k.heard, stamp)
 }
 
-// last is the latest time known without counting on.
+// last returns the latest time that was heard or is in the log.
 func (k *clusterClock) last(l *entryLog) int64 { return max(k.heard, l.lastStamp()) }
 
-// time is the cluster's time now, never before the log's last stamp.
+// time returns the cluster's time now, never before the log's last stamp.
 func (k *clusterClock) time(l *entryLog) int64 {
 	if !k.running {
 		return k.last(l)

@@ -31,7 +31,7 @@ type forwarding struct {
 	bytes  int       // of their entries
 	quiet  int       // ticks since sent was last sent, or an answer came
 	tries  int       // how often sent was sent again since the last answer
-	gap    bool      // the leader misses some that were sent before others that it has seen
+	gap    bool      // the leader lacks a message that was sent before one that it has seen
 }
 
 // reset begins a stream to another leader, whose numbers begin at 1 again.
@@ -48,7 +48,7 @@ func (f *forwarding) answered(number uint64) (answered []Message) {
 	}
 	answered = slices.Clone(f.sent[:n])
 	clear(f.sent[:n])
-	f.sent = f.sent[n:] // to copy the rest each time would be a square of what is on a far link
+	f.sent = f.sent[n:] // not moved to the front: with many in flight on a far link that takes quadratic time
 	return answered
 }
 
@@ -90,16 +90,16 @@ func (c *core) forwardOne(es []Entry, size int) {
 	c.sendForwarded(f.sent[len(f.sent)-1])
 }
 
-// sendForwarded sends a message of the stream. It names the first message that is not answered:
-// what became of those before it the leader need not remember.
+// sendForwarded sends a message of the stream. It names the first message that is not answered, so
+// that the leader can forget the refusals in those before it.
 func (c *core) sendForwarded(m Message) {
 	m.Index = c.forwarding.sent[0].Round
 	c.send(m)
 }
 
 // tickForwarding sends everything again that was not answered for half an election timeout and the
-// time that its bytes take on a slow link. When the leader says that it misses some, there is no
-// reason to wait for those bytes. The wait doubles each time, up to mostLost times.
+// time that its bytes take on a slow link. When the leader says that it lacks a message, there is
+// no reason to wait for those bytes. The wait doubles each time, up to mostLost times.
 func (c *core) tickForwarding() {
 	f := &c.forwarding
 	if len(f.sent) == 0 || c.leader == None {
@@ -118,14 +118,15 @@ func (c *core) tickForwarding() {
 	}
 }
 
-// proposalStream is what a leader knows of one stream of proposals. A member has one in each of its
-// lives: a message of a former life may come late, even behind those of the present.
+// proposalStream is what a leader knows of one stream of proposals. A member begins a new stream
+// each time it starts. A message of a former stream may come late, even after messages of the
+// present one.
 type proposalStream struct {
 	id      uint64
 	taken   uint64           // highest number taken
 	seen    uint64           // highest number that came
-	refused []refusedMessage // of those that the member may not have heard of
-	due     bool             // an answer has to go with the next effects
+	refused []refusedMessage // refusals that the member may not have heard of
+	due     bool             // an answer must go out with the next effects
 }
 
 // refusedMessage names the proposals of one message that the leader refused.
@@ -148,7 +149,7 @@ func (p *progress) stream(id uint64) *proposalStream {
 func (c *core) handlePropose(m *Message) {
 	p := c.lead.progress(m.From)
 	if p == nil {
-		return // one that led before may have taken it then: to refuse it now could be a lie
+		return // this member does not lead; if it did before, it may have taken them, and a refusal could be wrong
 	}
 	s := p.stream(m.LogTerm)
 	s.due, s.seen = true, max(s.seen, m.Round)
@@ -178,8 +179,8 @@ func (c *core) answerProposals(p *progress) {
 	}
 }
 
-// handleProposeAnswer takes in what became of proposals that were passed on. A refusal that comes
-// twice counts once: by the second time, the proposal may have been sent again and taken.
+// handleProposeAnswer learns what became of proposals that were passed on. A refusal that comes
+// twice counts once: by the second time, the proposal may have been made again and taken.
 func (c *core) handleProposeAnswer(m *Message) {
 	if m.LogTerm != c.forwarding.stream {
 		return
@@ -238,8 +239,8 @@ var refusalReasons = [...]error{
 
 var errRefused = errors.New("raft: the leader refuses the proposal") // for a reason of a later version
 
-// quorumReason is the reason of a QuorumError, whose text says the rest; otherReason that of an
-// error that is not listed.
+// quorumReason stands for a QuorumError, whose text goes along. otherReason stands for an error
+// that is not listed.
 const (
 	quorumReason byte = 255
 	otherReason  byte = 254
@@ -258,7 +259,7 @@ func refusal(id uint64, err error) Refusal {
 	return Refusal{ID: id, reason: otherReason}
 }
 
-// err is the error that the leader had.
+// err returns the error for which the leader refused the proposal.
 func (r *Refusal) err() error {
 	switch {
 	case r.reason == quorumReason:

@@ -27,13 +27,13 @@ func newConfig(index, term uint64, m Membership) config {
 	return c
 }
 
-// configMark names a configuration: the index after its entry's, and its entry's term. None has the
-// zero mark.
+// configMark names a configuration: the index after its entry's, and its entry's term. No
+// configuration has the zero mark.
 type configMark struct{ after, term uint64 }
 
 func (c *config) mark() configMark { return configMark{c.index + 1, c.term} }
 
-// votes tells whether a member has a vote.
+// votes reports whether a member has a vote.
 func (c *config) votes(id uint64) bool { return slices.Contains(c.voters, id) }
 
 // quorum is the least number of voters that is a majority.
@@ -68,7 +68,8 @@ func (s configStack) at(index uint64) *config {
 	return &s[i]
 }
 
-// append adds the configuration after an entry that was appended to the log, if it changes it.
+// append is called with each entry appended to the log. If the entry changes the membership, it
+// adds the configuration after that.
 func (s *configStack) append(e *Entry) {
 	if e.Kind != EntryChange {
 		return
@@ -134,8 +135,8 @@ func (m Membership) alone(self Member, cluster uint64) Membership {
 	return m
 }
 
-// update returns the member with the attributes of by that are given; nothing else changes (pitfall
-// D12).
+// update returns the member with those attributes of by that are not empty. Nothing else changes
+// (pitfall D12).
 func (m Member) update(by Member) Member {
 	m.Name = cmp.Or(by.Name, m.Name)
 	m.Version = cmp.Or(by.Version, m.Version)
@@ -163,7 +164,8 @@ func insertSorted(ids []uint64, id uint64) []uint64 {
 	return slices.Insert(slices.Clone(ids), i, id)
 }
 
-// lowestVersion is the lowest version of all members, or "" when one has not yet told its own.
+// lowestVersion returns the lowest version of all members, or "" when some member has not yet
+// announced its version.
 func (m Membership) lowestVersion() (lowest string) {
 	for i, p := range m.Members {
 		if i == 0 || compareVersions(p.Version, lowest) < 0 {
@@ -173,8 +175,8 @@ func (m Membership) lowestVersion() (lowest string) {
 	return lowest
 }
 
-// compareVersions compares texts like 2.10.0 number by number; what is no number counts as 0, the
-// empty text as less than all.
+// compareVersions compares texts like 2.10.0 number by number. A part that is no number counts as
+// 0; the empty text is less than all others.
 func compareVersions(a, b string) int {
 	return slices.Compare(versionNumbers(a), versionNumbers(b))
 }
@@ -233,7 +235,8 @@ var (
 	ErrMemberEmptied = errors.New("raft: the member's disk is a new one: what it voted and acknowledged is forgotten")
 )
 
-// emptied is the end of a member whose disk was emptied, by what somebody knows of it.
+// emptied returns the error that ends a member whose disk was emptied; by says who knows the
+// incarnation of its former disk.
 func emptied(id uint64, by string) error {
 	return fmt.Errorf("%w: %s knows another incarnation of member %x; remove the member, empty its data directory "+
 		"and add it anew", ErrMemberEmptied, by, id)
@@ -301,25 +304,25 @@ func (m *Membership) has(id uint64) bool {
 	return ok
 }
 
-// Taken tells whether a member other than id has one of the peer URLs (pitfall D13).
+// Taken reports whether a member other than id has one of the peer URLs (pitfall D13).
 func (m Membership) Taken(id uint64, urls []string) bool {
 	return slices.ContainsFunc(m.Members, func(p Member) bool {
 		return p.ID != id && slices.ContainsFunc(urls, func(u string) bool { return slices.Contains(p.PeerURLs, u) })
 	})
 }
 
-// NameTaken reports whether a member would take another one's name. One that has it already, in the
-// log of a version that did not look, keeps it.
+// NameTaken reports whether a member would take another one's name. It may keep the name that it
+// has, even if another member has the same: earlier versions allowed that.
 func (m Membership) NameTaken(id uint64, name string) bool {
 	self, _ := m.Find(id)
 	return name != "" && name != self.Name &&
 		slices.ContainsFunc(m.Members, func(p Member) bool { return p.ID != id && p.Name == name })
 }
 
-// mayRemove refuses to remove a voter when those that are left and are there would be no quorum.
-// The configuration is in force as soon as it is in the log, and there is no way back for want of a
-// quorum. So a member that died a moment ago does not count, and a new leader waits until it has
-// heard who is there: an election timeout at most.
+// mayRemove refuses to remove a voter when the remaining voters that answer would be no quorum. The
+// new configuration is in force as soon as it is in the log, and without a quorum nothing could
+// undo it. So a member whose connection broke a moment ago does not count. A new leader refuses
+// until it has heard from enough members: for an election timeout at most.
 func (c *core) mayRemove(id uint64) error {
 	now := c.configs.now()
 	if !now.votes(id) {
@@ -347,9 +350,8 @@ func (c *core) mayRemove(id uint64) error {
 		"on anything", id, left, alive+unheard, need)}
 }
 
-// checkIncarnation ends this member when its log tells of a disk that it had before. Nothing of
-// what it was about to say goes out any more: another one counts on what that disk held (pitfall
-// D10).
+// checkIncarnation ends this member when its log says that it had another disk before. No message
+// goes out any more, because the other members rely on what that disk held (pitfall D10).
 func (c *core) checkIncarnation() {
 	if self, _ := c.configs.now().membership.Find(c.ID); self.Incarnation != 0 && self.Incarnation != c.incarnation {
 		c.broken = emptied(c.ID, "its own log")
@@ -372,7 +374,7 @@ func (c *core) followConfig() {
 	c.lead.members = members
 }
 
-// configCommitted ends the leadership of a leader that has been removed, once that is agreed (diss.
+// configCommitted ends the leadership of a removed leader, once its removal is committed (diss.
 // 4.2.2, pitfall D6).
 func (c *core) configCommitted() {
 	if !c.removed() || c.lead.target != None {
@@ -384,7 +386,7 @@ func (c *core) configCommitted() {
 	}
 }
 
-// removed tells whether it is agreed that this member has no vote.
+// removed reports whether this member has no vote by a configuration that is committed.
 func (c *core) removed() bool {
 	now := c.configs.now()
 	return now.index <= c.commit && !now.votes(c.ID)

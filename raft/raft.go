@@ -17,7 +17,7 @@ type coreConfig struct {
 	Wall           int64 // wall clock at the start in Unix nanoseconds: the very first stamp of a cluster
 
 	WallCommand func(offset time.Duration) []byte // as in Config; a pure function
-	Mark        func(cmd []byte) []byte           // as in Config; nil: as it is
+	Mark        func(cmd []byte) []byte           // as in Config; nil: commands stay as they are
 
 	MaxAppendBytes      int // entries of one Append
 	MaxWriteBytes       int // entries of one write to the disk
@@ -49,10 +49,10 @@ func (b *boot) base() *Snapshot {
 // last returns the index of the log's last entry.
 func (b *boot) last() uint64 { return b.base().Index + uint64(len(b.Entries)) }
 
-// core is one member's mind: a pure state machine. Inputs are advance, tick, step,
-// propose, proposeChange, proposeStamp, forward, read, transfer, persisted, fetched,
-// sent, lost, and compact; after any number of them, effects says what the world must
-// now do. It is owned by one goroutine.
+// core is one member's part in Raft, as a pure state machine. Inputs are advance, tick, step,
+// propose, proposeChange, proposeStamp, forward, read, transfer, persisted, fetched, sent, lost,
+// dropped, appliedTo and compact. After any number of them, effects returns what the driver must
+// do. One goroutine owns it.
 type core struct {
 	coreConfig
 
@@ -85,7 +85,7 @@ type core struct {
 	electionTimeout int // quiet ticks before the next campaign, drawn anew each time (pitfall A13)
 
 	// Volatile on candidates.
-	votes []uint64 // who granted the present campaign
+	votes []uint64 // the members that granted the present campaign, or PreVote, without this one
 
 	// Volatile on leaders.
 	lead leadership
@@ -105,7 +105,7 @@ type core struct {
 	held       []held  // messages that wait for the disk
 	out        Effects // what the world must now do
 
-	broken error // why this member can't go on; from then on effects says nothing else
+	broken error // why this member can't go on; from then on effects returns nothing else
 }
 
 // write is one write on its way to the disk.
@@ -232,9 +232,9 @@ func (c *core) step(m Message) {
 	}
 }
 
-// stepHigherTerm deals with a message from a later term and tells whether there is
-// more to do with it (§5.1: "if one server's current term is smaller than the
-// other's, then it updates its current term").
+// stepHigherTerm enters the later term of a message if it should, and reports whether the message
+// is still to be handled (§5.1: "if one server's current term is smaller than the other's, then it
+// updates its current term").
 func (c *core) stepHigherTerm(m *Message) bool {
 	switch {
 	case m.Kind == PreVote, m.Kind == PreVoteAnswer && !m.Reject:
@@ -249,8 +249,9 @@ func (c *core) stepHigherTerm(m *Message) bool {
 	return true
 }
 
-// stepLowerTerm tells a sender that time has moved on. A leader must hear of it even though PreVote
-// keeps this member from campaigning (pitfall A9), a pre-candidate too (pitfall A8).
+// stepLowerTerm tells the sender of a message of an earlier term which term it is now. A leader
+// must learn it even though PreVote keeps this member from campaigning (pitfall A9), and so must a
+// pre-candidate (pitfall A8).
 func (c *core) stepLowerTerm(m *Message) {
 	switch m.Kind {
 	case PreVote:
@@ -301,9 +302,9 @@ func (c *core) stepLeader(m *Message) {
 	}
 }
 
-// observeLeader notes that the leader of this term is alive.
+// observeLeader records that the leader of this term is alive.
 func (c *core) observeLeader(m *Message) {
-	if c.leaderLost { // it is back: no hurry any more
+	if c.leaderLost { // it is back: the usual timeout is in force again
 		c.leaderLost = false
 		c.drawElectionTimeout()
 	}
@@ -316,20 +317,21 @@ func (c *core) observeLeader(m *Message) {
 	}
 }
 
-// hearsLeader tells whether this member has reason to believe that a leader is at work (pitfall
-// A10).
+// hearsLeader reports whether this member leads, or has heard a leader within an election timeout
+// and not seen the connection to it break (pitfall A10).
 func (c *core) hearsLeader() bool {
 	return c.role == Leader || c.leader != None && !c.leaderLost && c.quiet < c.ElectionTicks
 }
 
 // inTouch reports whether this member leads, or has heard the leader since the last tick and is
-// heard by it. A member that is not heard is not sent what is new, so that its state grows old
-// though it hears heartbeats.
+// heard by it. A member that the leader does not hear soon gets no new entries, so its state
+// grows old though it hears heartbeats.
 func (c *core) inTouch() bool {
 	return c.role == Leader || c.leader != None && !c.unheard && c.quiet == 0
 }
 
-// becomeFollower enters a term, the present one or a later one, without a role in it.
+// becomeFollower enters a term, the present one or a later one, as a follower of leader, or of None
+// while it is not known.
 func (c *core) becomeFollower(term, leader uint64) {
 	c.clock.halt(c.term)
 	c.enterTerm(term)
@@ -354,7 +356,7 @@ func (c *core) enterTerm(term uint64) {
 	}
 	c.term, c.vote = term, None
 	c.dirty = true
-	c.held = nil // what was to be said in the old term
+	c.held = nil // they are messages of the old term
 	c.forwarding.reset()
 }
 
@@ -371,12 +373,12 @@ func (c *core) drawElectionTimeout() {
 	c.electionTimeout = c.ElectionTicks + c.Rand.IntN(c.ElectionTicks)
 }
 
-// send sends a message in this member's name, when the term and vote it speaks of are on disk.
+// send sends a message of this member, once its present term and vote are on disk.
 func (c *core) send(m Message) {
 	c.sendDurable(m, 0)
 }
 
-// sendDurable sends a message when the state and the log up to index are on disk.
+// sendDurable sends a message once the present term and vote, and the log up to index, are on disk.
 func (c *core) sendDurable(m Message, index uint64) {
 	m.From = c.ID
 	if m.Term == 0 {
@@ -404,5 +406,5 @@ func (c *core) mayBeSent(h *held) bool {
 	return h.stateSeq <= c.written && h.index <= c.log.durable
 }
 
-// stateDurable tells whether term and vote are on disk as they are now.
+// stateDurable reports whether the present term and vote are on disk.
 func (c *core) stateDurable() bool { return !c.dirty && c.stateSeq <= c.written }

@@ -12,7 +12,7 @@ type readQueue struct {
 	index      uint64 // the commit index when round began: no lower than at their arrival
 }
 
-// read is one read: an id of the member that asks, new for every try (pitfall C3).
+// read is one read. The member that asks chooses its id, a new one for every try (pitfall C3).
 type read struct {
 	id   uint64
 	from uint64
@@ -22,7 +22,7 @@ type read struct {
 // member.
 const maxReads = 4096
 
-// enqueueRead takes a read in, or refuses it when too many wait.
+// enqueueRead queues a read, or refuses it when too many wait.
 func (c *core) enqueueRead(r read) {
 	if q := &c.reads; len(q.waiting)+len(q.confirming) < maxReads {
 		q.waiting = append(q.waiting, r)
@@ -45,9 +45,9 @@ func (c *core) read(id uint64) error {
 	return nil
 }
 
-// beginReads begins a round for the reads that wait; not before the leader knows what is committed,
-// which is when an entry of its own term is (pitfall C2), and only rounds begun after a read's
-// arrival count for it (pitfall C4).
+// beginReads begins a round for the reads that wait, unless one is under way: only a round begun
+// after a read's arrival counts for it (pitfall C4). The first round waits until an entry of the
+// leader's own term is committed, since the leader does not know before what is (pitfall C2).
 func (c *core) beginReads() {
 	q := &c.reads
 	if c.role != Leader || len(q.waiting) == 0 || len(q.confirming) > 0 || c.commit < c.lead.start {
@@ -60,8 +60,8 @@ func (c *core) beginReads() {
 	c.releaseReads()
 }
 
-// releaseReads answers the reads whose round a majority of the voters has answered, of the
-// configuration as it is now (pitfall C9).
+// releaseReads answers the reads of a round once a majority of the present configuration's voters
+// has answered the round (pitfall C9).
 func (c *core) releaseReads() {
 	q := &c.reads
 	if len(q.confirming) == 0 || c.quorumOf(c.lead.round, func(p *progress) uint64 { return p.round }) < q.round {
@@ -78,7 +78,7 @@ func (c *core) releaseReads() {
 	c.beginReads()
 }
 
-// handleReadIndex takes in another member's read, or refuses it when this member does not lead.
+// handleReadIndex queues another member's read, or refuses it when this member does not lead.
 func (c *core) handleReadIndex(m *Message) {
 	r := read{id: m.Round, from: m.From}
 	if c.role == Leader {
@@ -88,8 +88,8 @@ func (c *core) handleReadIndex(m *Message) {
 	}
 }
 
-// handleReadIndexAnswer passes the leader's answer on; whether anybody still waits for that id is
-// the driver's to know.
+// handleReadIndexAnswer passes the leader's answer to the driver, which knows whether anybody still
+// waits for that id.
 func (c *core) handleReadIndexAnswer(m *Message) {
 	c.out.Reads = append(c.out.Reads, SafeRead{ID: m.Round, Index: m.Index, Never: m.Reject})
 }

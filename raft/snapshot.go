@@ -1,8 +1,8 @@
 package raft
 
-// appliedTo says how far the state machine has come. What it has applied may leave the memory, and
-// then a member that dropped an Append may go on: it asks for what comes next, when a leader is
-// known.
+// appliedTo says that the state machine has applied the entries up to index. They may leave the
+// memory now. A follower that dropped an Append because its state machine lagged asks the leader
+// for the next entry, once enough is applied and a leader is known.
 func (c *core) appliedTo(index uint64) {
 	if index > c.applied {
 		if from := max(c.applied, c.log.base) + 1; from <= index {
@@ -11,7 +11,7 @@ func (c *core) appliedTo(index uint64) {
 		c.applied = index
 		c.trimTail()
 	}
-	// The leader sends most of a window again, which little room is not worth (pitfall L5).
+	// The leader then sends most of a window again, which is too much for little room (pitfall L5).
 	if !c.refusing || c.unapplied > c.MaxUnappliedBytes/2 || c.leader == None {
 		return
 	}
@@ -32,8 +32,8 @@ func (c *core) isBehind() bool {
 	return c.role == Leader && (c.commit-c.applied >= maxUnapplied || c.isFull())
 }
 
-// trimTail forgets entries that are applied, when they are many: members that lag get them from the
-// disk.
+// trimTail drops applied entries from memory when the tail takes more than MaxTailBytes. Members
+// that lag get them from the disk.
 func (c *core) trimTail() {
 	if c.log.bytes <= c.MaxTailBytes {
 		return
@@ -56,8 +56,9 @@ func (c *core) compact(s Snapshot, first uint64) {
 	c.configs.compact(s.Index)
 }
 
-// lacked is the lowest index that a member within reach has yet to be sent: the log from there on
-// must be kept, or it would need another snapshot when it has this one, for ever (pitfall E6).
+// lacked returns the lowest index that a member within reach lacks. The log must be kept from there
+// on: otherwise a member that has received a snapshot would need another one, for ever (pitfall
+// E6).
 func (c *core) lacked() uint64 {
 	from := c.log.last() + 1
 	for i := range c.lead.members {
@@ -71,8 +72,9 @@ func (c *core) lacked() uint64 {
 	return from
 }
 
-// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then says sent.
-// While there is none that the member lacks, the next round of heartbeats tries again.
+// sendSnapshot begins to send the newest snapshot; the driver sends the bytes and then calls sent.
+// If the newest snapshot has nothing that the member lacks, it tries again after the next round of
+// heartbeats.
 func (c *core) sendSnapshot(p *progress) {
 	if c.snapshot.Index < p.next {
 		p.becomePausing(c.lead.round)
@@ -98,7 +100,7 @@ func (c *core) sent(to uint64, arrived bool) {
 }
 
 // handleSnapshot installs a snapshot whose bytes are whole on this member's disk (§7). One at or
-// below the commit index is old news and changes nothing (pitfall E2).
+// below the commit index says nothing new, and changes nothing (pitfall E2).
 func (c *core) handleSnapshot(m *Message) {
 	s := m.Snapshot
 	switch {
@@ -106,7 +108,7 @@ func (c *core) handleSnapshot(m *Message) {
 		c.sendDurable(Message{Kind: AppendAnswer, To: m.From, Index: c.commit}, c.commit)
 		return
 	case c.log.matches(s.Index, s.Term):
-		c.commitTo(s.Index) // the log has it all: what follows is kept (pitfall E1)
+		c.commitTo(s.Index) // the log has all of it already: the entries that follow are kept (pitfall E1)
 	default:
 		c.install(s)
 	}

@@ -13,13 +13,13 @@ type Stats struct {
 	ProposalsFailed atomic.Uint64 // ended without a known result
 	Pending         atomic.Int64  // proposals that wait now
 	Forwarded       atomic.Uint64 // passed on to the leader
-	Reads           atomic.Uint64 // linearizable ones asked for at this member
-	ReadsFailed     atomic.Uint64 // of them without an answer
+	Reads           atomic.Uint64 // linearizable reads that clients of this member asked for
+	ReadsFailed     atomic.Uint64 // those of Reads that got no answer
 	Elections       atomic.Uint64 // campaigns begun by this member
 	LeaderChanges   atomic.Uint64
 	Snapshots       atomic.Uint64 // written
 	Received        atomic.Uint64 // snapshots received from a leader
-	Digests         atomic.Uint64 // compared with a majority's, and equal
+	Digests         atomic.Uint64 // digests of this member's state that were equal to a majority's
 	Unreadable      atomic.Uint64 // reads of old entries that failed: the disk has changed what was written
 	Committed       atomic.Uint64 // index of the last entry known to be committed
 	Term            atomic.Uint64 // the current one
@@ -30,8 +30,7 @@ type Stats struct {
 	FsyncSince atomic.Int64 // when the one in flight began; 0: there is none
 	// when this member last led, or heard the leader and was heard by it; at first when it started
 	InTouch atomic.Int64
-	// since when at least there is a committed entry that is not applied yet, always the same one;
-	// 0: there is none
+	// since when at least one and the same committed entry has not been applied; 0: all are applied
 	BehindSince atomic.Int64
 
 	AppendsSent     Traffic // to all members
@@ -81,7 +80,7 @@ func (h *Histogram) Snapshot() (cumulative [len(HistogramBounds)]uint64, count u
 	return cumulative, count, time.Duration(h.nanos.Load()).Seconds()
 }
 
-// trafficWindow is over how many whole seconds a Traffic has its rates.
+// trafficWindow is the number of whole seconds over which a Traffic averages its rates.
 const trafficWindow = 10
 
 // Traffic counts messages and their bytes. The zero value is ready; all methods may be called from
@@ -89,16 +88,16 @@ const trafficWindow = 10
 type Traffic struct {
 	mu    sync.Mutex // protects the rest
 	count uint64
-	ring  [trafficWindow + 1]traffic // that of second t at t % len, if it has not been overwritten
+	ring  [trafficWindow + 1]traffic // the traffic of second t is at t % len, until it is overwritten
 }
 
-// traffic is that of one second.
+// traffic is what a Traffic counts in one second.
 type traffic struct {
 	second       int64
 	count, bytes uint64
 }
 
-// Note counts messages of bytes in all that were sent or received at a moment.
+// Note counts messages that were sent or received at a moment; bytes is the sum of their sizes.
 func (t *Traffic) Note(at time.Time, count, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,7 +117,7 @@ func (t *Traffic) Count() uint64 {
 	return t.count
 }
 
-// Rates returns messages and bytes a second, over the ten seconds before the one that now is in.
+// Rates returns messages and bytes a second, over the ten whole seconds before that of now.
 func (t *Traffic) Rates(now time.Time) (count, bytes float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,6 +173,6 @@ func (n *Node) queues() []Queue {
 	}
 }
 
-// maxOneRequest is about the largest request, in bytes: a queue that is not full takes a whole one,
-// and exceeds its bound by that.
+// maxOneRequest is about the size of the largest request, in bytes. A queue that is not full takes
+// a whole request, and may exceed its bound by that.
 const maxOneRequest = 64 << 20

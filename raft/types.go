@@ -19,9 +19,9 @@ const (
 type Entry struct {
 	Index uint64
 	Term  uint64
-	Stamp int64 // cluster clock, in nanoseconds since 1970 of the cluster's first leader's wall clock
+	Stamp int64 // cluster clock, in nanoseconds since 1970; it began at the first leader's wall clock
 	Kind  EntryKind
-	ID    uint64 // names the proposal, so that its member finds who waits for it; 0 if nobody does
+	ID    uint64 // names the proposal, so that its member finds the caller that waits for it; 0: none does
 	Data  []byte
 }
 
@@ -35,8 +35,8 @@ type Member struct {
 	Learner    bool     // replicates without a vote
 
 	// Incarnation is a random number that was made with the member's disk; 0 until it has started
-	// once. It never changes to another one: a disk that was emptied is a new one, and knows
-	// nothing of what was voted and acknowledged (pitfall D10).
+	// once, and never changed after that. A disk that was emptied counts as a new one, since the
+	// member's votes and acknowledgements are lost (pitfall D10).
 	Incarnation uint64
 }
 
@@ -101,7 +101,7 @@ type Status struct {
 	AppliedTerm uint64
 	Last        uint64
 	First       uint64              // index of the first entry still in the log
-	Progress    map[uint64]Progress // leader only: by member, itself left out
+	Progress    map[uint64]Progress // leader only: by member id, without its own
 	Queues      []Queue             // inside this member
 }
 
@@ -129,7 +129,7 @@ type State struct {
 	Commit uint64 // a lower bound; it goes along with other writes and is never written for its own sake
 }
 
-// Snapshot names a state of the state machine and all that the log before it said of the cluster.
+// Snapshot names a state of the state machine, with the membership of the cluster at that index.
 type Snapshot struct {
 	Index      uint64 // of the last entry in it
 	Term       uint64 // of that entry

@@ -25,9 +25,9 @@ tests of real clusters judge by it. Only tests import this package.
 # Life of a judgement
 
 A caller splits its history by key, for keys are independent (Lowe: "Testing for linearizability").
-The search places one call after the other, depth first (Wing and Gong); only a call that began
-before the first end of those left may be next. It remembers where it has been: which calls are
-placed, and the value after them.
+The search places one call after the other, depth first (Wing and Gong). Only a call that began
+before any of those left had ended may be next. The search remembers the states that it has tried:
+which calls are placed, and the value after them.
 
 A write of unknown outcome may stand anywhere after its beginning, or never have happened. It is
 placed only when the next answer can't be explained without it: every answer that depends on a value
@@ -36,8 +36,8 @@ tells that value, so one that nobody saw makes no difference.
 # Invariants
 
   - A history that happened is never rejected.
-  - What was refused for good is no call: leave it out, and an effect of it is a value out of
-    nowhere.
+  - A call that was refused for good must be left out. If it had an effect all the same, a later
+    answer tells a value that no call has written, and the history is rejected.
   - The same history has the same judgement after the same work.
 
 # What is left out

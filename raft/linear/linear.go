@@ -52,10 +52,11 @@ type Call struct {
 	Op
 	Result
 	From, To int  // its beginning and its end, on one clock for the whole history; only their order counts
-	Known    bool // its outcome; otherwise Result and To mean nothing
+	Known    bool // its outcome is known; otherwise Result and To mean nothing
 }
 
-// seen is the value that a call's answer tells to have been there; false when it tells none.
+// seen returns the value that the register held before the call, by its answer; false when the
+// answer does not tell.
 func (c *Call) seen() (uint64, bool) {
 	if c.Kind == CAS && c.OK {
 		return c.Expect, true
@@ -78,11 +79,12 @@ type search struct {
 
 type call struct {
 	*Call
-	mark   uint64 // of the set of placed calls: their marks together
+	mark   uint64 // a random number; the XOR of the marks of the placed calls stands for their set
 	placed bool
 }
 
-// place is where a search stands.
+// place is a state of the search: the set of placed calls, by their marks, and the register's value
+// after them.
 type place struct{ placed, value uint64 }
 
 func newSearch(history []Call) *search {
@@ -101,7 +103,8 @@ func newSearch(history []Call) *search {
 	return s
 }
 
-// from places the calls that are left. All before the first one are placed.
+// from reports whether the calls that are left can be placed, and places them. All calls of known
+// outcome before the index first are placed.
 func (s *search) from(first int, at place) bool {
 	first = s.skipPlaced(first)
 	if first == len(s.calls) {
@@ -130,8 +133,8 @@ func (s *search) skipPlaced(first int) int {
 	return first
 }
 
-// firstEnd is when the first of the calls that are left ended: what is placed next must have begun
-// before.
+// firstEnd returns when the first of the calls that are left ended. The call that is placed next
+// must have begun before that.
 func (s *search) firstEnd(first int) int {
 	end := math.MaxInt
 	for _, c := range s.calls[first:] {
@@ -145,8 +148,8 @@ func (s *search) firstEnd(first int) int {
 	return end
 }
 
-// tryNext places a call, and before it what explains its answer, and goes on; false when that leads
-// nowhere.
+// tryNext places a call, with the writes before it that explain its answer, and then the calls that
+// are left. It takes them back and returns false when that is not possible.
 func (s *search) tryNext(c *call, end, first int, at place) bool {
 	before, ok := s.explain(c, end, at.value)
 	placed := append(before, c)
@@ -169,8 +172,8 @@ func takeBack(placed []*call) {
 	}
 }
 
-// explain places writes of unknown outcome until the value is the one that a call saw, the last one
-// first.
+// explain finds writes of unknown outcome that lead from value to the value that c saw, beginning
+// with the last of them, and returns them in their order.
 func (s *search) explain(c *call, end int, value uint64) (placed []*call, ok bool) {
 	seen, saw := c.seen()
 	for saw && seen != value {
@@ -186,8 +189,8 @@ func (s *search) explain(c *call, end int, value uint64) (placed []*call, ok boo
 	return placed, true
 }
 
-// writer is a write of unknown outcome that may have happened before end, and is not placed yet;
-// nil when there is none.
+// writer returns a write of value that has an unknown outcome, began before end, and is not placed
+// yet; nil when there is none.
 func (s *search) writer(value uint64, end int) *call {
 	for _, w := range s.writers[value] {
 		if !w.placed && w.From < end {
