@@ -19,11 +19,11 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// Patroni keeps in etcd which of several PostgreSQL servers is the primary. It uses etcd as serious
-// programs do: it watches, it compares and swaps, and it depends on TTLs.
+// Patroni records in etcd which of several PostgreSQL servers is the primary. It uses etcd as
+// serious programs do: it watches, it compares and swaps, and it depends on TTLs.
 //
-// All that can happen to it happens here: a member of etcd2 dies, the primary dies, the primary is
-// changed by hand, etcd2 is gone.
+// Everything that can happen to it happens here: a member of etcd2 dies, the primary dies, the
+// primary is changed by hand, all of etcd2 is down.
 func TestPatroniKeepsOnePrimary(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3, quick...)
@@ -80,10 +80,10 @@ func TestPatroniKeepsOnePrimary(t *testing.T) {
 type patroni struct {
 	c     *cluster
 	nodes []*patroniNode
-	rows  []string // that were committed
+	rows  []string // the rows that were committed
 }
 
-// A patroniNode is one Patroni and the PostgreSQL that it runs.
+// A patroniNode is one process of Patroni and the PostgreSQL that it runs.
 type patroniNode struct {
 	t                    *testing.T
 	name, dir, api, port string
@@ -110,7 +110,7 @@ func (c *cluster) startPatroni(n int) *patroni {
 	return p
 }
 
-// postgresBin is where the newest PostgreSQL's programs are; "" when there is none.
+// postgresBin returns the directory of the newest PostgreSQL's programs; "" when there is none.
 func postgresBin() string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(found) == 0 {
@@ -119,7 +119,7 @@ func postgresBin() string {
 	return filepath.Dir(slices.Max(found))
 }
 
-// unprivileged is who runs PostgreSQL, which refuses root: nil for ourselves.
+// unprivileged returns the user that runs PostgreSQL, which refuses root; nil for the present user.
 func unprivileged(t *testing.T) *syscall.Credential {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -137,7 +137,7 @@ func unprivileged(t *testing.T) *syscall.Credential {
 func (c *cluster) newPatroniNode(name string) *patroniNode {
 	t := c.t
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "e2e") // where another user can go
+	dir, err := os.MkdirTemp("/tmp", "e2e") // a directory that another user can enter
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func (n *patroniNode) configure(etcd []string) {
 	}
 }
 
-// command is a program that runs as the user of PostgreSQL, and dies with us.
+// command is a program that runs as the user of PostgreSQL, and dies with the test.
 func (n *patroniNode) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = n.dir
@@ -189,7 +189,7 @@ func (n *patroniNode) command(ctx context.Context, name string, args ...string) 
 	return cmd
 }
 
-// start runs the process and does not wait for anything.
+// start starts the process and does not wait for anything.
 func (n *patroniNode) start() {
 	n.t.Helper()
 	cmd := n.command(context.Background(), "patroni", n.config())
@@ -201,7 +201,7 @@ func (n *patroniNode) start() {
 	ended := make(chan struct{})
 	n.cmd, n.ended = cmd, ended
 	go func() {
-		cmd.Wait() // its status is of no interest
+		cmd.Wait() // its status does not matter
 		close(ended)
 	}()
 }
@@ -216,8 +216,8 @@ func (n *patroniNode) kill() {
 	<-n.ended
 }
 
-// signalDatabase signals PostgreSQL, which is no child of ours, and tells whether it was there.
-// When its first process is gone, the others go by themselves.
+// signalDatabase signals PostgreSQL, which is no child of the test, and reports whether it was
+// running. When its first process is gone, the others end by themselves.
 func (n *patroniNode) signalDatabase(s syscall.Signal) bool {
 	b, err := os.ReadFile(filepath.Join(n.data(), "postmaster.pid"))
 	if err != nil {
@@ -228,7 +228,7 @@ func (n *patroniNode) signalDatabase(s syscall.Signal) bool {
 	return err == nil && pid > 1 && syscall.Kill(pid, s) == nil
 }
 
-// cleanUp ends Patroni, and PostgreSQL so that it leaves no shared memory behind.
+// cleanUp ends Patroni, and then PostgreSQL in a way that leaves no shared memory behind.
 func (n *patroniNode) cleanUp() {
 	if n.t.Failed() {
 		n.t.Logf("the last lines of the log of %s:\n%s", n.name, n.log.tail(60))
@@ -270,7 +270,7 @@ func (n *patroniNode) is(role string) bool {
 	return err == nil && a.status == 200
 }
 
-// primaries are the nodes that take themselves for the primary.
+// primaries returns the nodes that take themselves for the primary.
 func (p *patroni) primaries() (list []*patroniNode) {
 	for _, n := range p.nodes {
 		if n.is("primary") {
@@ -280,12 +280,12 @@ func (p *patroni) primaries() (list []*patroniNode) {
 	return list
 }
 
-// primary waits until there is one, and etcd2 says so too.
+// primary waits until there is exactly one primary, and etcd2 names it too.
 func (p *patroni) primary() (primary *patroniNode) {
 	p.c.t.Helper()
 	eventually(p.c.t, "a primary", 2*patience, func() bool {
 		list := p.primaries()
-		if len(list) > 1 { // or one after the other
+		if len(list) > 1 { // perhaps one after the other
 			list = p.primaries()
 		}
 		if len(list) > 1 {
@@ -300,7 +300,7 @@ func (p *patroni) primary() (primary *patroniNode) {
 	return primary
 }
 
-// synchronous waits for a standby that has all that was committed, and returns it.
+// synchronous waits for a standby that has everything that was committed, and returns it.
 func (p *patroni) synchronous() (standby *patroniNode) {
 	p.c.t.Helper()
 	eventually(p.c.t, "a synchronous standby", patience, func() bool {
@@ -325,7 +325,7 @@ func (p *patroni) expectStandbys(want int) {
 	p.synchronous()
 }
 
-// key is what a running member of etcd2 has of Patroni's.
+// key returns one of Patroni's keys, as a running member of etcd2 has it.
 func (p *patroni) key(name string) node {
 	for _, m := range p.c.running() {
 		a, err := m.attempt("GET", "/v2/keys/service/shop/"+name, nil)
@@ -337,7 +337,7 @@ func (p *patroni) key(name string) node {
 	return node{}
 }
 
-// expectRenewals waits until the primary has renewed its key so often.
+// expectRenewals waits until the primary has renewed its key a number of times.
 func (p *patroni) expectRenewals(want int) {
 	p.c.t.Helper()
 	seen := map[uint64]bool{p.key("leader").ModifiedIndex: true}
@@ -347,7 +347,7 @@ func (p *patroni) expectRenewals(want int) {
 	})
 }
 
-// addRow commits a row at the primary, which must have all that were committed before.
+// addRow commits a row at the primary, which must have all rows committed before.
 func (p *patroni) addRow(name string) {
 	t := p.c.t
 	t.Helper()
@@ -355,7 +355,7 @@ func (p *patroni) addRow(name string) {
 	eventually(t, "a row: "+name, patience, func() bool {
 		_, err := primary.psql("insert into rows values ('" + name + "')")
 		if err != nil {
-			primary = p.primary() // it says so a little before it writes
+			primary = p.primary() // a node calls itself primary a little before it accepts writes
 		}
 		return err == nil
 	})

@@ -20,18 +20,18 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// startProxy is a proxy of the cluster that answers.
+// startProxy returns a proxy of the cluster that is ready.
 func (c *cluster) startProxy() *member {
 	c.t.Helper()
 	p := newMember(c.t, "--proxy=on", "--proxy-refresh-interval=100", "--proxy-failure-wait=300")
 	p.name, p.founded = "proxy", c.founders()
-	c.network.join(p) // which carries only what comes from one whom it knows
+	c.network.join(p) // the network carries only connections of members that it knows
 	p.start()
 	return p
 }
 
-// writes has a write succeed at a proxy, now or soon: one that was sent to a member that died is
-// not repeated by itself.
+// writes waits until a write succeeds at a proxy: a proxy does not repeat a write that it has sent
+// to a member that died.
 func (m *member) writes(key string) {
 	m.t.Helper()
 	eventually(m.t, "a write of "+key+" succeeds", patience, func() bool {
@@ -45,7 +45,7 @@ func TestAProxyWorksAsLongAsItsClusterDoes(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, quick...)
 	p := c.startProxy()
-	for i := range 30 { // what was written is read, whoever answers
+	for i := range 30 { // a value that was written is read, whichever member answers
 		key := fmt.Sprint("/k", i)
 		p.put(key, "v")
 		if a := p.get("/v2/keys" + key); a.status != 200 {
@@ -63,7 +63,7 @@ func TestAProxyWorksAsLongAsItsClusterDoes(t *testing.T) {
 
 	second := c.running()[0]
 	second.kill()
-	if a := p.get("/v2/keys/first"); a.status != 200 { // the last one has it
+	if a := p.get("/v2/keys/first"); a.status != 200 { // the last member has it
 		t.Errorf("with one member: %d %s", a.status, a.body)
 	}
 	if a := p.get("/health"); a.status != 200 {
@@ -112,7 +112,7 @@ func TestAProxyFollowsACluster(t *testing.T) {
 		t.Errorf("%v: %v", err, info.Mode())
 	}
 
-	p.stop() // its flags name nobody who is there
+	p.stop() // its flags name no member that is up
 	p.flags = []string{"--proxy=readonly"}
 	p.start()
 
@@ -133,7 +133,7 @@ func TestAProxyFollowsACluster(t *testing.T) {
 	p.put("/k", "x")
 }
 
-// begin opens a watch and returns its head, which must be there before any event.
+// begin opens a watch and returns the head of its response, which must come before any event.
 func (m *member) begin(ctx context.Context, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", m.url+path, nil)
 	if err != nil {
@@ -184,10 +184,10 @@ func TestWatchesThroughAProxy(t *testing.T) {
 	if err := errors.Join(failed[:]...); err != nil {
 		t.Fatal(err)
 	}
-	if n := watchersAt(c.members); n != 2 { // and the stream
+	if n := watchersAt(c.members); n != 2 { // one for all polls, and the stream
 		t.Errorf("%v watches at the members", n)
 	}
-	all[0].Body.Close() // the rest does not mind
+	all[0].Body.Close() // the other polls continue
 	p.put("/l", "event")
 	for _, resp := range all[1:] {
 		if line := readLine(t, bufio.NewReader(resp.Body)); !strings.Contains(line, `"value":"event"`) {
@@ -224,7 +224,7 @@ func TestASurplusMemberBecomesAProxy(t *testing.T) {
 	service.kill()
 	for _, m := range []*member{surplus, watching} {
 		m.stop()
-		m.start() // without asking the service
+		m.start() // without asking the discovery service
 		m.put("/k", "again")
 		if conn, err := http.Get(m.peer + "/v2/members"); err == nil {
 			conn.Body.Close()
@@ -263,15 +263,15 @@ func TestEtcdctlWorksThroughAProxy(t *testing.T) {
 	}
 }
 
-// Members take a certificate for a user, but not the proxy's for those behind it. (pitfall J14,
-// CVE-2018-16886)
+// Members take a certificate as a user, but do not take the proxy's certificate as the user of the
+// clients behind it. (pitfall J14, CVE-2018-16886)
 func TestBehindAProxyOnlyAPasswordMakesAUser(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)
 	s.start()
 	p := newMember(t, slices.Concat(s.members[0].flags, []string{"--proxy=on"})...)
 	p.name, p.founded = "proxy", s.members[0].founded
-	both := s.clients.Issue(t, "proxy") // that of its port, and shown to members
+	both := s.clients.Issue(t, "proxy") // the certificate of its port, which it also shows to members
 	certstest.Write(t, s.dir, "m0-key.pem", both.Key)
 	certstest.Write(t, s.dir, "m0.pem", both.Cert)
 	p.start()
@@ -287,7 +287,7 @@ func TestBehindAProxyOnlyAPasswordMakesAUser(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for range s.members { // whoever answers
+	for range s.members { // whichever member answers
 		if a := p.as("proxy", user, "PUT", "/v2/keys/k", "value=1"); a.status > 201 {
 			t.Errorf("with a password: %d %s", a.status, a.body)
 		}

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The leader's quota counts, at whichever member a write comes in, and members with different
-// quotas have the same tree all the same. pitfall J9, pitfall I8
+// The leader's quota counts, at whichever member a write arrives. Members with different quotas
+// have the same tree all the same. pitfall J9, pitfall I8
 func TestMembersWithDifferentQuotasHaveOneTree(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, quick...)
@@ -76,7 +76,7 @@ func fills(t *testing.T, c *cluster, round int) {
 	t.Fatal("nothing is refused")
 }
 
-// stateDigest is the digest of the member's state, by a backup of it.
+// stateDigest returns the digest of the member's state, taken from a backup of it.
 func (m *member) stateDigest() string {
 	m.t.Helper()
 	file := filepath.Join(m.t.TempDir(), "backup")

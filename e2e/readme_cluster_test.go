@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// bare is what a server without flags does, on the ports that the README's other lines use.
+// bare are the defaults of a server without flags, with the ports that the README's other lines
+// use.
 const bare = " --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379" +
 	" --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster " +
 	"default=http://127.0.0.1:2380"
 
-// TestTheReadmesClusterLines runs the lines of the sections "A cluster" and "Three members", a
-// process each, on ports that are free; each block makes a cluster of three, in which what one
-// member takes the others have.
+// TestTheReadmesClusterLines runs the lines of the sections "A cluster" and "Three members", each
+// in a process of its own, on free ports. Each block makes a cluster of three: a key that is
+// written at one member is read at the others.
 func TestTheReadmesClusterLines(t *testing.T) {
 	t.Parallel()
 	blocks := clusterLines(t)
@@ -66,8 +67,8 @@ func TestTheReadmesClusterLines(t *testing.T) {
 	}
 }
 
-// clusterLines are the commands of the section's console blocks, each on one line and without the
-// program's name.
+// clusterLines returns the commands of the section's console blocks, each on one line and without
+// the program's name.
 func clusterLines(t *testing.T) (blocks [][]string) {
 	t.Helper()
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(readmeSection(t,
@@ -88,8 +89,8 @@ func clusterLines(t *testing.T) (blocks [][]string) {
 	return blocks
 }
 
-// runLine runs the program in a directory until the end of the test, and asks it to stop then.
-// Those of one cluster stop one after another: each hands over to one that is still there.
+// runLine runs the program in a directory until the end of the test, and asks it to stop then. The
+// members of a cluster stop one after another: each hands over to one that is still up.
 func runLine(t *testing.T, dir, flags string) {
 	t.Helper()
 	log := newLogLines()

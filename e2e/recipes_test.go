@@ -20,7 +20,7 @@ type pythonist struct {
 	done chan struct{}
 }
 
-// pythonists starts n processes of one recipe. Each asks another member first.
+// pythonists starts n processes of one recipe. Each asks a different member first.
 func (c *cluster) pythonists(n int, recipe string) (list []*pythonist) {
 	c.t.Helper()
 	skipWithoutPythonEtcd(c.t)
@@ -51,13 +51,13 @@ func (c *cluster) pythonists(n int, recipe string) (list []*pythonist) {
 	return list
 }
 
-// kill ends the process; it gives nothing up.
+// kill ends the process, which releases nothing.
 func (p *pythonist) kill() {
 	p.cmd.Process.Kill()
 	<-p.done
 }
 
-// leave has the process give up what it has, and end.
+// leave lets the process release what it holds, and end.
 func (p *pythonist) leave() {
 	p.t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
@@ -75,7 +75,8 @@ func (p *pythonist) expect(n int, word string) {
 
 func (p *pythonist) has(word string) bool { return slices.Contains(p.said.since(0), word) }
 
-// theOne waits until one of the processes has said a word, which no other one may have said.
+// theOne waits until one of the processes has printed a word, which no other process may have
+// printed.
 func theOne(t *testing.T, list []*pythonist, word string) (one *pythonist) {
 	t.Helper()
 	eventually(t, "somebody "+word, patience, func() bool {
@@ -85,7 +86,8 @@ func theOne(t *testing.T, list []*pythonist, word string) (one *pythonist) {
 	return one
 }
 
-// onlyOne is the process that has said a word, which no other one may have said.
+// onlyOne returns the process that has printed a word, which no other process may have printed; nil
+// when none has.
 func onlyOne(t *testing.T, list []*pythonist, word string) (one *pythonist) {
 	t.Helper()
 	for _, p := range list {
@@ -99,8 +101,8 @@ func onlyOne(t *testing.T, list []*pythonist, word string) (one *pythonist) {
 	return one
 }
 
-// expectRenewals waits for more renewals than fit into a time to live, in which nobody else may say
-// the word.
+// expectRenewals waits for more renewals than fit into a time to live. Meanwhile no other process
+// may print the word.
 func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 	p.t.Helper()
 	renewals := func() (n int) {
@@ -118,10 +120,10 @@ func (p *pythonist) expectRenewals(list []*pythonist, word string) {
 	}
 }
 
-// The recipes for one of many, in python3-etcd: its lock, which is a queue of keys in order; and an
-// election, which is a key that is created and then refreshed. A process that renews it keeps it,
-// also when a member dies. A process that dies loses it when its time to live is over, and one that
-// leaves gives it up at once.
+// The recipes of python3-etcd that choose one of many: its lock, which is a queue of keys in order,
+// and an election, which is a key that is created and then refreshed. A process that renews its key
+// keeps it, also when a member dies. A process that dies loses it when its time to live is over,
+// and one that leaves releases it at once.
 func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -134,8 +136,8 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 			for _, p := range without(list, first) {
 				p.expect(0, "stands")
 			}
-			// a lock whose entry is not found makes another one, and the first one holds up the
-			// queue
+			// a lock that does not find its entry makes another one, and then the first entry
+			// blocks the queue
 			c.allHaveApplied()
 
 			c.leader().kill()
@@ -151,7 +153,7 @@ func TestPythonsLockAndElectionSurviveAMember(t *testing.T) {
 	}
 }
 
-// Its eternal watch goes from member to member and misses nothing.
+// An eternal watch of python3-etcd moves from member to member and misses nothing.
 func TestPythonsEternalWatchMissesNothing(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()

@@ -46,8 +46,8 @@ func TestAnswersAreThoseOfEtcd(t *testing.T) {
 	}
 }
 
-// parts are scenarios that are played one after another. Those that wait for the end of keys are
-// played side by side, on servers of their own.
+// parts returns groups of scenarios; those of a group are played one after another. Scenarios that
+// wait for keys to expire are played at the same time, on servers of their own.
 func (tr transcript) parts() iter.Seq[[]scenario] {
 	size := max(1, len(tr.Scenarios))
 	if tr.Group == "ttl" {
@@ -56,7 +56,7 @@ func (tr transcript) parts() iter.Seq[[]scenario] {
 	return slices.Chunk(tr.Scenarios, size)
 }
 
-// start starts the servers that a transcript is played with.
+// start starts the servers on which a transcript is played.
 func (tr transcript) start(t *testing.T) []*member {
 	t.Helper()
 	flags := append(tr.Flags, historyFlags[tr.Group]...)
@@ -71,8 +71,8 @@ func (tr transcript) start(t *testing.T) []*member {
 }
 
 // knowsTheVersion waits until the member has seen the cluster agree on a version. That is the last
-// thing members that start together put into the log, after each has told the others about itself;
-// every such entry raises the index that scenarios count from.
+// entry that members which start together put into the log, after each has told the others about
+// itself. Every such entry raises the index from which scenarios count.
 func (m *member) knowsTheVersion() {
 	m.t.Helper()
 	eventually(m.t, "a version of the cluster at "+m.name, patience, func() bool {
@@ -85,11 +85,11 @@ func (m *member) knowsTheVersion() {
 type player struct {
 	t       *testing.T
 	members []*member
-	address string // host:port of the one that is asked
+	address string // host:port of the member that is asked
 	env     *environment
 	watches map[string]*exchange
-	begun   time.Time     // the scenario
-	slept   time.Duration // as it wants
+	begun   time.Time     // when the scenario began
+	slept   time.Duration // sleeps that the scenario asked for
 }
 
 func newPlayer(t *testing.T, members ...*member) *player {
@@ -98,8 +98,8 @@ func newPlayer(t *testing.T, members ...*member) *player {
 	return p
 }
 
-// turnTo has the player ask a member from now on, which has all that others have told: by its
-// number, the leader, a follower; nil is the first.
+// turnTo chooses the member that is asked from now on: by its number, the leader, or a follower;
+// nil is the first. It waits until that member has everything that others have answered.
 func (p *player) turnTo(at any) {
 	m := p.members[0]
 	switch at := at.(type) {
@@ -112,14 +112,14 @@ func (p *player) turnTo(at any) {
 		}
 	}
 	p.address = strings.TrimPrefix(m.url, "http://")
-	if len(p.members) > 1 { // it learns with the next heartbeat only that what another one has answered is agreed
+	if len(p.members) > 1 { // a member learns only with the next heartbeat that an entry another one has answered is committed
 		p.answer(&request{Method: "GET", Path: "/v2/keys/?quorum=true"})
 	}
 }
 
-// replay plays a scenario. It plays it once more when it was not as recorded and something else
-// explains that: an election, which takes an index, or a busy machine, on which keys expire before
-// the request that should find them, or later than the scenario waits.
+// replay plays a scenario. It plays the scenario once more when the answers differ from the
+// recording and the cause may be another one: an election, which takes an index, or a busy machine,
+// on which keys expire before the request that should find them, or later than the scenario waits.
 func replay(t *testing.T, sc scenario, members []*member) {
 	t.Helper()
 	for tries := 1; ; tries++ {
@@ -135,8 +135,7 @@ func replay(t *testing.T, sc scenario, members []*member) {
 	}
 }
 
-// play plays a scenario. It returns what was not as expected, and what else might explain that; ""
-// is nothing.
+// play plays a scenario. It returns the differences, and what else might explain them, or "".
 func (p *player) play(sc scenario) (wrong []string, disturbed string) {
 	defer p.tidy(sc.Teardown)
 	p.unchecked(sc.Setup)
@@ -159,7 +158,7 @@ func (p *player) play(sc scenario) (wrong []string, disturbed string) {
 	return wrong, disturbed
 }
 
-// tidy removes what the scenario made, so that no key of it expires into the next one.
+// tidy removes the keys that the scenario made, so that none of them expires during the next one.
 func (p *player) tidy(teardown []step) {
 	for _, w := range p.watches {
 		w.conn.Close()
@@ -179,7 +178,7 @@ func (p *player) unchecked(steps []step) {
 	}
 }
 
-// do does one step and returns what was not as expected.
+// do makes one step and returns the differences.
 func (p *player) do(st step) []string {
 	p.turnTo(st.At)
 	switch {
@@ -206,12 +205,13 @@ func (p *player) do(st step) []string {
 func (p *player) matcher() matcher { return matcher{env: p.env, when: time.Now(), late: p.late()} }
 
 // late reports whether the scenario has taken so much longer than its sleeps that a ttl may be one
-// second less than recorded: the recording slept until a fifth of a second before it falls.
+// second less than recorded. The recording slept until a fifth of a second before a ttl falls.
 func (p *player) late() bool { return time.Since(p.begun)-p.slept > time.Second/10 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// exchange sends a request and checks the answer; a step with Poll until it fits.
+// exchange sends a request and checks the answer; a step with Poll repeats that until the answer
+// fits.
 func (p *player) exchange(st step) []string {
 	e, wantsJSON := p.expectation(st.Exp)
 	deadline := time.Now().Add(seconds(st.Poll))
@@ -239,7 +239,7 @@ func (p *player) repeat(st step) []string {
 	return nil
 }
 
-// watch sends a request and waits for the head of its response only.
+// watch sends a request and waits only for the head of its response.
 func (p *player) watch(st step) []string {
 	w := p.send(st.Req)
 	p.watches[st.Watch] = w
@@ -282,7 +282,7 @@ func (m *matcher) matchEnd(w *exchange, ends bool) {
 	}
 }
 
-// quiet expects nothing for a while.
+// quiet checks that nothing arrives for a while.
 func (p *player) quiet(w *exchange, d time.Duration) []string {
 	before := len(w.answer().body)
 	if w.await(d, func() bool { return len(w.body) > before || w.ended }) {
@@ -328,7 +328,7 @@ func (p *player) send(r *request) *exchange {
 	return x
 }
 
-// wire is the request's bytes.
+// wire returns the bytes of the request.
 func (p *player) wire(r *request) []byte {
 	body, hasBody := p.body(r.Body)
 	headers := map[string]string{"Host": p.address}
@@ -363,12 +363,11 @@ func (p *player) body(v any) (body string, present bool) {
 	return "", false
 }
 
-// An exchange is one request on a connection of its own, whose answer comes in
-// bit by bit.
+// An exchange is one request on a connection of its own, whose answer arrives part by part.
 type exchange struct {
 	conn  net.Conn
-	taken int           // events collected; the player's
-	news  chan struct{} // something below changed
+	taken int           // events collected so far; belongs to the player
+	news  chan struct{} // closed when something below has changed
 
 	mu     sync.Mutex // protects what follows
 	status int
@@ -377,7 +376,7 @@ type exchange struct {
 	ended  bool
 }
 
-// read takes the answer in; it ends with the response or the connection.
+// read reads the answer, until the response or the connection ends.
 func (x *exchange) read(method string) {
 	defer x.change(func() { x.ended = true })
 	resp, err := http.ReadResponse(bufio.NewReader(x.conn), &http.Request{Method: method})
@@ -407,8 +406,8 @@ func (x *exchange) change(f func()) {
 	}
 }
 
-// await waits until done, which is called under the lock, or until the response
-// has ended.
+// await waits until done returns true, or until the response has ended. It calls done under the
+// lock.
 func (x *exchange) await(d time.Duration, done func() bool) bool {
 	deadline := time.After(d)
 	for {
@@ -432,7 +431,7 @@ func (x *exchange) answer() answer {
 	return answer{x.status, x.header, string(x.body)}
 }
 
-// documents are the whole JSON documents of the body so far.
+// documents returns the complete JSON documents in the body so far.
 func (x *exchange) documents() []any {
 	x.mu.Lock()
 	defer x.mu.Unlock()

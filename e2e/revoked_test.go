@@ -13,13 +13,13 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// watcher is a stream of one connection.
+// watcher is a stream on a connection of its own.
 type watcher struct {
 	client *http.Client
-	lines  chan string // of events; closed at its end
+	lines  chan string // of events; closed when the stream ends
 }
 
-// watch begins a stream, as who shows a certificate.
+// watch begins a stream with a client certificate.
 func (s *secured) watch(m *member, shown certstest.Pair) *watcher {
 	s.t.Helper()
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true,
@@ -39,7 +39,7 @@ func (s *secured) watch(m *member, shown certstest.Pair) *watcher {
 	return w
 }
 
-// Without a restart. pitfall K2
+// Revocation works without a restart. pitfall K2
 func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -84,7 +84,7 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	certstest.Write(t, s.dir, "crl.pem", s.clients.Revoke(t, joe))
 	certstest.Write(t, s.dir, "peer-crl.pem", s.them.Revoke(t, cutPair))
 
-	for line := range revoked.lines { // until it ends
+	for line := range revoked.lines { // until the stream ends
 		t.Error(line)
 	}
 	s.members[0].expectLog(before[0], "ended connections", "CN=joe", "reason=revoked", "port=client")
@@ -100,7 +100,7 @@ func TestWhoIsRevokedWhileConnectedIsCutOffWithinSeconds(t *testing.T) {
 	cut.expectLog(before[2], "lost the connection to a member", "closed there", "CN="+cut.name, "was revoked")
 	cut.expectLog(before[2], "cannot reach a member", "it refuses", "CN="+cut.name)
 
-	// The other two go on, and so does ann, over the connection that she has.
+	// The other two members continue, and so does ann, over her present connection.
 	eventually(t, "a write of the two", patience,
 		func() bool { a, err := put(s.members[1], "second"); return err == nil && a.status <= 201 })
 	arrives(good, "second")

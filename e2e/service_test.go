@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// notices collects what the member tells systemd, until it has told something that begins so.
+// notices collects the member's messages to systemd, up to one that begins with until.
 func (m *member) notices(until string) (list []string) {
 	m.t.Helper()
 	for {
@@ -35,7 +35,8 @@ func (m *member) notices(until string) (list []string) {
 	}
 }
 
-// silence waits until the member has told nothing for so long.
+// silence waits until the member has sent no message for a duration, and returns the messages
+// before.
 func (m *member) silence(d time.Duration) (told []string) {
 	m.t.Helper()
 	b := make([]byte, 256)
@@ -79,8 +80,8 @@ func TestSystemdIsToldTheLifeOfAMember(t *testing.T) {
 	}
 }
 
-// pitfall F3: a disk that hangs ends the pings, and a disk that comes back in time begins them
-// again.
+// pitfall F3: while a disk hangs there are no watchdog pings. When the disk comes back in time,
+// they begin again.
 func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -97,7 +98,7 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	if err := hang.Start(); err != nil {
 		t.Fatal(err)
 	}
-	letGo := sync.OnceFunc(func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }) // who is traced no more goes on
+	letGo := sync.OnceFunc(func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }) // a process that is no longer traced continues
 	defer letGo()
 	eventually(t, "the member is traced", patience, func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid.Load()))
@@ -111,9 +112,9 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	written := make(chan int, 1)
 	go func() {
 		var last answer
-		// a thread is traced somewhat later than the first one: the first writes may pass
+		// other threads are traced a little later than the first one, so the first writes may pass
 		for !m.log.has(since, "it is stuck") {
-			// its status tells
+			// the status is checked
 			last, _ = ask(context.Background(), "PUT", m.url+"/v2/keys/k", url.Values{"value": {"v"}})
 		}
 		written <- last.status
@@ -135,7 +136,7 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	m.expectLog(since, "makes progress again")
 }
 
-// lastStatus is the exit status after which the README's unit is not started again.
+// lastStatus returns the exit status after which the README's unit is not restarted.
 func lastStatus(t *testing.T) int {
 	t.Helper()
 	unit := units(t)["/etc/systemd/system/etcd2.service"]
@@ -147,7 +148,7 @@ func lastStatus(t *testing.T) int {
 	return status
 }
 
-// The watchdog ends a member by SIGABRT, of which Go makes the status of a panic.
+// The watchdog ends a member with SIGABRT, which Go turns into the exit status of a panic.
 func TestAMemberThatTheWatchdogHasEndedIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
@@ -159,7 +160,7 @@ func TestAMemberThatTheWatchdogHasEndedIsStartedAgain(t *testing.T) {
 	}
 }
 
-// probe is what a user of the README's unit does. It says a line each, for what has happened.
+// probe does what a user of the README's unit does. It prints a line for each result.
 const probe = `
 is() { echo $1: $(systemctl show -P $2 etcd2); }
 until_is() { for i in $(seq 200); do [ "$(systemctl show -P $2 etcd2)" != "$3" ] || break; sleep 0.1; done; is $1 $2; }
@@ -181,8 +182,8 @@ is exit ExecMainStatus
 echo end
 `
 
-// The README's unit, under a systemd that is process 1 of namespaces of its own: it tells when it
-// is ready, a member that stands still is ended and started again, and its data stays.
+// The README's unit runs under a systemd that is process 1 of namespaces of its own. It reports
+// when it is ready, a member that hangs is ended and restarted, and its data stays.
 func TestTheReadmesUnitRuns(t *testing.T) {
 	startsProcesses(t)
 	t.Parallel()
@@ -224,7 +225,7 @@ func TestTheReadmesUnitRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { machine.Wait(); close(ended) }() // it has no end of its own
+	go func() { machine.Wait(); close(ended) }() // it does not end by itself
 	defer func() { machine.Process.Kill(); <-ended }()
 
 	said := func() string {
@@ -286,7 +287,7 @@ func (m *member) handOver(names string, urls ...string) {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		l.Close() // the file has it, too
+		l.Close() // the file holds the socket, too
 		m.t.Cleanup(func() { file.Close() })
 		m.handed = append(m.handed, file)
 	}
@@ -294,8 +295,8 @@ func (m *member) handOver(names string, urls ...string) {
 	m.wrap = []string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}
 }
 
-// A client that comes before there is a process gets its answer when there is one; and after that
-// has ended, from the next.
+// A client that comes before there is a process gets its answer when there is one. A client that
+// comes after the end of that process gets its answer from the next one.
 func TestSocketsOfSystemdAreServed(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
@@ -336,7 +337,7 @@ func TestASocketThatBelongsNowhereStopsTheStart(t *testing.T) {
 	}
 }
 
-// Where no flag says where clients are answered, a socket with that name does.
+// Without a flag for the client URLs, a socket with that name is used.
 func TestASocketNamedForClientsTakesThePlaceOfThePresetURLs(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
@@ -370,7 +371,7 @@ func TestOneSocketIsNotForHTTPAndHTTPS(t *testing.T) {
 	}
 }
 
-// units are the files of systemd that the README has, by path. They are those of the repository.
+// units returns the systemd files in the README, by path. They must be those of the repository.
 func units(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -383,7 +384,7 @@ func units(t *testing.T) map[string]string {
 	}
 	for path, text := range files {
 		switch b, err := os.ReadFile(filepath.Join("..", "http", "systemd", filepath.Base(path))); {
-		case strings.HasSuffix(path, ".conf"): // of cloud-init, which is no part of this repository
+		case strings.HasSuffix(path, ".conf"): // a file for cloud-init, which is not in this repository
 		case err != nil || string(b) != text:
 			t.Fatalf("the README's %s is not the file in http/systemd: %v", path, err)
 		}
@@ -411,7 +412,7 @@ func TestTheReadmesUnitsAreUnderstoodBySystemd(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("systemd-analyze", verify...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":") // with the machine's own behind it
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":") // with the machine's own units after it
 
 	out, err := cmd.CombinedOutput()
 
@@ -420,7 +421,7 @@ func TestTheReadmesUnitsAreUnderstoodBySystemd(t *testing.T) {
 	}
 }
 
-// What coreos-cloudinit writes is all that a member needs.
+// The environment that coreos-cloudinit writes is all that a member needs.
 func TestTheEnvironmentOfCloudinitStartsAMember(t *testing.T) {
 	t.Parallel()
 	registry := startMember(t)
@@ -522,7 +523,7 @@ func copyFile(from, to string) error {
 	return err
 }
 
-// A client that follows redirects meets none, at whatever member.
+// A client that follows redirects gets none, at any member.
 func TestCurlNeedsToFollowNobody(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {

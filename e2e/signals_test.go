@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A pipe whose reader goes away is what a log is written to under many supervisors, and a hangup is
-// what a shell sends when it ends.
+// Many supervisors write a log to a pipe, whose reader may go away; and a shell sends a hangup when
+// it ends.
 func TestAMemberOutlivesTheReaderOfItsLogAndAHangup(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
@@ -22,8 +22,8 @@ func TestAMemberOutlivesTheReaderOfItsLogAndAHangup(t *testing.T) {
 	w.Close()
 
 	eventually(t, "lines of the log that are lost", patience, func() bool {
-		// of which the log is told; a process that another test is just starting may still have the
-		// pipe
+		// The log counts it as lost lines. Another test's process that is just being started may
+		// still hold the pipe open.
 		m.signal(syscall.SIGHUP)
 		return m.metric("process_log_lines_lost_total") > 0
 	})

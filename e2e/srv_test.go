@@ -12,8 +12,9 @@ import (
 	"etcd2/discovery/dnstest"
 )
 
-// resolving is a command that runs another one on a machine whose DNS is a zone: it alone sees
-// another /etc/resolv.conf. Where that is not permitted, the test is skipped.
+// resolving is a command that runs another command as if this machine's DNS were the given zone:
+// that command alone sees another /etc/resolv.conf. Where that is not permitted, the test is
+// skipped.
 func resolving(t *testing.T, zone dnstest.Zone) []string {
 	t.Helper()
 	server, err := zone.Serve(t, "127.53.53.53:53") // resolv.conf knows no other port
@@ -34,7 +35,7 @@ func resolving(t *testing.T, zone dnstest.Zone) []string {
 	return wrap
 }
 
-// Three members, a proxy and etcdctl find the cluster by nothing but a domain.
+// Three members, a proxy and etcdctl find the cluster by a domain alone.
 func TestADomainIsAllThatAClusterNeeds(t *testing.T) {
 	t.Parallel()
 	const domain = "example.test"

@@ -15,18 +15,18 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// A source reads server-sent events as a browser does: when a connection ends it makes another one,
-// and names the last id. Here each goes to the next of some servers.
+// A source reads server-sent events as a browser does: when a connection ends it opens another one,
+// and sends the last id. Here each connection goes to the next of some servers.
 type source struct {
 	servers []*member
 	path    string
-	atOnce  int // events that it reads from one connection before it gives that up; 0: all
+	atOnce  int // events that it reads from one connection before it closes it; 0: all
 
 	last string   // id
 	told []string // keys of events
 }
 
-// follow reads until it was told of key.
+// follow reads until there was an event of key.
 func (s *source) follow(ctx context.Context, key string) error {
 	for i := 0; !slices.Contains(s.told, key); i++ {
 		if err := ctx.Err(); err != nil {
@@ -37,7 +37,7 @@ func (s *source) follow(ctx context.Context, key string) error {
 	return nil
 }
 
-// connect reads from one connection, until it ends or key was told.
+// connect reads from one connection, until it ends or there was an event of key.
 func (s *source) connect(ctx context.Context, server, key string) {
 	req, err := http.NewRequestWithContext(ctx, "GET", server+s.path, nil)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *source) connect(ctx context.Context, server, key string) {
 	}
 }
 
-// dispatch takes in a whole block.
+// dispatch takes a complete block.
 func (s *source) dispatch(id, data string) {
 	if s.last = id; data == "" {
 		return
@@ -88,7 +88,7 @@ func (s *source) dispatch(id, data string) {
 }
 
 // A reader of events gets each of them once, although its connections break and the leader is
-// killed, whether it asks members or a proxy.
+// killed, from members and from a proxy.
 func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 	t.Parallel()
 	keys := pace.Pick(45, 45, 120)
@@ -122,7 +122,7 @@ func TestServerSentEventsOverBrokenConnections(t *testing.T) {
 		case 2 * keys / 3:
 			c.start(leader)
 		}
-		eventually(t, "a write of "+name(i), patience, func() bool { // one that comes again finds what it has made
+		eventually(t, "a write of "+name(i), patience, func() bool { // a repeated write finds the key that it has made
 			a, err := p.attempt("PUT", "/v2/keys"+name(i), url.Values{"value": {"v"}, "prevExist": {"false"}})
 			return err == nil && (a.status == 201 || a.status == 412)
 		})

@@ -32,8 +32,8 @@ const (
 
 var kinds = []string{empty, ofMember, skeleton, ofOther, foreign, notOwned, readOnly, full}
 
-// startOutcome is what a start with a data directory and a log's directory of two kinds must say
-// when it is refused, and the flag that it must name; "": it works.
+// startOutcome says how a start with two kinds of directories, for data and for the log, must end:
+// the flag that an error must name and words of it; "" when the start works.
 func startOutcome(data, log string) (flag, words string) {
 	lived := data == ofMember || data == ofOther
 	hasLog := log == ofMember || log == ofOther
@@ -58,8 +58,8 @@ func startOutcome(data, log string) (flag, words string) {
 	return "", ""
 }
 
-// Every start with whatever directories works, or is one line that names the flag, the directory
-// and what to do, and has changed nothing.
+// A start works with any directories, or prints one line that names the flag, the directory and
+// what to do, and changes nothing.
 func TestEveryStartWorksOrSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newStartWorld(t)
@@ -78,11 +78,11 @@ func TestEveryStartWorksOrSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// startWorld is what all cells share.
+// startWorld is shared by all cells.
 type startWorld struct {
-	user      *syscall.Credential // as whom members run, when the test may choose
+	user      *syscall.Credential // the user that members run as, when the test may choose
 	templates map[string][]copied // kind → what a member has left
-	seed      *member             // a cluster that takes nobody in
+	seed      *member             // a cluster that accepts no new member
 }
 
 func newStartWorld(t *testing.T) *startWorld {
@@ -113,7 +113,7 @@ func newStartWorld(t *testing.T) *startWorld {
 
 func (m *member) logs() string { return filepath.Join(m.dir, "logs") }
 
-// cell is one start, and another one like it.
+// cell tests one start, and a second one like it.
 func (w *startWorld) cell(t *testing.T, data, log string, join bool) {
 	m := newMember(t)
 	m.name, m.founded, m.user = "cell", "cell="+m.peer, w.user
@@ -138,7 +138,7 @@ func (w *startWorld) cell(t *testing.T, data, log string, join bool) {
 	m.lives(data, log)
 }
 
-// isRefused starts the member twice, in vain.
+// isRefused starts the member twice; both starts must fail.
 func (m *member) isRefused(flag, words string) {
 	m.t.Helper()
 	before := m.digest()
@@ -159,7 +159,7 @@ func (m *member) isRefused(flag, words string) {
 	}
 }
 
-// lives starts the member twice, with success.
+// lives starts the member twice; both starts must succeed.
 func (m *member) lives(data, log string) {
 	m.t.Helper()
 	m.start()
@@ -187,7 +187,7 @@ func (m *member) lives(data, log string) {
 	}
 }
 
-// strangers are the files in a directory that is foreign.
+// strangers are the files in a directory of the kind foreign.
 var strangers = map[string]string{"notes.txt": "notes", "deep/data.tmp": "mine"}
 
 // make makes a directory of a kind; what is "data" or "logs".
@@ -237,7 +237,7 @@ func (w *startWorld) make(t *testing.T, kind, dir, what string) {
 	}
 }
 
-// give makes the user who runs members own a tree, or all that is in it.
+// give makes the user that runs members own a tree, or only what is in it.
 func (w *startWorld) give(t *testing.T, dir string, whole bool) {
 	t.Helper()
 	if w.user == nil {
@@ -254,7 +254,7 @@ func (w *startWorld) give(t *testing.T, dir string, whole bool) {
 	}
 }
 
-// fillUp makes dir a disk of its own without room.
+// fillUp makes dir a file system of its own that has no room.
 func fillUp(t *testing.T, dir string) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
@@ -267,7 +267,7 @@ func fillUp(t *testing.T, dir string) {
 	}
 }
 
-// copied is a file or a directory without the zeros at its end.
+// copied is a file without the zeros at its end, or a directory.
 type copied struct {
 	path string // below the member's directory
 	dir  bool
@@ -306,8 +306,8 @@ func (c *copied) put(path string) error {
 	return cmp.Or(os.WriteFile(path, c.data, 0o600), os.Truncate(path, c.size))
 }
 
-// digest is what there is in the member's directories: names, owners, modes, sizes and bytes, those
-// at the beginning of a large file.
+// digest returns the content of the member's directories: names, owners, modes, sizes and bytes; of
+// large files only the first bytes.
 func (m *member) digest() string {
 	var lines []string
 	for _, dir := range []string{m.data(), m.logs()} {
@@ -320,7 +320,7 @@ func (m *member) digest() string {
 				return err
 			}
 			line := fmt.Sprint(path, " ", info.Mode(), " ", info.Sys().(*syscall.Stat_t).Uid)
-			if !d.IsDir() && d.Name() != "lock" { // which names the process that tried last
+			if !d.IsDir() && d.Name() != "lock" { // lock names the process that tried last
 				f, err := os.Open(path)
 				if err != nil {
 					return err
@@ -342,7 +342,7 @@ func (m *member) digest() string {
 	return strings.Join(lines, "\n")
 }
 
-// pitfall L14: `ETCD_WAL_DIR` in a file that two services share.
+// pitfall L14: `ETCD_WAL_DIR` is in a file that two services share.
 func TestTwoServersDoNotShareALog(t *testing.T) {
 	t.Parallel()
 	first := newMember(t)
@@ -366,7 +366,7 @@ func TestTwoServersDoNotShareALog(t *testing.T) {
 	}
 }
 
-// etcdctl respects what a server has locked, and makes a member in directories that exist.
+// etcdctl respects the locks of a server, and restores a member into directories that exist.
 func TestRestoreRespectsLocksAndTakesAnEmptyDirectory(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)

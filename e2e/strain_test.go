@@ -16,10 +16,9 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// What members promise under load that does not pause.
+// What members promise under load without a pause.
 
-// TestWhatIsLateIsNotTakenForLost shows the same of one leader.
-// pitfall L5
+// TestWhatIsLateIsNotTakenForLost shows the same with a single leader. pitfall L5
 func TestUnderStrainReadsMakeNoAppendBeSentAgain(t *testing.T) {
 	pace.NeedsLong(t)
 	c := startCluster(t, 3, "--heartbeat-interval=100", "--election-timeout=1000")
@@ -32,7 +31,7 @@ func TestUnderStrainReadsMakeNoAppendBeSentAgain(t *testing.T) {
 		bursts := figure(10, 50)
 		idle := leader.carried(id, link)
 		<-time.After(figure(500*time.Millisecond, 2*time.Second))
-		perMessage := leader.carried(id, link).since(idle).perMessage() // of heartbeats, which reads make
+		perMessage := leader.carried(id, link).since(idle).perMessage() // of heartbeats, which the reads cause
 
 		form := body(size)
 		before := leader.carried(id, link)
@@ -69,23 +68,22 @@ func (c carried) since(before carried) carried {
 
 func (c carried) perMessage() float64 { return float64(c.bytes) / float64(max(1, c.messages)) }
 
-// readers starts clients that read with a quorum, without a pause.
+// readers starts clients that read with a quorum without a pause.
 func (m *member) readers(clients int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = ask(ctx, "GET", m.url+"/v2/keys/none?quorum=true", nil) // only its weight counts
+				_, _ = ask(ctx, "GET", m.url+"/v2/keys/none?quorum=true", nil) // only the load matters
 			}
 		})
 	}
 	return func() { cancel(); all.Wait() }
 }
 
-// Writes that can't be agreed on are forgotten when they are answered, though no leader comes.
-//
-// pitfall L3
+// Writes that can't be committed are forgotten when they are answered, even when there is no
+// leader. pitfall L3
 func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
 	pace.NeedsLong(t)
 	t.Parallel()
@@ -96,7 +94,7 @@ func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
 	}
 	before := m.heap()
 	asked := m.hammer(8, 100<<10, figure(5*time.Second, time.Minute))
-	// it is one itself
+	// the request for the metric is itself in flight
 	eventually(t, "all writes are answered", patience,
 		func() bool { return m.metric("etcd_http_requests_in_flight") <= 1 })
 	grown := m.heap() - before
@@ -107,8 +105,8 @@ func TestUnderStrainASurvivorKeepsItsMemory(t *testing.T) {
 	}
 }
 
-// hammer has clients write that hang up before they are answered. It returns how many writes were
-// sent.
+// hammer lets clients send writes and hang up before they are answered. It returns the number of
+// writes sent.
 func (m *member) hammer(clients, size int, d time.Duration) int64 {
 	const patient = 50 * time.Millisecond
 	form := body(size)
@@ -118,7 +116,7 @@ func (m *member) hammer(clients, size int, d time.Duration) int64 {
 		ctx, cancel := context.WithTimeout(context.Background(), patient)
 		defer cancel()
 		asked.Add(1)
-		_ = writeFor(ctx, m, "/hammered", form) // the hanging up is meant
+		_ = writeFor(ctx, m, "/hammered", form) // the error is that it hung up, as it should
 	}
 	for began, i := time.Now(), 0; i < clients; i++ {
 		all.Go(func() {
@@ -131,8 +129,8 @@ func (m *member) hammer(clients, size int, d time.Duration) int64 {
 	return asked.Load()
 }
 
-// heap is how many bytes the member holds, after two collections: what is kept for use again goes
-// with the second.
+// heap returns how many bytes the member holds after two collections: the second one also frees
+// pooled memory.
 func (m *member) heap() float64 {
 	m.t.Helper()
 	m.get("/debug/pprof/heap?gc=1")
@@ -140,8 +138,8 @@ func (m *member) heap() float64 {
 	return m.metric("go_memstats_alloc_bytes")
 }
 
-// A tracer is strace, which slows the system calls of a member or has them fail. It runs beside the
-// member, which keeps its process id.
+// tracer is a command that runs strace, which slows the system calls of a member or makes them
+// fail. It runs beside the member, which keeps its process id.
 func tracer(t *testing.T, inject string, more ...string) (wrap []string) {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -165,8 +163,9 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 	m.start()
 	w := m.writers(256, 64<<10)
 	saved := func() int { return int(m.metric("etcd_snapshot_saves_total")) }
-	most, longest, fine := 0, 0, 0 // in snapshots; fine: the last after which there were no more files than to spare
-	// A busy machine writes little: it goes on until there are enough snapshots to tell anything.
+	most, longest, fine := 0, 0, 0 // in snapshots; fine: the last snapshot after which there were no more files than spare
+	// A busy machine writes little: the load continues until there are enough snapshots for a
+	// result.
 	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute) ||
 		saved() < 3*patient; <-time.After(20 * time.Millisecond) {
 		files, now := m.unneeded(), saved()
@@ -184,9 +183,9 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 	}
 }
 
-// unneeded is how many files of the log hold nothing that is newer than the newest snapshot but
-// one: the log is kept for two. Both have an index in their names: of the snapshot, and of the
-// first entry that was not in an earlier file.
+// unneeded returns how many files of the log hold only entries that the second newest snapshot has:
+// the log is kept for two snapshots. The names of both hold an index: that of the snapshot, and
+// that of the first entry after the earlier files.
 func (m *member) unneeded() (n int) {
 	snaps := m.snapFiles()
 	if len(snaps) < 2 {

@@ -24,8 +24,8 @@ import (
 	etcd "etcd2/http/client"
 )
 
-// secured is members that ask clients and each other for certificates, of two authorities, and the
-// files in which all that is.
+// secured is members that require certificates of clients and of each other, from two authorities,
+// and the files with all of these.
 type secured struct {
 	t             *testing.T
 	dir           string
@@ -44,7 +44,7 @@ func newSecured(t *testing.T, n int) *secured {
 	certstest.Write(t, s.dir, "peer-crl.pem", s.them.Revoke(t))
 	var founders []string
 	for i := range n {
-		m := newMember(t) // with the default timing: an election would be felt by the clients of a rotation
+		m := newMember(t) // with the default timing: clients would notice an election during a rotation
 		m.name = fmt.Sprint("m", i)
 		m.url, m.peer = "https"+strings.TrimPrefix(m.url, "http"), "https"+strings.TrimPrefix(m.peer, "http")
 		m.reached = m.peer
@@ -87,8 +87,8 @@ func (s *secured) start() {
 	}
 }
 
-// knock makes a connection of its own for one request, trusting some authorities and showing a
-// certificate, if any. It returns the server's certificate.
+// knock opens a connection for one request. It trusts some authorities and shows a certificate, if
+// one is given. It returns the server's certificate.
 func knock(ctx context.Context, method, target string, form url.Values, trusted []*certstest.Authority,
 	shown ...tls.Certificate) (seen *x509.Certificate, a answer, err error) {
 	pool := x509.NewCertPool()
@@ -187,8 +187,8 @@ func TestEveryWrongCertificateIsRefusedWithItsReason(t *testing.T) {
 	}
 }
 
-// A member whose certificate is not from the members' authority gets no entry, no vote and no term,
-// although all have it in their lists. pitfall K3
+// A member whose certificate is not from the members' authority gets no entry and no vote and
+// changes no term, although all have it in their lists. pitfall K3
 func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)
@@ -220,7 +220,7 @@ func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	for _, m := range s.members[:2] {
 		m.ready()
 	}
-	wrong.launch() // when it can reach them: of one that it cannot reach, its log says why once a minute
+	wrong.launch() // now that it can reach them: a member logs only once a minute why it can't reach another
 	term := put().header.Get("X-Raft-Term")
 
 	for _, m := range s.members[:2] {
@@ -238,8 +238,7 @@ func TestAMemberWithAWrongCertificateTakesNoPart(t *testing.T) {
 	}
 }
 
-// rotating is clients that write all the time, and with each request go by the certificates of
-// then.
+// rotating is clients that write all the time, each request with the certificates of that moment.
 type rotating struct {
 	*secured
 	wallet  atomic.Pointer[wallet]
@@ -251,7 +250,7 @@ type rotating struct {
 	failures []string
 }
 
-// wallet is what a client shows and whom it trusts.
+// wallet is the certificate that a client shows, and the authorities that it trusts.
 type wallet struct {
 	shown   tls.Certificate
 	trusted []*certstest.Authority
@@ -276,15 +275,15 @@ func (r *rotating) run(ctx context.Context) {
 	}
 }
 
-// flows waits for some more writes.
+// flows waits for some further writes.
 func (r *rotating) flows() {
 	r.t.Helper()
 	want := r.written.Load() + 30
 	eventually(r.t, "more writes", patience, func() bool { return r.written.Load() >= want })
 }
 
-// everywhere waits until a condition holds at both ports of all members, of which seen is the
-// certificate shown to a client of an authority.
+// everywhere waits until a condition holds at both ports of all members; seen is the server's
+// certificate, as a client of an authority sees it.
 func (r *rotating) everywhere(what string, client, peer *certstest.Authority, trusted []*certstest.Authority,
 	holds func(seen *x509.Certificate, err error) bool) {
 	r.t.Helper()
@@ -313,7 +312,7 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	r.run(t.Context())
 	r.flows()
 
-	// Both authorities are trusted, by members and clients.
+	// Members and clients trust both authorities.
 	certstest.Write(t, s.dir, "ca.pem", slices.Concat(oldClients.PEM(), newClients.PEM()))
 	certstest.Write(t, s.dir, "peer-ca.pem", slices.Concat(oldThem.PEM(), newThem.PEM()))
 	r.everywhere("the new authority is trusted", newClients, newThem, all,
@@ -321,7 +320,7 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	r.wallet.Store(&wallet{oldClients.Issue(t, "joe").TLS(t), []*certstest.Authority{oldClients, newClients}})
 	r.flows()
 
-	// Everybody gets certificates of the new ones.
+	// All get certificates of the new authorities.
 	s.clients, s.them = newClients, newThem
 	for _, m := range s.members {
 		s.issue(m)
@@ -333,7 +332,7 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	r.wallet.Store(&wallet{newClients.Issue(t, "joe").TLS(t), []*certstest.Authority{newClients}})
 	r.flows()
 
-	// The old ones are trusted no more; their lists go first.
+	// The old authorities are no longer trusted; their revocation lists go first.
 	certstest.Write(t, s.dir, "crl.pem", newClients.Revoke(t))
 	certstest.Write(t, s.dir, "peer-crl.pem", newThem.Revoke(t))
 	certstest.Write(t, s.dir, "ca.pem", newClients.PEM())
@@ -348,7 +347,7 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 		t.Errorf("%d of %d requests failed: %s", len(r.failures), r.written.Load(), r.failures[0])
 	}
 	t.Logf("%d requests", r.written.Load())
-	for _, m := range s.members { // whose connections rest on old certificates, and are made anew
+	for _, m := range s.members { // their connections rest on old certificates, and are opened anew
 		m.expectLog(0, "ended connections whose certificate is no longer accepted", "port=peer")
 	}
 	for _, m := range s.members {
@@ -369,8 +368,8 @@ func TestCertificatesAndAuthoritiesRotateUnderLoad(t *testing.T) {
 	}
 }
 
-// https and http side by side; a member that joins asks over TLS; certificates are made by
-// themselves.
+// https and http are served side by side; a joining member asks over TLS; members make their
+// certificates themselves.
 func TestMembersWithSelfMadeCertificatesJoinAndServe(t *testing.T) {
 	t.Parallel()
 	first, second := newMember(t, quick...), newMember(t, quick...)
@@ -479,8 +478,8 @@ func TestTheReadmesTLSLines(t *testing.T) {
 	}
 }
 
-// With rights on, the common name of a certificate is a user; a password in the request wins, and a
-// name that no user has is not guest, who may do everything here.
+// With rights on, the common name of a certificate is a user, and a password in the request takes
+// precedence over it. A name that is no user's does not become guest, who may do everything here.
 func TestTheNameInACertificateIsAUser(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 1)
@@ -516,7 +515,7 @@ func TestTheNameInACertificateIsAUser(t *testing.T) {
 	}{
 		{"root", "", "", true, true, true},
 		{"ann", "", "", true, false, false},
-		{"bob", "", "", false, false, false}, // is nobody
+		{"bob", "", "", false, false, false}, // bob is no user
 		{"ann", "root", "secret", true, true, true},
 		{"root", "ann", "hers", true, false, false},
 		{"root", "ann", "wrong", false, false, false},

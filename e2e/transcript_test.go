@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// The recorded conversations of testdata/transcripts, whose format FORMAT.md
-// there describes: reading them, filling in their placeholders, and matching
-// answers. The player is in replay_test.go.
+// The recorded conversations of testdata/transcripts, in the format that FORMAT.md there describes.
+// This file reads them, fills in their placeholders, and matches answers. The player is in
+// replay_test.go.
 
 // A transcript is one file.
 type transcript struct {
@@ -35,7 +35,7 @@ type scenario struct {
 	Teardown []step
 }
 
-// A step is one thing to do; which of its fields are set says what.
+// A step is one action of a scenario; the fields that are set say which.
 type step struct {
 	At      any // number of the member to be asked, "leader" or "follower"; nil is the first
 	Req     *request
@@ -71,7 +71,7 @@ type expectation struct {
 	Empty   bool
 }
 
-// readTranscript reads a file, without the scenarios that are away.
+// readTranscript reads a file, and leaves out the scenarios named in away.
 func readTranscript(t *testing.T, path string, away map[string]bool) transcript {
 	t.Helper()
 	f, err := os.Open(path)
@@ -96,7 +96,7 @@ func readTranscript(t *testing.T, path string, away map[string]bool) transcript 
 	return tr
 }
 
-// readDepartures reads the names of the scenarios that we do not copy.
+// readDepartures reads the names of the scenarios from which this server departs on purpose.
 func readDepartures(t *testing.T, path string) map[string]bool {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -112,7 +112,7 @@ func readDepartures(t *testing.T, path string) map[string]bool {
 	return away
 }
 
-// An environment is what placeholders stand for in one scenario.
+// An environment holds the values of the placeholders in one scenario.
 type environment struct {
 	prefix string
 	base   uint64 // X-Etcd-Index before the first step
@@ -168,14 +168,14 @@ func plus(n uint64, offset string) uint64 {
 	return n + uint64(d)
 }
 
-// capture takes a value out of an answer: "header NAME", or a path in its JSON.
+// capture stores a value from an answer under a name: "header NAME", or a path in its JSON.
 func (e *environment) capture(name, path string, a answer) {
 	if header, found := strings.CutPrefix(path, "header "); found {
 		e.vars[name] = number(a.header.Get(header))
 		return
 	}
 	var v any
-	json.Unmarshal([]byte(a.body), &v) // what cannot be found stays nil, and matches nothing
+	json.Unmarshal([]byte(a.body), &v) // a path that is not found gives nil, which matches nothing
 	for key := range strings.SplitSeq(path, ".") {
 		switch parent := v.(type) {
 		case map[string]any:
@@ -188,7 +188,7 @@ func (e *environment) capture(name, path string, a answer) {
 	e.vars[name] = v
 }
 
-// number is a text as JSON would read it, when it is a number.
+// number returns a text as JSON would read it: a float64 when it is a number.
 func number(s string) any {
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
 		return float64(n)
@@ -199,7 +199,7 @@ func number(s string) any {
 // slack is the tolerance for expiration times.
 const slack = 2500 * time.Millisecond
 
-// matcher compares one answer with what was expected, and gathers the differences.
+// matcher compares one answer with what was expected, and collects the differences.
 type matcher struct {
 	env  *environment
 	when time.Time // of the answer
@@ -211,7 +211,7 @@ func (m *matcher) say(path, format string, args ...any) {
 	m.bad = append(m.bad, path+": "+fmt.Sprintf(format, args...))
 }
 
-// match compares; maps with one key that begins with $ are matchers.
+// match compares two values; maps with a single key that begins with $ are matchers.
 func (m *matcher) match(path string, want, got any) {
 	switch want := want.(type) {
 	case map[string]any:
@@ -274,7 +274,7 @@ func (m *matcher) matchArray(path string, want []any, got any) {
 	}
 }
 
-// operate applies one $ matcher: a table of what fits.
+// operate applies one $ matcher, each of which is a case.
 func (m *matcher) operate(path, op string, arg, got any) {
 	switch op {
 	case "$has":
@@ -341,7 +341,7 @@ func hasType(got any, name string) bool {
 	return false
 }
 
-// matchSet takes an array in any order.
+// matchSet compares arrays in any order.
 func (m *matcher) matchSet(path string, want []any, got any) {
 	array, isArray := got.([]any)
 	if !isArray || len(array) != len(want) {
@@ -362,7 +362,7 @@ next:
 	}
 }
 
-// matchHead checks status and headers.
+// matchHead compares status and headers.
 func (m *matcher) matchHead(e expectation, a answer) {
 	if e.Status != 0 && a.status != e.Status {
 		m.say("status", "want %d, got %d: %s", e.Status, a.status, show(a.body))
@@ -382,7 +382,7 @@ func (m *matcher) matchHead(e expectation, a answer) {
 	}
 }
 
-// headerValue is a number where one is wanted.
+// headerValue returns a header's value, as a number where a number is wanted.
 func headerValue(want any, value string) any {
 	if object, isMatcher := want.(map[string]any); isMatcher && object["$re"] == nil {
 		return number(value)
@@ -411,7 +411,7 @@ func (m *matcher) matchBody(e expectation, a answer, wantsJSON bool) {
 	}
 }
 
-// show is a value as JSON, not too long.
+// show returns a value as JSON, shortened when it is long.
 func show(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// lateness is how long after its time a key may still be there. An expiry is an entry of the log:
-// where a write takes longer, so may an expiry.
+// lateness is how long after its time a key may still be there. An expiry is an entry of the log,
+// so it may take as long as a write.
 const lateness = 50 * time.Millisecond
 
 // pitfall I1
@@ -41,7 +41,7 @@ func TestKeysExpireNeverEarlyAndHardlyLateUnderLoad(t *testing.T) {
 	})
 }
 
-// expiries sets keys that live for a second, and returns how late each expired, ascending.
+// expiries sets keys that live for a second, and returns how late each expired, in ascending order.
 func expiries(t *testing.T, m *member, keys int) (late []time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -130,7 +130,7 @@ func TestAnIdleServerWritesAndSaysNothing(t *testing.T) {
 	}
 }
 
-// bytesWritten is what the process has sent to the disk so far.
+// bytesWritten returns how many bytes the process has sent to the disk so far.
 func (m *member) bytesWritten() (n int64) {
 	m.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", m.cmd.Process.Pid))
@@ -144,7 +144,7 @@ func (m *member) bytesWritten() (n int64) {
 	return n
 }
 
-// Every member shows the same end of a key, at every reading, also after a restart and under
+// Every member shows the same expiration of a key in every answer, also after a restart and under
 // another leader. pitfall L9
 func TestEveryMemberShowsTheSameExpiration(t *testing.T) {
 	t.Parallel()

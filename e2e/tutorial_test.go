@@ -37,7 +37,7 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	}
 }
 
-// TestTheFrontPageDoesWhatItSays does the same with the lines that the front page begins with.
+// TestTheFrontPageDoesWhatItSays does the same with the lines at the beginning of the front page.
 func TestTheFrontPageDoesWhatItSays(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -69,8 +69,8 @@ func TestTheWalkThroughUsersDoesWhatItSays(t *testing.T) {
 	}
 }
 
-// readTutorial reads the commands of a section of the README. One that ends with " &" runs in the
-// background.
+// readTutorial reads the commands of a section of the README. A command that ends with " &" runs in
+// the background.
 func readTutorial(t *testing.T, name string) []command {
 	t.Helper()
 	commands := consoleLines(readmeSection(t, name))
@@ -82,7 +82,7 @@ func readTutorial(t *testing.T, name string) []command {
 }
 
 // consoleLines reads the commands of a text: in its console blocks, lines that begin with "$ " are
-// commands, the others output.
+// commands, and the others are output.
 func consoleLines(text string) (commands []command) {
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
 		for line := range strings.Lines(block[1]) {
@@ -147,8 +147,8 @@ func (s *shell) execute(line string) string {
 
 var ttlField = regexp.MustCompile(`"ttl":\d+`)
 
-// orSomewhatLess is a pattern for what is left of a time to live when a command has taken its time,
-// up to a minute.
+// orSomewhatLess returns a pattern for the rest of a time to live when the command has taken up to
+// a minute.
 func orSomewhatLess(field string) string {
 	name, number, _ := strings.Cut(field, ":")
 	n, _ := strconv.Atoi(number)

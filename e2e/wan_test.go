@@ -17,14 +17,14 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// What members promise that are far apart, on links that delay and have no bound else. An ordinary
-// run has smaller figures:
+// What members promise that are far apart, on links that delay and have no other bound. An ordinary
+// run uses smaller figures:
 //
 //	go test ./e2e -run 'Far|Strain' -v -long -e2e.wan -timeout 0
 var wan = flag.Bool("e2e.wan", false,
 	"the full figures of members that are far apart or under strain: it takes minutes")
 
-// figure is the one for an ordinary run, or the full one.
+// figure returns the figure for an ordinary run, or the full one.
 func figure[T any](ordinary, full T) T {
 	if *wan {
 		return full
@@ -32,7 +32,7 @@ func figure[T any](ordinary, full T) T {
 	return ordinary
 }
 
-// apart gives every two members a round trip, or some members to all others.
+// apart sets the round trip between every two members, or between some members and all others.
 func (c *cluster) apart(rtt time.Duration, some ...*member) {
 	for _, a := range c.members {
 		for _, b := range without(c.members, a) {
@@ -46,8 +46,8 @@ func (c *cluster) apart(rtt time.Duration, some ...*member) {
 // A body is a form that is encoded once, as many clients send it.
 func body(size int) string { return "value=" + strings.Repeat("x", size) }
 
-// write sends a value that is encoded already, and does not look at what is answered, only at
-// whether it is a success.
+// write sends a form that is encoded already. It does not read the answer, and returns an error
+// unless the status is a success.
 func write(m *member, key, form string) error { return writeFor(context.Background(), m, key, form) }
 
 // writeFor is write by a client that hangs up when the context ends.
@@ -71,8 +71,8 @@ func writeFor(ctx context.Context, m *member, key, form string) error {
 	return err
 }
 
-// Writers are clients that write at one member without a pause until they are stopped, each after
-// its present write.
+// Writers are clients that write at one member without a pause. stop ends each of them after its
+// present write.
 type writers struct {
 	m    *member
 	done atomic.Int64 // bytes that were acknowledged
@@ -100,16 +100,16 @@ func (m *member) writers(clients, size int) *writers {
 	return w
 }
 
-// rate is how many bytes a second are acknowledged, over some time from now on.
+// rate measures how many bytes a second are acknowledged, from now on for a duration.
 func (w *writers) rate(d time.Duration) float64 {
 	before, began := w.done.Load(), time.Now()
 	<-time.After(d)
 	return float64(w.done.Load()-before) / time.Since(began).Seconds()
 }
 
-// paced begins a small write again and again, whether or not the last one is answered. What it
-// returns ends that, and returns how long each took, the shortest first; one that failed took for
-// ever.
+// paced begins a small write at every interval, whether or not the last one is answered. stop ends
+// that and returns how long each write took, the shortest first. A write that failed counts as
+// infinitely long.
 func (m *member) paced(every time.Duration) (stop func() []time.Duration) {
 	var mu sync.Mutex
 	var took []time.Duration
@@ -156,7 +156,7 @@ func TestMembersFarApart(t *testing.T) {
 	t.Run("many clients are held up by the machine", func(t *testing.T) { manyFillALink(t, c, rtt) })
 }
 
-// fewFillALink wants the most that clients can do that have one write on its way each.
+// fewFillALink expects the highest rate that clients can reach with one write on its way each.
 func fewFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	const clients, size = 32, 16 << 10
 	allowed := clients * size / rtt.Seconds()
@@ -172,8 +172,8 @@ func fewFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	})
 }
 
-// manyFillALink wants the same of more clients, or of what this machine can do when there is no
-// delay, which is measured last: a link that becomes shorter surprises nobody.
+// manyFillALink expects the same of more clients, or what this machine can do without a delay. That
+// is measured last, because a link that becomes shorter disturbs nothing.
 func manyFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	const clients, size = 256, 64 << 10
 	share := figure(0.25, 0.7) // the two are measured one after the other, and other programs come and go
@@ -188,7 +188,7 @@ func manyFillALink(t *testing.T, c *cluster, rtt time.Duration) {
 	}
 }
 
-// fastest is the highest rate of some rounds, once the window has found its size.
+// fastest returns the highest rate of some rounds, once the window has reached its size.
 func (m *member) fastest(clients, size, rounds int) (rate float64) {
 	m.t.Helper()
 	w := m.writers(clients, size)
@@ -244,7 +244,7 @@ func (m *member) fill4K(bytes, keys int) {
 	all.Wait()
 }
 
-// applied is the index of the last entry that a member says it has applied; 0 when it does not
+// applied returns the index of the last entry that a member says it has applied; 0 when it does not
 // answer.
 func (m *member) applied() (index uint64) {
 	if a, err := m.attempt("GET", "/v2/keys/", nil); err == nil && a.status == http.StatusOK {
@@ -253,15 +253,14 @@ func (m *member) applied() (index uint64) {
 	return index
 }
 
-// That a log is not sent in a round trip for each message is tested beside the messages, in raft
-// and http/peer.
+// Tests in raft and http/peer show that sending a log does not take a round trip for each message.
 func TestAFarFollowerCatchesUpWithTheLog(t *testing.T) {
 	pace.NeedsLong(t)
 	bytes := figure(30, 300) << 20
 	catchesUp(t, bytes, bytes>>12, figure(6*time.Second, 5*time.Second), "--snapshot-count=10000000")
 }
 
-// What it lacks is longer than the whole state: that is sent instead.
+// The log that it lacks is longer than the whole state, so the state is sent instead.
 func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
 	pace.NeedsLong(t)
 	// as etcd has it: the history is a part of the state
@@ -271,7 +270,8 @@ func TestAFarFollowerCatchesUpWithASnapshot(t *testing.T) {
 }
 
 // catchesUp starts a follower, 100 ms away, that has missed writes: bytes of log, over a number of
-// keys. It must have all within bound, or within three times what this machine took to write them.
+// keys. It must have everything within bound, or within three times the time that this machine took
+// to write it.
 func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...string) {
 	t.Helper()
 	c := startCluster(t, 3, flags...)
@@ -297,8 +297,7 @@ func catchesUp(t *testing.T, bytes, keys int, bound time.Duration, flags ...stri
 	}
 }
 
-// A new member gets its vote although it never has all that is committed at the leader.
-//
+// A new member gets its vote although it never has everything that is committed at the leader.
 // pitfall D8
 func TestAFarMemberJoinsUnderLoad(t *testing.T) {
 	pace.NeedsLong(t)

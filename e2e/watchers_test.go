@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// Some watchers follow a directory over all that happens to the members: when a watch ends, or
-// brings nothing for a while, it is taken up at another member, from the index after the last
-// event.
+// Watchers follow a directory while anything may happen to the members. When a watch ends, or
+// brings nothing for a while, they continue at another member, from the index after the last event.
 type watchers struct {
 	c       *cluster
 	key     string
@@ -24,14 +23,14 @@ type watchers struct {
 	all     []*follower
 }
 
-// A follower is one of them, and what it has seen.
+// A follower is one watcher, and what it has seen.
 type follower struct {
-	next   uint64 // index that it waits for
+	next   uint64 // index of the event that it waits for
 	events []seen
 	bad    []string
 }
 
-// A seen event has the time at which it came.
+// A seen event has the time at which it arrived.
 type seen struct {
 	event
 	at time.Time
@@ -40,7 +39,7 @@ type seen struct {
 // lastWord is the key below the directory whose event ends all watchers.
 const lastWord = "/end"
 
-// watch starts n watchers of a directory at the running members, from now on.
+// watch starts n watchers of a directory at the running members; they see events from now on.
 func (c *cluster) watch(key string, n int) *watchers {
 	c.t.Helper()
 	w := &watchers{c: c, key: key, targets: c.running()}
@@ -107,7 +106,7 @@ func (f *follower) take(e event, m *member) {
 	}
 }
 
-// finish writes the last word, waits until every watcher has seen it, and compares: all must have
+// finish writes the last key, waits until every watcher has seen it, and compares: all must have
 // seen the same events. It returns them, each with the time at which it was first seen.
 func (w *watchers) finish() []seen {
 	t := w.c.t

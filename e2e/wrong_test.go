@@ -17,8 +17,8 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// prepare has what a part of the chapter finds in its directory; what can't be prepared here skips
-// it.
+// prepare makes what a part of the chapter needs in its directory. When that is not possible here,
+// it skips the part.
 var prepare = map[string]func(t *testing.T, dir string){
 	"A certificate has expired": func(t *testing.T, dir string) {
 		certstest.NewAuthority(t, "CA").Issue(t, "a", certstest.Valid(-48*time.Hour, -24*time.Hour)).Save(t, dir, "a")
@@ -66,7 +66,7 @@ func TestWhatToDoWhenSomethingIsWrong(t *testing.T) {
 	}
 }
 
-// A story is one shell, in which the members of a part run.
+// A story is one shell, in which the members of a part of the chapter run.
 type story struct {
 	t     *testing.T
 	dir   string
@@ -85,7 +85,8 @@ func newStory(t *testing.T) *story {
 	return &story{t: t, dir: dir, ports: map[string]string{}}
 }
 
-// begin starts the shell. At the end of the test all that it has started is killed.
+// begin starts the shell. At the end of the test all processes that the shell has started are
+// killed.
 func (s *story) begin() {
 	s.t.Helper()
 	cmd := exec.Command("bash")
@@ -113,7 +114,7 @@ func (s *story) begin() {
 	})
 }
 
-// located is a text with the ports of this story.
+// located returns a text with the ports of this story.
 func (s *story) located(text string) string {
 	return regexp.MustCompile(`\b[234]?2(379|380)\b`).ReplaceAllStringFunc(text, func(port string) string {
 		if s.ports[port] == "" {
@@ -123,8 +124,8 @@ func (s *story) located(text string) string {
 	})
 }
 
-// looks are the commands that change nothing. They are repeated, as a reader would, until there is
-// to see what the README says.
+// looks are the commands that change nothing. They are repeated, as a reader would do, until the
+// output is what the README says.
 var looks = regexp.MustCompile(`^(curl -s http[^|]*|curl -s --cacert [^|]*|etcdctl doctor|etcdctl member list|` +
 	`etcdctl (--no-sync --endpoints \S+ )?get|grep|cat) ?`)
 
@@ -147,8 +148,8 @@ func (s *story) check(c command) {
 	}
 }
 
-// awaitMembers returns what waits until each member that a line starts serves clients, or has said
-// why it does not.
+// awaitMembers returns a function that waits until each member that a line starts serves clients,
+// or has logged why it does not.
 func (s *story) awaitMembers(line string) func() {
 	said := func(name string) int {
 		log, _ := os.ReadFile(filepath.Join(s.dir, name+".log")) // before its first start there is none
@@ -165,7 +166,7 @@ func (s *story) awaitMembers(line string) func() {
 	}
 }
 
-// ended is what the shell says of a process that it has started, at whatever line.
+// ended is the shell's message about a process that it has started, at any line.
 var ended = regexp.MustCompile(`(?m)^bash: line \d+: +\d+ (Killed|Terminated) .*\n`)
 
 const endOfOutput = "-- end of the output --"

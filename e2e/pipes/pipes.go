@@ -41,7 +41,7 @@ import (
 	"testing"
 )
 
-// Listener is a net.Listener that Dial knows by its address.
+// Listener is a net.Listener that Dial finds by its address.
 type Listener struct {
 	address *net.TCPAddr
 	calls   chan net.Conn
@@ -54,7 +54,7 @@ var (
 	count     atomic.Int32
 )
 
-// Listen returns a listener with an address of its own. It belongs to the bubble of the caller.
+// Listen returns a listener with an address of its own. It belongs to the caller's bubble.
 func Listen() *Listener {
 	n := count.Add(1)
 	l := &Listener{
@@ -65,10 +65,10 @@ func Listen() *Listener {
 	return l
 }
 
-// Addr is what Dial knows the listener by.
+// Addr is the address by which Dial finds the listener.
 func (l *Listener) Addr() net.Addr { return l.address }
 
-// Accept waits for a call.
+// Accept waits for a call of Dial.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.calls:
@@ -78,13 +78,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept, and has later calls refused.
+// Close ends Accept; later calls of Dial are refused.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-// Dial calls the listener with an address. Where there is none, nobody listens.
+// Dial connects to the listener with an address. Without such a listener the connection is refused.
 func Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	refused := &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	l, found := listeners.Load(address)
