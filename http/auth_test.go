@@ -44,7 +44,7 @@ func (b *bench) as(user, method, target, body string) *httptest.ResponseRecorder
 	return b.do(method, target, body, "Authorization", password(user))
 }
 
-// must sends a change of users or roles, as root, that must succeed.
+// must sends a change of users or roles as root, and fails the test unless it succeeds.
 func (b *bench) must(method, target, body string) {
 	b.t.Helper()
 	if w := b.as("root", method, "/v2/auth"+target, body); w.Code > 201 {
@@ -64,7 +64,7 @@ func (b *bench) role(name, read, write string) {
 		read, write))
 }
 
-// enabled turns auth on; guest may do nothing.
+// enabled turns auth on, and takes all rights from guest.
 func (b *bench) enabled() *bench {
 	b.t.Helper()
 	b.must("PUT", "/roles/guest", `{"role":"guest"}`)
@@ -73,7 +73,7 @@ func (b *bench) enabled() *bench {
 	return b
 }
 
-// What the recordings leave out of section 18.4.
+// The parts of section 18.4 that no recording has.
 func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []struct {
@@ -147,8 +147,8 @@ func TestAuthEndpointsAnswerAsSection18Says(t *testing.T) {
 		`{"message":"Not capable of accessing auth feature during rolling upgrades."}`)
 }
 
-// Each endpoint, for somebody without a right, with a right to keys, and for an administrator.
-// Order: 405, 400, 401, the rest. pitfall J10, pitfall K10
+// Each endpoint is asked without a right, with a right to keys, and as an administrator. The checks
+// come in the order 405, 400, 401, the rest. pitfall J10, pitfall K10
 func TestEveryEndpointAsksForItsRight(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Pprof = true }).enabled()
 	b.role("r", "/d/*", "/d/*")
@@ -218,7 +218,7 @@ func TestEveryEndpointAsksForItsRight(t *testing.T) {
 	}
 }
 
-// A name belongs to its user: no user gets another user's answer by it.
+// The name of a request belongs to its user: no user gets another user's answer by it.
 func TestAUserSeesItself(t *testing.T) {
 	b := newBench(t)
 	b.role("reader", "/app/*", "")
@@ -259,8 +259,8 @@ func TestTheNameOfARequestBelongsToItsUser(t *testing.T) {
 	}
 }
 
-// Between the verdict on a write and the moment when it is applied rights may go, and come: those
-// of that moment count. pitfall K9
+// Rights may change between the verdict on a write and the moment when it is applied: the rights of
+// that moment count. pitfall K9
 func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 	for _, c := range []struct {
 		name, method, path, body string
@@ -296,8 +296,8 @@ func TestAWriteIsDoneByTheRightsOfItsMoment(t *testing.T) {
 	b.want(b.do("PUT", "/v2/keys/k", "value=1"), 401, denied)
 }
 
-// A read that waits is judged by the rights of the moment when it is safe, and so is a change of
-// the members. pitfall K9
+// A quorum read is judged by the rights of the moment at which it is done, after its wait, and so
+// is a change of the members. pitfall K9
 func TestWhatWaitsIsJudgedAgain(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("r", "/k", "/k")
@@ -324,7 +324,7 @@ func TestWhatWaitsIsJudgedAgain(t *testing.T) {
 	}
 }
 
-// A stream ends before the first event that its client may not see any more.
+// A stream ends before the first event that its client no longer has the right to see.
 // pitfall K9, pitfall K10
 func TestAStreamEndsWithItsRight(t *testing.T) {
 	b := newBench(t).enabled()
@@ -356,8 +356,8 @@ func TestAStreamEndsWithItsRight(t *testing.T) {
 	}
 }
 
-// Changes of one user at the same time are all made: each is planned by the state that it is
-// applied to. pitfall K9
+// Concurrent changes of one user are all made: each is planned by the state that it is applied to.
+// pitfall K9
 func TestNoGrantIsLost(t *testing.T) {
 	b := newBench(t).enabled()
 	b.user("u", "r0")
@@ -370,7 +370,7 @@ func TestNoGrantIsLost(t *testing.T) {
 	b.want(w, 200, `{"user":"u","roles":["r0","r1","r2","r3","r4","r5","r6","r7","r8","r9"]}`+"\n")
 }
 
-// A request that finds users and roles in motion for longer than it may take ends.
+// A request that meets other changes of users and roles again and again ends after its timeout.
 // pitfall G1
 func TestJudgingAgainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -394,7 +394,8 @@ func TestJudgingAgainEnds(t *testing.T) {
 	})
 }
 
-// On a busy machine a password takes longer than a request may, and has a time of its own.
+// On a busy machine hashing a password may take longer than a request, so it has a limit of its
+// own.
 func TestAPasswordHasItsOwnTime(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.RequestTimeout = time.Nanosecond })
 	for i := range 8 {
@@ -444,7 +445,7 @@ func TestTheCertificateIsTheUser(t *testing.T) {
 	}
 }
 
-// What comes through a proxy has the proxy's certificate, which is not the user's. (pitfall J14)
+// A request through a proxy has the proxy's certificate, which names no user. (pitfall J14)
 func TestAProxysCertificateIsNobody(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.ClientCertAuth = true }).enabled()
 	b.role("r", "/k", "/k")
@@ -489,7 +490,8 @@ func TestThePeerPortKnowsNoUsers(t *testing.T) {
 	}
 }
 
-// Every change is logged with who made it; that guest may write is said when auth is turned on.
+// Every change is logged with the user who made it. When auth is turned on and guest may still
+// write, the log says so.
 // pitfall K11
 func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	var log bytes.Buffer
@@ -518,7 +520,7 @@ func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	}
 }
 
-// lines is a log whose lines can be waited for.
+// lines is a log; a test can wait for its lines.
 type lines chan string
 
 func (l lines) Write(b []byte) (int, error) {
@@ -526,7 +528,8 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// The first login of a user whose hash is etcd's goes through the log, and is no change by anybody.
+// The first login of a user with a hash of etcd 2 stores a new hash through the log, and is not
+// logged as a change that somebody made.
 func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
 	log := make(lines, 100)
 	b := newBench(t, func(c *Config) { c.Security = slog.New(slog.NewTextHandler(log, nil)) }).enabled()
@@ -557,9 +560,9 @@ func TestAPasswordThatEtcdHashedIsHashedAnewThroughTheLog(t *testing.T) {
 	b.want(b.as("u", "GET", "/v2/auth/users/none", ""), 404, `{"message":"auth: User none does not exist."}`)
 }
 
-// A request that is refused for want of a right is one line, which says who by which proof, from
-// where, and what. So is a change of the members and of the log's level. They go to the log that
-// passes at every level.
+// A request that is refused for lack of a right makes one line, which says who, by which proof,
+// from where, and what. So does a change of the members and of the log's level. These lines are
+// logged at every level.
 func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	var log, other bytes.Buffer
 	b := newBench(t, func(c *Config) {
@@ -602,8 +605,8 @@ func TestRefusalsAndChangesAreToldInTheLog(t *testing.T) {
 	}
 }
 
-// A flood of one kind is counted and not repeated, and one of many kinds has no more lines than
-// maxRefusals.
+// Equal refusals are counted and not logged again, and different ones make at most maxRefusals
+// lines.
 func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	var r refusals
 	now, logged := time.Unix(1e9, 0), 0
@@ -628,8 +631,8 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	}
 }
 
-// The right to write shows no value: neither in an error nor in what was there before, nor by a
-// refresh. The client hears that a value differs. With the right to read it sees them.
+// A client with only the right to write sees no value: not in an error, not in prevNode, and not by
+// a refresh. The error says only that the value differs. With the right to read it sees the values.
 func TestTheRightToWriteReadsNothing(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("w", "/other", "/k*")
@@ -669,7 +672,7 @@ func TestTheRightToWriteReadsNothing(t *testing.T) {
 	}
 }
 
-// A time to live is a delete that is put off: of a directory it needs the right to all below.
+// A time to live is a delete at a later time: for a directory it needs the right to all below.
 func TestATimeToLiveOfADirectoryIsARecursiveDelete(t *testing.T) {
 	b := newBench(t).enabled()
 	b.role("one", "/app", "/app")
@@ -739,7 +742,7 @@ func TestNoPathLeadsAroundARight(t *testing.T) {
 	}
 }
 
-// A password that is known costs a request little: not to be hashed again.
+// A known password is not hashed again, so it costs a request little.
 // pitfall K7
 func TestAKnownPasswordCostsLittle(t *testing.T) {
 	off, on := newBench(t), newBench(t).enabled()
@@ -760,9 +763,9 @@ func TestAKnownPasswordCostsLittle(t *testing.T) {
 	}
 }
 
-// With a password as many requests are answered as without, but for a fifth at most, here one after
-// the other on a connection. Rounds with and without take turns, the best of each count, and there
-// are more of them while others use the machine. pitfall K7
+// A password costs at most a fifth of the rate of requests, here one after the other on one
+// connection. Rounds with and without a password alternate, and the best of each kind count; there
+// are more rounds while other processes use the machine. pitfall K7
 func TestAPasswordCostsLessThanAFifth(t *testing.T) {
 	pace.NeedsLong(t)
 	off, on := newBench(t), newBench(t).enabled()
@@ -781,7 +784,7 @@ func TestAPasswordCostsLessThanAFifth(t *testing.T) {
 	}
 }
 
-// rounds sends the same request again and again, on one connection.
+// rounds sends the same request many times on one connection.
 type rounds struct {
 	b       *bench
 	conn    net.Conn
@@ -816,7 +819,7 @@ func (r *rounds) round() {
 	r.best = min(r.best, time.Since(began))
 }
 
-// discard is an answer that nobody reads.
+// discard is a ResponseWriter that drops the answer.
 type discard struct{ header nethttp.Header }
 
 func (d *discard) Header() nethttp.Header      { return d.header }

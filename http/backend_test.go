@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 )
 
-// front is a server of a handler that answers with what it got.
+// front is a server whose handler answers with the request that it got.
 func front(t *testing.T, c Config, f Backend) *Server {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
@@ -177,7 +177,8 @@ func TestAFrontsMetricsAreItsOwn(t *testing.T) {
 	}
 }
 
-// An answer that broke off is no panic of ours, and its client sees that it is not whole.
+// An answer of the backend that breaks off is not counted as a panic, and its client sees that it
+// is not whole.
 func TestAnAnswerThatBreaksOffLooksLikeIt(t *testing.T) {
 	s := front(t, Config{}, Backend{Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		fmt.Fprint(w, "half")

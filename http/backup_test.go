@@ -14,7 +14,7 @@ import (
 	"etcd2/store"
 )
 
-// restored is the tree in a backup file.
+// restored returns the tree in a backup file.
 func restored(t *testing.T, file []byte) *store.Store {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "backup")
@@ -70,7 +70,7 @@ func TestWithoutALeaderThereIsNoBackupButALocalOne(t *testing.T) {
 	}
 }
 
-// large makes a tree whose backup no socket's buffers hold.
+// large makes a tree whose backup is larger than the buffers of a socket.
 func (b *bench) large() {
 	for _, key := range strings.Fields("a b c d e f g h i j k l m n o p") {
 		b.do("PUT", "/v2/keys/"+key, "value="+strings.Repeat("x", 1<<20))

@@ -16,7 +16,7 @@ import (
 	"etcd2/store"
 )
 
-// sink is a ResponseWriter that keeps nothing.
+// sink is a ResponseWriter that drops the answer.
 type sink struct{ header nethttp.Header }
 
 func (w *sink) Header() nethttp.Header          { return w.header }
@@ -50,7 +50,7 @@ func benchmarkRequest(b *testing.B, h nethttp.Handler, method, target, form stri
 	}
 }
 
-// ceiling answers like the ceiling of the keys benchmark: it reads the form and knows the answer.
+// ceiling is a handler that does as little as can be: it reads the form and sends a fixed answer.
 func ceiling(w nethttp.ResponseWriter, r *nethttp.Request) {
 	r.ParseForm()
 	h := w.Header()
@@ -105,7 +105,7 @@ func BenchmarkEncodeEvent(b *testing.B) {
 	}
 }
 
-// flushCounter is a client that leaves when it has been sent something.
+// flushCounter is a client that leaves when something has been sent to it.
 type flushCounter struct {
 	sink
 	leave func()
@@ -114,8 +114,7 @@ type flushCounter struct {
 
 func (w *flushCounter) Flush() { w.n++; w.leave() }
 
-// BenchmarkStream tells a stream a hundred events that are there, and how often something was sent
-// for them.
+// BenchmarkStream sends a hundred events of the past over a stream, and reports in how many pieces.
 func BenchmarkStream(b *testing.B) {
 	s := newBench(b)
 	for range 100 {
@@ -133,15 +132,14 @@ func BenchmarkStream(b *testing.B) {
 	b.ReportMetric(float64(n)/float64(b.N), "flushes/op")
 }
 
-// BenchmarkPoll answers a watch whose event is there.
+// BenchmarkPoll answers a watch whose event has happened already.
 func BenchmarkPoll(b *testing.B) {
 	s := newBench(b)
 	s.do("PUT", "/v2/keys/k", "value=1")
 	benchmarkRequest(b, s, "GET", "/v2/keys/k?wait=true&waitIndex=1", "")
 }
 
-// BenchmarkText encodes values in which no byte is to be escaped, every hundredth, and every
-// fourth.
+// BenchmarkText encodes values in which no byte, every hundredth, or every fourth is escaped.
 func BenchmarkText(b *testing.B) {
 	for name, s := range map[string]string{
 		"plain": strings.Repeat("x", 400),
@@ -159,8 +157,8 @@ func BenchmarkText(b *testing.B) {
 	}
 }
 
-// BenchmarkWaitingClients opens a thousand watches, and tells what memory one takes, its client's
-// end included.
+// BenchmarkWaitingClients opens a thousand watches, and reports the memory of one, including the
+// client's side.
 func BenchmarkWaitingClients(b *testing.B) {
 	const clients = 1000
 	s := newBench(b)
@@ -202,8 +200,8 @@ func BenchmarkListing(b *testing.B) {
 	benchmarkRequest(b, s, "GET", "/v2/keys/q", "")
 }
 
-// BenchmarkSent sends a listing of a hundred keys to a client. The system calls are those of both:
-// the client's one is to ask.
+// BenchmarkSent sends a listing of a hundred keys to a client. The system calls are those of both
+// sides: one is the client's request.
 func BenchmarkSent(b *testing.B) {
 	s := newBench(b)
 	for i := range 100 {
@@ -237,8 +235,8 @@ func writeCalls() (n int) {
 	return n
 }
 
-// BenchmarkPage lists a hundred of a directory's children, from somewhere on. It should cost the
-// same of a million as of a thousand.
+// BenchmarkPage lists a hundred of a directory's children, from some place on. It should cost the
+// same for a million children as for a thousand.
 func BenchmarkPage(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -21,7 +21,7 @@ const (
 	leaveWays
 )
 
-// tight is a server with small limits, which gives up soon whatever does not come.
+// tight is a server with small limits and short timeouts.
 func tight(t *testing.T) (b *bench, url string) {
 	b = newBench(t, func(c *Config) {
 		c.MaxConnections, c.MaxWatchers, c.MaxRequestBytes = 8, 4, 4096
@@ -53,7 +53,8 @@ func (b *bench) holdings() holdings {
 	return h
 }
 
-// within reports whether h is no more than before; what only clients hold must be nothing.
+// within reports whether h has no more goroutines and files than before, and nothing of what only
+// clients hold.
 func (h holdings) within(before holdings) bool {
 	goroutines, files := h.goroutines, h.files
 	h.goroutines, h.files = 0, 0
@@ -68,8 +69,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// converse sends text over a connection of its own, reads what comes until nothing more does, and
-// leaves by one of the ways.
+// converse sends text over a connection of its own, reads until nothing more comes, and leaves by
+// one of the ways.
 func converse(t *testing.T, url, text string, way byte) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -103,9 +104,9 @@ func converse(t *testing.T, url, text string, way byte) {
 	}
 }
 
-// Whatever two clients send, in whatever version of HTTP, and however they leave: nothing of them
-// is held. The corpus has whole connections: several requests, bodies that are cut, bytes behind a
-// request, frames. pitfall J2, pitfall J3, pitfall J4, pitfall J9
+// Whatever two clients send, in any version of HTTP, and however they leave: the server then holds
+// nothing for them. The corpus has whole connections: several requests, bodies that are cut, bytes
+// behind a request, frames. pitfall J2, pitfall J3, pitfall J4, pitfall J9
 func FuzzConnection(f *testing.F) {
 	pace.LeftOutByShort(f)
 	for i, gone := range goneClients {

@@ -76,7 +76,8 @@ func TestABadSizeMakesNoToken(t *testing.T) {
 	}
 }
 
-// An image of a page elsewhere would be enough, since a GET makes one. pitfall J8
+// Since a GET makes a token, an image in a page of another site could make one, if it were not
+// refused. pitfall J8
 func TestNoForeignPageMakesAToken(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.CORS = []string{"http://friend.example"} })
 	for _, c := range []struct {

@@ -96,7 +96,7 @@ func (n *fakeNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error)
 	return raft.Result{Index: n.index, Term: 2, Value: n.store.Apply(n.index, n.now, cmd)}, nil
 }
 
-// forget applies so many named commands of nobody that all earlier ones of nobody are forgotten.
+// forget applies named commands without a user until all earlier ones without a user are forgotten.
 func (n *fakeNode) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -211,7 +211,7 @@ func (n *fakeNode) Peers() map[uint64]raft.PeerStats {
 	return n.peers
 }
 
-// Freeze is that of a real node whose log is this one's.
+// Freeze does what a real node with this log would do.
 func (n *fakeNode) Freeze(ctx context.Context, look func()) (*raft.Frozen, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -234,8 +234,8 @@ type bench struct {
 	node *fakeNode
 }
 
-// newBench makes one; change may adapt the configuration. To hash costs little, and a handler that
-// panics fails the test.
+// newBench makes a bench; change may adapt the configuration. Passwords are hashed with few rounds,
+// and a handler that panics fails the test.
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	node := newFakeNode(store.Limits{})
@@ -275,7 +275,7 @@ func (b *bench) do(method, target, form string, header ...string) *httptest.Resp
 	return w
 }
 
-// want fails the test unless status and body are these.
+// want fails the test unless the answer has this status and this body.
 func (b *bench) want(w *httptest.ResponseRecorder, status int, body string) {
 	b.t.Helper()
 	if w.Code != status || w.Body.String() != body {
@@ -301,7 +301,7 @@ func (b *bench) serve() string {
 	return "http://" + ln.Addr().String()
 }
 
-// often is how often a random case is tried: n times, and ten times as often with -long.
+// often returns how many random cases are tried: n, and ten times as many with -long.
 func often(n int) int {
 	if pace.Long() {
 		return 10 * n
@@ -318,7 +318,7 @@ func costOf(call func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// patience is how long what must come is waited for.
+// patience is how long tests wait for something that must come.
 const patience = time.Minute
 
 // eventually waits until ok.

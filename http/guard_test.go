@@ -181,7 +181,7 @@ func TestAHostIsAnAddressOrANameThatTheMemberWasTold(t *testing.T) {
 	}
 }
 
-// ask sends one request as it stands and returns the answer's status and body.
+// ask sends one request, given as text, and returns the answer's status and body.
 func rawAsk(t *testing.T, url, head string) (int, string) {
 	t.Helper()
 	c := rawDial(t, url)
@@ -265,7 +265,7 @@ func headOf(t *testing.T, lines string) nethttp.Header {
 	return r.Header
 }
 
-// Each head is one that a program sends, or the least of it that a page can leave.
+// Each head is one that a program sends, or the least that a web page can reduce it to.
 // pitfall J8
 func TestABrowserIsToldByItsHead(t *testing.T) {
 	for lines, want := range map[string]bool{

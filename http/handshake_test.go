@@ -22,7 +22,7 @@ import (
 // What main wires.
 var _ TLS = (*certs.Set)(nil)
 
-// heard is a TLS that waits to be told of one failure.
+// heard is a TLS that passes failures of handshakes on to the test.
 type heard struct {
 	TLS
 	err chan error
@@ -43,7 +43,7 @@ func (h heard) wait(t *testing.T) error {
 	}
 }
 
-// secured are both ports with TLS, and what they hear.
+// secured are both ports with TLS, and the failures of their handshakes.
 type secured struct {
 	client, peer         string // address
 	clientHeard, peerHad heard
@@ -75,7 +75,7 @@ func newSecured(t *testing.T, b *bench) *secured {
 	return s
 }
 
-// as is a client that shows a certificate.
+// as returns a client that shows a certificate.
 func (s *secured) as(t *testing.T, p certstest.Pair) *nethttp.Client {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.ca.Cert)
@@ -128,7 +128,7 @@ func TestBothPlainPortsTellOfTLS(t *testing.T) {
 	}
 }
 
-// Who asks is known by its certificate, over HTTP/2 as well; and good connections outlast a
+// A client is known by its certificate, over HTTP/2 as well, and good connections outlast a
 // renewal.
 func TestAConnectionOutlastsTheRenewalOfItsCertificate(t *testing.T) {
 	b := newBench(t)
@@ -205,7 +205,7 @@ func TestAMemberThatStartsTellsItsClientsSoOverTLS(t *testing.T) {
 	}
 }
 
-// talkative is a TLS for the metrics.
+// talkative is a TLS with fixed figures for the metrics.
 type talkative struct{ noTLS }
 
 func (talkative) Expiries(yield func(file, subject, serial string, end time.Time)) {

@@ -112,7 +112,7 @@ func TestAMemberOutOfTouchSaysSoWithEachAnswer(t *testing.T) {
 	})
 }
 
-// hungNode is a member whose loop does not turn: what asks it waits for ever.
+// hungNode is a member whose loop hangs: whatever asks it waits for ever.
 type hungNode struct{ *fakeNode }
 
 func (hungNode) Status() raft.Status { select {} }

@@ -16,14 +16,14 @@ import (
 	"etcd2/store"
 )
 
-// answer is an answer and how long it took.
+// answer is an answer and the time that it took.
 type answer struct {
 	*httptest.ResponseRecorder
 	took time.Duration
 }
 
-// begin sends a request from a goroutine of its own, waits until it is answered or waits itself,
-// and returns where the answer comes.
+// begin sends a request from a goroutine of its own, waits until it is answered or blocks, and
+// returns the channel for its answer.
 func (b *bench) begin(ctx context.Context, method, target string) chan answer {
 	done, begun := make(chan answer, 1), time.Now()
 	go func() {

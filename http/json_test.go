@@ -13,7 +13,7 @@ import (
 	"etcd2/store"
 )
 
-// goControls rewrites the two escapes that encoding/json has and section 2 has not.
+// goControls rewrites the two escapes that encoding/json writes and section 2 does not have.
 var goControls = strings.NewReplacer(`\\`, `\\`, `\b`, `\u0008`, `\f`, `\u000c`)
 
 func checkString(t *testing.T, s string) {
@@ -149,8 +149,8 @@ func TestTTLIsRoundedUpAndNeverNegative(t *testing.T) {
 	}
 }
 
-// The expiration of a key is computed from the wall clock that the log told when the key got its
-// time to live. Every member shows the same at every reading, whatever its own clock shows.
+// The expiration of a key is computed from the wall clock in the log at the moment when the key got
+// its time to live. Every member shows the same at every reading, whatever its own clock shows.
 // pitfall L9
 func TestAKeyShowsTheSameEndAtEveryMemberAndReading(t *testing.T) {
 	const end = `"expiration":"2030-01-02T04:05:05Z",`
@@ -228,8 +228,8 @@ func TestAListingShowsWhatWasAskedFor(t *testing.T) {
 		`{"errorCode":104,"message":"Not a directory","cause":"/d/c","index":5}`+"\n")
 }
 
-// Page after page, each behind the last name of the one before, is the listing as a whole, and each
-// says how many are left.
+// Pages, each behind the last name of the page before, are together the whole listing, and each
+// says how many children are left.
 func TestAListingInPagesIsTheListing(t *testing.T) {
 	b := newBench(t)
 	const hundred = 100

@@ -338,7 +338,7 @@ func TestATimeoutNamesItsLikelyCause(t *testing.T) {
 	}
 }
 
-// lostNode never learns what became of a proposal.
+// lostNode never learns the result of a proposal.
 type lostNode struct{ *fakeNode }
 
 func (lostNode) Propose(context.Context, []byte) (raft.Result, error) {
@@ -454,8 +454,8 @@ func TestHugeListingsAreSentInPieces(t *testing.T) {
 	}
 }
 
-// Neither an error that quotes two values nor a list of many users takes more memory than one
-// piece. pitfall J11
+// An error that quotes two values, and a list of many users, take no more memory than one piece.
+// pitfall J11
 func TestLongErrorsAndListsOfUsersAreSentInPieces(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value="+strings.Repeat("v", 1<<20))
@@ -475,8 +475,8 @@ func TestLongErrorsAndListsOfUsersAreSentInPieces(t *testing.T) {
 	}
 }
 
-// What a value is made of doesn't show in the pieces: none breaks a character, and a byte that is
-// none stays one. pitfall J11
+// A value sent in pieces prints as it would in one piece: no piece breaks a character, and each
+// byte that is not UTF-8 is replaced as usual. pitfall J11
 func TestHugeValuesAreSentInPieces(t *testing.T) {
 	for name, unit := range map[string]string{
 		"plain": "v", "two bytes": "é", "three": "x€", "four": "😀", "escaped": "<\n>", "broken": "\xff\x80",

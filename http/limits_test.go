@@ -24,7 +24,7 @@ import (
 	"etcd2/store"
 )
 
-// slowNode keeps proposals until it is told to go on.
+// slowNode holds proposals back until the test lets them go on.
 type slowNode struct {
 	*fakeNode
 	entered chan struct{} // one for each proposal that has come
@@ -37,8 +37,7 @@ func (n slowNode) Propose(ctx context.Context, cmd []byte) (raft.Result, error) 
 	return n.fakeNode.Propose(ctx, cmd)
 }
 
-// newSlowBench is a server that has room for max bytes of requests, and whose node takes proposals
-// slowly.
+// newSlowBench makes a server that has room for max bytes of requests, on a slowNode.
 func newSlowBench(t *testing.T, max int64, change ...func(*Config)) (*bench, slowNode) {
 	var slow slowNode
 	b := newBench(t, append(change, func(c *Config) {
@@ -127,7 +126,7 @@ func TestRequestsInFlightOverTheLimitGet503(t *testing.T) {
 	eventually(t, "no request is counted any more", func() bool { return b.inFlight.Load() == 0 })
 }
 
-// Watches have a limit of their own: those that wait hold up no others.
+// Watches have a limit of their own: watches that wait leave room for other requests.
 func TestWatchesAreNotInFlight(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.MaxConnections = 3 })
 	url, client := b.serve(), plainHTTP2(t)
@@ -211,8 +210,7 @@ func TestHeadsOfHTTP2DontFillTheMemory(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return b.memory.used.Load() == 0 })
 }
 
-// What net/http takes in of a body before a handler reads it counts, as far as the client may send
-// it. pitfall J9
+// The part of a body that net/http accepts before a handler reads it counts, too. pitfall J9
 func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 	b := newBench(t)
 	b.memory.max = 3*window + 4096
@@ -259,7 +257,7 @@ func TestUnreadBodiesOfHTTP2DontFillTheMemory(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return b.memory.used.Load() == 0 })
 }
 
-// A watch may wait for days: its body is read, and counts no more.
+// A watch may wait for days: its body is read at the beginning, and no longer counts.
 func TestAWatchOfHTTP2HoldsNoRoomForItsBody(t *testing.T) {
 	b := newBench(t)
 	r, err := nethttp.NewRequest("GET", b.serve()+"/v2/keys/k?wait=true", strings.NewReader("ignored"))
@@ -342,7 +340,7 @@ func TestTheRoomIsASixteenthOfTheMemory(t *testing.T) {
 	}
 }
 
-// brokenBody ends with an error.
+// brokenBody is a body that ends with an error.
 type brokenBody struct{ sent int }
 
 func (r *brokenBody) Read(p []byte) (int, error) {
@@ -392,9 +390,8 @@ func TestHandshakesOfTLSThatNeverEndAreCutOff(t *testing.T) {
 	<-served
 }
 
-// What a GET has for a body is nobody's business, of whatever kind it is; only two are read, to
-// their end: that of a key's, since such a GET may wait, and that of the GET that writes. pitfall
-// J4
+// The body of a GET means nothing. Only two kinds are read, to their end: that of a GET of a key,
+// since it may wait, and that of the GET that writes. pitfall J4
 func TestTheBodyOfAGetIsNotRead(t *testing.T) {
 	b := newBench(t)
 	for i := range routes {
@@ -414,8 +411,8 @@ func TestTheBodyOfAGetIsNotRead(t *testing.T) {
 	}
 }
 
-// However long a body is, whether or not that was announced, and however it comes in: all of it is
-// read, and about as much room taken as it needs, but for what a buffer of the pool has.
+// However long a body is, whether or not its length was announced, and in whatever pieces it comes:
+// all of it is read, and it takes about as much memory as it needs beyond a buffer of the pool.
 func TestABodyOfAnyLengthIsReadWhole(t *testing.T) {
 	s := newBench(t).Server
 	readers := map[string]func(io.Reader) io.Reader{
@@ -460,7 +457,8 @@ func TestWhatIsOnlyAnnouncedTakesLittleRoom(t *testing.T) {
 	}
 }
 
-// A full tree is served, but for what makes it grow, and says so wherever somebody looks.
+// With a full tree everything is served but writes that make it grow. Errors, /health and /metrics
+// show it.
 // pitfall J9
 func TestAFullTreeTakesOnlyWhatDoesNotMakeItGrow(t *testing.T) {
 	node := newFakeNode(store.Limits{Tree: 10_000})
