@@ -63,8 +63,8 @@ The files, in the order in which to read them. The core:
 	read.go         linearizable reads
 	snapshot.go     what the state machine has applied; compaction, sending and installing snapshots
 	clock.go        the time that the log carries, and the leader's wall clock
-	effects.go      what the world must do, and what the disk has done
-	codec.go        bytes of all of these
+	effects.go      what the driver must do, and what the disk has done
+	codec.go        how all of these are encoded
 
 The driver, likewise:
 
@@ -127,7 +127,7 @@ of election_test.go and its neighbours show each rule with its edge cases.
 	TimeoutNow                          campaign, I hand over to you
 	Propose           ProposeAnswer     put these into your log; taken up to here, except these
 
-	Effects         what the world must do; Persist, SafeRead and Fetch are parts of it
+	Effects         what the driver must do; Persist, SafeRead and Fetch are parts of it
 	Node            one running member; StateMachine is what it applies the log to
 	waiter          a caller of Propose, Read or Change; it owns the bytes of its request
 	Queue           the length and the limit of one queue in a member
@@ -175,7 +175,7 @@ Those of one member stand beside the fields, and checkInvariants checks them aft
 step of every test:
 
 	applied ≤ applying ≤ commit ≤ last         base ≤ durable ≤ handed ≤ last
-	term never falls, vote only with term      match < next ≤ last + 1
+	term never falls, one vote a term          match < next ≤ last + 1
 	snapshot ≤ commit                          configuration = the last one in the log
 	unapplied = bytes of the entries behind applied, up to commit
 
@@ -246,7 +246,7 @@ does instead.
 	the answer to an Append of an earlier term                    core.stepLowerTerm      TestScripts/term_that_ran_ahead
 	hasQuorum                                                     core.tickLeader         TestLeaderWithoutMajorityFallsSilent
 	stalled: campaign with a disk that stands still               core.mayCampaign        TestLeaderWithAStalledDiskHandsOverAndStepsDown
-	the end of a transfer that does not come about                core.tickLeader         TestScripts/transfer_timeout_now_lost
+	the end of a transfer that takes too long                     core.tickLeader         TestScripts/transfer_timeout_now_lost
 	the refusal of proposals during a transfer                    core.propose            TestScripts/transfer
 	match: tell every member the whole commit index               core.sendHeartbeat      TestScripts/heartbeat_carries_the_commit
 	the search for overdue Appends                                core.overdue            TestScripts/lost_append
@@ -260,7 +260,7 @@ does instead.
 	the term in clusterClock.observe                              clock.go                TestTimeOfADeposedLeaderDoesNotCount
 	the time that is read when proposals are taken                Node.drainInbox         TestAWriteIsNotStampedWithATimeFromBeforeItWasMade
 	the limit of what is not committed                            core.propose            TestProposalsAreRefusedWhenTooMuchIsUncommitted
-	the room: take entries however far the state machine lags     core.handleAppend       TestAMemberWhoseStateMachineLagsTakesNoMore
+	isFull: take entries however far the state machine lags       core.handleAppend       TestAMemberWhoseStateMachineLagsTakesNoMore
 	the term: take proposals that were made in another            core.step               TestAProposalIsForwardedToTheLeaderAndTakenInItsTermOnly
 	the number: take every message of proposals                   core.handlePropose      TestAProposalThatComesTwiceIsTakenOnce
 	the search for proposals without an answer                    core.tickForwarding     TestAProposalWithoutAnAnswerIsSentAgain
@@ -288,7 +288,7 @@ does instead.
 	maxNumber                                                     codec.go                TestNumbersThatNothingReachesAreRefused
 	atMost: believe any count                                     codec.go                TestAFrameOfSmallThingsDoesNotBecomeAGigabyte
 	the comparison: send the log however long                     Node.snapshotIsShorter  TestTheShorterOfLogAndSnapshotIsSent
-	snapshotIsShorter: don't ask                                  Node.sendMessages       TestAMemberThatLacksMuchLogGetsAShorterSnapshot
+	snapshotIsShorter: never ask for it                           Node.sendMessages       TestAMemberThatLacksMuchLogGetsAShorterSnapshot
 	Keep: drop what came of a transfer that broke                 Node.receive            TestAnInterruptedSnapshotTransferIsResumed
 	the second look at a log that was kept for a member           Node.releaseAgain       TestTheLogIsCutWhenAMemberHasCaughtUp
 	living: keep parked requests that nobody waits for            Node.dropDead           TestARequestThatIsAnsweredHoldsNoMemory
@@ -304,18 +304,18 @@ does instead.
 	failPatience: wait for what hangs after a failure             Node.fail               TestAMemberWhoseDiskHangsEndsWhenItFails
 	waiters.close: leave the waiters to their deadlines           Node.fail               TestAMemberWhoseDiskHangsEndsWhenItFails
 	stopPatience: wait for what hangs in Stop                     Node.Stop               TestStopDoesNotWaitForADiskThatHangs
-	the index of the note: any note is of base                    replayer.detached       TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
+	the index of the note: take any note for one of base          replayer.detached       TestWhatWasAcknowledgedBehindASnapshotIsThereAfterEachStart
 	the gap: read on behind entries that are missing              replayer.makeRoom       TestALogWithAGapIsRefused
 	wholeAfter: trust the label of the first segment              storage.first           TestALogIsWholeOnlyBehindAReceivedSnapshot
 	errHole: call a gap damage                                    storage.fetch           TestAFetchOfWhatASnapshotReplacedRaisesNoAlarm
 	failOnDiskError                                               Node.receive            TestEveryFailureOfTheDiskEndsTheMember
-	the note that a start makes up for                            storage.openLog         TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
+	the note of a snapshot, which a start makes up for            storage.openLog         TestEveryCrashAroundAReceivedSnapshotKeepsWhatWasAcknowledged
 	the end of a write: hand on entries in the middle of it       replayer.handOn         TestAStartHandsOnNothingThatAWriteReplaces
 	handed: let a later record take the place of what is applied  replayer.makeRoom       TestALogThatReplacesWhatItCountsAsCommittedIsRefused
 	rebuilder: keep all of the log until it is read               replayer.handOn         TestAStartHandsOnWhatIsCommittedAsItReads
 	maxReplay                                                     muchToReplay            TestMuchLogCausesASnapshotWhateverTheCount
 	MaxWriteBytes: write all at once                              core.handToDisk         TestWhatIsWrittenAtOnceIsBounded
-	the addressee                                                 core.step               TestMessageForAnotherMemberIsDropped
+	the check of the addressee                                    core.step               TestMessageForAnotherMemberIsDropped
 	lock: leave the log's directory to everybody                  Dirs.lockLogDir         TestEveryDirectoryHasOneProcess
 	owns: take any log that is there                              node_identity.go        TestALogIsNotAdopted
 	made: begin anew where there is no log                        node_identity.go        TestAMemberThatLostItsLogIsNotStartedAnew

@@ -59,7 +59,7 @@ func (l *entryLog) term(index uint64) (uint64, bool) {
 	return l.at(index).Term, true
 }
 
-// matches reports whether the log holds the entry index@term in memory, or begins behind it.
+// matches reports whether the entry index@term is in memory, or comes right before those in memory.
 func (l *entryLog) matches(index, term uint64) bool {
 	t, ok := l.term(index)
 	return ok && t == term

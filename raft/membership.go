@@ -203,7 +203,7 @@ func (m Membership) Find(id uint64) (Member, bool) {
 }
 
 // proposeChange appends a change of the membership to the leader's log: one at a time (pitfall D2),
-// and not before an entry of the own term is committed (pitfall D1; raft-dev 2015, "bug in
+// and not before an entry of its own term is committed (pitfall D1; raft-dev 2015, "bug in
 // single-server membership changes").
 func (c *core) proposeChange(change Change, id uint64) (uint64, error) {
 	now := c.configs.now()

@@ -103,7 +103,7 @@ type core struct {
 	reads      readQueue
 	forwarding forwarding
 	held       []held  // messages that wait for the disk
-	out        Effects // what the world must now do
+	out        Effects // what the driver must now do
 
 	broken error // why this member can't go on; from then on effects returns nothing else
 }
