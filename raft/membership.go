@@ -36,7 +36,7 @@ func (c *config) mark() configMark { return configMark{c.index + 1, c.term} }
 // votes reports whether a member has a vote.
 func (c *config) votes(id uint64) bool { return slices.Contains(c.voters, id) }
 
-// quorum is the least number of voters that is a majority.
+// quorum returns the least number of voters that is a majority.
 func (c *config) quorum() int { return len(c.voters)/2 + 1 }
 
 // majorityReached returns the highest value that a majority has reached; it sorts values.
@@ -255,7 +255,7 @@ const (
 	membersReserve = 64 << 10      // of these: additions leave it free for updates
 )
 
-// size is the length of the encoded membership, in bytes.
+// size returns the length of the encoded membership, in bytes.
 func (m Membership) size() int { return len(appendMembership(nil, &m)) }
 
 // overfills reports whether a change makes the membership larger than it may be.

@@ -2,7 +2,7 @@ package raft
 
 import "fmt"
 
-// proposal is one thing to be put into the log.
+// proposal is what a caller wants to have in the log as one entry.
 type proposal struct {
 	kind EntryKind
 	id   uint64
@@ -249,7 +249,7 @@ func (c *core) appendBytes(p *progress) int {
 	return c.MaxAppendBytes
 }
 
-// handleAppend is the receiver's side of §5.3.
+// handleAppend does what §5.3 asks of the receiver of an Append.
 func (c *core) handleAppend(m *Message) {
 	es, prev := m.Entries, m.Index
 	switch {

@@ -86,7 +86,8 @@ func (c *core) sendSnapshot(p *progress) {
 	c.send(Message{Kind: InstallSnapshot, To: p.id, Snapshot: &s})
 }
 
-// sent says how the sending of a snapshot ended. If it did not arrive, the member may be down.
+// sent says how the sending of a snapshot ended. If it did not arrive, the member may be down:
+// nothing is sent until it answers.
 func (c *core) sent(to uint64, arrived bool) {
 	p := c.lead.progress(to)
 	switch {

@@ -30,7 +30,7 @@ type Stats struct {
 	FsyncSince atomic.Int64 // when the one in flight began; 0: there is none
 	// when this member last led, or heard the leader and was heard by it; at first when it started
 	InTouch atomic.Int64
-	// since when at least one and the same committed entry has not been applied; 0: all are applied
+	// the same committed entry waits to be applied since this moment, or longer; 0: none waits
 	BehindSince atomic.Int64
 
 	AppendsSent     Traffic // to all members

@@ -1,5 +1,5 @@
 /*
-Package linear judges histories: whether what clients saw can have come from one register each.
+Package linear judges whether a history of calls on a register is linearizable.
 
 # What it is
 
@@ -19,7 +19,7 @@ tests of real clusters judge by it. Only tests import this package.
 # Types
 
 	Op      what a client wants: get, put, compare and swap, delete
-	Result  what it was told
+	Result  what the client was told
 	Call    an Op and its Result, from when to when, and whether the outcome is known
 
 # Life of a judgement
@@ -31,7 +31,7 @@ which calls are placed, and the value after them.
 
 A write of unknown outcome may stand anywhere after its beginning, or never have happened. It is
 placed only when the next answer can't be explained without it: every answer that depends on a value
-tells that value, so one that nobody saw makes no difference.
+tells that value, so a write that no answer shows makes no difference.
 
 # Invariants
 
