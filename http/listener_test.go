@@ -36,7 +36,8 @@ func connPair(t *testing.T) (*conn, net.Conn) {
 	return &conn{wrapped: wrapped{inner}, conns: new(connections), timeout: time.Second}, client
 }
 
-// The poller knows one deadline while another is wanted: only the wanted one may end a Read.
+// The poller may have one deadline set while the connection wants another: only the wanted one may
+// end a Read.
 func TestReadEndsAtTheDeadlineThatWasSetLast(t *testing.T) {
 	const short, long = 20 * time.Millisecond, 100 * time.Millisecond
 	for _, c := range []struct {
@@ -76,7 +77,7 @@ func TestReadEndsAtTheDeadlineThatWasSetLast(t *testing.T) {
 	}
 }
 
-// net/http ends a Read that waits by a deadline in the past.
+// net/http sets a deadline in the past to end a Read that waits.
 func TestADeadlineInThePastEndsAReadThatWaits(t *testing.T) {
 	server, _ := connPair(t)
 	server.SetReadDeadline(time.Now().Add(time.Hour))
@@ -94,7 +95,7 @@ func TestADeadlineInThePastEndsAReadThatWaits(t *testing.T) {
 	}
 }
 
-// signalling tells when a Read of the socket begins.
+// signalling is a connection that signals when a Read of the socket begins.
 type signalling struct {
 	net.Conn
 	begins chan struct{}
@@ -105,8 +106,8 @@ func (c signalling) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// A later Go may read ahead otherwise than this one. Its reads are ended by their deadlines, and
-// what was suppressed for one request is not suppressed for the next.
+// A later version of Go may read ahead in another way. Its reads still end by their deadlines, and
+// what is suppressed for one request is not suppressed for the next.
 func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 	read := func(c *conn, size int) error {
 		_, err := c.Read(make([]byte, size))
@@ -252,8 +253,8 @@ func TestNothingIsReadAheadBehindWritesReadsAndWatches(t *testing.T) {
 	eventually(t, "the watches end with their clients", func() bool { return b.watchers.Held() == 0 })
 }
 
-// However a watch is written, and whatever came over the connection before, it ends with its
-// client.
+// However a watch is requested, and whatever came over the connection before, it ends when its
+// client leaves.
 func TestAWatchIsNeverTakenForABriefRead(t *testing.T) {
 	const read = "GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
 	const watch = "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -301,7 +302,7 @@ func (l acceptedListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Through all that stands between net/http and the socket.
+// The answer passes through all layers between net/http and the socket.
 // pitfall J11
 func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -332,8 +333,8 @@ func TestWhatAClientDoesNotReadIsNotLeftToTheKernel(t *testing.T) {
 	b.server.Close()
 }
 
-// writesListener counts the pieces that are sent alone. What net sends together with another piece
-// does not pass Write.
+// writesListener counts the pieces that are sent alone. Pieces that net sends together do not pass
+// Write.
 type writesListener struct {
 	net.Listener
 	alone atomic.Int64
@@ -357,7 +358,8 @@ func (c writesConn) Write(b []byte) (int, error) {
 	return c.TCPConn.Write(b)
 }
 
-// Of each size around that of a buffer on the way, one answer after the other on one connection.
+// Answers of each size near that of a buffer on the way are sent one after the other over one
+// connection.
 func TestAnAnswerArrivesAsItWasWrittenWhateverItsSize(t *testing.T) {
 	b := newBench(t)
 	ln := &writesListener{Listener: listen(t)}
@@ -392,7 +394,7 @@ func TestAnAnswerArrivesAsItWasWrittenWhateverItsSize(t *testing.T) {
 	}
 }
 
-// net/http takes the beginning of a piece to be sent when it isn't yet.
+// net/http counts the beginning of a piece as sent before it is.
 func TestAConnectionEndsWithABeginningThatCannotBeSent(t *testing.T) {
 	server, _ := connPair(t)
 	server.conns.Max = 1

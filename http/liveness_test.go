@@ -31,8 +31,8 @@ func halfClose(c *net.TCPConn)    { c.CloseWrite() }
 func manyWatches(n int) string    { return strings.Repeat(watchHead+"\r\n", n) }
 func withHead(head string) string { return watchHead + head + "\r\n\r\n" }
 
-// goneClients have sent what net/http does not look behind, or what it reads only when asked. Each
-// sends a byte more when its watch has begun.
+// goneClients have sent bytes behind which net/http does not look, or bytes that it reads only when
+// asked. Each sends one more byte when its watch has begun.
 var goneClients = []goneClient{
 	{"a request", withHead("X: y"), hangUpNow},
 	{"a request, reset", withHead("X: y"), resetNow},
@@ -186,7 +186,7 @@ func TestAWatchWhoseClientIsThereGoesOn(t *testing.T) {
 	}
 }
 
-// secretive is a listener whose connections don't show their sockets.
+// secretive is a listener whose connections hide their sockets.
 type secretive struct{ net.Listener }
 
 func (l secretive) Accept() (net.Conn, error) {

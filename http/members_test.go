@@ -174,8 +174,8 @@ func TestMemberIsRemovedForEver(t *testing.T) {
 	}
 }
 
-// What the leader refuses when this member's own look at the membership let it pass: another change
-// was faster. pitfall D13
+// The leader may refuse a change that this member's own check let pass, when another change was
+// faster. pitfall D13
 func TestRefusalsOfTheLeaderKeepTheirMeaning(t *testing.T) {
 	arithmetic := "removing 2 would leave 2 voters, of which 1 answer; 2 are needed to agree on anything"
 	const id = "/v2/members/7fa0243da41856f2"
@@ -232,7 +232,7 @@ func TestMemberChangesAreJudgedByTheAgreedMembership(t *testing.T) {
 	}
 }
 
-// busyNode confirms a read late, and a change never.
+// busyNode confirms reads late, and changes never.
 type busyNode struct{ *fakeNode }
 
 func (n busyNode) Read(ctx context.Context) error {

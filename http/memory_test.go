@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What is resident of a large tree is what lives and a fifth of that, and not twice as much.
+// A large tree takes as much memory as its live objects and a fifth more, not twice as much.
 func TestALargeHeapGrowsByAFifth(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	tree := make([]byte, 200<<20)

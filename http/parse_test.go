@@ -18,7 +18,7 @@ import (
 )
 
 func TestParametersAreCheckedInOrder(t *testing.T) {
-	// From each request on, the first fault is taken out.
+	// Each request is the one before it without its first fault.
 	faults := []struct {
 		text  string
 		code  int
@@ -149,7 +149,7 @@ func TestOnlyFormsAreRead(t *testing.T) {
 }
 
 // A body that can't be read as a form changes nothing: the value does not become empty. The answer
-// says what would be read.
+// says which types can be read.
 func TestABodyThatIsNoFormChangesNothing(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value=old")
@@ -188,7 +188,7 @@ func TestABodyThatIsNoFormChangesNothing(t *testing.T) {
 	}
 }
 
-// Whatever it would change: a write that breaks off changes nothing.
+// A write whose body breaks off changes nothing, at every path.
 func TestAWriteWithoutItsWholeBodyChangesNothing(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value=old")

@@ -217,7 +217,7 @@ func TestSilentConnectionsOnThePeerPortLockNoMemberOut(t *testing.T) {
 	})
 }
 
-// When Raft listens to all there may be, one more is turned away.
+// When all connections that there may be are busy, a new one is closed.
 func TestABusyConnectionIsNotClosedForANewOne(t *testing.T) {
 	s := newPendingConns(2)
 	var conns, ends []net.Conn

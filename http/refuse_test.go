@@ -100,7 +100,7 @@ func TestConnectionsOverTheLimitGet503(t *testing.T) {
 	})
 }
 
-// exhausted is a listener of a process that has no descriptor left.
+// exhausted is the listener of a process that has no file descriptor left.
 type exhausted struct{ net.Listener }
 
 func (exhausted) Accept() (net.Conn, error) {
@@ -125,7 +125,7 @@ func TestTheLogSaysOnceThatConnectionsAreRefused(t *testing.T) {
 	}
 }
 
-// Some clients take an answer that comes before they have asked for a fault.
+// Some clients treat an answer that comes before their request as an error.
 func TestARefusedClientIsAnsweredWhenItAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var conns connections

@@ -139,7 +139,7 @@ func TestDeepAndWideJSONIsRefusedCheaply(t *testing.T) {
 	}
 }
 
-// A directory of many children costs a write no more than one of few.
+// A write below a directory with many children costs no more than below one with few.
 // pitfall J5
 func TestAWriteIntoAWideDirectoryCostsNoMoreThanAnother(t *testing.T) {
 	b := newBench(t)
@@ -161,7 +161,7 @@ func TestAWriteIntoAWideDirectoryCostsNoMoreThanAnother(t *testing.T) {
 	}
 }
 
-// What a key has in it comes back in no header.
+// No header of an answer has bytes of the key unescaped.
 // pitfall J6
 func TestNoHeaderHoldsAKey(t *testing.T) {
 	b := newBench(t)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// reader runs while, once, while an answer is being read.
+// reader calls while once, in the middle of an answer.
 type reader struct {
 	*httptest.ResponseRecorder
 	while func()

@@ -23,7 +23,7 @@ type guest struct {
 	open  int
 }
 
-// over notes when reading comes to an end.
+// over sends what on g.ended when reading r ends.
 func (g *guest) over(what string, r io.Reader) {
 	g.open++
 	go func() {
@@ -32,7 +32,7 @@ func (g *guest) over(what string, r io.Reader) {
 	}()
 }
 
-// knock makes a handshake, at which a port looks at its files.
+// knock makes a handshake: at each one a port checks whether its files have changed.
 func (g *guest) knock() {
 	if c, err := tls.Dial("tcp", g.s.peer, &tls.Config{InsecureSkipVerify: true,
 		Certificates: []tls.Certificate{g.shown.TLS(g.t)}}); err == nil {
@@ -53,7 +53,7 @@ func (g *guest) http2() (client *nethttp.Client) {
 	return client
 }
 
-// begin sends the head of a request of HTTP/1.1, and reads what it is answered up to some words.
+// begin sends the head of a request over HTTP/1.1, and reads the answer up to words.
 func (g *guest) begin(what, address, head, words string) {
 	g.t.Helper()
 	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true,
@@ -74,7 +74,7 @@ func (g *guest) begin(what, address, head, words string) {
 	g.over(what, in)
 }
 
-// everything begins all that there is to begin.
+// everything begins one connection, watch, stream or snapshot of each kind.
 func (g *guest) everything() (http2 *nethttp.Client) {
 	g.t.Helper()
 	g.begin("idle connection", g.s.client, "GET /version HTTP/1.1", "}")
@@ -85,7 +85,7 @@ func (g *guest) everything() (http2 *nethttp.Client) {
 	return g.http2()
 }
 
-// raftLike reads what it is sent, by a request or over a connection that it takes over.
+// raftLike is a handler that reads a request's body, or takes the connection over and reads it.
 func raftLike(w nethttp.ResponseWriter, r *nethttp.Request) {
 	if r.URL.Path == "/raft/snapshot" {
 		w.WriteHeader(nethttp.StatusContinue)

@@ -87,7 +87,7 @@ func TestOneAddressDoesNotTakeAllWatches(t *testing.T) {
 	}
 }
 
-// One connection of HTTP/2 has many requests.
+// One connection of HTTP/2 carries many requests.
 // pitfall J9
 func TestOneAddressDoesNotTakeAllRequests(t *testing.T) {
 	b, node := newSlowBench(t, 1<<20, func(c *Config) { c.MaxConnections = 8 })

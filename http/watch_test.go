@@ -19,7 +19,7 @@ import (
 	"etcd2/store"
 )
 
-// stream opens a watch and returns its answer's head, and a reader of its events.
+// stream opens a watch and returns its answer's head and a reader of its events.
 func stream(t *testing.T, url string) (*nethttp.Response, *json.Decoder) {
 	t.Helper()
 	w, err := nethttp.Get(url)
@@ -84,7 +84,7 @@ func TestStreamGoesFromThePastOnWithoutGap(t *testing.T) {
 	}
 }
 
-// flushed is a ResponseWriter that shows each part of an answer that was sent at once.
+// flushed is a ResponseWriter that shows each part of an answer that was sent in one piece.
 type flushed struct {
 	sink
 	held strings.Builder
@@ -94,7 +94,7 @@ type flushed struct {
 func (w *flushed) Write(b []byte) (int, error) { return w.held.Write(b) }
 func (w *flushed) Flush()                      { w.show(w.held.String()); w.held.Reset() }
 
-// busy is a ResponseWriter that has another event made by each piece that it is given.
+// busy is a ResponseWriter that makes another event for each piece that is written to it.
 type busy struct {
 	sink
 	onWrite func() error
@@ -151,7 +151,7 @@ func TestTheEventsOfAStreamThatAreThereAreSentTogether(t *testing.T) {
 	<-ended
 }
 
-// A poll from the past has nothing to wait for: its head goes with its event.
+// A poll from the past has nothing to wait for: its head is sent together with its event.
 func TestTheHeadOfAWatchGoesWithAnEventThatIsThere(t *testing.T) {
 	b := newBench(t)
 	b.do("PUT", "/v2/keys/k", "value=1")
@@ -197,7 +197,7 @@ func TestWatchesOverTheLimitGet503(t *testing.T) {
 	eventually(t, "one may watch again", func() bool { return b.watchers.Held() == 1 })
 }
 
-// A watch of a long key takes its part of the memory for requests, and gives it back.
+// A watch of a long key counts in the memory for requests until it ends.
 // pitfall J9, pitfall L12
 func TestAWatchOfALongKeyPaysForIt(t *testing.T) {
 	b := newBench(t)
@@ -217,8 +217,9 @@ func TestAWatchOfALongKeyPaysForIt(t *testing.T) {
 	}
 }
 
-// A snapshot that is installed under a stream is followed in order when its history reaches far
-// enough back, and ends the stream when it does not; a new watch is then told so. pitfall E12
+// When a snapshot is installed during a stream and its history reaches far enough back, the stream
+// goes on with its events in order. Otherwise the stream ends, and a new watch gets code 401.
+// pitfall E12
 func TestAStreamOutlivesASnapshotOrEnds(t *testing.T) {
 	const seen, missed = 5, 40
 	for _, c := range []struct {
@@ -369,7 +370,7 @@ func TestStuckStreamOfHTTP2IsEnded(t *testing.T) {
 	})
 }
 
-// poll begins a long poll, and waits until it waits.
+// poll begins a long poll, and returns when it blocks.
 func (b *bench) poll(url string) <-chan *nethttp.Response {
 	b.t.Helper()
 	answer := make(chan *nethttp.Response, 1)
@@ -395,7 +396,7 @@ func textOf(t *testing.T, w *nethttp.Response) string {
 	return string(b)
 }
 
-// A poll that nothing comes of says from where to go on, whether it waited or only looked.
+// A poll without an event says from where to go on, whether it waited or had a timeout of 0.
 func TestAPollEndsByItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -443,7 +444,8 @@ func TestAPollIsAnsweredByItsEvent(t *testing.T) {
 	}
 }
 
-// The end of the server is no event, and no error: the client goes on elsewhere from that index.
+// When the server stops, a poll ends without an event and without an error: the client goes on at
+// another member from that index.
 func TestAPollOfAServerThatEndsSaysFromWhereToGoOn(t *testing.T) {
 	b := newBench(t)
 	url := b.serve()
@@ -532,8 +534,8 @@ func TestServerSentEventsAreThoseOfTheWatch(t *testing.T) {
 	b.want(w, 200, `{"action":"get","node":{"key":"/d/k","modifiedIndex":3,"createdIndex":3}}`+"\n")
 }
 
-// Wherever a stream breaks off, one that names its last id tells the events behind it, each once,
-// though the address still has the waitIndex of the first.
+// Wherever a stream breaks off, a new one with its last id has the events behind that id, each
+// once, although the URL still has the waitIndex of the first stream.
 func TestServerSentEventsResumeWithoutAGapOrADouble(t *testing.T) {
 	b := newBench(t)
 	url := b.serve() + "/v2/keys/d?wait=true&recursive=true&waitIndex=1"
@@ -566,8 +568,8 @@ func TestServerSentEventsResumeWithoutAGapOrADouble(t *testing.T) {
 	}
 }
 
-// While nothing comes, the stream says so, and up to where: whoever resumes there has missed
-// nothing, and a busy tree does not leave a quiet key's reader behind.
+// Without events a stream sends its id from time to time. A client that resumes there has missed
+// nothing, even if the key was quiet while the history moved on with events of other keys.
 func TestServerSentEventsBeat(t *testing.T) {
 	b := newBench(t)
 	b.times.beat = time.Millisecond
@@ -589,7 +591,7 @@ func TestServerSentEventsBeat(t *testing.T) {
 	}
 }
 
-// Who has missed events is told so in the stream, with the index behind which it goes on.
+// A client that has missed events is told so in the stream, with the index behind which it goes on.
 func TestServerSentEventsTellThatEventsAreLost(t *testing.T) {
 	b := newBench(t, func(c *Config) {
 		node := newFakeNode(store.Limits{Events: 10})
@@ -626,7 +628,7 @@ func TestABadLastEventIDIsRefused(t *testing.T) {
 	b.want(w, 400, `{"errorCode":209,"message":"Invalid field","cause":"\"timeout\" can only be used with \"wait\", without \"stream\"","index":0}`+"\n")
 }
 
-// Rights and limits are those of any watch, and a beat needs the right, too.
+// Server-sent events have the rights and limits of any watch, and a beat needs the right, too.
 // pitfall K9
 func TestServerSentEventsEndWithTheirRight(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.MaxWatchers = 1 }).enabled()

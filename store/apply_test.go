@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The rules of sections 6 to 11 and 13, a command each. Every case begins with the same tree at
-// index 9.
+// The rules of sections 6 to 11 and 13, one command for each. Every case begins with the same tree
+// at index 9.
 func TestCommandsAnswerAsSpecified(t *testing.T) {
 	prepare := []Command{set("/f", "1"), set("/d/x", "1"), set("/e", "").dir(), set("/h/_x", "1"),
 		set("/t", "1").ttl(time.Hour), advance(4)}
@@ -162,9 +162,9 @@ func TestKeyLivesToTheNanosecond(t *testing.T) {
 	}
 }
 
-// Nodes that are due together expire in the order of time, then path, each by its own event; what
-// lies in a directory that is due goes with it; the node of such an event has no dir flag (API
-// section 12). pitfall I4
+// Nodes that are due together expire in the order of time, then path, each by its own event. A
+// directory expires with all that is in it, and the node of its event has no dir flag (API section
+// 12). pitfall I4
 func TestExpiriesComeInOrder(t *testing.T) {
 	s := New(Limits{})
 	for _, c := range []Command{
@@ -255,7 +255,7 @@ func TestApplyRefusesAnEntryOutOfTurn(t *testing.T) {
 	}
 }
 
-// Nothing of a command of another version is read, whether it is a later one or one that a
+// A command of another version is not read at all, neither one of a later version nor one that a
 // development build wrote (1 to 4).
 // pitfall I7
 func TestACommandOfAnotherVersionStopsTheMember(t *testing.T) {
@@ -363,7 +363,7 @@ func TestCommandReadsBackWhatItWrote(t *testing.T) {
 	}
 }
 
-// Empty entries and OpAdvance answer nothing. OpAdvance takes its indices, which have no events.
+// Empty entries and OpAdvance have no result. OpAdvance takes its indices, which have no events.
 func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s := New(Limits{})
 	w, _ := s.Watch("/", true, 0)
@@ -378,8 +378,8 @@ func TestAdvanceTakesIndicesOnly(t *testing.T) {
 	s.check(t)
 }
 
-// A directory expires with all that is in it then: to give it a time to live takes the right to all
-// of that, whether the directory exists already or not. For a file it does not.
+// A directory expires with all that is in it by then. So giving it a time to live takes the right
+// to all below it, whether the directory exists already or not. For a file it does not.
 func TestATimeToLiveOfADirectoryNeedsTheRightToAllBelow(t *testing.T) {
 	for _, c := range []struct {
 		do   Command

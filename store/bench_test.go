@@ -47,8 +47,8 @@ func BenchmarkApplySet(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyNamed sets keys by commands that have an id each, every one twice: executed, and
-// answered again.
+// BenchmarkApplyNamed applies each command, which has an id, twice: it is executed, and then
+// answered from memory.
 func BenchmarkApplyNamed(b *testing.B) {
 	const n = 10_000
 	cmds := make([][]byte, 0, n)
@@ -98,7 +98,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkPage reads a hundred of a million children, from somewhere on.
+// BenchmarkPage reads a hundred of a million children, from some place on.
 func BenchmarkPage(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -233,8 +233,8 @@ func BenchmarkHeapPerKey(b *testing.B) {
 	}
 }
 
-// heapInUse is how many bytes are in use after a collection. What a sync.Pool holds goes at the
-// second one.
+// heapInUse returns how many bytes are in use after two collections: the second one also frees what
+// a sync.Pool holds.
 func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()

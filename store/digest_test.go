@@ -42,8 +42,8 @@ func TestMembersHaveTheSameDigest(t *testing.T) {
 	}
 }
 
-// What one member executes differently shows at once and for good, even when later writes make the
-// trees alike. pitfall I8
+// When one member executes a command differently, its digest differs at once and for good, even if
+// later writes make the trees equal. pitfall I8
 func TestADifferenceShowsInTheDigest(t *testing.T) {
 	same := func(c Command) func(*Store) { return func(s *Store) { s.do(c) } }
 	failing := swap("/f", "x").prev("no", 0)
@@ -111,8 +111,8 @@ func TestADifferenceShowsInTheDigest(t *testing.T) {
 	}
 }
 
-// A snapshot that is read wrongly shows before anything is applied: the sums are computed from what
-// is there. pitfall I8, pitfall E7
+// A snapshot that is read wrongly gives another digest before anything is applied: the sums are
+// computed from the restored state. pitfall I8, pitfall E7
 func TestAWrongRestoreShowsInTheDigest(t *testing.T) {
 	s := New(Limits{Events: 1})
 	for _, c := range []Command{

@@ -52,8 +52,8 @@ func (s *Store) nodes() int {
 	return len(seen)
 }
 
-// A restored store is the one that was frozen: tree, indices, clock, timers, history, and which
-// nodes these share, requests, digest. pitfall E7, pitfall G5
+// A restored store equals the one that was frozen: tree, indices, clock, timers, history, requests,
+// digest, and which nodes tree and history share. pitfall E7, pitfall G5
 func TestRestoreGivesWhatWasFrozen(t *testing.T) {
 	s := varied()
 	state := s.frozenBytes(t)
@@ -129,7 +129,7 @@ func TestRestoreRefusesWhatIsBroken(t *testing.T) {
 	s.check(t)
 }
 
-// Whatever bit is wrong, Restore gives an error or a state that keeps every invariant.
+// Whichever bit is wrong, Restore returns an error or a state that keeps every invariant.
 func TestRestoreOfFlippedBitsKeepsTheInvariants(t *testing.T) {
 	restoreFlipped(t, varied().frozenBytes(t))
 }
@@ -144,7 +144,8 @@ func restoreFlipped(t *testing.T, state []byte) {
 	}
 }
 
-// tryRestore restores any bytes and checks what comes of it, and that memory stays in proportion.
+// tryRestore restores any bytes and checks the result, and that it takes memory in proportion to
+// them.
 func tryRestore(t *testing.T, state []byte) {
 	t.Helper()
 	var before, after runtime.MemStats

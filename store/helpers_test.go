@@ -20,7 +20,7 @@ func compareDelete(path string) Command { return Command{Op: OpCompareAndDelete,
 func advance(count uint64) Command      { return Command{Op: OpAdvance, Count: count} }
 func offset(d time.Duration) Command    { return Command{Op: OpClock, TTL: d} }
 
-// bytes is c as it stands in the log.
+// bytes returns c as it is encoded in the log.
 func (c Command) bytes() []byte { return c.Append(nil) }
 
 func (c Command) ttl(d time.Duration) Command { c.TTL, c.HasTTL = d, true; return c }
@@ -49,7 +49,7 @@ func (s *Store) at(now int64, c Command) any {
 // tick applies an entry that only carries the time.
 func (s *Store) tick(now int64) { s.Apply(s.applied+1, time.Unix(0, now), nil) }
 
-// sketch is a result, event or node in one line.
+// sketch prints a result, event or node in one line.
 func sketch(v any) string {
 	switch v := v.(type) {
 	case *Event:
@@ -80,10 +80,10 @@ func sketch(v any) string {
 
 func stemmed(path string) string { return path[:stem(path)] }
 
-// listing is all nodes of the store, one a line, hidden ones too.
+// listing prints all nodes of the store, one a line, hidden ones too.
 func (s *Store) listing() string { return s.roots[Keys].listing() }
 
-// secrets is the same of users and roles.
+// secrets prints users and roles in the same way.
 func (s *Store) secrets() string { return s.roots[Auth].listing() }
 
 func (n *Node) listing() string {
@@ -103,7 +103,7 @@ func (n *Node) walk(visit func(*Node)) {
 	}
 }
 
-// frozenBytes is the state as Freeze writes it.
+// frozenBytes returns the state as Freeze writes it.
 func (s *Store) frozenBytes(t testing.TB) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -113,7 +113,7 @@ func (s *Store) frozenBytes(t testing.TB) []byte {
 	return b.Bytes()
 }
 
-// restored is a new store with this state.
+// restored returns a new store with this state.
 func restored(t testing.TB, l Limits, state []byte) *Store {
 	t.Helper()
 	s := New(l)
@@ -123,7 +123,7 @@ func restored(t testing.TB, l Limits, state []byte) *Store {
 	return s
 }
 
-// drain returns what the watcher has to tell now.
+// drain returns the events that the watcher has now.
 func (w *Watcher) drain() (told []string, err error) {
 	for {
 		e, more, err := w.look()
@@ -136,7 +136,7 @@ func (w *Watcher) drain() (told []string, err error) {
 	}
 }
 
-// build makes children of nodes, which ascend by name.
+// build makes a children of nodes that ascend by name.
 func build(epoch uint64, skip int, nodes []*Node) children {
 	var l leaves
 	l.add(epoch, skip, nodes)

@@ -67,7 +67,7 @@ func (p *watchNode) wellFormed() (count int, err error) {
 	return count, nil
 }
 
-// count returns how many nodes there are from p on.
+// count returns how many nodes there are at and below p.
 func (p *watchNode) count() int {
 	n := 1
 	for _, k := range p.kids {
@@ -119,7 +119,7 @@ func (w *window) wellFormed(now int64) error {
 		return fmt.Errorf("%d requests, %d names, %d bytes counted as %d, sum %x instead of %x", names, len(w.byName),
 			bytes, w.bytes, w.sum, sum)
 	}
-	newest := 0 // the last answer stays, whatever its size
+	newest := 0 // the last answer is kept, whatever its size
 	if names > 0 {
 		newest = w.order[names-1].size()
 	}

@@ -13,8 +13,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// model is the specification written down as plainly as can be: a map of nodes, and a scan of it
-// for every question.
+// model is the specification in its plainest form: a map of nodes, and a scan of it for every
+// question.
 type model struct {
 	nodes    map[string]Node
 	secrets  map[string]Node // users and roles
@@ -24,11 +24,11 @@ type model struct {
 	offset   time.Duration
 	entry    uint64
 	window   bounds
-	asked    []asked // with their answers, in order
-	facts    []asked // without, as they are to be forgotten
+	asked    []asked // whose answers are kept, in order
+	facts    []asked // whose answers are forgotten; the first goes next
 	horizons map[string]uint64
-	log      []string // the event of each index; "" = nothing is told
-	told     []*Event // the same, for watches
+	log      []string // the event of each index; "" when watches get none
+	told     []*Event // the same, as events
 }
 
 func newModel() *model {
@@ -42,10 +42,10 @@ type asked struct {
 	entry   uint64
 	at      int64
 	answer  string
-	index   uint64 // of the store, when it was no error
+	index   uint64 // of the store; 0 when the answer was an error
 }
 
-// apply is Apply. The answer is in the form of sketch.
+// apply does what Store.Apply does. The answer is in the form of sketch.
 func (m *model) apply(now int64, c Command) string {
 	m.entry++
 	m.now = max(m.now, now)
@@ -74,7 +74,7 @@ func (m *model) apply(now int64, c Command) string {
 	return m.once(c)
 }
 
-// once executes a command with an id, unless it is known, or forgotten.
+// once executes a command with an id, unless the id is known or may have been forgotten.
 func (m *model) once(c Command) string {
 	for len(m.asked) > 0 && m.now-m.asked[0].at >= 600e9 {
 		m.lose(0)
@@ -114,7 +114,7 @@ func (m *model) once(c Command) string {
 	return done.answer
 }
 
-// greedy reports whether the user of a has more of all than its part of the bound.
+// greedy reports whether the user of a has more of the commands in all than its part of the bound.
 func greedy(all []asked, a asked, bound int) bool {
 	users := map[string]int{}
 	for _, other := range all {
@@ -123,7 +123,7 @@ func greedy(all []asked, a asked, bound int) bool {
 	return users[a.command.User] > bound/len(users)
 }
 
-// lose makes a fact of an answer, and forgets a fact for it when there are too many.
+// lose forgets the i-th answer and keeps a fact; when there are too many facts, it forgets one.
 func (m *model) lose(i int) {
 	m.facts = append(m.facts, m.asked[i])
 	m.asked = slices.Delete(m.asked, i, i+1)
@@ -157,7 +157,7 @@ func (m *model) keep(c Command) string {
 	return answer
 }
 
-// answer executes a command and says what comes of it.
+// answer executes a command and returns its result.
 func (m *model) answer(c Command) string {
 	e, code, cause := m.execute(c)
 	if code != 0 {
@@ -207,7 +207,7 @@ func (m *model) take(a Action, path string) *Event {
 	return &Event{Action: a, Node: &n, Prev: &old}
 }
 
-// way returns the first path on the way to path that is missing, or that is a file although it
+// way returns the first path from the root to path that is missing, or that is a file although it
 // should be a directory.
 func (m *model) way(path string) (missing, file string) {
 	for i, b := range path + "/" {
@@ -342,8 +342,8 @@ func (m *model) update(c Command, old Node) *Event {
 	return &Event{Action: ActionUpdate, Node: &n, Prev: &old}
 }
 
-// listing is all nodes, one a line, as Store.listing has them: every directory followed by what is
-// in it.
+// listing prints all nodes, one a line, as Store.listing does: every directory is followed by what
+// is in it.
 func (m *model) listing() string { return listing(m.nodes) }
 
 func listing(nodes map[string]Node) string {
@@ -358,7 +358,7 @@ func listing(nodes map[string]Node) string {
 	return b.String()
 }
 
-// generator makes random commands that often meet each other.
+// generator makes random commands that often concern the same keys.
 type generator struct {
 	*rand.Rand
 	now   int64
@@ -383,7 +383,7 @@ func (g *generator) path() string {
 	return p
 }
 
-// next returns a command and the time of its entry, which goes back sometimes.
+// next returns a command and the time of its entry, which sometimes goes back.
 func (g *generator) next(index uint64) (int64, Command) {
 	g.entry++
 	g.now += int64(g.IntN(1000)) * int64(time.Millisecond)
@@ -410,8 +410,8 @@ func (g *generator) next(index uint64) (int64, Command) {
 	return g.now - int64(g.IntN(2))*int64(time.Minute), g.name(c)
 }
 
-// name gives the command an id sometimes, or takes one again that had one, perhaps so long ago that
-// it is forgotten.
+// name sometimes gives the command an id, or repeats an earlier command that had one, perhaps so
+// old that it is forgotten.
 func (g *generator) name(c Command) Command {
 	switch g.IntN(10) {
 	case 0:
@@ -429,7 +429,7 @@ func (g *generator) name(c Command) Command {
 }
 
 // secure gives the command the revision that it needs, or sometimes another one, and turns some
-// into commands on users and roles.
+// commands into ones on users and roles.
 func (g *generator) secure(c Command, revision uint64) Command {
 	if c.Op >= OpAdvance {
 		return c
@@ -443,9 +443,9 @@ func (g *generator) secure(c Command, revision uint64) Command {
 	return c
 }
 
-// What the specification says of every command, alone and in any company, is what the store does;
-// those that have an id it does once, however long ago that was. pitfall G3, pitfall I1, pitfall
-// I3, pitfall K9
+// The store does with every command, in any sequence, what the specification says. It executes a
+// command with an id once, however long ago that was. pitfall G3, pitfall I1, pitfall I3, pitfall
+// K9
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	commands := pace.Pick(10_000, 20_000, 200_000)
 	s, m, g := New(Limits{Events: 1000}), newModel(), newGenerator(1)
@@ -490,8 +490,8 @@ func TestStoreDoesWhatTheModelDoes(t *testing.T) {
 	}
 }
 
-// Replicas that apply the same log hold the same bytes, also one that begins with a snapshot of
-// another. pitfall G5, pitfall I4, pitfall E7, pitfall E8
+// Replicas that apply the same log hold the same bytes, also one that begins with another's
+// snapshot. pitfall G5, pitfall I4, pitfall E7, pitfall E8
 func TestReplicasHoldTheSameBytes(t *testing.T) {
 	limits := Limits{Events: 700, Bytes: 200_000}
 	for seed := range uint64(5) {

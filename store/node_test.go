@@ -81,7 +81,7 @@ func TestCanonicalIsTheOneForm(t *testing.T) {
 	}
 }
 
-// The deepest tree there may be is made, listed, frozen, restored and removed without a stumble.
+// The deepest tree there may be can be made, listed, frozen, restored and removed.
 // pitfall J5
 func TestDeepTreeIsNoTrouble(t *testing.T) {
 	s := New(Limits{})
@@ -107,7 +107,7 @@ func TestDeepTreeIsNoTrouble(t *testing.T) {
 	again.check(t)
 }
 
-// The sizes that the memory of a million keys hangs on.
+// The memory of a million keys depends on these sizes.
 func TestNodesAreSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Node{}); size > 80 {
 		t.Errorf("a node takes %d bytes", size)
@@ -184,7 +184,7 @@ func TestErrorsHaveTextAndStatus(t *testing.T) {
 	}
 }
 
-// What a Range selects is what a look at every name selects, and Count counts it.
+// A Range selects the same names as a comparison with every name, and Count counts them.
 func TestARangeIsWhatALookAtEveryNameFinds(t *testing.T) {
 	s := New(Limits{})
 	names := []string{"B", "_", "_a", "_a\xff", "_b", "`", "a", "a\xff", "a\xff\xfe", "a\xff\xffz", "aa", "ab", "b",
@@ -218,8 +218,8 @@ func TestARangeIsWhatALookAtEveryNameFinds(t *testing.T) {
 	}
 }
 
-// A page of a directory looks at the leaves that have what it shows, and at their neighbours. All
-// other leaves are broken here, so that a look would panic.
+// A page of a directory reads only the leaves with the names that it shows, and their neighbours.
+// All other leaves are broken here, so that reading them would panic.
 func TestAPageLooksOnlyAtWhatItShows(t *testing.T) {
 	const names = 100 * pageMax // of each kind
 	for after, want := range map[string]string{"": "Z0000 Z0001", "Z3198": "Z3199 z0000", "z1600": "z1601 z1602"} {

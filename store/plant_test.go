@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// planted is a store that goes on from index 9 with some nodes.
+// planted returns a store that goes on from index 9 with some nodes.
 func planted(t *testing.T) *Store {
 	t.Helper()
 	s := Continue(Limits{}, 9)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A frugal command is refused if it makes the tree grow, and otherwise executed, and fails as it
-// would, like any other.
+// A frugal command is refused if it would make the tree grow. Otherwise it is executed, or fails,
+// like any other.
 // pitfall J9
 func TestAFrugalCommandGrowsNothing(t *testing.T) {
 	for _, c := range []struct {
@@ -50,7 +50,8 @@ func TestAFrugalCommandGrowsNothing(t *testing.T) {
 	}
 }
 
-// Members with different limits that apply what one of them has marked have the same tree.
+// Members with different limits that apply the commands which one of them has marked have the same
+// tree.
 // pitfall I8
 func TestMembersWithDifferentQuotasHaveTheSameTree(t *testing.T) {
 	leader, others := New(Limits{Tree: 20_000}), []*Store{New(Limits{Tree: 1}), New(Limits{Tree: 1 << 40}),

@@ -38,8 +38,8 @@ func TestUsersAndRolesAreNoKeys(t *testing.T) {
 	s.check(t)
 }
 
-// A command that was judged by users and roles that have changed since is refused; the time it
-// brings passes all the same. pitfall K9
+// A command that was judged by users and roles that have changed since is refused; its entry moves
+// the clock all the same. pitfall K9
 func TestACommandJudgedByAnOldRevisionIsRefused(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/k", "1"))
@@ -67,7 +67,7 @@ func TestACommandJudgedByAnOldRevisionIsRefused(t *testing.T) {
 	s.check(t)
 }
 
-// Users and roles are in the snapshot.
+// A snapshot contains users and roles.
 func TestUsersAndRolesAreInTheSnapshot(t *testing.T) {
 	s := varied()
 	s.do(set("/users/_u", "secret").in(Auth))

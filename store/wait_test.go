@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// begin calls WaitIndex in a goroutine of its own, waits until it waits, and returns where its
-// result comes.
+// begin calls WaitIndex in a goroutine of its own, waits until it blocks, and returns the channel
+// for its result.
 func (s *Store) begin(ctx context.Context, n uint64) chan error {
 	done := make(chan error, 1)
 	go func() { done <- s.WaitIndex(ctx, n) }()
@@ -20,7 +20,7 @@ func (s *Store) begin(ctx context.Context, n uint64) chan error {
 	return done
 }
 
-// ended reports whether the result is there.
+// ended reports whether the result has come.
 func ended(done chan error) bool {
 	synctest.Wait()
 	return len(done) == 1

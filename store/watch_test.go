@@ -13,7 +13,8 @@ import (
 	"etcd2/e2e/pace"
 )
 
-// hears is the rule of sections 14, 15.2 and 20 on elements, as plainly as can be.
+// hears reports whether a watch gets an event: the rule of sections 14, 15.2 and 20 in its plainest
+// form, on path elements.
 func hears(path string, recursive bool, e *Event) bool {
 	w, k := elements(path), elements(e.Node.Path)
 	n := min(len(w), len(k))
@@ -97,8 +98,8 @@ func TestWatchHearsWhatSection15Says(t *testing.T) {
 	}
 }
 
-// A watch from behind what another one has seen goes on where that one was: neither misses or
-// doubles an event.
+// A watch that begins behind the last event of another one goes on where that one stopped: together
+// they miss no event and get none twice.
 func TestAWatchGoesOnBehindWhatWasSeen(t *testing.T) {
 	s := New(Limits{})
 	s.do(set("/a", "1"))
@@ -183,8 +184,8 @@ func TestClearedHistoryIsRefusedOnlyWhereSomethingChanged(t *testing.T) {
 	}
 }
 
-// A watcher whose subtree was quiet while the history moved on hears the next event; one that
-// missed something is told so. pitfall I11
+// A watcher whose subtree was quiet while the history moved on gets the next event; one that missed
+// an event gets an error. pitfall I11
 func TestWatcherFallsBehindOnlyWhenItMissesSomething(t *testing.T) {
 	s := New(Limits{Events: 10})
 	s.do(set("/quiet", "1"))
@@ -205,8 +206,8 @@ func TestWatcherFallsBehindOnlyWhenItMissesSomething(t *testing.T) {
 	expect(t, "the quiet watcher", fmt.Sprint(told, err), "[set /quiet=2 32/32 was /quiet=1 1/1] <nil>")
 }
 
-// Every watcher hears the events of the log from its index on that match, each once, in order,
-// whenever it registers and reads. pitfall I10, pitfall I11
+// Every watcher gets the matching events from its index on, each once and in order, whenever it
+// registers and reads. pitfall I10, pitfall I11
 func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 	type reader struct {
 		w     *Watcher
@@ -275,7 +276,7 @@ func TestWatchSequenceIsThatOfTheLog(t *testing.T) {
 	}
 }
 
-// wanted is what the watcher should hear of the model's log.
+// wanted returns the events of the model's log that the watcher should get.
 func wanted(m *model, w *Watcher, since uint64) (lines []string) {
 	for i, e := range m.told {
 		if uint64(i)+1 >= since && e != nil && hears(w.path, w.recursive, e) {
@@ -285,8 +286,8 @@ func wanted(m *model, w *Watcher, since uint64) (lines []string) {
 	return lines
 }
 
-// After a snapshot was received a watcher hears the history that it carries, in order, or that it
-// fell behind. pitfall E12
+// After a snapshot is received, a watcher gets the events of the snapshot's history in order, or
+// the error that it fell behind. pitfall E12
 func TestWatcherGoesOnAfterRestore(t *testing.T) {
 	ahead, s := New(Limits{Events: 50}), New(Limits{Events: 50})
 	for _, c := range []Command{set("/near", "0"), set("/far", "0"), set("/quiet", "0")} {
@@ -332,7 +333,7 @@ func TestWatcherGoesOnAfterRestore(t *testing.T) {
 	}
 }
 
-// A watcher that waits is woken by a restore that has something for it.
+// A watcher that waits is woken by a restore that brings an event for it.
 // pitfall E12
 func TestRestoreWakesWatchers(t *testing.T) {
 	s, ahead := New(Limits{}), New(Limits{})
@@ -351,7 +352,7 @@ func TestRestoreWakesWatchers(t *testing.T) {
 	expect(t, "told", <-got, "set /k=1 1/1<nil>")
 }
 
-// However deep their paths, watches cost what is promised for them: 16 KiB, which have more to pay.
+// However deep its path, a watch costs the store at most 4 KiB of the 16 that are counted for it.
 // pitfall J9, pitfall L12
 func TestAWatchCostsItsPathNotItsLevels(t *testing.T) {
 	const count, promised = 300, 4 << 10
@@ -408,8 +409,8 @@ func TestCloseTwiceIsOnce(t *testing.T) {
 	}
 }
 
-// With writers, readers and watchers at work: a view's index is at least that of all it shows, and
-// a watch from the next index on misses nothing, doubles nothing. pitfall I9, pitfall I12
+// While writers, readers and watchers run, a view's index is at least that of every node it shows,
+// and a watch from the next index on misses no event and gets none twice. pitfall I9, pitfall I12
 func TestWatchFromTheIndexOfAViewMissesNothing(t *testing.T) {
 	const writes = 4000
 	s := New(Limits{})
@@ -441,8 +442,8 @@ func TestWatchFromTheIndexOfAViewMissesNothing(t *testing.T) {
 	group.Wait()
 }
 
-// follow takes views and follows each by a watch up to a few events, until the store is at index
-// last: the tree seen and the events heard must give the tree as it is.
+// follow takes views until the store is at index last, and watches a few events after each: the
+// tree of the view with these events must be the tree at that time.
 func follow(t *testing.T, s *Store, last uint64) {
 	for at := uint64(0); at < last; {
 		v, err := s.Get("/d")

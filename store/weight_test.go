@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Like all that a directory knows of what is below it, the cost is the same after a restore: see
-// check.
+// The cost is the same after a restore, like every other sum that a directory keeps of the nodes
+// below it: see check.
 func TestTheCostIsTheSameAfterARestore(t *testing.T) {
 	s := varied()
 	s.do(set("/users/u", "secret").in(Auth))
@@ -34,7 +34,7 @@ func TestTheCostIsThatOfTheMemory(t *testing.T) {
 	const count = 20_000
 	least := 0.4
 	if strconv.IntSize == 32 {
-		least = 0.25 // pointers and lengths are half as long, and the cost does not depend on the machine
+		least = 0.25 // pointers and lengths are half as long, but the cost is the same on every machine
 	}
 	for name, c := range map[string]func(i int) Command{
 		"large values":      func(i int) Command { return set(fmt.Sprintf("/d/%d", i), strings.Repeat("v", 1000)) },

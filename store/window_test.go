@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A command that comes again, with its id, gets its first answer whatever happened in between, and
-// does nothing. pitfall G3
+// A repeated command with the same id gets its first answer, whatever happened in between, and
+// changes nothing. pitfall G3
 func TestARetryGetsTheFirstAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -60,7 +60,8 @@ func TestARetryMovesTheClock(t *testing.T) {
 	expect(t, "index", s.Index(), uint64(2))
 }
 
-// An id is one command's: with another one, it is an error, and the first answer stays.
+// An id belongs to one command: another command with it gets an error, and the first answer is
+// kept.
 //
 // pitfall L13
 func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
@@ -84,7 +85,7 @@ func TestAnIDOfAnotherCommandIsRefused(t *testing.T) {
 	}
 }
 
-// An id is a user's: another one's command under it is executed, and gets an answer of its own.
+// An id belongs to one user: another user's command with it is executed, and gets its own answer.
 //
 // pitfall L13
 func TestAnIDBelongsToItsUser(t *testing.T) {
@@ -99,8 +100,8 @@ func TestAnIDBelongsToItsUser(t *testing.T) {
 	s.check(t)
 }
 
-// The window forgets the oldest answer first, as soon as a bound is passed. That the request was
-// executed stays known.
+// The window forgets the oldest answer first, as soon as a bound is passed. It still knows that the
+// request was executed.
 func TestTheWindowKeepsItsBounds(t *testing.T) {
 	big := strings.Repeat("v", windowBounds.bytes/10)
 	for _, c := range []struct {
@@ -136,7 +137,7 @@ func TestTheWindowKeepsItsBounds(t *testing.T) {
 	}
 }
 
-// Time alone empties the window of answers, whatever entry brings it.
+// Answers are forgotten with time alone, whatever entry moves the clock.
 func TestTheWindowIsEmptiedByTheClock(t *testing.T) {
 	s := New(Limits{})
 	s.at(1, set("/k", "v").named("id"))
@@ -151,8 +152,7 @@ func TestTheWindowIsEmptiedByTheClock(t *testing.T) {
 	s.check(t)
 }
 
-// At full speed a retry finds an answer of a second ago forgotten, and yet nothing is executed
-// twice.
+// At full speed an answer is forgotten after a second, and still a retry is not executed again.
 // pitfall G3, pitfall L8
 func TestWhatFellOutOfTheWindowIsNotExecutedAgain(t *testing.T) {
 	const requests = 12_000
@@ -180,15 +180,14 @@ func TestWhatFellOutOfTheWindowIsNotExecutedAgain(t *testing.T) {
 	s.check(t)
 }
 
-// small has the window of a store forget soon.
+// small gives the window of a store small bounds.
 func (s *Store) small() *Store {
 	s.window.bounds = bounds{answers: 3, bytes: 1 << 20, facts: 4}
 	return s
 }
 
-// A request that may be forgotten altogether is refused, if its index shows that it is so old. A
-// new one is executed.
-// pitfall G3, pitfall L8
+// A request is refused if its index shows that it may be older than all that the window remembers.
+// A new one is executed. pitfall G3, pitfall L8
 func TestWhatIsForgottenIsRefused(t *testing.T) {
 	request := func(i int) Command {
 		if i == 4 {
@@ -229,9 +228,9 @@ func TestWhatIsForgottenIsRefused(t *testing.T) {
 	}
 }
 
-// Each user has a part of the window that no other one can take: neither its answers, by many
-// requests or by big ones, nor the facts behind them, nor the horizon. A restored member knows the
-// same. pitfall G3, pitfall G5
+// Each user has a part of the window that no other user can take, neither by many requests nor by
+// big ones: its answers, its facts and its horizon. A restored member knows the same. pitfall G3,
+// pitfall G5
 func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
 	big := strings.Repeat("v", 1<<20)
 	mine := func(i int) Command { return post("/q", "mine").named(fmt.Sprint(i)).from("alice").after(1) }
@@ -326,7 +325,7 @@ func TestNoEntryMovesManyFacts(t *testing.T) {
 	s.check(t)
 }
 
-// Forgetting many answers that stand behind others looks at each answer once, and keeps the order.
+// Forgetting many answers that are behind others looks at each answer once, and keeps the order.
 // pitfall G5
 func TestManyAnswersAreForgottenInOnePass(t *testing.T) {
 	w := window{bounds: windowBounds}
@@ -429,7 +428,7 @@ func TestRestoreReplacesTheWindow(t *testing.T) {
 	other.check(t)
 }
 
-// A command in a line, as etcd2 dump prints it.
+// A command prints as one line, as in etcd2 dump.
 func TestDescribePrintsACommand(t *testing.T) {
 	for _, c := range []struct {
 		cmd  []byte

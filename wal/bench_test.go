@@ -22,7 +22,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// What the disk is given for each byte of a batch: 1 for large batches, 2 for small ones.
+// How many bytes are written to the disk for each byte of a batch: 1 for large batches, 2 for small
+// ones.
 func BenchmarkWritten(b *testing.B) {
 	for _, size := range []int{300, 20_000, 800_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

@@ -29,7 +29,7 @@ func (p *process) beside(n int) (appended, released error) {
 	return appended, released
 }
 
-// Wherever a Release and an Append stand when the machine crashes, what was acknowledged is there.
+// Whenever the machine crashes during a Release and an Append, all that was acknowledged is there.
 //
 // pitfall H1
 func TestEveryCrashStateOpensWhileReleaseRunsBesideAppend(t *testing.T) {

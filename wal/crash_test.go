@@ -15,7 +15,7 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-const crashStates = 20_000 // that TestEveryCrashStateOpens tries
+const crashStates = 20_000 // how many TestEveryCrashStateOpens tries with -long
 
 // stride is 1 under -long, and more otherwise: a test then tries one case in stride. It is odd, so
 // that steps of stride bits come to every bit of a byte.
@@ -28,7 +28,7 @@ type model struct {
 	created      bool
 	acknowledged int
 	lives        []int // lives[i] is the life in which batch i was begun
-	from         int   // batches before may have been released
+	from         int   // batches before this one may have been released
 }
 
 func (m *model) snapshot() *model {
@@ -43,7 +43,8 @@ func (m *model) update(do func()) {
 	do()
 }
 
-// testBatch makes batch i of a life: 1 to 4 records of 8 to 400 bytes, which tell their place.
+// testBatch makes batch i of a life: 1 to 4 records of 8 to 400 bytes, which begin with life, batch
+// and place in the batch.
 func testBatch(life, i int) []Record {
 	rng := rand.New(rand.NewPCG(uint64(life), uint64(i)))
 	recs := make([]Record, 1+rng.IntN(4))
@@ -61,9 +62,9 @@ const kindPreamble = 200
 
 func testLabel(i int) uint64 { return uint64(i) * 10 }
 
-// history collects what a replay gives and checks its inner order.
+// history collects the records of a replay and checks their order.
 type history struct {
-	first int // batch
+	first int // number of the first batch
 	lives []int
 	part  []Record // records of the batch that is not yet whole
 }
@@ -124,7 +125,7 @@ type process struct {
 	torn Repair
 }
 
-// options let some lives write zeros ahead of all batches, some of none, and some of small ones.
+// options makes some lives write zeros ahead of all batches, some of none, and some of small ones.
 func (p *process) options() Options {
 	return Options{FS: p.d, Tag: Tag{1, 2, 3}, SegmentBytes: 1500, From: testLabel(p.m.from), Preamble: p.preamble,
 		largeBatch: []int64{1 << 20, 1, 300}[p.life%3]}
@@ -200,7 +201,7 @@ func (p *process) release(back, keep int) error {
 	return p.log.Release(testLabel(p.m.from), keep)
 }
 
-// live is a short life with everything in it.
+// live is a short life: start, appends, releases, close.
 func (p *process) live(appends int) error {
 	if err := p.start(); err != nil {
 		return err
@@ -216,7 +217,7 @@ func (p *process) live(appends int) error {
 	return p.log.Close()
 }
 
-// tidy checks what has to hold of a disk after a clean end.
+// tidy checks what must hold for a disk after a clean end.
 func tidy(d *disktest.Disk, m *model) error {
 	p := &process{d: d, m: m}
 	if err := p.start(); err != nil {
@@ -247,8 +248,8 @@ func tidy(d *disktest.Disk, m *model) error {
 	return nil
 }
 
-// afterCrash lives on a disk that has crashed, crashes it again at some call,
-// lives on that one, and so on.
+// afterCrash runs a life on a disk that has crashed, crashes it again at some call,
+// runs a life on that one, and so on.
 func afterCrash(d *disktest.Disk, m *model, life, crashes int, rng *rand.Rand) error {
 	var next *disktest.Disk
 	var nextModel *model
@@ -275,8 +276,8 @@ func afterCrash(d *disktest.Disk, m *model, life, crashes int, rng *rand.Rand) e
 }
 
 // Every state that a power cut, or the end of the process alone, can leave opens
-// with all that was acknowledged, a prefix of the rest, and nothing else; and so
-// does what a second crash leaves.
+// with all that was acknowledged, a prefix of the rest, and nothing else. The same
+// holds for every state that a second crash leaves.
 //
 // pitfall H1, pitfall H6, pitfall H7, pitfall H10
 func TestEveryCrashStateOpens(t *testing.T) {
@@ -305,7 +306,7 @@ func TestEveryCrashStateOpens(t *testing.T) {
 	t.Logf("%d crash states", states)
 }
 
-// tryStates tries n of the states that a crash now may leave. The disk has to stand still.
+// tryStates tries n of the states that a crash now may leave. Nothing may use the disk meanwhile.
 func tryStates(d *disktest.Disk, m *model, rng *rand.Rand, n int) (tried int, err error) {
 	if err := afterCrash(d.Kill(), m.snapshot(), 100, 1, rng); err != nil {
 		return 1, fmt.Errorf("process killed: %w", err)

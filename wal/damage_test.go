@@ -23,8 +23,8 @@ func hundred(t *testing.T, d *disktest.Disk) *Log {
 
 func segmentFile(s segment) string { return "wal/" + s.name() }
 
-// After a clean stop, every flipped bit of a log is found and told with file
-// and offset, or it harms nothing: never is there less than was written.
+// After a clean stop, every flipped bit of a log is found and reported with file
+// and offset, or it does no harm: every record that was written is read.
 //
 // pitfall H2, pitfall H3, pitfall H14
 func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
@@ -76,8 +76,8 @@ func TestAFlippedBitBelowTheLastBatchIsNeverATornTail(t *testing.T) {
 	closeLog(t, l)
 }
 
-// What remains of a torn batch is cut off, told, and gone for good, however
-// short the batches that are written in its place.
+// The rest of a torn batch is cut off and reported. It never comes back, however
+// short the batches are that are written in its place.
 //
 // pitfall H7
 func TestWhatRemainsOfATornBatchIsZeroed(t *testing.T) {
@@ -121,8 +121,8 @@ func TestTheFirstFrameOfASegmentIsNeverTorn(t *testing.T) {
 	closeLog(t, l)
 }
 
-// A frame that passes its own checks and is still not the one that is due was
-// not torn by any crash.
+// A frame that passes its own checks and is not the next one in order is damage:
+// no crash leaves such a frame.
 func TestASoundFrameThatIsNotDueIsDamage(t *testing.T) {
 	for what, forge := range map[string]func(f *frame){
 		"a batch is missing":               func(f *frame) { f.batch++ },
@@ -161,7 +161,8 @@ func TestARecordLongerThanItsBatchIsDamage(t *testing.T) {
 	wantDamage(t, err, segmentFile(l.last()), l.at.offset+frameHeader)
 }
 
-// spoilings are ways to spoil a log's i-th segment as a whole. foreign is another log with as many.
+// spoilings are ways to spoil a log's i-th segment as a whole. foreign is another log with the same
+// number of segments.
 func spoilings(segments []segment, i int, foreign *disktest.Disk) map[string]func(d *disktest.Disk) {
 	s := segments[i]
 	name := segmentFile(s)

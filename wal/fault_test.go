@@ -9,10 +9,10 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// Whatever call fails, be it a write, a sync, a rename: the log stops with that
-// error and acknowledges nothing more; whether only the process is started again
-// or the machine too, all that was acknowledged is there; and when a call
-// of the next life fails as well, the same holds.
+// Whatever call fails, be it a write, a sync or a rename, the log stops with that
+// error and acknowledges nothing more. All that was acknowledged is there after a
+// restart of the process, and after a restart of the machine. The same holds when
+// a call of the next life fails as well.
 //
 // pitfall H8, pitfall H9, pitfall H16
 func TestTheFirstErrorIsFinal(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTheFirstErrorIsFinal(t *testing.T) {
 	t.Logf("each of %d calls failed", failed)
 }
 
-// untilError lives on d until a call fails, and checks how the log takes it.
+// untilError runs a life on d until a call fails, and checks what the log does then.
 func untilError(d *disktest.Disk, m *model, life int) (hit bool, err error) {
 	for i := range 2 {
 		p := &process{d: d, m: m, life: life + i}

@@ -101,7 +101,7 @@ func seeds(tb testing.TB) [][]byte {
 }
 
 // fixHeaders makes the checksums of all headers right again, so that a mutation
-// reaches what is behind them.
+// gets past them and reaches the code behind.
 func fixHeaders(data []byte) {
 	if len(data) < headerSize {
 		return

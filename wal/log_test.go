@@ -204,8 +204,9 @@ func TestEverySegmentBeginsWithThePreamble(t *testing.T) {
 	}
 }
 
-// A log whose entries are overwritten has labels that go back: reading starts
-// at the last segment that is not above, so nothing that still counts is missed.
+// A log whose entries are overwritten has labels that go back: reading starts at
+// the last segment whose label is not above the one asked for, so no record that still
+// counts is missed.
 func TestReadingStartsAtTheLastSegmentNotAbove(t *testing.T) {
 	l := testLog(t, disktest.New(), Options{SegmentBytes: 300})
 	defer closeLog(t, l)
@@ -260,7 +261,7 @@ func TestReleaseRemovesWhatNoReaderFromTheLabelOnNeeds(t *testing.T) {
 	}
 }
 
-// A batch that takes the place of others may begin a segment with a label below the last one's.
+// A batch that replaces others may begin a segment with a label below that of the segment before.
 func TestFirstIsTheLowestLabelThoughLabelsGoBack(t *testing.T) {
 	l := testLog(t, disktest.New(), Options{})
 	for _, label := range []uint64{1, 50, 20, 21} {
@@ -517,7 +518,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	closeLog(t, l)
 }
 
-// void is a file that takes everything.
+// void is a file that accepts every write and keeps nothing.
 type void struct{ disk.File }
 
 func (void) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }

@@ -9,7 +9,7 @@ import (
 	"etcd2/wal/disk/disktest"
 )
 
-// readOn reads up to n batches on, and returns the texts of their records.
+// readOn reads the next n batches, or fewer at the end, and returns the texts of their records.
 func readOn(r *Reader, n int) (texts []string, err error) {
 	for batch, err := range r.Batches() {
 		if err != nil {
@@ -34,8 +34,8 @@ func testReader(t *testing.T, l *Log, from uint64) *Reader {
 	return r
 }
 
-// However it is divided, what is read is the same: also where a piece ends with a segment, at a
-// mark, or at the end of the log, which then grows.
+// A log read in pieces is the same however it is divided: also where a piece ends with a segment,
+// at a mark, or at the end of the log, which then grows.
 func TestAReaderGoesOnWhereItStopped(t *testing.T) {
 	for piece := 1; piece <= 7; piece++ {
 		d := disktest.New()

@@ -16,7 +16,7 @@ import (
 // wreck is what Salvage has found.
 type wreck struct {
 	sound    []string // texts of records
-	before   int      // of them before the first damage
+	before   int      // how many of sound come before the first damage
 	unproven []string
 	damages  []Damage
 }
@@ -43,7 +43,7 @@ func salvaged(t *testing.T, d *disktest.Disk) (w wreck) {
 	return w
 }
 
-// numbered are the texts of appendMany from the i-th to before the j-th.
+// numbered returns the texts of appendMany from the i-th up to, but not with, the j-th.
 func numbered(i, j, size int) (texts []string) {
 	for ; i < j; i++ {
 		texts = append(texts, fmt.Sprintf("%0*d", size, i))
@@ -51,8 +51,8 @@ func numbered(i, j, size int) (texts []string) {
 	return texts
 }
 
-// Behind a flipped bit everything is found again. At most one batch is lost, and one can't be
-// proven; before it nothing is, and what is called sound is what was written.
+// Salvage finds the batches behind a flipped bit. At most one batch is lost, and at most one more
+// can't be proven. Before the bit no batch is lost, and every sound record is what was written.
 func TestSalvageGoesOnBehindEveryFlippedBit(t *testing.T) {
 	d := disktest.New()
 	l := hundred(t, d)
@@ -82,7 +82,8 @@ func TestSalvageGoesOnBehindEveryFlippedBit(t *testing.T) {
 	}
 }
 
-// A torn tail was never acknowledged: nothing is lost by it. Behind it nothing is read, as by Open.
+// A torn tail was never acknowledged, so nothing is lost. Like Open, Salvage reads nothing behind
+// it.
 func TestSalvageCallsATornTailNoDamage(t *testing.T) {
 	for what, tear := range map[string]func(frame []byte){
 		"header":  func(frame []byte) { clear(frame[:8]) },
@@ -104,8 +105,8 @@ func TestSalvageCallsATornTailNoDamage(t *testing.T) {
 	}
 }
 
-// Segments that are missing, doubled, swapped or foreign: what the files hold together is found, in
-// order.
+// When segments are missing, doubled, swapped or foreign, Salvage finds all that the files hold
+// together, in order.
 func TestSalvagePutsSegmentsTogether(t *testing.T) {
 	d := disktest.New()
 	l := testLog(t, d, Options{Tag: Tag{1}})
@@ -122,7 +123,7 @@ func TestSalvagePutsSegmentsTogether(t *testing.T) {
 		if i+1 < len(segments) {
 			to = int(segments[i+1].label)
 		}
-		lost := map[string]int{ // as many of its last records; of the others nothing is lost
+		lost := map[string]int{ // how many of the segment's last records are lost; other segments lose none
 			"removed": to - from, "cut to 0": to - from, "foreign": to - from, "cut": max(0,
 				to-from-(900-headerSize)/frame),
 		}
@@ -145,7 +146,7 @@ func TestSalvagePutsSegmentsTogether(t *testing.T) {
 	}
 }
 
-// A disk that can't read some pages of a file costs what is in them.
+// When a disk can't read some pages of a file, only the records in these pages are lost.
 func TestSalvageGoesOnBehindPagesThatCannotBeRead(t *testing.T) {
 	d := disktest.New()
 	l := testLog(t, d, Options{SegmentBytes: 40 << 10})
@@ -170,7 +171,7 @@ func TestSalvageGoesOnBehindPagesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// bad is a disk whose files can't be read from 10,000 to 16,000.
+// bad is a disk whose files can't be read between the offsets 10,000 and 16,000.
 type bad struct{ *disktest.Disk }
 
 func (b bad) Open(name string) (disk.File, error) {

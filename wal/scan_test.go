@@ -84,7 +84,7 @@ func TestAScanOfALogThatGrowsSeesItAsItWas(t *testing.T) {
 	}
 }
 
-// What is let go of while Scan reads is not taken for a log that was never there.
+// When segments are released while Scan reads, it does not report that there is no log.
 func TestAScanThatReleaseOvertakesIsTold(t *testing.T) {
 	d := disktest.New()
 	l := testLog(t, d, Options{})

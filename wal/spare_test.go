@@ -16,7 +16,7 @@ type counted struct {
 	disk.FS
 	mu     sync.Mutex // protects the rest
 	frames int        // bytes
-	zeros  []int      // bytes of each write that was nothing else
+	zeros  []int      // bytes of each write of only zeros
 }
 
 func (c *counted) written() (n int) {
@@ -52,14 +52,14 @@ func (f countedFile) WriteAt(b []byte, offset int64) (int, error) {
 	return f.File.WriteAt(b, offset)
 }
 
-// The disk gets each byte of large batches once. Small ones find zeros that were written ahead, a
-// page at a time: see fillPiece.
+// Each byte of a large batch is written to the disk once. Small batches overwrite zeros, which were
+// written ahead a page at a time: see fillPiece.
 func TestZerosAreWrittenAheadOfSmallBatchesAndOfNoLargeOnes(t *testing.T) {
 	for size, ahead := range map[int]bool{10_000: true, 100_000: false} {
 		const segment = 1 << 20
 		c := &counted{FS: disktest.New()}
 		l := testLog(t, c, Options{SegmentBytes: segment})
-		c.zeros = nil // of the first segment, which is made before anything is known
+		c.zeros = nil // of the first segment, made before the size of batches is known
 
 		appendMany(t, l, 3*segment/size, size)
 		closeLog(t, l)
@@ -75,8 +75,8 @@ func TestZerosAreWrittenAheadOfSmallBatchesAndOfNoLargeOnes(t *testing.T) {
 	}
 }
 
-// A spare may be needed before all of its zeros were written. The batches that then go where none
-// are survive as those do that find some.
+// A spare may be needed before all of its zeros were written. Batches that are written behind the
+// zeros survive a crash like those that overwrite zeros.
 //
 // pitfall H1
 func TestWhatIsWrittenBehindTheZerosSurvives(t *testing.T) {
