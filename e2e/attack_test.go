@@ -319,8 +319,8 @@ func (m *member) openFiles() int {
 	return len(files)
 }
 
-// Whatever the umask is, and whoever made the directory.
-// pitfall K13
+// Only its owner can read the data, whatever the umask is, and even if the directory was made by
+// another program. pitfall K13
 func TestDataIsThereForItsOwnerOnly(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)

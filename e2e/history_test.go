@@ -109,7 +109,7 @@ func (r *recorder) call(key int, known *version) {
 	}
 }
 
-// isDial reports whether a request failed because nobody listened.
+// isDial reports whether a request failed because nothing listened.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

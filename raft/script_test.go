@@ -13,11 +13,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected parts of testdata")
 
-// TestScripts plays the lessons of testdata. A line of a script is prose (#), a command (>), or,
-// indented, what came of the command before it; with -update that is written anew. With -html
-// raft.html all scripts, or those that -run names, become scenes of a page to be watched.
+// TestScripts plays the scripts of testdata. A line of a script is prose (#), a command (>), or,
+// indented, a result of the command before it. With -update the results are rewritten. With -html
+// raft.html all scripts, or those that -run names, become scenes of a page for a browser.
 //
-// A command begins with the member that it is about, or with what happens to all:
+// A command begins with the name of a member, or with a verb that concerns the whole cluster:
 //
 //	cluster 3                   members n1, n2, n3 with empty logs; "tail=0": applied entries leave the memory;
 //	                            "batch=1": one entry a message
@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "rewrite the expected parts of testdata"
 //
 //	n1 has 1@1 2@2 term=3       a disk to start from: a log, and vote=n2, commit=1
 //	n1 times out / ticks 3      time passes for one member: until it campaigns, or a number of ticks
-//	n1 leads                    it wins the next election, and nobody watches
+//	n1 leads                    it wins the next election; nothing of that is printed
 //	n1 proposes 2               that many entries, one unless it says otherwise
 //	n1 reads 7                  the read number 7
 //	n1 adds n4 / removes n4     a change of the membership; the new member is a learner

@@ -205,7 +205,7 @@ func (k *simChecker) checkTerm(p *simProcess) {
 	}
 }
 
-// elected: election safety and leader completeness (fig. 3).
+// elected: election safety and leader completeness hold (fig. 3).
 func (k *simChecker) elected(p *simProcess) {
 	c := p.core
 	k.w.count(countElections)
@@ -225,7 +225,7 @@ func (k *simChecker) elected(p *simProcess) {
 	}
 }
 
-// leaderOf returns who led in a term, or None.
+// leaderOf returns the leader of a term, or None.
 func (k *simChecker) leaderOf(term uint64) uint64 {
 	for uint64(len(k.leaders)) <= term {
 		k.leaders = append(k.leaders, None)
@@ -263,8 +263,8 @@ func (k *simChecker) checkLog(p *simProcess) {
 	k.checkConfig(p)
 }
 
-// truncated: a leader never shortens its log (fig. 3), and nobody drops what is committed (pitfalls
-// B3, E1).
+// truncated: a leader never shortens its log (fig. 3), and no member drops a committed entry
+// (pitfalls B3, E1).
 func (k *simChecker) truncated(p *simProcess, last uint64) {
 	s := &p.seen
 	if s.role == Leader && p.core.role == Leader && s.term == p.core.term {
@@ -347,7 +347,8 @@ func (k *simChecker) checkStamp(e *Entry) {
 	}
 }
 
-// installed: a snapshot stands for the committed log, and what fits behind it is kept (pitfall E1).
+// installed: a snapshot replaces only committed entries, and entries that follow it are kept
+// (pitfall E1).
 func (k *simChecker) installed(p *simProcess, snapshot *Snapshot) {
 	s, base := &p.seen, snapshot.Index
 	switch {

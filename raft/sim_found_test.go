@@ -27,8 +27,8 @@ func TestMemberWhoseRemovalIsNotAgreedStillCampaigns(t *testing.T) {
 	}
 }
 
-// pitfall B10: the entry arrived, the answer got lost, and nobody writes any more: the next
-// heartbeat tells the leader.
+// pitfall B10: the entry arrived, its answer got lost, and no client writes any more. The answer to
+// the next heartbeat tells the leader.
 func TestHeartbeatMakesUpForALostAcknowledgement(t *testing.T) {
 	c := newLeader(t, 2)
 	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})

@@ -31,7 +31,7 @@ type simMutant struct {
 	peeking    bool              // a watcher looks up the past, and registers later
 	forgetful  bool              // a wiped member comes back as if nothing had happened
 	believing  bool              // an error of the disk is taken for success
-	hanging    bool              // nobody learns of an error of the disk
+	hanging    bool              // the process never ends because of an error of the disk
 	keeping    bool              // a request that waits for a leader stays in the queue when it is answered
 	waiting    bool              // a member gets one piece of the log in each round trip
 	forgetting bool              // a request that is repeated after some time counts as a new one
@@ -330,7 +330,7 @@ var simMutants = []simMutant{
 		}},
 }
 
-// atHeartbeatAnswer does something just before a leader takes in the answer to a heartbeat.
+// atHeartbeatAnswer calls do just before a leader handles the answer to a heartbeat.
 func atHeartbeatAnswer(do func(*core, *progress, *Message)) func(*core, *Message) func() {
 	return func(c *core, m *Message) func() {
 		if p := c.lead.progress(m.From); p != nil && m.Kind == HeartbeatAnswer && m.Term == c.term {

@@ -242,7 +242,7 @@ func (d *simFiles) crash(q *Persist) {
 	if q != nil && d.w.chance(0.8) {
 		d.half = q
 		d.fs.failAfter(max(0, d.w.rand.IntN(8)-4), errPowerCut)
-		_ = d.storage.persist(q) // it fails, or nobody hears of its success
+		_ = d.storage.persist(q) // it fails, or its success is not reported
 	}
 	d.fs = d.fs.cut(d.w.rand)
 }

@@ -54,7 +54,7 @@ type simWorld struct {
 	hash    uint64
 	calm    bool // the faults have ended
 
-	silent   bool  // nobody hears anybody
+	silent   bool  // no member hears another
 	struck   int64 // when a fault struck last, or when one that still lasts will end
 	troubled int64 // likewise, or a leader was elected
 

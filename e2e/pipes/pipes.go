@@ -3,9 +3,9 @@ Package pipes has listeners in memory, for tests that run in a bubble of testing
 
 # What it is
 
-Sockets that no kernel has. In a bubble time passes when nobody has anything to do, so that no test
-is late on a slow machine, and what a timeout does is known to the nanosecond; but a bubble does not
-see who waits for a socket.
+Connections without the kernel. In a bubble time passes when every goroutine waits, so no test is
+late on a slow machine, and the effect of a timeout is known to the nanosecond. But a bubble does not
+count a goroutine that waits for a socket as waiting, so tests in it need other connections.
 
 # Picture
 
@@ -18,15 +18,15 @@ see who waits for a socket.
 # Life of a connection
 
 Dial finds the listener by its address, and returns one end of a pipe. Accept returns the other one.
-What is written on either waits until it is read.
+A write on either end waits until it is read at the other.
 
 # Invariants
 
-  - Two listeners never have the same address, so that no test calls another one's.
+  - Two listeners never have the same address, so that no test connects to another test's listener.
 
 # What is left out
 
-Buffers, delays, and all that is told of a socket.
+Buffers, delays, and everything else that is known of a socket.
 */
 package pipes
 
