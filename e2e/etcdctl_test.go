@@ -129,7 +129,7 @@ func (c *console) execute(line string) string {
 	cmd.Dir = c.dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Run() // the output includes its status
+	cmd.Run() // its status is a line of the output
 	for text := range strings.Lines(errs.String()) {
 		out.WriteString("! " + strings.TrimSuffix(text, "\n") + "\n")
 	}

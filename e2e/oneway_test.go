@@ -47,7 +47,8 @@ func TestOneDirectionOfCallingIsEnough(t *testing.T) {
 	}
 }
 
-// A certificate for servers alone, shown by c as a client, is refused; as a server c may show it.
+// One member has a certificate for servers only: other members refuse it when that member dials,
+// and accept it when they dial.
 func TestAPeerCertificateOfOneUsageIsEnough(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3)

@@ -278,7 +278,8 @@ func TestAnAnswerCostsWhatItAnswers(t *testing.T) {
 	}
 }
 
-// When a change of the membership is accepted, the leader rebuilds what it knows of its members.
+// An accepted change of the membership copies the progress of all members: what is recorded in the
+// old copy is lost.
 func TestARefusalBehindAChangeIsRemembered(t *testing.T) {
 	follower, leader := followerAndLeader(t)
 	say(t, leader, Message{Kind: AppendAnswer, From: 2, Term: leader.term, Index: leader.log.last()})

@@ -41,8 +41,7 @@ func TestMessagesUseTheFieldsOfTheTable(t *testing.T) {
 	}
 }
 
-// rowOf names the row of a message. The refusal of a message of an earlier term has a row without
-// numbers.
+// rowOf names the row of a message: AppendAnswer has two, one of them for refusals.
 func rowOf(m *Message) string {
 	if m.Kind == AppendAnswer && m.Reject {
 		return "rejecting"
