@@ -112,7 +112,8 @@ func (p *player) turnTo(at any) {
 		}
 	}
 	p.address = strings.TrimPrefix(m.url, "http://")
-	if len(p.members) > 1 { // a member learns only with the next heartbeat that an entry another one has answered is committed
+	// A member learns only with the next heartbeat that an entry answered by another is committed.
+	if len(p.members) > 1 {
 		p.answer(&request{Method: "GET", Path: "/v2/keys/?quorum=true"})
 	}
 }
@@ -367,7 +368,7 @@ func (p *player) body(v any) (body string, present bool) {
 type exchange struct {
 	conn  net.Conn
 	taken int           // events collected so far; belongs to the player
-	news  chan struct{} // closed when something below has changed
+	news  chan struct{} // gets a value when something below has changed
 
 	mu     sync.Mutex // protects what follows
 	status int

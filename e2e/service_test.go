@@ -98,7 +98,8 @@ func TestTheWatchdogIsNotFedWhileAnFsyncHangs(t *testing.T) {
 	if err := hang.Start(); err != nil {
 		t.Fatal(err)
 	}
-	letGo := sync.OnceFunc(func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() }) // a process that is no longer traced continues
+	// A process that is no longer traced continues.
+	letGo := sync.OnceFunc(func() { hang.Process.Signal(syscall.SIGINT); hang.Wait() })
 	defer letGo()
 	eventually(t, "the member is traced", patience, func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid.Load()))

@@ -22,8 +22,8 @@ func TestAMemberOutlivesTheReaderOfItsLogAndAHangup(t *testing.T) {
 	w.Close()
 
 	eventually(t, "lines of the log that are lost", patience, func() bool {
-		// The member logs each hangup. The first lines may still get through: a process that another
-		// test is just starting may hold the pipe open.
+		// The member logs each hangup. The first lines may still get through: a process that
+		// another test is just starting may hold the pipe open.
 		m.signal(syscall.SIGHUP)
 		return m.metric("process_log_lines_lost_total") > 0
 	})

@@ -163,7 +163,8 @@ func TestUnderStrainTheLogIsCut(t *testing.T) {
 	m.start()
 	w := m.writers(256, 64<<10)
 	saved := func() int { return int(m.metric("etcd_snapshot_saves_total")) }
-	most, longest, fine := 0, 0, 0 // in snapshots; fine: the last snapshot after which there were no more files than spare
+	// In snapshots. fine is the last one after which there were at most spare files.
+	most, longest, fine := 0, 0, 0
 	// A busy machine writes little: the load continues until there are enough snapshots for a
 	// result.
 	for began := time.Now(); time.Since(began) < figure(8*time.Second, time.Minute) ||

@@ -45,7 +45,7 @@ type simMemory struct {
 	w        *simWorld
 	state    State
 	snapshot Snapshot // the newest snapshot that the log knows of
-	anew     uint64   // index of the last received snapshot that the log knows of: at or below it the log has no entries
+	anew     uint64   // index of the last received snapshot that the log knows of; no entry is at or below it
 	first    uint64   // index of log[0]
 	log      []Entry
 	files    map[uint64]any

@@ -11,7 +11,7 @@ import (
 // simNetwork joins the processes: one link for each direction of each pair.
 type simNetwork struct {
 	links    [simMaxMembers + 1][simMaxMembers + 1]simLink
-	distance [simMaxMembers + 1]float64 // of each member to another that is equally far away, in ticks; 0 in worlds without distances
+	distance [simMaxMembers + 1]float64 // in ticks, between two members with the same value; 0 in worlds without distances
 	excuses  [simMaxMembers + 1]int     // times that something went wrong with a member, or a link of it
 }
 

@@ -68,7 +68,7 @@ type simProfile struct {
 	delay, diskDelay, applyDelay, transferDelay float64
 	loss, doubles                               float64
 	think, reads                                float64
-	pace                                        float64 // factor of the intervals between faults: below 1 they come more often
+	pace                                        float64 // factor of the time between faults
 
 	appendBytes, inflightBytes, uncommittedBytes, tailBytes int
 	heartbeatTicks, snapshotEvery, keepEntries              int
