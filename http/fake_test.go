@@ -23,7 +23,7 @@ import (
 	"etcd2/store"
 )
 
-// What main wires.
+// main passes a raft.Node as the Node of a server.
 var _ Node = (*raft.Node)(nil)
 
 // fakeNode is a cluster of one without log: it applies at once, to a real tree. Its clock

@@ -19,7 +19,7 @@ import (
 	"etcd2/http/certs/certstest"
 )
 
-// What main wires.
+// main passes a certs.Set as the TLS of a port.
 var _ TLS = (*certs.Set)(nil)
 
 // heard is a TLS that passes failures of handshakes on to the test.

@@ -150,8 +150,8 @@ func TestAnotherWayOfReadingAheadIsHeldUpByNothing(t *testing.T) {
 	}
 }
 
-// aheadListener counts the reads of a single byte on its connections, the deadlines that end one,
-// and those of answers.
+// aheadListener counts, on its connections, the reads of a single byte, the deadlines that end such
+// a read, and the deadlines of answers.
 type aheadListener struct {
 	net.Listener
 	reads, ends, answers atomic.Int64

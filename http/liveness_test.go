@@ -45,7 +45,7 @@ var goneClients = []goneClient{
 	{"a body that was asked for", withHead("Expect: 100-continue\r\nContent-Length: 1") + "a", hangUpNow},
 }
 
-// liveWatch is a server on which a watch can be held: how to reach it, and how many it holds.
+// liveWatch is a server on which a watch can be held, with its address and a count of its watches.
 type liveWatch struct {
 	*Server
 	dial func() net.Conn

@@ -21,8 +21,8 @@ var roleNames = map[raft.Role]string{
 	raft.Leader:       "StateLeader",
 }
 
-// selfStats is the document of /v2/stats/self. Counts and rates are of the appends between members;
-// a rate is that of the last ten seconds, and left out when it is 0.
+// selfStats is the document of /v2/stats/self. It counts the appends between members. A rate is
+// that of the last ten seconds, and is left out when it is 0.
 type selfStats struct {
 	Name         string     `json:"name"`
 	ID           string     `json:"id"`

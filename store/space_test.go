@@ -112,7 +112,7 @@ func TestADescriptionOfUsersHasNoSecret(t *testing.T) {
 	expect(t, "target of no command", Target([]byte("x"))+Target(nil), "")
 }
 
-// What can't be said of users and roles is no command.
+// A command on users and roles with fields that they can't have is refused as unknown.
 // pitfall I5
 func TestCommandsOnUsersHaveNeitherTTLNorID(t *testing.T) {
 	whole := set("/u", "").in(Auth).bytes()

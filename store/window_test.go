@@ -288,8 +288,8 @@ func TestNobodyFlushesTheRequestsOfOthers(t *testing.T) {
 	}
 }
 
-// However many facts and answers of others stand before those that are to be forgotten, no entry of
-// the log takes long; the bounds hold again when all have had their turn. pitfall G5
+// However many facts and answers of others are before those to be forgotten, one entry of the log
+// moves only a few. The bounds hold again after enough entries. pitfall G5
 func TestNoEntryMovesManyFacts(t *testing.T) {
 	s, command := New(Limits{Events: 1}), 0
 	s.window.bounds = bounds{answers: 100, bytes: 1 << 20, facts: 20_000}
