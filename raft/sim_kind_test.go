@@ -93,13 +93,14 @@ func (p *simProfile) enlarge(r *rand.Rand) {
 
 // congest makes links narrow and writers busy, in one run of six. The only fault is that messages
 // get lost. So the queue to a member is full now and then while the answers to many Appends are
-// still on their way, and few faults excuse an entry that is sent twice.
+// still on their way, and few faults excuse an entry that is sent twice. A link carries at least
+// twice what a leader counts on; on a slower one, what is only late would count as lost.
 func (p *simProfile) congest(r *rand.Rand) {
 	if p.whole || r.IntN(6) > 0 {
 		return
 	}
 	p.faults, p.loss = faultLoss, []float64{0.001, 0.01}[r.IntN(2)]
-	p.rate = float64(int(16<<10)<<r.IntN(3)) * (1 + r.Float64())
+	p.rate = float64(int(2*slowest)<<r.IntN(2)) / float64(p.heartbeatTicks) * (1 + r.Float64())
 	p.appendBytes, p.inflightBytes = (8<<10)<<r.IntN(5), (256<<10)<<r.IntN(3)
 	p.uncommittedBytes = 8 * p.inflightBytes
 	p.bulky = 64 << 10
