@@ -128,7 +128,7 @@ func TestASignalEndsTheWaitForACluster(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "--initial-cluster=", "--join="+freeURL())
 	m.launch()
-	m.expectLog(0, "level=WARN", "trying on", "connection refused")
+	m.expectLog(0, "level=WARN", "trying again", "connection refused")
 
 	status := m.stop()
 
