@@ -80,7 +80,7 @@ func (c *core) sendSnapshot(p *progress) {
 		p.becomePausing(c.lead.round)
 		return
 	}
-	p.sending, p.snapshot = snapshotting, c.snapshot.Index
+	p.sending, p.probe, p.snapshot = snapshotting, probe{}, c.snapshot.Index
 	p.feed.drop()
 	s := c.snapshot
 	c.send(Message{Kind: InstallSnapshot, To: p.id, Snapshot: &s})

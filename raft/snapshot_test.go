@@ -94,6 +94,26 @@ func TestSnapshotBringsItsConfiguration(t *testing.T) {
 	}
 }
 
+// A read of old entries fails while a probe is out: a snapshot goes instead, and the answer to the
+// probe does not end its sending.
+func TestAProbeIsForgottenWhenASnapshotIsSentInstead(t *testing.T) {
+	c := newLeader(t, 1, 1, 1, 1)
+	settle(t, c)
+	c.compact(Snapshot{Index: 3, Term: 1, Membership: voters(1)}, 1)
+	follow(t, c, Member{ID: 2, Learner: true})
+	p := c.lead.progress(2)
+	p.becomeProbing(1)
+	p.probe, p.feed.fetching = probe{out: true, last: 1}, true
+	c.log.trim(3)
+
+	c.fetched(2, nil)
+	say(t, c, Message{Kind: AppendAnswer, From: 2, Term: c.term, Index: 1})
+
+	if p.sending != snapshotting {
+		t.Errorf("the member is in %s", sendingNames[p.sending])
+	}
+}
+
 // pitfall E11: an answer at or above the snapshot's index ends the wait for the snapshot, whether
 // its sending succeeded or not.
 func TestAnswerAtTheSnapshotGoesOnFromThere(t *testing.T) {
